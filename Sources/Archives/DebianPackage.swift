@@ -1,0 +1,60 @@
+import CArchive
+
+/// Reads a .deb (deb(5)): an ar archive of a version, control files and data, both tar archives compressed by gzip, xz,
+/// zstd or not at all. Nothing is unpacked to disk on the way.
+public enum DebianPackage {
+    /// Reads the package from its start to its end.
+    ///
+    /// - Parameters:
+    ///   - path: the .deb file.
+    ///   - control: called for each control file (`control`, `postinst`, …) with its name and contents.
+    ///   - data: called for each entry of the package's tree, in its order; `content` feeds a regular file's bytes to
+    ///     its argument, piece by piece, and may be called once or not at all.
+    /// - Throws: ``ArchiveError`` for a file that is no .deb, is cut short or holds a path that leaves the tree; and
+    ///   whatever the callbacks throw.
+    public static func read(
+        _ path: String,
+        control: (_ name: String, _ bytes: [UInt8]) throws -> Void,
+        data: (
+            _ entry: ArchiveEntry, _ content: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
+        ) throws -> Void
+    ) throws {
+        let name = path.split(separator: "/").last.map(String.init) ?? path
+        let package = try Reader(.path(path), name: name) { archive_read_support_format_ar($0) }
+        var members: [String] = []
+        while let member = try package.next() {
+            members.append(member.path)
+            switch member.path {
+            case "debian-binary":
+                guard try package.readAllData().starts(with: Array("2.".utf8)) else {
+                    throw ArchiveError(file: name, message: "not a .deb of format 2")
+                }
+            case let path where path.hasPrefix("control.tar"):
+                let reader = try tar(in: package, name: name)
+                while let entry = try reader.next() {
+                    if case .file = entry.kind { try control(entry.path, try reader.readAllData()) }
+                }
+            case let path where path.hasPrefix("data.tar"):
+                let reader = try tar(in: package, name: name)
+                while let entry = try reader.next() {
+                    try data(entry) { body in try reader.readData(body) }
+                }
+            default: break
+            }
+        }
+        for wanted in ["debian-binary", "control.tar", "data.tar"]
+        where !members.contains(where: { $0.hasPrefix(wanted) }) {
+            throw ArchiveError(file: name, message: "not a whole .deb: it has no \(wanted)")
+        }
+    }
+
+    private static func tar(in package: Reader, name: String) throws(ArchiveError) -> Reader {
+        try Reader(.entry(of: package), name: name) { archive in
+            archive_read_support_format_tar(archive)
+            archive_read_support_format_empty(archive)
+            archive_read_support_filter_gzip(archive)
+            archive_read_support_filter_xz(archive)
+            archive_read_support_filter_zstd(archive)
+        }
+    }
+}

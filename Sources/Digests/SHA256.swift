@@ -1,0 +1,88 @@
+import CCrypto
+
+/// SHA-256 (FIPS 180-4) by OpenSSL's libcrypto, fed piece by piece.
+public struct SHA256: ~Copyable {
+    private let context: OpaquePointer
+
+    public init() {
+        // Both fail only where memory is out or libcrypto is broken; there is nothing to go on with.
+        guard let context = EVP_MD_CTX_new(), EVP_DigestInit_ex(context, Self.algorithm, nil) == 1 else {
+            fatalError("libcrypto has no SHA-256")
+        }
+        self.context = context
+    }
+
+    deinit { EVP_MD_CTX_free(context) }
+
+    /// Takes in the next bytes.
+    public mutating func update(_ bytes: UnsafeRawBufferPointer) {
+        EVP_DigestUpdate(context, bytes.baseAddress, bytes.count)
+    }
+
+    /// Takes in the next bytes.
+    public mutating func update(_ bytes: some Sequence<UInt8>) {
+        if bytes.withContiguousStorageIfAvailable({ EVP_DigestUpdate(context, $0.baseAddress, $0.count) }) == nil {
+            let copy = Array(bytes)
+            EVP_DigestUpdate(context, copy, copy.count)
+        }
+    }
+
+    /// The digest; the value is used up.
+    public consuming func finish() -> Digest {
+        Digest(
+            bytes: [UInt8](unsafeUninitializedCapacity: Digest.size) { buffer, count in
+                EVP_DigestFinal_ex(context, buffer.baseAddress, nil)
+                count = Digest.size
+            })
+    }
+
+    /// The digest of bytes that are all at hand.
+    public static func hash(_ bytes: some Sequence<UInt8>) -> Digest {
+        var hash = SHA256()
+        hash.update(bytes)
+        return hash.finish()
+    }
+
+    /// Looked up once: fetching it by name costs microseconds, and millions of blocks are hashed.
+    nonisolated(unsafe) private static let algorithm = EVP_sha256()
+}
+
+/// A SHA-256 digest.
+public struct Digest: Sendable, Hashable, Comparable, CustomStringConvertible {
+    /// Bytes of a digest.
+    public static let size = 32
+    /// Always ``size`` bytes.
+    public let bytes: [UInt8]
+
+    init(bytes: [UInt8]) { self.bytes = bytes }
+
+    /// Reads 64 hexadecimal digits; nil for anything else.
+    public init?(hex: some StringProtocol) {
+        let digits = Array(hex.utf8)
+        guard digits.count == Self.size * 2 else { return nil }
+        var bytes: [UInt8] = []
+        for i in stride(from: 0, to: digits.count, by: 2) {
+            guard let high = Self.value(digits[i]), let low = Self.value(digits[i + 1]) else { return nil }
+            bytes.append(high << 4 | low)
+        }
+        self.bytes = bytes
+    }
+
+    private static func value(_ digit: UInt8) -> UInt8? {
+        switch digit {
+        case 0x30...0x39: digit - 0x30
+        case 0x61...0x66: digit - 0x61 + 10
+        default: nil
+        }
+    }
+
+    /// 64 lower-case hexadecimal digits.
+    public var hex: String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+
+    public var description: String { hex }
+
+    public static func < (a: Digest, b: Digest) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+}

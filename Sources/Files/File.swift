@@ -1,0 +1,103 @@
+import CSystem
+import Glibc
+
+/// An open file; closed when the last reference goes. Every descriptor is close-on-exec.
+public final class File: Sendable {
+    public let descriptor: Int32
+    public let path: String
+
+    /// Takes over a descriptor that is already open.
+    public init(descriptor: Int32, path: String) {
+        self.descriptor = descriptor
+        self.path = path
+    }
+
+    /// Opens `path` by `open(2)`; `O_CLOEXEC` is always added.
+    public convenience init(_ path: String, _ flags: Int32 = O_RDONLY, mode: mode_t = 0o644) throws(SystemError) {
+        let descriptor = open(path, flags | O_CLOEXEC, mode)
+        guard descriptor >= 0 else { throw SystemError("open", path) }
+        self.init(descriptor: descriptor, path: path)
+    }
+
+    deinit { close(descriptor) }
+
+    /// What `fstat(2)` says.
+    public func status() throws(SystemError) -> stat {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw SystemError("fstat", path) }
+        return status
+    }
+
+    /// Writes all of `bytes` at `offset` (bytes from the start), however many calls that takes.
+    public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(SystemError) {
+        var done = 0
+        while done < bytes.count {
+            let count = pwrite(
+                descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset + done))
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw SystemError("pwrite", path) }
+            done += count
+        }
+    }
+
+    /// Writes all of `bytes` at `offset` (bytes from the start).
+    public func write(_ bytes: [UInt8], at offset: Int) throws(SystemError) {
+        let result: Result<Void, SystemError> = bytes.withUnsafeBytes { buffer in
+            Result { () throws(SystemError) in try write(buffer, at: offset) }
+        }
+        try result.get()
+    }
+
+    /// Reads up to `count` bytes from `offset`; fewer only at the end of the file.
+    public func read(_ count: Int, at offset: Int) throws(SystemError) -> [UInt8] {
+        var failure: SystemError?
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            filled = 0
+            while filled < count {
+                let got = pread(
+                    descriptor, buffer.baseAddress.map { $0 + filled }, count - filled, off_t(offset + filled))
+                if got < 0, errno == EINTR { continue }
+                if got < 0 { failure = SystemError("pread", path) }
+                if got <= 0 { return }
+                filled += got
+            }
+        }
+        if let failure { throw failure }
+        return bytes
+    }
+
+    /// All bytes of a regular file.
+    public func readAll() throws(SystemError) -> [UInt8] { try read(Int(try status().st_size), at: 0) }
+
+    /// Copies `count` bytes from `offset` of another file to `target` here, inside the kernel where it can.
+    public func copy(from source: File, at offset: Int, count: Int, to target: Int) throws(SystemError) {
+        var from = off_t(offset)
+        var to = off_t(target)
+        var left = count
+        while left > 0 {
+            let copied = csystem_copy_file_range(source.descriptor, &from, descriptor, &to, left)
+            if copied < 0, errno == EINTR { continue }
+            if copied < 0, [EXDEV, EINVAL, ENOSYS, EOPNOTSUPP].contains(errno) {
+                let bytes = try source.read(min(left, 1 << 20), at: Int(from))
+                guard !bytes.isEmpty else { throw SystemError("read", source.path, code: ENODATA) }
+                try write(bytes, at: Int(to))
+                from += off_t(bytes.count)
+                to += off_t(bytes.count)
+                left -= bytes.count
+                continue
+            }
+            guard copied > 0 else { throw SystemError("copy_file_range", path, code: copied == 0 ? ENODATA : errno) }
+            left -= copied
+        }
+    }
+
+    /// Sets the length in bytes; a longer file gets a hole.
+    public func resize(to length: Int) throws(SystemError) {
+        guard ftruncate(descriptor, off_t(length)) == 0 else { throw SystemError("ftruncate", path) }
+    }
+
+    /// Waits until the contents are on the disk.
+    public func sync() throws(SystemError) {
+        guard fsync(descriptor) == 0 else { throw SystemError("fsync", path) }
+    }
+}

@@ -1,0 +1,102 @@
+import CSystem
+import Glibc
+
+/// The few operations on names that the tools need.
+public enum FileSystem {
+    /// True when something stands at `path`, links followed.
+    public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    /// All bytes of a regular file.
+    public static func read(_ path: String) throws(SystemError) -> [UInt8] { try File(path).readAll() }
+
+    /// Makes a folder and those above it.
+    public static func makeDirectory(_ path: String) throws(SystemError) {
+        if mkdir(path, 0o755) == 0 || errno == EEXIST {
+            var status = stat()
+            guard stat(path, &status) == 0 else { throw SystemError("stat", path) }
+            guard status.st_mode & S_IFMT == S_IFDIR else { throw SystemError("mkdir", path, code: ENOTDIR) }
+            return
+        }
+        guard errno == ENOENT, let parent = parent(of: path) else { throw SystemError("mkdir", path) }
+        try makeDirectory(parent)
+        guard mkdir(path, 0o755) == 0 || errno == EEXIST else { throw SystemError("mkdir", path) }
+    }
+
+    /// The folder that holds `path`; nil for the root and for a bare name.
+    public static func parent(of path: String) -> String? {
+        guard let slash = path.lastIndex(of: "/") else { return nil }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
+    /// The last component of `path`.
+    public static func name(of path: String) -> String {
+        path.lastIndex(of: "/").map { String(path[path.index(after: $0)...]) } ?? path
+    }
+
+    /// The names in a folder, sorted, without `.` and `..`.
+    public static func list(_ path: String) throws(SystemError) -> [String] {
+        guard let directory = opendir(path) else { throw SystemError("opendir", path) }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    /// Removes a file, or a folder with all in it; a missing one is fine. Links are removed, never followed.
+    public static func remove(_ path: String) throws(SystemError) {
+        if unlink(path) == 0 || errno == ENOENT { return }
+        guard errno == EISDIR || errno == EPERM else { throw SystemError("unlink", path) }
+        for name in try list(path) { try remove("\(path)/\(name)") }
+        guard rmdir(path) == 0 else { throw SystemError("rmdir", path) }
+    }
+
+    /// Gives `path` a new name, replacing what stood there.
+    public static func rename(_ path: String, to target: String) throws(SystemError) {
+        guard Glibc.rename(path, target) == 0 else { throw SystemError("rename", "\(path) → \(target)") }
+    }
+
+    /// A new, empty, private folder within `parent`.
+    public static func makeTemporaryDirectory(in parent: String, prefix: String) throws(SystemError) -> String {
+        try makeDirectory(parent)
+        var template = Array("\(parent)/\(prefix).XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw SystemError("mkdtemp", parent) }
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// Writes a file whole or not at all: under a temporary name beside it, synced, then renamed.
+    ///
+    /// - Parameter body: writes the contents; when it throws, nothing is left behind.
+    public static func replace<Failure: Error>(
+        _ path: String, mode: mode_t = 0o644, sync: Bool = true, body: (File) throws(Failure) -> Void
+    ) throws {
+        var template = Array("\(path).XXXXXX".utf8CString)
+        let descriptor = csystem_make_temporary_file(&template)
+        guard descriptor >= 0 else { throw SystemError("mkostemp", path) }
+        let temporary = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        do {
+            let file = File(descriptor: descriptor, path: temporary)
+            try body(file)
+            guard fchmod(descriptor, mode) == 0 else { throw SystemError("fchmod", temporary) }
+            if sync { try file.sync() }
+            try rename(temporary, to: path)
+        } catch {
+            unlink(temporary)
+            throw error
+        }
+    }
+
+    /// Writes `bytes` as a file, whole or not at all.
+    public static func replace(_ path: String, with bytes: [UInt8], mode: mode_t = 0o644) throws {
+        try replace(path, mode: mode) { (file: File) throws(SystemError) in try file.write(bytes, at: 0) }
+    }
+
+    /// Writes `text` as UTF-8, whole or not at all.
+    public static func replace(_ path: String, with text: String, mode: mode_t = 0o644) throws {
+        try replace(path, with: Array(text.utf8), mode: mode)
+    }
+}
