@@ -12,9 +12,13 @@ let package = Package(
         .target(name: "Files", dependencies: ["CSystem"]),
         .target(name: "Digests", dependencies: ["CCrypto"]),
         .target(name: "Archives", dependencies: ["CArchive"]),
+        .target(name: "Processes", dependencies: ["Files"]),
+        .target(
+            name: "ImageBuilder", dependencies: ["CSystem", "Archives", "Digests", "Documents", "Files", "Processes"]),
         .testTarget(name: "DocumentsTests", dependencies: ["Documents"]),
         .testTarget(name: "FilesTests", dependencies: ["Files"]),
         .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
         .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),
+        .testTarget(name: "ImageBuilderTests", dependencies: ["ImageBuilder", "Processes"]),
     ]
 )

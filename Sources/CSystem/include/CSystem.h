@@ -14,3 +14,7 @@ ssize_t csystem_copy_file_range(int from, off_t *from_offset, int to, off_t *to_
 
 /// mkostemp(3) with O_CLOEXEC. A GNU extension.
 int csystem_make_temporary_file(char *path_template);
+
+/// lseek(2)'s SEEK_DATA and SEEK_HOLE. GNU extensions.
+static const int csystem_seek_data = 3;
+static const int csystem_seek_hole = 4;

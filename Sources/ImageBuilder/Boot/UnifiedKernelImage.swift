@@ -1,0 +1,62 @@
+/// A unified kernel image (UAPI.5): systemd's stub with kernel, initramfs and command line as further PE sections.
+public enum UnifiedKernelImage {
+    /// Appends `sections` to a PE image (Microsoft's PE format specification).
+    ///
+    /// Each section lies above all earlier ones, aligned to 4096 bytes in memory: the stub reads them there. Time stamp
+    /// and checksum are zeroed, so the same input gives the same bytes.
+    ///
+    /// - Parameter stub: `linuxx64.efi.stub`.
+    /// - Throws: ``UnifiedKernelImageError`` when the stub is no such image or has no room for the headers.
+    public static func append(_ sections: [(name: String, bytes: [UInt8])], to stub: [UInt8]) throws -> [UInt8] {
+        var image = stub
+        guard let header = image.integer(at: 0x3C, UInt32.self).map(Int.init),
+            image.integer(at: header, UInt32.self) == 0x0000_4550,
+            let count = image.integer(at: header + 6, UInt16.self).map(Int.init),
+            let optionalSize = image.integer(at: header + 20, UInt16.self).map(Int.init),
+            let fileAlignment = image.integer(at: header + 24 + 36, UInt32.self).map(Int.init),
+            let headersSize = image.integer(at: header + 24 + 60, UInt32.self).map(Int.init), fileAlignment > 0
+        else { throw UnifiedKernelImageError(description: "the stub is not a PE image") }
+        let table = header + 24 + optionalSize
+        guard table + (count + sections.count) * 40 <= headersSize else {
+            throw UnifiedKernelImageError(
+                description: "the stub's headers have no room for \(sections.count) more sections")
+        }
+        var address = 0
+        for i in 0..<count {
+            let entry = table + i * 40
+            guard let size = image.integer(at: entry + 8, UInt32.self),
+                let start = image.integer(at: entry + 12, UInt32.self)
+            else { throw UnifiedKernelImageError(description: "the stub's section table is cut short") }
+            address = max(address, Int(start + size))
+        }
+        for (i, section) in sections.enumerated() {
+            address = address.rounded(upTo: 4096)
+            let offset = image.count.rounded(upTo: fileAlignment)
+            var entry = LittleEndian()
+            entry.put(Array(section.name.utf8))
+            entry.pad(to: 8)
+            entry.put(UInt32(section.bytes.count))
+            entry.put(UInt32(address))
+            entry.put(UInt32(section.bytes.count.rounded(upTo: fileAlignment)))
+            entry.put(UInt32(offset))
+            entry.pad(to: 36)
+            entry.put(UInt32(0x4000_0040))  // initialized data, readable
+            let place = table + (count + i) * 40
+            image.replaceSubrange(place..<place + 40, with: entry.bytes)
+            image += [UInt8](repeating: 0, count: offset - image.count)
+            image += section.bytes
+            address += section.bytes.count
+        }
+        image += [UInt8](repeating: 0, count: image.count.rounded(upTo: fileAlignment) - image.count)
+        image.put(UInt16(count + sections.count), at: header + 6)
+        image.put(UInt32(0), at: header + 8)  // time stamp
+        image.put(UInt32(address.rounded(upTo: 4096)), at: header + 24 + 56)  // size in memory
+        image.put(UInt32(0), at: header + 24 + 64)  // checksum
+        return image
+    }
+}
+
+/// A stub that sections can't be appended to.
+public struct UnifiedKernelImageError: Error, CustomStringConvertible {
+    public var description: String
+}

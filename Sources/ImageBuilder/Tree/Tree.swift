@@ -1,0 +1,103 @@
+import Digests
+import Files
+
+/// Where a file's bytes are: a range of a file on disk, or bytes at hand.
+public struct Content: Sendable, Hashable {
+    public enum Source: Sendable, Hashable {
+        case bytes([UInt8])
+        /// `offset` in bytes from the start of the file at `path`.
+        case range(path: String, offset: Int)
+    }
+
+    public var source: Source
+    /// Bytes.
+    public var count: Int
+    /// Of the `count` bytes.
+    public var digest: Digest
+
+    public init(path: String, offset: Int, count: Int, digest: Digest) {
+        source = .range(path: path, offset: offset)
+        self.count = count
+        self.digest = digest
+    }
+
+    public init(_ bytes: [UInt8]) {
+        source = .bytes(bytes)
+        count = bytes.count
+        digest = SHA256.hash(bytes)
+    }
+
+    public init(_ text: String) { self.init(Array(text.utf8)) }
+
+    /// All the bytes.
+    public func read() throws(SystemError) -> [UInt8] {
+        switch source {
+        case .bytes(let bytes): bytes
+        case .range(let path, let offset): try File(path).read(count, at: offset)
+        }
+    }
+}
+
+/// One name in the image's tree.
+public struct TreeEntry: Sendable, Hashable {
+    public enum Kind: Sendable, Hashable {
+        case directory
+        case file(Content)
+        case symbolicLink(target: String)
+        /// Another name of the file at this path; that file stands under its own entry.
+        case hardLink(path: String)
+    }
+
+    public var kind: Kind
+    /// Permission bits with setuid, setgid and sticky.
+    public var mode: UInt32
+    public var uid: UInt32
+    public var gid: UInt32
+    /// Extended attributes by their full names.
+    public var attributes: [String: [UInt8]]
+    /// Who brought it: a package's name, or the builder's step in parentheses.
+    public var origin: String
+
+    public init(
+        _ kind: Kind, mode: UInt32, uid: UInt32 = 0, gid: UInt32 = 0, attributes: [String: [UInt8]] = [:],
+        origin: String
+    ) {
+        self.kind = kind
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.attributes = attributes
+        self.origin = origin
+    }
+}
+
+/// The image's files as values: nothing is unpacked to disk, so nobody needs to be root to give a file an owner.
+///
+/// Paths are relative to the root, without a leading slash. The root itself is implied: mode 0755, owned by root.
+public struct Tree: Sendable, Hashable {
+    public private(set) var entries: [String: TreeEntry] = [:]
+
+    public init() {}
+
+    public subscript(path: String) -> TreeEntry? {
+        get { entries[path] }
+        set { entries[path] = newValue }
+    }
+
+    /// All paths, parents before children, in the order of their bytes component by component: the order in which
+    /// images are written, so that it never depends on a hash table, a locale or the number of processors.
+    public var sortedPaths: [String] {
+        entries.keys.map { ($0, $0.utf8.map { $0 == UInt8(ascii: "/") ? 0 : $0 }) }
+            .sorted { $0.1.lexicographicallyPrecedes($1.1) }
+            .map(\.0)
+    }
+
+    /// Adds the folders that are missing above `path`.
+    public mutating func addParents(of path: String, origin: String) {
+        var parent = FileSystem.parent(of: path)
+        while let folder = parent, entries[folder] == nil {
+            entries[folder] = TreeEntry(.directory, mode: 0o755, origin: origin)
+            parent = FileSystem.parent(of: folder)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import Files
+import Glibc
+
+/// Another program, run to its end with its output taken in.
+public struct Command: Sendable {
+    /// A program that ended.
+    public struct Result: Sendable {
+        /// The exit code, or 128 and the signal's number.
+        public var status: Int32
+        public var output: [UInt8]
+        public var errors: [UInt8]
+
+        /// Standard output as text.
+        public var text: String { String(decoding: output, as: UTF8.self) }
+        /// Standard error as text.
+        public var errorText: String { String(decoding: errors, as: UTF8.self) }
+    }
+
+    /// A path, or a name that is looked up in PATH.
+    public var program: String
+    public var arguments: [String]
+    /// The whole environment of the program: nothing is inherited, so that no locale or time zone shapes what it writes.
+    public var environment: [String: String]
+
+    public init(_ program: String, _ arguments: [String], environment: [String: String] = [:]) {
+        self.program = program
+        self.arguments = arguments
+        self.environment = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"].merging(
+            environment
+        ) { $1 }
+    }
+
+    /// Runs it with empty standard input, whatever its exit code will be.
+    ///
+    /// - Parameter output: takes standard output instead of the result's `output`.
+    public func run(output: File? = nil) throws(SystemError) -> Result {
+        var out = try Pipe()
+        var err = try Pipe()
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_adddup2(&actions, output?.descriptor ?? out.writing, 1)
+        posix_spawn_file_actions_adddup2(&actions, err.writing, 2)
+
+        var pid: pid_t = 0
+        let argv = ([program] + arguments).map { strdup($0) } + [nil]
+        let envp = environment.sorted { $0.key < $1.key }.map { strdup("\($0.key)=\($0.value)") } + [nil]
+        defer { for pointer in argv + envp { free(pointer) } }
+        let failure = posix_spawnp(&pid, program, &actions, nil, argv, envp)
+        guard failure == 0 else { throw SystemError("posix_spawn", program, code: failure) }
+        out.closeWriting()
+        err.closeWriting()
+        let (text, errors) = Pipe.drain(out, err)
+        var status: Int32 = 0
+        while waitpid(pid, &status, 0) < 0 {
+            guard errno == EINTR else { throw SystemError("waitpid", program) }
+        }
+        let signal = status & 0x7F
+        return Result(status: signal == 0 ? status >> 8 & 0xFF : 128 + signal, output: text, errors: errors)
+    }
+
+    /// Runs it, and throws when it does not end with 0.
+    @discardableResult
+    public func check(output: File? = nil) throws -> Result {
+        let result = try run(output: output)
+        guard result.status == 0 else { throw CommandFailure(command: self, result: result) }
+        return result
+    }
+}
+
+/// A program that ended with another exit code than 0.
+public struct CommandFailure: Error, CustomStringConvertible {
+    public var command: Command
+    public var result: Command.Result
+
+    public var description: String {
+        let program = FileSystem.name(of: command.program)
+        return
+            "\(program) ended with \(result.status): \(result.errorText.split(separator: "\n").joined(separator: "\n  "))"
+    }
+}
+
+/// A pipe(2) whose ends are close-on-exec.
+private struct Pipe: ~Copyable {
+    let reading: Int32
+    private(set) var writing: Int32
+
+    init() throws(SystemError) {
+        var ends: [Int32] = [0, 0]
+        guard pipe(&ends) == 0 else { throw SystemError("pipe", "") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        (reading, writing) = (ends[0], ends[1])
+    }
+
+    deinit {
+        close(reading)
+        if writing >= 0 { close(writing) }
+    }
+
+    mutating func closeWriting() {
+        close(writing)
+        writing = -1
+    }
+
+    /// Reads both to their ends at once: a program that fills one while we wait on the other would never end.
+    static func drain(_ first: borrowing Pipe, _ second: borrowing Pipe) -> ([UInt8], [UInt8]) {
+        var results: [[UInt8]] = [[], []]
+        var polled = [
+            pollfd(fd: first.reading, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: second.reading, events: Int16(POLLIN), revents: 0),
+        ]
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while polled.contains(where: { $0.fd >= 0 }) {
+            if poll(&polled, 2, -1) < 0, errno != EINTR { break }
+            for i in 0..<2 where polled[i].fd >= 0 && polled[i].revents != 0 {
+                let count = read(polled[i].fd, &buffer, buffer.count)
+                if count > 0 {
+                    results[i] += buffer[..<count]
+                } else if count == 0 || errno != EINTR {
+                    polled[i].fd = -1
+                }
+            }
+        }
+        return (results[0], results[1])
+    }
+}

@@ -1,0 +1,144 @@
+import Digests
+import Files
+import Glibc
+import ImageBuilder
+import Processes
+import Testing
+
+/// What we write must satisfy the field's own tools: erofs-utils, veritysetup, sfdisk, qemu-img, cpio.
+@Suite struct FilesystemTests {
+    let folder: String
+
+    init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-filesystems") }
+
+    /// Every shape that has a rule of its own: empty, beside the inode, on blocks, ranges of a file, links of both
+    /// kinds, attributes, a folder of one block, of several and one whose end doesn't fit beside its inode.
+    func sample() throws -> Tree {
+        var tree = Tree()
+        func add(_ path: String, _ kind: TreeEntry.Kind, mode: UInt32 = 0o644, attributes: [String: [UInt8]] = [:]) {
+            tree.addParents(of: path, origin: "test")
+            tree[path] = TreeEntry(kind, mode: mode, uid: 7, gid: 9, attributes: attributes, origin: "test")
+        }
+        let big = (0..<100_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        try FileSystem.replace("\(folder)/source", with: big)
+        add("empty", .file(Content("")))
+        add("etc/small", .file(Content("small\n")), mode: 0o4755)
+        add("etc/limit", .file(Content([UInt8](repeating: 65, count: 2048))))
+        add("etc/block", .file(Content([UInt8](repeating: 66, count: 4096))))
+        add(
+            "usr/big",
+            .file(Content(path: "\(folder)/source", offset: 10, count: 90_000, digest: SHA256.hash(big[10..<90_010]))))
+        add("usr/hard", .hardLink(path: "usr/big"))
+        add("usr/soft", .symbolicLink(target: "../etc/small"), mode: 0o777)
+        add("usr/+first", .file(Content("sorts before the dots")))
+        add(
+            "usr/capable", .file(Content("x")), mode: 0o755,
+            attributes: ["security.capability": [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]])
+        for i in 0..<1000 { add("many/a-longer-name-\(i)", .file(Content("\(i)"))) }
+        // 100 names of 26 bytes and the dots: 3,827 bytes, and a last block of 4,090 beside no inode.
+        for i in 0..<107 { add("full/twenty-six-bytes-of-name\(String(i + 1000))", .file(Content(""))) }
+        return tree
+    }
+
+    func write(_ tree: Tree) throws -> (path: String, size: Int) {
+        let path = "\(folder)/root.erofs"
+        let file = try File(path, O_RDWR | O_CREAT | O_TRUNC)
+        return (path, try EROFS(tree, time: 1_700_000_000, uuid: GUID(named: "test").bytes).write(to: file))
+    }
+
+    @Test func erofsSatisfiesItsCheckerAndHoldsTheTree() throws {
+        let tree = try sample()
+        let image = try write(tree)
+        try Command("fsck.erofs", ["--extract=\(folder)/out", "--preserve", image.path]).check()
+        let found = try Command(
+            "find", ["\(folder)/out", "-mindepth", "1", "-printf", "%P %m %U:%G %l\\n"]
+        ).check().text.split(separator: "\n").map(String.init)
+        var expected: [String] = []
+        for (path, entry) in tree.entries {
+            var (mode, owner, target) = (entry.mode, "\(entry.uid):\(entry.gid)", "")
+            if case .symbolicLink(let text) = entry.kind { target = text }
+            if case .hardLink(let other) = entry.kind, let file = tree[other] {
+                (mode, owner) = (file.mode, "\(file.uid):\(file.gid)")
+            }
+            expected.append("\(path) \(String(mode & 0o777, radix: 8)) \(owner) \(target)")
+        }
+        #expect(Set(found).symmetricDifference(expected) == [])
+        // The extraction above loses attributes and hard links: these are asked for one by one.
+        func dump(_ path: String) throws -> String {
+            try Command("dump.erofs", ["--path=\(path)", image.path]).check().text
+        }
+        #expect(try dump("/usr/big").contains("Links: 2"))
+        #expect(try dump("/many").contains("Links: 2"))
+        #expect(try dump("/usr/capable").contains("Xattr size: 48"))
+        for (path, entry) in tree.entries {
+            guard case .file(let content) = entry.kind else { continue }
+            #expect(try SHA256.hash(FileSystem.read("\(folder)/out/\(path)")) == content.digest, "\(path)")
+        }
+    }
+
+    @Test func erofsIsTheSameTwice() throws {
+        let tree = try sample()
+        let first = try FileSystem.read(try write(tree).path)
+        let second = try FileSystem.read(try write(tree).path)
+        #expect(first == second)
+    }
+
+    @Test func verityIsWhatVeritysetupComputes() async throws {
+        let image = try write(try sample())
+        let salt = SHA256.hash(Array("salt".utf8)).bytes
+        let file = try File(image.path, O_RDWR)
+        for size in [image.size, 200 * 4096, 2 * 4096] {
+            try file.resize(to: size)
+            let verity = try await Verity.append(
+                to: file, at: 0, size: size, salt: salt, uuid: GUID(named: "verity").bytes)
+            try Command(
+                "veritysetup",
+                ["verify", image.path, image.path, verity.rootHash.hex, "--hash-offset=\(size)"]
+            ).check()
+        }
+    }
+
+    @Test func partitionTableSatisfiesItsCheckers() throws {
+        let path = "\(folder)/disk"
+        let table = PartitionTable(
+            guid: GUID(named: "disk"),
+            wanted: [
+                ("esp", PartitionTable.Kind.efiSystem, GUID(named: "esp"), 40 << 20),
+                ("state", PartitionTable.Kind.state, GUID(named: "state"), 1 << 20),
+                ("root-a", PartitionTable.Kind.root, GUID(named: "a"), 100_000),
+            ])
+        let file = try File(path, O_RDWR | O_CREAT)
+        try file.resize(to: table.diskSize)
+        try table.write(to: file)
+        #expect(try Command("sgdisk", ["--verify", path]).check().text.contains("No problems found"))
+        let dump = try Command("sfdisk", ["--dump", path]).check().text.lowercased()
+        #expect(dump.contains("label-id: \(GUID(named: "disk"))"))
+        #expect(dump.contains("start=       83968, size=        2048"))
+        #expect(dump.contains("type=c12a7328-f81f-11d2-ba4b-00a0c93ec93b, uuid=\(GUID(named: "esp")), name=\"esp\""))
+    }
+
+    @Test func qcow2HoldsWhatTheRawHolds() throws {
+        let raw = try File("\(folder)/raw", O_RDWR | O_CREAT)
+        try raw.resize(to: (5 << 30) + 512)
+        for offset in [0, 65_535, 1 << 20, (3 << 30) + 7, (5 << 30) + 100] {
+            try raw.write([UInt8](repeating: 0xA5, count: 300), at: offset)
+        }
+        let target = try File("\(folder)/image.qcow2", O_RDWR | O_CREAT)
+        try QCOW2.write(raw, to: target)
+        try Command("qemu-img", ["check", "\(folder)/image.qcow2"]).check()
+        try Command("qemu-img", ["compare", "-f", "raw", "-F", "qcow2", "\(folder)/raw", "\(folder)/image.qcow2"])
+            .check()
+        #expect(try target.status().st_size < 2 << 20)
+    }
+
+    @Test func initramfsIsReadByCpio() throws {
+        var tree = Tree()
+        tree["init"] = TreeEntry(.file(Content("#!\n")), mode: 0o755, origin: "")
+        tree["dev"] = TreeEntry(.directory, mode: 0o755, origin: "")
+        tree["sbin"] = TreeEntry(.symbolicLink(target: "usr/bin"), mode: 0o777, origin: "")
+        try FileSystem.replace("\(folder)/initrd", with: try Initramfs.archive(tree, time: 0))
+        let list = try Command("sh", ["-c", "cpio -itv --quiet < \(folder)/initrd"]).check().text
+        #expect(
+            list.split(separator: "\n").map { String($0.prefix(10)) } == ["drwxr-xr-x", "-rwxr-xr-x", "lrwxrwxrwx"])
+    }
+}
