@@ -3,18 +3,29 @@ import PackageDescription
 
 let package = Package(
     name: "vcpe",
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
+    ],
     targets: [
         .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .target(name: "Documents", dependencies: ["CYaml"]),
         .target(name: "CSystem"),
         .target(name: "Files", dependencies: ["CSystem"]),
         .target(name: "Digests", dependencies: ["CCrypto"]),
         .target(name: "Archives", dependencies: ["CArchive"]),
         .target(name: "Processes", dependencies: ["Files"]),
+        .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
         .target(
-            name: "ImageBuilder", dependencies: ["CSystem", "Archives", "Digests", "Documents", "Files", "Processes"]),
+            name: "ImageBuilder",
+            dependencies: ["CSystem", "Archives", "Digests", "Documents", "Files", "Processes", "Transfers"]),
+        .executableTarget(
+            name: "vcpe",
+            dependencies: [
+                "ImageBuilder", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
         .testTarget(name: "DocumentsTests", dependencies: ["Documents"]),
         .testTarget(name: "FilesTests", dependencies: ["Files"]),
         .testTarget(name: "DigestsTests", dependencies: ["Digests"]),

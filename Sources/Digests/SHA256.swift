@@ -36,6 +36,15 @@ public struct SHA256: ~Copyable {
             })
     }
 
+    /// The digest so far; more may be fed afterwards.
+    public func finishCopy() -> Digest {
+        var copy = SHA256()
+        copy.become(self)
+        return copy.finish()
+    }
+
+    private mutating func become(_ other: borrowing SHA256) { EVP_MD_CTX_copy_ex(context, other.context) }
+
     /// The digest of bytes that are all at hand.
     public static func hash(_ bytes: some Sequence<UInt8>) -> Digest {
         var hash = SHA256()

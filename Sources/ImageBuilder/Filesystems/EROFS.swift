@@ -35,7 +35,8 @@ public struct EROFS {
     public func write(to file: File, at offset: Int = 0) throws -> Int {
         var inodes = try EROFSInodes(tree)
         var nextBlock = 1
-        var sources: [String: File] = [:]
+        // Neighbours mostly come from the same package: one file stays open, however many packages there are.
+        var last: File?
         for index in inodes.all.indices {
             guard let content = inodes.all[index].content else { continue }
             if content.count <= Self.inlineLimit {
@@ -47,8 +48,8 @@ public struct EROFS {
             switch content.source {
             case .bytes(let bytes): try file.write(bytes, at: target)
             case .range(let path, let start):
-                let source = try sources[path] ?? File(path)
-                sources[path] = source
+                let source = try last?.path == path ? last ?? File(path) : File(path)
+                last = source
                 try file.copy(from: source, at: start, count: content.count, to: target)
             }
             nextBlock += content.count.rounded(upTo: Self.blockSize) / Self.blockSize

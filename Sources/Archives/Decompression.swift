@@ -1,0 +1,35 @@
+import CArchive
+
+/// Decompresses single files, such as kernel modules, by libarchive.
+public enum Decompression {
+    /// The contents of a file compressed by xz, zstd or gzip.
+    ///
+    /// - Parameter name: for errors.
+    public static func decompress(_ bytes: [UInt8], name: String) throws(ArchiveError) -> [UInt8] {
+        guard let archive = archive_read_new() else { throw ArchiveError(file: name, message: "no memory left") }
+        defer { archive_read_free(archive) }
+        archive_read_support_format_raw(archive)
+        archive_read_support_filter_gzip(archive)
+        archive_read_support_filter_xz(archive)
+        archive_read_support_filter_zstd(archive)
+        var result: [UInt8] = []
+        let failed = bytes.withUnsafeBytes { input in
+            var entry: OpaquePointer?
+            guard archive_read_open_memory(archive, input.baseAddress, input.count) == ARCHIVE_OK,
+                archive_read_next_header(archive, &entry) == ARCHIVE_OK
+            else { return true }
+            var buffer = [UInt8](repeating: 0, count: 1 << 16)
+            while true {
+                let count = archive_read_data(archive, &buffer, buffer.count)
+                if count < 0 { return true }
+                if count == 0 { return false }
+                result += buffer[..<count]
+            }
+        }
+        if failed {
+            let text = archive_error_string(archive).map { String(cString: $0) } ?? "not readable"
+            throw ArchiveError(file: name, message: text)
+        }
+        return result
+    }
+}

@@ -1,0 +1,197 @@
+import Digests
+import Documents
+import Files
+import Glibc
+import Transfers
+
+/// From a definition to its images: the numbered pipeline that `docs/architecture.md` describes.
+public struct ImageBuild: Sendable {
+    public struct Options: Sendable {
+        /// The folder of the definitions.
+        public var images = "images"
+        /// Where the outputs go: a folder for each image is made here.
+        public var output = "out"
+        /// The box's own executables.
+        public var box = ".build/box"
+        /// Replaces the host's mirror.
+        public var mirror: String?
+        /// A snapshot archive, asked for the time in the lock.
+        public var snapshot: String?
+        /// Move packages that the mirror has no more.
+        public var relockGone = false
+        /// Relock when the lock doesn't answer the definition, and move all packages to the newest.
+        public var update = false
+        /// Only this hardware profile.
+        public var profile: String?
+
+        public init() {}
+    }
+
+    let definition: Definition
+    let profiles: [HardwareProfile]
+    let options: Options
+    let cache: Cache
+    let observe: BuildObserver
+
+    public init(_ name: String, options: Options, cache: Cache = .standard, observe: @escaping BuildObserver) throws {
+        let path = "\(options.images)/\(name).yaml"
+        guard FileSystem.exists(path) else {
+            let known = ((try? FileSystem.list(options.images)) ?? []).filter { $0.hasSuffix(".yaml") }
+                .map { String($0.dropLast(5)) }
+            let meant = didYouMean(name, among: known).map { "vcpe … \($0)" }
+            throw BuildFailure(
+                "there is no image \"\(name)\": \(path) does not exist; known are \(known.joined(separator: ", "))",
+                hint: meant)
+        }
+        definition = try Definition.read(path)
+        self.options = options
+        profiles = try definition.profiles.map { try HardwareProfile.read($0, folder: options.images) }
+        if let wanted = options.profile, !profiles.contains(where: { $0.name == wanted }) {
+            throw BuildFailure(
+                "\(name) has no hardware profile \"\(wanted)\"; it has \(profiles.map(\.name).joined(separator: ", "))")
+        }
+        self.cache = cache
+        self.observe = observe
+    }
+
+    private var lockPath: String { "\(options.images)/\(definition.name).lock" }
+    private var resolver: Resolver { Resolver(definition: definition, profiles: profiles, cache: cache) }
+    private var folder: String { "\(options.output)/\(definition.name)" }
+
+    // MARK: - Locking
+
+    /// Resolves and writes the lock.
+    ///
+    /// - Parameter keeping: packages whose versions stay as long as the archive has them.
+    /// - Returns: what changed, one line each.
+    @discardableResult
+    public func lock(keeping: [LockedPackage] = [], write: Bool = true) throws -> [String] {
+        let old = try Lock.read(lockPath)
+        let mirrors = try Mirrors.find(base: definition.base, mirror: options.mirror, cache: cache)
+        var lock = try resolver.resolve(mirrors: mirrors, old: old, keeping: keeping)
+        // Numbers for system users need the packages' sysusers.d.
+        try fetch(lock.packages, from: { mirrors })
+        for profile in profiles {
+            let packages = try (lock.sections[profile.name] ?? []).map { try UnpackedPackage.read($0, cache: cache) }
+            let users = try Composer.users(of: packages, definition: definition, lock: lock)
+            lock.users = users.allocatedUsers
+            lock.groups = users.allocatedGroups
+        }
+        let differences = lock.differences(from: old ?? Lock())
+        if write, lock != old { try FileSystem.replace(lockPath, with: lock.text) }
+        return differences
+    }
+
+    private func fetch(_ packages: [LockedPackage], from mirrors: () throws -> Mirrors) throws {
+        try Fetching.fetch(packages, from: mirrors, cache: cache) { progress in
+            observe(
+                .downloading(
+                    bytes: progress.bytes, of: progress.totalBytes, files: progress.finishedFiles,
+                    ofFiles: progress.files))
+        }
+    }
+
+    private func usableLock() throws -> Lock {
+        if options.update {
+            for line in try lock() { observe(.remark(line)) }
+        }
+        guard let lock = try Lock.read(lockPath) else {
+            throw BuildFailure("there is no lock \(lockPath)", hint: "vcpe lock \(definition.name)")
+        }
+        let differences = resolver.differences(from: lock)
+        guard differences.isEmpty else {
+            throw BuildFailure(
+                "the lock \(lockPath) doesn't answer the definition:\n  \(differences.joined(separator: "\n  "))",
+                hint: "vcpe lock \(definition.name), or vcpe build \(definition.name) --update")
+        }
+        return lock
+    }
+
+    private func mirrors(_ lock: Lock) throws -> Mirrors {
+        guard let snapshot = options.snapshot else {
+            return try Mirrors.find(base: definition.base, mirror: options.mirror, cache: cache)
+        }
+        guard let time = SnapshotTime.latest(of: Array(lock.dates.values)) else {
+            throw BuildFailure("the lock records no time that a snapshot archive could be asked for")
+        }
+        return Mirrors(
+            main: "\(snapshot)/archive/debian/\(time)", security: "\(snapshot)/archive/debian-security/\(time)")
+    }
+
+    /// Fetches what the cache lacks; with `--relock-gone`, moves what the archive has lost and fetches again.
+    private func acquire(_ lock: Lock) throws -> Lock {
+        let wanted = profiles.filter { options.profile == nil || $0.name == options.profile }.flatMap {
+            lock.sections[$0.name] ?? []
+        }
+        let packages = wanted + (lock.sections[Lock.tools] ?? [])
+        let missing = Fetching.missing(packages, cache: cache).count
+        if missing == 0 { return lock }
+        observe(.started(step: "fetch", reasons: ["\(missing) packages are not in the cache"]))
+        let start = Clock.seconds
+        do {
+            try fetch(packages, from: { try mirrors(lock) })
+        } catch let gone as Fetching.Gone {
+            guard options.relockGone else { throw gone }
+            for line in try self.lock(keeping: lock.packages) { observe(.remark("relocked: \(line)")) }
+            guard let relocked = try Lock.read(lockPath) else { throw gone }
+            observe(.finished(step: "fetch", note: "\(missing) packages", seconds: Clock.seconds - start))
+            return relocked
+        }
+        observe(.finished(step: "fetch", note: "\(missing) packages", seconds: Clock.seconds - start))
+        return lock
+    }
+
+    // MARK: - Building
+
+    /// Builds the images of all profiles, or of the one that the options name.
+    ///
+    /// - Returns: the outputs' paths, the raw disks first.
+    public func build() async throws -> [String] {
+        var lock = try usableLock()
+        try FileSystem.makeDirectory(folder)
+        let building = try BuildingLock(folder)
+        defer { building.release() }
+        lock = try acquire(lock)
+        let steps = try Steps(folder: folder, observe: observe)
+        var outputs: [String] = []
+        for profile in profiles where options.profile == nil || options.profile == profile.name {
+            let stem = profile == profiles.first ? definition.name : "\(definition.name)-\(profile.name)"
+            outputs += try await ProfileBuild(
+                definition: definition, profile: profile, lock: lock, options: options, cache: cache, steps: steps,
+                folder: folder, stem: stem
+            ).build()
+        }
+        return outputs.map { "\(folder)/\($0)" }
+    }
+}
+
+/// One build at a time in an output folder: the second waits and then finds all steps done.
+private struct BuildingLock {
+    let file: File
+
+    init(_ folder: String) throws {
+        file = try File("\(folder)/.lock", O_RDWR | O_CREAT)
+        while flock(file.descriptor, LOCK_EX) != 0 {
+            guard errno == EINTR else { throw SystemError("flock", file.path) }
+        }
+    }
+
+    func release() { flock(file.descriptor, LOCK_UN) }
+}
+
+/// Times as snapshot archives name them.
+enum SnapshotTime {
+    private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+
+    /// The latest of dates as InRelease has them (`Sat, 14 Nov 2026 10:11:12 UTC`), as `20261114T101112Z`.
+    static func latest(of dates: [String]) -> String? {
+        dates.compactMap { date -> String? in
+            let words = date.split(separator: " ")
+            guard words.count >= 5, let day = Int(words[1]), let month = months.firstIndex(of: String(words[2])),
+                let year = Int(words[3])
+            else { return nil }
+            func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
+            return "\(year)\(two(month + 1))\(two(day))T\(words[4].filter { $0 != ":" })Z"
+        }.max()
+    }
+}

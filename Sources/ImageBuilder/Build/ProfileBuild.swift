@@ -1,0 +1,355 @@
+import Digests
+import Documents
+import Files
+import Glibc
+
+/// The steps that make one hardware profile's outputs.
+struct ProfileBuild {
+    let definition: Definition
+    let profile: HardwareProfile
+    let lock: Lock
+    let options: ImageBuild.Options
+    let cache: Cache
+    let steps: Steps
+    let folder: String
+    /// Of the outputs' names.
+    let stem: String
+
+    private func path(_ output: String) -> String { "\(folder)/\(output)" }
+
+    private var raw: String { "\(stem).raw" }
+    private var root: String { "\(stem).root" }
+    private var uki: String { "\(stem).efi" }
+    private var initramfs: String { "\(stem).initramfs" }
+    private var reports: [String] { ["\(stem).manifest", "\(stem).spdx.json", "\(stem).report"] }
+
+    func build() async throws -> [String] {
+        let section = lock.sections[profile.name] ?? []
+        let tools = lock.sections[Lock.tools] ?? []
+        func digest(_ packages: [LockedPackage]) -> String {
+            SHA256.hash(Array(packages.map(\.digest.hex).sorted().joined().utf8)).hex
+        }
+        var system = ["the builder": try BuilderIdentity.digest()]
+        for package in section { system["the package \(package.name)"] = package.digest.hex }
+        system["the tools"] = digest(tools)
+        system["the definition"] = definition.digest.hex
+        system["the profile"] = profile.digest.hex
+        system["user numbers"] = "\(lock.users.sorted { $0.key < $1.key })"
+        let box = try boxExecutables()
+        for (path, content) in box { system[path] = content.digest.hex }
+        for (path, rule) in definition.files {
+            if case .path(let source) = rule.value.source {
+                let bytes = try? FileSystem.read("\(options.images)/\(source.value)")
+                system["the file for \(path)"] = bytes.map { SHA256.hash($0).hex } ?? "missing"
+            }
+        }
+        if let keys = definition.secureBoot {
+            for file in [keys.key, keys.certificate] {
+                let bytes = try? FileSystem.read("\(options.images)/\(file.value)")
+                system["the file \(file.value)"] = bytes.map { SHA256.hash($0).hex } ?? "missing"
+            }
+        }
+        let made = try await steps.run(
+            "\(profile.name)-system", inputs: system, outputs: [root, initramfs, uki] + reports
+        ) { try await buildSystem(section, tools: tools, box: box) }
+
+        let kit = ToolBox(packages: tools, cache: cache)
+        let disk = try await steps.run(
+            "\(profile.name)-disk",
+            inputs: ["the system": made["digest"] ?? "", "the builder": try BuilderIdentity.digest()], outputs: [raw]
+        ) { try buildDisk(try kit.tools()) }
+        var outputs = [raw, root, initramfs, uki] + reports
+        if definition.outputs.contains(.rawZstd) {
+            let name = "\(raw).zst"
+            _ = try await steps.run(
+                "\(profile.name)-raw.zst", inputs: ["the disk": disk["digest"] ?? ""], outputs: [name]
+            ) {
+                try compress(path(raw), to: path(name), tools: try kit.tools())
+                return ("\(Size.text(try Size.of(path(name))))", [:])
+            }
+            outputs.append(name)
+        }
+        if definition.outputs.contains(.qcow2) {
+            let name = "\(stem).qcow2"
+            _ = try await steps.run(
+                "\(profile.name)-qcow2", inputs: ["the disk": disk["digest"] ?? ""], outputs: [name]
+            ) {
+                try FileSystem.replace(path(name), sync: false) { (file: File) throws(any Error) in
+                    try QCOW2.write(try File(path(raw)), to: file)
+                }
+                return ("\(Size.text(try Size.of(path(name))))", [:])
+            }
+            outputs.append(name)
+        }
+        try checkBudgets()
+        return outputs
+    }
+
+    // MARK: - Root, initramfs and UKI
+
+    private func buildSystem(
+        _ section: [LockedPackage], tools: [LockedPackage], box: [String: Content]
+    ) async throws -> (note: String, values: [String: String]) {
+        let packages = try await unpack(section)
+        let tools = try Tools(try await unpack(tools), cache: cache)
+        var composer = Composer(
+            definition: definition, profile: profile, packages: packages, lock: lock, folder: options.images,
+            cache: cache)
+        let composed = try await composer.compose(box: box)
+
+        // The salt is the product's, not the release's: with a new one all hashes would change.
+        let salt = SHA256.hash(Array("vcpe salt \(definition.name)".utf8)).bytes
+        var verity: Verity?
+        var fileSystemSize = 0
+        try await replaceAsync(path(root)) { file in
+            fileSystemSize = try EROFS(
+                composed.tree, time: BuildTime.epoch, uuid: GUID(named: "vcpe root \(definition.name)").bytes
+            ).write(to: file)
+            verity = try await Verity.append(
+                to: file, at: 0, size: fileSystemSize, salt: salt,
+                uuid: GUID(named: "vcpe verity \(definition.name)").bytes)
+        }
+        guard let verity else { throw BuildFailure("the root's hash tree was not made") }
+        guard verity.totalSize <= definition.partitions.root else {
+            throw BuildFailure(
+                "the root needs \(Size.text(verity.totalSize)), its partition has \(Size.text(definition.partitions.root))",
+                hint: "raise partitions.root, or leave packages out")
+        }
+
+        let archive = try Initramfs.archive(bootTree(composed, box: box), time: BuildTime.epoch)
+        let compressed = try compressed(archive, tools: tools)
+        try FileSystem.replace(path(initramfs), with: compressed)
+
+        var image = try UnifiedKernelImage.append(
+            [
+                (".osrel", try read(composed.tree, "usr/lib/os-release")),
+                (".uname", Array(composed.kernel.release.utf8)),
+                (".linux", try composed.kernel.image.read()),
+                (".initrd", compressed),
+                (".cmdline", Array(commandLine(verity).utf8)),
+            ], to: try tools.file("usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
+        image = try signed(image, tools: tools)
+        try FileSystem.replace(path(uki), with: image)
+        let loader = try signed(try tools.file("usr/lib/systemd/boot/efi/systemd-bootx64.efi"), tools: tools)
+        try FileSystem.replace("\(folder)/.steps/\(stem).loader", with: loader)
+
+        let report = Report(
+            definition: definition, profile: profile, packages: packages, composed: composed, verity: verity,
+            sizes: [
+                "root file system": fileSystemSize, "root with hash tree": verity.totalSize,
+                "initramfs": compressed.count, "UKI": image.count,
+            ], box: box, isSigned: definition.secureBoot != nil)
+        try FileSystem.replace(path("\(stem).manifest"), with: report.manifest)
+        try FileSystem.replace(path("\(stem).spdx.json"), with: report.spdx)
+        try FileSystem.replace(path("\(stem).report"), with: report.text)
+
+        let identity = SHA256.hash(Array((verity.rootHash.hex + SHA256.hash(image).hex + SHA256.hash(loader).hex).utf8))
+        return (
+            "root \(Size.text(verity.totalSize)), initramfs \(Size.text(compressed.count)), UKI \(Size.text(image.count))",
+            ["digest": identity.hex, "root-hash": verity.rootHash.hex]
+        )
+    }
+
+    /// Unpacks what the cache holds only packed, as many at a time as there are processors.
+    private func unpack(_ packages: [LockedPackage]) async throws -> [UnpackedPackage] {
+        try await withThrowingTaskGroup(of: UnpackedPackage.self) { group in
+            // The large ones first, or the last one keeps one processor waiting.
+            for package in packages.sorted(by: { $0.size > $1.size }) {
+                group.addTask { try UnpackedPackage.read(package, cache: cache) }
+            }
+            var all: [UnpackedPackage] = []
+            for try await package in group { all.append(package) }
+            return all.sorted { $0.package.name < $1.package.name }
+        }
+    }
+
+    private func boxExecutables() throws -> [String: Content] {
+        let path = "\(options.box)/vcpe-init"
+        guard FileSystem.exists(path) else {
+            throw BuildFailure("there is no \(path), the box's PID 1", hint: "make box, which builds it")
+        }
+        let bytes = try FileSystem.read(path)
+        return [
+            "/usr/lib/vcpe/vcpe-init": Content(path: path, offset: 0, count: bytes.count, digest: SHA256.hash(bytes))
+        ]
+    }
+
+    private func bootTree(_ composed: Composer.Result, box: [String: Content]) -> Tree {
+        var tree = composed.kernel.bootTree
+        if let initial = box["/usr/lib/vcpe/vcpe-init"] {
+            tree["init"] = TreeEntry(.file(initial), mode: 0o755, origin: Composer.origin)
+        }
+        for name in ["dev", "proc", "sys", "run", "sysroot", "etc"] {
+            tree[name] = TreeEntry(.directory, mode: 0o755, origin: Composer.origin)
+        }
+        tree["etc/vcpe-image"] = composed.tree["usr/lib/vcpe/image"]
+        return tree
+    }
+
+    private func read(_ tree: Tree, _ path: String) throws -> [UInt8] {
+        guard case .file(let content)? = tree[path]?.kind else { return [] }
+        return try content.read()
+    }
+
+    /// The root hash comes last, so that two releases' images differ at one place only.
+    private func commandLine(_ verity: Verity) -> String {
+        var words = profile.consoles.map { "console=\($0)" }
+        words += ["rdinit=/init", "panic=30", "ro"]
+        words += definition.debug ? ["loglevel=7", "vcpe.debug"] : ["quiet", "loglevel=4"]
+        words.append("vcpe.verity=\(verity.dataBlocks),\(hex(verity.salt)),\(verity.rootHash)")
+        return words.joined(separator: " ")
+    }
+
+    /// Compressed for the kernel; kept in the cache, since modules and PID 1 seldom change.
+    private func compressed(_ archive: [UInt8], tools: Tools) throws -> [UInt8] {
+        let kept = "\(try cache.folder("initramfs"))/\(SHA256.hash(archive).hex)-19.zst"
+        if !FileSystem.exists(kept) {
+            let scratch = "\(folder)/.steps/\(stem).cpio"
+            try FileSystem.replace(scratch, with: archive)
+            defer { try? FileSystem.remove(scratch) }
+            try compress(scratch, to: kept, tools: tools)
+        }
+        return try FileSystem.read(kept)
+    }
+
+    /// By the suite's zstd. With workers its output doesn't depend on how many there are.
+    private func compress(_ source: String, to target: String, tools: Tools) throws {
+        try FileSystem.replace(target, sync: false) { (file: File) throws(any Error) in
+            try tools.command("usr/bin/zstd", ["-q", "-19", "-T0", "-c", source]).check(output: file)
+        }
+    }
+
+    private func signed(_ image: [UInt8], tools: Tools) throws -> [UInt8] {
+        guard let keys = definition.secureBoot else { return image }
+        for file in [keys.key, keys.certificate] where !FileSystem.exists("\(options.images)/\(file.value)") {
+            throw InvalidDocument([file.problem("there is no \(options.images)/\(file.value)")])
+        }
+        let scratch = try FileSystem.makeTemporaryDirectory(in: "\(folder)/.steps", prefix: "sign")
+        defer { try? FileSystem.remove(scratch) }
+        try FileSystem.replace("\(scratch)/in", with: image)
+        try tools.command(
+            "usr/bin/sbsign",
+            [
+                "--key", "\(options.images)/\(keys.key.value)", "--cert", "\(options.images)/\(keys.certificate.value)",
+                "--output", "\(scratch)/out", "\(scratch)/in",
+            ]
+        ).check()
+        return try FileSystem.read("\(scratch)/out")
+    }
+
+    // MARK: - Disk
+
+    private func buildDisk(_ tools: Tools) throws -> (note: String, values: [String: String]) {
+        let name = "\(definition.name)-\(profile.name)"
+        func guid(_ part: String) -> GUID { GUID(named: "vcpe \(part) \(name)") }
+        let sizes = definition.partitions
+        let table = PartitionTable(
+            guid: guid("disk"),
+            wanted: [
+                ("esp", PartitionTable.Kind.efiSystem, guid("esp"), sizes.efiSystem),
+                ("state", PartitionTable.Kind.state, guid("state"), 1 << 20),
+                ("root-a", PartitionTable.Kind.root, guid("root-a"), sizes.root),
+                ("root-b", PartitionTable.Kind.root, guid("root-b"), sizes.root),
+                ("data", PartitionTable.Kind.linuxData, guid("data"), sizes.data),
+            ])
+        let loader = try FileSystem.read("\(folder)/.steps/\(stem).loader")
+        let esp = EFISystemPartition(
+            files: [
+                ("EFI/BOOT/BOOTX64.EFI", loader),
+                ("EFI/systemd/systemd-bootx64.efi", loader),
+                ("EFI/Linux/vcpe-1.efi", try FileSystem.read(path(uki))),
+                ("loader/loader.conf", Array("timeout 0\nconsole-mode keep\neditor no\n".utf8)),
+                ("loader/entries.srel", Array("type1\n".utf8)),
+                (
+                    "vcpe/README.txt",
+                    Array("A site document belongs here as site.yaml; the box reads it at its first start.\r\n".utf8)
+                ),
+            ], size: sizes.efiSystem, serial: guid("esp").bytes.integer(at: 0, UInt32.self) ?? 1)
+        let scratch = "\(folder)/.steps/\(stem).esp"
+        try esp.write(to: scratch, tools: tools)
+        defer { try? FileSystem.remove(scratch) }
+        try FileSystem.replace(path(raw), sync: false) { (file: File) throws(any Error) in
+            try file.resize(to: table.diskSize)
+            for (source, partition) in [(scratch, "esp"), (path(root), "root-a")] {
+                let from = try File(source)
+                guard let target = table[partition]?.offset else { continue }
+                for extent in try Sparse.extents(of: from, unit: 4096) {
+                    try file.copy(from: from, at: extent.offset, count: extent.count, to: target + extent.offset)
+                }
+            }
+            try table.write(to: file)
+        }
+        var status = stat()
+        _ = stat(path(raw), &status)
+        // The name of the disk is that of its parts: reading gigabytes again would say no more.
+        let parts = try [path(root), path(uki)].map { SHA256.hash(try FileSystem.read($0)).hex }.joined()
+        return (
+            "\(Size.text(table.diskSize)), \(Size.text(Int(status.st_blocks) * 512)) of them data",
+            ["digest": SHA256.hash(Array("\(parts) \(sizes) \(SHA256.hash(loader))".utf8)).hex]
+        )
+    }
+
+    private func checkBudgets() throws {
+        let files = ["raw.zst": "\(raw).zst", "root": root, "initramfs": initramfs, "uki": uki]
+        var problems: [Problem] = []
+        for (name, budget) in definition.budgets.sorted(by: { $0.key < $1.key }) {
+            let file = files[name].map(path) ?? "\(options.box)/\(name)"
+            guard FileSystem.exists(file) else { continue }
+            let size = try Size.of(file)
+            if size > budget.value {
+                problems.append(
+                    budget.problem(
+                        "\(file) has \(Size.text(size)), the budget is \(Size.text(budget.value))",
+                        hint: "\(path("\(stem).report")) names the largest packages"))
+            }
+        }
+        if !problems.isEmpty { throw InvalidDocument(problems) }
+    }
+
+    /// `FileSystem.replace` for a body that waits.
+    private func replaceAsync(_ target: String, _ body: (File) async throws -> Void) async throws {
+        let temporary = target + ".new"
+        do {
+            try await body(try File(temporary, O_RDWR | O_CREAT | O_TRUNC))
+            try FileSystem.rename(temporary, to: target)
+        } catch {
+            try? FileSystem.remove(temporary)
+            throw error
+        }
+    }
+}
+
+/// Unpacks the tools when the first step wants one: an unchanged build wants none.
+private struct ToolBox {
+    let packages: [LockedPackage]
+    let cache: Cache
+
+    func tools() throws -> Tools {
+        try Tools(packages.map { try UnpackedPackage.read($0, cache: cache) }, cache: cache)
+    }
+}
+
+/// Which builder this is: another one may make other bytes of the same inputs.
+enum BuilderIdentity {
+    static func digest() throws -> String { SHA256.hash(try FileSystem.read("/proc/self/exe")).hex }
+}
+
+/// Sizes for people.
+public enum Size {
+    /// Bytes of a file.
+    static func of(_ path: String) throws -> Int { Int(try File(path).status().st_size) }
+
+    /// Such as `31.4 MB`; powers of 1000, as disks and budgets have them.
+    public static func text(_ bytes: Int) -> String {
+        if bytes < 1000 { return "\(bytes) B" }
+        let units = ["kB", "MB", "GB", "TB"]
+        var value = Double(bytes) / 1000
+        var unit = 0
+        while value >= 999.95, unit < units.count - 1 {
+            value /= 1000
+            unit += 1
+        }
+        let tenths = Int((value * 10).rounded())
+        return "\(tenths / 10).\(tenths % 10) \(units[unit])"
+    }
+}

@@ -1,0 +1,16 @@
+/// What a build tells while it runs.
+public enum BuildEvent: Sendable {
+    /// A step begins; `reasons` say why it isn't skipped.
+    case started(step: String, reasons: [String])
+    /// Nothing that the step depends on has changed.
+    case unchanged(step: String)
+    /// Bytes and files of a running download.
+    case downloading(bytes: Int, of: Int, files: Int, ofFiles: Int)
+    /// A step has ended; `note` says what it made.
+    case finished(step: String, note: String, seconds: Double)
+    /// Something that a person should know.
+    case remark(String)
+}
+
+/// Takes the events of a build; called from one task at a time.
+public typealias BuildObserver = @Sendable (BuildEvent) -> Void

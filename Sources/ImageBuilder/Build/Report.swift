@@ -1,0 +1,136 @@
+import Digests
+import Documents
+
+/// What an image holds and where its bytes went: the manifest, the bill of materials and the size report.
+struct Report {
+    let definition: Definition
+    let profile: HardwareProfile
+    let packages: [UnpackedPackage]
+    let composed: Composer.Result
+    let verity: Verity
+    /// Bytes by output.
+    let sizes: [String: Int]
+    let box: [String: Content]
+    let isSigned: Bool
+
+    private var files: [(path: String, entry: TreeEntry)] {
+        composed.tree.sortedPaths.compactMap { path in composed.tree[path].map { (path, $0) } }
+    }
+
+    /// Canonical: a line a package, then a line a file. Its digest names the root.
+    var manifest: String {
+        var lines = ["image \(definition.name) \(definition.version) \(profile.name)", "root-hash \(verity.rootHash)"]
+        lines += packages.map { "package \($0.package.name) \($0.package.version) \($0.package.architecture)" }
+        for (path, entry) in files {
+            let mode = String(entry.mode, radix: 8)
+            let head = "\(mode) \(entry.uid):\(entry.gid)"
+            switch entry.kind {
+            case .directory: lines.append("folder \(head) - 0 \(entry.origin) /\(path)")
+            case .file(let content):
+                lines.append("file \(head) \(content.digest) \(content.count) \(entry.origin) /\(path)")
+            case .symbolicLink(let target): lines.append("link \(head) \(target) 0 \(entry.origin) /\(path)")
+            case .hardLink(let target): lines.append("hard \(head) /\(target) 0 \(entry.origin) /\(path)")
+            }
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// SPDX 2.3.
+    var spdx: String {
+        let root = "SPDXRef-image"
+        var elements: [JSON] = [
+            [
+                "SPDXID": .text(root), "name": .text(definition.name), "versionInfo": .text(definition.version),
+                "downloadLocation": "NOASSERTION", "filesAnalyzed": false, "primaryPackagePurpose": "OPERATING-SYSTEM",
+                "checksums": [["algorithm": "SHA256", "checksumValue": .text(SHA256.hash(Array(manifest.utf8)).hex)]],
+            ]
+        ]
+        var relations: [JSON] = [
+            ["spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": .text(root)]
+        ]
+        for package in packages {
+            let locked = package.package
+            let id = "SPDXRef-deb-" + locked.name.map { $0 == "+" ? "-plus" : String($0) }.joined()
+            let version = locked.version.map { $0 == "+" ? "%2B" : $0 == ":" ? "%3A" : $0 == "~" ? "~" : String($0) }
+                .joined()
+            let address =
+                "pkg:deb/debian/\(locked.name.map { $0 == "+" ? "%2B" : String($0) }.joined())@\(version)"
+                + "?arch=\(locked.architecture)&distro=\(definition.base.suite)"
+            elements.append([
+                "SPDXID": .text(id), "name": .text(locked.name), "versionInfo": .text(locked.version),
+                "downloadLocation": "NOASSERTION", "filesAnalyzed": false,
+                "packageFileName": .text(locked.path), "supplier": "Organization: Debian",
+                "sourceInfo": .text("built package from: \(package.fields["Source"] ?? locked.name)"),
+                "checksums": [["algorithm": "SHA256", "checksumValue": .text(locked.digest.hex)]],
+                "externalRefs": [
+                    [
+                        "referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl",
+                        "referenceLocator": .text(address),
+                    ]
+                ],
+            ])
+            relations.append([
+                "spdxElementId": .text(root), "relationshipType": "CONTAINS", "relatedSpdxElement": .text(id),
+            ])
+        }
+        let document: JSON = [
+            "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT",
+            "name": .text("\(definition.name)-\(definition.version)-\(profile.name)"),
+            "documentNamespace": .text(
+                "https://vcpe.invalid/spdx/\(definition.name)-\(SHA256.hash(Array(manifest.utf8)).hex)"),
+            "creationInfo": ["created": "2000-01-01T00:00:00Z", "creators": ["Tool: vcpe"]],
+            "packages": .list(elements), "relationships": .list(relations),
+        ]
+        return document.pretty
+    }
+
+    /// For people.
+    var text: String {
+        var lines = ["\(definition.name) \(definition.version) for \(profile.name)", ""]
+        lines += sizes.sorted { $0.key < $1.key }.map { "  \(pad($0.key, 24))\(Size.text($0.value))" }
+        for (path, content) in box.sorted(by: { $0.key < $1.key }) {
+            lines.append("  \(pad(path, 24))\(Size.text(content.count))")
+        }
+        lines.append("  \(pad("Secure Boot", 24))\(isSigned ? "signed" : "not signed: the definition names no key")")
+        lines += ["", "Where the root's bytes are:"]
+        var byGroup: [String: Int] = [:]
+        var byPackage: [String: Int] = [:]
+        for (path, entry) in files {
+            guard case .file(let content) = entry.kind else { continue }
+            let group =
+                path.hasPrefix("usr/lib/modules/")
+                ? "kernel modules"
+                : path.hasPrefix("usr/lib/firmware/")
+                    ? "firmware" : path.hasPrefix("usr/lib/vcpe/") ? "vcpe's own" : "packages"
+            byGroup[group, default: 0] += content.count
+            byPackage[entry.origin, default: 0] += content.count
+        }
+        lines += byGroup.sorted { $0.value > $1.value }.map { "  \(pad($0.key, 24))\(Size.text($0.value))" }
+        lines.append(
+            "  \(composed.kernel.moduleCount) of \(composed.kernel.availableCount) kernel modules, kernel \(composed.kernel.release)"
+        )
+        lines += ["", "The ten largest packages:"]
+        lines += byPackage.sorted { ($0.value, $1.key) > ($1.value, $0.key) }.prefix(10).map {
+            "  \(pad($0.key, 40))\(Size.text($0.value))"
+        }
+        let saved = composed.stripped.values.reduce(0, +)
+        lines += ["", "Left out: \(Size.text(saved)), most of it from"]
+        lines += composed.stripped.sorted { ($0.value, $1.key) > ($1.value, $0.key) }.prefix(8).map {
+            "  \(pad("/" + $0.key, 40))\(Size.text($0.value))"
+        }
+        if !composed.unknownScripts.isEmpty {
+            lines += ["", "Maintainer scripts that do what nobody here vouches for (none was run):"]
+            for (package, commands) in composed.unknownScripts.sorted(by: { $0.key < $1.key }) {
+                lines.append("  \(package)")
+                lines += commands.prefix(5).map { "    \($0)" }
+                if commands.count > 5 { lines.append("    and \(commands.count - 5) more lines") }
+            }
+        }
+        if !composed.remarks.isEmpty { lines += ["", "Remarks:"] + composed.remarks.map { "  \($0)" } }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private func pad(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(1, width - text.count))
+    }
+}

@@ -1,0 +1,104 @@
+import Digests
+import Documents
+
+/// What an image is made of: `images/NAME.yaml`, with what it extends laid beneath it. `docs/image-definition.md` is
+/// its reference.
+public struct Definition: Sendable, Hashable {
+    public struct Base: Sendable, Hashable {
+        /// Debian's code name, such as `trixie`.
+        public var suite: String
+        /// Debian's name, such as `amd64`.
+        public var architecture: String
+        /// Archive areas; `non-free-firmware` is added where a profile wants firmware.
+        public var components: [String]
+        /// Replaces the host's own mirror.
+        public var mirror: String?
+        public var securityMirror: String?
+    }
+
+    public struct File: Sendable, Hashable {
+        public enum Source: Sendable, Hashable {
+            /// A path on the host, relative to the definition's folder.
+            case path(Located<String>)
+            case content(String)
+            case link(target: String)
+            case directory
+            /// Nothing stands there: what a package brought is taken away, with all below it.
+            case absent
+        }
+
+        public var source: Source
+        public var mode: UInt32?
+        public var owner: String
+        public var group: String
+        /// As `setcap(8)` takes them, such as `cap_net_bind_service+ep`.
+        public var capabilities: String?
+    }
+
+    public struct Service: Sendable, Hashable {
+        public enum Restart: String, Sendable, Hashable, CaseIterable {
+            case always, never
+            case onFailure = "on-failure"
+        }
+
+        public var command: [String]
+        public var user: String
+        public var group: String?
+        public var restart: Restart
+        public var environment: [String: String]
+        /// Folders under /run and /data that must stand, owned by the service's user, before it starts.
+        public var directories: [String]
+        public var enabled: Bool
+    }
+
+    public struct Partitions: Sendable, Hashable {
+        /// Bytes.
+        public var efiSystem = 512 << 20
+        /// Bytes, of each of the two.
+        public var root = 1 << 30
+        /// Bytes in the image file; on the box it reaches to the disk's end.
+        public var data = 64 << 20
+    }
+
+    public struct SecureBoot: Sendable, Hashable {
+        /// PEM, relative to the definition's folder.
+        public var key: Located<String>
+        public var certificate: Located<String>
+    }
+
+    public enum Output: String, Sendable, Hashable, CaseIterable {
+        case rawZstd = "raw.zst"
+        case qcow2
+    }
+
+    /// Of the whole document, what it extends included; comments and layout don't count.
+    public var digest: Digest
+    public var name: String
+    public var version: String
+    public var base: Base
+    public var profiles: [Located<String>]
+    public var packages: [Located<String>]
+    /// By absolute path.
+    public var files: [String: Located<File>]
+    public var services: [String: Service]
+    /// Users that no package's sysusers.d declares, with their home.
+    public var users: [String: String]
+    public var partitions: Partitions
+    /// Bytes by output: `raw.zst`, `root`, `initramfs`, `uki`, `vcpe-init`.
+    public var budgets: [String: Located<Int>]
+    /// An emergency shell and the kernel's messages; never for production.
+    public var debug: Bool
+    /// Firmware and microcode from `non-free-firmware`.
+    public var firmware: Bool
+    public var secureBoot: SecureBoot?
+    /// What is made beside the raw disk, the UKI and the root filesystem.
+    public var outputs: [Output]
+
+    /// What a budget may be set for.
+    public static let budgetNames = ["raw.zst", "root", "initramfs", "uki", "vcpe-init"]
+}
+
+extension Located where Value == Definition.File {
+    /// A problem of the file rule at `target`.
+    func failing(_ message: String) -> InvalidDocument { InvalidDocument([problem(message)]) }
+}

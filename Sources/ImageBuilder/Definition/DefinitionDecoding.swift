@@ -1,0 +1,238 @@
+import Digests
+import Documents
+import Files
+
+extension Definition {
+    /// Reads a definition and all that it extends.
+    ///
+    /// - Parameter path: such as `images/branch-office.yaml`.
+    /// - Throws: `InvalidDocument` with every problem found; `SystemError` for a file that can't be read.
+    public static func read(_ path: String) throws -> Definition {
+        let problems = ProblemList()
+        let node = try document(path, above: [])
+        let definition = shape.read(node, path: "", into: problems)
+        let stem = FileSystem.name(of: path).split(separator: ".").dropLast().joined(separator: ".")
+        if let definition, definition.name != stem, let name = node["name"] {
+            problems.add(
+                name.value, "name", "found \"\(definition.name)\" in \(FileSystem.name(of: path))",
+                hint: "the file's name and the image's are the same: \(stem)")
+        }
+        try problems.throwIfAny()
+        guard let definition else { throw InvalidDocument(problems.problems) }
+        return definition
+    }
+
+    /// The document with what it extends beneath it.
+    private static func document(_ path: String, above: [String]) throws -> Node {
+        let node = try YAML.read(try FileSystem.read(path), file: path)
+        guard let extends = node["extends"] else { return node }
+        let problems = ProblemList()
+        let name = Shape.text("the name of a definition beside this one", where: isName).read(
+            extends.value, path: "extends", into: problems)
+        try problems.throwIfAny()
+        guard let name else { return node }
+        let folder = FileSystem.parent(of: path) ?? "."
+        let basePath = "\(folder)/\(name).yaml"
+        if above.contains(basePath) || basePath == path {
+            problems.add(extends.value, "extends", "\(name) extends itself, by way of \(path)")
+        } else if !FileSystem.exists(basePath) {
+            let known = (try? FileSystem.list(folder)) ?? []
+            let names = known.filter { $0.hasSuffix(".yaml") }.map { String($0.dropLast(5)) }
+            let meant = didYouMean(name, among: names).map { "did you mean \($0)?" }
+            problems.add(extends.value, "extends", "there is no \(basePath)", hint: meant)
+        }
+        try problems.throwIfAny()
+        // What an image is called is its own: a base may be an image of its own.
+        let base = try document(basePath, above: above + [path]).without("name")
+        return node.without("extends").extending(base)
+    }
+
+    private static func isName(_ text: String) -> Bool {
+        guard let first = text.utf8.first, first >= 0x61 && first <= 0x7A, text.utf8.count <= 60 else { return false }
+        return text.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2D }
+    }
+
+    private static var name: Shape<String> {
+        .text("a name of lower-case letters, digits and hyphens, starting with a letter", where: isName)
+    }
+
+    /// Debian Policy 5.6.1.
+    private static var packageName: Shape<String> {
+        .text("a Debian package's name: lower-case letters, digits, plus, minus and dots") { text in
+            text.utf8.count >= 2 && text.first?.isLetter ?? text.isEmpty
+                && text.utf8.allSatisfy {
+                    (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || [0x2B, 0x2D, 0x2E].contains($0)
+                }
+        }
+    }
+
+    private static var absolutePath: Shape<String> {
+        .text("an absolute path without \".\", \"..\" or doubled slashes") { path in
+            path.hasPrefix("/") && path.utf8.count > 1 && path.utf8.count < 4096
+                && path.dropFirst().split(separator: "/", omittingEmptySubsequences: false).allSatisfy {
+                    !$0.isEmpty && $0 != "." && $0 != ".." && $0.utf8.count < 256
+                        && !$0.unicodeScalars.contains { $0.value < 0x20 }
+                }
+        }
+    }
+
+    private static var hostPath: Shape<String> {
+        .text("a path relative to the definition's folder") { !$0.isEmpty && !$0.contains("\0") }
+    }
+
+    private static var oneLine: Shape<String> {
+        .text("a text of one line") { !$0.isEmpty && !$0.unicodeScalars.contains { $0.value < 0x20 } }
+    }
+
+    private static var shape: Shape<Definition> {
+        .mapping("an image definition") { fields in
+            let name = fields.required("name", Self.name)
+            let version = fields.required(
+                "version",
+                .text("a version of letters, digits, dots, plus, tilde and hyphens") { text in
+                    !text.isEmpty && text.utf8.count <= 40
+                        && text.utf8.allSatisfy {
+                            (0x30...0x39).contains($0) || (0x41...0x5A).contains($0) || (0x61...0x7A).contains($0)
+                                || [0x2E, 0x2B, 0x7E, 0x2D].contains($0)
+                        }
+                })
+            let base = fields.required("base", Self.base)
+            let profiles = fields.required("profiles", .list(of: Self.name.located))
+            if profiles?.isEmpty == true {
+                fields.problems.add(fields.node["profiles"]?.value ?? fields.node, "profiles", "the list is empty")
+            }
+            let packages = fields.optional("packages", .list(of: packageName.located)) ?? []
+            let files = fields.optional("files", .dictionary(absolutePath, file.located)) ?? []
+            let services = fields.optional("services", .dictionary(Self.name, service)) ?? []
+            let users = fields.optional("users", .dictionary(Self.name, user)) ?? []
+            let partitions = fields.optional("partitions", Self.partitions) ?? Partitions()
+            let budgets =
+                fields.optional(
+                    "budgets", .dictionary(.oneOf(budgetNames), Shape.byteCount(1...(1 << 40)).located)) ?? []
+            let debug = fields.optional("debug", .boolean) ?? false
+            let firmware = fields.optional("firmware", .boolean) ?? true
+            let secureBoot = fields.optional("secure-boot", Self.secureBoot)
+            let outputs =
+                fields.optional(
+                    "outputs",
+                    .list(of: Shape.oneOf(Output.allCases.map(\.rawValue)).map { Output(rawValue: $0) })) ?? [.rawZstd]
+            guard let name, let version, let base, let profiles else { return nil }
+            return Definition(
+                digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, version: version, base: base, profiles: profiles, packages: packages,
+                files: Dictionary(files.map { ($0.key, $0.value) }) { $1 },
+                services: Dictionary(services.map { ($0.key, $0.value) }) { $1 },
+                users: Dictionary(users.map { ($0.key, $0.value) }) { $1 }, partitions: partitions,
+                budgets: Dictionary(budgets.map { ($0.key, $0.value) }) { $1 }, debug: debug, firmware: firmware,
+                secureBoot: secureBoot, outputs: outputs)
+        }
+    }
+
+    private static var base: Shape<Base> {
+        .mapping("suite and architecture") { fields in
+            let suite = fields.required("suite", .oneOf(["trixie"]))
+            let architecture = fields.required("architecture", .oneOf(["amd64"]))
+            let components =
+                fields.optional("components", .list(of: .oneOf(["main", "contrib", "non-free", "non-free-firmware"])))
+                ?? ["main"]
+            let url = Shape.text("a URL of http, https or file") { text in
+                ["http://", "https://", "file:/"].contains { text.hasPrefix($0) }
+            }
+            let mirror = fields.optional("mirror", url)
+            let securityMirror = fields.optional("security-mirror", url)
+            guard let suite, let architecture else { return nil }
+            return Base(
+                suite: suite, architecture: architecture, components: components, mirror: mirror,
+                securityMirror: securityMirror)
+        }
+    }
+
+    private static var file: Shape<File> {
+        .mapping("one of source, content, link, directory and absent; mode, owner, group, capabilities") { fields in
+            let source = fields.optional("source", hostPath.located)
+            let content = fields.optional("content", .text)
+            let link = fields.optional("link", oneLine)
+            let directory = fields.optional("directory", .boolean)
+            let absent = fields.optional("absent", .boolean)
+            let mode = fields.optional("mode", Self.mode)
+            let owner = fields.optional("owner", oneLine) ?? "root"
+            let group = fields.optional("group", oneLine) ?? "root"
+            let capabilities = fields.optional("capabilities", oneLine)
+            let given = ["source", "content", "link", "directory", "absent"].filter { fields.has($0) }
+            if given.count != 1 {
+                fields.problems.add(
+                    fields.node, fields.path,
+                    given.isEmpty ? "it says nothing of what stands there" : "\(given.joined(separator: " and ")) together",
+                    hint: "give exactly one of source, content, link, directory and absent")
+            }
+            let what: File.Source? =
+                source.map { .path($0) } ?? content.map { .content($0) } ?? link.map { .link(target: $0) }
+                ?? (directory == true ? .directory : absent == true ? .absent : nil)
+            return what.map { File(source: $0, mode: mode, owner: owner, group: group, capabilities: capabilities) }
+        }
+    }
+
+    private static var mode: Shape<UInt32> {
+        .scalar("permission bits in octal digits, such as 0644") { scalar in
+            guard (3...4).contains(scalar.text.count) else { return nil }
+            return UInt32(scalar.text, radix: 8)
+        }
+    }
+
+    private static var service: Shape<Service> {
+        .mapping("a service") { fields in
+            let command = fields.required("command", .list(of: oneLine))
+            let user = fields.optional("user", oneLine) ?? "root"
+            let group = fields.optional("group", oneLine)
+            let restart =
+                fields.optional(
+                    "restart",
+                    Shape.oneOf(Service.Restart.allCases.map(\.rawValue)).map { Service.Restart(rawValue: $0) })
+                ?? .always
+            let environment = fields.optional("environment", .dictionary(oneLine, oneLine)) ?? []
+            let directories = fields.optional("directories", .list(of: runtimePath)) ?? []
+            let enabled = fields.optional("enabled", .boolean) ?? true
+            guard let command else { return nil }
+            if command.first?.hasPrefix("/") != true {
+                fields.problems.add(
+                    fields.node["command"]?.value ?? fields.node, fields.path + ".command",
+                    command.first.map { "\"\($0)\" is not an absolute path" } ?? "the list is empty",
+                    hint: "there is no search path: name the program in full, such as /usr/sbin/chronyd")
+            }
+            return Service(
+                command: command, user: user, group: group, restart: restart,
+                environment: Dictionary(environment.map { ($0.key, $0.value) }) { $1 }, directories: directories,
+                enabled: enabled)
+        }
+    }
+
+    private static var runtimePath: Shape<String> {
+        absolutePath.map("a path below /run, /data or /var") { path in
+            ["/run/", "/data/", "/var/"].contains { path.hasPrefix($0) } ? path : nil
+        }
+    }
+
+    private static var user: Shape<String> {
+        .mapping("a system user") { fields in fields.optional("home", absolutePath) ?? "/nonexistent" }
+    }
+
+    private static var partitions: Shape<Partitions> {
+        .mapping("partition sizes") { fields in
+            var partitions = Partitions()
+            let size = { (range: ClosedRange<Int>) in Shape.byteCount(range) }
+            // FAT32 wants 65,525 clusters; below 64 MiB some firmware can't read what mkfs.vfat makes.
+            partitions.efiSystem = fields.optional("esp", size(64 << 20...4 << 30)) ?? partitions.efiSystem
+            partitions.root = fields.optional("root", size(16 << 20...64 << 30)) ?? partitions.root
+            partitions.data = fields.optional("data", size(8 << 20...1 << 40)) ?? partitions.data
+            return partitions
+        }
+    }
+
+    private static var secureBoot: Shape<SecureBoot> {
+        .mapping("key and certificate") { fields in
+            let key = fields.required("key", hostPath.located)
+            let certificate = fields.required("certificate", hostPath.located)
+            guard let key, let certificate else { return nil }
+            return SecureBoot(key: key, certificate: certificate)
+        }
+    }
+}

@@ -1,0 +1,202 @@
+import Digests
+import Documents
+import Files
+
+/// One .deb that a lock names.
+public struct LockedPackage: Sendable, Hashable {
+    public enum Archive: String, Sendable, Hashable, CaseIterable { case main, security }
+
+    public var name: String
+    public var version: String
+    public var architecture: String
+    /// Bytes of the .deb.
+    public var size: Int
+    public var digest: Digest
+    public var archive: Archive
+    /// Within the archive, such as `pool/main/b/bash/bash_5.2.37-2_amd64.deb`.
+    public var path: String
+
+    /// Takes apart what apt prints; nil when the URL is of neither mirror.
+    init?(url: String, file: String, size: Int, digest: Digest, mirrors: Mirrors) {
+        let archive: Archive
+        if url.hasPrefix(mirrors.security + "/") {
+            archive = .security
+        } else if url.hasPrefix(mirrors.main + "/") {
+            archive = .main
+        } else {
+            return nil
+        }
+        let parts = file.dropLast(".deb".count).split(separator: "_").map(String.init)
+        guard parts.count == 3 else { return nil }
+        name = parts[0]
+        version = parts[1].components(separatedBy: "%3a").joined(separator: ":")
+        architecture = parts[2]
+        self.size = size
+        self.digest = digest
+        self.archive = archive
+        path = String(url.dropFirst(mirrors.url(archive).count + 1))
+    }
+
+    init(
+        name: String, version: String, architecture: String, size: Int, digest: Digest, archive: Archive, path: String
+    ) {
+        self.name = name
+        self.version = version
+        self.architecture = architecture
+        self.size = size
+        self.digest = digest
+        self.archive = archive
+        self.path = path
+    }
+}
+
+/// `images/NAME.lock`: which .debs an image is made of, and the numeric ids of its users.
+public struct Lock: Sendable, Hashable {
+    /// What was asked for, by section: the lock answers a definition when these are the same.
+    public var requests: [String: [String]] = [:]
+    /// The `Date` of each suite's InRelease file.
+    public var dates: [String: String] = [:]
+    /// By profile's name; `tools` for what runs on the host.
+    public var sections: [String: [LockedPackage]] = [:]
+    /// Numeric ids by name. A name that is no longer used keeps its number: /data outlives releases.
+    public var users: [String: Int] = [:]
+    public var groups: [String: Int] = [:]
+
+    public init() {}
+
+    /// The section of the packages that shape bytes on the host.
+    public static let tools = "tools"
+
+    /// All packages, each once, sorted.
+    public var packages: [LockedPackage] {
+        Set(sections.values.joined()).sorted { ($0.name, $0.version) < ($1.name, $1.version) }
+    }
+
+    /// Of what was asked for.
+    var requestDigest: Digest {
+        SHA256.hash(Array(requests.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)\n" }.joined().utf8))
+    }
+
+    /// The digests of all packages that the locks in a folder name.
+    public static func digests(in folder: String) throws -> Set<Digest> {
+        guard FileSystem.exists(folder) else { return [] }
+        let locks = try FileSystem.list(folder).filter { $0.hasSuffix(".lock") }
+        return try locks.reduce(into: []) { digests, name in
+            digests.formUnion((try read("\(folder)/\(name)")?.packages ?? []).map(\.digest))
+        }
+    }
+
+    // MARK: - The file
+
+    /// The file's text: YAML, sorted, a line a package.
+    public var text: String {
+        var text = """
+            # Written by "vcpe lock": which Debian packages the image is made of. Commit it, don't edit it.
+            definition: \(requestDigest)
+
+            """
+        func list(_ name: String, _ body: [String]) {
+            text += "\(name):" + (body.isEmpty ? " {}\n" : "\n" + body.map { "  \($0)\n" }.joined())
+        }
+        func quoted(_ text: String) -> String { "\"\(text)\"" }
+        list("archive-dates", dates.sorted { $0.key < $1.key }.map { "\($0.key): \(quoted($0.value))" })
+        list(
+            "requests",
+            requests.sorted { $0.key < $1.key }.map { "\($0.key): [\($0.value.joined(separator: ", "))]" })
+        list("users", users.sorted { ($0.value, $0.key) < ($1.value, $1.key) }.map { "\($0.key): \($0.value)" })
+        list("groups", groups.sorted { ($0.value, $0.key) < ($1.value, $1.key) }.map { "\($0.key): \($0.value)" })
+        text += "packages:\n"
+        for (section, packages) in sections.sorted(by: { $0.key < $1.key }) {
+            text += "  \(section):\n"
+            for package in packages {
+                text +=
+                    "  - {name: \(package.name), version: \(quoted(package.version)), architecture: \(package.architecture), "
+                    + "size: \(package.size), sha256: \(package.digest), archive: \(package.archive.rawValue), "
+                    + "path: \(quoted(package.path))}\n"
+            }
+        }
+        return text
+    }
+
+    /// Reads a lock; nil when there is none.
+    public static func read(_ path: String) throws -> Lock? {
+        guard FileSystem.exists(path) else { return nil }
+        let problems = ProblemList()
+        let node = try YAML.read(try FileSystem.read(path), file: path)
+        let lock = shape.read(node, path: "", into: problems)
+        try problems.throwIfAny()
+        guard let lock else { throw InvalidDocument(problems.problems) }
+        return lock
+    }
+
+    private static var shape: Shape<Lock> {
+        .mapping("a lock") { fields in
+            let digest = Shape<Digest>.scalar("64 hexadecimal digits") { Digest(hex: $0.text) }
+            let definition = fields.required("definition", digest)
+            let ids = Shape.dictionary(.text, .integer(0...65_533))
+            var lock = Lock()
+            lock.dates = Dictionary(
+                (fields.required("archive-dates", .dictionary(.text, .text)) ?? []).map { ($0.key, $0.value) }) { $1 }
+            lock.requests = Dictionary(
+                (fields.required("requests", .dictionary(.text, .list(of: .text))) ?? []).map { ($0.key, $0.value) }
+            ) { $1 }
+            lock.users = Dictionary((fields.required("users", ids) ?? []).map { ($0.key, $0.value) }) { $1 }
+            lock.groups = Dictionary((fields.required("groups", ids) ?? []).map { ($0.key, $0.value) }) { $1 }
+            let package = Shape<LockedPackage>.mapping("a package") { fields in
+                let name = fields.required("name", .text)
+                let version = fields.required("version", .text)
+                let architecture = fields.required("architecture", .text)
+                let size = fields.required("size", .integer(1...(1 << 40)))
+                let sha256 = fields.required("sha256", digest)
+                let archive = fields.required(
+                    "archive",
+                    Shape.oneOf(LockedPackage.Archive.allCases.map(\.rawValue)).map {
+                        LockedPackage.Archive(rawValue: $0)
+                    })
+                let path = fields.required(
+                    "path", .text("a path within the archive") { !$0.hasPrefix("/") && !$0.contains("..") })
+                guard let name, let version, let architecture, let size, let sha256, let archive, let path else {
+                    return nil
+                }
+                return LockedPackage(
+                    name: name, version: version, architecture: architecture, size: size, digest: sha256,
+                    archive: archive, path: path)
+            }
+            lock.sections = Dictionary(
+                (fields.required("packages", .dictionary(.text, .list(of: package))) ?? []).map { ($0.key, $0.value) }
+            ) { $1 }
+            if let definition, definition != lock.requestDigest {
+                fields.problems.add(
+                    fields.node, "definition", "the digest is not that of the requests: the file was edited by hand",
+                    hint: "vcpe lock NAME")
+            }
+            return lock
+        }
+    }
+
+    // MARK: - Comparing
+
+    /// What changed from `old`, one line a package, section by section.
+    public func differences(from old: Lock) -> [String] {
+        var lines: [String] = []
+        for section in Set(sections.keys).union(old.sections.keys).sorted() {
+            let before = Dictionary((old.sections[section] ?? []).map { ($0.name, $0) }) { $1 }
+            let after = Dictionary((sections[section] ?? []).map { ($0.name, $0) }) { $1 }
+            for name in Set(before.keys).union(after.keys).sorted() {
+                switch (before[name], after[name]) {
+                case (nil, let new?): lines.append("\(section): + \(name) \(new.version)")
+                case (let old?, nil): lines.append("\(section): - \(name) \(old.version)")
+                case (let old?, let new?) where old != new:
+                    lines.append(
+                        "\(section): \(name) \(old.version) → \(new.version)"
+                            + (old.version == new.version ? " (the same version, another file)" : ""))
+                default: break
+                }
+            }
+        }
+        for (name, id) in users.sorted(by: { $0.key < $1.key }) where old.users[name] != id {
+            lines.append("users: + \(name) \(id)")
+        }
+        return lines
+    }
+}

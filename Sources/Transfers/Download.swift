@@ -1,0 +1,52 @@
+import Digests
+
+/// One file to fetch.
+public struct Download: Sendable, Hashable {
+    public var url: String
+    /// Where it goes; it appears there only whole and verified.
+    public var path: String
+    /// Bytes; nil when not known beforehand.
+    public var size: Int?
+    public var digest: Digest?
+
+    public init(url: String, path: String, size: Int? = nil, digest: Digest? = nil) {
+        self.url = url
+        self.path = path
+        self.size = size
+        self.digest = digest
+    }
+}
+
+/// A download that failed.
+public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
+    public enum Reason: Sendable, Hashable {
+        /// The server answered with 404 or 410, or there is no such local file.
+        case gone
+        /// What arrived is not what was promised.
+        case mismatch(String)
+        /// Anything between us and the server, in libcurl's words.
+        case transfer(String)
+        /// The disk, in errno's words.
+        case local(String)
+    }
+
+    public var url: String
+    public var reason: Reason
+
+    public var description: String {
+        switch reason {
+        case .gone: "\(url): the server no longer has it"
+        case .mismatch(let text), .transfer(let text), .local(let text): "\(url): \(text)"
+        }
+    }
+}
+
+/// What a running set of downloads has done so far.
+public struct DownloadProgress: Sendable, Hashable {
+    public var finishedFiles: Int
+    public var files: Int
+    /// Bytes written, those that an earlier run left included.
+    public var bytes: Int
+    /// Bytes to write in all, as far as sizes are known.
+    public var totalBytes: Int
+}

@@ -1,0 +1,214 @@
+import CCurl
+import Digests
+import Files
+import Glibc
+
+/// Fetches files by libcurl: several at once, resumed where an earlier run was cut off, verified as they stream.
+public enum Transfers {
+    /// Fetches all of `downloads`.
+    ///
+    /// A file is written as `PATH.part` and renamed when its size and digest are right; what a failed run leaves is taken
+    /// up by the next. Two processes that fetch the same file don't disturb each other: one holds the lock on the part,
+    /// the other waits for it.
+    ///
+    /// - Parameters:
+    ///   - parallel: transfers at a time.
+    ///   - proxy: overrides the environment's (`http_proxy` and the like).
+    ///   - progress: called a few times a second.
+    /// - Returns: the failures, in the order of `downloads`; empty when all went well.
+    public static func fetch(
+        _ downloads: [Download], parallel: Int = 8, proxy: String? = nil,
+        progress: ((DownloadProgress) -> Void)? = nil
+    ) throws(SystemError) -> [DownloadFailure] {
+        if downloads.isEmpty { return [] }
+        initialize
+        guard let multi = curl_multi_init() else { throw SystemError("curl_multi_init", "", code: ENOMEM) }
+        defer { curl_multi_cleanup(multi) }
+        var waiting = downloads[...]
+        var running: [OpaquePointer: Transfer] = [:]
+        var failures: [String: DownloadFailure] = [:]
+        var state = DownloadProgress(
+            finishedFiles: 0, files: downloads.count, bytes: 0, totalBytes: downloads.reduce(0) { $0 + ($1.size ?? 0) })
+        var finishedBytes = 0
+
+        while !waiting.isEmpty || !running.isEmpty {
+            while running.count < parallel, let download = waiting.popFirst() {
+                do {
+                    let transfer = try Transfer(download, proxy: proxy)
+                    if transfer.isComplete {
+                        if let failure = transfer.finish(CURLE_OK) { failures[download.path] = failure }
+                        finishedBytes += transfer.position
+                        state.finishedFiles += 1
+                        continue
+                    }
+                    running[OpaquePointer(transfer.handle)] = transfer
+                    curl_multi_add_handle(multi, transfer.handle)
+                } catch {
+                    failures[download.path] = DownloadFailure(url: download.url, reason: .local("\(error)"))
+                    state.finishedFiles += 1
+                }
+            }
+            var active: Int32 = 0
+            curl_multi_perform(multi, &active)
+            if active > 0 { curl_multi_poll(multi, nil, 0, 200, nil) }
+            var left: Int32 = 0
+            while let message = curl_multi_info_read(multi, &left) {
+                var result = CURLE_OK
+                guard let handle = ccurl_done(message, &result),
+                    let transfer = running.removeValue(forKey: OpaquePointer(handle))
+                else { continue }
+                curl_multi_remove_handle(multi, handle)
+                if let failure = transfer.finish(result) {
+                    if transfer.mayRetry(failure) {
+                        waiting.append(transfer.download)
+                        continue
+                    }
+                    failures[transfer.download.path] = failure
+                }
+                finishedBytes += transfer.position
+                state.finishedFiles += 1
+            }
+            state.bytes = finishedBytes + running.values.reduce(0) { $0 + $1.position }
+            progress?(state)
+        }
+        return downloads.compactMap { failures[$0.path] }
+    }
+
+    private static let initialize: Void = { curl_global_init(Int(CURL_GLOBAL_DEFAULT)) }()
+}
+
+/// One file on its way.
+private final class Transfer {
+    let download: Download
+    let handle: UnsafeMutableRawPointer
+    private let part: File
+    /// Bytes on disk so far.
+    private(set) var position = 0
+    private let resumedFrom: Int
+    private let isThere: Bool
+    private var hash = SHA256()
+    private var localFailure: SystemError?
+
+    init(_ download: Download, proxy: String?) throws(SystemError) {
+        self.download = download
+        part = try Self.lockedPart(download.path + ".part")
+        // Another process may have finished it while we waited for the lock.
+        isThere = download.digest != nil && FileSystem.exists(download.path)
+        guard let handle = curl_easy_init() else { throw SystemError("curl_easy_init", download.url, code: ENOMEM) }
+        self.handle = handle
+        let there = Int(try part.status().st_size)
+        if let size = download.size, download.digest != nil, there <= size {
+            while position < there {
+                let bytes = try part.read(1 << 20, at: position)
+                hash.update(bytes)
+                position += bytes.count
+            }
+        } else {
+            try part.resize(to: 0)
+        }
+        resumedFrom = position
+        ccurl_set_string(handle, CURLOPT_URL, download.url)
+        ccurl_set_long(handle, CURLOPT_FOLLOWLOCATION, 1)
+        ccurl_set_long(handle, CURLOPT_FAILONERROR, 1)
+        ccurl_set_long(handle, CURLOPT_NOSIGNAL, 1)
+        ccurl_set_long(handle, CURLOPT_CONNECTTIMEOUT, 20)
+        ccurl_set_long(handle, CURLOPT_LOW_SPEED_LIMIT, 1000)
+        ccurl_set_long(handle, CURLOPT_LOW_SPEED_TIME, 30)
+        ccurl_set_string(handle, CURLOPT_USERAGENT, "vcpe")
+        if let proxy { ccurl_set_string(handle, CURLOPT_PROXY, proxy) }
+        if position > 0 { ccurl_set_offset(handle, CURLOPT_RESUME_FROM_LARGE, curl_off_t(position)) }
+        ccurl_set_pointer(handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
+        ccurl_set_write_function(handle) { bytes, size, count, context in
+            guard let bytes, let context else { return 0 }
+            let transfer = Unmanaged<Transfer>.fromOpaque(context).takeUnretainedValue()
+            return transfer.take(UnsafeRawBufferPointer(start: bytes, count: size * count)) ? size * count : 0
+        }
+    }
+
+    deinit { curl_easy_cleanup(handle) }
+
+    /// True when nothing is left to fetch.
+    var isComplete: Bool { isThere || (download.size == position && download.digest != nil && position > 0) }
+
+    /// Opens and locks the part. Whoever held the lock may have renamed or removed the file that we opened: then the
+    /// lock is one on nothing, and the name is opened anew.
+    private static func lockedPart(_ path: String) throws(SystemError) -> File {
+        while true {
+            let part = try File(path, O_RDWR | O_CREAT)
+            while flock(part.descriptor, LOCK_EX) != 0 {
+                guard errno == EINTR else { throw SystemError("flock", path) }
+            }
+            var named = stat()
+            if stat(path, &named) == 0, try part.status().st_ino == named.st_ino { return part }
+        }
+    }
+
+    private func take(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        // More than was promised is never written: a wrong server could fill the disk.
+        if let size = download.size, position + bytes.count > size {
+            position += bytes.count
+            return false
+        }
+        do {
+            try part.write(bytes, at: position)
+            hash.update(bytes)
+            position += bytes.count
+            return true
+        } catch {
+            localFailure = error
+            return false
+        }
+    }
+
+    /// Verifies what arrived and puts it in its place; returns what is wrong with it.
+    func finish(_ result: CURLcode) -> DownloadFailure? {
+        func failure(_ reason: DownloadFailure.Reason) -> DownloadFailure {
+            DownloadFailure(url: download.url, reason: reason)
+        }
+        if isThere {
+            unlink(part.path)
+            return nil
+        }
+        if let localFailure { return failure(.local("\(localFailure)")) }
+        if let size = download.size, position > size {
+            unlink(part.path)
+            return failure(.mismatch("the server sends more than the \(size) bytes that are expected"))
+        }
+        if result != CURLE_OK {
+            var status = 0
+            ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
+            if position == 0 { unlink(part.path) }
+            if [404, 410].contains(status) || result == CURLE_FILE_COULDNT_READ_FILE { return failure(.gone) }
+            let text = String(cString: curl_easy_strerror(result))
+            return failure(.transfer(status >= 400 ? "the server answered with \(status)" : text))
+        }
+        if let size = download.size, position != size {
+            return failure(.transfer("ended after \(position) of \(size) bytes"))
+        }
+        let digest = hash.finishCopy()
+        if let expected = download.digest, digest != expected {
+            unlink(part.path)
+            return failure(.mismatch("SHA-256 is \(digest), expected is \(expected)"))
+        }
+        do {
+            try part.sync()
+            try FileSystem.rename(part.path, to: download.path)
+        } catch {
+            return failure(.local("\(error)"))
+        }
+        return nil
+    }
+
+    /// A part left by an earlier run may be other bytes than the server's: one more try, from the start.
+    func mayRetry(_ failure: DownloadFailure) -> Bool {
+        guard resumedFrom > 0 else { return false }
+        switch failure.reason {
+        case .mismatch: return true
+        case .transfer:
+            // Servers without ranges answer with the whole file, which libcurl refuses to append.
+            unlink(part.path)
+            return true
+        case .gone, .local: return false
+        }
+    }
+}

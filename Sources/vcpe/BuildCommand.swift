@@ -1,0 +1,57 @@
+import ArgumentParser
+import ImageBuilder
+
+struct BuildCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "build",
+        abstract: "Build an image from its lock.",
+        discussion: """
+            Leaves in out/NAME: NAME.raw (the disk, sparse), NAME.raw.zst, NAME.qcow2, NAME.efi (the UKI), NAME.root (root
+            file system and hash tree), NAME.manifest, NAME.spdx.json and NAME.report; for every hardware profile but the
+            first, NAME-PROFILE.… With a warm cache no network call is made. A step whose inputs didn't change isn't run.
+            """)
+
+    @Argument(help: "The image's name.")
+    var name: String
+
+    @OptionGroup var image: ImageOptions
+
+    @Option(help: "The folder of the outputs.")
+    var output = "out"
+
+    @Option(help: "The folder of the box's own executables.")
+    var box = ".build/box"
+
+    @Option(help: "Only this hardware profile.")
+    var profile: String?
+
+    @Flag(help: "Relock first, all packages to their newest versions.")
+    var update = false
+
+    @Flag(help: "Relock the packages that the mirror no longer has, and what they force.")
+    var relockGone = false
+
+    @Option(help: ArgumentHelp("A snapshot archive, asked for the time that the lock records.", valueName: "url"))
+    var snapshot: String?
+
+    @Flag(help: "Say of every step why it runs.")
+    var explain = false
+
+    @Flag(help: "Events as JSON, one a line, on standard output.")
+    var json = false
+
+    func run() async throws {
+        var options = ImageBuild.Options()
+        options.images = image.images
+        options.mirror = image.mirror
+        options.output = output
+        options.box = box
+        options.profile = profile
+        options.update = update
+        options.relockGone = relockGone
+        options.snapshot = snapshot
+        let console = Console(json: json, explain: explain)
+        let outputs = try await ImageBuild(name, options: options) { console.show($0) }.build()
+        console.done(outputs)
+    }
+}

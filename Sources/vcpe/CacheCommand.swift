@@ -1,0 +1,45 @@
+import ArgumentParser
+import Documents
+import ImageBuilder
+
+struct CacheCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cache",
+        abstract: "Show or prune the cache of packages.",
+        discussion: """
+            The cache is $XDG_CACHE_HOME/vcpe, or ~/.cache/vcpe. Mirrors forget old versions: what the cache holds is what
+            keeps a lock buildable. Nothing is pruned that a lock in --images names.
+            """)
+
+    @Flag(help: "Remove what no lock names and nobody used for --days.")
+    var prune = false
+
+    @Option(help: "Days without use after which a file may go.")
+    var days = 30
+
+    @Option(help: "The folder whose locks are kept whole.")
+    var images = "images"
+
+    @Flag(help: "As JSON.")
+    var json = false
+
+    func run() throws {
+        let cache = Cache.standard
+        if prune {
+            let freed = try cache.prune(keeping: Lock.digests(in: images), days: days)
+            print(json ? JSON.object(["freed": .integer(freed)]).line : "freed \(Size.text(freed))")
+            return
+        }
+        let sections = try cache.sections()
+        if json {
+            let entries = sections.map { section -> JSON in
+                ["name": .text(section.name), "files": .integer(section.files), "bytes": .integer(section.size)]
+            }
+            return print(JSON.object(["path": .text(cache.root), "sections": .list(entries)]).pretty)
+        }
+        print(cache.root)
+        for section in sections {
+            print("  \(section.name)\(String(repeating: " ", count: max(1, 12 - section.name.count)))\(section.files) files, \(Size.text(section.size))")
+        }
+    }
+}

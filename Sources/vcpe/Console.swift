@@ -1,0 +1,101 @@
+import Documents
+import Glibc
+import ImageBuilder
+import Synchronization
+
+/// Shows a build's events: one moving line a step on a terminal, plain lines in a pipe, JSON on request.
+final class Console: Sendable {
+    enum Style: Sendable { case terminal, plain, json }
+
+    private struct State {
+        var step = ""
+        var lastDownload = 0.0
+        var downloadStart: (seconds: Double, bytes: Int)?
+    }
+
+    private let style: Style
+    private let explain: Bool
+    private let state = Mutex(State())
+    private let start = Clock.seconds
+
+    init(json: Bool, explain: Bool = false) {
+        style = json ? .json : isatty(2) == 1 ? .terminal : .plain
+        self.explain = explain
+    }
+
+    static func error(_ text: String) { write(text + "\n") }
+
+    /// To standard error, unbuffered.
+    private static func write(_ text: String) {
+        var text = text
+        text.withUTF8 { _ = Glibc.write(2, $0.baseAddress, $0.count) }
+    }
+
+    /// Shows one event.
+    func show(_ event: BuildEvent) {
+        if style == .json { return print(json(event).line) }
+        switch event {
+        case .started(let step, let reasons):
+            state.withLock { $0 = State(step: step) }
+            if explain { line("\(step): runs because \(reasons.joined(separator: ", "))") }
+            if style == .terminal { moving("\(step) …") }
+        case .unchanged(let step): if explain { line("\(step): unchanged") }
+        case .finished(let step, let note, let seconds):
+            line("\(pad(step))\(pad(tenths(seconds) + " s", 10))\(note)")
+        case .downloading(let bytes, let total, let files, let ofFiles): download(bytes, total, files, ofFiles)
+        case .remark(let text): line(text)
+        }
+    }
+
+    /// The closing line.
+    func done(_ outputs: [String]) {
+        if style == .json {
+            return print(
+                JSON.object(["event": "done", "outputs": .list(outputs.map { .text($0) }), "milliseconds": .integer(Int((Clock.seconds - start) * 1000))]).line)
+        }
+        line("\(pad("total"))\(pad(tenths(Clock.seconds - start) + " s", 10))\(outputs.first ?? "")")
+    }
+
+    private func download(_ bytes: Int, _ total: Int, _ files: Int, _ ofFiles: Int) {
+        guard style == .terminal else { return }
+        let now = Clock.seconds
+        let rate: Int? = state.withLock { state in
+            let begin = state.downloadStart ?? (now, bytes)
+            state.downloadStart = begin
+            guard now - state.lastDownload > 0.2 else { return nil }
+            state.lastDownload = now
+            return now > begin.seconds ? Int(Double(bytes - begin.bytes) / (now - begin.seconds)) : 0
+        }
+        guard let rate else { return }
+        moving("fetch: \(files) of \(ofFiles) files, \(Size.text(bytes)) of \(Size.text(total)), \(Size.text(rate))/s")
+    }
+
+    private func moving(_ text: String) { Self.write("\r\u{1B}[K\(text)") }
+
+    private func line(_ text: String) { Self.write((style == .terminal ? "\r\u{1B}[K" : "") + text + "\n") }
+
+    private func pad(_ text: String, _ width: Int = 22) -> String {
+        text + String(repeating: " ", count: max(1, width - text.count))
+    }
+
+    private func tenths(_ seconds: Double) -> String {
+        let value = Int((seconds * 100).rounded())
+        return "\(value / 100).\(value % 100 < 10 ? "0" : "")\(value % 100)"
+    }
+
+    private func json(_ event: BuildEvent) -> JSON {
+        switch event {
+        case .started(let step, let reasons):
+            ["event": "started", "step": .text(step), "reasons": .list(reasons.map { .text($0) })]
+        case .unchanged(let step): ["event": "unchanged", "step": .text(step)]
+        case .finished(let step, let note, let seconds):
+            ["event": "finished", "step": .text(step), "note": .text(note), "milliseconds": .integer(Int(seconds * 1000))]
+        case .downloading(let bytes, let total, let files, let ofFiles):
+            [
+                "event": "downloading", "bytes": .integer(bytes), "total": .integer(total), "files": .integer(files),
+                "of": .integer(ofFiles),
+            ]
+        case .remark(let text): ["event": "remark", "text": .text(text)]
+        }
+    }
+}

@@ -1,0 +1,61 @@
+import ArgumentParser
+import Documents
+import Files
+import ImageBuilder
+import Transfers
+
+@main
+struct VCPE: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "vcpe",
+        abstract: "Builds virtual-CPE appliances: one YAML file to a bootable, verified disk image.",
+        discussion: """
+            A definition is images/NAME.yaml; its lock, images/NAME.lock, says which Debian packages it is made of.
+
+              vcpe lock branch-office       resolve packages and write the lock
+              vcpe build branch-office      make out/branch-office/branch-office.raw
+
+            Exit codes: 0 done, 1 failed, 64 wrong usage.
+            """,
+        subcommands: [LockCommand.self, BuildCommand.self, CacheCommand.self, DiffCommand.self])
+
+    /// Runs the command; errors are one or more lines on standard error, and exit code 1.
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch let error as BuildFailure {
+            fail("\(error)")
+        } catch let error as InvalidDocument {
+            fail("\(error)")
+        } catch let error as Fetching.Gone {
+            fail("\(error)")
+        } catch let error as SystemError {
+            fail("error: \(error)")
+        } catch let error where "\(type(of: error))".hasSuffix("Failure") || "\(type(of: error))".hasSuffix("Error") {
+            // Our own errors say all themselves; the parser's are known to it alone.
+            if error is ValidationError || "\(type(of: error))" == "CommandError" { exit(withError: error) }
+            fail("error: \(error)")
+        } catch {
+            exit(withError: error)
+        }
+    }
+
+    private static func fail(_ text: String) -> Never {
+        Console.error(text)
+        exit(withError: ExitCode(1))
+    }
+}
+
+/// Options of all commands that read a definition.
+struct ImageOptions: ParsableArguments {
+    @Option(help: "The folder of the definitions.")
+    var images = "images"
+
+    @Option(help: ArgumentHelp("Debian's main archive, instead of the host's own mirror.", valueName: "url"))
+    var mirror: String?
+}
