@@ -40,7 +40,8 @@ extension Node {
         case .scalar(let scalar): (scalar.isPlain ? "p" : "q") + JSON.text(scalar.text).line
         case .sequence(let items): "[" + items.map(\.canonical).joined(separator: ",") + "]"
         case .mapping(let entries):
-            "{" + entries.sorted { $0.key < $1.key }.map { JSON.text($0.key).line + ":" + $0.value.canonical }
+            "{"
+                + entries.sorted { $0.key < $1.key }.map { JSON.text($0.key).line + ":" + $0.value.canonical }
                 .joined(separator: ",") + "}"
         }
     }

@@ -39,7 +39,9 @@ struct CacheCommand: ParsableCommand {
         }
         print(cache.root)
         for section in sections {
-            print("  \(section.name)\(String(repeating: " ", count: max(1, 12 - section.name.count)))\(section.files) files, \(Size.text(section.size))")
+            print(
+                "  \(section.name)\(String(repeating: " ", count: max(1, 12 - section.name.count)))\(section.files) files, \(Size.text(section.size))"
+            )
         }
     }
 }

@@ -51,7 +51,10 @@ final class Console: Sendable {
     func done(_ outputs: [String]) {
         if style == .json {
             return print(
-                JSON.object(["event": "done", "outputs": .list(outputs.map { .text($0) }), "milliseconds": .integer(Int((Clock.seconds - start) * 1000))]).line)
+                JSON.object([
+                    "event": "done", "outputs": .list(outputs.map { .text($0) }),
+                    "milliseconds": .integer(Int((Clock.seconds - start) * 1000)),
+                ]).line)
         }
         line("\(pad("total"))\(pad(tenths(Clock.seconds - start) + " s", 10))\(outputs.first ?? "")")
     }
@@ -89,7 +92,10 @@ final class Console: Sendable {
             ["event": "started", "step": .text(step), "reasons": .list(reasons.map { .text($0) })]
         case .unchanged(let step): ["event": "unchanged", "step": .text(step)]
         case .finished(let step, let note, let seconds):
-            ["event": "finished", "step": .text(step), "note": .text(note), "milliseconds": .integer(Int(seconds * 1000))]
+            [
+                "event": "finished", "step": .text(step), "note": .text(note),
+                "milliseconds": .integer(Int(seconds * 1000)),
+            ]
         case .downloading(let bytes, let total, let files, let ofFiles):
             [
                 "event": "downloading", "bytes": .integer(bytes), "total": .integer(total), "files": .integer(files),

@@ -18,3 +18,72 @@ int csystem_make_temporary_file(char *path_template);
 /// lseek(2)'s SEEK_DATA and SEEK_HOLE. GNU extensions.
 static const int csystem_seek_data = 3;
 static const int csystem_seek_hole = 4;
+
+// --- PID 1 ---
+
+/// True when this program is PID 1 and had to mount /proc, /sys and /dev before main.
+int csystem_has_early_mounts(void);
+
+/// finit_module(2), which glibc doesn't wrap.
+int csystem_load_module(int file, const char *parameters);
+
+/// reboot(2); `how` is one of the functions' values below.
+int csystem_reboot(int how);
+int csystem_power_off(void);
+int csystem_restart(void);
+/// Makes Ctrl-Alt-Del a SIGINT to PID 1 instead of a reset.
+int csystem_take_ctrl_alt_del(void);
+
+/// What a child is to become. Filled before the fork: between fork and exec no Swift runs, since its runtime may hold a
+/// lock that no thread of the child will ever release.
+struct csystem_child {
+    const char *program;
+    char *const *arguments;
+    char *const *environment;
+    const char *root;       // chroot there first, or NULL
+    int cgroup;             // a cgroup folder to start in, or -1
+    int output;             // becomes standard output and error, or -1 to keep ours
+    int input;              // becomes standard input, or -1 for /dev/null
+    unsigned user, group;   // numeric; set only when not 0
+    int new_session;        // a session of its own, with `input` as its terminal when that is one
+};
+
+/// Starts a child by clone3(2); the exec's errno comes back, so that a program that can't run is an error here.
+/// Returns the pid, or minus the errno.
+int csystem_spawn(const struct csystem_child *child);
+
+/// Opens a read-only device-mapper device of one target: DEV_CREATE, TABLE_LOAD, DEV_SUSPEND (dm-ioctl.h).
+/// Returns its minor number, or minus the errno.
+int csystem_map_device(const char *name, const char *target, const char *parameters, uint64_t sectors);
+/// Takes a device-mapper device away. Returns 0, or minus the errno.
+int csystem_unmap_device(const char *name);
+
+/// Bytes of a block device, or -1.
+int64_t csystem_device_size(int device);
+/// Tells the kernel that partition `number` of an open disk now has another length (BLKPG). Returns 0 or -1.
+int csystem_resize_partition(int disk, int number, int64_t start, int64_t length);
+
+/// signalfd(2) for the signals in `mask`, a bit each (bit 1 for signal 1); they are blocked first.
+int csystem_signal_descriptor(uint64_t mask);
+/// Lets all signals through again, for a child.
+void csystem_unblock_signals(void);
+/// The signal number read from a signalfd, or 0 when none is waiting.
+int csystem_read_signal(int descriptor);
+
+/// epoll(7): adds a descriptor for reading; waits up to `milliseconds` and returns how many of `ready` were filled.
+int csystem_epoll_create(void);
+int csystem_epoll_add(int epoll, int descriptor);
+int csystem_epoll_remove(int epoll, int descriptor);
+int csystem_epoll_wait(int epoll, int *ready, int count, int milliseconds);
+
+/// A socket that hears the kernel's device events, or -1.
+int csystem_device_events(void);
+/// Brings the loopback interface up. Returns 0 or -1.
+int csystem_loopback_up(void);
+/// True when the input device can report the power button; non-blocking reads of it give 1 when it was pressed.
+int csystem_is_power_button(int device);
+int csystem_power_button_pressed(int device);
+/// Fills `bytes` from the kernel's generator; -1 when that isn't ready yet.
+int csystem_random(void *bytes, size_t count);
+/// Mixes `bytes` into the kernel's generator and credits them as entropy.
+int csystem_add_entropy(const void *bytes, size_t count);

@@ -17,7 +17,9 @@ public struct Manifest: Sendable {
     /// Reads the file that a build leaves as `NAME.manifest`.
     public static func read(_ path: String) throws -> Manifest {
         var manifest = Manifest()
-        for (number, line) in String(decoding: try FileSystem.read(path), as: UTF8.self).split(separator: "\n").enumerated() {
+        for (number, line) in String(decoding: try FileSystem.read(path), as: UTF8.self).split(separator: "\n")
+            .enumerated()
+        {
             let words = line.split(separator: " ", maxSplits: 6, omittingEmptySubsequences: false).map(String.init)
             switch words.first {
             case "image", "root-hash": break
@@ -56,7 +58,9 @@ public struct ManifestDifference: Sendable {
         }
         for path in Set(old.files.keys).union(new.files.keys).sorted() where old.files[path] != new.files[path] {
             func text(_ file: Manifest.File?) -> String? {
-                file.map { "\($0.kind) \($0.mode) \($0.owner) \($0.kind == "link" ? "→ \($0.content)" : Size.text($0.size))" }
+                file.map {
+                    "\($0.kind) \($0.mode) \($0.owner) \($0.kind == "link" ? "→ \($0.content)" : Size.text($0.size))"
+                }
             }
             files.append(
                 Change(

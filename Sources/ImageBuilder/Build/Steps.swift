@@ -56,7 +56,8 @@ struct Steps {
         var reasons: [String] = []
         for name in Set(inputs.keys).union(old.inputs.keys).sorted() where inputs[name] != old.inputs[name] {
             reasons.append(
-                old.inputs[name] == nil ? "\(name) is new" : inputs[name] == nil ? "\(name) is gone" : "\(name) changed")
+                old.inputs[name] == nil ? "\(name) is new" : inputs[name] == nil ? "\(name) is gone" : "\(name) changed"
+            )
         }
         for output in outputs where old.outputs[output] == nil || stamp(output) != old.outputs[output] {
             reasons.append(stamp(output) == nil ? "\(output) is missing" : "\(output) was touched")

@@ -30,7 +30,8 @@ public struct Composer {
         "usr/share/reportbug/", "usr/share/pam-configs/", "usr/share/base-passwd/", "usr/lib/systemd/",
         "usr/lib/sysusers.d/", "usr/lib/tmpfiles.d/", "usr/lib/udev/", "usr/lib/dracut/", "usr/lib/valgrind/",
         "usr/lib/debug/", "usr/lib/modules-load.d/", "usr/lib/apt/", "usr/lib/dpkg/", "usr/include/",
-        "usr/lib/x86_64-linux-gnu/pkgconfig/", "etc/init.d/", "etc/rc", "etc/cron", "etc/logrotate.d/",
+        "usr/lib/x86_64-linux-gnu/pkgconfig/", "usr/lib/x86_64-linux-gnu/gconv/", "etc/init.d/", "etc/rc", "etc/cron",
+        "etc/logrotate.d/",
         "etc/apparmor.d/", "etc/bash_completion.d/", "etc/kernel/", "etc/initramfs-tools/", "etc/apt/", "etc/dpkg/",
         "etc/default/", "etc/ufw/", "etc/init/", "etc/systemd/", "etc/insserv/", "etc/ppp/ip-", "etc/resolvconf/",
         "etc/network/", "etc/dhcp/", "etc/update-motd.d/", "var/", "boot/", "run/", "tmp/", "dev/", "proc/", "sys/",
@@ -345,7 +346,9 @@ public struct Composer {
 
     /// ld.so finds Debian's own folders without a cache; others would need one, which is said.
     private mutating func checkLibraryFolders() {
-        let usual = ["/usr/local/lib", "/usr/local/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"]
+        let usual = [
+            "/usr/local/lib", "/usr/local/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",
+        ]
         for path in result.tree.sortedPaths where path.hasPrefix("etc/ld.so.conf.d/") {
             guard case .file(let content)? = result.tree[path]?.kind, let bytes = try? content.read() else { continue }
             for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n")

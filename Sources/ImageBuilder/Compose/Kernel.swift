@@ -194,7 +194,9 @@ struct ModuleSet {
     }
 
     /// Firmware files that modules ask for, some with patterns.
-    func firmware(of names: Set<String>) -> Set<String> { Set(names.flatMap { modules[$0]?.information.firmware ?? [] }) }
+    func firmware(of names: Set<String>) -> Set<String> {
+        Set(names.flatMap { modules[$0]?.information.firmware ?? [] })
+    }
 
     /// Adds modules, and the files by which they are found: modules.dep, modules.alias, modules.softdep.
     func add(_ names: Set<String>, to tree: inout Tree, origin: String) {

@@ -118,7 +118,8 @@ extension Definition {
                     .list(of: Shape.oneOf(Output.allCases.map(\.rawValue)).map { Output(rawValue: $0) })) ?? [.rawZstd]
             guard let name, let version, let base, let profiles else { return nil }
             return Definition(
-                digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, version: version, base: base, profiles: profiles, packages: packages,
+                digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, version: version, base: base,
+                profiles: profiles, packages: packages,
                 files: Dictionary(files.map { ($0.key, $0.value) }) { $1 },
                 services: Dictionary(services.map { ($0.key, $0.value) }) { $1 },
                 users: Dictionary(users.map { ($0.key, $0.value) }) { $1 }, partitions: partitions,
@@ -161,7 +162,8 @@ extension Definition {
             if given.count != 1 {
                 fields.problems.add(
                     fields.node, fields.path,
-                    given.isEmpty ? "it says nothing of what stands there" : "\(given.joined(separator: " and ")) together",
+                    given.isEmpty
+                        ? "it says nothing of what stands there" : "\(given.joined(separator: " and ")) together",
                     hint: "give exactly one of source, content, link, directory and absent")
             }
             let what: File.Source? =

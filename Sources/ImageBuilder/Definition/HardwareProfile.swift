@@ -60,8 +60,10 @@ public struct HardwareProfile: Sendable, Hashable {
             let consoles = fields.optional("consoles", .list(of: .text)) ?? ["tty0", "ttyS0,115200"]
             guard let summary, let kernel, let bootModules else { return nil }
             return HardwareProfile(
-                digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, summary: summary, kernel: kernel, modules: modules, bootModules: bootModules,
-                storageModules: storageModules, firmware: firmware, microcode: microcode, firmwareFiles: firmwareFiles, consoles: consoles)
+                digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, summary: summary, kernel: kernel,
+                modules: modules, bootModules: bootModules,
+                storageModules: storageModules, firmware: firmware, microcode: microcode, firmwareFiles: firmwareFiles,
+                consoles: consoles)
         }
     }
 }

@@ -117,7 +117,9 @@ struct Apt {
         var dates: [String: String] = [:]
         for name in try FileSystem.list("\(root)/lists") where name.hasSuffix("_InRelease") {
             let text = String(decoding: try FileSystem.read("\(root)/lists/\(name)"), as: UTF8.self)
-            guard let suite = name.components(separatedBy: "_dists_").last?.dropLast("_InRelease".count) else { continue }
+            guard let suite = name.components(separatedBy: "_dists_").last?.dropLast("_InRelease".count) else {
+                continue
+            }
             for line in text.split(separator: "\n").prefix(30) where line.hasPrefix("Date: ") {
                 dates[String(suite)] = String(line.dropFirst(6))
             }

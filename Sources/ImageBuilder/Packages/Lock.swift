@@ -136,7 +136,8 @@ public struct Lock: Sendable, Hashable {
             let ids = Shape.dictionary(.text, .integer(0...65_533))
             var lock = Lock()
             lock.dates = Dictionary(
-                (fields.required("archive-dates", .dictionary(.text, .text)) ?? []).map { ($0.key, $0.value) }) { $1 }
+                (fields.required("archive-dates", .dictionary(.text, .text)) ?? []).map { ($0.key, $0.value) }
+            ) { $1 }
             lock.requests = Dictionary(
                 (fields.required("requests", .dictionary(.text, .list(of: .text))) ?? []).map { ($0.key, $0.value) }
             ) { $1 }

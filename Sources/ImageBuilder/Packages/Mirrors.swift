@@ -53,7 +53,9 @@ public struct Mirrors: Sendable, Hashable {
         _ = try Transfers.fetch(downloads.map(\.download), proxy: proxy)
         var found: [String?] = suites.map { _ in nil }
         for (suite, candidate, download) in downloads where found[suite] == nil && FileSystem.exists(download.path) {
-            if try Command("gpgv", ["--keyring", keyring, download.path]).run().status == 0 { found[suite] = candidate }
+            if try Command("gpgv", ["--keyring", keyring, download.path]).run().status == 0 {
+                found[suite] = candidate
+            }
         }
         return found
     }

@@ -39,8 +39,12 @@ public struct Tools: Sendable {
     }
 
     private static func place(_ item: UnpackedPackage.Entry, in root: String) throws {
-        let wanted = ["usr/bin/", "usr/sbin/", "usr/lib/", "usr/lib64/", "bin/", "sbin/", "lib/", "lib64/", "etc/mtools"]
-        guard wanted.contains(where: { item.path.hasPrefix($0) }), !item.path.hasPrefix("usr/lib/modules/") else { return }
+        let wanted = [
+            "usr/bin/", "usr/sbin/", "usr/lib/", "usr/lib64/", "bin/", "sbin/", "lib/", "lib64/", "etc/mtools",
+        ]
+        guard wanted.contains(where: { item.path.hasPrefix($0) }), !item.path.hasPrefix("usr/lib/modules/") else {
+            return
+        }
         let path = "\(root)/\(item.path)"
         if let parent = FileSystem.parent(of: path) { try FileSystem.makeDirectory(parent) }
         switch item.entry.kind {

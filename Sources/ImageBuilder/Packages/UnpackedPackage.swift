@@ -46,7 +46,8 @@ public struct UnpackedPackage: Sendable {
                 return "\(start)\t\(position - start)\t\(hash.finish())"
             }
             try DebianPackage.read(deb) { name, bytes in
-                lines.append("c\t0\t0\t0\t\(try store { body in try bytes.withUnsafeBytes { try body($0) } })\t\(name)\t\t")
+                lines.append(
+                    "c\t0\t0\t0\t\(try store { body in try bytes.withUnsafeBytes { try body($0) } })\t\(name)\t\t")
             } data: { entry, content in
                 let head = "\(entry.mode)\t\(entry.uid)\t\(entry.gid)"
                 guard !entry.path.contains(where: { $0 == "\n" || $0 == "\t" }) else {

@@ -1,0 +1,73 @@
+import CSystem
+import Glibc
+
+/// /data: made at the first start, checked and mounted at every other.
+enum DataPartition {
+    /// Mounts it below `root`.
+    ///
+    /// - Parameters:
+    ///   - root: the mounted root file system, whose mke2fs and e2fsck are run.
+    /// - Returns: a remark for people when something was not as usual.
+    /// - Throws: why the box must run without it.
+    static func mount(_ disk: inout Disk, state: inout StateRecord, root: String) throws(Failure) -> String? {
+        guard let partition = disk["data"] else { throw Failure("the disk has no data partition") }
+        let device = disk.device(partition)
+        var remark: String?
+        if state.isFormatting || isBlank(device) {
+            guard !disk.isRemovable || CommandLineOption.value("vcpe.format-removable") != nil else {
+                throw Failure("\(disk.path) is removable: data is made there only with vcpe.format-removable")
+            }
+            remark = state.isFormatting ? "formatting of data was cut off: again" : "data is formatted: first start"
+            // The record goes first: what a power cut leaves half made must be known as such.
+            state.isFormatting = true
+            try state.save()
+            _ = try disk.growData()
+            try format(device, root: root)
+            state.isFormatting = false
+            try state.save()
+        } else if hasFileSystem(device) {
+            let code = Child.run("/usr/sbin/e2fsck", ["-p", device], root: root)
+            guard let code, code & ~3 == 0 else {
+                throw Failure("e2fsck of \(device) ended with \(code.map(String.init) ?? "nothing")")
+            }
+            if code & 1 == 1 { remark = "data was repaired by e2fsck" }
+        } else {
+            throw Failure("\(device) holds something else than a data file system: it is left alone")
+        }
+        guard Glibc.mount(device, "\(root)/data", "ext4", UInt(MS_NOSUID | MS_NODEV | MS_NOATIME), nil) == 0 else {
+            throw Failure("mount", device)
+        }
+        return remark
+    }
+
+    /// True when nothing was ever written there: the first MiB is zeros.
+    private static func isBlank(_ device: String) -> Bool {
+        let file = open(device, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        let bytes = Bytes.read(file, 1 << 20, at: 0)
+        return bytes.count == 1 << 20 && !bytes.contains { $0 != 0 }
+    }
+
+    /// True when there is an ext4 superblock.
+    private static func hasFileSystem(_ device: String) -> Bool {
+        let file = open(device, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        return Bytes.integer(Bytes.read(file, 64, at: 1024), 56, UInt16.self) == 0xEF53
+    }
+
+    private static func format(_ device: String, root: String) throws(Failure) {
+        // The superblock is written last by mke2fs itself; the record above covers the rest.
+        let arguments = [
+            "-q", "-F", "-t", "ext4", "-L", "data", "-m", "1", "-E", "lazy_itable_init=1,nodiscard", device,
+        ]
+        let code = Child.run("/usr/sbin/mke2fs", arguments, root: root)
+        guard code == 0 else { throw Failure("mke2fs of \(device) ended with \(code.map(String.init) ?? "nothing")") }
+        let file = open(device, O_RDONLY | O_CLOEXEC)
+        if file >= 0 {
+            fsync(file)
+            close(file)
+        }
+    }
+}

@@ -1,0 +1,56 @@
+import CSystem
+import Glibc
+
+/// What PID 1 remembers without a file system: the state partition's two records, written in turn, so that a power cut
+/// leaves one of them whole.
+struct StateRecord {
+    /// Starts since the last one that was judged good.
+    var failedStarts: UInt32 = 0
+    /// The data partition is being formatted: if this is found at a start, it never was finished.
+    var isFormatting = false
+    /// Why the last start failed.
+    var reason = ""
+    private var sequence: UInt64 = 0
+    private let path: String
+
+    private static let magic = Array("vcpestat".utf8)
+    private static let size = 4096
+
+    /// Reads the newer of the records; a blank partition is a box that never started.
+    init(path: String) {
+        self.path = path
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return }
+        defer { close(file) }
+        for place in 0..<2 {
+            let bytes = Bytes.read(file, Self.size, at: place * Self.size)
+            guard bytes.count == Self.size, bytes.starts(with: Self.magic),
+                let checksum = Bytes.integer(bytes, Self.size - 4, UInt32.self),
+                CRC32.of(Array(bytes[..<(Self.size - 4)])) == checksum,
+                let sequence = Bytes.integer(bytes, 8, UInt64.self), sequence >= self.sequence,
+                let failed = Bytes.integer(bytes, 16, UInt32.self)
+            else { continue }
+            self.sequence = sequence
+            failedStarts = failed
+            isFormatting = bytes[20] == 1
+            reason = String(decoding: bytes[24..<(Self.size - 4)].prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+
+    /// Writes the record over the older of the two and waits until it is on the disk.
+    mutating func save() throws(Failure) {
+        sequence += 1
+        var bytes = Self.magic + [UInt8](repeating: 0, count: Self.size - Self.magic.count)
+        Bytes.put(sequence, &bytes, 8)
+        Bytes.put(failedStarts, &bytes, 16)
+        bytes[20] = isFormatting ? 1 : 0
+        for (i, byte) in reason.utf8.prefix(1000).enumerated() { bytes[24 + i] = byte }
+        Bytes.put(CRC32.of(Array(bytes[..<(Self.size - 4)])), &bytes, Self.size - 4)
+        let file = open(path, O_WRONLY | O_CLOEXEC)
+        guard file >= 0 else { throw Failure("open", path) }
+        defer { close(file) }
+        guard Bytes.write(file, bytes, at: Int(sequence % 2) * Self.size), fsync(file) == 0 else {
+            throw Failure("write", path)
+        }
+    }
+}

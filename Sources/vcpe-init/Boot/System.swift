@@ -1,0 +1,337 @@
+import CSystem
+import Glibc
+
+/// The second half of a start, and all of the life of the box: PID 1 in the verified root.
+struct System {
+    private static let units = "/usr/lib/vcpe/units"
+    /// A start is good when PID 1 has run this long.
+    private static let goodAfter = 30_000
+    /// How long services have to end by themselves.
+    private static let stopDeadline = 10_000
+
+    private var services: [Service] = []
+    private var boot: [String: String] = [:]
+    private var times: [(String, Int)] = []
+    private var image: [String: String] = [:]
+    private let epoll = csystem_epoll_create()
+    private var signals: Int32 = -1
+    private var deviceEvents: Int32 = -1
+    private var buttons: Set<Int32> = []
+    private var isGood = false
+    private var coldplug: pid_t = 0
+    private var shell: pid_t = 0
+
+    /// Never returns.
+    mutating func run() -> Never {
+        let begin = Uptime.milliseconds
+        readBoot()
+        signals = csystem_signal_descriptor(
+            [SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGPWR, SIGHUP].reduce(0) { $0 | 1 << UInt64($1) })
+        csystem_epoll_add(epoll, signals)
+        mountFileSystems()
+        setUpKernel()
+        setUpIdentity()
+        deviceEvents = csystem_device_events()
+        if deviceEvents >= 0 { csystem_epoll_add(epoll, deviceEvents) }
+        coldplug = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "coldplug")) ?? 0
+        startServices()
+        times.append(("services", Uptime.milliseconds - begin))
+        showBanner()
+        while true { step() }
+    }
+
+    // MARK: - Setting up
+
+    private mutating func readBoot() {
+        for line in Text.lines("/run/vcpe/boot") {
+            let words = line.split(separator: " ", maxSplits: 1).map(String.init)
+            guard words.count == 2 else { continue }
+            if words[0] == "time" {
+                let pair = words[1].split(separator: " ")
+                if pair.count == 2 { times.append((String(pair[0]), Int(pair[1]) ?? 0)) }
+            } else {
+                boot[words[0]] = words[1]
+            }
+        }
+        for line in Text.lines("/usr/lib/vcpe/image") {
+            let words = line.split(separator: " ", maxSplits: 1).map(String.init)
+            if words.count == 2 { image[words[0]] = words[1] }
+        }
+    }
+
+    private func mountFileSystems() {
+        let safe = UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        let mounts: [(String, String, String, UInt, String)] = [
+            ("cgroup2", "/sys/fs/cgroup", "cgroup2", safe, ""),
+            ("devpts", "/dev/pts", "devpts", UInt(MS_NOSUID | MS_NOEXEC), "mode=0620,ptmxmode=0666"),
+            ("tmpfs", "/dev/shm", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=1777"),
+            ("tmpfs", "/tmp", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=1777,size=25%"),
+            ("tmpfs", "/var", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=25%"),
+        ]
+        for (source, target, type, flags, options) in mounts {
+            if target.hasPrefix("/dev/") { mkdir(target, 0o755) }
+            if mount(source, target, type, flags, options) != 0 { Console.say("\(Failure("mount", target))") }
+        }
+        for name in ["cache", "lib", "lib/misc", "log", "spool", "tmp", "opt", "local"] {
+            Text.makeFolder("/var/\(name)", mode: name == "tmp" ? 0o1777 : 0o755)
+        }
+        symlink("/run", "/var/run")
+        symlink("/run/lock", "/var/lock")
+        Text.makeFolder("/run/lock")
+        Text.makeFolder("/run/log")
+        symlink("/proc/self/fd", "/dev/fd")
+        symlink("/proc/self/fd/0", "/dev/stdin")
+        symlink("/proc/self/fd/1", "/dev/stdout")
+        symlink("/proc/self/fd/2", "/dev/stderr")
+        Text.write(
+            Text.read("/sys/fs/cgroup/cgroup.controllers").split(whereSeparator: { $0 == " " || $0 == "\n" }).map {
+                "+\($0)"
+            }.joined(separator: " "), to: "/sys/fs/cgroup/cgroup.subtree_control")
+        Text.makeFolder("/sys/fs/cgroup/services")
+    }
+
+    private func setUpKernel() {
+        csystem_loopback_up()
+        Text.write("/usr/lib/vcpe/modprobe", to: "/proc/sys/kernel/modprobe")
+        for folder in ["/usr/lib/sysctl.d", "/etc/sysctl.d"] {
+            for name in Text.list(folder) where name.hasSuffix(".conf") {
+                for line in Text.lines("\(folder)/\(name)") {
+                    guard let equals = line.firstIndex(of: "="), !line.hasPrefix(";") else { continue }
+                    let optional = line.hasPrefix("-")
+                    let key = line[..<equals].drop { $0 == "-" || $0 == " " }.filter { $0 != " " && $0 != "\t" }
+                    let value = line[line.index(after: equals)...].drop { $0 == " " }
+                    let path = "/proc/sys/" + key.map { $0 == "." ? "/" : $0 == "/" ? "." : String($0) }.joined()
+                    if key.contains("*") { continue }
+                    if !Text.write(String(value), to: path), !optional { Console.say("sysctl \(key): not set") }
+                }
+            }
+        }
+    }
+
+    /// Hostname, machine id and entropy: kept on /data, made where they are missing.
+    private func setUpIdentity() {
+        let kept = "/data/vcpe"
+        Text.makeFolder(kept, mode: 0o700)
+        let seed = Text.bytes("\(kept)/random-seed", limit: 512)
+        // Credited once only: the seed is replaced before anything else may start from the same one.
+        if seed.count >= 32 { csystem_add_entropy(seed, seed.count) }
+        saveSeed()
+        var id = Text.read("\(kept)/machine-id").filter { $0.isHexDigit }
+        if id.count != 32 {
+            var bytes = [UInt8](repeating: 0, count: 16)
+            if csystem_random(&bytes, 16) != 0 {
+                bytes = Array(Text.bytes("/dev/urandom", limit: 16).prefix(16))
+            }
+            bytes[6] = bytes[6] & 0x0F | 0x40
+            bytes[8] = bytes[8] & 0x3F | 0x80
+            id = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+            do {
+                try Text.replace("\(kept)/machine-id", with: id + "\n")
+            } catch {
+                Console.say("the machine's identity can't be kept: \(error)")
+            }
+        }
+        Text.write(id + "\n", to: "/run/vcpe/machine-id")
+        let named = Text.read("\(kept)/hostname").split(separator: "\n").first.map(String.init)
+        let name = named ?? image["name"] ?? "vcpe"
+        name.withCString { _ = sethostname($0, strlen($0)) }
+        Text.write(name + "\n", to: "/run/vcpe/hostname")
+        Text.write("", to: "/run/vcpe/resolv.conf")
+    }
+
+    private func saveSeed() {
+        var bytes = [UInt8](repeating: 0, count: 256)
+        guard csystem_random(&bytes, bytes.count) == 0 else { return }
+        let path = "/data/vcpe/random-seed"
+        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        guard file >= 0 else { return }
+        _ = Bytes.write(file, bytes, at: 0)
+        fsync(file)
+        close(file)
+    }
+
+    // MARK: - Services
+
+    private mutating func startServices() {
+        let (units, problems) = Unit.read(folder: Self.units)
+        for problem in problems { Console.sayEverywhere("\(problem)") }
+        services = units.map { Service($0) }
+        startDue()
+        if CommandLineOption.isDebug { startShell() }
+    }
+
+    private mutating func startDue() {
+        let now = Uptime.milliseconds
+        for i in services.indices {
+            if let next = services[i].nextStart, next <= now { services[i].start() }
+        }
+    }
+
+    /// A shell on the console, in debug images only.
+    private mutating func startShell() {
+        guard access("/bin/sh", X_OK) == 0 else { return }
+        let console = open("/dev/console", O_RDWR | O_NOCTTY | O_CLOEXEC)
+        guard console >= 0 else { return }
+        defer { close(console) }
+        shell =
+            (try? Child.start(
+                "/bin/sh", [], name: "-sh", environment: ["HOME=/root", "TERM=linux"], output: console, input: console,
+                newSession: true)) ?? 0
+    }
+
+    private func showBanner() {
+        let slot = boot["slot"] ?? "?"
+        let phases = times.map { "\($0.0) \($0.1) ms" }.joined(separator: ", ")
+        Console.sayEverywhere(
+            "\(image["name"] ?? "vcpe") \(image["version"] ?? "") (\(image["profile"] ?? "")), slot \(slot), up after "
+                + "\(Uptime.milliseconds) ms: \(phases)")
+        Events.send(
+            "up",
+            [
+                ("name", image["name"] ?? ""), ("version", image["version"] ?? ""), ("slot", slot),
+                ("disk", boot["disk"] ?? ""), ("data", boot["data"] ?? ""),
+                ("machine-id", String(Text.read("/run/vcpe/machine-id").prefix(32))),
+                (
+                    "services",
+                    services.map { "\($0.unit.name):\($0.pid > 0 ? "running" : "down")" }.joined(separator: " ")
+                ),
+                ("phases", phases),
+            ])
+    }
+
+    // MARK: - Living
+
+    /// Waits for the next thing to happen, and does it.
+    private mutating func step() {
+        var wait = 3_600_000
+        let now = Uptime.milliseconds
+        for service in services {
+            if let next = service.nextStart { wait = min(wait, max(0, next - now)) }
+        }
+        if !isGood { wait = min(wait, max(0, Self.goodAfter - now)) }
+        var ready = [Int32](repeating: -1, count: 16)
+        let count = csystem_epoll_wait(epoll, &ready, 16, Int32(clamping: wait))
+        // Without epoll there is still the clock: never spin.
+        if count < 0, errno != EINTR { Uptime.sleep(milliseconds: 100) }
+        for descriptor in ready.prefix(max(0, Int(count))) {
+            if descriptor == signals {
+                while case let signal = csystem_read_signal(signals), signal != 0 { handle(signal) }
+            } else if descriptor == deviceEvents {
+                readDeviceEvents()
+            } else if buttons.contains(descriptor), csystem_power_button_pressed(descriptor) == 1 {
+                stop(powerOff: true, why: "the power button")
+            }
+        }
+        startDue()
+        if !isGood, Uptime.milliseconds >= Self.goodAfter { declareGood() }
+    }
+
+    private mutating func handle(_ signal: Int32) {
+        switch signal {
+        case SIGCHLD: reap()
+        case StopRequest.powerOffSignal, SIGPWR: stop(powerOff: true, why: "a request")
+        case StopRequest.rebootSignal, SIGINT: stop(powerOff: false, why: "a request")
+        default: break
+        }
+    }
+
+    private mutating func reap() {
+        var status: Int32 = 0
+        while case let pid = waitpid(-1, &status, WNOHANG), pid > 0 {
+            if pid == coldplug {
+                coldplug = 0
+                openButtons()
+                Events.send("coldplugged")
+            } else if pid == shell {
+                startShell()
+            } else if let i = services.firstIndex(where: { $0.pid == pid }) {
+                services[i].ended(status)
+            }
+        }
+    }
+
+    /// Drivers for what was plugged in since.
+    private mutating func readDeviceEvents() {
+        var buffer = [UInt8](repeating: 0, count: 1 << 14)
+        var aliases: [String] = []
+        while case let count = read(deviceEvents, &buffer, buffer.count), count > 0 {
+            let fields = buffer[..<count].split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+            guard fields.first?.hasPrefix("add@") == true else { continue }
+            if let alias = fields.first(where: { $0.hasPrefix("MODALIAS=") }) {
+                aliases.append(String(alias.dropFirst(9)))
+            }
+            if fields.contains("SUBSYSTEM=input") { openButtons() }
+        }
+        if !aliases.isEmpty {
+            _ = try? Child.start("/usr/lib/vcpe/vcpe-init", ["-q", "--"] + aliases, name: "modprobe")
+        }
+    }
+
+    private mutating func openButtons() {
+        for name in Text.list("/dev/input") where name.hasPrefix("event") {
+            let device = open("/dev/input/\(name)", O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+            guard device >= 0 else { continue }
+            if csystem_is_power_button(device) == 1, csystem_epoll_add(epoll, device) == 0 {
+                buttons.insert(device)
+            } else {
+                close(device)
+            }
+        }
+    }
+
+    private mutating func declareGood() {
+        isGood = true
+        guard let path = boot["state"], !path.isEmpty else { return }
+        var record = StateRecord(path: path)
+        if record.failedStarts == 0 { return }
+        record.failedStarts = 0
+        record.reason = ""
+        do {
+            try record.save()
+            Events.send("good")
+        } catch {
+            Console.say("the start can't be noted as good: \(error)")
+        }
+    }
+
+    // MARK: - Stopping
+
+    private mutating func stop(powerOff: Bool, why: String) -> Never {
+        Console.sayEverywhere("\(powerOff ? "powering off" : "restarting"): \(why)")
+        Events.send("stopping", [("power-off", powerOff ? "yes" : "no")])
+        for i in services.indices {
+            services[i].isStopping = true
+            services[i].stop(force: false)
+        }
+        if shell > 0 { kill(shell, SIGHUP) }
+        let end = Uptime.milliseconds + Self.stopDeadline
+        while services.contains(where: { $0.pid > 0 }), Uptime.milliseconds < end {
+            reapStopped()
+            Uptime.sleep(milliseconds: 20)
+        }
+        for service in services where service.pid > 0 {
+            Console.say("service \(service.unit.name) doesn't end: killed")
+            service.stop(force: true)
+        }
+        kill(-1, SIGTERM)
+        Uptime.sleep(milliseconds: 100)
+        kill(-1, SIGKILL)
+        reapStopped()
+        saveSeed()
+        // A start that was ended in order was no failed one.
+        declareGood()
+        sync()
+        if umount2("/data", 0) != 0 {
+            Console.say("\(Failure("umount", "/data"))")
+            mount(nil, "/data", nil, UInt(MS_REMOUNT | MS_RDONLY), nil)
+        }
+        Stop.now(powerOff: powerOff)
+    }
+
+    private mutating func reapStopped() {
+        var status: Int32 = 0
+        while case let pid = waitpid(-1, &status, WNOHANG), pid > 0 {
+            if let i = services.firstIndex(where: { $0.pid == pid }) { services[i].ended(status) }
+        }
+    }
+}

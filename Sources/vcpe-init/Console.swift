@@ -1,0 +1,100 @@
+import CSystem
+import Glibc
+
+/// What people and machines are told.
+enum Console {
+    /// Writes a line on /dev/console.
+    static func say(_ text: String) { write("vcpe: \(text)\n", to: 1) }
+
+    /// Writes a line on every console that the kernel uses: a box's person may look at any of them.
+    static func sayEverywhere(_ text: String) {
+        let line = "\r\nvcpe: \(text)\r\n"
+        let names = Text.read("/sys/class/tty/console/active").split(whereSeparator: { $0 == " " || $0 == "\n" })
+        var written = false
+        for name in names {
+            let console = open("/dev/\(name)", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
+            if console < 0 { continue }
+            write(line, to: console)
+            close(console)
+            written = true
+        }
+        if !written { write(line, to: 1) }
+    }
+
+    static func write(_ text: String, to descriptor: Int32) {
+        var text = text
+        text.withUTF8 { bytes in
+            var done = 0
+            while done < bytes.count {
+                let count = Glibc.write(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
+                if count < 0, errno == EINTR { continue }
+                if count <= 0 { return }
+                done += count
+            }
+        }
+    }
+}
+
+/// Structured events for the test bench and for machines that watch: JSON, one object a line, on a virtio port.
+enum Events {
+    nonisolated(unsafe) private static var port: Int32 = -2
+
+    /// Sends an event; without the port nothing happens.
+    static func send(_ name: String, _ values: [(String, String)] = []) {
+        if port < 0 { port = openPort() }
+        guard port >= 0 else { return }
+        let fields = ([("event", name), ("uptime", String(Uptime.milliseconds))] + values).map {
+            "\(quoted($0.0)):\(quoted($0.1))"
+        }
+        Console.write("{\(fields.joined(separator: ","))}\n", to: port)
+    }
+
+    private static func openPort() -> Int32 {
+        for name in Text.list("/sys/class/virtio-ports")
+        where
+            Text.read("/sys/class/virtio-ports/\(name)/name").hasPrefix("org.vcpe.events")
+        {
+            return open("/dev/\(name)", O_WRONLY | O_CLOEXEC | O_NONBLOCK)
+        }
+        return -1
+    }
+
+    private static func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            if scalar == "\"" || scalar == "\\" { result += "\\" }
+            result.unicodeScalars.append(scalar.value < 0x20 ? " " : scalar)
+        }
+        return result + "\""
+    }
+}
+
+enum Uptime {
+    /// Since the kernel started.
+    static var milliseconds: Int {
+        var now = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &now)
+        return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+    }
+
+    static func sleep(milliseconds: Int) {
+        let end = Self.milliseconds + milliseconds
+        while case let left = end - Self.milliseconds, left > 0 {
+            var time = timespec(tv_sec: left / 1000, tv_nsec: left % 1000 * 1_000_000)
+            nanosleep(&time, nil)
+        }
+    }
+}
+
+/// An operation that the kernel refused.
+struct Failure: Error, CustomStringConvertible {
+    var description: String
+
+    init(_ text: String) { description = text }
+
+    /// The call, its subject, and the errno by name.
+    init(_ call: String, _ subject: String, code: Int32 = errno) {
+        let name = csystem_errno_name(code).map { String(cString: $0) } ?? "errno \(code)"
+        description = "\(subject): \(call): \(String(cString: strerror(code))) (\(name))"
+    }
+}

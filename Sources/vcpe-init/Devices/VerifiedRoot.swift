@@ -1,0 +1,47 @@
+import CSystem
+import Glibc
+
+/// A root file system that dm-verity checks, block by block, against the hash on the kernel's command line.
+struct VerifiedRoot {
+    /// Blocks of 4096 bytes.
+    let dataBlocks: UInt64
+    let salt: String
+    let hash: String
+
+    /// Reads `vcpe.verity=BLOCKS,SALT,HASH`.
+    init() throws(Failure) {
+        let parts = (CommandLineOption.value("vcpe.verity") ?? "").split(separator: ",").map(String.init)
+        guard parts.count == 3, let blocks = UInt64(parts[0]), blocks > 0,
+            parts[1...].allSatisfy({ $0.count == 64 && $0.allSatisfy(\.isHexDigit) })
+        else { throw Failure("the kernel's command line has no vcpe.verity=BLOCKS,SALT,HASH: no root can be trusted") }
+        (dataBlocks, salt, hash) = (blocks, parts[1], parts[2])
+    }
+
+    /// Opens the root on a partition.
+    ///
+    /// First without restart, reading the first blocks: a partition that holds another release, or nothing, must not
+    /// restart the box. Then again so that a corrupt block found later restarts it: what was read is never run on.
+    ///
+    /// - Returns: the device's path.
+    func open(on device: String) throws(Failure) -> String {
+        let probe = try map(device, restart: false)
+        let file = Glibc.open(probe, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { throw Failure("open", probe) }
+        let whole = Bytes.read(file, 8192, at: 0).count == 8192
+        let code = errno
+        close(file)
+        let removed = csystem_unmap_device("root")
+        guard whole else { throw Failure("read", "\(device) does not verify", code: code) }
+        guard removed == 0 else { throw Failure("DM_DEV_REMOVE", device, code: -removed) }
+        return try map(device, restart: true)
+    }
+
+    private func map(_ device: String, restart: Bool) throws(Failure) -> String {
+        let parameters =
+            "1 \(device) \(device) 4096 4096 \(dataBlocks) \(dataBlocks + 1) sha256 \(hash) \(salt)"
+            + (restart ? " 1 restart_on_corruption" : "")
+        let minor = csystem_map_device("root", "verity", parameters, dataBlocks * 8)
+        guard minor >= 0 else { throw Failure("device-mapper", device, code: -minor) }
+        return "/dev/dm-\(minor)"
+    }
+}

@@ -1,0 +1,135 @@
+import CSystem
+import Glibc
+
+/// Small files and folders.
+enum Text {
+    /// Up to 1 MiB of a file as text; empty when it can't be read.
+    static func read(_ path: String) -> String { String(decoding: bytes(path), as: UTF8.self) }
+
+    /// Up to `limit` bytes of a file; empty when it can't be read.
+    static func bytes(_ path: String, limit: Int = 1 << 20) -> [UInt8] {
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return [] }
+        defer { close(file) }
+        var result: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 14)
+        while result.count < limit {
+            let count = Glibc.read(file, &buffer, min(buffer.count, limit - result.count))
+            if count < 0, errno == EINTR { continue }
+            if count <= 0 { break }
+            result += buffer[..<count]
+        }
+        return result
+    }
+
+    /// The lines of a file that hold something and are no comments.
+    static func lines(_ path: String, limit: Int = 1 << 22) -> [Substring] {
+        String(decoding: bytes(path, limit: limit), as: UTF8.self).split(separator: "\n").filter {
+            !$0.isEmpty && !$0.hasPrefix("#")
+        }
+    }
+
+    /// Writes a file such as those of /proc and /sys: in one call, in place.
+    @discardableResult
+    static func write(_ text: String, to path: String) -> Bool {
+        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        var text = text
+        return text.withUTF8 { Glibc.write(file, $0.baseAddress, $0.count) == $0.count }
+    }
+
+    /// Writes a file that must outlive a power cut: under another name, synced, renamed.
+    static func replace(_ path: String, with text: String) throws(Failure) {
+        let temporary = path + ".new"
+        let file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw Failure("open", temporary) }
+        Console.write(text, to: file)
+        let synced = fsync(file)
+        close(file)
+        guard synced == 0, rename(temporary, path) == 0 else { throw Failure("rename", path) }
+    }
+
+    /// Names in a folder, sorted; empty when it can't be read.
+    static func list(_ path: String) -> [String] {
+        guard let folder = opendir(path) else { return [] }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while let entry = readdir(folder) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    /// Makes a folder and those above it.
+    static func makeFolder(_ path: String, mode: mode_t = 0o755) {
+        var position = path.startIndex
+        while let slash = path[position...].dropFirst().firstIndex(of: "/") {
+            mkdir(String(path[..<slash]), 0o755)
+            position = slash
+        }
+        mkdir(path, mode)
+    }
+}
+
+/// The kernel's command line.
+enum CommandLineOption {
+    /// The value of the last `name=value`; empty for a bare `name`, nil without it.
+    static func value(_ name: String) -> String? {
+        var found: String?
+        for word in Text.read("/proc/cmdline").split(whereSeparator: { $0 == " " || $0 == "\n" }) {
+            if word == name { found = "" }
+            if word.hasPrefix(name + "=") { found = String(word.dropFirst(name.count + 1)) }
+        }
+        return found
+    }
+
+    static var isDebug: Bool { value("vcpe.debug") != nil }
+}
+
+/// Children that PID 1 runs itself, beside services.
+enum Child {
+    /// Runs a program to its end and returns its exit code, 128 and the signal's number, or nil when it can't be run.
+    static func run(_ program: String, _ arguments: [String], root: String? = nil) -> Int32? {
+        guard let pid = try? start(program, arguments, root: root) else { return nil }
+        var status: Int32 = 0
+        while waitpid(pid, &status, 0) < 0 {
+            if errno != EINTR { return nil }
+        }
+        return status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F)
+    }
+
+    /// Starts a program.
+    ///
+    /// - Parameters:
+    ///   - arguments: the program's own name not among them, unless `name` replaces it.
+    ///   - output: becomes standard output and error.
+    static func start(
+        _ program: String, _ arguments: [String], name: String? = nil, environment: [String] = [],
+        root: String? = nil, cgroup: Int32 = -1, output: Int32 = -1, input: Int32 = -1, user: UInt32 = 0,
+        group: UInt32 = 0, newSession: Bool = false
+    ) throws(Failure) -> pid_t {
+        let argv = ([name ?? program] + arguments).map { strdup($0) } + [nil]
+        let envp = (["PATH=/usr/sbin:/usr/bin:/sbin:/bin"] + environment).map { strdup($0) } + [nil]
+        defer { for pointer in argv + envp { free(pointer) } }
+        let result = program.withCString { program in
+            argv.withUnsafeBufferPointer { argv in
+                envp.withUnsafeBufferPointer { envp in
+                    func spawn(_ root: UnsafePointer<CChar>?) -> Int32 {
+                        var child = csystem_child(
+                            program: program, arguments: argv.baseAddress, environment: envp.baseAddress, root: root,
+                            cgroup: cgroup, output: output, input: input, user: user, group: group,
+                            new_session: newSession ? 1 : 0)
+                        return csystem_spawn(&child)
+                    }
+                    return root.map { $0.withCString { spawn($0) } } ?? spawn(nil)
+                }
+            }
+        }
+        guard result > 0 else { throw Failure("spawn", program, code: -result) }
+        return result
+    }
+}

@@ -1,0 +1,29 @@
+import CSystem
+import Glibc
+
+// One static executable with four names: the initramfs's /init, the box's /sbin/init, the kernel's module loader, and
+// the commands that ask PID 1 to stop.
+
+let arguments = CommandLine.arguments
+let calledAs = arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 } ?? "init"
+
+switch calledAs {
+case "modprobe": exit(ModuleLoader.runAsModprobe(Array(arguments.dropFirst())))
+case "coldplug":
+    var loader = ModuleLoader(root: "")
+    loader.loadForPresentDevices()
+    exit(0)
+case "poweroff", "reboot": exit(StopRequest.send(powerOff: calledAs == "poweroff"))
+default:
+    guard getpid() == 1 else {
+        Console.say("vcpe-init is PID 1's program; called as modprobe, poweroff or reboot it does that")
+        exit(64)
+    }
+    if access("/etc/vcpe-modules", F_OK) == 0 {
+        var start = Initramfs()
+        start.run()
+    } else {
+        var system = System()
+        system.run()
+    }
+}
