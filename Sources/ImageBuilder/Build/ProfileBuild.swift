@@ -117,7 +117,9 @@ struct ProfileBuild {
         }
 
         let archive = try Initramfs.archive(bootTree(composed, box: box), time: BuildTime.epoch)
-        let compressed = try compressed(archive, tools: tools)
+        // The kernel takes microcode only from an uncompressed archive in front of the others.
+        let compressed =
+            try Initramfs.archive(composed.kernel.microcode, time: BuildTime.epoch) + compressed(archive, tools: tools)
         try FileSystem.replace(path(initramfs), with: compressed)
 
         var image = try UnifiedKernelImage.append(
@@ -292,7 +294,7 @@ struct ProfileBuild {
     private func checkBudgets() throws {
         let files = ["raw.zst": "\(raw).zst", "root": root, "initramfs": initramfs, "uki": uki]
         var problems: [Problem] = []
-        for (name, budget) in definition.budgets.sorted(by: { $0.key < $1.key }) {
+        for (name, budget) in (definition.budgets[profile.name] ?? [:]).sorted(by: { $0.key < $1.key }) {
             let file = files[name].map(path) ?? "\(options.box)/\(name)"
             guard FileSystem.exists(file) else { continue }
             let size = try Size.of(file)

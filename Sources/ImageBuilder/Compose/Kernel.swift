@@ -11,6 +11,8 @@ public struct Kernel: Sendable {
     public var image = Content("")
     /// For the initramfs: paths below the root, among them modules.dep and the like.
     public var bootTree = Tree()
+    /// Processors' microcode, as the kernel looks for it in front of the initramfs.
+    public var microcode = Tree()
     /// Modules taken, of all that the package has.
     public var moduleCount = 0
     public var availableCount = 0
@@ -44,7 +46,26 @@ public struct Kernel: Sendable {
         let ordered = profile.bootModules.flatMap { pattern in modules.matching(pattern.value).sorted() }
         bootTree["etc/vcpe-modules"] = TreeEntry(
             .file(Content(ordered.joined(separator: "\n") + "\n")), mode: 0o644, origin: Composer.origin)
+        try addMicrocode(profile, packages)
         try addFirmware(profile, packages, modules.firmware(of: root), to: &tree)
+    }
+
+    /// All files of a maker, one after the other (kernel: `Documentation/arch/x86/microcode.rst`).
+    private mutating func addMicrocode(_ profile: HardwareProfile, _ packages: [UnpackedPackage]) throws {
+        let makers = ["firmware/intel-ucode/": "GenuineIntel.bin", "firmware/amd-ucode/": "AuthenticAMD.bin"]
+        for (folder, name) in makers.sorted(by: { $0.key < $1.key }) {
+            var bytes: [UInt8] = []
+            for package in packages where profile.microcode.contains(where: { $0.value == package.package.name }) {
+                for entry in package.entries.sorted(by: { $0.path < $1.path }) where entry.path.contains(folder) {
+                    let isMicrocode = folder.contains("intel") || entry.path.hasSuffix(".bin")
+                    if isMicrocode, case .file(let content) = entry.entry.kind { bytes += try content.read() }
+                }
+            }
+            let path = "kernel/x86/microcode/\(name)"
+            if bytes.isEmpty { continue }
+            microcode.addParents(of: path, origin: Composer.origin)
+            microcode[path] = TreeEntry(.file(Content(bytes)), mode: 0o644, origin: Composer.origin)
+        }
     }
 
     private func addFirmware(

@@ -84,8 +84,8 @@ public struct Definition: Sendable, Hashable {
     /// Users that no package's sysusers.d declares, with their home.
     public var users: [String: String]
     public var partitions: Partitions
-    /// Bytes by output: `raw.zst`, `root`, `initramfs`, `uki`, `vcpe-init`.
-    public var budgets: [String: Located<Int>]
+    /// Bytes by hardware profile and output: `raw.zst`, `root`, `initramfs`, `uki`, `vcpe-init`.
+    public var budgets: [String: [String: Located<Int>]]
     /// An emergency shell and the kernel's messages; never for production.
     public var debug: Bool
     /// Firmware and microcode from `non-free-firmware`.

@@ -104,11 +104,12 @@ extension Definition {
             let packages = fields.optional("packages", .list(of: packageName.located)) ?? []
             let files = fields.optional("files", .dictionary(absolutePath, file.located)) ?? []
             let services = fields.optional("services", .dictionary(Self.name, service)) ?? []
-            let users = fields.optional("users", .dictionary(Self.name, user)) ?? []
+            let users = fields.optional("users", .dictionary(userName, user)) ?? []
             let partitions = fields.optional("partitions", Self.partitions) ?? Partitions()
-            let budgets =
-                fields.optional(
-                    "budgets", .dictionary(.oneOf(budgetNames), Shape.byteCount(1...(1 << 40)).located)) ?? []
+            let budget = Shape.dictionary(.oneOf(budgetNames), Shape.byteCount(1...(1 << 40)).located).map {
+                Dictionary($0.map { ($0.key, $0.value) }) { $1 }
+            }
+            let budgets = fields.optional("budgets", .dictionary(.oneOf(profiles?.map(\.value) ?? []), budget)) ?? []
             let debug = fields.optional("debug", .boolean) ?? false
             let firmware = fields.optional("firmware", .boolean) ?? true
             let secureBoot = fields.optional("secure-boot", Self.secureBoot)
@@ -215,6 +216,12 @@ extension Definition {
 
     private static var user: Shape<String> {
         .mapping("a system user") { fields in fields.optional("home", absolutePath) ?? "/nonexistent" }
+    }
+
+    private static var userName: Shape<String> {
+        .text("a name of lower-case letters, digits, hyphens and underscores, starting with a letter or underscore") {
+            isName(String($0.drop { $0 == "_" }).split(separator: "_").joined(separator: "-"))
+        }
     }
 
     private static var partitions: Shape<Partitions> {
