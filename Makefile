@@ -1,8 +1,11 @@
 # The commands that a person or CI gives. `make help` lists them.
 
 SWIFT ?= swift
+IMAGE ?= branch-office
+# As the compiler of Debian 12 and of Debian 13 both take them.
+STRICT = -Xswiftc -warnings-as-errors
 
-.PHONY: help setup check test lint
+.PHONY: help setup image box check test lint
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
@@ -10,8 +13,18 @@ help:  ## This list
 setup:  ## Install what the build and the tests need (Debian 12 with a Swift, or Debian 13)
 	@ci/setup
 
-check: setup  ## The fast tests, and the style
-	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
-	$(SWIFT) test -Xswiftc -warnings-as-errors
+image: setup box  ## Build out/$(IMAGE)/$(IMAGE).raw
+	$(SWIFT) build -c release --product vcpe
+	.build/release/vcpe build $(IMAGE) --relock-gone
 
-test: check  ## All tests
+box: setup  ## Build the box's own executables into .build/box
+	@ci/box
+
+lint: setup
+	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+
+check: lint  ## The style and the fast tests: no image, no boot
+	$(SWIFT) test $(STRICT) --skip BootTests
+
+test: lint box  ## All tests, boots included
+	$(SWIFT) test $(STRICT)

@@ -32,5 +32,7 @@ let package = Package(
         .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
         .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),
         .testTarget(name: "ImageBuilderTests", dependencies: ["ImageBuilder", "Processes"]),
+        .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes"]),
+        .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),
     ]
 )

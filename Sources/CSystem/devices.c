@@ -101,6 +101,10 @@ int csystem_resize_partition(int disk, int number, int64_t start, int64_t length
     return ioctl(disk, BLKPG, &request);
 }
 
+int csystem_forget_buffers(int device) { return ioctl(device, BLKFLSBUF, 0); }
+
+int csystem_reread_partitions(int device) { return ioctl(device, BLKRRPART, 0); }
+
 int csystem_signal_descriptor(uint64_t mask) {
     sigset_t set;
     sigemptyset(&set);

@@ -43,12 +43,7 @@ public struct Command: Sendable {
         posix_spawn_file_actions_adddup2(&actions, output?.descriptor ?? out.writing, 1)
         posix_spawn_file_actions_adddup2(&actions, err.writing, 2)
 
-        var pid: pid_t = 0
-        let argv = ([program] + arguments).map { strdup($0) } + [nil]
-        let envp = environment.sorted { $0.key < $1.key }.map { strdup("\($0.key)=\($0.value)") } + [nil]
-        defer { for pointer in argv + envp { free(pointer) } }
-        let failure = posix_spawnp(&pid, program, &actions, nil, argv, envp)
-        guard failure == 0 else { throw SystemError("posix_spawn", program, code: failure) }
+        let pid = try spawn(&actions)
         out.closeWriting()
         err.closeWriting()
         let (text, errors) = Pipe.drain(out, err)

@@ -25,6 +25,9 @@ struct BuildCommand: AsyncParsableCommand {
     @Option(help: "Only this hardware profile.")
     var profile: String?
 
+    @Flag(help: "Only the raw disk and its parts, nothing compressed.")
+    var rawOnly = false
+
     @Flag(help: "Relock first, all packages to their newest versions.")
     var update = false
 
@@ -47,6 +50,7 @@ struct BuildCommand: AsyncParsableCommand {
         options.output = output
         options.box = box
         options.profile = profile
+        options.rawOnly = rawOnly
         options.update = update
         options.relockGone = relockGone
         options.snapshot = snapshot

@@ -23,6 +23,10 @@ struct CacheCommand: ParsableCommand {
     @Flag(help: "As JSON.")
     var json = false
 
+    func validate() throws {
+        if days < 0 { throw ValidationError("--days \(days): allowed is a number from 0 up") }
+    }
+
     func run() throws {
         let cache = Cache.standard
         if prune {

@@ -73,6 +73,11 @@ final class Console: Sendable {
         moving("fetch: \(files) of \(ofFiles) files, \(Size.text(bytes)) of \(Size.text(total)), \(Size.text(rate))/s")
     }
 
+    /// A line that moves on a terminal; in a pipe only the last one is shown.
+    func progress(_ text: String, isLast: Bool) {
+        if isLast { line(text) } else if style == .terminal { moving(text) }
+    }
+
     private func moving(_ text: String) { Self.write("\r\u{1B}[K\(text)") }
 
     private func line(_ text: String) { Self.write((style == .terminal ? "\r\u{1B}[K" : "") + text + "\n") }

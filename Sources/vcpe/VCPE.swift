@@ -14,10 +14,15 @@ struct VCPE: AsyncParsableCommand {
 
               vcpe lock branch-office       resolve packages and write the lock
               vcpe build branch-office      make out/branch-office/branch-office.raw
+              vcpe run branch-office        boot it in QEMU
+              vcpe flash branch-office --to /dev/sdX
 
             Exit codes: 0 done, 1 failed, 64 wrong usage.
             """,
-        subcommands: [LockCommand.self, BuildCommand.self, CacheCommand.self, DiffCommand.self])
+        subcommands: [
+            LockCommand.self, BuildCommand.self, RunCommand.self, FlashCommand.self, CacheCommand.self,
+            DiffCommand.self,
+        ])
 
     /// Runs the command; errors are one or more lines on standard error, and exit code 1.
     static func main() async {

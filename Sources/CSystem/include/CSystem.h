@@ -19,6 +19,11 @@ int csystem_make_temporary_file(char *path_template);
 static const int csystem_seek_data = 3;
 static const int csystem_seek_hole = 4;
 
+/// BLKFLSBUF: what is read next comes from the device itself. Returns 0 or -1.
+int csystem_forget_buffers(int device);
+/// BLKRRPART: the kernel reads the partition table anew. Returns 0 or -1.
+int csystem_reread_partitions(int device);
+
 // --- PID 1 ---
 
 /// True when this program is PID 1 and had to mount /proc, /sys and /dev before main.

@@ -54,6 +54,24 @@ public enum UnifiedKernelImage {
         image.put(UInt32(0), at: header + 24 + 64)  // checksum
         return image
     }
+
+    /// The contents of a section; nil when there is none.
+    public static func section(_ name: String, of image: [UInt8]) throws -> [UInt8]? {
+        guard let header = image.integer(at: 0x3C, UInt32.self).map(Int.init),
+            let count = image.integer(at: header + 6, UInt16.self).map(Int.init),
+            let optionalSize = image.integer(at: header + 20, UInt16.self).map(Int.init)
+        else { throw UnifiedKernelImageError(description: "not a PE image") }
+        for i in 0..<count {
+            let entry = header + 24 + optionalSize + i * 40
+            guard let size = image.integer(at: entry + 8, UInt32.self).map(Int.init),
+                let offset = image.integer(at: entry + 20, UInt32.self).map(Int.init), offset + size <= image.count
+            else { throw UnifiedKernelImageError(description: "the section table is cut short") }
+            if image[entry..<entry + 8].prefix(while: { $0 != 0 }).elementsEqual(name.utf8) {
+                return Array(image[offset..<offset + size])
+            }
+        }
+        return nil
+    }
 }
 
 /// A stub that sections can't be appended to.

@@ -59,7 +59,8 @@ struct ProfileBuild {
             inputs: ["the system": made["digest"] ?? "", "the builder": try BuilderIdentity.digest()], outputs: [raw]
         ) { try buildDisk(try kit.tools()) }
         var outputs = [raw, root, initramfs, uki] + reports
-        if definition.outputs.contains(.rawZstd) {
+        let further = options.rawOnly ? [] : definition.outputs
+        if further.contains(.rawZstd) {
             let name = "\(raw).zst"
             _ = try await steps.run(
                 "\(profile.name)-raw.zst", inputs: ["the disk": disk["digest"] ?? ""], outputs: [name]
@@ -69,7 +70,7 @@ struct ProfileBuild {
             }
             outputs.append(name)
         }
-        if definition.outputs.contains(.qcow2) {
+        if further.contains(.qcow2) {
             let name = "\(stem).qcow2"
             _ = try await steps.run(
                 "\(profile.name)-qcow2", inputs: ["the disk": disk["digest"] ?? ""], outputs: [name]

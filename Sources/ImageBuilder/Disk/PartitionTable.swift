@@ -63,6 +63,29 @@ public struct PartitionTable: Sendable, Hashable {
         sectors = next + mebibyte
     }
 
+    /// Reads the table at the start of a disk or an image.
+    public static func read(_ file: File) throws -> PartitionTable {
+        let header = try file.read(512, at: 512)
+        guard header.starts(with: Array("EFI PART".utf8)), let checksum = header.integer(at: 88, UInt32.self),
+            let backup = header.integer(at: 32, UInt64.self)
+        else { throw BuildFailure("\(file.path) has no GUID partition table") }
+        let entries = try file.read(128 * 128, at: 1024)
+        guard CRC32.iso(entries) == checksum else { throw BuildFailure("\(file.path): its partition table is damaged") }
+        let partitions = stride(from: 0, to: entries.count, by: 128).compactMap { start -> Partition? in
+            let entry = Array(entries[start..<start + 128])
+            guard entry[..<16].contains(where: { $0 != 0 }), let first = entry.integer(at: 32, UInt64.self),
+                let last = entry.integer(at: 40, UInt64.self)
+            else { return nil }
+            let units = stride(from: 56, to: 128, by: 2).map { UInt16(entry[$0]) | UInt16(entry[$0 + 1]) << 8 }
+            return Partition(
+                name: String(decoding: units.prefix { $0 != 0 }, as: UTF16.self),
+                type: GUID(onDisk: Array(entry[..<16])), guid: GUID(onDisk: Array(entry[16..<32])),
+                firstSector: Int(clamping: first), lastSector: Int(clamping: last))
+        }
+        return PartitionTable(
+            guid: GUID(onDisk: Array(header[56..<72])), partitions: partitions, sectors: Int(clamping: backup) + 1)
+    }
+
     /// Bytes of the whole disk.
     public var diskSize: Int { sectors * Self.sectorSize }
 

@@ -19,7 +19,8 @@ public struct Resolver {
     /// is installed like any other.
     static let assumed = [
         "adduser", "debconf", "debconf-2.0", "dpkg", "init-system-helpers", "initramfs-tools", "initramfs-tools-core",
-        "kmod", "linux-base", "linux-initramfs-tool", "linux-sysctl-defaults", "logsave", "openssl-provider-legacy", "passwd", "perl-base", "perl",
+        "kmod", "linux-base", "linux-initramfs-tool", "linux-sysctl-defaults", "logsave", "openssl-provider-legacy",
+        "passwd", "perl-base", "perl",
         "perl:any", "runit-helper", "sensible-utils", "systemd", "systemd-sysusers", "sysvinit-utils", "tzdata",
         "tzdata-legacy", "ucf", "udev", "ca-certificates-java", "install-info", "man-db",
     ]

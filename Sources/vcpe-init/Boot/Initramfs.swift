@@ -146,6 +146,7 @@ struct Initramfs {
                 }
                 return slot
             } catch {
+                csystem_unmap_device("root")
                 reasons.append("\(slot): \(error)")
             }
         }

@@ -241,7 +241,7 @@ struct System {
             if pid == coldplug {
                 coldplug = 0
                 openButtons()
-                Events.send("coldplugged")
+                Events.send("coldplugged", [("network", networkCards())])
             } else if pid == shell {
                 startShell()
             } else if let i = services.firstIndex(where: { $0.pid == pid }) {
@@ -265,6 +265,16 @@ struct System {
         if !aliases.isEmpty {
             _ = try? Child.start("/usr/lib/vcpe/vcpe-init", ["-q", "--"] + aliases, name: "modprobe")
         }
+    }
+
+    /// `eth0:e1000e eth1:virtio_net`, as the kernel names them.
+    private func networkCards() -> String {
+        Text.list("/sys/class/net").compactMap { name in
+            var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+            guard realpath("/sys/class/net/\(name)/device/driver", &buffer) != nil else { return nil }
+            let path = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            return "\(name):\(path.split(separator: "/").last ?? "")"
+        }.joined(separator: " ")
     }
 
     private mutating func openButtons() {

@@ -44,7 +44,8 @@ struct ModuleLoader {
         let name = Self.name(wanted)
         guard let module = paths[name] else { return access("/sys/module/\(name)", F_OK) == 0 }
         if !tried.insert(name).inserted { return true }
-        for other in soft[name] ?? [] where other != name { load(other) }
+        // These may be aliases: ext4 wants "crc32c", whichever module that is.
+        for other in soft[name] ?? [] where other != name && !load(other) { loadMatching(other) }
         for path in module.needs.reversed() { insert(path, "") }
         return insert(module.path, parameters)
     }

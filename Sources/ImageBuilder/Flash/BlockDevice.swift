@@ -1,0 +1,87 @@
+import CSystem
+import Files
+import Glibc
+
+/// A disk that an image could be written to, as sysfs describes it.
+public struct BlockDevice: Sendable {
+    public let path: String
+    /// As in /sys/block.
+    public let name: String
+    public let model: String
+    public let serial: String
+    /// Bytes.
+    public let size: Int
+    public let isRemovable: Bool
+
+    /// - Throws: ``BuildFailure`` for anything but a whole disk.
+    public init(_ path: String) throws {
+        self.path = path
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw SystemError("stat", path) }
+        guard status.st_mode & S_IFMT == S_IFBLK else {
+            throw BuildFailure("\(path) is no block device", hint: "lsblk lists the disks of this machine")
+        }
+        let device = Int(status.st_rdev)
+        let link = "/sys/dev/block/\(device >> 8 & 0xFFF):\(device & 0xFF | device >> 12 & 0xFFF00)"
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        guard realpath(link, &buffer) != nil else { throw SystemError("realpath", link) }
+        let folder = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        name = FileSystem.name(of: folder)
+        guard !FileSystem.exists("\(folder)/partition") else {
+            let whole = FileSystem.name(of: FileSystem.parent(of: folder) ?? "")
+            throw BuildFailure("\(path) is a partition", hint: "the whole disk: --to /dev/\(whole)")
+        }
+        func text(_ name: String) -> String {
+            ((try? File("\(folder)/\(name)").read(256, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? "")
+                .trimming { $0 == "\n" || $0 == " " }
+        }
+        model = [text("device/vendor"), text("device/model")].filter { !$0.isEmpty }.joined(separator: " ")
+        serial = text("device/serial")
+        isRemovable = text("removable") == "1"
+        size = (Int(text("size")) ?? 0) * 512
+    }
+
+    /// One line for people.
+    public var summary: String {
+        "\(path): \(model.isEmpty ? "unknown model" : model), serial \(serial.isEmpty ? "unknown" : serial), \(Size.text(size))"
+            + (isRemovable ? ", removable" : "")
+    }
+
+    /// Why nothing may be written here; nil when something may.
+    public func obstacle(needed: Int) -> String? {
+        if size < needed { return "it has \(Size.text(size)), the image needs \(Size.text(needed))" }
+        for table in ["/proc/self/mounts", "/proc/swaps"] {
+            guard let bytes = try? readAll(table) else { continue }
+            for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+                let words = line.split(separator: " ")
+                if let source = words.first, belongs(String(source)) {
+                    let use = table.hasSuffix("swaps") ? "swap" : "mounted at \(words.count > 1 ? words[1] : "?")"
+                    return "\(source) is in use: \(use)"
+                }
+            }
+        }
+        for folder in ["/sys/block/\(name)"] + partitions().map({ "/sys/block/\(name)/\($0)" }) {
+            if let holder = (try? FileSystem.list("\(folder)/holders"))?.first {
+                return "\(holder) (a volume, an array or an encrypted disk) lies on it"
+            }
+        }
+        return nil
+    }
+
+    private func partitions() -> [String] {
+        ((try? FileSystem.list("/sys/block/\(name)")) ?? []).filter { $0.hasPrefix(name) }
+    }
+
+    private func belongs(_ source: String) -> Bool {
+        var status = stat()
+        guard source.hasPrefix("/dev/"), stat(source, &status) == 0 else { return false }
+        let device = Int(status.st_rdev)
+        let numbers = "\(device >> 8 & 0xFFF):\(device & 0xFF | device >> 12 & 0xFFF00)\n"
+        return ([""] + partitions().map { "/\($0)" }).contains { part in
+            (try? readAll("/sys/block/\(name)\(part)/dev")).map { String(decoding: $0, as: UTF8.self) } == numbers
+        }
+    }
+
+    /// Files of /proc and /sys have no size to go by.
+    private func readAll(_ path: String) throws -> [UInt8] { try File(path).read(1 << 20, at: 0) }
+}

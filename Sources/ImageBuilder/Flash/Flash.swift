@@ -1,0 +1,112 @@
+import CSystem
+import Files
+import Glibc
+
+/// Writes a built image on a disk: for premises servers and USB sticks.
+public struct Flash: Sendable {
+    public enum Phase: String, Sendable { case writing, comparing }
+
+    let image: BuiltImage
+    let device: BlockDevice
+
+    public init(_ image: BuiltImage, to device: BlockDevice) throws {
+        self.image = image
+        self.device = device
+        let needed = Int(try File(image.raw).status().st_size)
+        if let obstacle = device.obstacle(needed: needed) {
+            throw BuildFailure("nothing is written to \(device.path): \(obstacle)")
+        }
+    }
+
+    /// Writes what holds data, blanks what the box will format, gives the disk identifiers of its own, and reads all
+    /// back.
+    ///
+    /// - Parameters:
+    ///   - site: the bytes of a site document, put in its place on the EFI system partition.
+    ///   - progress: bytes done, of all.
+    public func run(site: [UInt8]?, cache: Cache, progress: (Phase, Int, Int) -> Void) throws {
+        let raw = try File(image.raw)
+        // Exclusive: the kernel refuses when somebody mounted it meanwhile.
+        let target = try File(device.path, O_RDWR | O_EXCL)
+        var table = try PartitionTable.read(raw)
+        let extents = try Sparse.extents(of: raw, unit: 1 << 16)
+        let total = extents.reduce(0) { $0 + $1.count }
+
+        // An old table at the end would be found again; a half-written disk must not look like a whole one.
+        try target.write([UInt8](repeating: 0, count: 1 << 20), at: 0)
+        try target.write([UInt8](repeating: 0, count: 1 << 20), at: device.size - (1 << 20))
+        for name in ["state", "data"] {
+            guard let partition = table[name] else { continue }
+            try target.write([UInt8](repeating: 0, count: min(partition.size, 4 << 20)), at: partition.offset)
+        }
+        var done = 0
+        // The table comes last.
+        let first = table.partitions.map(\.offset).min() ?? 1 << 20
+        for extent in extents {
+            for start in stride(from: 0, to: extent.count, by: 4 << 20) {
+                let offset = extent.offset + start
+                let count = min(4 << 20, extent.count - start)
+                if offset >= first, offset < table.diskSize - (1 << 20) {
+                    try target.write(try raw.read(count, at: offset), at: offset)
+                }
+                done += count
+                progress(.writing, done, total)
+            }
+        }
+        try target.sync()
+
+        table.guid = GUID.random()
+        for i in table.partitions.indices { table.partitions[i].guid = GUID.random() }
+        table.sectors = device.size / PartitionTable.sectorSize
+        if let last = table.partitions.indices.last {
+            let mebibyte = (1 << 20) / PartitionTable.sectorSize
+            table.partitions[last].lastSector = (table.sectors - 34) / mebibyte * mebibyte - 1
+        }
+        try table.write(to: target)
+        try target.sync()
+        csystem_forget_buffers(target.descriptor)
+
+        done = 0
+        for extent in extents {
+            for start in stride(from: 0, to: extent.count, by: 4 << 20) {
+                let offset = extent.offset + start
+                let count = min(4 << 20, extent.count - start)
+                if offset >= first, offset < (table["data"]?.offset ?? .max),
+                    try target.read(count, at: offset) != raw.read(count, at: offset)
+                {
+                    throw BuildFailure(
+                        "\(device.path) does not give back what was written at byte \(offset)",
+                        hint: "another disk: this one is broken, or not as large as it says")
+                }
+                done += count
+                progress(.comparing, done, total)
+            }
+        }
+        guard try PartitionTable.read(target) == table else {
+            throw BuildFailure("\(device.path) does not give back its partition table", hint: "another disk")
+        }
+        if let site { try put(site, table: table, cache: cache) }
+        csystem_reread_partitions(target.descriptor)
+    }
+
+    /// By mtools of the image's own lock, straight into the partition.
+    private func put(_ site: [UInt8], table: PartitionTable, cache: Cache) throws {
+        guard let esp = table["esp"],
+            let lock = try Lock.read("\(imagesFolder)/\(FileSystem.name(of: image.folder)).lock")
+        else { throw BuildFailure("the image's lock, which names mtools, is not in \(imagesFolder)") }
+        let packages = try (lock.sections[Lock.tools] ?? []).map { try UnpackedPackage.read($0, cache: cache) }
+        let tools = try Tools(packages, cache: cache)
+        let scratch = try FileSystem.makeTemporaryDirectory(in: image.folder, prefix: ".site")
+        defer { try? FileSystem.remove(scratch) }
+        try FileSystem.replace("\(scratch)/site.yaml", with: site)
+        let place = "\(device.path)@@\(esp.offset)"
+        try tools.command("usr/bin/mcopy", ["-o", "-i", place, "\(scratch)/site.yaml", "::vcpe/site.yaml"]).check()
+        let back = try tools.command("usr/bin/mtype", ["-i", place, "::vcpe/site.yaml"]).check()
+        guard back.output == site else { throw BuildFailure("\(device.path) does not give back the site document") }
+        let target = try File(device.path, O_RDWR)
+        try target.sync()
+    }
+
+    /// Where the locks are.
+    public var imagesFolder = "images"
+}

@@ -1,0 +1,56 @@
+import Files
+import Glibc
+
+/// Another program that runs beside us; it is killed when the last reference goes.
+public final class RunningProcess {
+    public let pid: pid_t
+    private var ended: Int32?
+
+    init(pid: pid_t) { self.pid = pid }
+
+    deinit {
+        if ended == nil {
+            Glibc.kill(pid, SIGKILL)
+            var status: Int32 = 0
+            waitpid(pid, &status, 0)
+        }
+    }
+
+    /// The exit code, or 128 and the signal's number; nil while it runs.
+    public func poll() -> Int32? {
+        if let ended { return ended }
+        var status: Int32 = 0
+        guard waitpid(pid, &status, WNOHANG) == pid else { return nil }
+        ended = status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F)
+        return ended
+    }
+
+    /// Ends it at once.
+    public func kill() { if ended == nil { Glibc.kill(pid, SIGKILL) } }
+}
+
+extension Command {
+    /// Starts it and doesn't wait.
+    ///
+    /// - Parameter output: takes standard output and standard error.
+    public func start(output: File) throws(SystemError) -> RunningProcess {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_adddup2(&actions, output.descriptor, 1)
+        posix_spawn_file_actions_adddup2(&actions, output.descriptor, 2)
+        return RunningProcess(pid: try spawn(&actions))
+    }
+
+    /// Starts the program with what `actions` make of its descriptors.
+    func spawn(_ actions: inout posix_spawn_file_actions_t) throws(SystemError) -> pid_t {
+        var pid: pid_t = 0
+        let argv = ([program] + arguments).map { strdup($0) } + [nil]
+        let envp = environment.sorted { $0.key < $1.key }.map { strdup("\($0.key)=\($0.value)") } + [nil]
+        defer { for pointer in argv + envp { free(pointer) } }
+        let failure = posix_spawnp(&pid, program, &actions, nil, argv, envp)
+        guard failure == 0 else { throw SystemError("posix_spawn", program, code: failure) }
+        return pid
+    }
+}

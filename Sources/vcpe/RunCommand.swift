@@ -1,0 +1,108 @@
+import ArgumentParser
+import Files
+import Glibc
+import ImageBuilder
+
+struct RunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Boot a built image in QEMU.",
+        discussion: """
+            The console is this terminal: Ctrl-] h lists the keys, Ctrl-] x ends the machine. The WAN port is on QEMU's own
+            network, the LAN port has nothing at its other end. Changes to the disk are thrown away unless --persist.
+            """)
+
+    @Argument(help: "The image's name.")
+    var name: String
+
+    @Option(help: "The folder of the outputs.")
+    var output = "out"
+
+    @Option(help: "Another hardware profile than the image's first.")
+    var profile: String?
+
+    @Option(help: "Memory in MiB.")
+    var memory = 1024
+
+    @Option(help: "Processors.")
+    var cpus = 2
+
+    @Option(
+        name: .customLong("forward"),
+        help: ArgumentHelp(
+            "Forward a port of this host to the WAN port, HOST:BOX; may be repeated.", valueName: "ports"))
+    var forwards: [String] = []
+
+    @Flag(help: "Keep what the box writes.")
+    var persist = false
+
+    @Flag(help: "Start the kernel directly, without UEFI and systemd-boot.")
+    var direct = false
+
+    func run() throws {
+        let qemu = try QEMU.find()
+        let image = try BuiltImage(name, profile: profile, output: output)
+        let scratch = "\(image.folder)/.run"
+        try FileSystem.makeDirectory(scratch)
+        let kernel = try image.kernel(in: scratch)
+        var machine = VirtualMachine(
+            firmware: direct
+                ? .direct(kernel: kernel, initramfs: image.initramfs, commandLine: try image.commandLine())
+                : .uefi(variables: try variables(image), secureBoot: false),
+            disks: [.init(path: image.raw)])
+        let isServer = profile != nil && profile != "virtio"
+        if isServer { machine.disks[0].bus = .nvme }
+        let card = isServer ? "e1000e" : "virtio-net-pci"
+        machine.networks = [
+            .init(.user(forwards: try forwards.map(Self.forward), restricted: false), card: card),
+            .init(.unplugged, card: card),
+        ]
+        machine.memory = memory
+        machine.processors = cpus
+        machine.isSnapshot = !persist
+        machine.accelerator = try Accelerator.working(qemu: qemu, kernel: kernel, cache: .standard)
+        Console.error(
+            "\(image.raw) with \(machine.accelerator.rawValue)\(machine.accelerator == .tcg ? " (emulation: slow)" : ""), "
+                + "\(memory) MiB, \(cpus) processors\(persist ? "" : ", changes are thrown away"); Ctrl-] h for help")
+        let arguments =
+            try [qemu] + machine.arguments() + ["-display", "none", "-serial", "mon:stdio", "-echr", "0x1d"]
+        let argv = arguments.map { strdup($0) } + [nil]
+        execv(qemu, argv)
+        throw SystemError("execve", qemu)
+    }
+
+    /// Fresh variables for each machine, kept with --persist: a file used with another machine type may hang.
+    private func variables(_ image: BuiltImage) throws -> String {
+        let path = "\(image.folder)/.run/\(image.stem).vars"
+        let template = try OVMF.find(secureBoot: false).variables
+        if !persist || !FileSystem.exists(path) { try FileSystem.replace(path, with: try FileSystem.read(template)) }
+        return path
+    }
+
+    /// From `8080:80` to QEMU's notation; a port in use is found before QEMU starts.
+    private static func forward(_ text: String) throws -> String {
+        let ports = text.split(separator: ":").compactMap { UInt16($0) }
+        guard ports.count == 2, text.split(separator: ":", omittingEmptySubsequences: false).count == 2 else {
+            throw ValidationError("--forward \(text): allowed is HOST:BOX, two port numbers, such as 8080:80")
+        }
+        let probe = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(probe) }
+        var on: Int32 = 1
+        setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = ports[0].bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        let bound = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(probe, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        guard bound == 0 else {
+            throw BuildFailure(
+                "port \(ports[0]) of this host is not free: \(SystemError("bind", "127.0.0.1:\(ports[0])"))",
+                hint: "another port: --forward \(ports[0] &+ 1):\(ports[1])")
+        }
+        return "tcp:127.0.0.1:\(ports[0])-:\(ports[1])"
+    }
+}

@@ -1,0 +1,229 @@
+import Files
+import Glibc
+import ImageBuilder
+import Processes
+import Testing
+
+/// Real starts of real images. One machine at a time: two would only make each other slow.
+@Suite(.serialized) struct BootTests {
+    let folder: String
+
+    init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-boot") }
+
+    @Test func firstStartFormatsDataAndLaterStartsKeepIt() async throws {
+        let image = try await TestImages.lab()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        // A larger disk than the image: data must reach its end.
+        let file = try File(disk, O_RDWR)
+        try file.resize(to: Int(file.status().st_size) + (256 << 20))
+        let first = try Machine.start(
+            TestImages.direct(image, disk: disk, folder: folder), in: folder, until: "coldplugged")
+        let up = first.machine.event("up")
+        try #require(up != nil, "\(first.machine.story)")
+        #expect(field("slot", of: up) == "root-a")
+        #expect(field("data", of: up) == "mounted")
+        #expect(first.machine.console.contains("data is formatted: first start"))
+        #expect(first.machine.console.contains("lab-minimal 0.1.0 (virtio), slot root-a, up after"))
+        let identity = field("machine-id", of: up)
+        #expect(identity?.count == 32)
+        // The power button: everything is ended in order, and the machine is off.
+        try first.machine.tell("system_powerdown")
+        #expect(first.machine.waitForEnd(), "\(first.machine.story)")
+        #expect(field("power-off", of: first.machine.event("stopping")) == "yes")
+
+        let table = try PartitionTable.read(file)
+        let data = try #require(table["data"])
+        #expect(data.offset + data.size > Int(try file.status().st_size) - (2 << 20))
+        try Command("sgdisk", ["--verify", disk]).check()
+        try Command("sh", ["-c", "dd if=\(disk) bs=1M skip=\(data.offset >> 20) of=\(folder)/data status=none"]).check()
+        // A file system that was put away in order: nothing to repair.
+        #expect(try Command("e2fsck", ["-fn", "\(folder)/data"]).run().status == 0)
+
+        let second = try Machine.start(TestImages.direct(image, disk: disk, folder: folder), in: folder, until: "up")
+        #expect(field("machine-id", of: second.event) == identity, "\(second.machine.story)")
+        #expect(!second.machine.console.contains("formatted"))
+    }
+
+    @Test func dataThatCantBeUsedDoesntStopTheBox() async throws {
+        let image = try await TestImages.lab()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        let file = try File(disk, O_RDWR)
+        let data = try #require(PartitionTable.read(file)["data"])
+        try file.write(Array("somebody else's".utf8), at: data.offset)
+        let start = try Machine.start(TestImages.direct(image, disk: disk, folder: folder), in: folder, until: "up")
+        #expect(field("data", of: start.event)?.hasPrefix("in memory: ") == true, "\(start.machine.story)")
+        #expect(start.machine.console.contains("the box runs on its factory state"))
+        start.machine.kill()
+        #expect(try file.read(15, at: data.offset) == Array("somebody else's".utf8))
+    }
+
+    @Test func formattingThatWasCutOffIsDoneAgain() async throws {
+        let image = try await TestImages.lab()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        let file = try File(disk, O_RDWR)
+        let table = try PartitionTable.read(file)
+        let (state, data) = (try #require(table["state"]), try #require(table["data"]))
+        try file.write([UInt8](repeating: 0x5A, count: 1 << 20), at: data.offset)
+        try file.write(StateRecordBytes.make(sequence: 1, failedStarts: 0, isFormatting: true), at: state.offset + 4096)
+        let start = try Machine.start(TestImages.direct(image, disk: disk, folder: folder), in: folder, until: "up")
+        #expect(field("data", of: start.event) == "mounted", "\(start.machine.story)")
+        #expect(start.machine.console.contains("formatting of data was cut off"))
+    }
+
+    @Test func wrongRootHashNeverStartsAndFailedStartsAreCounted() async throws {
+        let image = try await TestImages.lab()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        var machine = try TestImages.direct(image, disk: disk, folder: folder)
+        let line = try image.commandLine()
+        let wrong = String(line.dropLast(1)) + (line.last == "0" ? "1" : "0")
+        for number in 1...3 {
+            machine.firmware = .direct(
+                kernel: try image.kernel(in: folder), initramfs: image.initramfs, commandLine: wrong + " vcpe.pause=1")
+            let start = try Machine.start(machine, in: folder, until: "failed")
+            #expect(
+                field("reason", of: start.event)?.contains("no slot holds the root") == true, "\(start.machine.story)")
+            // No endless loop inside the machine: it restarts, which -no-reboot makes its end.
+            #expect(start.machine.waitForEnd(), "start \(number)")
+            #expect(start.machine.event("up") == nil)
+        }
+        // The fourth waits, and says so on the console, even with the right hash.
+        machine.firmware = .direct(
+            kernel: try image.kernel(in: folder), initramfs: image.initramfs, commandLine: line)
+        let waiting = try Machine.start(machine, in: folder, until: "waiting")
+        #expect(field("failed-starts", of: waiting.event) == "3", "\(waiting.machine.story)")
+        #expect(field("reason", of: waiting.event)?.contains("no slot holds the root") == true)
+        usleep(500_000)
+        #expect(waiting.machine.console.contains("Trying again in 10 minutes"))
+    }
+
+    @Test func corruptBlockIsNeverRunOn() async throws {
+        let image = try await TestImages.lab()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        let file = try File(disk, O_RDWR)
+        let root = try #require(PartitionTable.read(file)["root-a"])
+        // PID 1's program: read at every start, and not by the probe of the first blocks.
+        let program = try FileSystem.read("\(TestImages.repository)/.build/box/vcpe-init")
+        let bytes = try file.read(root.size / 8, at: root.offset)
+        let block = stride(from: 0, to: bytes.count, by: 4096).first { bytes[$0..<$0 + 4096] == program[0..<4096] }
+        let place = root.offset + (try #require(block)) + 4096 * 20
+        let before = try file.read(1, at: place)
+        try file.write([before[0] ^ 1], at: place)
+        let start = try Machine(TestImages.direct(image, disk: disk, folder: folder), in: folder)
+        #expect(start.waitForEnd(seconds: 60), "\(start.story)")
+        #expect(start.event("initramfs") != nil)
+        #expect(start.event("up") == nil)
+    }
+
+    /// By the firmware, systemd-boot and the UKI, from a disk that was flashed, beside a disk with the image's own bytes
+    /// in front of it.
+    @Test func flashedDiskStartsByUEFIAndIsNotMistaken() async throws {
+        let image = try await TestImages.lab()
+        let (disk, twin) = ("\(folder)/disk.raw", "\(folder)/twin.raw")
+        try TestImages.copy(image, to: twin)
+        let size = Int(try File(twin).status().st_size) + (200 << 20)
+        let file = try File(disk, O_RDWR | O_CREAT)
+        try file.resize(to: size)
+        // What another life left on the disk.
+        try file.write([UInt8](repeating: 0xEE, count: 8 << 20), at: size - (300 << 20))
+        let device = try Command("losetup", ["--find", "--show", disk]).check().text.trimmingNewline
+        defer { _ = try? Command("losetup", ["--detach", device]).run() }
+        var flash = try Flash(image, to: BlockDevice(device))
+        flash.imagesFolder = "\(TestImages.repository)/images"
+        try flash.run(site: Array("lan: {}\n".utf8), cache: .standard) { _, _, _ in }
+        try Command("sgdisk", ["--verify", device]).check()
+        let flashed = try PartitionTable.read(file)
+        let original = try PartitionTable.read(try File(twin))
+        #expect(Set(flashed.partitions.map(\.guid)).isDisjoint(with: original.partitions.map(\.guid)))
+        #expect(throws: BuildFailure.self) { try BlockDevice("/dev/null") }
+
+        var machine = try TestImages.uefi(disk: twin, folder: folder)
+        machine.disks = [.init(path: twin), .init(path: disk)]
+        // The twin is the first the kernel sees; the firmware is told to start the other.
+        machine.extra = ["-boot", "strict=on"]
+        machine.bootOrder = [1]
+        let start = try Machine.start(machine, in: folder, until: "up", seconds: 120)
+        #expect(field("disk", of: start.event) == "/dev/vdb", "\(start.machine.story)")
+        #expect(field("data", of: start.event) == "mounted")
+    }
+
+    @Test func serverProfileStartsFromNVMeWithIntelEthernet() async throws {
+        let image = try await TestImages.server()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        var machine = try TestImages.uefi(disk: disk, folder: folder)
+        machine.disks[0].bus = .nvme
+        machine.memory = 1024
+        machine.networks = [.init(.user(forwards: [], restricted: true), card: "e1000e")]
+        let start = try Machine.start(machine, in: folder, until: "coldplugged", seconds: 180)
+        let up = start.machine.event("up")
+        #expect(field("disk", of: up) == "/dev/nvme0n1", "\(start.machine.story)")
+        #expect(field("network", of: start.event)?.contains("e1000e") == true, "\(start.machine.story)")
+        #expect(field("services", of: up) == "chrony:running")
+        #expect(start.machine.event("service-ended") == nil, "\(start.machine.story)")
+    }
+
+    @Test func secureBootStartsWhatIsSignedAndNothingElse() async throws {
+        let signed = try await TestImages.signed()
+        let unsigned = try await TestImages.lab()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(signed, to: disk)
+        let good = try Machine.start(
+            TestImages.uefi(disk: disk, folder: folder, secureBoot: true), in: folder, until: "up", seconds: 120)
+        #expect(good.event != nil, "\(good.machine.story)")
+        good.machine.kill()
+
+        // A tampered UKI: one bit of the kernel, in place.
+        let file = try File(disk, O_RDWR)
+        let esp = try #require(PartitionTable.read(file)["esp"])
+        let kernel = try signed.section(".linux")
+        let bytes = try file.read(64 << 20, at: esp.offset)
+        let block = stride(from: 0, to: bytes.count - 512, by: 512).first { bytes[$0..<$0 + 512] == kernel[0..<512] }
+        let place = esp.offset + (try #require(block)) + 5_000_000
+        try file.write([try file.read(1, at: place)[0] ^ 1], at: place)
+        try refused(disk)
+        try TestImages.copy(unsigned, to: disk)
+        try refused(disk)
+    }
+
+    private func refused(_ disk: String) throws {
+        let machine = try Machine(
+            TestImages.uefi(disk: disk, folder: folder, secureBoot: true), in: folder)
+        // OVMF and systemd-boot say it in words of their own, and neither goes on to our kernel.
+        let end = Clock.seconds + 60
+        func saidNo() -> Bool {
+            ["Security Violation", "Access Denied", "Bad signature", "Error loading", "Security violation"].contains {
+                machine.console.contains($0)
+            }
+        }
+        while Clock.seconds < end, !saidNo() { usleep(100_000) }
+        #expect(saidNo(), "\(machine.story)")
+        #expect(machine.events.isEmpty, "\(machine.story)")
+        machine.kill()
+    }
+}
+
+extension String {
+    var trimmingNewline: String { hasSuffix("\n") ? String(dropLast()) : self }
+}
+
+/// PID 1's record as `docs/boot.md` has it.
+enum StateRecordBytes {
+    static func make(sequence: UInt64, failedStarts: UInt32, isFormatting: Bool) -> [UInt8] {
+        var bytes = Array("vcpestat".utf8)
+        bytes += withUnsafeBytes(of: sequence.littleEndian, Array.init)
+        bytes += withUnsafeBytes(of: failedStarts.littleEndian, Array.init)
+        bytes.append(isFormatting ? 1 : 0)
+        bytes += [UInt8](repeating: 0, count: 4092 - bytes.count)
+        var crc = UInt32.max
+        for byte in bytes {
+            crc ^= UInt32(byte)
+            for _ in 0..<8 { crc = crc & 1 == 1 ? crc >> 1 ^ 0xEDB8_8320 : crc >> 1 }
+        }
+        return bytes + withUnsafeBytes(of: (~crc).littleEndian, Array.init)
+    }
+}

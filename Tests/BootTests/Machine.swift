@@ -1,0 +1,111 @@
+import Files
+import Glibc
+import ImageBuilder
+import Processes
+import Testing
+
+/// A running machine whose events are watched.
+final class Machine {
+    let folder: String
+    private let process: RunningProcess
+    private let monitor: File?
+
+    /// The signature of the one known fault of QEMU 7.2's emulation: an oops of the kernel before our first event.
+    private static let knownFault = "Oops"
+    nonisolated(unsafe) static var retries = 0
+
+    init(_ machine: VirtualMachine, in folder: String) throws {
+        self.folder = folder
+        try FileSystem.makeDirectory(folder)
+        for name in ["events", "console"] { try FileSystem.replace("\(folder)/\(name)", with: "") }
+        var machine = machine
+        machine.events = "\(folder)/events"
+        let qemu = try QEMU.find()
+        // Both ends by pipes of ours: a machine's monitor needs no socket.
+        for end in ["in", "out"] where !FileSystem.exists("\(folder)/monitor.\(end)") {
+            #expect(mkfifo("\(folder)/monitor.\(end)", 0o600) == 0)
+        }
+        monitor = try File("\(folder)/monitor.in", O_RDWR)
+        let arguments =
+            try machine.arguments() + [
+                "-display", "none", "-no-reboot", "-serial", "file:\(folder)/console",
+                "-chardev", "pipe,id=monitor,path=\(folder)/monitor", "-mon", "chardev=monitor,mode=readline",
+            ]
+        process = try Command(qemu, arguments).start(
+            output: File("\(folder)/qemu", O_WRONLY | O_CREAT | O_TRUNC))
+        replyDrain = try File("\(folder)/monitor.out", O_RDWR | O_NONBLOCK)
+    }
+
+    /// Keeps the monitor's answers flowing.
+    private let replyDrain: File
+
+    var console: String { (try? String(decoding: FileSystem.read("\(folder)/console"), as: UTF8.self)) ?? "" }
+    private var qemuOutput: String { (try? String(decoding: FileSystem.read("\(folder)/qemu"), as: UTF8.self)) ?? "" }
+
+    /// All events so far: each line as it came.
+    var events: [String] {
+        let bytes = (try? FileSystem.read("\(folder)/events")) ?? []
+        return bytes.split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    func event(_ name: String) -> String? { events.first { $0.contains("\"event\":\"\(name)\"") } }
+
+    /// Waits for an event; nil when the machine ends or the time is over.
+    func wait(for name: String, seconds: Double = 90) -> String? {
+        let end = Clock.seconds + seconds
+        while Clock.seconds < end {
+            if let event = event(name) { return event }
+            if process.poll() != nil { return event(name) }
+            usleep(50_000)
+        }
+        return nil
+    }
+
+    /// Waits for the machine's end; false when it still runs.
+    func waitForEnd(seconds: Double = 60) -> Bool {
+        let end = Clock.seconds + seconds
+        while Clock.seconds < end {
+            if process.poll() != nil { return true }
+            usleep(50_000)
+        }
+        return false
+    }
+
+    /// Says something to QEMU's monitor.
+    func tell(_ command: String) throws {
+        let text = Array((command + "\n").utf8)
+        #expect(write(monitor?.descriptor ?? -1, text, text.count) == text.count)
+    }
+
+    func kill() {
+        process.kill()
+        _ = waitForEnd(seconds: 10)
+    }
+
+    /// What went wrong, for a failing test.
+    var story: String {
+        "events: \(events.joined(separator: "\n"))\nconsole: \(console.suffix(1500))\nQEMU: \(qemuOutput.suffix(500))"
+    }
+
+    /// Starts a machine and waits for an event; once more when QEMU's known fault, and nothing else, was in the way.
+    static func start(
+        _ machine: VirtualMachine, in folder: String, until event: String, seconds: Double = 90
+    ) throws -> (machine: Machine, event: String?) {
+        var running = try Machine(machine, in: folder)
+        var found = running.wait(for: event, seconds: seconds)
+        if found == nil, running.events.isEmpty, running.console.contains(knownFault) {
+            running.kill()
+            retries += 1
+            print("retried for the known fault of QEMU's emulation: \(retries)")
+            running = try Machine(machine, in: folder)
+            found = running.wait(for: event, seconds: seconds)
+        }
+        return (running, found)
+    }
+}
+
+/// The value of a text field in an event.
+func field(_ name: String, of event: String?) -> String? {
+    guard let event, let range = event.firstRange(of: "\"\(name)\":\"") else { return nil }
+    return String(event[range.upperBound...].prefix { $0 != "\"" })
+}

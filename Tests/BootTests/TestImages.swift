@@ -1,0 +1,84 @@
+import Files
+import Glibc
+import ImageBuilder
+import Processes
+import Testing
+
+/// Images built once for all boot tests, from the repository's own definitions and locks.
+enum TestImages {
+    static let repository = {
+        let file = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+        return "/" + file
+    }()
+
+    /// Kept between runs: an unchanged build takes no time.
+    static let output = "\(repository)/out/tests"
+
+    /// lab-minimal for both kinds of hardware.
+    static func lab() async throws -> BuiltImage {
+        try await build("lab-minimal", images: "\(repository)/images", profile: "virtio")
+    }
+
+    /// branch-office for a real server.
+    static func server() async throws -> BuiltImage {
+        try await build("branch-office", images: "\(repository)/images", profile: "x86-server")
+    }
+
+    /// lab-minimal signed with OVMF's public test key.
+    static func signed() async throws -> BuiltImage {
+        let folder = "\(output)/signed"
+        try FileSystem.makeDirectory(folder)
+        let key = "/usr/share/ovmf/PkKek-1-snakeoil"
+        try Command("cp", ["-r", "\(repository)/images/profiles", "\(repository)/images/lab-minimal.yaml", folder])
+            .check()
+        try Command("cp", ["\(repository)/images/lab-minimal.lock", "\(folder)/lab-signed.lock"]).check()
+        try Command("cp", ["\(key).pem", "\(folder)/snakeoil.pem"]).check()
+        try Command(
+            "openssl", ["rsa", "-in", "\(key).key", "-passin", "pass:snakeoil", "-out", "\(folder)/snakeoil.key"]
+        ).check()
+        try FileSystem.replace(
+            "\(folder)/lab-signed.yaml",
+            with: """
+                name: lab-signed
+                extends: lab-minimal
+                secure-boot: {key: snakeoil.key, certificate: snakeoil.pem}
+
+                """)
+        return try await build("lab-signed", images: folder, profile: "virtio")
+    }
+
+    private static func build(_ name: String, images: String, profile: String) async throws -> BuiltImage {
+        var options = ImageBuild.Options()
+        options.images = images
+        options.output = output
+        options.box = "\(repository)/.build/box"
+        options.profile = profile
+        options.rawOnly = true
+        options.relockGone = true
+        _ = try await ImageBuild(name, options: options) { event in
+            if case .finished(let step, let note, _) = event { print("\(name): \(step): \(note)") }
+        }.build()
+        return try BuiltImage(name, profile: profile, output: output)
+    }
+
+    /// A sparse copy that a machine may write.
+    static func copy(_ image: BuiltImage, to path: String) throws {
+        try Command("cp", ["--sparse=always", image.raw, path]).check()
+    }
+
+    static func direct(_ image: BuiltImage, disk: String, folder: String, more: String = "") throws -> VirtualMachine {
+        try FileSystem.makeDirectory(folder)
+        return VirtualMachine(
+            firmware: .direct(
+                kernel: try image.kernel(in: folder), initramfs: image.initramfs,
+                commandLine: try image.commandLine() + more), disks: [.init(path: disk)])
+    }
+
+    static func uefi(disk: String, folder: String, secureBoot: Bool = false) throws -> VirtualMachine {
+        try FileSystem.makeDirectory(folder)
+        let template = try OVMF.find(secureBoot: secureBoot).variables
+        try FileSystem.replace("\(folder)/vars", with: try FileSystem.read(template))
+        return VirtualMachine(
+            firmware: .uefi(variables: "\(folder)/vars", secureBoot: secureBoot), disks: [.init(path: disk)])
+    }
+}
