@@ -31,7 +31,9 @@ let package = Package(
         .testTarget(name: "FilesTests", dependencies: ["Files"]),
         .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
         .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),
-        .testTarget(name: "ImageBuilderTests", dependencies: ["ImageBuilder", "Processes"]),
+        .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),
+        .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
+        .testTarget(name: "BuildTests", dependencies: ["ImageBuilder", "Processes"]),
         .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes"]),
         .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),
     ]

@@ -68,13 +68,22 @@ public enum FileSystem {
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
+    /// With this begin the names of files that aren't whole yet; only a killed process leaves one behind.
+    public static let temporaryPrefix = ".new."
+
+    /// Removes what killed processes left in a folder that nobody else writes to now.
+    public static func removeLeftovers(in folder: String) throws(SystemError) {
+        for name in try list(folder) where name.hasPrefix(temporaryPrefix) { try remove("\(folder)/\(name)") }
+    }
+
     /// Writes a file whole or not at all: under a temporary name beside it, synced, then renamed.
     ///
     /// - Parameter body: writes the contents; when it throws, nothing is left behind.
     public static func replace<Failure: Error>(
         _ path: String, mode: mode_t = 0o644, sync: Bool = true, body: (File) throws(Failure) -> Void
     ) throws {
-        var template = Array("\(path).XXXXXX".utf8CString)
+        let folder = parent(of: path).map { $0 == "/" ? "/" : $0 + "/" } ?? ""
+        var template = Array("\(folder)\(temporaryPrefix)\(name(of: path)).XXXXXX".utf8CString)
         let descriptor = csystem_make_temporary_file(&template)
         guard descriptor >= 0 else { throw SystemError("mkostemp", path) }
         let temporary = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)

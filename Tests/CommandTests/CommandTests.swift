@@ -150,10 +150,3 @@ import Testing
         #expect(!FileSystem.exists(name))
     }
 }
-
-extension String {
-    func replacing(_ old: String, with new: String) -> String {
-        guard let range = firstRange(of: old) else { return self }
-        return self[..<range.lowerBound] + new + String(self[range.upperBound...]).replacing(old, with: new)
-    }
-}

@@ -153,6 +153,9 @@ public struct ImageBuild: Sendable {
         try FileSystem.makeDirectory(folder)
         let building = try BuildingLock(folder)
         defer { building.release() }
+        for place in [folder, "\(folder)/.steps"] where FileSystem.exists(place) {
+            try FileSystem.removeLeftovers(in: place)
+        }
         lock = try acquire(lock)
         let steps = try Steps(folder: folder, observe: observe)
         var outputs: [String] = []
@@ -182,11 +185,11 @@ private struct BuildingLock {
 }
 
 /// Times as snapshot archives name them.
-enum SnapshotTime {
+public enum SnapshotTime {
     private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
     /// The latest of dates as InRelease has them (`Sat, 14 Nov 2026 10:11:12 UTC`), as `20261114T101112Z`.
-    static func latest(of dates: [String]) -> String? {
+    public static func latest(of dates: [String]) -> String? {
         dates.compactMap { date -> String? in
             let words = date.split(separator: " ")
             guard words.count >= 5, let day = Int(words[1]), let month = months.firstIndex(of: String(words[2])),

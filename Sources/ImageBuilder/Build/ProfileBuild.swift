@@ -311,7 +311,7 @@ struct ProfileBuild {
 
     /// `FileSystem.replace` for a body that waits.
     private func replaceAsync(_ target: String, _ body: (File) async throws -> Void) async throws {
-        let temporary = target + ".new"
+        let temporary = "\(folder)/\(FileSystem.temporaryPrefix)\(FileSystem.name(of: target))"
         do {
             try await body(try File(temporary, O_RDWR | O_CREAT | O_TRUNC))
             try FileSystem.rename(temporary, to: target)

@@ -117,7 +117,7 @@ struct Apt {
         var dates: [String: String] = [:]
         for name in try FileSystem.list("\(root)/lists") where name.hasSuffix("_InRelease") {
             let text = String(decoding: try FileSystem.read("\(root)/lists/\(name)"), as: UTF8.self)
-            guard let suite = name.components(separatedBy: "_dists_").last?.dropLast("_InRelease".count) else {
+            guard let suite = name.split(separator: "_dists_").last?.dropLast("_InRelease".count) else {
                 continue
             }
             for line in text.split(separator: "\n").prefix(30) where line.hasPrefix("Date: ") {
@@ -155,17 +155,5 @@ struct Apt {
             !["Hit:", "Get:", "Ign:", "Fetched", "Reading", "Building"].contains { line.hasPrefix($0) }
         }
         return lines.joined(separator: "\n  ")
-    }
-}
-
-extension String {
-    func components(separatedBy separator: String) -> [String] {
-        var parts: [String] = []
-        var rest = self[...]
-        while let range = rest.firstRange(of: separator) {
-            parts.append(String(rest[..<range.lowerBound]))
-            rest = rest[range.upperBound...]
-        }
-        return parts + [String(rest)]
     }
 }

@@ -29,15 +29,32 @@ public struct LockedPackage: Sendable, Hashable {
         let parts = file.dropLast(".deb".count).split(separator: "_").map(String.init)
         guard parts.count == 3 else { return nil }
         name = parts[0]
-        version = parts[1].components(separatedBy: "%3a").joined(separator: ":")
+        version = Self.unescaped(parts[1])
         architecture = parts[2]
         self.size = size
         self.digest = digest
         self.archive = archive
-        path = String(url.dropFirst(mirrors.url(archive).count + 1))
+        path = Self.unescaped(String(url.dropFirst(mirrors.url(archive).count + 1)))
     }
 
-    init(
+    /// Without the percent signs that apt puts before characters which a URL could hold as they are.
+    private static func unescaped(_ text: String) -> String {
+        var bytes: [UInt8] = []
+        var rest = Array(text.utf8)[...]
+        while let byte = rest.popFirst() {
+            if byte == UInt8(ascii: "%"), rest.count >= 2,
+                let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+            {
+                bytes.append(value)
+                rest = rest.dropFirst(2)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    public init(
         name: String, version: String, architecture: String, size: Int, digest: Digest, archive: Archive, path: String
     ) {
         self.name = name

@@ -1,0 +1,226 @@
+import Digests
+import Files
+import Glibc
+import ImageBuilder
+import Processes
+import Testing
+
+/// Whole builds by the command, of lab-minimal: with a warm cache, so that each takes a second.
+@Suite(.serialized) struct BuildTests {
+    let folder: String
+
+    static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+
+    init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-build") }
+
+    /// The command line of a build into `output`.
+    func arguments(_ output: String, _ more: [String] = [], images: String = "\(repository)/images") -> [String] {
+        ["build", "lab-minimal", "--images", images, "--output", output, "--box", "\(Self.repository)/.build/box"]
+            + more
+    }
+
+    var program: String { "\(Self.repository)/.build/debug/vcpe" }
+
+    var home: [String: String] { ["HOME": getenv("HOME").map { String(cString: $0) } ?? "/root"] }
+
+    /// Fills the cache, so that the tests behind it need no network.
+    func warm() throws {
+        try Command(
+            program, arguments("\(folder)/warm", ["--raw-only", "--relock-gone"]), environment: home
+        ).check()
+    }
+
+    func digests(_ output: String) throws -> [String: Digest] {
+        let names = try FileSystem.list("\(output)/lab-minimal").filter { !$0.hasPrefix(".") }
+        return try Dictionary(
+            uniqueKeysWithValues: names.map { ($0, SHA256.hash(try FileSystem.read("\(output)/lab-minimal/\($0)"))) })
+    }
+
+    @Test func sameInputGivesSameBytesWhereverAndWheneverItIsBuilt() throws {
+        try warm()
+        try FileSystem.makeDirectory("\(folder)/images")
+        try Command("cp", ["-r", "\(Self.repository)/images/.", "\(folder)/images"]).check()
+        let yaml = "\(folder)/images/lab-minimal.yaml"
+        let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
+        try FileSystem.replace(yaml, with: text.replacing("outputs: []", with: "outputs: [raw.zst, qcow2]"))
+        try Command(program, arguments("\(folder)/one", images: "\(folder)/images"), environment: home).check()
+        // Another folder, umask, time zone, locale, one processor; and a cache of its own, as another user has it.
+        var other = home
+        (other["TZ"], other["LC_ALL"], other["LANG"]) = ("Pacific/Auckland", "tr_TR.UTF-8", "tr_TR.UTF-8")
+        other["XDG_CACHE_HOME"] = "\(folder)/cache"
+        try FileSystem.makeDirectory("\(folder)/cache/vcpe")
+        let debs = "\(home["HOME"] ?? "")/.cache/vcpe/debs"
+        try Command("cp", ["-r", debs, "\(folder)/cache/vcpe/debs"]).check()
+        let line = ([program] + arguments("\(folder)/two/deep er", images: "\(folder)/images")).map { "'\($0)'" }
+        try Command(
+            "sh", ["-c", "umask 077; exec taskset -c 0 \(line.joined(separator: " "))"], environment: other
+        ).check()
+        let (one, two) = (try digests("\(folder)/one"), try digests("\(folder)/two/deep er"))
+        #expect(one.count == 10 || one.count == 9, "\(one.keys.sorted())")
+        #expect(one == two)
+        #expect(one.keys.contains("lab-minimal.raw.zst") && one.keys.contains("lab-minimal.qcow2"))
+    }
+
+    @Test func warmBuildNeedsNoNetworkAndAnUnchangedOneRunsNothing() throws {
+        try warm()
+        let first = try Command(
+            "unshare", ["-rn", program] + arguments("\(folder)/out", ["--raw-only", "--explain"]), environment: home
+        ).check()
+        #expect(first.errorText.contains("virtio-system: runs because it was never made here"))
+        let again = try Command(program, arguments("\(folder)/out", ["--raw-only", "--explain"]), environment: home)
+            .check()
+        #expect(again.errorText.contains("virtio-system: unchanged\nvirtio-disk: unchanged\n"))
+        // What was touched is made again, and only that and what follows from it.
+        try FileSystem.remove("\(folder)/out/lab-minimal/lab-minimal.raw")
+        let third = try Command(program, arguments("\(folder)/out", ["--raw-only", "--explain"]), environment: home)
+            .check().errorText
+        #expect(third.contains("virtio-system: unchanged\nvirtio-disk: runs because lab-minimal.raw is missing"))
+    }
+
+    @Test func twoBuildsAtOnceMakeTheSame() throws {
+        try warm()
+        let log = try File("\(folder)/log", O_RDWR | O_CREAT)
+        let command = Command(program, arguments("\(folder)/out", ["--raw-only"]), environment: home)
+        let both = [try command.start(output: log), try command.start(output: log)]
+        while both.contains(where: { $0.poll() == nil }) { usleep(20_000) }
+        let said = String(decoding: try log.readAll(), as: UTF8.self)
+        #expect(both.map { $0.poll() } == [0, 0], "\(said)")
+        #expect(try digests("\(folder)/out") == digests("\(folder)/warm"))
+    }
+
+    @Test func killedBuildLeavesNothingHalfMade() throws {
+        try warm()
+        let log = try File("\(folder)/log", O_RDWR | O_CREAT)
+        let command = Command(program, arguments("\(folder)/out", ["--raw-only"]), environment: home)
+        for pause in stride(from: 50_000, through: 1_000_000, by: 190_000) {
+            let build = try command.start(output: log)
+            usleep(UInt32(pause))
+            build.kill()
+            while build.poll() == nil { usleep(5_000) }
+        }
+        try command.check()
+        #expect(try digests("\(folder)/out") == digests("\(folder)/warm"))
+        let rest = try FileSystem.list("\(folder)/out/lab-minimal").filter {
+            $0.contains(".raw.") || $0.hasSuffix(".new")
+        }
+        #expect(rest == [])
+    }
+
+    /// A lock that names a version which the mirror has no more.
+    func goneLock() throws -> String {
+        let images = "\(folder)/images"
+        try FileSystem.makeDirectory(images)
+        try Command("cp", ["-r", "\(Self.repository)/images/.", images]).check()
+        let path = "\(images)/lab-minimal.lock"
+        let lines = String(decoding: try FileSystem.read(path), as: UTF8.self).split(separator: "\n").map { line in
+            guard line.contains("{name: netbase,") else { return String(line) }
+            return "  - {name: netbase, version: \"6.1\", architecture: all, size: 12345, "
+                + "sha256: \(SHA256.hash(Array("gone".utf8))), archive: main, path: \"pool/main/n/netbase/netbase_6.1_all.deb\"}"
+        }
+        try FileSystem.replace(path, with: lines.joined(separator: "\n") + "\n")
+        return images
+    }
+
+    @Test func whatTheMirrorForgotIsNamedAndRelockedAlone() throws {
+        try warm()
+        let images = try goneLock()
+        let before = try FileSystem.read("\(images)/lab-minimal.lock")
+        let refused = try Command(
+            program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: home
+        )
+        .run()
+        #expect(refused.status == 1)
+        #expect(refused.errorText.contains("  netbase 6.1\n") && refused.errorText.contains("--relock-gone"))
+        #expect(try FileSystem.read("\(images)/lab-minimal.lock") == before)
+        let relocked = try Command(
+            program, arguments("\(folder)/out", ["--raw-only", "--relock-gone"], images: images), environment: home
+        ).check().errorText
+        let moved = relocked.split(separator: "\n").filter { $0.hasPrefix("relocked: ") }
+        #expect(moved.count == 1 && moved.first?.contains("virtio: netbase 6.1 → ") == true, "\(relocked)")
+    }
+
+    @Test func snapshotArchiveIsAskedForTheLocksTime() throws {
+        try warm()
+        let cache = Cache(root: "\(home["HOME"] ?? "")/.cache/vcpe")
+        let lock = try #require(try Lock.read("\(Self.repository)/images/lab-minimal.lock"))
+        let time = try #require(SnapshotTime.latest(of: Array(lock.dates.values)))
+        for package in lock.packages {
+            let archive = package.archive == .main ? "debian" : "debian-security"
+            let path = "\(folder)/snapshot/archive/\(archive)/\(time)/\(package.path)"
+            try FileSystem.makeDirectory(FileSystem.parent(of: path) ?? "/")
+            try FileSystem.replace(path, with: try FileSystem.read(cache.package(package.digest)))
+        }
+        var environment = home
+        environment["XDG_CACHE_HOME"] = "\(folder)/empty"
+        // Without network: all of it comes from the archive.
+        try Command(
+            "unshare",
+            ["-rn", program] + arguments("\(folder)/out", ["--raw-only", "--snapshot", "file://\(folder)/snapshot"]),
+            environment: environment
+        ).check()
+        #expect(try digests("\(folder)/out") == digests("\(folder)/warm"))
+    }
+
+    @Test func budgetsNameTheOffender() throws {
+        try warm()
+        let images = "\(folder)/images"
+        try FileSystem.makeDirectory(images)
+        try Command("cp", ["-r", "\(Self.repository)/images/.", images]).check()
+        let yaml = "\(images)/lab-minimal.yaml"
+        let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
+        try FileSystem.replace(yaml, with: text.replacing("vcpe-init: 8 MB", with: "root: 1 MB"))
+        let result = try Command(program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: home)
+            .run()
+        #expect(result.status == 1)
+        #expect(result.errorText.contains("budgets.virtio.root") && result.errorText.contains("the budget is 1.0 MB"))
+        // The other way round, the report says where the bytes are.
+        let report = String(
+            decoding: try FileSystem.read("\(folder)/out/lab-minimal/lab-minimal.report"), as: UTF8.self)
+        #expect(report.contains("The ten largest packages:") && report.contains("Left out: "))
+    }
+
+    @Test func buildsAreComparedByPackageFileAndSize() throws {
+        try warm()
+        let images = "\(folder)/images"
+        try FileSystem.makeDirectory(images)
+        try Command("cp", ["-r", "\(Self.repository)/images/.", images]).check()
+        let yaml = "\(images)/lab-minimal.yaml"
+        try FileSystem.replace(
+            yaml,
+            with: String(decoding: try FileSystem.read(yaml), as: UTF8.self)
+                + "files:\n  /etc/added: {content: hello}\n  /etc/protocols: {absent: true}\n")
+        try Command(program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: home).check()
+        let names = [
+            "\(folder)/warm/lab-minimal/lab-minimal.manifest", "\(folder)/out/lab-minimal/lab-minimal.manifest",
+        ]
+        let text = try Command(program, ["diff"] + names, environment: home).check().text
+        #expect(text.contains("  + /etc/added file 644 0:0 5 B"), "\(text)")
+        #expect(text.contains("  - /etc/protocols file 644 0:0"))
+        #expect(
+            try Command(program, ["diff", names[0], names[0]], environment: home).check().text == "no difference\n")
+    }
+
+    @Test func eventsAreJSONOnRequest() throws {
+        try warm()
+        let text = try Command(program, arguments("\(folder)/out", ["--raw-only", "--json"]), environment: home).check()
+            .text
+        let lines = text.split(separator: "\n")
+        #expect(lines.allSatisfy { $0.hasPrefix("{\"") && $0.hasSuffix("}") })
+        #expect(lines.contains { $0.contains("\"event\":\"finished\"") && $0.contains("\"step\":\"virtio-disk\"") })
+        #expect(lines.last?.contains("\"event\":\"done\"") == true)
+    }
+
+    @Test func unwritableOutputAndFullDiskAreSaid() throws {
+        try warm()
+        let disk = "\(folder)/disk"
+        try FileSystem.makeDirectory(disk)
+        try Command("mount", ["-t", "tmpfs", "-o", "size=30m", "tmpfs", disk]).check()
+        defer { _ = try? Command("umount", [disk]).run() }
+        let full = try Command(program, arguments(disk, ["--raw-only"]), environment: home).run()
+        #expect(full.status == 1 && full.errorText.contains("No space left on device (ENOSPC)"), "\(full.errorText)")
+        #expect(try FileSystem.list("\(disk)/lab-minimal").filter { !$0.hasPrefix(".") } == [])
+        try Command("mount", ["-o", "remount,ro", disk]).check()
+        let readOnly = try Command(program, arguments(disk, ["--raw-only"]), environment: home).run()
+        #expect(readOnly.status == 1 && readOnly.errorText.contains("Read-only file system (EROFS)"))
+    }
+}
