@@ -9,7 +9,9 @@ struct RunCommand: ParsableCommand {
         abstract: "Boot a built image in QEMU.",
         discussion: """
             The console is this terminal: Ctrl-] h lists the keys, Ctrl-] x ends the machine. The WAN port is on QEMU's own
-            network, the LAN port has nothing at its other end. Changes to the disk are thrown away unless --persist.
+            network; the LAN port is a cable to out/NAME/.run/NAME.lan, where another QEMU plugs in by
+              -netdev stream,id=lan,addr.type=unix,addr.path=out/NAME/.run/NAME.lan
+            Changes to the disk are thrown away unless --persist.
             """)
 
     @Argument(help: "The image's name.")
@@ -53,9 +55,11 @@ struct RunCommand: ParsableCommand {
         let isServer = profile != nil && profile != "virtio"
         if isServer { machine.disks[0].bus = .nvme }
         let card = isServer ? "e1000e" : "virtio-net-pci"
+        let lan = "\(scratch)/\(image.stem).lan"
+        try FileSystem.remove(lan)
         machine.networks = [
             .init(.user(forwards: try forwards.map(Self.forward), restricted: false), card: card),
-            .init(.unplugged, card: card),
+            .init(.cable(socket: lan), card: card),
         ]
         machine.memory = memory
         machine.processors = cpus

@@ -10,7 +10,7 @@ import Testing
     init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-archives") }
 
     func shell(_ script: String) throws {
-        let status = system("set -e; cd \(folder); { \(script); } >/dev/null")
+        let status = system("set -e; umask 022; cd \(folder); { \(script); } >/dev/null")
         try #require(status == 0, "\(script)")
     }
 

@@ -33,7 +33,7 @@ import Testing
             try FileSystem.replace(
                 "\(tree)/DEBIAN/postinst", with: "#!/bin/sh\nset -e\n\(postinst)\nexit 0\n", mode: 0o755)
         }
-        try Command("sh", ["-ec", "cd '\(tree)'; \(script)"]).check()
+        try Command("sh", ["-ec", "umask 022; cd '\(tree)'; chmod 755 . DEBIAN; \(script)"]).check()
         try Command("dpkg-deb", ["--root-owner-group", "-b", tree, "\(folder)/\(name).deb"]).check()
         let bytes = try FileSystem.read("\(folder)/\(name).deb")
         let locked = LockedPackage(

@@ -23,7 +23,7 @@ public enum Accelerator: String, Sendable {
     /// - Parameter kernel: a kernel image to try.
     public static func working(qemu: String, kernel: String, cache: Cache) throws -> Accelerator {
         guard access("/dev/kvm", R_OK | W_OK) == 0 else { return .tcg }
-        let boot = String(decoding: try FileSystem.read("/proc/sys/kernel/random/boot_id"), as: UTF8.self).prefix(36)
+        let boot = String(decoding: try File("/proc/sys/kernel/random/boot_id").read(36, at: 0), as: UTF8.self)
         let answer = "\(try cache.folder("accelerator"))/\(boot)"
         if let bytes = try? FileSystem.read(answer),
             let known = Accelerator(rawValue: String(decoding: bytes, as: UTF8.self))

@@ -30,10 +30,8 @@ public struct VirtualMachine: Sendable {
         public enum Link: Sendable, Hashable {
             /// QEMU's own network: no privilege needed. `forwards` are `tcp::8080-:80`.
             case user(forwards: [String], restricted: Bool)
-            /// A UDP-less socket to another QEMU: `listen=:1234` or `connect=:1234`.
-            case socket(String)
-            /// Nothing at the other end.
-            case unplugged
+            /// A cable whose other end is a Unix socket at this path, for another QEMU to plug in.
+            case cable(socket: String)
         }
 
         public var link: Link
@@ -109,8 +107,8 @@ public struct VirtualMachine: Sendable {
             case .user(let forwards, let restricted):
                 let options = (restricted ? [",restrict=on"] : []) + forwards.map { ",hostfwd=\($0)" }
                 arguments += ["-netdev", "user,id=net\(i)\(options.joined())"]
-            case .socket(let options): arguments += ["-netdev", "socket,id=net\(i),\(options)"]
-            case .unplugged: arguments += ["-netdev", "hubport,id=net\(i),hubid=\(100 + i)"]
+            case .cable(let path):
+                arguments += ["-netdev", "stream,id=net\(i),server=on,addr.type=unix,addr.path=\(path)"]
             }
             arguments += ["-device", "\(network.card),netdev=net\(i)"]
         }
