@@ -5,7 +5,7 @@ IMAGE ?= branch-office
 # As the compiler of Debian 12 and of Debian 13 both take them.
 STRICT = -Xswiftc -warnings-as-errors
 
-.PHONY: help setup image box check test lint
+.PHONY: help setup image box check test lint bench
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
@@ -28,3 +28,9 @@ check: lint  ## The style and the fast tests: no image, no boot
 
 test: lint box  ## All tests, boots included
 	$(SWIFT) test $(STRICT)
+
+bench: setup box  ## The benchmarks against mmdebstrap (and mkosi, where it is installed), into out/bench.json
+	@ci/setup mmdebstrap
+	$(SWIFT) build -c release --product vcpe
+	.build/release/vcpe build $(IMAGE) --profile virtio --raw-only --relock-gone
+	Benchmarks/build.sh $(IMAGE)

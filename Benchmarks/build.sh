@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Times our build from lock to raw disk, packages in the cache, against mmdebstrap making a bare root tarball of the same
+# packages (fetched before, too) and, where it is installed, mkosi making a disk of them. Same machine, same run; writes
+# out/bench.json.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+image=${1:-branch-office}
+rounds=${2:-3}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/vcpe
+
+seconds() {  # of the fastest of several rounds
+    local best=
+    for _ in $(seq "$rounds"); do
+        local start=$EPOCHREALTIME
+        "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; return 1; }
+        local took
+        took=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f", b - a }')
+        best=$(awk -v a="$took" -v b="${best:-9999}" 'BEGIN { print a < b ? a : b }')
+    done
+    echo "$best"
+}
+
+ours() {
+    rm -rf "$work/out"
+    .build/release/vcpe build "$image" --profile virtio --raw-only --output "$work/out"
+}
+
+unpacking() {  # nothing cached but the .debs
+    rm -rf "$work/out" "$work/cache"
+    mkdir -p "$work/cache/vcpe"
+    ln -s "$cache/debs" "$work/cache/vcpe/debs"
+    XDG_CACHE_HOME=$work/cache .build/release/vcpe build "$image" --profile virtio --raw-only --output "$work/out"
+}
+
+unchanged() { .build/release/vcpe build "$image" --profile virtio --raw-only --output "$work/out"; }
+
+ours >/dev/null 2>&1
+# The same packages, by the names that apt's own cache gives them.
+packages=$(sed -n '/^  virtio:/,/^  [^ -]/s/.*{name: \([^,]*\),.*/\1/p' "images/$image.lock" | paste -sd,)
+mkdir -p "$work/archives"
+sed -n '/^  virtio:/,/^  [^ -]/s/.*name: \([^,]*\), version: "\([^"]*\)", architecture: \([^,]*\),.*sha256: \([^,]*\),.*/\1 \2 \3 \4/p' \
+    "images/$image.lock" | while read -r name version architecture digest; do
+    cp "$cache/debs/$digest.deb" "$work/archives/${name}_${version//:/%3a}_$architecture.deb"
+done
+apt_root=$(ls -td "$cache"/apt/trixie-*/etc/vcpe.sources | head -1)
+
+mmdebstrap_tar() {
+    mmdebstrap --variant=extract --include="$packages" --architectures=amd64 --mode="$([ "$(id -u)" = 0 ] && echo root || echo unshare)" \
+        --aptopt='Apt::Install-Recommends "false"' --skip=check/empty \
+        --setup-hook='mkdir -p "$1/var/cache/apt/archives"' \
+        --setup-hook="cp $work/archives/*.deb \"\$1/var/cache/apt/archives/\"" \
+        trixie "$work/root.tar" "$apt_root"
+}
+
+figures=()
+figure() {  # name ours peer aim
+    local ratio met
+    ratio=$(awk -v a="$2" -v b="$3" 'BEGIN { printf "%.3f", a / b }')
+    met=$(awk -v r="$ratio" -v a="$4" 'BEGIN { print (r <= a) ? "true" : "false" }')
+    printf '%-52s %8s s   peer %8s s   ratio %s   aim %s   met %s\n' "$1" "$2" "$3" "$ratio" "$4" "$met"
+    figures+=("{\"name\": \"$1\", \"ours\": $2, \"peer\": $3, \"unit\": \"s\", \"ratio\": $ratio, \"aim\": $4, \"met\": $met}")
+}
+
+warm=$(seconds ours)
+cold=$(seconds unpacking)
+ours >/dev/null 2>&1
+none=$(seconds unchanged)
+peer=$(rounds=1 seconds mmdebstrap_tar)
+figure "warm build to raw disk / mmdebstrap tarball" "$warm" "$peer" 0.2
+figure "build that unpacks all .debs / mmdebstrap tarball" "$cold" "$peer" 1.0
+figure "unchanged build / half a second" "$none" 0.5 1.0
+if command -v mkosi >/dev/null; then
+    mkosi_disk() {
+        rm -rf "$work/mkosi"
+        mkosi --force --distribution=debian --release=trixie --format=disk --bootable=no --output-directory="$work/mkosi" \
+            --cache-directory="$cache/mkosi" --package="$packages"
+    }
+    mkdir -p "$cache/mkosi"
+    mkosi_disk >/dev/null 2>&1 || true
+    if took=$(rounds=1 seconds mkosi_disk); then figure "warm build to raw disk / mkosi disk" "$warm" "$took" 0.2; fi
+else
+    echo "mkosi is not installed: not compared"
+fi
+mkdir -p out
+{ echo '['; (IFS=$'\n'; echo "${figures[*]}" | sed '$!s/$/,/; s/^/  /'); echo ']'; } >out/bench.json
