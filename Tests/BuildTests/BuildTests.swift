@@ -161,6 +161,73 @@ import Testing
         #expect(try digests("\(folder)/out") == digests("\(folder)/warm"))
     }
 
+    @Test func aptsReasonComesWithTheLineThatAsked() throws {
+        let images = "\(folder)/images"
+        try FileSystem.makeDirectory(images)
+        try Command("cp", ["-r", "\(Self.repository)/images/.", images]).check()
+        let yaml = "\(images)/lab-minimal.yaml"
+        let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
+        try FileSystem.replace(yaml, with: text.replacing("  - netbase", with: "  - netbase\n  - no-such-package"))
+        let lock = try FileSystem.read("\(images)/lab-minimal.lock")
+        let result = try Command(program, ["lock", "lab-minimal", "--images", images], environment: home).run()
+        #expect(result.status == 1)
+        #expect(result.errorText.contains("lab-minimal.yaml:17:5: packages[5]: apt can't install no-such-package"))
+        #expect(result.errorText.contains("Unable to locate package no-such-package"), "\(result.errorText)")
+        #expect(try FileSystem.read("\(images)/lab-minimal.lock") == lock)
+    }
+
+    @Test func runSaysWhatItLacks() throws {
+        try warm()
+        let run = [program, "run", "lab-minimal", "--output", "\(folder)/warm"]
+        let noFirmware = try Command(
+            "unshare", ["-m", "sh", "-c", "mount -t tmpfs none /usr/share/OVMF; exec \(run.joined(separator: " "))"],
+            environment: home
+        ).run()
+        #expect(noFirmware.status == 1 && noFirmware.errorText.contains("try: apt-get install ovmf"))
+        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(listener) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let listening = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(listener, $0, length) == 0 && listen(listener, 1) == 0 && getsockname(listener, $0, &length) == 0
+            }
+        }
+        try #require(listening)
+        let port = UInt16(bigEndian: address.sin_port)
+        let busy = try Command(program, Array(run.dropFirst()) + ["--forward", "\(port):22"], environment: home).run()
+        #expect(
+            busy.status == 1 && busy.errorText.contains("port \(port) of this host is not free"), "\(busy.errorText)")
+        #expect(busy.errorText.contains("Address already in use (EADDRINUSE)"))
+    }
+
+    @Test func flashRefusesWhatIsTooSmallOrInUse() throws {
+        try warm()
+        func flash(_ device: String) throws -> String {
+            let arguments = ["flash", "lab-minimal", "--output", "\(folder)/warm", "--to", device, "--yes"]
+            let result = try Command(program, arguments, environment: home).run()
+            #expect(result.status == 1)
+            return result.errorText
+        }
+        func loop(_ size: Int) throws -> String {
+            let path = "\(folder)/disk-\(size)"
+            try File(path, O_RDWR | O_CREAT).resize(to: size)
+            return try Command("losetup", ["--find", "--show", path]).check().text.filter { $0 != "\n" }
+        }
+        let small = try loop(64 << 20)
+        defer { _ = try? Command("losetup", ["--detach", small]).run() }
+        #expect(try flash(small).contains("it has 67.1 MB, the image needs 2.8 GB"))
+        let large = try loop(3 << 30)
+        defer { _ = try? Command("losetup", ["--detach", large]).run() }
+        try Command("mke2fs", ["-q", large]).check()
+        try FileSystem.makeDirectory("\(folder)/mounted")
+        try Command("mount", [large, "\(folder)/mounted"]).check()
+        defer { _ = try? Command("umount", ["\(folder)/mounted"]).run() }
+        #expect(try flash(large).contains("\(large) is in use: mounted at \(folder)/mounted"))
+    }
+
     @Test func budgetsNameTheOffender() throws {
         try warm()
         let images = "\(folder)/images"

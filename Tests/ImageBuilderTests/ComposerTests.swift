@@ -120,6 +120,15 @@ import Testing
         #expect(result.unknownScripts == ["odd": ["make-coffee --strong"]])
     }
 
+    @Test func libraryFoldersThatWouldNeedACacheAreReported() async throws {
+        let result = try await compose([
+            try package(
+                "odd", "mkdir -p etc/ld.so.conf.d; echo /usr/lib/odd > etc/ld.so.conf.d/odd.conf")
+        ])
+        #expect(
+            result.remarks.count == 1 && result.remarks[0].contains("/usr/lib/odd, which is found only by ldconfig"))
+    }
+
     @Test func usersComeFromSysusersWithTheLocksNumbers() async throws {
         let daemon = try package(
             "daemon",
