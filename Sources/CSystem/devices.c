@@ -101,6 +101,16 @@ int csystem_resize_partition(int disk, int number, int64_t start, int64_t length
     return ioctl(disk, BLKPG, &request);
 }
 
+int csystem_zero(int device, uint64_t offset, uint64_t length) {
+    uint64_t range[2] = {offset, length};
+    return ioctl(device, BLKZEROOUT, range);
+}
+
+int csystem_sector_size(int device) {
+    int size = 0;
+    return ioctl(device, BLKSSZGET, &size) == 0 ? size : -1;
+}
+
 int csystem_forget_buffers(int device) { return ioctl(device, BLKFLSBUF, 0); }
 
 int csystem_reread_partitions(int device) { return ioctl(device, BLKRRPART, 0); }
@@ -171,9 +181,10 @@ int csystem_is_power_button(int device) {
 int csystem_power_button_pressed(int device) {
     struct input_event event;
     int pressed = 0;
-    while (read(device, &event, sizeof event) == sizeof event)
+    ssize_t count;
+    while ((count = read(device, &event, sizeof event)) == sizeof event)
         if (event.type == EV_KEY && event.code == KEY_POWER && event.value == 1) pressed = 1;
-    return pressed;
+    return count < 0 && errno != EAGAIN && errno != EINTR ? -1 : pressed;
 }
 
 int csystem_random(void *bytes, size_t count) {

@@ -9,11 +9,13 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static void become(const struct csystem_child *child) {
     csystem_unblock_signals();
+    umask(022);
     if (child->new_session) setsid();
     int input = child->input >= 0 ? child->input : open("/dev/null", O_RDWR);
     if (input >= 0) dup2(input, 0);

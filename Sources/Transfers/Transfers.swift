@@ -9,7 +9,7 @@ public enum Transfers {
     ///
     /// A file is written as `PATH.part` and renamed when its size and digest are right; what a failed run leaves is taken
     /// up by the next. Two processes that fetch the same file don't disturb each other: one holds the lock on the part,
-    /// the other waits for it.
+    /// the other waits until it is done.
     ///
     /// - Parameters:
     ///   - parallel: transfers at a time.
@@ -32,9 +32,15 @@ public enum Transfers {
         var finishedBytes = 0
 
         while !waiting.isEmpty || !running.isEmpty {
+            var busy = false
             while running.count < parallel, let download = waiting.popFirst() {
                 do {
-                    let transfer = try Transfer(download, proxy: proxy)
+                    guard let transfer = try Transfer(download, proxy: proxy) else {
+                        // Somebody else fetches it just now: look again when others have moved on.
+                        waiting.append(download)
+                        busy = true
+                        break
+                    }
                     if transfer.isComplete {
                         if let failure = transfer.finish(CURLE_OK) { failures[download.path] = failure }
                         finishedBytes += transfer.position
@@ -50,7 +56,7 @@ public enum Transfers {
             }
             var active: Int32 = 0
             curl_multi_perform(multi, &active)
-            if active > 0 { curl_multi_poll(multi, nil, 0, 200, nil) }
+            if active > 0 || busy { curl_multi_poll(multi, nil, 0, 200, nil) }
             var left: Int32 = 0
             while let message = curl_multi_info_read(multi, &left) {
                 var result = CURLE_OK
@@ -86,13 +92,16 @@ private final class Transfer {
     private(set) var position = 0
     private let resumedFrom: Int
     private let isThere: Bool
+    private var cantResume = false
     private var hash = SHA256()
     private var localFailure: SystemError?
 
-    init(_ download: Download, proxy: String?) throws(SystemError) {
+    /// Nil when another process has the lock on the part.
+    init?(_ download: Download, proxy: String?) throws(SystemError) {
+        guard let part = try Self.lockedPart(download.path + ".part") else { return nil }
         self.download = download
-        part = try Self.lockedPart(download.path + ".part")
-        // Another process may have finished it while we waited for the lock.
+        self.part = part
+        // Another process may have finished it meanwhile.
         isThere = download.digest != nil && FileSystem.exists(download.path)
         guard let handle = curl_easy_init() else { throw SystemError("curl_easy_init", download.url, code: ENOMEM) }
         self.handle = handle
@@ -132,10 +141,11 @@ private final class Transfer {
 
     /// Opens and locks the part. Whoever held the lock may have renamed or removed the file that we opened: then the
     /// lock is one on nothing, and the name is opened anew.
-    private static func lockedPart(_ path: String) throws(SystemError) -> File {
+    private static func lockedPart(_ path: String) throws(SystemError) -> File? {
         while true {
             let part = try File(path, O_RDWR | O_CREAT)
-            while flock(part.descriptor, LOCK_EX) != 0 {
+            while flock(part.descriptor, LOCK_EX | LOCK_NB) != 0 {
+                if errno == EWOULDBLOCK { return nil }
                 guard errno == EINTR else { throw SystemError("flock", path) }
             }
             var named = stat()
@@ -177,6 +187,7 @@ private final class Transfer {
         if result != CURLE_OK {
             var status = 0
             ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
+            cantResume = [CURLE_RANGE_ERROR, CURLE_BAD_DOWNLOAD_RESUME].contains(result) || status == 416
             if position == 0 { unlink(part.path) }
             if [404, 410].contains(status) || result == CURLE_FILE_COULDNT_READ_FILE { return failure(.gone) }
             let text = String(cString: curl_easy_strerror(result))
@@ -205,9 +216,10 @@ private final class Transfer {
         switch failure.reason {
         case .mismatch: return true
         case .transfer:
-            // Servers without ranges answer with the whole file, which libcurl refuses to append.
-            unlink(part.path)
-            return true
+            // Servers without ranges answer with the whole file, which libcurl refuses to append. Any other failure
+            // leaves the part to the next run.
+            if cantResume { unlink(part.path) }
+            return cantResume
         case .gone, .local: return false
         }
     }

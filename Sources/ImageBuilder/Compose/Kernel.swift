@@ -84,6 +84,7 @@ public struct Kernel: Sendable {
             return wanted.contains { Pattern.matches(name, $0) }
                 || profile.firmwareFiles.contains { Pattern.matches(name, $0) }
         }
+        queue.sort()
         while let path = queue.popLast() {
             guard tree[path] == nil, let entry = all[path], entry.kind != .directory else { continue }
             tree.addParents(of: path, origin: entry.origin)
@@ -195,7 +196,7 @@ struct ModuleSet {
                             bytes = try FileSystem.read(kept)
                         } else {
                             bytes = try Decompression.decompress(try packed.read(), name: path)
-                            try FileSystem.replace(kept, sync: false) { (file: File) throws(SystemError) in
+                            try FileSystem.replace(kept) { (file: File) throws(SystemError) in
                                 try file.write(bytes, at: 0)
                             }
                         }

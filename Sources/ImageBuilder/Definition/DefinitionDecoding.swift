@@ -57,7 +57,7 @@ extension Definition {
     }
 
     /// Debian Policy 5.6.1.
-    private static var packageName: Shape<String> {
+    static var packageName: Shape<String> {
         .text("a Debian package's name: lower-case letters, digits, plus, minus and dots") { text in
             text.utf8.count >= 2 && text.first?.isLetter ?? text.isEmpty
                 && text.utf8.allSatisfy {
@@ -138,6 +138,7 @@ extension Definition {
                 ?? ["main"]
             let url = Shape.text("a URL of http, https or file") { text in
                 ["http://", "https://", "file:/"].contains { text.hasPrefix($0) }
+                    && text.unicodeScalars.allSatisfy { $0.value > 0x20 && $0.value < 0x7F && $0 != "\"" }
             }
             let mirror = fields.optional("mirror", url)
             let securityMirror = fields.optional("security-mirror", url)

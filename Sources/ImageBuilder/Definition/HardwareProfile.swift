@@ -50,12 +50,12 @@ public struct HardwareProfile: Sendable, Hashable {
     private static func shape(_ name: String) -> Shape<HardwareProfile> {
         .mapping("a hardware profile") { fields in
             let summary = fields.required("summary", .text)
-            let kernel = fields.required("kernel", Shape.text.located)
+            let kernel = fields.required("kernel", Definition.packageName.located)
             let modules = fields.optional("modules", .list(of: Shape.text.located)) ?? []
             let bootModules = fields.required("boot-modules", .list(of: Shape.text.located))
             let storageModules = fields.optional("storage-modules", .list(of: Shape.text.located)) ?? []
-            let firmware = fields.optional("firmware", .list(of: Shape.text.located)) ?? []
-            let microcode = fields.optional("microcode", .list(of: Shape.text.located)) ?? []
+            let firmware = fields.optional("firmware", .list(of: Definition.packageName.located)) ?? []
+            let microcode = fields.optional("microcode", .list(of: Definition.packageName.located)) ?? []
             let firmwareFiles = fields.optional("firmware-files", .list(of: .text)) ?? []
             let consoles = fields.optional("consoles", .list(of: .text)) ?? ["tty0", "ttyS0,115200"]
             guard let summary, let kernel, let bootModules else { return nil }

@@ -12,6 +12,8 @@ public struct BlockDevice: Sendable {
     /// Bytes.
     public let size: Int
     public let isRemovable: Bool
+    /// As `st_rdev` has it.
+    let number: Int
 
     /// - Throws: ``BuildFailure`` for anything but a whole disk.
     public init(_ path: String) throws {
@@ -22,6 +24,7 @@ public struct BlockDevice: Sendable {
             throw BuildFailure("\(path) is no block device", hint: "lsblk lists the disks of this machine")
         }
         let device = Int(status.st_rdev)
+        number = device
         let link = "/sys/dev/block/\(device >> 8 & 0xFFF):\(device & 0xFF | device >> 12 & 0xFFF00)"
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
         guard realpath(link, &buffer) != nil else { throw SystemError("realpath", link) }

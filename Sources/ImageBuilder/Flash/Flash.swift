@@ -29,7 +29,16 @@ public struct Flash: Sendable {
         // Exclusive: the kernel refuses when somebody mounted it meanwhile.
         let target = try File(device.path, O_RDWR | O_EXCL)
         var table = try PartitionTable.read(raw)
+        try checkIdentity(target)
+        let putSite = try site.map { try prepare($0, table: table, cache: cache) }
         let extents = try Sparse.extents(of: raw, unit: 1 << 16)
+        // File systems count on zeros where the image has holes; what another life left there would be found.
+        let written = ["esp", "root-a"].compactMap { name -> Range<Int>? in
+            guard let partition = table[name] else { return nil }
+            let end = partition.offset + partition.size
+            let last = extents.last { $0.offset >= partition.offset && $0.offset < end }
+            return partition.offset..<(name == "esp" ? end : last.map { $0.offset + $0.count } ?? partition.offset)
+        }
         let total = extents.reduce(0) { $0 + $1.count }
 
         // An old table at the end would be found again; a half-written disk must not look like a whole one.
@@ -38,6 +47,11 @@ public struct Flash: Sendable {
         for name in ["state", "data"] {
             guard let partition = table[name] else { continue }
             try target.write([UInt8](repeating: 0, count: min(partition.size, 4 << 20)), at: partition.offset)
+        }
+        for range in written {
+            guard csystem_zero(target.descriptor, UInt64(range.lowerBound), UInt64(range.count)) == 0 else {
+                throw SystemError("BLKZEROOUT", device.path)
+            }
         }
         var done = 0
         // The table comes last.
@@ -67,39 +81,56 @@ public struct Flash: Sendable {
         csystem_forget_buffers(target.descriptor)
 
         done = 0
-        for extent in extents {
-            for start in stride(from: 0, to: extent.count, by: 4 << 20) {
-                let offset = extent.offset + start
-                let count = min(4 << 20, extent.count - start)
-                if offset >= first, offset < (table["data"]?.offset ?? .max),
-                    try target.read(count, at: offset) != raw.read(count, at: offset)
-                {
+        let all = written.reduce(0) { $0 + $1.count }
+        for range in written {
+            for offset in stride(from: range.lowerBound, to: range.upperBound, by: 4 << 20) {
+                let count = min(4 << 20, range.upperBound - offset)
+                if try target.read(count, at: offset) != raw.read(count, at: offset) {
                     throw BuildFailure(
                         "\(device.path) does not give back what was written at byte \(offset)",
                         hint: "another disk: this one is broken, or not as large as it says")
                 }
                 done += count
-                progress(.comparing, done, total)
+                progress(.comparing, done, all)
             }
         }
         guard try PartitionTable.read(target) == table else {
             throw BuildFailure("\(device.path) does not give back its partition table", hint: "another disk")
         }
-        if let site { try put(site, table: table, cache: cache) }
+        try putSite?()
         csystem_reread_partitions(target.descriptor)
     }
 
-    /// By mtools of the image's own lock, straight into the partition.
-    private func put(_ site: [UInt8], table: PartitionTable, cache: Cache) throws {
+    /// The device that was shown to a person must be the one that is open now: names move when sticks are replugged.
+    private func checkIdentity(_ target: File) throws {
+        let size = lseek(target.descriptor, 0, SEEK_END)
+        guard try Int(target.status().st_rdev) == device.number, Int(size) == device.size else {
+            throw BuildFailure("\(device.path) is another disk than a moment ago: nothing was written")
+        }
+        let sector = csystem_sector_size(target.descriptor)
+        guard sector == PartitionTable.sectorSize else {
+            throw BuildFailure(
+                "\(device.path) has sectors of \(sector) bytes; allowed is a disk with sectors of 512",
+                hint: "many disks of 4096 can be set to 512: nvme format --lbaf, or the maker's tool")
+        }
+    }
+
+    /// Puts the site document in its place by mtools of the image's own lock, straight into the partition. What could be
+    /// missing is looked for at once, before the disk is touched.
+    private func prepare(_ site: [UInt8], table: PartitionTable, cache: Cache) throws -> () throws -> Void {
         guard let esp = table["esp"],
             let lock = try Lock.read("\(imagesFolder)/\(FileSystem.name(of: image.folder)).lock")
         else { throw BuildFailure("the image's lock, which names mtools, is not in \(imagesFolder)") }
         let packages = try (lock.sections[Lock.tools] ?? []).map { try UnpackedPackage.read($0, cache: cache) }
         let tools = try Tools(packages, cache: cache)
+        return { try put(site, at: esp.offset, tools: tools) }
+    }
+
+    private func put(_ site: [UInt8], at offset: Int, tools: Tools) throws {
         let scratch = try FileSystem.makeTemporaryDirectory(in: image.folder, prefix: ".site")
         defer { try? FileSystem.remove(scratch) }
         try FileSystem.replace("\(scratch)/site.yaml", with: site)
-        let place = "\(device.path)@@\(esp.offset)"
+        let place = "\(device.path)@@\(offset)"
         try tools.command("usr/bin/mcopy", ["-o", "-i", place, "\(scratch)/site.yaml", "::vcpe/site.yaml"]).check()
         let back = try tools.command("usr/bin/mtype", ["-i", place, "::vcpe/site.yaml"]).check()
         guard back.output == site else { throw BuildFailure("\(device.path) does not give back the site document") }

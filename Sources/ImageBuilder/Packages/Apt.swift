@@ -16,6 +16,8 @@ struct Apt {
     private let root: String
     private let mirrors: Mirrors
     private let base: Definition.Base
+    /// Held as long as this lives: two resolvers at once would change the lists under each other.
+    private let lock: File
 
     /// Makes the root; `lists` are kept in the cache and shared by all images of the same suite and mirror.
     init(base: Definition.Base, mirrors: Mirrors, components: [String], cache: Cache) throws {
@@ -39,6 +41,10 @@ struct Apt {
         self.base = base
         for folder in ["etc/preferences.d", "etc/trusted.gpg.d", "lists/partial", "archives/partial", "log"] {
             try FileSystem.makeDirectory("\(root)/\(folder)")
+        }
+        lock = try File("\(root)/lock", O_RDWR | O_CREAT)
+        while flock(lock.descriptor, LOCK_EX) != 0 {
+            guard errno == EINTR else { throw SystemError("flock", lock.path) }
         }
         try FileSystem.replace("\(root)/etc/vcpe.sources", with: sources)
     }
@@ -134,7 +140,7 @@ struct Apt {
     ///   - pins: versions to keep by package, as long as the archive has them.
     func resolve(_ names: [String], assumed: [String], pins: [String: String]) throws -> [LockedPackage] {
         let result = try run(
-            ["install", "--print-uris", "-qq", "--allow-downgrades"] + names,
+            ["install", "--print-uris", "-qq", "--allow-downgrades", "--"] + names,
             assumed: assumed.filter { !names.contains($0) }, pins: pins)
         guard result.status == 0 else { throw Unresolvable(reason: Self.complaints(result)) }
         return try result.text.split(separator: "\n").map { line in

@@ -13,7 +13,9 @@ public struct Cache: Sendable {
         func variable(_ name: String) -> String? {
             getenv(name).map { String(cString: $0) }.flatMap { $0.hasPrefix("/") ? $0 : nil }
         }
-        let base = variable("XDG_CACHE_HOME") ?? (variable("HOME") ?? "/tmp") + "/.cache"
+        // Never a folder that others may write to: tools are run from here.
+        let home = variable("HOME") ?? getpwuid(getuid()).map { String(cString: $0.pointee.pw_dir) } ?? "/root"
+        let base = variable("XDG_CACHE_HOME") ?? home + "/.cache"
         return Cache(root: base + "/vcpe")
     }
 

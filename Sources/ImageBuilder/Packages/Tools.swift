@@ -6,6 +6,8 @@ import Processes
 /// The programs that shape bytes, from the image's own suite: unpacked in the cache and run by their own loader, so that
 /// every host makes the same image.
 public struct Tools: Sendable {
+    /// Names these packages and no others.
+    let key: String
     private let root: String
     private let packages: [UnpackedPackage]
 
@@ -13,9 +15,10 @@ public struct Tools: Sendable {
 
     init(_ packages: [UnpackedPackage], cache: Cache) throws {
         self.packages = packages
-        let key = SHA256.hash(
-            Array((packages.map(\.package.digest.hex).sorted().joined() + "\(Self.version)").utf8)
-        ).hex
+        key =
+            SHA256.hash(
+                Array((packages.map(\.package.digest.hex).sorted().joined() + "\(Self.version)").utf8)
+            ).hex
         root = "\(try cache.folder("tools"))/\(key)"
         if FileSystem.exists(root) { return }
         let temporary = try FileSystem.makeTemporaryDirectory(in: try cache.folder("tools"), prefix: "new")

@@ -34,7 +34,7 @@ public struct UnpackedPackage: Sendable {
     private static func unpack(_ package: LockedPackage, deb: String, stem: String) throws {
         var lines: [String] = []
         var position = 0
-        try FileSystem.replace(stem + ".data", sync: false) { (file: File) throws(any Error) in
+        try FileSystem.replace(stem + ".data") { (file: File) throws(any Error) in
             func store(_ feed: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void) throws -> String {
                 let start = position
                 var hash = SHA256()

@@ -1,5 +1,6 @@
 import Digests
 import Files
+import Glibc
 
 /// Where a file's bytes are: a range of a file on disk, or bytes at hand.
 public struct Content: Sendable, Hashable {
@@ -31,10 +32,15 @@ public struct Content: Sendable, Hashable {
 
     /// All the bytes.
     public func read() throws(SystemError) -> [UInt8] {
+        let bytes: [UInt8]
         switch source {
-        case .bytes(let bytes): bytes
-        case .range(let path, let offset): try File(path).read(count, at: offset)
+        case .bytes(let all): bytes = all
+        case .range(let path, let offset):
+            bytes = try File(path).read(count, at: offset)
+            // A file that was cut short meanwhile must not become a short file in an image.
+            guard bytes.count == count else { throw SystemError("read", path, code: ENODATA) }
         }
+        return bytes
     }
 }
 

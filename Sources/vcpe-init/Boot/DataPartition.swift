@@ -12,8 +12,10 @@ enum DataPartition {
     static func mount(_ disk: inout Disk, state: inout StateRecord, root: String) throws(Failure) -> String? {
         guard let partition = disk["data"] else { throw Failure("the disk has no data partition") }
         let device = disk.device(partition)
+        if disk.isPrimaryBroken { _ = try disk.growData() }
         var remark: String?
-        if state.isFormatting || isBlank(device) {
+        let contents = try look(device)
+        if state.isFormatting || contents == .nothing {
             guard !disk.isRemovable || CommandLineOption.value("vcpe.format-removable") != nil else {
                 throw Failure("\(disk.path) is removable: data is made there only with vcpe.format-removable")
             }
@@ -25,7 +27,7 @@ enum DataPartition {
             try format(device, root: root)
             state.isFormatting = false
             try state.save()
-        } else if hasFileSystem(device) {
+        } else if contents == .fileSystem {
             let code = Child.run("/usr/sbin/e2fsck", ["-p", device], root: root)
             guard let code, code & ~3 == 0 else {
                 throw Failure("e2fsck of \(device) ended with \(code.map(String.init) ?? "nothing")")
@@ -40,21 +42,22 @@ enum DataPartition {
         return remark
     }
 
-    /// True when nothing was ever written there: the first MiB is zeros.
-    private static func isBlank(_ device: String) -> Bool {
-        let file = open(device, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return false }
-        defer { close(file) }
-        let bytes = Bytes.read(file, 1 << 20, at: 0)
-        return bytes.count == 1 << 20 && !bytes.contains { $0 != 0 }
+    private enum Contents {
+        /// Nothing was ever written: the first MiB is zeros.
+        case nothing
+        /// There is an ext4 superblock.
+        case fileSystem
+        case other
     }
 
-    /// True when there is an ext4 superblock.
-    private static func hasFileSystem(_ device: String) -> Bool {
+    private static func look(_ device: String) throws(Failure) -> Contents {
         let file = open(device, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return false }
+        guard file >= 0 else { throw Failure("open", device) }
         defer { close(file) }
-        return Bytes.integer(Bytes.read(file, 64, at: 1024), 56, UInt16.self) == 0xEF53
+        let bytes = Bytes.read(file, 1 << 20, at: 0)
+        guard bytes.count == 1 << 20 else { throw Failure("read", device) }
+        if Bytes.integer(bytes, 1024 + 56, UInt16.self) == 0xEF53 { return .fileSystem }
+        return bytes.contains { $0 != 0 } ? .other : .nothing
     }
 
     private static func format(_ device: String, root: String) throws(Failure) {

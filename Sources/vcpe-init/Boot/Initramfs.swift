@@ -15,7 +15,7 @@ struct Initramfs {
     /// Never returns: the box goes on in its root, or starts again.
     mutating func run() -> Never {
         if csystem_has_early_mounts() == 0 { mountPseudo() }
-        mount("tmpfs", "/run", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755")
+        mount("tmpfs", "/run", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=25%")
         csystem_take_ctrl_alt_del()
         let begin = Uptime.milliseconds
         do throws(Failure) {
@@ -56,7 +56,13 @@ struct Initramfs {
         while true {
             let disks = Disk.all()
             if let wanted {
-                if let disk = disks.first(where: { $0["esp"]?.guid == wanted }) { return disk }
+                let found = disks.filter { $0["esp"]?.guid == wanted }
+                if found.count == 1, let disk = found.first { return disk }
+                if found.count > 1 {
+                    throw Failure(
+                        "\(found.map(\.path).joined(separator: " and ")) carry the same identifiers: take one of them out, "
+                            + "and write it anew by vcpe flash")
+                }
             } else if disks.count == 1, let disk = disks.first {
                 return disk
             } else if disks.count > 1 {
@@ -228,9 +234,14 @@ struct Initramfs {
         try? state?.save()
         if CommandLineOption.isDebug, access("/bin/sh", X_OK) == 0 {
             Console.sayEverywhere("emergency shell; leave it to start again")
-            _ = Child.run("/bin/sh", [])
+            let console = open("/dev/console", O_RDWR | O_NOCTTY | O_CLOEXEC)
+            if let shell = try? Child.start(
+                "/bin/sh", [], name: "-sh", output: console, input: console, newSession: true)
+            {
+                _ = Child.wait(shell)
+            }
         }
-        let pause = CommandLineOption.value("vcpe.pause").flatMap { Int($0) } ?? 30
+        let pause = min(max(CommandLineOption.value("vcpe.pause").flatMap { Int($0) } ?? 30, 1), 3600)
         Console.sayEverywhere("starting again in \(pause) s")
         Uptime.sleep(milliseconds: pause * 1000)
         Stop.now(powerOff: false)

@@ -20,18 +20,21 @@ struct StateRecord {
     init(path: String) {
         self.path = path
         let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return }
+        guard file >= 0 else {
+            Console.say("the state can't be read: \(Failure("open", path))")
+            return
+        }
         defer { close(file) }
         for place in 0..<2 {
             let bytes = Bytes.read(file, Self.size, at: place * Self.size)
             guard bytes.count == Self.size, bytes.starts(with: Self.magic),
                 let checksum = Bytes.integer(bytes, Self.size - 4, UInt32.self),
                 CRC32.of(Array(bytes[..<(Self.size - 4)])) == checksum,
-                let sequence = Bytes.integer(bytes, 8, UInt64.self), sequence >= self.sequence,
+                let sequence = Bytes.integer(bytes, 8, UInt64.self), sequence >= self.sequence, sequence < .max,
                 let failed = Bytes.integer(bytes, 16, UInt32.self)
             else { continue }
             self.sequence = sequence
-            failedStarts = failed
+            failedStarts = min(failed, 1_000_000)
             isFormatting = bytes[20] == 1
             reason = String(decoding: bytes[24..<(Self.size - 4)].prefix { $0 != 0 }, as: UTF8.self)
         }
@@ -39,7 +42,7 @@ struct StateRecord {
 
     /// Writes the record over the older of the two and waits until it is on the disk.
     mutating func save() throws(Failure) {
-        sequence += 1
+        sequence &+= 1
         var bytes = Self.magic + [UInt8](repeating: 0, count: Self.size - Self.magic.count)
         Bytes.put(sequence, &bytes, 8)
         Bytes.put(failedStarts, &bytes, 16)

@@ -16,7 +16,10 @@ struct System {
     private let epoll = csystem_epoll_create()
     private var signals: Int32 = -1
     private var deviceEvents: Int32 = -1
-    private var buttons: Set<Int32> = []
+    private var buttons: [Int32: String] = [:]
+    private var goodAt = 0
+    private var nextLogCheck = 0
+    private var nextShell: Int?
     private var isGood = false
     private var coldplug: pid_t = 0
     private var shell: pid_t = 0
@@ -24,6 +27,9 @@ struct System {
     /// Never returns.
     mutating func run() -> Never {
         let begin = Uptime.milliseconds
+        goodAt = begin + Self.goodAfter
+        // The modes below are meant as they stand; children get the usual mask back.
+        umask(0)
         readBoot()
         signals = csystem_signal_descriptor(
             [SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGPWR, SIGHUP].reduce(0) { $0 | 1 << UInt64($1) })
@@ -120,7 +126,7 @@ struct System {
         if id.count != 32 {
             var bytes = [UInt8](repeating: 0, count: 16)
             if csystem_random(&bytes, 16) != 0 {
-                bytes = Array(Text.bytes("/dev/urandom", limit: 16).prefix(16))
+                bytes = Array((Text.bytes("/dev/urandom", limit: 16) + bytes).prefix(16))
             }
             bytes[6] = bytes[6] & 0x0F | 0x40
             bytes[8] = bytes[8] & 0x3F | 0x80
@@ -208,7 +214,9 @@ struct System {
         for service in services {
             if let next = service.nextStart { wait = min(wait, max(0, next - now)) }
         }
-        if !isGood { wait = min(wait, max(0, Self.goodAfter - now)) }
+        if !isGood { wait = min(wait, max(0, goodAt - now)) }
+        if let next = nextShell { wait = min(wait, max(0, next - now)) }
+        if !services.isEmpty { wait = min(wait, max(0, nextLogCheck - now)) }
         var ready = [Int32](repeating: -1, count: 16)
         let count = csystem_epoll_wait(epoll, &ready, 16, Int32(clamping: wait))
         // Without epoll there is still the clock: never spin.
@@ -218,12 +226,28 @@ struct System {
                 while case let signal = csystem_read_signal(signals), signal != 0 { handle(signal) }
             } else if descriptor == deviceEvents {
                 readDeviceEvents()
-            } else if buttons.contains(descriptor), csystem_power_button_pressed(descriptor) == 1 {
-                stop(powerOff: true, why: "the power button")
+            } else if buttons[descriptor] != nil {
+                switch csystem_power_button_pressed(descriptor) {
+                case 1: stop(powerOff: true, why: "the power button")
+                case -1:
+                    // A keyboard that was pulled out reports itself for ever.
+                    csystem_epoll_remove(epoll, descriptor)
+                    close(descriptor)
+                    buttons[descriptor] = nil
+                default: break
+                }
             }
         }
         startDue()
-        if !isGood, Uptime.milliseconds >= Self.goodAfter { declareGood() }
+        if let next = nextShell, next <= Uptime.milliseconds {
+            nextShell = nil
+            startShell()
+        }
+        if Uptime.milliseconds >= nextLogCheck {
+            nextLogCheck = Uptime.milliseconds + 10_000
+            for service in services { service.limitLog() }
+        }
+        if !isGood, Uptime.milliseconds >= goodAt { declareGood() }
     }
 
     private mutating func handle(_ signal: Int32) {
@@ -243,7 +267,8 @@ struct System {
                 openButtons()
                 Events.send("coldplugged", [("network", networkCards())])
             } else if pid == shell {
-                startShell()
+                // One that can't live is not started as fast as it dies.
+                nextShell = Uptime.milliseconds + 1000
             } else if let i = services.firstIndex(where: { $0.pid == pid }) {
                 services[i].ended(status)
             }
@@ -278,11 +303,11 @@ struct System {
     }
 
     private mutating func openButtons() {
-        for name in Text.list("/dev/input") where name.hasPrefix("event") {
+        for name in Text.list("/dev/input") where name.hasPrefix("event") && !buttons.values.contains(name) {
             let device = open("/dev/input/\(name)", O_RDONLY | O_NONBLOCK | O_CLOEXEC)
             guard device >= 0 else { continue }
             if csystem_is_power_button(device) == 1, csystem_epoll_add(epoll, device) == 0 {
-                buttons.insert(device)
+                buttons[device] = name
             } else {
                 close(device)
             }
@@ -326,14 +351,16 @@ struct System {
         kill(-1, SIGTERM)
         Uptime.sleep(milliseconds: 100)
         kill(-1, SIGKILL)
-        reapStopped()
+        // A process that is still ending holds its files, and /data with them.
+        let gone = Uptime.milliseconds + 3000
+        while waitpid(-1, nil, WNOHANG) >= 0, Uptime.milliseconds < gone { Uptime.sleep(milliseconds: 10) }
         saveSeed()
         // A start that was ended in order was no failed one.
         declareGood()
         sync()
         if umount2("/data", 0) != 0 {
             Console.say("\(Failure("umount", "/data"))")
-            mount(nil, "/data", nil, UInt(MS_REMOUNT | MS_RDONLY), nil)
+            if mount(nil, "/data", nil, UInt(MS_REMOUNT | MS_RDONLY), nil) != 0 { sync() }
         }
         Stop.now(powerOff: powerOff)
     }

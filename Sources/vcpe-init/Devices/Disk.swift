@@ -22,6 +22,11 @@ struct Disk {
     var partitions: [Partition] = []
     /// Bytes.
     let size: Int
+    /// The table as read, from whichever copy is whole.
+    private var header: [UInt8] = []
+    private var entries: [UInt8] = []
+    /// The first copy of the table is damaged; the backup was read.
+    private(set) var isPrimaryBroken = false
 
     /// The names that every box's disk has.
     static let names = ["esp", "state", "root-a", "root-b", "data"]
@@ -36,7 +41,10 @@ struct Disk {
         size = Int(csystem_device_size(file))
         guard size > 1 << 20 else { return nil }
         // The backup is as good: power may fail while the first is written.
-        guard read(file, header: 512) || read(file, header: size - 512) else { return nil }
+        if !read(file, header: 512) {
+            isPrimaryBroken = true
+            guard read(file, header: size - 512) else { return nil }
+        }
         guard Self.names.allSatisfy({ self[$0] != nil }) else { return nil }
     }
 
@@ -64,6 +72,7 @@ struct Disk {
         let entries = Bytes.read(file, Int(count * entrySize), at: Int(clamping: start) &* 512)
         guard entries.count == Int(count * entrySize), CRC32.of(entries) == entriesChecksum else { return false }
         guid = Array(header[56..<72])
+        (self.header, self.entries) = (header, entries)
         partitions = []
         for i in 0..<Int(count) {
             let entry = Array(entries[(i * Int(entrySize))..<(i * Int(entrySize) + 128)])
@@ -71,6 +80,8 @@ struct Disk {
                 let last = Bytes.integer(entry, 40, UInt64.self)
             else { continue }
             let units = stride(from: 56, to: 128, by: 2).map { UInt16(entry[$0]) | UInt16(entry[$0 + 1]) << 8 }
+            // Beyond this a sector's number in bytes would not fit.
+            guard first <= last, last < 1 << 52 else { continue }
             partitions.append(
                 Partition(
                     name: String(decoding: units.prefix { $0 != 0 }, as: UTF16.self), guid: Array(entry[16..<32]),
@@ -89,9 +100,10 @@ struct Disk {
 
     var isRemovable: Bool { Text.read("/sys/class/block/\(name)/removable").hasPrefix("1") }
 
-    /// Extends the last partition, data, to the disk's end: in the table, backup first, and in the kernel.
+    /// Extends the last partition, data, to the disk's end: in the table, backup first, and in the kernel. A first copy
+    /// of the table that power failed upon is made anew.
     ///
-    /// - Returns: false when it reached it already.
+    /// - Returns: false when there was nothing to do.
     mutating func growData() throws(Failure) -> Bool {
         guard let index = partitions.firstIndex(where: { $0.name == "data" }),
             partitions.allSatisfy({ $0.last <= partitions[index].last })
@@ -99,16 +111,16 @@ struct Disk {
         let sectors = size / 512
         // A whole MiB, before the table's backup.
         let last = (sectors - 34) / 2048 * 2048 - 1
-        guard last > partitions[index].last else { return false }
+        guard last > partitions[index].last || isPrimaryBroken else { return false }
+        guard entries.count == 128 * 128, header.count == 512 else { return false }
         let file = open(path, O_RDWR | O_CLOEXEC)
         guard file >= 0 else { throw Failure("open", path) }
         defer { close(file) }
-        var header = Bytes.read(file, 512, at: 512)
-        guard header.starts(with: Array("EFI PART".utf8)) else { return false }
-        var entries = Bytes.read(file, 128 * 128, at: 1024)
-        guard entries.count == 128 * 128 else { return false }
+        var header = header
+        var entries = entries
         let entry = (partitions[index].number - 1) * 128
-        Bytes.put(UInt64(last), &entries, entry + 40)
+        guard entry >= 0, entry + 128 <= entries.count else { return false }
+        Bytes.put(UInt64(max(last, partitions[index].last)), &entries, entry + 40)
         func table(at sector: Int, other: Int, entriesAt: Int) -> [UInt8] {
             Bytes.put(UInt64(sector), &header, 24)
             Bytes.put(UInt64(other), &header, 32)
@@ -127,11 +139,12 @@ struct Disk {
             guard Bytes.write(file, bytes, at: sector * 512) else { throw Failure("pwrite", path) }
             if i % 2 == 1, fsync(file) != 0 { throw Failure("fsync", path) }
         }
-        partitions[index].last = last
-        let (first, number) = (partitions[index].first, partitions[index].number)
+        isPrimaryBroken = false
+        partitions[index].last = max(last, partitions[index].last)
+        let (first, end, number) = (partitions[index].first, partitions[index].last, partitions[index].number)
         guard
             csystem_resize_partition(
-                file, Int32(number), Int64(first) * 512, Int64(last - first + 1) * 512) == 0
+                file, Int32(number), Int64(first) * 512, Int64(end - first + 1) * 512) == 0
         else { throw Failure("BLKPG_RESIZE_PARTITION", path) }
         return true
     }

@@ -11,7 +11,7 @@ struct VerifiedRoot {
     /// Reads `vcpe.verity=BLOCKS,SALT,HASH`.
     init() throws(Failure) {
         let parts = (CommandLineOption.value("vcpe.verity") ?? "").split(separator: ",").map(String.init)
-        guard parts.count == 3, let blocks = UInt64(parts[0]), blocks > 0,
+        guard parts.count == 3, let blocks = UInt64(parts[0]), blocks > 0, blocks < 1 << 40,
             parts[1...].allSatisfy({ $0.count == 64 && $0.allSatisfy(\.isHexDigit) })
         else { throw Failure("the kernel's command line has no vcpe.verity=BLOCKS,SALT,HASH: no root can be trusted") }
         (dataBlocks, salt, hash) = (blocks, parts[1], parts[2])

@@ -32,8 +32,11 @@ struct Service {
         nextStart = nil
         startedAt = Uptime.milliseconds
         for folder in unit.directories {
-            Text.makeFolder(folder)
-            chown(folder, unit.user, unit.group)
+            do {
+                try Self.makeOwned(folder, user: unit.user, group: unit.group)
+            } catch {
+                Console.say("service \(unit.name): \(error)")
+            }
         }
         Text.makeFolder(cgroup)
         let group = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -53,11 +56,44 @@ struct Service {
         }
     }
 
+    /// Makes a folder and those above it, the last one owned by the service. Links are not followed: one that the
+    /// service itself put there would hand it what the link leads to.
+    private static func makeOwned(_ path: String, user: UInt32, group: UInt32) throws(Failure) {
+        var folder = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        for name in path.split(separator: "/") {
+            let name = String(name)
+            mkdirat(folder, name, 0o755)
+            let next = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+            let code = errno
+            close(folder)
+            guard next >= 0 else { throw Failure("open", path, code: code) }
+            folder = next
+        }
+        defer { close(folder) }
+        guard fchown(folder, user, group) == 0 else { throw Failure("fchown", path) }
+    }
+
+    /// Keeps the log small: what is there becomes the old log, and the service goes on in an empty one.
+    func limitLog() {
+        let path = "\(Self.logs)/\(unit.name)"
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_size > Self.logLimit else { return }
+        let file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        guard file >= 0 else { return }
+        defer { close(file) }
+        let start = max(0, Int(status.st_size) - Self.logLimit)
+        let rest = Bytes.read(file, Self.logLimit, at: start)
+        let old = open(path + ".1", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o640)
+        if old >= 0 {
+            _ = Bytes.write(old, rest, at: 0)
+            close(old)
+        }
+        ftruncate(file, 0)
+    }
+
     private func openLog() -> Int32 {
         Text.makeFolder(Self.logs)
         let path = "\(Self.logs)/\(unit.name)"
-        var status = stat()
-        if stat(path, &status) == 0, status.st_size > Self.logLimit { rename(path, path + ".1") }
         return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
     }
 

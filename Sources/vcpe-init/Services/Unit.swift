@@ -34,7 +34,8 @@ struct Unit {
             func unusable(_ why: String) -> Failure {
                 Failure("unit \(name), line \(number + 1): \(why): \(line.prefix(80))")
             }
-            switch words[0] {
+            guard let word = words.first else { continue }
+            switch word {
             case "command": command = Self.words(value)
             case "user":
                 guard let id = UInt32(value) else { throw unusable("not a number") }
