@@ -120,6 +120,30 @@ import Testing
         #expect(start.event("up") == nil)
     }
 
+    @Test func debugImageHasAShellOnItsConsoleAndInAnEmergency() async throws {
+        let image = try await TestImages.debug()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        var machine = try TestImages.direct(image, disk: disk, folder: folder)
+        let start = try Machine.start(machine, in: folder, until: "coldplugged")
+        #expect(start.event != nil, "\(start.machine.story)")
+        try start.machine.type("echo $((6*7))-is-the-answer; poweroff\n")
+        #expect(start.machine.waitForEnd(), "\(start.machine.story)")
+        #expect(start.machine.console.contains("42-is-the-answer"))
+        #expect(field("power-off", of: start.machine.event("stopping")) == "yes")
+
+        let line = try image.commandLine()
+        machine.firmware = .direct(
+            kernel: try image.kernel(in: folder), initramfs: image.initramfs,
+            commandLine: String(line.dropLast(1)) + (line.last == "0" ? "1" : "0") + " vcpe.pause=1")
+        let broken = try Machine.start(machine, in: folder, until: "failed")
+        #expect(broken.event != nil, "\(broken.machine.story)")
+        usleep(1_000_000)
+        try broken.machine.type("echo $((6*7))-in-an-emergency; exit\n")
+        #expect(broken.machine.waitForEnd(), "\(broken.machine.story)")
+        #expect(broken.machine.console.contains("42-in-an-emergency"))
+    }
+
     /// By the firmware, systemd-boot and the UKI, from a disk that was flashed, beside a disk with the image's own bytes
     /// in front of it.
     @Test func flashedDiskStartsByUEFIAndIsNotMistaken() async throws {
@@ -131,12 +155,15 @@ import Testing
         try file.resize(to: size)
         // What another life left on the disk.
         try file.write([UInt8](repeating: 0xEE, count: 8 << 20), at: size - (300 << 20))
+        try file.write([UInt8](repeating: 0xEE, count: 48 << 20), at: 0)
         let device = try Command("losetup", ["--find", "--show", disk]).check().text.trimmingNewline
         defer { _ = try? Command("losetup", ["--detach", device]).run() }
         var flash = try Flash(image, to: BlockDevice(device))
         flash.imagesFolder = "\(TestImages.repository)/images"
         try flash.run(site: Array("lan: {}\n".utf8), cache: .standard) { _, _, _ in }
         try Command("sgdisk", ["--verify", device]).check()
+        try Command("sh", ["-c", "dd if=\(disk) bs=1M skip=1 count=512 of=\(folder)/esp status=none"]).check()
+        try Command("fsck.vfat", ["-n", "\(folder)/esp"]).check()
         let flashed = try PartitionTable.read(file)
         let original = try PartitionTable.read(try File(twin))
         #expect(Set(flashed.partitions.map(\.guid)).isDisjoint(with: original.partitions.map(\.guid)))

@@ -8,7 +8,10 @@ import Testing
 final class Machine {
     let folder: String
     private let process: RunningProcess
-    private let monitor: File?
+    private let monitor: File
+    private let serial: File
+    private let drain: RunningProcess
+    private let serialDrain: RunningProcess
 
     /// The signature of the one known fault of QEMU 7.2's emulation: an oops of the kernel before our first event.
     private static let knownFault = "Oops"
@@ -22,22 +25,26 @@ final class Machine {
         machine.events = "\(folder)/events"
         let qemu = try QEMU.find()
         // Both ends by pipes of ours: a machine's monitor needs no socket.
-        for end in ["in", "out"] where !FileSystem.exists("\(folder)/monitor.\(end)") {
-            #expect(mkfifo("\(folder)/monitor.\(end)", 0o600) == 0)
+        for name in ["monitor.in", "monitor.out", "serial.in", "serial.out"]
+        where !FileSystem.exists("\(folder)/\(name)") {
+            #expect(mkfifo("\(folder)/\(name)", 0o600) == 0)
         }
         monitor = try File("\(folder)/monitor.in", O_RDWR)
+        serial = try File("\(folder)/serial.in", O_RDWR)
+        // Somebody must read what QEMU says there, or it waits.
+        drain = try Command("cat", ["\(folder)/monitor.out"]).start(
+            output: File("/dev/null", O_WRONLY))
+        serialDrain = try Command("cat", ["\(folder)/serial.out"]).start(output: File("/dev/null", O_WRONLY))
         let arguments =
             try machine.arguments() + [
-                "-display", "none", "-no-reboot", "-serial", "file:\(folder)/console",
+                "-display", "none", "-no-reboot", "-chardev",
+                "pipe,id=serial,path=\(folder)/serial,logfile=\(folder)/console",
+                "-serial", "chardev:serial",
                 "-chardev", "pipe,id=monitor,path=\(folder)/monitor", "-mon", "chardev=monitor,mode=readline",
             ]
         process = try Command(qemu, arguments).start(
             output: File("\(folder)/qemu", O_WRONLY | O_CREAT | O_TRUNC))
-        replyDrain = try File("\(folder)/monitor.out", O_RDWR | O_NONBLOCK)
     }
-
-    /// Keeps the monitor's answers flowing.
-    private let replyDrain: File
 
     var console: String { (try? String(decoding: FileSystem.read("\(folder)/console"), as: UTF8.self)) ?? "" }
     private var qemuOutput: String { (try? String(decoding: FileSystem.read("\(folder)/qemu"), as: UTF8.self)) ?? "" }
@@ -74,7 +81,13 @@ final class Machine {
     /// Says something to QEMU's monitor.
     func tell(_ command: String) throws {
         let text = Array((command + "\n").utf8)
-        #expect(write(monitor?.descriptor ?? -1, text, text.count) == text.count)
+        #expect(write(monitor.descriptor, text, text.count) == text.count)
+    }
+
+    /// Types on the serial console.
+    func type(_ text: String) throws {
+        let text = Array(text.utf8)
+        #expect(write(serial.descriptor, text, text.count) == text.count)
     }
 
     func kill() {

@@ -47,13 +47,26 @@ enum TestImages {
         return try await build("lab-signed", images: folder, profile: "virtio")
     }
 
-    private static func build(_ name: String, images: String, profile: String) async throws -> BuiltImage {
+    /// lab-minimal with the debug switch on; its lock is made from lab-minimal's own, one package more.
+    static func debug() async throws -> BuiltImage {
+        let folder = "\(output)/debug"
+        try FileSystem.makeDirectory(folder)
+        try Command("cp", ["-r", "\(repository)/images/profiles", "\(repository)/images/lab-minimal.yaml", folder])
+            .check()
+        try FileSystem.replace("\(folder)/lab-debug.yaml", with: "name: lab-debug\nextends: lab-minimal\ndebug: true\n")
+        return try await build("lab-debug", images: folder, profile: "virtio", update: true)
+    }
+
+    private static func build(_ name: String, images: String, profile: String, update: Bool = false) async throws
+        -> BuiltImage
+    {
         var options = ImageBuild.Options()
         options.images = images
         options.output = output
         options.box = "\(repository)/.build/box"
         options.profile = profile
         options.rawOnly = true
+        options.update = update && !FileSystem.exists("\(images)/\(name).lock")
         options.relockGone = true
         _ = try await ImageBuild(name, options: options) { event in
             if case .finished(let step, let note, _) = event { print("\(name): \(step): \(note)") }

@@ -196,6 +196,10 @@ struct ProfileBuild {
         for name in ["dev", "proc", "sys", "run", "sysroot", "etc"] {
             tree[name] = TreeEntry(.directory, mode: 0o755, origin: Composer.origin)
         }
+        if definition.debug, let shell = composed.tree["usr/bin/busybox"] {
+            tree["bin"] = TreeEntry(.directory, mode: 0o755, origin: Composer.origin)
+            tree["bin/sh"] = shell
+        }
         tree["etc/vcpe-image"] = composed.tree["usr/lib/vcpe/image"]
         return tree
     }

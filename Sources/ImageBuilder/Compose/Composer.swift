@@ -236,6 +236,9 @@ public struct Composer {
         ]
         for (path, target) in links { put(path, .symbolicLink(target: target), mode: 0o777) }
         put("etc/hosts", .file(Content("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")), mode: 0o644)
+        if definition.debug, result.tree["usr/bin/sh"] == nil {
+            put("usr/bin/sh", .symbolicLink(target: "busybox"), mode: 0o777)
+        }
         let release = """
             PRETTY_NAME="\(definition.name) \(definition.version)"
             NAME="vcpe"

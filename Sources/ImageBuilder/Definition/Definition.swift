@@ -94,6 +94,9 @@ public struct Definition: Sendable, Hashable {
     /// What is made beside the raw disk, the UKI and the root filesystem.
     public var outputs: [Output]
 
+    /// The package whose shell a debug image has; static, since the initramfs has no libraries.
+    static let debugShell = "busybox-static"
+
     /// What a budget may be set for.
     public static let budgetNames = ["raw.zst", "root", "initramfs", "uki", "vcpe-init"]
 }

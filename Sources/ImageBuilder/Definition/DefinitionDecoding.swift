@@ -101,7 +101,7 @@ extension Definition {
             if profiles?.isEmpty == true {
                 fields.problems.add(fields.node["profiles"]?.value ?? fields.node, "profiles", "the list is empty")
             }
-            let packages = fields.optional("packages", .list(of: packageName.located)) ?? []
+            var packages = fields.optional("packages", .list(of: packageName.located)) ?? []
             let files = fields.optional("files", .dictionary(absolutePath, file.located)) ?? []
             let services = fields.optional("services", .dictionary(Self.name, service)) ?? []
             let users = fields.optional("users", .dictionary(userName, user)) ?? []
@@ -110,7 +110,10 @@ extension Definition {
                 Dictionary($0.map { ($0.key, $0.value) }) { $1 }
             }
             let budgets = fields.optional("budgets", .dictionary(.oneOf(profiles?.map(\.value) ?? []), budget)) ?? []
-            let debug = fields.optional("debug", .boolean) ?? false
+            let debug = fields.optional("debug", Shape.boolean.located)
+            if let debug, debug.value, !packages.contains(where: { $0.value == debugShell }) {
+                packages.append(Located(value: debugShell, position: debug.position, path: debug.path))
+            }
             let firmware = fields.optional("firmware", .boolean) ?? true
             let secureBoot = fields.optional("secure-boot", Self.secureBoot)
             let outputs =
@@ -124,7 +127,8 @@ extension Definition {
                 files: Dictionary(files.map { ($0.key, $0.value) }) { $1 },
                 services: Dictionary(services.map { ($0.key, $0.value) }) { $1 },
                 users: Dictionary(users.map { ($0.key, $0.value) }) { $1 }, partitions: partitions,
-                budgets: Dictionary(budgets.map { ($0.key, $0.value) }) { $1 }, debug: debug, firmware: firmware,
+                budgets: Dictionary(budgets.map { ($0.key, $0.value) }) { $1 }, debug: debug?.value ?? false,
+                firmware: firmware,
                 secureBoot: secureBoot, outputs: outputs)
         }
     }
