@@ -29,7 +29,7 @@ check: lint  ## The style and the fast tests: no image, no boot
 test: lint box  ## All tests, boots included
 	$(SWIFT) test $(STRICT)
 
-bench: setup box  ## The benchmarks against mmdebstrap (and mkosi, where it is installed), into out/bench.json
+bench: setup box  ## The benchmarks against mmdebstrap and mkosi, into out/bench.json
 	@ci/setup mmdebstrap
 	$(SWIFT) build -c release --product vcpe
 	.build/release/vcpe build $(IMAGE) --profile virtio --raw-only --relock-gone
