@@ -20,14 +20,10 @@ struct FlashCommand: ParsableCommand {
     @Option(help: ArgumentHelp("The disk, such as /dev/sdb.", valueName: "device"))
     var to: String
 
-    @Option(help: "The folder of the outputs.")
-    var output = "out"
+    @OptionGroup var built: BuiltImageOptions
 
     @Option(help: "The folder of the definitions and locks.")
     var images = "images"
-
-    @Option(help: "Another hardware profile than the image's first.")
-    var profile: String?
 
     @Option(help: ArgumentHelp("A site document, which the box reads at its first start.", valueName: "file"))
     var site: String?
@@ -36,7 +32,7 @@ struct FlashCommand: ParsableCommand {
     var yes = false
 
     func run() throws {
-        let image = try BuiltImage(name, profile: profile, output: output)
+        let image = try BuiltImage(name, profile: built.profile, output: built.output)
         let document = try site.map { path in
             let bytes = try FileSystem.read(path)
             _ = try YAML.read(bytes, file: path)

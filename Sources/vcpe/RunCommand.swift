@@ -17,11 +17,7 @@ struct RunCommand: ParsableCommand {
     @Argument(help: "The image's name.")
     var name: String
 
-    @Option(help: "The folder of the outputs.")
-    var output = "out"
-
-    @Option(help: "Another hardware profile than the image's first.")
-    var profile: String?
+    @OptionGroup var built: BuiltImageOptions
 
     @Option(help: "Memory in MiB.")
     var memory = 1024
@@ -43,7 +39,7 @@ struct RunCommand: ParsableCommand {
 
     func run() throws {
         let qemu = try QEMU.find()
-        let image = try BuiltImage(name, profile: profile, output: output)
+        let image = try BuiltImage(name, profile: built.profile, output: built.output)
         let scratch = "\(image.folder)/.run"
         try FileSystem.makeDirectory(scratch)
         let kernel = try image.kernel(in: scratch)
@@ -52,7 +48,7 @@ struct RunCommand: ParsableCommand {
                 ? .direct(kernel: kernel, initramfs: image.initramfs, commandLine: try image.commandLine())
                 : .uefi(variables: try variables(image), secureBoot: false),
             disks: [.init(path: image.raw)])
-        let isServer = profile != nil && profile != "virtio"
+        let isServer = built.profile != nil && built.profile != "virtio"
         if isServer { machine.disks[0].bus = .nvme }
         let card = isServer ? "e1000e" : "virtio-net-pci"
         let lan = "\(scratch)/\(image.stem).lan"

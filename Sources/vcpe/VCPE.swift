@@ -56,6 +56,15 @@ struct VCPE: AsyncParsableCommand {
     }
 }
 
+/// Options of all commands that use what was built.
+struct BuiltImageOptions: ParsableArguments {
+    @Option(help: "The folder of the outputs.")
+    var output = "out"
+
+    @Option(help: "Another hardware profile than the image's first.")
+    var profile: String?
+}
+
 /// Options of all commands that read a definition.
 struct ImageOptions: ParsableArguments {
     @Option(help: "The folder of the definitions.")

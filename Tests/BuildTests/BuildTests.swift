@@ -30,6 +30,14 @@ import Testing
         ).check()
     }
 
+    /// The repository's definitions, to be changed.
+    func copyImages() throws -> String {
+        let images = "\(folder)/images"
+        try FileSystem.makeDirectory(images)
+        try Command("cp", ["-r", "\(Self.repository)/images/.", images]).check()
+        return images
+    }
+
     func digests(_ output: String) throws -> [String: Digest] {
         let names = try FileSystem.list("\(output)/lab-minimal").filter { !$0.hasPrefix(".") }
         return try Dictionary(
@@ -38,12 +46,11 @@ import Testing
 
     @Test func sameInputGivesSameBytesWhereverAndWheneverItIsBuilt() throws {
         try warm()
-        try FileSystem.makeDirectory("\(folder)/images")
-        try Command("cp", ["-r", "\(Self.repository)/images/.", "\(folder)/images"]).check()
-        let yaml = "\(folder)/images/lab-minimal.yaml"
+        let images = try copyImages()
+        let yaml = "\(images)/lab-minimal.yaml"
         let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
         try FileSystem.replace(yaml, with: text.replacing("outputs: []", with: "outputs: [raw.zst, qcow2]"))
-        try Command(program, arguments("\(folder)/one", images: "\(folder)/images"), environment: home).check()
+        try Command(program, arguments("\(folder)/one", images: images), environment: home).check()
         // Another folder, umask, time zone, locale, one processor; and a cache of its own, as another user has it.
         var other = home
         (other["TZ"], other["LC_ALL"], other["LANG"]) = ("Pacific/Auckland", "tr_TR.UTF-8", "tr_TR.UTF-8")
@@ -51,7 +58,7 @@ import Testing
         try FileSystem.makeDirectory("\(folder)/cache/vcpe")
         let debs = "\(home["HOME"] ?? "")/.cache/vcpe/debs"
         try Command("cp", ["-r", debs, "\(folder)/cache/vcpe/debs"]).check()
-        let line = ([program] + arguments("\(folder)/two/deep er", images: "\(folder)/images")).map { "'\($0)'" }
+        let line = ([program] + arguments("\(folder)/two/deep er", images: images)).map { "'\($0)'" }
         try Command(
             "sh", ["-c", "umask 077; exec taskset -c 0 \(line.joined(separator: " "))"], environment: other
         ).check()
@@ -108,9 +115,7 @@ import Testing
 
     /// A lock that names a version which the mirror has no more.
     func goneLock() throws -> String {
-        let images = "\(folder)/images"
-        try FileSystem.makeDirectory(images)
-        try Command("cp", ["-r", "\(Self.repository)/images/.", images]).check()
+        let images = try copyImages()
         let path = "\(images)/lab-minimal.lock"
         let lines = String(decoding: try FileSystem.read(path), as: UTF8.self).split(separator: "\n").map { line in
             guard line.contains("{name: netbase,") else { return String(line) }
@@ -162,9 +167,7 @@ import Testing
     }
 
     @Test func aptsReasonComesWithTheLineThatAsked() throws {
-        let images = "\(folder)/images"
-        try FileSystem.makeDirectory(images)
-        try Command("cp", ["-r", "\(Self.repository)/images/.", images]).check()
+        let images = try copyImages()
         let yaml = "\(images)/lab-minimal.yaml"
         let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
         try FileSystem.replace(yaml, with: text.replacing("  - netbase", with: "  - netbase\n  - no-such-package"))
@@ -230,9 +233,7 @@ import Testing
 
     @Test func budgetsNameTheOffender() throws {
         try warm()
-        let images = "\(folder)/images"
-        try FileSystem.makeDirectory(images)
-        try Command("cp", ["-r", "\(Self.repository)/images/.", images]).check()
+        let images = try copyImages()
         let yaml = "\(images)/lab-minimal.yaml"
         let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
         try FileSystem.replace(yaml, with: text.replacing("vcpe-init: 8 MB", with: "root: 1 MB"))
@@ -248,9 +249,7 @@ import Testing
 
     @Test func buildsAreComparedByPackageFileAndSize() throws {
         try warm()
-        let images = "\(folder)/images"
-        try FileSystem.makeDirectory(images)
-        try Command("cp", ["-r", "\(Self.repository)/images/.", images]).check()
+        let images = try copyImages()
         let yaml = "\(images)/lab-minimal.yaml"
         try FileSystem.replace(
             yaml,

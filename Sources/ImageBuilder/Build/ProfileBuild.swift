@@ -153,7 +153,7 @@ struct ProfileBuild {
                 "initramfs": compressed.count, "UKI": image.count,
             ], box: box, isSigned: definition.secureBoot != nil)
         try FileSystem.replace(path("\(stem).manifest"), with: report.manifest)
-        try FileSystem.replace(path("\(stem).spdx.json"), with: report.spdx)
+        try FileSystem.replace(path("\(stem).spdx.json"), with: try report.spdx())
         try FileSystem.replace(path("\(stem).report"), with: report.text)
 
         let identity = SHA256.hash(Array((verity.rootHash.hex + SHA256.hash(image).hex + SHA256.hash(loader).hex).utf8))

@@ -35,9 +35,10 @@ struct Report {
         return lines.joined(separator: "\n") + "\n"
     }
 
-    /// SPDX 2.3.
-    var spdx: String {
+    /// SPDX 2.3: the image contains packages, files come from packages or were made for the image.
+    func spdx() throws -> String {
         let root = "SPDXRef-image"
+        func identifier(_ package: String) -> String { "SPDXRef-deb-" + package.replacing("+", with: "-plus") }
         var elements: [JSON] = [
             [
                 "SPDXID": .text(root), "name": .text(definition.name), "versionInfo": .text(definition.version),
@@ -50,11 +51,10 @@ struct Report {
         ]
         for package in packages {
             let locked = package.package
-            let id = "SPDXRef-deb-" + locked.name.map { $0 == "+" ? "-plus" : String($0) }.joined()
-            let version = locked.version.map { $0 == "+" ? "%2B" : $0 == ":" ? "%3A" : $0 == "~" ? "~" : String($0) }
-                .joined()
+            let id = identifier(locked.name)
+            let version = locked.version.replacing("+", with: "%2B").replacing(":", with: "%3A")
             let address =
-                "pkg:deb/debian/\(locked.name.map { $0 == "+" ? "%2B" : String($0) }.joined())@\(version)"
+                "pkg:deb/debian/\(locked.name.replacing("+", with: "%2B"))@\(version)"
                 + "?arch=\(locked.architecture)&distro=\(definition.base.suite)"
             elements.append([
                 "SPDXID": .text(id), "name": .text(locked.name), "versionInfo": .text(locked.version),
@@ -73,13 +73,32 @@ struct Report {
                 "spdxElementId": .text(root), "relationshipType": "CONTAINS", "relatedSpdxElement": .text(id),
             ])
         }
+        let names = Set(packages.map(\.package.name))
+        var contents: [JSON] = []
+        for (number, (path, entry)) in files.enumerated() {
+            guard case .file(let content) = entry.kind else { continue }
+            let id = "SPDXRef-file-\(number)"
+            contents.append([
+                "SPDXID": .text(id), "fileName": .text("./" + path),
+                "checksums": [
+                    ["algorithm": "SHA1", "checksumValue": .text(SHA1.hash(try content.read()))],
+                    ["algorithm": "SHA256", "checksumValue": .text(content.digest.hex)],
+                ],
+            ])
+            let isPackaged = names.contains(entry.origin)
+            relations.append([
+                "spdxElementId": .text(id),
+                "relationshipType": isPackaged ? "EXPANDED_FROM_ARCHIVE" : "GENERATED_FROM",
+                "relatedSpdxElement": .text(isPackaged ? identifier(entry.origin) : root),
+            ])
+        }
         let document: JSON = [
             "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT",
             "name": .text("\(definition.name)-\(definition.version)-\(profile.name)"),
             "documentNamespace": .text(
                 "https://vcpe.invalid/spdx/\(definition.name)-\(SHA256.hash(Array(manifest.utf8)).hex)"),
             "creationInfo": ["created": "2000-01-01T00:00:00Z", "creators": ["Tool: vcpe"]],
-            "packages": .list(elements), "relationships": .list(relations),
+            "packages": .list(elements), "files": .list(contents), "relationships": .list(relations),
         ]
         return document.pretty
     }

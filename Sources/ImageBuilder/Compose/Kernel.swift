@@ -2,6 +2,7 @@ import Archives
 import Digests
 import Documents
 import Files
+import Glibc
 
 /// The kernel of an image and the modules that its profile chooses, with all that they depend on.
 public struct Kernel: Sendable {
@@ -320,27 +321,8 @@ enum ELF {
 
 /// Shell-like patterns over names and paths.
 enum Pattern {
-    /// True when `pattern`, where `*` stands for any text and `?` for one character, is all of `text`.
-    static func matches(_ text: String, _ pattern: String) -> Bool {
-        let text = Array(text.utf8)
-        let pattern = Array(pattern.utf8)
-        var (t, p) = (0, 0)
-        var star: (t: Int, p: Int)?
-        while t < text.count {
-            if p < pattern.count, pattern[p] == UInt8(ascii: "*") {
-                star = (t, p)
-                p += 1
-            } else if p < pattern.count, pattern[p] == text[t] || pattern[p] == UInt8(ascii: "?") {
-                (t, p) = (t + 1, p + 1)
-            } else if let last = star {
-                star = (last.t + 1, last.p)
-                (t, p) = (last.t + 1, last.p + 1)
-            } else {
-                return false
-            }
-        }
-        return pattern[p...].allSatisfy { $0 == UInt8(ascii: "*") }
-    }
+    /// True when `pattern` fits all of `text` (fnmatch(3); a star takes slashes too).
+    static func matches(_ text: String, _ pattern: String) -> Bool { fnmatch(pattern, text, 0) == 0 }
 
     /// `target`, as a link in `folder` has it, from the root.
     static func joined(_ folder: String, _ target: String) -> String {

@@ -5,7 +5,8 @@ import Glibc
 struct ModuleLoader {
     private let folder: String
     private var paths: [String: (path: String, needs: [String])] = [:]
-    private var aliases: [(pattern: [UInt8], module: String)] = []
+    /// Patterns as fnmatch(3) has them.
+    private var aliases: [(pattern: String, module: String)] = []
     private var soft: [String: [String]] = [:]
     private var tried: Set<String> = []
 
@@ -21,7 +22,7 @@ struct ModuleLoader {
         }
         for line in Text.lines("\(folder)/modules.alias") {
             let words = line.split(separator: " ")
-            if words.count == 3 { aliases.append((Array(words[1].utf8), String(words[2]))) }
+            if words.count == 3 { aliases.append((String(words[1]), String(words[2]))) }
         }
         for line in Text.lines("\(folder)/modules.softdep") {
             let words = line.split(separator: " ").map(String.init)
@@ -67,9 +68,8 @@ struct ModuleLoader {
     /// Loads what fits an alias, as the kernel or a device has it.
     @discardableResult
     mutating func loadMatching(_ alias: String) -> Bool {
-        let text = Array(alias.utf8)
         var found = false
-        for (pattern, module) in aliases where Wildcard.matches(text, pattern) {
+        for (pattern, module) in aliases where fnmatch(pattern, alias, 0) == 0 {
             found = load(module) || found
         }
         return found
@@ -104,50 +104,5 @@ struct ModuleLoader {
             if !loader.load(name), !loader.loadMatching(name) { result = 1 }
         }
         return result
-    }
-}
-
-/// Shell patterns as device aliases have them: `*`, `?` and `[…]`.
-enum Wildcard {
-    static func matches(_ text: [UInt8], _ pattern: [UInt8]) -> Bool {
-        var (t, p) = (0, 0)
-        var star: (t: Int, p: Int)?
-        while t < text.count {
-            if p < pattern.count, pattern[p] == UInt8(ascii: "*") {
-                star = (t, p)
-                p += 1
-                continue
-            }
-            if p < pattern.count, let next = step(text[t], pattern, p) {
-                (t, p) = (t + 1, next)
-                continue
-            }
-            guard let last = star else { return false }
-            star = (last.t + 1, last.p)
-            (t, p) = (last.t + 1, last.p + 1)
-        }
-        while p < pattern.count, pattern[p] == UInt8(ascii: "*") { p += 1 }
-        return p == pattern.count
-    }
-
-    /// Where the pattern goes on after taking one byte at `p`; nil when the byte doesn't fit.
-    private static func step(_ byte: UInt8, _ pattern: [UInt8], _ p: Int) -> Int? {
-        switch pattern[p] {
-        case UInt8(ascii: "?"): return p + 1
-        case UInt8(ascii: "["):
-            var i = p + 1
-            var fits = false
-            while i < pattern.count, pattern[i] != UInt8(ascii: "]") {
-                if i + 2 < pattern.count, pattern[i + 1] == UInt8(ascii: "-"), pattern[i + 2] != UInt8(ascii: "]") {
-                    fits = fits || (pattern[i] <= byte && byte <= pattern[i + 2])
-                    i += 3
-                } else {
-                    fits = fits || pattern[i] == byte
-                    i += 1
-                }
-            }
-            return fits && i < pattern.count ? i + 1 : nil
-        default: return pattern[p] == byte ? p + 1 : nil
-        }
     }
 }
