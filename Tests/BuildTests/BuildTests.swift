@@ -68,6 +68,22 @@ import Testing
         #expect(one.keys.contains("lab-minimal.raw.zst") && one.keys.contains("lab-minimal.qcow2"))
     }
 
+    @Test func theBoxsExecutablesAreTheSameWhereverTheyAreBuilt() throws {
+        func build(_ folder: String, umask: String, zone: String) throws -> Digest {
+            try FileSystem.makeDirectory(folder)
+            for name in ["Package.swift", "ci", "Sources"] {
+                try Command("cp", ["-r", "\(Self.repository)/\(name)", folder]).check()
+            }
+            var environment = home
+            environment["TZ"] = zone
+            environment["PATH"] = getenv("PATH").map { String(cString: $0) }
+            try Command("sh", ["-c", "umask \(umask); exec '\(folder)/ci/box'"], environment: environment).check()
+            return SHA256.hash(try FileSystem.read("\(folder)/.build/box/vcpe-init"))
+        }
+        let one = try build("\(folder)/one", umask: "022", zone: "UTC")
+        #expect(try build("\(folder)/two/deeper", umask: "077", zone: "Asia/Tokyo") == one)
+    }
+
     @Test func warmBuildNeedsNoNetworkAndAnUnchangedOneRunsNothing() throws {
         try warm()
         let first = try Command(
