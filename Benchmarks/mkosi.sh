@@ -22,15 +22,15 @@ unshare --mount --fork bash -euc '
     mount -t proc proc "$root/proc"
     for name in run tmp; do mount -t tmpfs tmpfs "$root/$name"; done
     cd "$root"
-    mkdir -p .old work cache
+    mkdir -p .old disk cache
     pivot_root . .old
     umount -l /.old
-    cd /work
+    cd /disk
     export HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin
     make_disk() {
         mkosi --force --distribution=debian --release=trixie --local-mirror="$mirror" --format=disk --bootable=no \
-            --output-directory=/work --package-cache-directory=/cache --package="$packages" >/work/log 2>&1 ||
-            { tail -20 /work/log >&2; exit 1; }
+            --output-directory=/disk --package-cache-directory=/cache --package="$packages" >/disk/log 2>&1 ||
+            { tail -20 /disk/log >&2; exit 1; }
     }
     make_disk
     start=$EPOCHREALTIME
