@@ -55,13 +55,13 @@ struct ProfileBuild {
         ) { try await buildSystem(section, tools: tools, box: box) }
 
         let kit = ToolBox(packages: tools, cache: cache)
-        let disk = try await steps.run(
-            "\(profile.name)-disk",
-            inputs: [
-                "the system": made["digest"] ?? "", "the builder": try BuilderIdentity.digest(),
-                "the tools": digest(tools), "the partitions": "\(definition.partitions)",
-            ], outputs: [raw]
-        ) { try buildDisk(try kit.tools()) }
+        let disk = [
+            "the system": made["digest"] ?? "", "the builder": try BuilderIdentity.digest(),
+            "the tools": digest(tools), "the partitions": "\(definition.partitions)",
+        ]
+        _ = try await steps.run("\(profile.name)-disk", inputs: disk, outputs: [raw]) {
+            try buildDisk(try kit.tools())
+        }
         let further = options.rawOnly ? [] : definition.outputs
         // What an earlier build left of another disk is none of this one's outputs.
         for (output, name) in [(Definition.Output.rawZstd, "\(raw).zst"), (.qcow2, "\(stem).qcow2")]
@@ -70,8 +70,7 @@ struct ProfileBuild {
         if further.contains(.rawZstd) {
             let name = "\(raw).zst"
             _ = try await steps.run(
-                "\(profile.name)-raw.zst", inputs: ["the disk": disk["digest"] ?? "", "the tools": digest(tools)],
-                outputs: [name]
+                "\(profile.name)-raw.zst", inputs: disk, outputs: [name]
             ) {
                 try compress(path(raw), to: path(name), tools: try kit.tools())
                 return ("\(Size.text(try Size.of(path(name))))", [:])
@@ -82,8 +81,7 @@ struct ProfileBuild {
             let name = "\(stem).qcow2"
             _ = try await steps.run(
                 "\(profile.name)-qcow2",
-                inputs: ["the disk": disk["digest"] ?? "", "the builder": try BuilderIdentity.digest()],
-                outputs: [name]
+                inputs: disk, outputs: [name]
             ) {
                 try FileSystem.replace(path(name), sync: false) { (file: File) throws(any Error) in
                     try QCOW2.write(try File(path(raw)), to: file)
@@ -200,7 +198,6 @@ struct ProfileBuild {
             tree["bin"] = TreeEntry(.directory, mode: 0o755, origin: Composer.origin)
             tree["bin/sh"] = shell
         }
-        tree["etc/vcpe-image"] = composed.tree["usr/lib/vcpe/image"]
         return tree
     }
 
@@ -300,15 +297,9 @@ struct ProfileBuild {
         }
         var status = stat()
         _ = stat(path(raw), &status)
-        // The name of the disk is that of its parts: reading gigabytes again would say no more.
-        let parts = try [path(root), path(uki)].map { SHA256.hash(try FileSystem.read($0)).hex }.joined()
         return (
             "\(Size.text(table.diskSize)), \(Size.text(Int(status.st_blocks) * 512)) of them data",
-            [
-                "digest": SHA256.hash(
-                    Array("\(parts) \(sizes) \(SHA256.hash(loader)) \(tools.key) \(try BuilderIdentity.digest())".utf8)
-                ).hex
-            ]
+            [:]
         )
     }
 
@@ -354,7 +345,10 @@ private struct ToolBox {
 
 /// Which builder this is: another one may make other bytes of the same inputs.
 enum BuilderIdentity {
-    static func digest() throws -> String { SHA256.hash(try FileSystem.read("/proc/self/exe")).hex }
+    /// Read once: it doesn't change while it runs.
+    static func digest() throws -> String { try read.get() }
+
+    private static let read = Result { SHA256.hash(try File("/proc/self/exe").readAll()).hex }
 }
 
 /// Sizes for people.

@@ -181,9 +181,15 @@ public struct Composer {
             if case .file(let content) = entry.kind { result.stripped[reason, default: 0] += content.count }
         }
         // Folders that stripping has emptied tell a reader nothing.
-        for path in result.tree.sortedPaths.reversed() where result.tree[path]?.kind == .directory {
-            let empty = !result.tree.entries.keys.contains { $0.hasPrefix(path + "/") }
-            if empty, path.hasPrefix("usr/share/") || path.hasPrefix("usr/lib/") { result.tree[path] = nil }
+        // From the bottom up: a folder that held only empty ones is empty too.
+        var filled: Set<String> = []
+        for path in result.tree.sortedPaths.reversed() {
+            let isEmpty = result.tree[path]?.kind == .directory && !filled.contains(path)
+            if isEmpty, path.hasPrefix("usr/share/") || path.hasPrefix("usr/lib/") {
+                result.tree[path] = nil
+            } else if let parent = FileSystem.parent(of: path) {
+                filled.insert(parent)
+            }
         }
         for (path, entry) in result.tree.entries {
             if case .hardLink(let target) = entry.kind, result.tree[target] == nil, let file = whole[target] {

@@ -17,8 +17,6 @@ struct Disk {
     /// As in /sys/class/block.
     let name: String
     let path: String
-    /// 16 bytes, as on disk.
-    var guid: [UInt8] = []
     var partitions: [Partition] = []
     /// Bytes.
     let size: Int
@@ -71,7 +69,6 @@ struct Disk {
         else { return false }
         let entries = Bytes.read(file, Int(count * entrySize), at: Int(clamping: start) &* 512)
         guard entries.count == Int(count * entrySize), CRC32.of(entries) == entriesChecksum else { return false }
-        guid = Array(header[56..<72])
         (self.header, self.entries) = (header, entries)
         partitions = []
         for i in 0..<Int(count) {
