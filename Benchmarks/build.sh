@@ -44,6 +44,8 @@ sed -n '/^  virtio:/,/^  [^ -]/s/.*name: \([^,]*\), version: "\([^"]*\)", archit
     "images/$image.lock" | while read -r name version architecture digest; do
     cp "$cache/debs/$digest.deb" "$work/archives/${name}_${version//:/%3a}_$architecture.deb"
 done
+# A resolve writes down which mirror this host uses.
+.build/release/vcpe lock "$image" --diff >/dev/null 2>&1
 apt_root=$(ls -td "$cache"/apt/trixie-*/etc/vcpe.sources | head -1)
 
 mmdebstrap_tar() {

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/reboot.h>
 #include <sys/signalfd.h>
@@ -30,6 +31,7 @@ int csystem_load_module(int file, const char *parameters) {
 int csystem_reboot(int how) { return reboot(how); }
 int csystem_power_off(void) { return RB_POWER_OFF; }
 int csystem_restart(void) { return RB_AUTOBOOT; }
+int csystem_stay_in_memory(void) { return mlockall(MCL_CURRENT); }
 int csystem_take_ctrl_alt_del(void) { return reboot(RB_DISABLE_CAD); }
 
 struct dm_request {

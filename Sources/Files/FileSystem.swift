@@ -1,5 +1,6 @@
 import CSystem
 import Glibc
+import Synchronization
 
 /// The few operations on names that the tools need.
 public enum FileSystem {
@@ -33,6 +34,13 @@ public enum FileSystem {
         path.lastIndex(of: "/").map { String(path[path.index(after: $0)...]) } ?? path
     }
 
+    /// The path without links, `.` and `..`: `realpath(3)`.
+    public static func realPath(_ path: String) throws(SystemError) -> String {
+        guard let real = realpath(path, nil) else { throw SystemError("realpath", path) }
+        defer { free(real) }
+        return String(cString: real)
+    }
+
     /// The names in a folder, sorted, without `.` and `..`.
     public static func list(_ path: String) throws(SystemError) -> [String] {
         guard let directory = opendir(path) else { throw SystemError("opendir", path) }
@@ -49,9 +57,14 @@ public enum FileSystem {
 
     /// Removes a file, or a folder with all in it; a missing one is fine. Links are removed, never followed.
     public static func remove(_ path: String) throws(SystemError) {
+        try removeTree(path)
+        unfinished.withLock { _ = $0.remove(path) }
+    }
+
+    private static func removeTree(_ path: String) throws(SystemError) {
         if unlink(path) == 0 || errno == ENOENT { return }
         guard errno == EISDIR || errno == EPERM else { throw SystemError("unlink", path) }
-        for name in try list(path) { try remove("\(path)/\(name)") }
+        for name in try list(path) { try removeTree("\(path)/\(name)") }
         guard rmdir(path) == 0 else { throw SystemError("rmdir", path) }
     }
 
@@ -65,7 +78,9 @@ public enum FileSystem {
         try makeDirectory(parent)
         var template = Array("\(parent)/\(prefix).XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw SystemError("mkdtemp", parent) }
-        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        if prefix.hasPrefix(temporaryPrefix) { unfinished.withLock { _ = $0.insert(path) } }
+        return path
     }
 
     /// With this begin the names of files that aren't whole yet; only a killed process leaves one behind.
@@ -82,21 +97,54 @@ public enum FileSystem {
     public static func replace<Failure: Error>(
         _ path: String, mode: mode_t = 0o644, sync: Bool = true, body: (File) throws(Failure) -> Void
     ) throws {
+        let file = try makeTemporaryFile(for: path)
+        do {
+            try body(file)
+            try finish(file, as: path, mode: mode, sync: sync)
+        } catch {
+            try? remove(file.path)
+            throw error
+        }
+    }
+
+    /// The same for a body that waits.
+    public static func replace(
+        _ path: String, mode: mode_t = 0o644, sync: Bool = true, body: (File) async throws -> Void
+    ) async throws {
+        let file = try makeTemporaryFile(for: path)
+        do {
+            try await body(file)
+            try finish(file, as: path, mode: mode, sync: sync)
+        } catch {
+            try? remove(file.path)
+            throw error
+        }
+    }
+
+    private static func makeTemporaryFile(for path: String) throws(SystemError) -> File {
         let folder = parent(of: path).map { $0 == "/" ? "/" : $0 + "/" } ?? ""
         var template = Array("\(folder)\(temporaryPrefix)\(name(of: path)).XXXXXX".utf8CString)
         let descriptor = csystem_make_temporary_file(&template)
         guard descriptor >= 0 else { throw SystemError("mkostemp", path) }
         let temporary = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        do {
-            let file = File(descriptor: descriptor, path: temporary)
-            try body(file)
-            guard fchmod(descriptor, mode) == 0 else { throw SystemError("fchmod", temporary) }
-            if sync { try file.sync() }
-            try rename(temporary, to: path)
-        } catch {
-            unlink(temporary)
-            throw error
-        }
+        unfinished.withLock { _ = $0.insert(temporary) }
+        return File(descriptor: descriptor, path: temporary)
+    }
+
+    private static func finish(_ file: File, as path: String, mode: mode_t, sync: Bool) throws(SystemError) {
+        guard fchmod(file.descriptor, mode) == 0 else { throw SystemError("fchmod", file.path) }
+        if sync { try file.sync() }
+        try rename(file.path, to: path)
+        unfinished.withLock { _ = $0.remove(file.path) }
+    }
+
+    /// Files and folders that are being made now, under their temporary names.
+    private static let unfinished = Mutex<Set<String>>([])
+
+    /// Removes what is half made, for a process that must end now.
+    public static func removeUnfinished() {
+        // Held until the end: nobody begins another meanwhile.
+        unfinished.withLock { for path in $0 { try? removeTree(path) } }
     }
 
     /// Writes `bytes` as a file, whole or not at all.

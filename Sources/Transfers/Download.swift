@@ -22,6 +22,8 @@ public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
     public enum Reason: Sendable, Hashable {
         /// The server answered with 404 or 410, or there is no such local file.
         case gone
+        /// The server answered with another status from 400 to 499.
+        case refused(Int)
         /// What arrived is not what was promised.
         case mismatch(String)
         /// Anything between us and the server, in libcurl's words.
@@ -33,9 +35,13 @@ public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
     public var url: String
     public var reason: Reason
 
+    /// Another try may go well: the line or the server failed in passing.
+    var isTransient: Bool { if case .transfer = reason { true } else { false } }
+
     public var description: String {
         switch reason {
         case .gone: "\(url): the server no longer has it"
+        case .refused(let status): "\(url): the server answered with \(status)"
         case .mismatch(let text), .transfer(let text), .local(let text): "\(url): \(text)"
         }
     }

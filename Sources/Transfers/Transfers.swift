@@ -14,10 +14,11 @@ public enum Transfers {
     /// - Parameters:
     ///   - parallel: transfers at a time.
     ///   - proxy: overrides the environment's (`http_proxy` and the like).
+    ///   - triesOfEach: how often a file is asked for while the server or the line fails in passing.
     ///   - progress: called a few times a second.
     /// - Returns: the failures, in the order of `downloads`; empty when all went well.
     public static func fetch(
-        _ downloads: [Download], parallel: Int = 8, proxy: String? = nil,
+        _ downloads: [Download], parallel: Int = 8, proxy: String? = nil, triesOfEach: Int = 3,
         progress: ((DownloadProgress) -> Void)? = nil
     ) throws(SystemError) -> [DownloadFailure] {
         if downloads.isEmpty { return [] }
@@ -30,6 +31,7 @@ public enum Transfers {
         var state = DownloadProgress(
             finishedFiles: 0, files: downloads.count, bytes: 0, totalBytes: downloads.reduce(0) { $0 + ($1.size ?? 0) })
         var finishedBytes = 0
+        var triesSoFar: [String: Int] = [:]
 
         while !waiting.isEmpty || !running.isEmpty {
             var busy = false
@@ -65,7 +67,9 @@ public enum Transfers {
                 else { continue }
                 curl_multi_remove_handle(multi, handle)
                 if let failure = transfer.finish(result) {
-                    if transfer.mayRetry(failure) {
+                    let tries = triesSoFar[transfer.download.path, default: 0] + 1
+                    if transfer.mayRetry(failure) || failure.isTransient && tries < triesOfEach {
+                        triesSoFar[transfer.download.path] = tries
                         waiting.append(transfer.download)
                         continue
                     }
@@ -191,7 +195,9 @@ private final class Transfer {
             if position == 0 { unlink(part.path) }
             if [404, 410].contains(status) || result == CURLE_FILE_COULDNT_READ_FILE { return failure(.gone) }
             let text = String(cString: curl_easy_strerror(result))
-            return failure(.transfer(status >= 400 ? "the server answered with \(status)" : text))
+            return failure(
+                status >= 400 && status < 500
+                    ? .refused(status) : .transfer(status >= 500 ? "the server answered with \(status)" : text))
         }
         if let size = download.size, position != size {
             return failure(.transfer("ended after \(position) of \(size) bytes"))
@@ -220,7 +226,7 @@ private final class Transfer {
             // leaves the part to the next run.
             if cantResume { unlink(part.path) }
             return cantResume
-        case .gone, .local: return false
+        case .gone, .refused, .local: return false
         }
     }
 }

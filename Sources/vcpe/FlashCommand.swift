@@ -28,6 +28,9 @@ struct FlashCommand: ParsableCommand {
     @Option(help: ArgumentHelp("A site document, which the box reads at its first start.", valueName: "file"))
     var site: String?
 
+    @Flag(help: "The disk is removable and the box is to keep its data there all the same.")
+    var removableData = false
+
     @Flag(help: "Don't ask.")
     var yes = false
 
@@ -41,7 +44,9 @@ struct FlashCommand: ParsableCommand {
         let device = try BlockDevice(to)
         var flash = try Flash(image, to: device)
         flash.imagesFolder = images
-        Console.error("\(device.summary)\n\(image.raw) will be written there; all that is on it is lost.")
+        flash.mayFormatRemovable = removableData
+        Console.error(
+            "\(device.summary)\n\(image.raw), for \(image.profile), will be written there; all that is on it is lost.")
         if !yes {
             guard isatty(0) == 1 else { throw BuildFailure("nobody is there to ask", hint: "--yes, if you are sure") }
             print("Type the device's name (\(device.name)) to go on: ", terminator: "")

@@ -2,6 +2,7 @@ import ArgumentParser
 import Files
 import Glibc
 import ImageBuilder
+import Processes
 
 struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -11,7 +12,8 @@ struct RunCommand: ParsableCommand {
             The console is this terminal: Ctrl-] h lists the keys, Ctrl-] x ends the machine. The WAN port is on QEMU's own
             network; the LAN port is a cable to out/NAME/.run/NAME.lan, where another QEMU plugs in by
               -netdev stream,id=lan,addr.type=unix,addr.path=out/NAME/.run/NAME.lan
-            Changes to the disk are thrown away unless --persist.
+            Changes to the disk are thrown away unless --persist keeps them, in a layer of its own over the built disk; it goes
+            with the disk that it was made for.
             """)
 
     @Argument(help: "The image's name.")
@@ -42,13 +44,14 @@ struct RunCommand: ParsableCommand {
         let image = try BuiltImage(name, profile: built.profile, output: built.output)
         let scratch = "\(image.folder)/.run"
         try FileSystem.makeDirectory(scratch)
+        try takeTurn("\(scratch)/\(image.stem).lock")
         let kernel = try image.kernel(in: scratch)
         var machine = VirtualMachine(
             firmware: direct
                 ? .direct(kernel: kernel, initramfs: image.initramfs, commandLine: try image.commandLine())
                 : .uefi(variables: try variables(image), secureBoot: false),
-            disks: [.init(path: image.raw)])
-        let isServer = built.profile != nil && built.profile != "virtio"
+            disks: [persist ? .init(path: try layer(image), format: "qcow2") : .init(path: image.raw)])
+        let isServer = image.profile != "virtio"
         if isServer { machine.disks[0].bus = .nvme }
         let card = isServer ? "e1000e" : "virtio-net-pci"
         let lan = "\(scratch)/\(image.stem).lan"
@@ -69,6 +72,26 @@ struct RunCommand: ParsableCommand {
         let argv = arguments.map { strdup($0) } + [nil]
         execv(qemu, argv)
         throw SystemError("execve", qemu)
+    }
+
+    /// One machine an image: two would share the LAN port's socket. QEMU inherits the lock, and it goes with QEMU.
+    private func takeTurn(_ path: String) throws {
+        let lock = open(path, O_RDWR | O_CREAT, 0o644)
+        guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+            throw BuildFailure("\(name) is running already", hint: "end that machine first (Ctrl-] x)")
+        }
+    }
+
+    /// The layer that takes what the box writes. What was built stays as it was built: it is flashed to other boxes.
+    private func layer(_ image: BuiltImage) throws -> String {
+        let path = "\(image.folder)/.run/\(image.stem).layer.qcow2"
+        var (base, layer) = (stat(), stat())
+        guard stat(image.raw, &base) == 0 else { throw SystemError("stat", image.raw) }
+        if stat(path, &layer) == 0, layer.st_ctim.tv_sec >= base.st_ctim.tv_sec { return path }
+        try Command(
+            "qemu-img", ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "../\(image.stem).raw", path]
+        ).check()
+        return path
     }
 
     /// Fresh variables for each machine, kept with --persist: a file used with another machine type may hang.

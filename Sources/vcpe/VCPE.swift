@@ -26,6 +26,7 @@ struct VCPE: AsyncParsableCommand {
 
     /// Runs the command; errors are one or more lines on standard error, and exit code 1.
     static func main() async {
+        Interruption.watch()
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {

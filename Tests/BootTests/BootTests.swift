@@ -114,10 +114,57 @@ import Testing
         let place = root.offset + (try #require(block)) + 4096 * 20
         let before = try file.read(1, at: place)
         try file.write([before[0] ^ 1], at: place)
-        let start = try Machine(TestImages.direct(image, disk: disk, folder: folder), in: folder)
+        let start = try Machine.start(
+            TestImages.direct(image, disk: disk, folder: folder), in: folder, until: "initramfs"
+        ).machine
         #expect(start.waitForEnd(seconds: 60), "\(start.story)")
         #expect(start.event("initramfs") != nil)
         #expect(start.event("up") == nil)
+    }
+
+    /// A fault that shows only after a start was judged good must not make the box start for ever, one start after the
+    /// other.
+    @Test func goodStartsThatEndWithoutAWordAreCountedToo() async throws {
+        let image = try await TestImages.lab()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        let file = try File(disk, O_RDWR)
+        let state = try #require(PartitionTable.read(file)["state"])
+        let start = try Machine.start(
+            TestImages.direct(image, disk: disk, folder: folder, more: " vcpe.good-after=1"), in: folder, until: "good")
+        #expect(field("sound", of: start.event) == "no", "\(start.machine.story)")
+        start.machine.kill()
+        let records = [0, 4096].compactMap { try? file.read(4096, at: state.offset + $0) }
+        let newest = try #require(records.max { $0[8] < $1[8] })
+        #expect(newest[16] == 0 && newest[22] == 1)
+
+        try file.write(
+            StateRecordBytes.make(sequence: 9, failedStarts: 0, isFormatting: false, suddenEnds: 5),
+            at: state.offset + 4096)
+        let waiting = try Machine.start(
+            TestImages.direct(image, disk: disk, folder: folder), in: folder, until: "waiting")
+        #expect(field("sudden-ends", of: waiting.event) == "5", "\(waiting.machine.story)")
+        #expect(waiting.machine.event("up") == nil)
+    }
+
+    @Test func dataIsMadeOnARemovableDiskOnlyWhenToldTo() async throws {
+        let image = try await TestImages.server()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        let file = try File(disk, O_RDWR)
+        let state = try #require(PartitionTable.read(file)["state"])
+        var machine = try TestImages.direct(image, disk: disk, folder: folder)
+        machine.disks[0].bus = .usb
+        machine.memory = 1024
+        let first = try Machine.start(machine, in: folder, until: "up", seconds: 180)
+        #expect(field("data", of: first.event)?.contains("is removable") == true, "\(first.machine.story)")
+        first.machine.kill()
+        // As `vcpe flash --removable-data` leaves it.
+        try file.write(
+            StateRecordBytes.make(sequence: 99, failedStarts: 0, isFormatting: false, mayFormatRemovable: true),
+            at: state.offset)
+        let second = try Machine.start(machine, in: folder, until: "up", seconds: 180)
+        #expect(field("data", of: second.event) == "mounted", "\(second.machine.story)")
     }
 
     @Test func debugImageHasAShellOnItsConsoleAndInAnEmergency() async throws {
@@ -160,6 +207,7 @@ import Testing
         defer { _ = try? Command("losetup", ["--detach", device]).run() }
         var flash = try Flash(image, to: BlockDevice(device))
         flash.imagesFolder = "\(TestImages.repository)/images"
+        flash.mayFormatRemovable = true
         try flash.run(site: Array("lan: {}\n".utf8), cache: .standard) { _, _, _ in }
         try Command("sgdisk", ["--verify", device]).check()
         try Command("sh", ["-c", "dd if=\(disk) bs=1M skip=1 count=512 of=\(folder)/esp status=none"]).check()
@@ -168,6 +216,9 @@ import Testing
         let original = try PartitionTable.read(try File(twin))
         #expect(Set(flashed.partitions.map(\.guid)).isDisjoint(with: original.partitions.map(\.guid)))
         #expect(throws: BuildFailure.self) { try BlockDevice("/dev/null") }
+        let state = try #require(flashed["state"])
+        let record = StateRecordBytes.make(sequence: 0, failedStarts: 0, isFormatting: false, mayFormatRemovable: true)
+        #expect(try file.read(4096, at: state.offset) == record)
 
         var machine = try TestImages.uefi(disk: twin, folder: folder)
         machine.disks = [.init(path: twin), .init(path: disk)]
@@ -241,11 +292,16 @@ extension String {
 
 /// PID 1's record as `docs/boot.md` has it.
 enum StateRecordBytes {
-    static func make(sequence: UInt64, failedStarts: UInt32, isFormatting: Bool) -> [UInt8] {
+    static func make(
+        sequence: UInt64, failedStarts: UInt32, isFormatting: Bool, mayFormatRemovable: Bool = false,
+        suddenEnds: UInt16 = 0
+    ) -> [UInt8] {
         var bytes = Array("vcpestat".utf8)
         bytes += withUnsafeBytes(of: sequence.littleEndian, Array.init)
         bytes += withUnsafeBytes(of: failedStarts.littleEndian, Array.init)
         bytes.append(isFormatting ? 1 : 0)
+        bytes.append(mayFormatRemovable ? 1 : 0)
+        bytes += withUnsafeBytes(of: suddenEnds.littleEndian, Array.init)
         bytes += [UInt8](repeating: 0, count: 4092 - bytes.count)
         var crc = UInt32.max
         for byte in bytes {

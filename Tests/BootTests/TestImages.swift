@@ -66,12 +66,23 @@ enum TestImages {
         options.box = "\(repository)/.build/box"
         options.profile = profile
         options.rawOnly = true
-        options.update = update && !FileSystem.exists("\(images)/\(name).lock")
+        // Made anew when what it was made from is newer.
+        options.update = try update && age("\(images)/\(name).lock") < age("\(repository)/images/lab-minimal.lock")
         options.relockGone = true
         _ = try await ImageBuild(name, options: options) { event in
             if case .finished(let step, let note, _) = event { print("\(name): \(step): \(note)") }
         }.build()
         return try BuiltImage(name, profile: profile, output: output)
+    }
+
+    /// When a file was changed, in seconds; 0 for one that isn't there.
+    private static func age(_ path: String) throws -> Int {
+        FileSystem.exists(path) ? try File(path).status().st_mtim.tv_sec : 0
+    }
+
+    /// What runs the machines here.
+    static func accelerator(_ image: BuiltImage, in folder: String) throws -> Accelerator {
+        try Accelerator.working(qemu: QEMU.find(), kernel: image.kernel(in: folder), cache: .standard)
     }
 
     /// A sparse copy that a machine may write.
@@ -81,10 +92,12 @@ enum TestImages {
 
     static func direct(_ image: BuiltImage, disk: String, folder: String, more: String = "") throws -> VirtualMachine {
         try FileSystem.makeDirectory(folder)
-        return VirtualMachine(
+        var machine = VirtualMachine(
             firmware: .direct(
                 kernel: try image.kernel(in: folder), initramfs: image.initramfs,
                 commandLine: try image.commandLine() + more), disks: [.init(path: disk)])
+        machine.accelerator = try accelerator(image, in: folder)
+        return machine
     }
 
     static func uefi(disk: String, folder: String, secureBoot: Bool = false) throws -> VirtualMachine {

@@ -38,10 +38,19 @@ import Testing
         return images
     }
 
+    /// Of a file's size and of all its bytes that aren't zero, with their places: a disk is mostly holes.
+    func digest(_ path: String) throws -> Digest {
+        let file = try File(path)
+        var text = "\(try file.status().st_size)"
+        for extent in try Sparse.extents(of: file, unit: 4096) {
+            text += " \(extent.offset)+\(extent.count) \(SHA256.hash(try file.read(extent.count, at: extent.offset)))"
+        }
+        return SHA256.hash(Array(text.utf8))
+    }
+
     func digests(_ output: String) throws -> [String: Digest] {
         let names = try FileSystem.list("\(output)/lab-minimal").filter { !$0.hasPrefix(".") }
-        return try Dictionary(
-            uniqueKeysWithValues: names.map { ($0, SHA256.hash(try FileSystem.read("\(output)/lab-minimal/\($0)"))) })
+        return try Dictionary(uniqueKeysWithValues: names.map { ($0, try digest("\(output)/lab-minimal/\($0)")) })
     }
 
     @Test func sameInputGivesSameBytesWhereverAndWheneverItIsBuilt() throws {
@@ -58,10 +67,23 @@ import Testing
         try FileSystem.makeDirectory("\(folder)/cache/vcpe")
         let debs = "\(home["HOME"] ?? "")/.cache/vcpe/debs"
         try Command("cp", ["-r", debs, "\(folder)/cache/vcpe/debs"]).check()
-        let line = ([program] + arguments("\(folder)/two/deep er", images: images)).map { "'\($0)'" }
+        // Another user, to whom the folder is given; one who may not read where we are has his own copies.
+        try Command("cp", [program, "\(Self.repository)/.build/box/vcpe-init", folder]).check()
+        try Command("chmod", ["-R", "a+rX", images]).check()
+        try Command("chown", ["-R", "65534:65534", folder]).check()
+        other["HOME"] = folder
+        let line = [
+            "\(folder)/vcpe", "build", "lab-minimal", "--images", images, "--output", "\(folder)/two/deep er", "--box",
+            folder,
+        ].map { "'\($0)'" }
         try Command(
-            "sh", ["-c", "umask 077; exec taskset -c 0 \(line.joined(separator: " "))"], environment: other
+            "setpriv",
+            [
+                "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c",
+                "umask 077; exec taskset -c 0 \(line.joined(separator: " "))",
+            ], environment: other
         ).check()
+        try Command("chown", ["-R", "0:0", folder]).check()
         let (one, two) = (try digests("\(folder)/one"), try digests("\(folder)/two/deep er"))
         #expect(one.count == 10 || one.count == 9, "\(one.keys.sorted())")
         #expect(one == two)
@@ -98,6 +120,81 @@ import Testing
         let third = try Command(program, arguments("\(folder)/out", ["--raw-only", "--explain"]), environment: home)
             .check().errorText
         #expect(third.contains("virtio-system: unchanged\nvirtio-disk: runs because lab-minimal.raw is missing"))
+    }
+
+    @Test func aChangedFileUnpacksNothing() throws {
+        try warm()
+        let images = try copyImages()
+        // The packages themselves are gone; only their unpacked form is there.
+        let cache = "\(home["HOME"] ?? "")/.cache/vcpe"
+        for name in ["packages", "tools", "modules", "initramfs"] {
+            try FileSystem.makeDirectory("\(folder)/cache/vcpe")
+            try Command("cp", ["-r", "\(cache)/\(name)", "\(folder)/cache/vcpe/"]).check()
+        }
+        try FileSystem.makeDirectory("\(folder)/cache/vcpe/debs")
+        for name in try FileSystem.list("\(cache)/debs") {
+            try FileSystem.replace("\(folder)/cache/vcpe/debs/\(name)", with: "")
+        }
+        let yaml = "\(images)/lab-minimal.yaml"
+        let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
+        try FileSystem.replace(yaml, with: text + "files:\n  /etc/motd: {content: hello}\n")
+        var environment = home
+        environment["XDG_CACHE_HOME"] = "\(folder)/cache"
+        let said = try Command(
+            program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: environment
+        ).check().errorText
+        #expect(said.contains("virtio-system"))
+        // The other way round, a .deb that is not what its name says is found, and fetched anew the next time.
+        try Command("rm", ["-rf", "\(folder)/cache/vcpe/packages"]).check()
+        let refused = try Command(
+            program, arguments("\(folder)/other", ["--raw-only"], images: images), environment: environment
+        ).run()
+        #expect(refused.status == 1 && refused.errorText.contains("was not what its name says and is removed"))
+    }
+
+    @Test func anotherProfileThanTheOneBuiltIsNotTakenForIt() throws {
+        try warm()
+        let result = try Command(
+            program, ["run", "lab-minimal", "--output", "\(folder)/warm", "--profile", "x86-server"], environment: home
+        ).run()
+        #expect(result.status == 1)
+        #expect(result.errorText.contains("lab-minimal for x86-server is not built in"), "\(result.errorText)")
+    }
+
+    @Test func interruptedBuildLeavesNothing() throws {
+        try warm()
+        let log = try File("\(folder)/log", O_RDWR | O_CREAT)
+        let command = Command(program, arguments("\(folder)/out"), environment: home)
+        for pause in stride(from: 300_000, through: 1_500_000, by: 300_000) {
+            let build = try command.start(output: log)
+            usleep(UInt32(pause))
+            kill(build.pid, SIGINT)
+            while build.poll() == nil { usleep(5_000) }
+            #expect([0, 128 + SIGINT].contains(build.poll() ?? -1))
+            for place in ["\(folder)/out/lab-minimal", "\(folder)/out/lab-minimal/.steps"]
+            where FileSystem.exists(place) {
+                #expect(try FileSystem.list(place).filter { $0.hasPrefix(FileSystem.temporaryPrefix) } == [])
+            }
+        }
+    }
+
+    /// By the validator that the SPDX project publishes.
+    @Test func billOfMaterialsSatisfiesItsValidator() throws {
+        try warm()
+        let environment = "\(home["HOME"] ?? "")/.cache/vcpe-tests/spdx"
+        if !FileSystem.exists("\(environment)/bin/pyspdxtools") {
+            try Command("python3", ["-m", "venv", environment]).check()
+            var variables = home
+            for name in ["PIP_INDEX_URL", "PIP_CONFIG_FILE", "http_proxy", "https_proxy", "PIP_CERT", "SSL_CERT_FILE"] {
+                variables[name] = getenv(name).map { String(cString: $0) }
+            }
+            try Command("\(environment)/bin/pip", ["install", "-q", "spdx-tools==0.8.3"], environment: variables)
+                .check()
+        }
+        let bill = "\(folder)/warm/lab-minimal/lab-minimal.spdx.json"
+        let result = try Command("\(environment)/bin/pyspdxtools", ["-i", bill]).run()
+        #expect(result.status == 0, "\(result.errorText.suffix(2000))")
+        #expect(String(decoding: try FileSystem.read(bill), as: UTF8.self).contains("\"name\": \"systemd-boot-efi\""))
     }
 
     @Test func twoBuildsAtOnceMakeTheSame() throws {
@@ -257,6 +354,7 @@ import Testing
             .run()
         #expect(result.status == 1)
         #expect(result.errorText.contains("budgets.virtio.root") && result.errorText.contains("the budget is 1.0 MB"))
+        #expect(result.errorText.contains("the largest are linux-image-"), "\(result.errorText)")
         // The other way round, the report says where the bytes are.
         let report = String(
             decoding: try FileSystem.read("\(folder)/out/lab-minimal/lab-minimal.report"), as: UTF8.self)

@@ -132,6 +132,7 @@ import Testing
         #expect(try vcpe("run", "box", "--output", folder).errorText.contains("try: vcpe build box"))
         try FileSystem.makeDirectory("\(folder)/box")
         try FileSystem.replace("\(folder)/box/box.raw", with: "x")
+        try FileSystem.replace("\(folder)/box/box.manifest", with: "image box 1 virtio\n")
         #expect(
             try vcpe("flash", "box", "--output", folder, "--to", "/dev/null").errorText.contains("is no block device"))
         let noQEMU = try vcpe("run", "box", "--output", folder, environment: ["PATH": "/nonexistent"])

@@ -73,6 +73,67 @@ import Transfers
         if case .local(let text)? = failures.last?.reason { #expect(text.contains("ENOENT")) }
     }
 
+    /// A server on loopback with one file, `big`: with ranges or without, and one that fails twice before it answers.
+    func serve(_ body: (String) throws -> Void) throws {
+        let script = """
+            import http.server, os, sys
+            class Handler(http.server.BaseHTTPRequestHandler):
+                falls = 0
+                def log_message(self, *_): pass
+                def do_GET(self):
+                    data = open("big", "rb").read()
+                    if self.path == "/gone": return self.send_error(410)
+                    if self.path == "/forbidden": return self.send_error(403)
+                    if self.path == "/flaky" and Handler.falls < 2:
+                        Handler.falls += 1
+                        return self.send_error(503)
+                    part = self.headers.get("Range")
+                    start = int(part.split("=")[1].split("-")[0]) if part and self.path != "/whole" else 0
+                    if start >= len(data) and part: return self.send_error(416)
+                    self.send_response(206 if start else 200)
+                    if start: self.send_header("Content-Range", f"bytes {start}-{len(data)-1}/{len(data)}")
+                    self.send_header("Content-Length", str(len(data) - start))
+                    self.end_headers()
+                    open("log", "a").write(f"{self.path} {start}\\n")
+                    self.wfile.write(data[start:])
+            server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+            open("port.new", "w").write(str(server.server_port)); os.rename("port.new", "port")
+            server.serve_forever()
+            """
+        try FileSystem.replace("\(folder)/server.py", with: script)
+        let server = try Command("sh", ["-c", "cd \(folder) && exec python3 server.py"]).start(
+            output: File("\(folder)/server.log", O_RDWR | O_CREAT))
+        defer { server.kill() }
+        for _ in 0..<200 where !FileSystem.exists("\(folder)/port") { usleep(50_000) }
+        let port = String(decoding: try FileSystem.read("\(folder)/port"), as: UTF8.self)
+        try body("http://127.0.0.1:\(port)")
+    }
+
+    @Test func overHTTPAPartIsResumedAndFaultsInPassingAreOvercome() throws {
+        let (download, bytes) = try source("big", 500_000)
+        try serve { server in
+            func fetch(_ path: String, part: Int = 0) throws -> DownloadFailure? {
+                var wanted = download
+                wanted.url = server + path
+                wanted.path = "\(folder)/got"
+                try FileSystem.remove(wanted.path)
+                if part > 0 { try FileSystem.replace(wanted.path + ".part", with: Array(bytes[..<part])) }
+                let failure = try Transfers.fetch([wanted]).first
+                if failure == nil { #expect(try FileSystem.read(wanted.path) == bytes) }
+                return failure
+            }
+            #expect(try fetch("/plain") == nil)
+            #expect(try fetch("/resumed", part: 200_000) == nil)
+            #expect(try fetch("/whole", part: 200_000) == nil)
+            #expect(try fetch("/flaky") == nil)
+            #expect(try fetch("/gone")?.reason == .gone)
+            #expect(try fetch("/forbidden")?.reason == .refused(403))
+            let log = String(decoding: try FileSystem.read("\(folder)/log"), as: UTF8.self)
+            #expect(log.contains("/plain 0\n/resumed 200000\n"), "\(log)")
+            #expect(log.hasSuffix("/whole 0\n/flaky 0\n"), "\(log)")
+        }
+    }
+
     @Test func aFullDiskIsSaidAsSuch() throws {
         let (download, _) = try source("big", 3_000_000)
         let disk = "\(folder)/disk"

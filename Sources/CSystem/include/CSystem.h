@@ -40,6 +40,8 @@ int csystem_load_module(int file, const char *parameters);
 int csystem_reboot(int how);
 int csystem_power_off(void);
 int csystem_restart(void);
+/// mlockall(2) of what is mapped now: program and libraries stay although their disk dies. Returns 0 or -1.
+int csystem_stay_in_memory(void);
 /// Makes Ctrl-Alt-Del a SIGINT to PID 1 instead of a reset.
 int csystem_take_ctrl_alt_del(void);
 

@@ -13,7 +13,8 @@ struct EFISystemPartition {
 
     /// Writes the file system as `path`, a sparse file, with a scratch folder beside it.
     func write(to path: String, tools: Tools) throws {
-        let scratch = try FileSystem.makeTemporaryDirectory(in: FileSystem.parent(of: path) ?? ".", prefix: ".esp")
+        let scratch = try FileSystem.makeTemporaryDirectory(
+            in: FileSystem.parent(of: path) ?? ".", prefix: FileSystem.temporaryPrefix + "esp")
         defer { try? FileSystem.remove(scratch) }
         let file = try File(path, O_RDWR | O_CREAT | O_TRUNC)
         try file.resize(to: size)

@@ -116,8 +116,8 @@ public struct ImageBuild: Sendable {
         guard let time = SnapshotTime.latest(of: Array(lock.dates.values)) else {
             throw BuildFailure("the lock records no time that a snapshot archive could be asked for")
         }
-        return Mirrors(
-            main: "\(snapshot)/archive/debian/\(time)", security: "\(snapshot)/archive/debian-security/\(time)")
+        let archive = snapshot.trimming { $0 == "/" } + "/archive"
+        return Mirrors(main: "\(archive)/debian/\(time)", security: "\(archive)/debian-security/\(time)")
     }
 
     /// Fetches what the cache lacks; with `--relock-gone`, moves what the archive has lost and fetches again.

@@ -100,7 +100,8 @@ struct ProfileBuild {
         _ section: [LockedPackage], tools: [LockedPackage], box: [String: Content]
     ) async throws -> (note: String, values: [String: String]) {
         let packages = try await unpack(section)
-        let tools = try Tools(try await unpack(tools), cache: cache)
+        let toolPackages = try await unpack(tools)
+        let tools = try Tools(toolPackages, cache: cache)
         var composer = Composer(
             definition: definition, profile: profile, packages: packages, lock: lock, folder: options.images,
             cache: cache)
@@ -110,7 +111,7 @@ struct ProfileBuild {
         let salt = SHA256.hash(Array("vcpe salt \(definition.name)".utf8)).bytes
         var verity: Verity?
         var fileSystemSize = 0
-        try await replaceAsync(path(root)) { file in
+        try await FileSystem.replace(path(root), sync: false) { (file: File) async throws in
             fileSystemSize = try EROFS(
                 composed.tree, time: BuildTime.epoch, uuid: GUID(named: "vcpe root \(definition.name)").bytes
             ).write(to: file)
@@ -149,7 +150,8 @@ struct ProfileBuild {
             sizes: [
                 "root file system": fileSystemSize, "root with hash tree": verity.totalSize,
                 "initramfs": compressed.count, "UKI": image.count,
-            ], box: box, isSigned: definition.secureBoot != nil)
+            ], box: box, loaders: toolPackages.filter { $0.package.name == "systemd-boot-efi" },
+            isSigned: definition.secureBoot != nil)
         try FileSystem.replace(path("\(stem).manifest"), with: report.manifest)
         try FileSystem.replace(path("\(stem).spdx.json"), with: try report.spdx())
         try FileSystem.replace(path("\(stem).report"), with: report.text)
@@ -240,7 +242,8 @@ struct ProfileBuild {
         for file in [keys.key, keys.certificate] where !FileSystem.exists("\(options.images)/\(file.value)") {
             throw InvalidDocument([file.problem("there is no \(options.images)/\(file.value)")])
         }
-        let scratch = try FileSystem.makeTemporaryDirectory(in: "\(folder)/.steps", prefix: "sign")
+        let scratch = try FileSystem.makeTemporaryDirectory(
+            in: "\(folder)/.steps", prefix: FileSystem.temporaryPrefix + "sign")
         defer { try? FileSystem.remove(scratch) }
         try FileSystem.replace("\(scratch)/in", with: image)
         try tools.command(
@@ -314,22 +317,17 @@ struct ProfileBuild {
                 problems.append(
                     budget.problem(
                         "\(file) has \(Size.text(size)), the budget is \(Size.text(budget.value))",
-                        hint: "\(path("\(stem).report")) names the largest packages"))
+                        hint: "the largest are \(try largestPackages()); \(path("\(stem).report")) has more"))
             }
         }
         if !problems.isEmpty { throw InvalidDocument(problems) }
     }
 
-    /// `FileSystem.replace` for a body that waits.
-    private func replaceAsync(_ target: String, _ body: (File) async throws -> Void) async throws {
-        let temporary = "\(folder)/\(FileSystem.temporaryPrefix)\(FileSystem.name(of: target))"
-        do {
-            try await body(try File(temporary, O_RDWR | O_CREAT | O_TRUNC))
-            try FileSystem.rename(temporary, to: target)
-        } catch {
-            try? FileSystem.remove(temporary)
-            throw error
-        }
+    /// Of the report, for an error.
+    private func largestPackages() throws -> String {
+        let report = String(decoding: try FileSystem.read(path("\(stem).report")), as: UTF8.self)
+        let lines = report.split(separator: "\n").drop { $0 != Report.largestHeading }.dropFirst().prefix(3)
+        return lines.map { $0.split(separator: " ").joined(separator: " ") }.joined(separator: ", ")
     }
 }
 

@@ -11,6 +11,8 @@ struct Report {
     /// Bytes by output.
     let sizes: [String: Int]
     let box: [String: Content]
+    /// Packages that are in the image outside of the root: systemd-boot and its stub.
+    let loaders: [UnpackedPackage]
     let isSigned: Bool
 
     private var files: [(path: String, entry: TreeEntry)] {
@@ -20,7 +22,9 @@ struct Report {
     /// Canonical: a line a package, then a line a file. Its digest names the root.
     var manifest: String {
         var lines = ["image \(definition.name) \(definition.version) \(profile.name)", "root-hash \(verity.rootHash)"]
-        lines += packages.map { "package \($0.package.name) \($0.package.version) \($0.package.architecture)" }
+        lines += (packages + loaders).map {
+            "package \($0.package.name) \($0.package.version) \($0.package.architecture)"
+        }
         for (path, entry) in files {
             let mode = String(entry.mode, radix: 8)
             let head = "\(mode) \(entry.uid):\(entry.gid)"
@@ -49,7 +53,7 @@ struct Report {
         var relations: [JSON] = [
             ["spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": .text(root)]
         ]
-        for package in packages {
+        for package in packages + loaders {
             let locked = package.package
             let id = identifier(locked.name)
             let version = locked.version.replacing("+", with: "%2B").replacing(":", with: "%3A")
@@ -78,10 +82,17 @@ struct Report {
         for (number, (path, entry)) in files.enumerated() {
             guard case .file(let content) = entry.kind else { continue }
             let id = "SPDXRef-file-\(number)"
+            let bytes = try content.read()
+            // All files pass here: what a damaged cache gave back must not go into an image.
+            guard SHA256.hash(bytes) == content.digest else {
+                throw BuildFailure(
+                    "/\(path): the cache gives back other bytes than were put there",
+                    hint: "vcpe cache --prune --days 0, or remove the cache")
+            }
             contents.append([
                 "SPDXID": .text(id), "fileName": .text("./" + path),
                 "checksums": [
-                    ["algorithm": "SHA1", "checksumValue": .text(SHA1.hash(try content.read()))],
+                    ["algorithm": "SHA1", "checksumValue": .text(SHA1.hash(bytes))],
                     ["algorithm": "SHA256", "checksumValue": .text(content.digest.hex)],
                 ],
             ])
@@ -102,6 +113,8 @@ struct Report {
         ]
         return document.pretty
     }
+
+    static let largestHeading = "The ten largest packages:"
 
     /// For people.
     var text: String {
@@ -130,7 +143,7 @@ struct Report {
         lines.append(
             "  \(composed.kernel.moduleCount) of \(composed.kernel.availableCount) kernel modules, kernel \(composed.kernel.release)"
         )
-        lines += ["", "The ten largest packages:"]
+        lines += ["", Self.largestHeading]
         lines += byPackage.sorted { ($0.value, $1.key) > ($1.value, $0.key) }.prefix(10).map {
             "  \(pad($0.key, 40))\(Size.text($0.value))"
         }

@@ -67,7 +67,9 @@ public struct Composer {
     /// - Parameter box: the box's own executables by absolute path.
     public mutating func compose(box: [String: Content]) async throws -> Result {
         let scripts = try readScripts()
-        diversions = scripts.diversions
+        diversions = scripts.diversions.map {
+            MaintainerScripts.Diversion(package: $0.package, path: canonical($0.path), to: canonical($0.to))
+        }
         var whole = Tree()
         for package in packages { try add(package, to: &whole) }
         var users = Users(lock: lock)
@@ -80,6 +82,12 @@ public struct Composer {
         strip(whole)
         try addAlternatives(scripts.alternatives)
         result.kernel = try await Kernel(profile: profile, packages: packages, cache: cache, tree: &result.tree)
+        let missing = result.kernel.missingFirmware
+        if !missing.isEmpty {
+            result.remarks.append(
+                "\(missing.count) firmware files that chosen modules may ask for are in none of the profile's packages: "
+                    + missing.prefix(8).joined(separator: ", ") + (missing.count > 8 ? ", …" : ""))
+        }
         try addCapabilities(scripts.capabilities)
         addSkeleton()
         users.write(to: &result.tree)
@@ -321,7 +329,14 @@ public struct Composer {
                     hint: "allowed is a path below \(folder), without \"..\"")
             ])
         }
-        return "\(folder)/\(source.value)"
+        let path = "\(folder)/\(source.value)"
+        // A link on the way may lead out as well.
+        if let real = try? FileSystem.realPath(path), !real.hasPrefix(try FileSystem.realPath(folder) + "/") {
+            throw InvalidDocument([
+                source.problem("\"\(source.value)\" is or crosses a link out of the definition's folder")
+            ])
+        }
+        return path
     }
 
     /// Unit files, as vcpe-init reads them: a word, a blank, the rest of the line.

@@ -13,6 +13,8 @@ public struct Kernel: Sendable {
     /// For the initramfs: paths below the root, among them modules.dep and the like.
     public var bootTree = Tree()
     /// Processors' microcode, as the kernel looks for it in front of the initramfs.
+    /// Firmware files that chosen modules ask for and none of the profile's packages has.
+    var missingFirmware: [String] = []
     public var microcode = Tree()
     /// Modules taken, of all that the package has.
     public var moduleCount = 0
@@ -69,7 +71,7 @@ public struct Kernel: Sendable {
         }
     }
 
-    private func addFirmware(
+    private mutating func addFirmware(
         _ profile: HardwareProfile, _ packages: [UnpackedPackage], _ wanted: Set<String>, to tree: inout Tree
     ) throws {
         let prefix = "usr/lib/firmware/"
@@ -86,6 +88,10 @@ public struct Kernel: Sendable {
                 || profile.firmwareFiles.contains { Pattern.matches(name, $0) }
         }
         queue.sort()
+        let names = all.keys.map { String($0.dropFirst(prefix.count)) }
+        missingFirmware =
+            profile.firmware.isEmpty
+            ? [] : wanted.filter { pattern in !names.contains { Pattern.matches($0, pattern) } }.sorted()
         while let path = queue.popLast() {
             guard tree[path] == nil, let entry = all[path], entry.kind != .directory else { continue }
             tree.addParents(of: path, origin: entry.origin)

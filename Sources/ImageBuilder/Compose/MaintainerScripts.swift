@@ -67,8 +67,8 @@ struct MaintainerScripts {
         "set", "exit", "if", "then", "else", "elif", "fi", "case", "esac", "for", "do", "done", "while", "{", "}", ";;",
         "true", ":", "return", "shift", "echo", "printf", ".", "test", "[", "local", "umask", "db_version", "db_stop",
         "deb-systemd-helper", "deb-systemd-invoke", "invoke-rc.d", "update-rc.d", "systemctl", "ldconfig",
-        "dpkg-trigger", "dpkg-maintscript-helper", "update-alternatives", "dpkg-divert", "setcap", "ucf", "ucfr",
-        "systemd-sysusers", "systemd-tmpfiles", "adduser", "addgroup", "deluser", "update-initramfs", "udevadm",
+        "dpkg-trigger", "dpkg-maintscript-helper", "systemd-sysusers", "systemd-tmpfiles", "deluser",
+        "update-initramfs", "udevadm", "dpkg", "which", "command",
         "linux-update-symlinks", "linux-run-hooks",
     ]
 
@@ -76,37 +76,72 @@ struct MaintainerScripts {
     ///
     /// - Parameter package: the name; versions in kernel packages' names are ignored.
     mutating func read(_ script: String, package: String) {
-        let lines = Self.logicalLines(script)
-        for line in lines {
-            let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" }).map {
-                $0.trimming { $0 == "\"" || $0 == "'" }
-            }
-            if let start = words.firstIndex(where: { $0.hasSuffix("update-alternatives") }) {
-                readAlternatives(Array(words[(start + 1)...]))
-            }
-            if let start = words.firstIndex(where: { $0.hasSuffix("dpkg-divert") }) {
-                readDiversion(Array(words[(start + 1)...]), package: package)
-            }
-            if let start = words.firstIndex(where: { $0 == "setcap" }), words.count > start + 2,
-                words[start + 2].hasPrefix("/")
-            {
-                capabilities.append(Capability(path: words[start + 2], capabilities: words[start + 1]))
+        let isKnown = Self.known.keys.contains {
+            package == $0 || package.hasPrefix($0 + "-") && $0 == "linux-image"
+        }
+        for line in Self.logicalLines(script) {
+            for command in Self.commands(line) where !read(command, package: package) && !isKnown {
+                if unknown.last != line { unknown.append(line) }
             }
         }
-        let stem = Self.known.keys.contains { package == $0 || package.hasPrefix($0 + "-") && $0 == "linux-image" }
-        if stem { return }
-        for line in lines {
-            // A label of `case`, and what opens a block, are no commands.
-            let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" || $0 == ";" })
-            guard let first = words.first(where: { !["if", "then", "else", "elif", "!", "do", "while"].contains($0) })
-            else { continue }
-            let name = first.split(separator: "/").last.map(String.init) ?? String(first)
-            if Self.harmlessCommands.contains(name) || first.hasSuffix(")") || first.contains("=")
-                || line.hasSuffix("() {") || line.hasSuffix("(){")
-            {
-                continue
+    }
+
+    /// Takes note of one command.
+    ///
+    /// - Returns: false for one that is neither replaced nor known to be harmless.
+    private mutating func read(_ words: [String], package: String) -> Bool {
+        guard let first = words.first else { return true }
+        let name = first.split(separator: "/").last.map(String.init) ?? first
+        let arguments = Array(words.dropFirst())
+        switch name {
+        case "update-alternatives":
+            return arguments.contains { ["--remove", "--remove-all", "--quiet"].contains($0) }
+                && !arguments.contains("--install") || readAlternatives(arguments)
+        case "dpkg-divert":
+            // What undoes a diversion of an older release has nothing to undo in a new tree.
+            return arguments.contains { ["--remove", "--list", "--truename"].contains($0) }
+                || readDiversion(arguments, package: package)
+        case "setcap":
+            // What takes capabilities away has none to take in a new tree.
+            if arguments.first == "-r" { return true }
+            guard arguments.count > 1, arguments[1].hasPrefix("/") else { return false }
+            capabilities.append(Capability(path: arguments[1], capabilities: arguments[0]))
+            return true
+        default: return Self.harmlessCommands.contains(name) || first.contains("=") || first.hasSuffix("()")
+        }
+    }
+
+    /// The commands of a line, as words: parts between `&&`, `||`, `;` and the like, without what opens a block and
+    /// without labels of `case`. What stands in quotes is one word.
+    private static func commands(_ line: String) -> [[String]] {
+        var commands: [[String]] = [[]]
+        var word = ""
+        var quote: Character?
+        func end() {
+            if !word.isEmpty { commands[commands.count - 1].append(word) }
+            word = ""
+        }
+        for character in line {
+            if let open = quote {
+                if character == open { quote = nil } else { word.append(character) }
+            } else if character == "\"" || character == "'" {
+                quote = character
+            } else if character == " " || character == "\t" {
+                end()
+            } else if ";&|".contains(character) {
+                end()
+                commands.append([])
+            } else if character == ")", commands[commands.count - 1].isEmpty {
+                // A label; one that closes something else does no harm here.
+                word = ""
+            } else {
+                word.append(character)
             }
-            unknown.append(line)
+        }
+        end()
+        return commands.map { words in
+            Array(
+                words.drop { ["if", "then", "else", "elif", "!", "do", "while", "until", "{", "}", "("].contains($0) })
         }
     }
 
@@ -134,26 +169,34 @@ struct MaintainerScripts {
     }
 
     /// `--install LINK NAME PATH PRIORITY [--slave LINK NAME PATH]…`
-    private mutating func readAlternatives(_ words: [String]) {
+    ///
+    /// - Returns: false when it isn't written out plainly.
+    private mutating func readAlternatives(_ words: [String]) -> Bool {
         guard let start = words.firstIndex(of: "--install"), words.count > start + 4,
-            let priority = Int(words[start + 4]), words[start + 3].hasPrefix("/")
-        else { return }
+            let priority = Int(words[start + 4]), words[start + 3].hasPrefix("/"),
+            !words.contains(where: { $0.contains("$") })
+        else { return false }
         alternatives.append(
             Alternative(link: words[start + 1], name: words[start + 2], path: words[start + 3], priority: priority))
         for i in words.indices where words[i] == "--slave" && words.count > i + 3 {
             alternatives.append(
                 Alternative(link: words[i + 1], name: words[i + 2], path: words[i + 3], priority: priority))
         }
+        return true
     }
 
     /// `[--package NAME] [--rename] --divert TO [--add] PATH`
-    private mutating func readDiversion(_ words: [String], package: String) {
-        guard !words.contains("--remove"), let divert = words.firstIndex(of: "--divert"), words.count > divert + 1
-        else { return }
+    ///
+    /// - Returns: false when it isn't written out plainly.
+    private mutating func readDiversion(_ words: [String], package: String) -> Bool {
+        guard let divert = words.firstIndex(of: "--divert"), words.count > divert + 1,
+            !words.contains(where: { $0.contains("$") })
+        else { return false }
         let to = words[divert + 1]
-        guard let path = words.last(where: { $0.hasPrefix("/") && $0 != to }), to.hasPrefix("/") else { return }
+        guard let path = words.last(where: { $0.hasPrefix("/") && $0 != to }), to.hasPrefix("/") else { return false }
         diversions.append(
             Diversion(package: package, path: String(path.dropFirst()), to: String(to.dropFirst())))
+        return true
     }
 }
 

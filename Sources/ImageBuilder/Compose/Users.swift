@@ -152,6 +152,6 @@ struct Users {
         }
     }
 
-    func uid(_ name: String) -> UInt32? { Int(name).map(UInt32.init) ?? users[name].map { UInt32($0.uid) } }
-    func gid(_ name: String) -> UInt32? { Int(name).map(UInt32.init) ?? groups[name].map { UInt32($0) } }
+    func uid(_ name: String) -> UInt32? { UInt32(name) ?? users[name].map { UInt32($0.uid) } }
+    func gid(_ name: String) -> UInt32? { UInt32(name) ?? groups[name].map { UInt32($0) } }
 }

@@ -158,8 +158,10 @@ extension Definition {
             let source = fields.optional("source", hostPath.located)
             let content = fields.optional("content", .text)
             let link = fields.optional("link", oneLine)
-            let directory = fields.optional("directory", .boolean)
-            let absent = fields.optional("absent", .boolean)
+            // The other value would say nothing: the key is left out for that.
+            let yes = Shape<Bool>.boolean.map("true") { $0 ? true : nil }
+            let directory = fields.optional("directory", yes)
+            let absent = fields.optional("absent", yes)
             let mode = fields.optional("mode", Self.mode)
             let owner = fields.optional("owner", oneLine) ?? "root"
             let group = fields.optional("group", oneLine) ?? "root"
@@ -233,8 +235,8 @@ extension Definition {
         .mapping("partition sizes") { fields in
             var partitions = Partitions()
             let size = { (range: ClosedRange<Int>) in Shape.byteCount(range) }
-            // FAT32 wants 65,525 clusters; below 64 MiB some firmware can't read what mkfs.vfat makes.
-            partitions.efiSystem = fields.optional("esp", size(64 << 20...4 << 30)) ?? partitions.efiSystem
+            // FAT32 has 65,525 clusters at least, and ours have 4 KiB.
+            partitions.efiSystem = fields.optional("esp", size(260 << 20...4 << 30)) ?? partitions.efiSystem
             partitions.root = fields.optional("root", size(16 << 20...64 << 30)) ?? partitions.root
             partitions.data = fields.optional("data", size(8 << 20...1 << 40)) ?? partitions.data
             return partitions

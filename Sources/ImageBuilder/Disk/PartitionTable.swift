@@ -101,6 +101,15 @@ public struct PartitionTable: Sendable, Hashable {
         try file.write(protectiveMBR + header(at: 1, other: sectors - 1, entriesAt: 2, entries) + entries, at: 0)
     }
 
+    /// True when the copy at the disk's end is this table.
+    func hasBackup(in file: File) throws(SystemError) -> Bool {
+        let backup = sectors - Self.reservedSectors
+        let entries = self.entries
+        let header = header(at: sectors - 1, other: 1, entriesAt: backup, entries)
+        let end = try file.read(header.count, at: (sectors - 1) * Self.sectorSize)
+        return try file.read(entries.count, at: backup * Self.sectorSize) == entries && end == header
+    }
+
     private var entries: [UInt8] {
         var bytes = LittleEndian()
         for partition in partitions {

@@ -26,9 +26,7 @@ public struct BlockDevice: Sendable {
         let device = Int(status.st_rdev)
         number = device
         let link = "/sys/dev/block/\(device >> 8 & 0xFFF):\(device & 0xFF | device >> 12 & 0xFFF00)"
-        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-        guard realpath(link, &buffer) != nil else { throw SystemError("realpath", link) }
-        let folder = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let folder = try FileSystem.realPath(link)
         name = FileSystem.name(of: folder)
         guard !FileSystem.exists("\(folder)/partition") else {
             let whole = FileSystem.name(of: FileSystem.parent(of: folder) ?? "")

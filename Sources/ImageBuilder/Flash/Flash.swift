@@ -4,7 +4,7 @@ import Glibc
 
 /// Writes a built image on a disk: for premises servers and USB sticks.
 public struct Flash: Sendable {
-    public enum Phase: String, Sendable { case writing, comparing }
+    public enum Phase: String, Sendable { case blanking, writing, comparing }
 
     let image: BuiltImage
     let device: BlockDevice
@@ -33,24 +33,35 @@ public struct Flash: Sendable {
         let putSite = try site.map { try prepare($0, table: table, cache: cache) }
         let extents = try Sparse.extents(of: raw, unit: 1 << 16)
         // File systems count on zeros where the image has holes; what another life left there would be found.
-        let written = ["esp", "root-a"].compactMap { name -> Range<Int>? in
+        let written = try ["esp", "root-a"].compactMap { name -> Range<Int>? in
             guard let partition = table[name] else { return nil }
             let end = partition.offset + partition.size
             let last = extents.last { $0.offset >= partition.offset && $0.offset < end }
-            return partition.offset..<(name == "esp" ? end : last.map { $0.offset + $0.count } ?? partition.offset)
+            let used =
+                name == "esp"
+                ? partition.offset + (try FATUsage.end(of: raw, at: partition.offset))
+                : last.map { $0.offset + $0.count } ?? partition.offset
+            return partition.offset..<min(used, end)
         }
         let total = extents.reduce(0) { $0 + $1.count }
 
         // An old table at the end would be found again; a half-written disk must not look like a whole one.
         try target.write([UInt8](repeating: 0, count: 1 << 20), at: 0)
         try target.write([UInt8](repeating: 0, count: 1 << 20), at: device.size - (1 << 20))
-        for name in ["state", "data"] {
-            guard let partition = table[name] else { continue }
-            try target.write([UInt8](repeating: 0, count: min(partition.size, 4 << 20)), at: partition.offset)
+        let blank = try ["state", "data"].compactMap { name -> (offset: Int, bytes: [UInt8])? in
+            guard let partition = table[name] else { return nil }
+            var bytes = [UInt8](repeating: 0, count: min(partition.size, 4 << 20))
+            if name == "state" { bytes.replaceSubrange(0..<4096, with: firstStateRecord) }
+            try target.write(bytes, at: partition.offset)
+            return (partition.offset, bytes)
         }
         for range in written {
-            guard csystem_zero(target.descriptor, UInt64(range.lowerBound), UInt64(range.count)) == 0 else {
-                throw SystemError("BLKZEROOUT", device.path)
+            for start in stride(from: range.lowerBound, to: range.upperBound, by: 16 << 20) {
+                let count = min(16 << 20, range.upperBound - start)
+                guard csystem_zero(target.descriptor, UInt64(start), UInt64(count)) == 0 else {
+                    throw SystemError("BLKZEROOUT", device.path)
+                }
+                progress(.blanking, start + count - range.lowerBound, range.count)
             }
         }
         var done = 0
@@ -94,11 +105,28 @@ public struct Flash: Sendable {
                 progress(.comparing, done, all)
             }
         }
-        guard try PartitionTable.read(target) == table else {
+        for (offset, bytes) in blank where try target.read(bytes.count, at: offset) != bytes {
+            throw BuildFailure(
+                "\(device.path) does not give back what was written at byte \(offset)", hint: "another disk")
+        }
+        guard try PartitionTable.read(target) == table, try table.hasBackup(in: target) else {
             throw BuildFailure("\(device.path) does not give back its partition table", hint: "another disk")
         }
         try putSite?()
         csystem_reread_partitions(target.descriptor)
+    }
+
+    /// The state record of a box that never started, as `docs/boot.md` has it.
+    private var firstStateRecord: [UInt8] {
+        var bytes = LittleEndian()
+        guard mayFormatRemovable else { return [UInt8](repeating: 0, count: 4096) }
+        bytes.put(Array("vcpestat".utf8))
+        bytes.put(UInt64(0))
+        bytes.put(UInt32(0))
+        bytes.put([0, 1])
+        bytes.pad(to: 4092)
+        bytes.put(CRC32.iso(bytes.bytes))
+        return bytes.bytes
     }
 
     /// The device that was shown to a person must be the one that is open now: names move when sticks are replugged.
@@ -127,17 +155,22 @@ public struct Flash: Sendable {
     }
 
     private func put(_ site: [UInt8], at offset: Int, tools: Tools) throws {
-        let scratch = try FileSystem.makeTemporaryDirectory(in: image.folder, prefix: ".site")
+        let scratch = try FileSystem.makeTemporaryDirectory(
+            in: image.folder, prefix: FileSystem.temporaryPrefix + "site")
         defer { try? FileSystem.remove(scratch) }
         try FileSystem.replace("\(scratch)/site.yaml", with: site)
         let place = "\(device.path)@@\(offset)"
         try tools.command("usr/bin/mcopy", ["-o", "-i", place, "\(scratch)/site.yaml", "::vcpe/site.yaml"]).check()
+        // What is read back comes from the disk, not from memory.
+        let written = try File(device.path, O_RDWR)
+        try written.sync()
+        csystem_forget_buffers(written.descriptor)
         let back = try tools.command("usr/bin/mtype", ["-i", place, "::vcpe/site.yaml"]).check()
         guard back.output == site else { throw BuildFailure("\(device.path) does not give back the site document") }
-        let target = try File(device.path, O_RDWR)
-        try target.sync()
     }
 
     /// Where the locks are.
     public var imagesFolder = "images"
+    /// The box keeps its data on this disk although it is removable.
+    public var mayFormatRemovable = false
 }

@@ -85,7 +85,7 @@ struct Apt {
 
     private func run(_ arguments: [String], assumed: [String], pins: [String: String]) throws -> Command.Result {
         // A folder of its own for each call, so that two builds at once share the lists and nothing else.
-        let folder = try FileSystem.makeTemporaryDirectory(in: root, prefix: "run")
+        let folder = try FileSystem.makeTemporaryDirectory(in: root, prefix: FileSystem.temporaryPrefix + "run")
         defer { try? FileSystem.remove(folder) }
         let status = assumed.map {
             """

@@ -52,13 +52,26 @@ public struct Cache: Sendable {
     public func prune(keeping: Set<Digest>, days: Int) throws -> Int {
         var freed = 0
         let limit = time(nil) - days * 86_400
-        for section in ["debs", "packages", "tools"] where FileSystem.exists("\(root)/\(section)") {
+        for section in ["debs", "packages", "tools", "modules", "initramfs"]
+        where FileSystem.exists("\(root)/\(section)") {
             for name in try FileSystem.list("\(root)/\(section)") {
                 let path = "\(root)/\(section)/\(name)"
                 if let digest = Digest(hex: name.prefix(64)), keeping.contains(digest) { continue }
                 var status = stat()
                 guard lstat(path, &status) == 0 else { continue }
                 if max(status.st_mtim.tv_sec, status.st_atim.tv_sec) > limit { continue }
+                freed += try Self.measure(path).size
+                try FileSystem.remove(path)
+            }
+        }
+        // What killed processes left: a day is longer than any of them ran.
+        let apt = FileSystem.exists("\(root)/apt") ? try FileSystem.list("\(root)/apt").map { "apt/\($0)" } : []
+        for section in ["debs", "packages", "tools", "modules", "initramfs", "apt"] + apt {
+            for name in (try? FileSystem.list("\(root)/\(section)")) ?? []
+            where name.hasPrefix(FileSystem.temporaryPrefix) {
+                let path = "\(root)/\(section)/\(name)"
+                var status = stat()
+                guard lstat(path, &status) == 0, status.st_mtim.tv_sec < time(nil) - 86_400 else { continue }
                 freed += try Self.measure(path).size
                 try FileSystem.remove(path)
             }

@@ -96,7 +96,10 @@ public struct Lock: Sendable, Hashable {
 
     /// The digests of all packages that the locks in a folder name.
     public static func digests(in folder: String) throws -> Set<Digest> {
-        guard FileSystem.exists(folder) else { return [] }
+        guard FileSystem.exists(folder) else {
+            throw BuildFailure(
+                "there is no folder \(folder), whose locks say what must be kept", hint: "name it by --images")
+        }
         let locks = try FileSystem.list(folder).filter { $0.hasSuffix(".lock") }
         return try locks.reduce(into: []) { digests, name in
             digests.formUnion((try read("\(folder)/\(name)")?.packages ?? []).map(\.digest))

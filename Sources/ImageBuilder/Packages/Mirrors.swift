@@ -41,7 +41,8 @@ public struct Mirrors: Sendable, Hashable {
     private static func answer(_ suites: [String], at candidates: [String], proxy: String?, cache: Cache) throws
         -> [String?]
     {
-        let folder = try FileSystem.makeTemporaryDirectory(in: try cache.folder("apt"), prefix: "probe")
+        let folder = try FileSystem.makeTemporaryDirectory(
+            in: try cache.folder("apt"), prefix: FileSystem.temporaryPrefix + "probe")
         defer { try? FileSystem.remove(folder) }
         var downloads: [(suite: Int, candidate: String, download: Download)] = []
         for (s, suite) in suites.enumerated() {
@@ -64,6 +65,9 @@ public struct Mirrors: Sendable, Hashable {
     static let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
     private static func hostProxy() -> String? {
+        for name in ["http_proxy", "all_proxy"] {
+            if let value = getenv(name).map({ String(cString: $0) }), !value.isEmpty { return value }
+        }
         let text = try? Command("apt-config", ["shell", "PROXY", "Acquire::http::Proxy"]).run().text
         guard let value = text?.split(separator: "'", omittingEmptySubsequences: false).dropFirst().first else {
             return nil

@@ -21,7 +21,8 @@ public struct Tools: Sendable {
             ).hex
         root = "\(try cache.folder("tools"))/\(key)"
         if FileSystem.exists(root) { return }
-        let temporary = try FileSystem.makeTemporaryDirectory(in: try cache.folder("tools"), prefix: "new")
+        let temporary = try FileSystem.makeTemporaryDirectory(
+            in: try cache.folder("tools"), prefix: FileSystem.temporaryPrefix + "tools")
         do {
             for name in ["bin", "sbin", "lib", "lib64"] {
                 try FileSystem.makeDirectory("\(temporary)/usr/\(name)")

@@ -32,6 +32,11 @@ public struct UnpackedPackage: Sendable {
     }
 
     private static func unpack(_ package: LockedPackage, deb: String, stem: String) throws {
+        guard SHA256.hash(try FileSystem.read(deb)) == package.digest else {
+            try FileSystem.remove(deb)
+            throw BuildFailure(
+                "\(deb) was not what its name says and is removed: \(package.name)", hint: "again: it is fetched anew")
+        }
         var lines: [String] = []
         var position = 0
         try FileSystem.replace(stem + ".data") { (file: File) throws(any Error) in

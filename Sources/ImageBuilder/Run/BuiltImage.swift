@@ -4,15 +4,28 @@ import Files
 public struct BuiltImage: Sendable {
     public let folder: String
     public let stem: String
+    /// The hardware profile that it was built for.
+    public let profile: String
 
     /// - Parameter profile: one of the image's further hardware profiles; nil for the first.
     public init(_ name: String, profile: String? = nil, output: String = "out") throws {
         folder = "\(output)/\(name)"
-        let other = profile.map { "\(name)-\($0)" }
-        stem = other.flatMap { FileSystem.exists("\(output)/\(name)/\($0).raw") ? $0 : nil } ?? name
-        guard FileSystem.exists(raw) else {
-            throw BuildFailure("there is no \(raw): \(name) is not built", hint: "vcpe build \(name)")
+        // Every image says in its manifest what it was built for: the first profile's has no profile in its name.
+        let stems = [name] + (profile.map { ["\(name)-\($0)"] } ?? [])
+        let found = stems.compactMap { stem -> (stem: String, profile: String)? in
+            guard FileSystem.exists("\(output)/\(name)/\(stem).raw"),
+                let manifest = try? File("\(output)/\(name)/\(stem).manifest").read(1000, at: 0)
+            else { return nil }
+            let words = String(decoding: manifest, as: UTF8.self).prefix { $0 != "\n" }.split(separator: " ")
+            return (stem, words.count == 4 ? String(words[3]) : "")
         }
+        guard let image = found.first(where: { profile == nil || $0.profile == profile }) else {
+            let option = profile.map { " --profile \($0)" } ?? ""
+            throw BuildFailure(
+                "\(name)\(profile.map { " for \($0)" } ?? "") is not built in \(output)",
+                hint: "vcpe build \(name)\(option)")
+        }
+        (stem, self.profile) = image
     }
 
     public var raw: String { "\(folder)/\(stem).raw" }

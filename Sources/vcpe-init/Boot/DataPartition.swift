@@ -16,8 +16,11 @@ enum DataPartition {
         var remark: String?
         let contents = try look(device)
         if state.isFormatting || contents == .nothing {
-            guard !disk.isRemovable || CommandLineOption.value("vcpe.format-removable") != nil else {
-                throw Failure("\(disk.path) is removable: data is made there only with vcpe.format-removable")
+            let isAllowed = state.mayFormatRemovable || CommandLineOption.value("vcpe.format-removable") != nil
+            guard !disk.isRemovable || isAllowed else {
+                throw Failure(
+                    "\(disk.path) is removable: data is made there only when it was flashed with "
+                        + "--removable-data")
             }
             remark = state.isFormatting ? "formatting of data was cut off: again" : "data is formatted: first start"
             // The record goes first: what a power cut leaves half made must be known as such.

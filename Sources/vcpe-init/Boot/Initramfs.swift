@@ -8,6 +8,8 @@ struct Initramfs {
     private static let deadline = 30_000
     /// Starts in a row that may fail before the box waits.
     private static let patience = 3
+    /// Good starts in a row that may end without a word.
+    private static let patienceWithPower = 5
 
     private var loader = ModuleLoader(root: "")
     private var state: StateRecord?
@@ -15,8 +17,7 @@ struct Initramfs {
     /// Never returns: the box goes on in its root, or starts again.
     mutating func run() -> Never {
         if csystem_has_early_mounts() == 0 { mountPseudo() }
-        mount("tmpfs", "/run", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=25%")
-        csystem_take_ctrl_alt_del()
+        mount("tmpfs", "/run", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=15%")
         let begin = Uptime.milliseconds
         do throws(Failure) {
             for module in Text.lines("/etc/vcpe-modules") { loader.load(String(module)) }
@@ -115,8 +116,16 @@ struct Initramfs {
     private mutating func countStart(_ disk: Disk) throws(Failure) {
         guard let partition = disk["state"] else { return }
         var record = StateRecord(path: disk.device(partition))
-        if record.failedStarts >= Self.patience { wait(record) }
+        if record.failedStarts >= Self.patience {
+            wait(
+                record,
+                "\(record.failedStarts) starts in a row have failed and there is no other slot to start; last "
+                    + "reason: \(record.reason.isEmpty ? "unknown, the box went down without a word" : record.reason)")
+        } else if record.suddenEnds >= Self.patienceWithPower {
+            wait(record, "\(record.suddenEnds) starts in a row were good and ended soon after without a word")
+        }
         record.failedStarts += 1
+        record.suddenEnds = min(record.suddenEnds, 1000) + 1
         state = record
         do {
             try state?.save()
@@ -126,14 +135,16 @@ struct Initramfs {
         }
     }
 
-    private func wait(_ record: StateRecord) {
+    private func wait(_ record: StateRecord, _ why: String) {
         let minutes = 10
-        Events.send("waiting", [("failed-starts", "\(record.failedStarts)"), ("reason", record.reason)])
+        Events.send(
+            "waiting",
+            [
+                ("failed-starts", "\(record.failedStarts)"), ("sudden-ends", "\(record.suddenEnds)"),
+                ("reason", record.reason),
+            ])
         for left in stride(from: minutes, to: 0, by: -1) {
-            Console.sayEverywhere(
-                "\(record.failedStarts) starts in a row have failed and there is no other slot to start; last reason: "
-                    + "\(record.reason.isEmpty ? "unknown, the box went down without a word" : record.reason). "
-                    + "Trying again in \(left) minutes.")
+            Console.sayEverywhere("\(why). Trying again in \(left) minutes.")
             Uptime.sleep(milliseconds: 60_000)
         }
     }
@@ -176,7 +187,7 @@ struct Initramfs {
             return "mounted"
         } catch {
             state = record
-            mount("tmpfs", "\(Self.root)/data", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=25%")
+            mount("tmpfs", "\(Self.root)/data", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=10%")
             Console.sayEverywhere("the box runs on its factory state, in memory, nothing is kept: \(error)")
             return "in memory: \(error)"
         }
@@ -241,7 +252,9 @@ struct Initramfs {
                 _ = Child.wait(shell)
             }
         }
-        let pause = min(max(CommandLineOption.value("vcpe.pause").flatMap { Int($0) } ?? 30, 1), 3600)
+        // Where nothing can be counted, each try is as slow as the ones after too many.
+        let usual = state == nil ? 600 : 30
+        let pause = min(max(CommandLineOption.value("vcpe.pause").flatMap { Int($0) } ?? usual, 1), 3600)
         Console.sayEverywhere("starting again in \(pause) s")
         Uptime.sleep(milliseconds: pause * 1000)
         Stop.now(powerOff: false)

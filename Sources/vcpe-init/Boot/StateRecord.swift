@@ -6,6 +6,11 @@ import Glibc
 struct StateRecord {
     /// Starts since the last one that was judged good.
     var failedStarts: UInt32 = 0
+    /// Good starts in a row that ended without a word before they had run for long: power that comes and goes, or a
+    /// fault that shows only later. Cleared by an orderly end and by a long run.
+    var suddenEnds: UInt16 = 0
+    /// Data may be made here although the disk is removable.
+    private(set) var mayFormatRemovable = false
     /// The data partition is being formatted: if this is found at a start, it never was finished.
     var isFormatting = false
     /// Why the last start failed.
@@ -36,6 +41,8 @@ struct StateRecord {
             self.sequence = sequence
             failedStarts = min(failed, 1_000_000)
             isFormatting = bytes[20] == 1
+            mayFormatRemovable = bytes[21] == 1
+            suddenEnds = Bytes.integer(bytes, 22, UInt16.self) ?? 0
             reason = String(decoding: bytes[24..<(Self.size - 4)].prefix { $0 != 0 }, as: UTF8.self)
         }
     }
@@ -47,6 +54,8 @@ struct StateRecord {
         Bytes.put(sequence, &bytes, 8)
         Bytes.put(failedStarts, &bytes, 16)
         bytes[20] = isFormatting ? 1 : 0
+        bytes[21] = mayFormatRemovable ? 1 : 0
+        Bytes.put(suddenEnds, &bytes, 22)
         for (i, byte) in reason.utf8.prefix(1000).enumerated() { bytes[24 + i] = byte }
         Bytes.put(CRC32.of(Array(bytes[..<(Self.size - 4)])), &bytes, Self.size - 4)
         let file = open(path, O_WRONLY | O_CLOEXEC)

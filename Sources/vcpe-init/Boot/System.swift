@@ -4,8 +4,8 @@ import Glibc
 /// The second half of a start, and all of the life of the box: PID 1 in the verified root.
 struct System {
     private static let units = "/usr/lib/vcpe/units"
-    /// A start is good when PID 1 has run this long.
-    private static let goodAfter = 30_000
+    /// A good start that has run this long was no accident.
+    private static let soundAfter = 600_000
     /// How long services have to end by themselves.
     private static let stopDeadline = 10_000
 
@@ -21,15 +21,19 @@ struct System {
     private var nextLogCheck = 0
     private var nextShell: Int?
     private var isGood = false
+    private var isSound = false
     private var coldplug: pid_t = 0
     private var shell: pid_t = 0
 
     /// Never returns.
     mutating func run() -> Never {
         let begin = Uptime.milliseconds
-        goodAt = begin + Self.goodAfter
+        goodAt = begin + (CommandLineOption.value("vcpe.good-after").flatMap { Int($0) } ?? 30) * 1000
         // The modes below are meant as they stand; children get the usual mask back.
         umask(0)
+        // A disk that dies must not take PID 1's own program away page by page.
+        csystem_stay_in_memory()
+        csystem_take_ctrl_alt_del()
         readBoot()
         signals = csystem_signal_descriptor(
             [SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGPWR, SIGHUP].reduce(0) { $0 | 1 << UInt64($1) })
@@ -67,12 +71,13 @@ struct System {
 
     private func mountFileSystems() {
         let safe = UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        // What lies in memory can't be reclaimed: all of these full, with /run and a /data in memory, must leave room.
         let mounts: [(String, String, String, UInt, String)] = [
             ("cgroup2", "/sys/fs/cgroup", "cgroup2", safe, ""),
             ("devpts", "/dev/pts", "devpts", UInt(MS_NOSUID | MS_NOEXEC), "mode=0620,ptmxmode=0666"),
-            ("tmpfs", "/dev/shm", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=1777"),
-            ("tmpfs", "/tmp", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=1777,size=25%"),
-            ("tmpfs", "/var", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=25%"),
+            ("tmpfs", "/dev/shm", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=1777,size=5%"),
+            ("tmpfs", "/tmp", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=1777,size=15%"),
+            ("tmpfs", "/var", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=10%"),
         ]
         for (source, target, type, flags, options) in mounts {
             if target.hasPrefix("/dev/") { mkdir(target, 0o755) }
@@ -89,10 +94,10 @@ struct System {
         symlink("/proc/self/fd/0", "/dev/stdin")
         symlink("/proc/self/fd/1", "/dev/stdout")
         symlink("/proc/self/fd/2", "/dev/stderr")
-        Text.write(
-            Text.read("/sys/fs/cgroup/cgroup.controllers").split(whereSeparator: { $0 == " " || $0 == "\n" }).map {
-                "+\($0)"
-            }.joined(separator: " "), to: "/sys/fs/cgroup/cgroup.subtree_control")
+        // One by one: a controller that is refused takes none of the others with it.
+        for controller in Text.read("/sys/fs/cgroup/cgroup.controllers").split(whereSeparator: { " \n".contains($0) }) {
+            Text.write("+\(controller)", to: "/sys/fs/cgroup/cgroup.subtree_control")
+        }
         Text.makeFolder("/sys/fs/cgroup/services")
     }
 
@@ -215,6 +220,7 @@ struct System {
             if let next = service.nextStart { wait = min(wait, max(0, next - now)) }
         }
         if !isGood { wait = min(wait, max(0, goodAt - now)) }
+        if !isSound { wait = min(wait, max(0, goodAt + Self.soundAfter - now)) }
         if let next = nextShell { wait = min(wait, max(0, next - now)) }
         if !services.isEmpty { wait = min(wait, max(0, nextLogCheck - now)) }
         var ready = [Int32](repeating: -1, count: 16)
@@ -247,7 +253,8 @@ struct System {
             nextLogCheck = Uptime.milliseconds + 10_000
             for service in services { service.limitLog() }
         }
-        if !isGood, Uptime.milliseconds >= goodAt { declareGood() }
+        if !isGood, Uptime.milliseconds >= goodAt { declareGood(isSound: false) }
+        if !isSound, Uptime.milliseconds >= goodAt + Self.soundAfter { declareGood(isSound: true) }
     }
 
     private mutating func handle(_ signal: Int32) {
@@ -287,6 +294,10 @@ struct System {
             }
             if fields.contains("SUBSYSTEM=input") { openButtons() }
         }
+        // Some events were lost: all devices are looked at once more.
+        if errno == ENOBUFS, coldplug == 0 {
+            coldplug = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "coldplug")) ?? 0
+        }
         if !aliases.isEmpty {
             _ = try? Child.start("/usr/lib/vcpe/vcpe-init", ["-q", "--"] + aliases, name: "modprobe")
         }
@@ -314,16 +325,18 @@ struct System {
         }
     }
 
-    private mutating func declareGood() {
-        isGood = true
+    /// Notes on the state partition that this start was good; when `isSound`, also that it was no accident.
+    private mutating func declareGood(isSound: Bool) {
+        (isGood, self.isSound) = (true, isSound)
         guard let path = boot["state"], !path.isEmpty else { return }
         var record = StateRecord(path: path)
-        if record.failedStarts == 0 { return }
+        if record.failedStarts == 0, !isSound || record.suddenEnds == 0 { return }
         record.failedStarts = 0
         record.reason = ""
+        if isSound { record.suddenEnds = 0 }
         do {
             try record.save()
-            Events.send("good")
+            Events.send("good", [("sound", isSound ? "yes" : "no")])
         } catch {
             Console.say("the start can't be noted as good: \(error)")
         }
@@ -356,7 +369,7 @@ struct System {
         while waitpid(-1, nil, WNOHANG) >= 0, Uptime.milliseconds < gone { Uptime.sleep(milliseconds: 10) }
         saveSeed()
         // A start that was ended in order was no failed one.
-        declareGood()
+        declareGood(isSound: true)
         sync()
         if umount2("/data", 0) != 0 {
             Console.say("\(Failure("umount", "/data"))")
