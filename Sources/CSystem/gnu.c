@@ -2,6 +2,7 @@
 #include "CSystem.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,3 +14,7 @@ ssize_t csystem_copy_file_range(int from, off_t *from_offset, int to, off_t *to_
 }
 
 int csystem_make_temporary_file(char *path_template) { return mkostemp(path_template, O_CLOEXEC); }
+
+int csystem_new_network(void) { return unshare(CLONE_NEWNET); }
+
+int csystem_enter_namespace(int namespace) { return setns(namespace, 0); }

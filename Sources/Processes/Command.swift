@@ -30,16 +30,22 @@ public struct Command: Sendable {
         ) { $1 }
     }
 
-    /// Runs it with empty standard input, whatever its exit code will be.
+    /// Runs it, whatever its exit code will be.
     ///
-    /// - Parameter output: takes standard output instead of the result's `output`.
-    public func run(output: File? = nil) throws(SystemError) -> Result {
+    /// - Parameters:
+    ///   - input: becomes standard input; empty when nil.
+    ///   - output: takes standard output instead of the result's `output`.
+    public func run(input: File? = nil, output: File? = nil) throws(SystemError) -> Result {
         var out = try Pipe()
         var err = try Pipe()
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        if let input {
+            posix_spawn_file_actions_adddup2(&actions, input.descriptor, 0)
+        } else {
+            posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        }
         posix_spawn_file_actions_adddup2(&actions, output?.descriptor ?? out.writing, 1)
         posix_spawn_file_actions_adddup2(&actions, err.writing, 2)
 
@@ -57,8 +63,8 @@ public struct Command: Sendable {
 
     /// Runs it, and throws when it does not end with 0.
     @discardableResult
-    public func check(output: File? = nil) throws -> Result {
-        let result = try run(output: output)
+    public func check(input: File? = nil, output: File? = nil) throws -> Result {
+        let result = try run(input: input, output: output)
         guard result.status == 0 else { throw CommandFailure(command: self, result: result) }
         return result
     }

@@ -15,6 +15,10 @@ ssize_t csystem_copy_file_range(int from, off_t *from_offset, int to, off_t *to_
 /// mkostemp(3) with O_CLOEXEC. A GNU extension.
 int csystem_make_temporary_file(char *path_template);
 
+/// unshare(2) of this thread's network, and setns(2) of this thread into a namespace. GNU extensions. Return 0 or -1.
+int csystem_new_network(void);
+int csystem_enter_namespace(int file);
+
 /// lseek(2)'s SEEK_DATA and SEEK_HOLE. GNU extensions.
 static const int csystem_seek_data = 3;
 static const int csystem_seek_hole = 4;

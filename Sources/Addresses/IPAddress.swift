@@ -1,0 +1,141 @@
+import Glibc
+
+/// An IPv4 or IPv6 address.
+public struct IPAddress: Sendable, Hashable, Comparable, CustomStringConvertible {
+    public enum Family: Sendable, Hashable, CaseIterable {
+        case ipv4, ipv6
+
+        /// Bytes of an address.
+        public var length: Int { self == .ipv4 ? 4 : 16 }
+        /// AF_INET or AF_INET6.
+        public var number: Int32 { self == .ipv4 ? AF_INET : AF_INET6 }
+    }
+
+    /// As on the wire: 4 or 16.
+    public let bytes: [UInt8]
+
+    public var family: Family { bytes.count == 4 ? .ipv4 : .ipv6 }
+
+    /// From 4 or 16 bytes; nil for another count.
+    public init?(_ bytes: some Collection<UInt8>) {
+        guard bytes.count == 4 || bytes.count == 16 else { return nil }
+        self.bytes = Array(bytes)
+    }
+
+    /// From text as inet_pton(3) takes it; no prefix length, no zone.
+    public init?(_ text: String) {
+        for family in Family.allCases {
+            var bytes = [UInt8](repeating: 0, count: family.length)
+            if inet_pton(family.number, text, &bytes) == 1 {
+                self.bytes = bytes
+                return
+            }
+        }
+        return nil
+    }
+
+    public var description: String {
+        var buffer = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+        guard inet_ntop(family.number, bytes, &buffer, socklen_t(buffer.count)) != nil else { return "?" }
+        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    public static func < (left: IPAddress, right: IPAddress) -> Bool {
+        left.bytes.count != right.bytes.count
+            ? left.bytes.count < right.bytes.count : left.bytes.lexicographicallyPrecedes(right.bytes)
+    }
+
+    /// 224.0.0.0/4 or ff00::/8.
+    public var isMulticast: Bool { family == .ipv4 ? bytes[0] >> 4 == 14 : bytes[0] == 0xFF }
+    /// 127.0.0.0/8 or ::1.
+    public var isLoopback: Bool {
+        family == .ipv4 ? bytes[0] == 127 : bytes.dropLast().allSatisfy { $0 == 0 } && bytes[15] == 1
+    }
+    /// fe80::/10 or 169.254.0.0/16.
+    public var isLinkLocal: Bool {
+        family == .ipv4 ? bytes[0] == 169 && bytes[1] == 254 : bytes[0] == 0xFE && bytes[1] & 0xC0 == 0x80
+    }
+    public var isUnspecified: Bool { bytes.allSatisfy { $0 == 0 } }
+}
+
+/// An address and how many of its bits name the network: `192.168.1.1/24`.
+public struct IPPrefix: Sendable, Hashable, CustomStringConvertible {
+    /// May have bits beyond `length`: then it is an interface's own address with its network.
+    public let address: IPAddress
+    /// Bits.
+    public let length: Int
+
+    /// Nil when the length is none of the address's family.
+    public init?(_ address: IPAddress, length: Int) {
+        guard length >= 0, length <= 8 * address.family.length else { return nil }
+        self.address = address
+        self.length = length
+    }
+
+    /// From `ADDRESS/LENGTH`; an address alone is a whole one.
+    public init?(_ text: String) {
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        guard let address = parts.first.flatMap({ IPAddress(String($0)) }), parts.count <= 2 else { return nil }
+        guard parts.count == 2 else {
+            self.init(address, length: 8 * address.family.length)
+            return
+        }
+        guard parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }), parts[1].utf8.count <= 3,
+            let length = Int(parts[1])
+        else { return nil }
+        self.init(address, length: length)
+    }
+
+    public var description: String { "\(address)/\(length)" }
+
+    public var family: IPAddress.Family { address.family }
+
+    private var mask: [UInt8] {
+        (0..<address.bytes.count).map { i in
+            let bits = min(8, max(0, length - 8 * i))
+            return bits == 0 ? 0 : 0xFF << UInt8(8 - bits)
+        }
+    }
+
+    /// The network: without the bits beyond the length.
+    public var network: IPPrefix {
+        let bytes = zip(address.bytes, mask).map { $0 & $1 }
+        return IPAddress(bytes).flatMap { IPPrefix($0, length: length) } ?? self
+    }
+
+    /// The network's last address; of IPv4 its broadcast address.
+    public var last: IPAddress { IPAddress(zip(address.bytes, mask).map { $0 | ~$1 }) ?? address }
+
+    /// True for a network without bits beyond the length.
+    public var isNetwork: Bool { network.address == address }
+
+    public func contains(_ other: IPAddress) -> Bool {
+        other.family == family && zip(zip(address.bytes, other.bytes), mask).allSatisfy { ($0.0 ^ $0.1) & $1 == 0 }
+    }
+
+    /// True when some address lies in both.
+    public func overlaps(_ other: IPPrefix) -> Bool {
+        length <= other.length ? contains(other.address) : other.contains(address)
+    }
+}
+
+/// The six bytes of a network card's address.
+public struct MACAddress: Sendable, Hashable, CustomStringConvertible {
+    public let bytes: [UInt8]
+
+    public init?(_ bytes: some Collection<UInt8>) {
+        guard bytes.count == 6 else { return nil }
+        self.bytes = Array(bytes)
+    }
+
+    /// From six groups of two hexadecimal digits between colons.
+    public init?(_ text: String) {
+        let groups = text.split(separator: ":", omittingEmptySubsequences: false)
+        self.init(groups.compactMap { $0.utf8.count == 2 ? UInt8($0, radix: 16) : nil })
+        guard groups.count == 6 else { return nil }
+    }
+
+    public var description: String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
+    }
+}

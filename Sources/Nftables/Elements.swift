@@ -1,0 +1,90 @@
+import CNftables
+import Ruleset
+
+/// Elements of sets as the kernel takes them.
+struct LoweredElement: Hashable {
+    var key: [UInt8]
+    /// The last key, in concatenations with ranges.
+    var lastKey: [UInt8]?
+    /// The first value behind an interval of a set of one type.
+    var isIntervalEnd = false
+    var verdict: Verdict?
+    /// Seconds.
+    var timeout: Int?
+}
+
+extension NamedSet {
+    /// Bytes of a key; parts of a concatenation are filled up to whole registers.
+    var keyLength: Int {
+        key.count == 1 ? key[0].length : key.reduce(0) { $0 + $1.paddedLength }
+    }
+
+    /// nft's number for the key: of a concatenation six bits a part.
+    var keyType: UInt32 { key.reduce(0) { $0 << 6 | $1.number } }
+
+    /// Elements as the kernel takes them: an interval of one type is its start and the value behind its end.
+    func lower(_ elements: [SetElement]) throws(UnsupportedRuleset) -> [LoweredElement] {
+        var result: [LoweredElement] = []
+        result.reserveCapacity(elements.count)
+        for element in elements {
+            if let verdict = element.verdict, !isVerdictMap {
+                throw UnsupportedRuleset("a verdict (\(verdict.json.line)) in the set \(name)")
+            }
+            guard key.count > 1 else {
+                guard let type = key.first else { throw UnsupportedRuleset("the set \(name) without a key") }
+                guard flags.contains(.interval) else {
+                    result.append(
+                        LoweredElement(
+                            key: try type.bytes(element.key), verdict: element.verdict, timeout: element.timeout))
+                    continue
+                }
+                let ends = try type.interval(element.key)
+                result.append(LoweredElement(key: ends.first, verdict: element.verdict, timeout: element.timeout))
+                if let next = successor(of: ends.last) {
+                    result.append(LoweredElement(key: next, isIntervalEnd: true))
+                }
+                continue
+            }
+            guard case .concatenation(let parts) = element.key, parts.count == key.count else {
+                throw UnsupportedRuleset(
+                    "\(element.key.json.line) in the set \(name), whose key has \(key.count) parts")
+            }
+            var (first, last): ([UInt8], [UInt8]) = ([], [])
+            for (part, type) in zip(parts, key) {
+                let ends = try type.interval(part)
+                first += type.padded(ends.first)
+                last += type.padded(ends.last)
+            }
+            if first != last, !flags.contains(.interval) {
+                throw UnsupportedRuleset(
+                    "\(element.key.json.line) in the set \(name), which is not declared with intervals")
+            }
+            result.append(
+                LoweredElement(
+                    key: first, lastKey: flags.contains(.interval) ? last : nil, verdict: element.verdict,
+                    timeout: element.timeout))
+        }
+        return result
+    }
+}
+
+extension LoweredElement {
+    /// As libnftnl has it; the set that takes it owns it.
+    func make() -> OpaquePointer? {
+        guard let element = nftnl_set_elem_alloc() else { return nil }
+        nftnl_set_elem_set(element, UInt16(NFTNL_SET_ELEM_KEY), key, UInt32(key.count))
+        if let lastKey { nftnl_set_elem_set(element, UInt16(NFTNL_SET_ELEM_KEY_END), lastKey, UInt32(lastKey.count)) }
+        if isIntervalEnd {
+            nftnl_set_elem_set_u32(
+                element, UInt16(NFTNL_SET_ELEM_FLAGS), UInt32(NFT_SET_ELEM_INTERVAL_END.rawValue))
+        }
+        if let verdict {
+            nftnl_set_elem_set_u32(element, UInt16(NFTNL_SET_ELEM_VERDICT), UInt32(bitPattern: verdict.code))
+            if let chain = verdict.target { nftnl_set_elem_set_str(element, UInt16(NFTNL_SET_ELEM_CHAIN), chain) }
+        }
+        if let timeout {
+            nftnl_set_elem_set_u64(element, UInt16(NFTNL_SET_ELEM_TIMEOUT), UInt64(timeout) * 1000)
+        }
+        return element
+    }
+}

@@ -1,0 +1,81 @@
+import Ruleset
+
+extension RuleProgram {
+    /// `match`: compares what was loaded, looks it up in a set, or masks and compares it.
+    mutating func match(
+        _ left: Expression, _ comparison: Statement.Comparison, _ right: Expression
+    ) throws(UnsupportedRuleset) {
+        // A set of one is that one: nft does the same.
+        if case .set(let items) = right, items.count == 1, case .selector = left {
+            return try match(left, comparison, items[0])
+        }
+        // A prefix of whole bytes is a shorter load, without a mask.
+        if case .selector(let selector) = left, case .payload = selector, case .prefix(_, let bits) = right,
+            bits > 0, bits % 8 == 0, comparison == .equal || comparison == .notEqual
+        {
+            let first = try selector.type.interval(right).first
+            try require(selector)
+            try load(selector, into: 1, length: bits / 8)
+            return try compare(comparison, Array(first[..<(bits / 8)]))
+        }
+        let types = try load(left)
+        if case .selector(let selector) = left { note(selector, comparison, right) }
+        switch right {
+        case .named(let name):
+            try lookUp(set: name, id: nil, inverted: try isInverted(comparison, right))
+        case .set(let items):
+            try lookUp(items, types: types, inverted: try isInverted(comparison, right))
+        default:
+            guard types.count == 1, let type = types.first else {
+                throw UnsupportedRuleset("a concatenation is looked up in a set, not compared to \(right.json.line)")
+            }
+            try matchValue(type, comparison, right)
+        }
+    }
+
+    private func matchValue(
+        _ type: DataType, _ comparison: Statement.Comparison, _ right: Expression
+    ) throws(UnsupportedRuleset) {
+        switch right {
+        case .prefix(_, let bits):
+            let first = try type.interval(right).first
+            _ = try isInverted(comparison, right)
+            try bitwise(type, mask: try type.mask(bits))
+            try compare(comparison, first)
+        case .range:
+            let ends = try type.interval(right)
+            if try isInverted(comparison, right) {
+                try outside(ends.first, ends.last)
+            } else {
+                try compare(.greaterOrEqual, ends.first)
+                try compare(.lessOrEqual, ends.last)
+            }
+        case .text(let name) where type == .interfaceName && name.hasSuffix("*"):
+            _ = try isInverted(comparison, right)
+            let prefix = Array(name.utf8.dropLast())
+            guard !prefix.isEmpty, prefix.count < 15 else { throw UnsupportedRuleset("the interface \"\(name)\"") }
+            try compare(comparison, prefix)
+        default:
+            if comparison == .any {
+                guard type.isBitmask else { throw UnsupportedRuleset("\"in\" with \(type.name), which has no bits") }
+                try bitwise(type, mask: try type.bytes(right))
+                try compare(.notEqual, [UInt8](repeating: 0, count: type.length))
+            } else {
+                if comparison != .equal, comparison != .notEqual, type.byteOrder == .host, type.length > 1 {
+                    throw UnsupportedRuleset("an order of \(type.name), whose values are in the host's order")
+                }
+                try compare(comparison, try type.bytes(right))
+            }
+        }
+    }
+
+    private func isInverted(
+        _ comparison: Statement.Comparison, _ right: Expression
+    ) throws(UnsupportedRuleset) -> Bool {
+        switch comparison {
+        case .equal, .any: return false
+        case .notEqual: return true
+        default: throw UnsupportedRuleset("\(comparison.rawValue) with \(right.json.line)")
+        }
+    }
+}

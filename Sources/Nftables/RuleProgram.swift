@@ -1,0 +1,104 @@
+import CNftables
+import Ruleset
+
+/// The instructions of one rule while they are put together: what each of the files in `Expressions` adds to.
+///
+/// The instructions are the ones that nft itself makes of the same JSON, so that it lists them as they were meant; the
+/// oracle test compares the two.
+struct RuleProgram {
+    /// Registers are numbered as the kernel does: 1 to 4 hold 16 bytes each, 8 to 23 four bytes of the same memory.
+    static let verdictRegister: UInt32 = 0
+
+    let rule: OpaquePointer
+    /// Makes a set without a name and returns its name and its id within the batch.
+    let makeSet: (NamedSet) throws(UnsupportedRuleset) -> (name: String, id: UInt32)
+    var context = ProtocolContext()
+
+    /// Appends an instruction.
+    func add(_ name: String, _ fill: (OpaquePointer) -> Void) throws(UnsupportedRuleset) {
+        guard let expression = nftnl_expr_alloc(name) else {
+            throw UnsupportedRuleset("libnftnl does not know the expression \(name)")
+        }
+        fill(expression)
+        nftnl_rule_add_expr(rule, expression)
+    }
+
+    /// The register behind the first `words` 32-bit words of register 1.
+    static func register(afterWords words: Int) -> UInt32 {
+        words % 4 == 0 ? UInt32(1 + words / 4) : UInt32(8 + words)
+    }
+
+    mutating func add(_ statement: Statement) throws(UnsupportedRuleset) {
+        switch statement {
+        case .match(let left, let comparison, let right): try match(left, comparison, right)
+        case .verdict(let verdict): try immediate(verdict)
+        case .verdictMap(let key, let entries): try lookUp(key, verdicts: entries)
+        case .namedVerdictMap(let key, let name):
+            try load(key)
+            try lookUp(set: name, id: nil, destination: Self.verdictRegister)
+        case .counter(let name): try counter(name)
+        case .limit(let value): try limit(value)
+        case .log(let value): try log(value)
+        case .reject(let value): try reject(value)
+        case .masquerade: try masquerade()
+        case .nat(let kind, let family, let address, let port): try nat(kind, family, address: address, port: port)
+        case .setMark(let selector, let value): try setMark(selector, value)
+        case .notrack: try add("notrack") { _ in }
+        case .element(let operation, let key, let set, let timeout):
+            try element(operation, key, set: set, timeout: timeout)
+        }
+    }
+
+    // MARK: - Loading
+
+    /// Loads what an expression selects into register 1 and those behind it.
+    ///
+    /// - Returns: the types of what was loaded.
+    @discardableResult
+    mutating func load(_ expression: Expression) throws(UnsupportedRuleset) -> [DataType] {
+        switch expression {
+        case .selector(let selector):
+            try require(selector)
+            try load(selector, into: 1)
+            return [selector.type]
+        case .and(.selector(let selector), let mask):
+            try load(.selector(selector))
+            try bitwise(selector.type, mask: try selector.type.bytes(mask))
+            return [selector.type]
+        case .concatenation(let parts):
+            var selectors: [Selector] = []
+            for part in parts {
+                guard case .selector(let selector) = part else {
+                    throw UnsupportedRuleset("\(part.json.line) within a concatenation")
+                }
+                selectors.append(selector)
+            }
+            // All that must hold goes first: it uses register 1.
+            for selector in selectors { try require(selector) }
+            var words = 0
+            for selector in selectors {
+                try load(selector, into: Self.register(afterWords: words))
+                words += selector.type.paddedLength / 4
+            }
+            guard words <= 16 else { throw UnsupportedRuleset("a concatenation beyond 64 bytes") }
+            return selectors.map(\.type)
+        default: throw UnsupportedRuleset("\(expression.json.line) on the left side")
+        }
+    }
+
+    /// Loads one selector, whose protocol is known by now.
+    func load(
+        _ selector: Selector, into register: UInt32, length: Int? = nil
+    ) throws(UnsupportedRuleset) {
+        switch selector {
+        case .meta(let key): try meta(key, into: register)
+        case .ct(let key): try connection(key, into: register)
+        case .payload(let header, let name):
+            guard let field = HeaderField.find(header, name) else {
+                throw UnsupportedRuleset("the field \(name) of \(header.rawValue)")
+            }
+            try payload(field, length: length ?? field.type.length, into: register)
+        case .fib(let flags, let result): try routeLookup(flags, result, into: register)
+        }
+    }
+}

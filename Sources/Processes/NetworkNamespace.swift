@@ -1,0 +1,59 @@
+import CSystem
+import Files
+import Glibc
+
+/// A network of its own: links, addresses, routes and rules that nothing outside sees. Making one needs CAP_SYS_ADMIN.
+public final class NetworkNamespace: Sendable {
+    /// Refers to the namespace; it lives as long as this or a process in it does.
+    private let file: File
+
+    /// Makes a new one, with its loopback interface up.
+    public init() throws {
+        file = try onThread {
+            guard csystem_new_network() == 0 else { throw SystemError("unshare", "CLONE_NEWNET") }
+            csystem_loopback_up()
+            return try File("/proc/thread-self/ns/net")
+        }
+    }
+
+    /// Runs `body` within the namespace, on a thread of its own; programs that it starts are in there as well.
+    public func run<Result>(_ body: () throws -> Result) throws -> Result {
+        try onThread {
+            guard csystem_enter_namespace(file.descriptor) == 0 else { throw SystemError("setns", file.path) }
+            return try body()
+        }
+    }
+}
+
+/// What a thread was started for, and how it ended.
+private final class Errand<Result> {
+    let body: () throws -> Result
+    var outcome: Swift.Result<Result, any Error>?
+
+    init(_ body: @escaping () throws -> Result) { self.body = body }
+}
+
+/// A body whose types the C side need not know.
+private final class Call {
+    let run: () -> Void
+    init(_ run: @escaping () -> Void) { self.run = run }
+}
+
+/// Runs `body` on a new thread and waits: a thread that changed its namespace must never serve anybody else.
+private func onThread<Result>(_ body: () throws -> Result) throws -> Result {
+    try withoutActuallyEscaping(body) { body in
+        let errand = Errand(body)
+        let call = Call { errand.outcome = Swift.Result { try errand.body() } }
+        var thread = pthread_t()
+        let failure = pthread_create(
+            &thread, nil,
+            { context in
+                if let context { Unmanaged<Call>.fromOpaque(context).takeUnretainedValue().run() }
+                return nil
+            }, Unmanaged.passUnretained(call).toOpaque())
+        guard failure == 0 else { throw SystemError("pthread_create", "", code: failure) }
+        pthread_join(thread, nil)
+        guard let outcome = errand.outcome else { throw SystemError("pthread_create", "", code: EAGAIN) }
+        return try outcome.get()
+    }
+}

@@ -1,0 +1,153 @@
+import Documents
+
+/// What a packet meets at a rule's end.
+public enum Verdict: Sendable, Hashable {
+    case accept, drop, `return`, `continue`
+    case jump(String), goto(String)
+
+    /// The chain that it leads to.
+    public var target: String? {
+        switch self {
+        case .jump(let chain), .goto(let chain): chain
+        default: nil
+        }
+    }
+
+    init?(_ json: JSON) {
+        guard let (name, body) = json.single else { return nil }
+        switch (name, body["target"]?.text) {
+        case ("accept", _): self = .accept
+        case ("drop", _): self = .drop
+        case ("return", _): self = .return
+        case ("continue", _): self = .continue
+        case ("jump", let chain?): self = .jump(chain)
+        case ("goto", let chain?): self = .goto(chain)
+        default: return nil
+        }
+    }
+
+    public var json: JSON {
+        switch self {
+        case .accept: ["accept": .null]
+        case .drop: ["drop": .null]
+        case .return: ["return": .null]
+        case .continue: ["continue": .null]
+        case .jump(let chain): ["jump": ["target": .text(chain)]]
+        case .goto(let chain): ["goto": ["target": .text(chain)]]
+        }
+    }
+}
+
+/// A step of a rule. Counters are named ones only: an anonymous one would lose its count at every change of its chain.
+public enum Statement: Sendable, Hashable {
+    public enum Comparison: String, Sendable, CaseIterable {
+        case equal = "=="
+        case notEqual = "!="
+        case less = "<"
+        case lessOrEqual = "<="
+        case greater = ">"
+        case greaterOrEqual = ">="
+        /// Any of these bits.
+        case any = "in"
+    }
+
+    public struct Limit: Sendable, Hashable {
+        public enum Unit: String, Sendable, CaseIterable {
+            case second, minute, hour, day, week
+
+            public var seconds: UInt64 {
+                switch self {
+                case .second: 1
+                case .minute: 60
+                case .hour: 3600
+                case .day: 86_400
+                case .week: 604_800
+                }
+            }
+        }
+
+        /// Packets a unit.
+        public var rate: Int
+        public var per: Unit
+        /// Packets beyond the rate at once.
+        public var burst: Int
+        /// Matches what is over the limit.
+        public var isOver: Bool
+
+        public init(rate: Int, per: Unit, burst: Int = 5, isOver: Bool = false) {
+            self.rate = rate
+            self.per = per
+            self.burst = burst
+            self.isOver = isOver
+        }
+    }
+
+    public struct Log: Sendable, Hashable {
+        public static let levels = Symbols.logLevels
+
+        /// At most 127 bytes.
+        public var prefix: String?
+        /// One of `levels`; to the kernel's log.
+        public var level: String?
+        /// An nflog group instead of the kernel's log.
+        public var group: Int?
+
+        public init(prefix: String?, level: String? = nil, group: Int? = nil) {
+            self.prefix = prefix
+            self.level = level
+            self.group = group
+        }
+    }
+
+    public enum Rejection: Sendable, Hashable {
+        case tcpReset
+        /// A code of `icmpx`, which is ICMP or ICMPv6 as the packet is.
+        case icmpx(String)
+
+        public static let codes = Symbols.icmpxCodes
+    }
+
+    public enum NATKind: String, Sendable, CaseIterable { case snat, dnat }
+
+    public enum Family: String, Sendable, CaseIterable { case ip, ip6 }
+
+    public enum SetOperation: String, Sendable, CaseIterable { case add, update, delete }
+
+    case match(Expression, Comparison, Expression)
+    case verdict(Verdict)
+    /// Looks the key up and goes where the map says; nothing found, the packet goes on.
+    case verdictMap(Expression, [VerdictMapEntry])
+    /// The same with a named map.
+    case namedVerdictMap(Expression, String)
+    case counter(String)
+    case limit(Limit)
+    case log(Log)
+    case reject(Rejection)
+    case masquerade
+    case nat(NATKind, Family, address: Expression?, port: Expression?)
+    /// Writes a mark of the packet or of the connection.
+    case setMark(Selector, Expression)
+    case notrack
+    /// Puts the key into a set, for `timeout` seconds.
+    case element(SetOperation, Expression, set: String, timeout: Int?)
+}
+
+/// A key and where it leads.
+public struct VerdictMapEntry: Sendable, Hashable {
+    public var key: Expression
+    public var verdict: Verdict
+
+    public init(_ key: Expression, _ verdict: Verdict) {
+        self.key = key
+        self.verdict = verdict
+    }
+
+    init(_ json: JSON) throws(UnsupportedRuleset) {
+        guard let pair = json.list, pair.count == 2, let verdict = Verdict(pair[1]) else {
+            throw UnsupportedRuleset(json, "this entry of a verdict map")
+        }
+        self.init(try Expression(pair[0]), verdict)
+    }
+
+    var json: JSON { [key.json, verdict.json] }
+}

@@ -1,0 +1,167 @@
+import Documents
+
+extension Statement {
+    /// Reads libnftables' JSON.
+    public init(_ json: JSON) throws(UnsupportedRuleset) {
+        if let verdict = Verdict(json) {
+            self = .verdict(verdict)
+            return
+        }
+        guard let (name, body) = json.single else { throw UnsupportedRuleset(json, "this statement") }
+        switch name {
+        case "match": self = try Self.match(body, json)
+        case "vmap": self = try Self.verdictMap(body, json)
+        case "counter":
+            guard let counter = body.text else {
+                throw UnsupportedRuleset(json, "an anonymous counter (it loses its count at every change)")
+            }
+            self = .counter(counter)
+        case "limit": self = .limit(try Limit(body, json))
+        case "log": self = .log(try Log(body, json))
+        case "reject": self = .reject(try Rejection(body, json))
+        case "masquerade":
+            guard body == .null else { throw UnsupportedRuleset(json, "masquerade with options") }
+            self = .masquerade
+        case "snat", "dnat": self = try Self.nat(name == "snat" ? .snat : .dnat, body, json)
+        case "mangle":
+            guard let key = body["key"], let selector = try Selector(key),
+                [.meta(.mark), .ct(.mark)].contains(selector)
+            else { throw UnsupportedRuleset(json, "writing anything but marks") }
+            guard let value = body["value"] else { throw UnsupportedRuleset(json, "mangle without a value") }
+            self = .setMark(selector, try Expression(value))
+        case "notrack": self = .notrack
+        case "set": self = try Self.element(body, json)
+        default: throw UnsupportedRuleset(json, "the statement \"\(name)\"")
+        }
+    }
+
+    private static func match(_ body: JSON, _ json: JSON) throws(UnsupportedRuleset) -> Statement {
+        guard let comparison = (body["op"]?.text).flatMap(Comparison.init) else {
+            throw UnsupportedRuleset(json, "this operator", allowed: Comparison.allCases.map(\.rawValue))
+        }
+        guard let left = body["left"], let right = body["right"] else { throw UnsupportedRuleset(json, "half a match") }
+        return .match(try Expression(left), comparison, try Expression(right))
+    }
+
+    private static func verdictMap(_ body: JSON, _ json: JSON) throws(UnsupportedRuleset) -> Statement {
+        guard let key = body["key"], let data = body["data"] else { throw UnsupportedRuleset(json, "half a vmap") }
+        if let name = data.text, name.hasPrefix("@") {
+            return .namedVerdictMap(try Expression(key), String(name.dropFirst()))
+        }
+        guard let items = data["set"]?.list else { throw UnsupportedRuleset(json, "this vmap") }
+        var entries: [VerdictMapEntry] = []
+        for item in items { entries.append(try VerdictMapEntry(item)) }
+        return .verdictMap(try Expression(key), entries)
+    }
+
+    private static func nat(_ kind: NATKind, _ body: JSON, _ json: JSON) throws(UnsupportedRuleset) -> Statement {
+        guard let family = (body["family"]?.text).flatMap(Family.init) else {
+            throw UnsupportedRuleset(json, "\(kind.rawValue) without family ip or ip6")
+        }
+        guard body["flags"] == nil, body["type_flags"] == nil else {
+            throw UnsupportedRuleset(json, "\(kind.rawValue) with flags")
+        }
+        var address: Expression?
+        var port: Expression?
+        if let value = body["addr"] { address = try Expression(value) }
+        if let value = body["port"] { port = try Expression(value) }
+        return .nat(kind, family, address: address, port: port)
+    }
+
+    private static func element(_ body: JSON, _ json: JSON) throws(UnsupportedRuleset) -> Statement {
+        guard let operation = (body["op"]?.text).flatMap(SetOperation.init), let element = body["elem"],
+            let name = body["set"]?.text, name.hasPrefix("@")
+        else { throw UnsupportedRuleset(json, "this use of a set") }
+        let inner = element["elem"]
+        let key = inner?["val"] ?? element
+        return .element(
+            operation, try Expression(key), set: String(name.dropFirst()), timeout: inner?["timeout"]?.integer)
+    }
+
+    public var json: JSON {
+        switch self {
+        case .match(let left, let comparison, let right):
+            // "missing" and "exists" are booleans in JSON.
+            let value: JSON =
+                if case .selector(.fib(_, .interface)) = left, case .number(let number) = right {
+                    .boolean(number != 0)
+                } else {
+                    right.json
+                }
+            return ["match": ["op": .text(comparison.rawValue), "left": left.json, "right": value]]
+        case .verdict(let verdict): return verdict.json
+        case .verdictMap(let key, let entries):
+            return ["vmap": ["key": key.json, "data": ["set": .list(entries.map(\.json))]]]
+        case .namedVerdictMap(let key, let name): return ["vmap": ["key": key.json, "data": .text("@" + name)]]
+        case .counter(let name): return ["counter": .text(name)]
+        case .limit(let limit):
+            return [
+                "limit": .object([
+                    "rate": .integer(limit.rate), "per": .text(limit.per.rawValue), "burst": .integer(limit.burst),
+                    "inv": limit.isOver ? true : nil,
+                ])
+            ]
+        case .log(let log):
+            return [
+                "log": .object([
+                    "prefix": log.prefix.map { .text($0) }, "level": log.level.map { .text($0) },
+                    "group": log.group.map { .integer($0) },
+                ])
+            ]
+        case .reject(.tcpReset): return ["reject": ["type": "tcp reset"]]
+        case .reject(.icmpx(let code)): return ["reject": ["type": "icmpx", "expr": .text(code)]]
+        case .masquerade: return ["masquerade": .null]
+        case .nat(let kind, let family, let address, let port):
+            return [
+                kind.rawValue: .object([
+                    "family": .text(family.rawValue), "addr": address?.json, "port": port?.json,
+                ])
+            ]
+        case .setMark(let selector, let value): return ["mangle": ["key": selector.json, "value": value.json]]
+        case .notrack: return ["notrack": .null]
+        case .element(let operation, let key, let set, let timeout):
+            let element: JSON =
+                timeout.map { ["elem": ["val": key.json, "timeout": .integer($0)]] } ?? key.json
+            return ["set": ["op": .text(operation.rawValue), "elem": element, "set": .text("@" + set)]]
+        }
+    }
+}
+
+extension Statement.Limit {
+    fileprivate init(_ body: JSON, _ json: JSON) throws(UnsupportedRuleset) {
+        guard let rate = body["rate"]?.integer, rate > 0, let per = (body["per"]?.text).flatMap(Unit.init) else {
+            throw UnsupportedRuleset(json, "this limit", allowed: Unit.allCases.map { "a rate a \($0.rawValue)" })
+        }
+        guard ["rate_unit", "burst_unit"].allSatisfy({ body[$0] == nil || body[$0]?.text == "packets" }) else {
+            throw UnsupportedRuleset(json, "a limit in bytes")
+        }
+        self.init(
+            rate: rate, per: per, burst: body["burst"]?.integer ?? 5, isOver: body["inv"]?.boolean ?? false)
+    }
+}
+
+extension Statement.Log {
+    fileprivate init(_ body: JSON, _ json: JSON) throws(UnsupportedRuleset) {
+        self.init(prefix: body["prefix"]?.text, level: body["level"]?.text, group: body["group"]?.integer)
+        if let prefix, prefix.utf8.count > 127 { throw UnsupportedRuleset(json, "a log prefix beyond 127 bytes") }
+        if let level, !Self.levels.contains(level) {
+            throw UnsupportedRuleset(json, "this log level", allowed: Self.levels)
+        }
+        if body["snaplen"] != nil || body["queue-threshold"] != nil || body["flags"] != nil {
+            throw UnsupportedRuleset(json, "a log with snaplen, queue-threshold or flags")
+        }
+    }
+}
+
+extension Statement.Rejection {
+    fileprivate init(_ body: JSON, _ json: JSON) throws(UnsupportedRuleset) {
+        switch (body["type"]?.text, body["expr"]?.text) {
+        case ("tcp reset", nil): self = .tcpReset
+        case ("icmpx", let code?) where Symbols.icmpxCodes[code] != nil: self = .icmpx(code)
+        default:
+            throw UnsupportedRuleset(
+                json, "this rejection",
+                allowed: ["tcp reset"] + Symbols.icmpxCodes.keys.sorted().map { "icmpx \($0)" })
+        }
+    }
+}

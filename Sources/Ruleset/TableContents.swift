@@ -1,0 +1,47 @@
+import Documents
+
+/// All that a table of the family `inet` holds.
+public struct TableContents: Sendable, Hashable {
+    public var chains: [Chain]
+    public var sets: [NamedSet]
+    public var counters: [NamedCounter]
+
+    public init(chains: [Chain] = [], sets: [NamedSet] = [], counters: [NamedCounter] = []) {
+        self.chains = chains
+        self.sets = sets
+        self.counters = counters
+    }
+
+    /// A document that `nft -j -f` takes: whoever doubts our own way to the kernel can compare.
+    public func document(table: String) -> JSON {
+        var items: [JSON] = [["table": ["family": "inet", "name": .text(table)]]]
+        func object(_ kind: String, _ body: JSON) {
+            var entries = body.object ?? [:]
+            entries["family"] = "inet"
+            entries["table"] = .text(table)
+            items.append([kind: .object(entries)])
+        }
+        for counter in counters {
+            object("counter", .object(["name": .text(counter.name), "comment": counter.comment.map { .text($0) }]))
+        }
+        for chain in chains {
+            object(
+                "chain",
+                .object([
+                    "name": .text(chain.name), "type": chain.hook.map { .text($0.kind.rawValue) },
+                    "hook": chain.hook.map { .text($0.point.rawValue) },
+                    "prio": chain.hook.map { .integer($0.priority) },
+                    "policy": chain.hook.map { .text($0.policy.rawValue) },
+                ]))
+        }
+        for set in sets { object(set.isVerdictMap ? "map" : "set", set.json) }
+        for chain in chains {
+            for rule in chain.rules {
+                var body = rule.json.object ?? [:]
+                body["chain"] = .text(chain.name)
+                object("rule", .object(body))
+            }
+        }
+        return ["nftables": .list(items)]
+    }
+}

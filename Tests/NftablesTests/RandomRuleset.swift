@@ -1,0 +1,264 @@
+import Ruleset
+
+/// Rulesets by chance, within what the model has; the same seed gives the same ones.
+struct RandomRuleset {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    private mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
+        return z ^ z >> 31
+    }
+
+    private mutating func number(_ range: ClosedRange<Int>) -> Int {
+        range.lowerBound + Int(next() % UInt64(range.count))
+    }
+
+    private mutating func pick<T>(_ items: [T]) -> T { items[number(0...items.count - 1)] }
+
+    private mutating func chance(_ percent: Int) -> Bool { number(1...100) <= percent }
+
+    // MARK: - Values
+
+    private mutating func ipv4() -> String {
+        "\(number(1...223)).\(number(0...255)).\(number(0...255)).\(number(1...254))"
+    }
+
+    private mutating func ipv6() -> String {
+        "fd00:\(String(number(1...65535), radix: 16))::\(String(number(1...65535), radix: 16))"
+    }
+
+    private mutating func ipv4Prefix() -> Expression {
+        let bits = number(1...31)
+        let address = UInt32(truncatingIfNeeded: next()) & (UInt32.max << UInt32(32 - bits))
+        return .prefix("\(address >> 24).\(address >> 16 & 255).\(address >> 8 & 255).\(address & 255)", bits)
+    }
+
+    private mutating func ipv6Prefix() -> Expression {
+        let groups = number(1...3)
+        let text = (0..<groups).map { _ in String(number(1...65535), radix: 16) }.joined(separator: ":")
+        return .prefix("\(text)::", 16 * groups)
+    }
+
+    private mutating func ipv4Range() -> Expression {
+        let (a, b) = (number(1...120), number(121...250))
+        let net = "\(number(1...223)).\(number(0...255)).\(number(0...255))"
+        return .range(.text("\(net).\(a)"), .text("\(net).\(b)"))
+    }
+
+    private mutating func ports() -> Expression {
+        if chance(30) { return .range(.number(number(1...1000)), .number(number(1001...65535))) }
+        return .number(number(1...65535))
+    }
+
+    private mutating func interface() -> Expression { .text(pick(["lan", "wan", "eth0", "vlan.100", "br-guest"])) }
+
+    private mutating func distinct(_ count: Int, _ make: (inout RandomRuleset) -> Expression) -> [Expression] {
+        var items: [Expression] = []
+        for _ in 0..<count {
+            let item = make(&self)
+            if !items.contains(item) { items.append(item) }
+        }
+        return items
+    }
+
+    // MARK: - Rules
+
+    private mutating func conditions(_ statements: inout [Statement]) {
+        let comparison: Statement.Comparison = chance(80) ? .equal : .notEqual
+        if chance(40) {
+            statements.append(
+                .match(
+                    .meta(pick([.interface, .outputInterface])), comparison,
+                    chance(50)
+                        ? interface() : chance(30) ? .text("ppp*") : .set(distinct(number(1...4)) { $0.interface() })))
+        }
+        switch number(0...9) {
+        case 0: statements.append(.match(.payload(.ip, pick(["saddr", "daddr"])), comparison, .text(ipv4())))
+        case 1: statements.append(.match(.payload(.ip, pick(["saddr", "daddr"])), comparison, ipv4Prefix()))
+        case 2: statements.append(.match(.payload(.ip, "saddr"), comparison, ipv4Range()))
+        case 3: statements.append(.match(.payload(.ip6, pick(["saddr", "daddr"])), comparison, .text(ipv6())))
+        case 4: statements.append(.match(.payload(.ip6, "daddr"), comparison, ipv6Prefix()))
+        case 5:
+            statements.append(
+                .match(.payload(.ip, "daddr"), comparison, .set(distinct(number(2...20)) { .text($0.ipv4()) })))
+        case 6: statements.append(.match(.payload(.ip, "saddr"), comparison, .named("addresses")))
+        case 7: statements.append(.match(.meta(.nfproto), .equal, .text(pick(["ipv4", "ipv6"]))))
+        default: break
+        }
+        switch number(0...9) {
+        case 0, 1:
+            statements.append(.match(.payload(pick([.tcp, .udp]), pick(["sport", "dport"])), comparison, ports()))
+        case 2:
+            statements.append(
+                .match(
+                    .payload(pick([.tcp, .udp]), "dport"), comparison,
+                    .set(distinct(number(2...9)) { .number($0.number(1...65535)) })))
+        case 3:
+            statements.append(.match(.meta(.l4proto), .equal, .set([.text("tcp"), .text("udp")])))
+            statements.append(.match(.payload(.th, "dport"), .equal, ports()))
+        case 4: statements.append(.match(.ct(.state), .any, .list([.text("established"), .text("related")])))
+        case 5: statements.append(.match(.ct(.state), .any, .text(pick(["new", "invalid", "untracked"]))))
+        case 6: statements.append(.match(.meta(.l4proto), comparison, .text(pick(["gre", "esp", "sctp"]))))
+        case 7:
+            statements.append(
+                .match(
+                    .and(.payload(.tcp, "flags"), .list([.text("syn"), .text("ack")])), .equal, .text("syn")))
+        default: break
+        }
+        if chance(10) { statements.append(.match(.meta(.mark), comparison, .number(number(0...Int(UInt32.max))))) }
+        if chance(5) { statements.append(.match(.and(.ct(.mark), .number(0xFF00)), .equal, .number(0x1200))) }
+        if chance(5) { statements.append(.match(.selector(.fib([.daddr], .kind)), comparison, .text("local"))) }
+        if chance(5) {
+            statements.append(
+                .match(.selector(.fib([.saddr, .iif], .interface)), .equal, .number(chance(50) ? 0 : 1)))
+        }
+        if chance(5) { statements.append(.match(.ct(.status), .any, .text("dnat"))) }
+        if chance(4) {
+            statements.append(
+                .match(
+                    .concatenation([.meta(.interface), .meta(.outputInterface)]), .equal,
+                    .set(distinct(number(2...4)) { .concatenation([$0.interface(), $0.interface()]) })))
+        }
+    }
+
+    private mutating func rule() -> Rule {
+        var statements: [Statement] = []
+        switch number(0...19) {
+        case 0:
+            let types = ["echo-request", "destination-unreachable", "time-exceeded"]
+            statements.append(.match(.payload(.icmp, "type"), .equal, .set(types.map { .text($0) })))
+        case 1: statements.append(.match(.payload(.icmpv6, "type"), .equal, .text("nd-neighbor-solicit")))
+        default: conditions(&statements)
+        }
+        if chance(30) { statements.append(.counter("counted")) }
+        if chance(10) {
+            statements.append(
+                .limit(
+                    .init(
+                        rate: number(1...1000), per: pick(Statement.Limit.Unit.allCases), burst: number(1...50),
+                        isOver: chance(30))))
+        }
+        if chance(10) {
+            statements.append(
+                .log(
+                    chance(50)
+                        ? .init(
+                            prefix: "rule \(number(1...99)): ",
+                            level: pick(Statement.Log.levels.filter { $0 != "warn" }))
+                        : .init(prefix: "group", group: number(1...9))))
+        }
+        if chance(5) {
+            statements.append(.element(pick([.add, .update]), .payload(.ip, "saddr"), set: "seen", timeout: nil))
+        }
+        if chance(5) {
+            statements.append(
+                .setMark(.meta(.mark), .or(.and(.meta(.mark), .number(0xFFFF_00FF)), .number(number(1...255) << 8))))
+        }
+        if chance(3) { statements.append(.setMark(.ct(.mark), .meta(.mark))) }
+        // Both families in one rule can't be.
+        if statements.contains(where: {
+            "\($0)".contains("payload(Ruleset.Selector.Header.ip6") || "\($0)".contains("icmpv6")
+        }) {
+            statements.removeAll { "\($0)".contains("Selector.Header.ip,") || "\($0)".contains("Header.icmp,") }
+        }
+        if statements.contains(where: { "\($0)".contains("nfproto") }) {
+            statements.removeAll { "\($0)".contains("Selector.Header.ip") || "\($0)".contains("Header.icmp") }
+        }
+        switch number(0...12) {
+        case 0: statements.append(.verdict(.drop))
+        case 1: statements.append(.verdict(.jump("other")))
+        case 2: statements.append(.verdict(.goto("other")))
+        case 3: statements.append(.verdict(.return))
+        case 4: statements.append(.reject(.icmpx(pick(Array(Statement.Rejection.codes.keys.sorted())))))
+        case 5:
+            statements.append(
+                .verdictMap(
+                    .ct(.state),
+                    [
+                        .init(.text("established"), .accept), .init(.text("related"), .accept),
+                        .init(.text("invalid"), .drop),
+                    ]))
+        case 6: statements.append(.namedVerdictMap(.meta(.interface), "zones"))
+        case 7:
+            statements.append(
+                .verdictMap(
+                    .concatenation([.meta(.interface), .meta(.outputInterface)]),
+                    [.init(.concatenation([.text("lan"), .text("wan")]), .jump("other"))]))
+        default: statements.append(.verdict(.accept))
+        }
+        return Rule(statements, comment: chance(50) ? "firewall: rules[\(number(0...999))]" : nil)
+    }
+
+    private mutating func natRule(_ kind: Statement.NATKind) -> Rule {
+        var statements: [Statement] = [
+            .match(.meta(kind == .dnat ? .interface : .outputInterface), .equal, interface())
+        ]
+        let isIPv6 = chance(20)
+        let address: Expression = isIPv6 ? .text(ipv6()) : chance(20) ? ipv4Range() : .text(ipv4())
+        if chance(40) {
+            statements.append(
+                .match(.payload(isIPv6 ? .ip6 : .ip, "daddr"), .equal, isIPv6 ? .text(ipv6()) : .text(ipv4())))
+        }
+        var port: Expression?
+        if chance(60) {
+            statements.append(.match(.payload(pick([.tcp, .udp]), "dport"), .equal, ports()))
+            if chance(70) { port = ports() }
+        }
+        if kind == .snat, chance(40) {
+            statements.append(.masquerade)
+        } else {
+            statements.append(.nat(kind, isIPv6 ? .ip6 : .ip, address: address, port: port))
+        }
+        return Rule(statements, comment: "nat: forwards[\(number(0...99))]")
+    }
+
+    mutating func table() -> TableContents {
+        var addresses: [SetElement] = []
+        for i in 0..<number(0...30) {
+            // Apart from each other: nft refuses what overlaps.
+            let net = "10.\(i)"
+            switch number(0...2) {
+            case 0: addresses.append(SetElement(.text("\(net).0.\(number(1...99))")))
+            case 1: addresses.append(SetElement(.prefix("\(net).\(number(1...9)).0", 24)))
+            default: addresses.append(SetElement(.range(.text("\(net).20.1"), .text("\(net).20.\(number(2...250))"))))
+            }
+        }
+        let services = (0..<number(0...12)).map { i in
+            SetElement(
+                .concatenation([
+                    chance(50) ? .text("192.168.\(i).1") : .prefix("192.168.\(i).0", 24),
+                    chance(50) ? .number(80 + i) : .range(.number(1000), .number(2000 + i)),
+                ]))
+        }
+        let sets = [
+            NamedSet("addresses", key: [.ipv4Address], flags: [.interval], elements: addresses),
+            NamedSet("services", key: [.ipv4Address, .service], flags: [.interval], elements: services),
+            NamedSet(
+                "plain6", key: [.ipv6Address],
+                elements: distinct(number(0...9)) { .text($0.ipv6()) }.map { SetElement($0) }),
+            NamedSet("seen", key: [.ipv4Address], flags: [.dynamic, .timeout], timeout: 60, size: 65535),
+            NamedSet(
+                "zones", key: [.interfaceName], isVerdictMap: true,
+                elements: [
+                    SetElement(.text("lan"), verdict: .jump("other")), SetElement(.text("wan"), verdict: .drop),
+                ]),
+        ]
+        let forward = Chain(
+            "forward", hook: Hook(.filter, .forward, priority: 0, policy: pick([.accept, .drop])),
+            rules: (0..<number(1...12)).map { _ in rule() })
+        let dnat = Chain(
+            "dnat", hook: Hook(.nat, .prerouting, priority: -100),
+            rules: (0..<number(0...4)).map { _ in natRule(.dnat) })
+        let snat = Chain(
+            "snat", hook: Hook(.nat, .postrouting, priority: 100),
+            rules: (0..<number(0...4)).map { _ in natRule(.snat) })
+        return TableContents(
+            chains: [Chain("other"), forward, dnat, snat], sets: sets,
+            counters: [NamedCounter("counted", comment: chance(50) ? "how often" : nil)])
+    }
+}
