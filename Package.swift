@@ -1,6 +1,11 @@
 // swift-tools-version: 6.0
 import PackageDescription
 
+/// What lies in a plugin's folder beside its code.
+let pluginFiles = ["Network", "Firewall", "NAT", "LAN"].flatMap { name in
+    ["README.md", "manifest.json", "cases", "vcpe-\(name.lowercased()).yang"].map { "\(name)/\($0)" }
+}
+
 let package = Package(
     name: "vcpe",
     dependencies: [
@@ -24,6 +29,12 @@ let package = Package(
         .target(name: "Archives", dependencies: ["CArchive"]),
         .target(name: "Processes", dependencies: ["CSystem", "Files"]),
         .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
+        .target(name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset"]),
+        .target(name: "Plugins", dependencies: ["PluginKit"], exclude: pluginFiles),
+        .target(
+            name: "Engine",
+            dependencies: ["CSystem", "Documents", "Files", "Netlink", "Nftables", "PluginKit", "Processes"]),
+        .executableTarget(name: "vcpe-box", dependencies: ["Engine", "PluginKit", "Plugins"]),
         .target(
             name: "ImageBuilder",
             dependencies: ["CSystem", "Archives", "Digests", "Documents", "Files", "Processes", "Transfers"]),
@@ -34,6 +45,7 @@ let package = Package(
             ]),
         .executableTarget(name: "vcpe-init", dependencies: ["CSystem"]),
         .testTarget(name: "DocumentsTests", dependencies: ["Documents"]),
+        .testTarget(name: "PluginsTests", dependencies: ["Files", "PluginKit", "Plugins", "Processes"]),
         .testTarget(name: "NetlinkTests", dependencies: ["Addresses", "Documents", "Netlink", "Processes"]),
         .testTarget(name: "NftablesTests", dependencies: ["Documents", "Files", "Nftables", "Processes", "Ruleset"]),
         .testTarget(name: "FilesTests", dependencies: ["Files"]),

@@ -2,9 +2,14 @@
 #include "CSystem.h"
 
 #include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/if.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 const char *csystem_errno_name(int code) { return strerrorname_np(code); }
@@ -18,3 +23,18 @@ int csystem_make_temporary_file(char *path_template) { return mkostemp(path_temp
 int csystem_new_network(void) { return unshare(CLONE_NEWNET); }
 
 int csystem_enter_namespace(int namespace) { return setns(namespace, 0); }
+
+int csystem_card(const char *name, char driver[32], char path[32]) {
+    int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (control < 0) return -1;
+    struct ethtool_drvinfo information = {.cmd = ETHTOOL_GDRVINFO};
+    struct ifreq request = {0};
+    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+    request.ifr_data = (void *)&information;
+    int result = ioctl(control, SIOCETHTOOL, &request);
+    close(control);
+    if (result != 0) return -1;
+    memcpy(driver, information.driver, 31);
+    memcpy(path, information.bus_info, 31);
+    return 0;
+}

@@ -19,6 +19,28 @@ int csystem_make_temporary_file(char *path_template);
 int csystem_new_network(void);
 int csystem_enter_namespace(int file);
 
+/// What the driver of a network card says of it (ETHTOOL_GDRVINFO): its own name and the card's place. Returns 0 or -1.
+int csystem_card(const char *name, char driver[32], char path[32]);
+
+/// open(2)'s O_TMPFILE: a file without a name. A GNU extension.
+static const int csystem_temporary_flag = 020000000 | 0200000;
+
+// --- Unix sockets: addresses and control messages are C's own business ---
+
+/// Connects to the socket at `path`: a stream, or one that keeps messages apart. Returns a descriptor, or -1.
+int csystem_connect_unix(const char *path, int packets);
+/// Listens at `path`, which only the owner may use; what stood there goes. Returns a descriptor, non-blocking, or -1.
+int csystem_listen_unix(const char *path, int packets);
+/// The user at the other end; all ones when nobody knows.
+unsigned csystem_peer(int connection);
+/// A socket for sd_notify(3) at `path`, which everybody may use. Returns a descriptor, or -1.
+int csystem_notify_socket(const char *path);
+/// Sends a message to the socket at `path` without waiting. Returns 0 or -1.
+int csystem_send_datagram(const char *path, const void *bytes, size_t count);
+/// Receives a notification and who sent it, as the kernel knows; descriptors that come along are closed. Returns bytes,
+/// or -1 when none is there.
+ssize_t csystem_receive_notification(int listener, void *bytes, size_t count, pid_t *sender);
+
 /// lseek(2)'s SEEK_DATA and SEEK_HOLE. GNU extensions.
 static const int csystem_seek_data = 3;
 static const int csystem_seek_hole = 4;

@@ -1,0 +1,99 @@
+#define _GNU_SOURCE
+#include "CSystem.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int make(const char *path, int type, struct sockaddr_un *address) {
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof address->sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    strcpy(address->sun_path, path);
+    return socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+}
+
+int csystem_connect_unix(const char *path, int packets) {
+    struct sockaddr_un address;
+    int connection = make(path, packets ? SOCK_SEQPACKET : SOCK_STREAM, &address);
+    if (connection < 0) return -1;
+    if (connect(connection, (struct sockaddr *)&address, sizeof address) == 0) return connection;
+    int failure = errno;
+    close(connection);
+    errno = failure;
+    return -1;
+}
+
+static int listen_at(const char *path, int type, mode_t mode) {
+    struct sockaddr_un address;
+    int listener = make(path, type | SOCK_NONBLOCK, &address);
+    if (listener < 0) return -1;
+    unlink(path);
+    mode_t old = umask(0777 & ~mode);
+    int result = bind(listener, (struct sockaddr *)&address, sizeof address);
+    umask(old);
+    if (result == 0 && (type == SOCK_DGRAM || listen(listener, 64) == 0)) return listener;
+    int failure = errno;
+    close(listener);
+    errno = failure;
+    return -1;
+}
+
+int csystem_listen_unix(const char *path, int packets) {
+    return listen_at(path, packets ? SOCK_SEQPACKET : SOCK_STREAM, 0600);
+}
+
+int csystem_notify_socket(const char *path) {
+    // Services of all users speak to it; who speaks is the kernel's word, not theirs.
+    int listener = listen_at(path, SOCK_DGRAM, 0666);
+    int on = 1;
+    if (listener >= 0) setsockopt(listener, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+    return listener;
+}
+
+unsigned csystem_peer(int connection) {
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.uid : (unsigned)-1;
+}
+
+int csystem_send_datagram(const char *path, const void *bytes, size_t count) {
+    struct sockaddr_un address;
+    int sender = make(path, SOCK_DGRAM, &address);
+    if (sender < 0) return -1;
+    ssize_t sent = sendto(sender, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&address, sizeof address);
+    close(sender);
+    return sent == (ssize_t)count ? 0 : -1;
+}
+
+ssize_t csystem_receive_notification(int listener, void *bytes, size_t count, pid_t *sender) {
+    struct iovec part = {.iov_base = bytes, .iov_len = count};
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(64 * sizeof(int))];
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(listener, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    *sender = 0;
+    if (got < 0) return got;
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
+        if (part->cmsg_level != SOL_SOCKET) continue;
+        if (part->cmsg_type == SCM_CREDENTIALS) {
+            struct ucred credentials;
+            memcpy(&credentials, CMSG_DATA(part), sizeof credentials);
+            *sender = credentials.pid;
+        } else if (part->cmsg_type == SCM_RIGHTS) {
+            // Descriptors that somebody sends along would fill our table.
+            size_t descriptors = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            for (size_t i = 0; i < descriptors; i++) {
+                int descriptor;
+                memcpy(&descriptor, CMSG_DATA(part) + i * sizeof(int), sizeof descriptor);
+                close(descriptor);
+            }
+        }
+    }
+    return got;
+}

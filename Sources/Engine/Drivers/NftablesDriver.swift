@@ -1,0 +1,113 @@
+import Nftables
+import PluginKit
+
+/// Our table in the kernel: one transaction for each change, only what differs travels.
+final class NftablesDriver {
+    private var connection: Connection
+    /// What the kernel holds, as far as it was ours to put there; nil before the first full load.
+    private var loaded: TablePlan?
+    /// Kernels before 6.9 can't keep a table without its owner: there it has none.
+    private var flags: Batch.TableFlags = [.owner, .persist]
+
+    init() throws(NftablesError) { connection = try Connection() }
+
+    /// Takes the table over, or makes it, with what `plan` says: all chains are refilled in one transaction. Counters
+    /// and sets that packets fill keep what they hold.
+    func load(_ plan: TablePlan) throws {
+        do {
+            try retrying { try self.full(plan, flags: self.flags) }
+        } catch let error as NftablesError
+            where flags != [] && error.refusals.allSatisfy({ $0.subject.hasPrefix("table") })
+        {
+            flags = []
+            try retrying { try self.full(plan, flags: []) }
+        }
+        loaded = plan
+    }
+
+    /// Has the kernel check a plan, and changes nothing.
+    func check(_ plan: TablePlan) throws {
+        guard let loaded else { return }
+        try connection.check(try changes(from: loaded, to: plan) ?? full(plan, flags: flags))
+    }
+
+    /// Brings the table from what it holds to `plan`.
+    func apply(_ plan: TablePlan) throws {
+        guard let loaded else { return try load(plan) }
+        if let batch = try changes(from: loaded, to: plan) {
+            try connection.commit(batch)
+        } else {
+            try retrying { try self.full(plan, flags: self.flags) }
+        }
+        self.loaded = plan
+    }
+
+    func counters() throws -> [String: CounterValue] { try connection.counters(table: PacketPath.table) }
+
+    /// Commits what `make` gives for the generation that it saw; once more when somebody changed the ruleset meanwhile.
+    private func retrying(_ make: () throws -> Batch) throws {
+        for attempt in 0..<5 {
+            let generation = try connection.generation()
+            do {
+                return try connection.commit(try make(), expecting: generation)
+            } catch let error as NftablesError where error.isStale && attempt < 4 { continue }
+        }
+    }
+
+    /// All of a plan, whatever the kernel holds.
+    private func full(_ plan: TablePlan, flags: Batch.TableFlags) throws -> Batch {
+        let seen = try connection.observe(table: PacketPath.table)
+        var batch = Batch(table: PacketPath.table)
+        batch.addTable(flags)
+        // Rules first: they hold on to chains, sets and counters.
+        for chain in seen.chains.sorted() { batch.flushChain(chain) }
+        for chain in seen.chains.subtracting(plan.chains.keys).sorted() { batch.deleteChain(chain) }
+        let kept = plan.sets.filter { seen.sets.contains($0.key) && $0.value.flags.contains(.dynamic) }
+        for set in seen.sets.subtracting(kept.keys).sorted() { batch.deleteSet(set) }
+        for counter in seen.counters.subtracting(plan.counters.keys).sorted() { batch.deleteCounter(counter) }
+        let contents = plan.contents
+        for counter in contents.counters where !seen.counters.contains(counter.name) { batch.add(counter) }
+        for chain in contents.chains { batch.add(Chain(chain.name, hook: chain.hook)) }
+        for set in contents.sets where kept[set.name] == nil { try batch.add(set) }
+        for chain in contents.chains { for rule in chain.rules { try batch.add(rule, to: chain.name) } }
+        return batch
+    }
+
+    /// What leads from one plan to another; nil when a set's declaration changes under the rules that use it, which
+    /// wants a full load.
+    private func changes(from old: TablePlan, to new: TablePlan) throws(UnsupportedRuleset) -> Batch? {
+        var batch = Batch(table: PacketPath.table)
+        for (name, set) in new.sets {
+            if let before = old.sets[name], before.declaration != set.declaration { return nil }
+        }
+        func sorted(_ names: some Sequence<String>) -> [String] { names.sorted() }
+        for name in sorted(new.counters.keys) where old.counters[name] == nil {
+            if let counter = new.counters[name] { batch.add(counter) }
+        }
+        for name in sorted(new.chains.keys) where old.chains[name] == nil { batch.add(Chain(name)) }
+        for name in sorted(new.sets.keys) {
+            guard let set = new.sets[name] else { continue }
+            guard let before = old.sets[name] else {
+                try batch.add(set)
+                continue
+            }
+            let (had, wanted) = (Set(before.elements), Set(set.elements))
+            if had == wanted { continue }
+            let gone = before.elements.filter { !wanted.contains($0) }
+            if !gone.isEmpty { try batch.delete(gone, from: set) }
+            let come = set.elements.filter { !had.contains($0) }
+            if !come.isEmpty { try batch.add(come, to: set) }
+        }
+        for name in sorted(new.chains.keys) {
+            guard let chain = new.chains[name], old.chains[name]?.rules != chain.rules else { continue }
+            batch.flushChain(name)
+            for rule in chain.rules { try batch.add(rule, to: name) }
+        }
+        let goneChains = sorted(Set(old.chains.keys).subtracting(new.chains.keys))
+        for name in goneChains { batch.flushChain(name) }
+        for name in goneChains { batch.deleteChain(name) }
+        for name in sorted(Set(old.sets.keys).subtracting(new.sets.keys)) { batch.deleteSet(name) }
+        for name in sorted(Set(old.counters.keys).subtracting(new.counters.keys)) { batch.deleteCounter(name) }
+        return batch
+    }
+}

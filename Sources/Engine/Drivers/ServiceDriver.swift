@@ -1,0 +1,80 @@
+import Files
+import Glibc
+import PluginKit
+
+/// Services: unit files in a folder of their own generation, which a link names, and a word to PID 1. The link is moved
+/// in one step, so that PID 1 never sees half of a table.
+struct ServiceDriver {
+    let places: Places
+
+    /// - Parameters:
+    ///   - files: contents of the plan's files: a service is started anew when one of its own has changed.
+    func apply(_ services: [ServiceResource], files: [String: String]) throws {
+        let link = places.units
+        let current = try? FileSystem.realPath(link)
+        var units: [String: String] = [:]
+        for service in services { units[service.name] = try unit(service, files: files) }
+        if let current, try contents(of: current) == units { return }
+        let parent = FileSystem.parent(of: link) ?? "/"
+        try FileSystem.makeDirectory(parent)
+        let next = try FileSystem.makeTemporaryDirectory(in: parent, prefix: "units")
+        for (name, text) in units { try FileSystem.replace("\(next)/\(name)", with: text) }
+        let temporary = "\(parent)/.units.new"
+        unlink(temporary)
+        guard symlink(next, temporary) == 0 else { throw SystemError("symlink", temporary) }
+        try FileSystem.rename(temporary, to: link)
+        if let current { try FileSystem.remove(current) }
+        guard FileSystem.exists(places.initSocket) else {
+            if !units.isEmpty { Log.say("there is no PID 1 of ours here: services are not started") }
+            return
+        }
+        let answer = try InitClient(socket: places.initSocket).ask("reload")
+        for line in answer.split(separator: "\n") where line != "ok" { Log.say("PID 1: \(line)") }
+    }
+
+    private func contents(of folder: String) throws -> [String: String] {
+        var result: [String: String] = [:]
+        for name in try FileSystem.list(folder) {
+            result[name] = String(decoding: try FileSystem.read("\(folder)/\(name)"), as: UTF8.self)
+        }
+        return result
+    }
+
+    private func unit(_ service: ServiceResource, files: [String: String]) throws -> String {
+        guard let user = getpwnam(service.user) else {
+            throw EngineError("service \(service.name): there is no user \(service.user)")
+        }
+        var lines = [
+            "command \(service.command.map(UnitWords.quoted).joined(separator: " "))", "user \(user.pointee.pw_uid)",
+            "group \(user.pointee.pw_gid)", "restart always", "no-new-privileges", "private-tmp",
+        ]
+        lines.append("capabilities \(service.capabilities.joined(separator: " "))")
+        switch service.readiness {
+        case .started: break
+        case .notified: lines.append("ready notify")
+        case .file(let path): lines.append("ready file \(path)")
+        }
+        lines += service.directories.map { "directory \($0)" }
+        if let memory = service.memory { lines.append("memory \(memory)") }
+        for file in service.configurationFiles {
+            lines.append("stamp \(file) \(Checksum.of(files[file] ?? ""))")
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
+
+/// Words of a unit file.
+enum UnitWords {
+    /// Backslashes before what would end a word.
+    static func quoted(_ word: String) -> String {
+        word.isEmpty ? "\\e" : word.map { " \\".contains($0) ? "\\\($0)" : String($0) }.joined()
+    }
+}
+
+/// Tells one content from another, and no more: FNV-1a, 64 bits.
+enum Checksum {
+    static func of(_ text: String) -> String {
+        let hash = text.utf8.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+        return String(hash, radix: 16)
+    }
+}

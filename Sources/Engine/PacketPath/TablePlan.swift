@@ -1,0 +1,69 @@
+import PluginKit
+
+/// What the table shall hold: the skeleton, plugins' objects, and the stages that call plugins' chains.
+struct TablePlan {
+    /// By name.
+    private(set) var chains: [String: Chain] = [:]
+    private(set) var sets: [String: NamedSet] = [:]
+    private(set) var counters: [String: NamedCounter] = [:]
+
+    init(_ resources: [Resource] = []) {
+        for chain in PacketPath.skeleton { chains[chain.name] = chain }
+        var calls: [Stage: [(order: Int, chain: String)]] = [:]
+        for resource in resources {
+            switch resource {
+            case .chain(let chain, let use):
+                chains[chain.name] = chain
+                if let use { calls[use.stage, default: []].append((use.order, chain.name)) }
+            case .set(let set): sets[set.name] = set
+            case .counter(let counter): counters[counter.name] = counter
+            default: break
+            }
+        }
+        for (stage, entries) in calls {
+            let sorted = entries.sorted { ($0.order, $0.chain) < ($1.order, $1.chain) }
+            chains[PacketPath.chain(of: stage)]?.rules = sorted.map { entry in
+                Rule([.verdict(.jump(entry.chain))], comment: "\(stage.rawValue), order \(entry.order)")
+            }
+        }
+    }
+
+    /// For `nft -j -f`, and for people.
+    var contents: TableContents {
+        TableContents(
+            chains: chains.values.sorted { $0.name < $1.name }, sets: sets.values.sorted { $0.name < $1.name },
+            counters: counters.values.sorted { $0.name < $1.name })
+    }
+
+    /// A chain at a guard stage that could accept: what it accepts nobody behind it could drop any more.
+    static func guardViolation(_ resources: [Resource]) -> String? {
+        var byName: [String: Chain] = [:]
+        var guards: [(String, Stage)] = []
+        for case .chain(let chain, let use) in resources {
+            byName[chain.name] = chain
+            if let use, use.stage == .inputGuard || use.stage == .forwardGuard {
+                guards.append((chain.name, use.stage))
+            }
+        }
+        var seen: Set<String> = []
+        while let (name, stage) = guards.popLast() {
+            guard seen.insert(name).inserted, let chain = byName[name] else { continue }
+            for rule in chain.rules {
+                for statement in rule.statements {
+                    var verdicts: [Verdict] = []
+                    if case .verdict(let verdict) = statement { verdicts = [verdict] }
+                    if case .verdictMap(_, let entries) = statement { verdicts = entries.map(\.verdict) }
+                    if case .namedVerdictMap = statement {
+                        return
+                            "chain \(name) uses a named verdict map at the stage \(stage.rawValue), which may only drop"
+                    }
+                    if verdicts.contains(.accept) {
+                        return "chain \(name) accepts at the stage \(stage.rawValue), which may only drop"
+                    }
+                    guards += verdicts.compactMap(\.target).map { ($0, stage) }
+                }
+            }
+        }
+        return nil
+    }
+}

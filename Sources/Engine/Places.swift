@@ -1,0 +1,38 @@
+import Glibc
+
+/// Where things are; a test runs the engine with places of its own.
+public struct Places: Sendable {
+    /// Gone with a restart of the box.
+    public var run = "/run/vcpe"
+    /// Kept.
+    public var data = "/data"
+    /// One folder a plugin.
+    public var plugins = "/usr/lib/vcpe/plugins"
+    public var factorySite = "/usr/lib/vcpe/site.yaml"
+    public var modprobe = "/usr/lib/vcpe/modprobe"
+    public var initSocket = "/run/vcpe/init.sock"
+
+    public init() {}
+
+    /// The link to the folder of the engine's unit files.
+    public var units: String { "\(run)/units" }
+    public var socket: String { "\(run)/engine.sock" }
+    var state: String { "\(run)/engine" }
+    /// The operator's document, as he wrote it.
+    public var site: String { "\(data)/vcpe/site.yaml" }
+}
+
+/// Why the engine can't do as it was asked.
+public struct EngineError: Error, Sendable, CustomStringConvertible {
+    public var description: String
+
+    public init(_ description: String) { self.description = description }
+}
+
+/// What the engine tells people: lines on standard error, which PID 1 keeps.
+public enum Log {
+    public static func say(_ text: String) {
+        var line = text + "\n"
+        line.withUTF8 { _ = Glibc.write(2, $0.baseAddress, $0.count) }
+    }
+}

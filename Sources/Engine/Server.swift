@@ -1,0 +1,98 @@
+import CSystem
+import Documents
+import Files
+import Glibc
+
+/// The engine's local socket: a connection, a line of JSON, a line back.
+final class Server {
+    let descriptor: Int32
+
+    /// Bytes that a request may have.
+    private static let limit = 8 << 20
+    /// Milliseconds that a request may take to arrive: one slow caller must not stop the engine.
+    private static let patience: Int32 = 2000
+
+    init(path: String) throws {
+        descriptor = csystem_listen_unix(path, 0)
+        guard descriptor >= 0 else { throw SystemError("bind", path) }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Takes one connection and answers it.
+    func serve(_ answer: (JSON, uid_t) -> JSON) {
+        let connection = accept(descriptor, nil, nil)
+        guard connection >= 0 else {
+            // Without a descriptor left, the caller waits with us.
+            if errno == EMFILE || errno == ENFILE { usleep(50_000) }
+            return
+        }
+        defer { close(connection) }
+        _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
+        guard let request = read(connection) else { return }
+        let reply: JSON
+        do {
+            reply = answer(try JSON.parse(request), csystem_peer(connection))
+        } catch {
+            reply = ["error": .text("the request is no JSON: \(error)")]
+        }
+        let bytes = Array((reply.line + "\n").utf8)
+        var done = 0
+        while done < bytes.count {
+            var polled = pollfd(fd: connection, events: Int16(POLLOUT), revents: 0)
+            guard poll(&polled, 1, Self.patience) > 0 else { return }
+            let count = send(connection, Array(bytes[done...]), bytes.count - done, Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
+            if count < 0, errno == EINTR || errno == EAGAIN { continue }
+            if count <= 0 { return }
+            done += count
+        }
+    }
+
+    private func read(_ connection: Int32) -> [UInt8]? {
+        var request: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while request.last != UInt8(ascii: "\n") {
+            var polled = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
+            guard poll(&polled, 1, Self.patience) > 0 else { return nil }
+            let count = recv(connection, &buffer, buffer.count, 0)
+            if count < 0, errno == EINTR { continue }
+            if count <= 0 { return request.isEmpty ? nil : request }
+            request += buffer[..<count]
+            if request.count > Self.limit { return nil }
+        }
+        return request
+    }
+}
+
+/// Asks the engine, from another program of the box.
+public struct EngineClient {
+    let socket: String
+
+    public init(socket: String = Places().socket) { self.socket = socket }
+
+    public func ask(_ request: JSON) throws -> JSON {
+        let connection = csystem_connect_unix(socket, 0)
+        guard connection >= 0 else {
+            throw EngineError("the engine doesn't answer on \(socket): \(String(cString: strerror(errno)))")
+        }
+        let file = File(descriptor: connection, path: socket)
+        let bytes = Array((request.line + "\n").utf8)
+        var done = 0
+        while done < bytes.count {
+            let count = send(file.descriptor, Array(bytes[done...]), bytes.count - done, Int32(MSG_NOSIGNAL))
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw SystemError("send", socket) }
+            done += count
+        }
+        var answer: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while answer.last != UInt8(ascii: "\n") {
+            let count = recv(file.descriptor, &buffer, buffer.count, 0)
+            if count < 0, errno == EINTR { continue }
+            if count <= 0 { break }
+            answer += buffer[..<count]
+        }
+        guard !answer.isEmpty else { throw EngineError("the engine gave no answer") }
+        return try JSON.parse(answer)
+    }
+}

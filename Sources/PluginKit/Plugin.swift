@@ -1,0 +1,116 @@
+/// A plugin: a pure function from a site's configuration to what the box shall have.
+///
+/// It does no I/O and knows no clock: the same input gives the same output, byte for byte. `docs/plugins.md` has the
+/// contract in JSON, for plugins in any language.
+public protocol Plugin {
+    associatedtype Configuration
+
+    /// What the plugin is, and what it needs.
+    static var manifest: Manifest { get }
+
+    /// How its part of the site document is read; what is wrong there is found here as far as it can be found without
+    /// knowing the rest.
+    static var configuration: Shape<Configuration> { get }
+
+    /// Says what others may build upon: zones, interfaces, openings. Runs for all plugins before any plans.
+    static func publish(_ configuration: Configuration, facts: Facts, into output: inout PublishOutput)
+
+    /// Says what the box shall have.
+    static func plan(_ configuration: Configuration, input: PlanInput, into output: inout PlanOutput)
+}
+
+/// What a plugin is, and what it needs. Also a file in the plugin's folder, so that an image can be composed before the
+/// plugin can run.
+public struct Manifest: Sendable, Hashable {
+    /// The version of the contract between engine and plugins.
+    public static let contract = 1
+
+    /// What a part of the plugin needs in an image.
+    public struct Feature: Sendable, Hashable {
+        public var name: String
+        /// Debian packages.
+        public var packages: [String]
+        /// Kernel modules.
+        public var modules: [String]
+        /// System users that no package's sysusers.d declares, with their homes.
+        public var users: [String: String]
+
+        public init(
+            _ name: String, packages: [String] = [], modules: [String] = [], users: [String: String] = [:]
+        ) {
+            self.name = name
+            self.packages = packages
+            self.modules = modules
+            self.users = users
+        }
+    }
+
+    public var name: String
+    public var version: String
+    /// One line for people.
+    public var summary: String
+    /// Its one key at the top of the site document.
+    public var key: String
+    /// The file of its YANG module, in the plugin's folder.
+    public var yang: String
+    /// The kinds of resources that it plans.
+    public var resources: [String]
+    /// Its parts; the first one is in every image that has the plugin.
+    public var features: [Feature]
+
+    public init(
+        name: String, version: String, summary: String, key: String, yang: String, resources: [String],
+        features: [Feature]
+    ) {
+        self.name = name
+        self.version = version
+        self.summary = summary
+        self.key = key
+        self.yang = yang
+        self.resources = resources
+        self.features = features
+    }
+
+    public var json: JSON {
+        [
+            "name": .text(name), "version": .text(version), "summary": .text(summary),
+            "contract": .integer(Self.contract), "key": .text(key), "yang": .text(yang),
+            "resources": .texts(resources),
+            "features": .list(
+                features.map { feature in
+                    [
+                        "name": .text(feature.name), "packages": .texts(feature.packages),
+                        "modules": .texts(feature.modules), "users": .object(feature.users.mapValues { .text($0) }),
+                    ]
+                }),
+        ]
+    }
+
+    /// Reads a manifest; every problem is noted.
+    public static var shape: Shape<Manifest> {
+        .mapping("a plugin's manifest") { fields in
+            let contract = fields.required("contract", .integer(1...Self.contract))
+            let name = fields.required("name", .text)
+            let version = fields.required("version", .text)
+            let summary = fields.required("summary", .text)
+            let key = fields.required("key", .text)
+            let yang = fields.required("yang", .text)
+            let resources = fields.required("resources", .list(of: .oneOf(ResourceKind.allCases.map(\.rawValue))))
+            let feature = Shape<Feature>.mapping("a feature") { fields in
+                guard let name = fields.required("name", .text) else { return nil }
+                return Feature(
+                    name, packages: fields.optional("packages", .list(of: .text)) ?? [],
+                    modules: fields.optional("modules", .list(of: .text)) ?? [],
+                    users: Dictionary(
+                        (fields.optional("users", .dictionary(.text, .text)) ?? []).map { ($0.key, $0.value) }
+                    ) { $1 })
+            }
+            let features = fields.required("features", .list(of: feature))
+            guard contract != nil, let name, let version, let summary, let key, let yang, let resources, let features
+            else { return nil }
+            return Manifest(
+                name: name, version: version, summary: summary, key: key, yang: yang, resources: resources,
+                features: features)
+        }
+    }
+}

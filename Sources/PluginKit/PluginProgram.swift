@@ -1,0 +1,86 @@
+import Glibc
+
+/// Runs a plugin as the program that the engine calls: a verb as argument, JSON in, lines of JSON out.
+public enum PluginProgram {
+    /// - Returns: the exit code: 0, or 64 for a verb or an input that is none.
+    public static func run<P: Plugin>(_ plugin: P.Type, _ arguments: [String]) -> Int32 {
+        guard let verb = arguments.first, arguments.count == 1 else { return usage(P.manifest.name) }
+        if verb == "describe" {
+            write(P.manifest.json.pretty)
+            return 0
+        }
+        guard verb == "publish" || verb == "plan" else { return usage(P.manifest.name) }
+        let document: JSON
+        do {
+            document = try JSON.parse(readInput())
+        } catch {
+            complain("\(P.manifest.name): the input is no JSON: \(error)\n")
+            return 64
+        }
+        write(answer(plugin, isPlan: verb == "plan", document).map { $0 + "\n" }.joined())
+        return 0
+    }
+
+    /// The lines that a plugin answers with, sorted.
+    public static func answer<P: Plugin>(_ plugin: P.Type, isPlan: Bool, _ document: JSON) -> [String] {
+        let problems = ProblemList()
+        func read<Value>(_ key: String, _ shape: Shape<Value>) -> Value? {
+            let start = SourcePosition(file: key, line: 1, column: 1)
+            return shape.read(Node(document[key] ?? [:], position: start), path: "", into: problems)
+        }
+        let facts = read("facts", Facts.shape) ?? Facts()
+        let published = read("published", Published.shape) ?? Published()
+        let configuration = read("configuration", P.configuration)
+        guard let configuration, problems.problems.isEmpty else {
+            return problems.problems.map { Diagnostic($0).json.line }.sorted()
+        }
+        var lines: [String]
+        if isPlan {
+            var output = PlanOutput()
+            P.plan(configuration, input: PlanInput(facts: facts, published: published), into: &output)
+            lines = output.resources.map(\.json.line) + output.diagnostics.map(\.json.line)
+        } else {
+            var output = PublishOutput()
+            P.publish(configuration, facts: facts, into: &output)
+            lines = output.lines.map(\.line) + output.diagnostics.map(\.json.line)
+        }
+        lines.sort()
+        return lines
+    }
+
+    private static func usage(_ name: String) -> Int32 {
+        complain(
+            "\(name) is a plugin of vcpe: \(name) describe | publish | plan, with JSON on standard input "
+                + "(docs/plugins.md)\n")
+        return 64
+    }
+
+    private static func readInput() -> [UInt8] {
+        var input: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = read(0, &buffer, buffer.count)
+            if count < 0, errno == EINTR { continue }
+            if count <= 0 { return input }
+            input += buffer[..<count]
+        }
+    }
+
+    private static func write(_ text: String) {
+        var text = text
+        text.withUTF8 { bytes in
+            var done = 0
+            while done < bytes.count {
+                let count = Glibc.write(1, bytes.baseAddress.map { $0 + done }, bytes.count - done)
+                if count < 0, errno == EINTR { continue }
+                if count <= 0 { return }
+                done += count
+            }
+        }
+    }
+
+    private static func complain(_ text: String) {
+        var text = text
+        text.withUTF8 { _ = Glibc.write(2, $0.baseAddress, $0.count) }
+    }
+}

@@ -1,0 +1,240 @@
+extension Resource {
+    public var kind: ResourceKind {
+        switch self {
+        case .kernelModule: .kernelModule
+        case .sysctl: .sysctl
+        case .chain, .set, .counter: .nftables
+        case .link: .link
+        case .address: .address
+        case .route: .route
+        case .directory: .directory
+        case .file: .file
+        case .service: .service
+        }
+    }
+
+    /// Unique within its kind: two resources with one identity are a conflict.
+    public var identity: String {
+        switch self {
+        case .kernelModule(let name): name
+        case .sysctl(let key, _): key
+        case .chain(let chain, _): "chain \(chain.name)"
+        case .set(let set): "set \(set.name)"
+        case .counter(let counter): "counter \(counter.name)"
+        case .link(let link): link.name
+        case .address(let link, let address): "\(link) \(address)"
+        case .route(let route):
+            "\(route.destination) \(route.metric)"
+        case .directory(let path, _, _), .file(let path, _, _, _): path
+        case .service(let service): service.name
+        }
+    }
+
+    /// One line of a plan.
+    public var json: JSON {
+        var entries = body
+        entries["kind"] = .text(kind.rawValue)
+        entries["id"] = .text(identity)
+        return .object(entries)
+    }
+
+    private var body: [String: JSON] {
+        func object(_ entries: KeyValuePairs<String, JSON?>) -> [String: JSON] { JSON.object(entries).object ?? [:] }
+        switch self {
+        case .kernelModule: return [:]
+        case .sysctl(_, let value): return ["value": .text(value)]
+        case .chain(let chain, let use):
+            return object([
+                "chain": ["name": .text(chain.name), "rules": .list(chain.rules.map(\.json))],
+                "stage": use.map { .text($0.stage.rawValue) }, "order": use.map { .integer($0.order) },
+            ])
+        case .set(let set): return [set.isVerdictMap ? "map" : "set": set.json]
+        case .counter(let counter):
+            return [
+                "counter": .object([
+                    "name": .text(counter.name), "comment": counter.comment.map { .text($0) },
+                ])
+            ]
+        case .link(let link):
+            var entries = object([
+                "name": .text(link.name), "master": link.master.map { .text($0) }, "mtu": link.mtu.map { .integer($0) },
+            ])
+            switch link.kind {
+            case .port(let path, let mac):
+                entries["port"] = ["path": .text(path), "mac": .text(mac.description)]
+            case .bridge: entries["bridge"] = [:]
+            }
+            return entries
+        case .address(let link, let address): return ["link": .text(link), "address": .text(address.description)]
+        case .route(let route):
+            return object([
+                "to": .text(route.destination.description), "via": route.gateway.map { .text($0.description) },
+                "link": route.link.map { .text($0) }, "metric": .integer(route.metric),
+            ])
+        case .directory(let path, let owner, let mode):
+            return ["path": .text(path), "owner": .text(owner), "mode": .integer(mode)]
+        case .file(let path, let content, let owner, let mode):
+            return [
+                "path": .text(path), "content": .text(content), "owner": .text(owner), "mode": .integer(mode),
+            ]
+        case .service(let service):
+            return object([
+                "name": .text(service.name), "command": .texts(service.command), "user": .text(service.user),
+                "capabilities": .texts(service.capabilities), "ready": .text(service.readiness.text),
+                "directories": .texts(service.directories),
+                "configuration-files": .texts(service.configurationFiles),
+                "memory": service.memory.map { .integer($0) },
+            ])
+        }
+    }
+
+    /// Reads one line of a plan.
+    ///
+    /// - Throws: ``InvalidResource`` with what is wrong with it.
+    public init(_ json: JSON) throws(InvalidResource) {
+        let reader = ResourceReader(json: json)
+        do {
+            self = try reader.resource()
+        } catch let error as InvalidResource {
+            throw error
+        } catch {
+            throw InvalidResource("\(error)", json)
+        }
+        guard json["id"]?.text == identity else {
+            throw InvalidResource("its id is \"\(json["id"]?.text ?? "")\", and must be \"\(identity)\"", json)
+        }
+    }
+}
+
+extension ServiceResource.Readiness {
+    var text: String {
+        switch self {
+        case .started: "started"
+        case .notified: "notify"
+        case .file(let path): "file \(path)"
+        }
+    }
+
+    init?(_ text: String) {
+        switch text {
+        case "started": self = .started
+        case "notify": self = .notified
+        default:
+            guard text.hasPrefix("file /") else { return nil }
+            self = .file(String(text.dropFirst(5)))
+        }
+    }
+}
+
+/// A line of a plan that is no resource.
+public struct InvalidResource: Error, Sendable, CustomStringConvertible {
+    public var description: String
+
+    init(_ what: String, _ json: JSON) {
+        let text = json.line
+        description = "\(what) in \(text.prefix(300))\(text.count > 300 ? "…" : "")"
+    }
+}
+
+/// Takes a line of a plan apart.
+private struct ResourceReader {
+    let json: JSON
+
+    private func required(_ key: String) throws(InvalidResource) -> String {
+        guard let text = json[key]?.text else { throw InvalidResource("the text \"\(key)\" is missing", json) }
+        return text
+    }
+
+    private func texts(_ key: String) throws(InvalidResource) -> [String] {
+        guard let value = json[key] else { return [] }
+        guard let items = value.list else { throw InvalidResource("\"\(key)\" is no list", json) }
+        return try items.map { (item: JSON) throws(InvalidResource) -> String in
+            guard let text = item.text else {
+                throw InvalidResource("\"\(key)\" holds something else than texts", json)
+            }
+            return text
+        }
+    }
+
+    private func value<Value>(_ key: String, _ make: (String) -> Value?) throws(InvalidResource) -> Value {
+        let text = try required(key)
+        guard let value = make(text) else { throw InvalidResource("\"\(key)\" can't be \"\(text)\"", json) }
+        return value
+    }
+
+    private func optional<Value>(_ key: String, _ make: (String) -> Value?) throws(InvalidResource) -> Value? {
+        json[key] == nil ? nil : try value(key, make)
+    }
+
+    func resource() throws -> Resource {
+        guard let kind = (json["kind"]?.text).flatMap(ResourceKind.init) else {
+            throw InvalidResource(
+                "the kind \"\(json["kind"]?.text ?? "")\" is not known; kinds are "
+                    + ResourceKind.allCases.map(\.rawValue).joined(separator: ", "), json)
+        }
+        switch kind {
+        case .kernelModule: return .kernelModule(try required("id"))
+        case .sysctl:
+            return .sysctl(key: try required("id"), value: try required("value"))
+        case .nftables: return try nftables()
+        case .link: return .link(try link())
+        case .address: return .address(link: try required("link"), try value("address") { IPPrefix($0) })
+        case .route:
+            return .route(
+                RouteResource(
+                    to: try value("to") { IPPrefix($0) }, via: try optional("via") { IPAddress($0) },
+                    link: json["link"]?.text, metric: json["metric"]?.integer ?? 0))
+        case .directory:
+            return .directory(
+                path: try required("path"), owner: try required("owner"), mode: json["mode"]?.integer ?? 0o755)
+        case .file:
+            return .file(
+                path: try required("path"), content: try required("content"), owner: try required("owner"),
+                mode: json["mode"]?.integer ?? 0o644)
+        case .service: return .service(try service())
+        case .rule: throw InvalidResource("policy rules are not planned by plugins yet", json)
+        }
+    }
+
+    private func nftables() throws -> Resource {
+        if let body = json["set"] { return .set(try NamedSet(body, isVerdictMap: false)) }
+        if let body = json["map"] { return .set(try NamedSet(body, isVerdictMap: true)) }
+        if let name = json["counter"]?["name"]?.text {
+            return .counter(NamedCounter(name, comment: json["counter"]?["comment"]?.text))
+        }
+        guard let name = json["chain"]?["name"]?.text, let rules = json["chain"]?["rules"]?.list else {
+            throw InvalidResource("neither a chain with its rules, nor a set, map or counter", json)
+        }
+        let use = try optional("stage") { Stage(rawValue: $0) }.map {
+            Resource.StageUse($0, order: json["order"]?.integer ?? 100)
+        }
+        return .chain(Chain(name, rules: try rules.map { try Rule($0) }), stage: use)
+    }
+
+    private func link() throws -> LinkResource {
+        let kind: LinkResource.Kind
+        if let port = json["port"] {
+            guard let mac = (port["mac"]?.text).flatMap({ MACAddress($0) }) else {
+                throw InvalidResource("a port without its mac", json)
+            }
+            kind = .port(path: port["path"]?.text ?? "", mac: mac)
+        } else if json["bridge"] != nil {
+            kind = .bridge
+        } else {
+            throw InvalidResource("neither a port nor a bridge", json)
+        }
+        return LinkResource(
+            name: try required("name"), kind: kind, master: json["master"]?.text, mtu: json["mtu"]?.integer)
+    }
+
+    private func service() throws -> ServiceResource {
+        let command = try texts("command")
+        guard command.first?.hasPrefix("/") == true else { throw InvalidResource("a service without a command", json) }
+        return ServiceResource(
+            name: try required("name"), command: command, user: json["user"]?.text ?? "root",
+            capabilities: try texts("capabilities"),
+            readiness: try optional("ready") { ServiceResource.Readiness($0) } ?? .started,
+            directories: try texts("directories"), configurationFiles: try texts("configuration-files"),
+            memory: json["memory"]?.integer)
+    }
+}

@@ -1,0 +1,133 @@
+import PluginKit
+
+/// Zones, policies between them, and rules, on top of a packet path that drops what nobody accepts.
+public enum Firewall: Plugin {
+    public static let manifest = Manifest(
+        name: "firewall", version: "0.1.0", summary: "Policies between zones, and rules",
+        key: "firewall", yang: "vcpe-firewall.yang", resources: ["nftables"],
+        features: [
+            .init(
+                "base",
+                modules: [
+                    "nf_tables", "nft_ct", "nft_limit", "nft_log", "nft_reject_inet", "nft_fib_inet", "nf_conntrack",
+                    "nf_log_syslog",
+                ])
+        ])
+
+    public static var configuration: Shape<FirewallConfiguration> { FirewallConfiguration.shape }
+
+    public static func publish(_ configuration: FirewallConfiguration, facts: Facts, into output: inout PublishOutput) {
+    }
+
+    public static func plan(_ configuration: FirewallConfiguration, input: PlanInput, into output: inout PlanOutput) {
+        var compiler = FirewallCompiler(published: input.published)
+        if configuration.preventsSpoofing { planAntiSpoofing(&output) }
+        planOpenings(input.published, &output)
+
+        var toBox: [Rule] = icmpToBox
+        var through: [Rule] = icmpThrough
+        for rule in configuration.rules {
+            let compiled = compiler.compile(rule, &output)
+            if rule.value.to.value == .box || rule.value.to.value == .any { toBox += compiled.toBox }
+            if rule.value.to.value != .box { through += compiled.through }
+        }
+        for policy in configuration.policies { through += compiler.compile(policy, &output) }
+        if configuration.logsDrops {
+            for (chain, prefix) in [(0, "to box"), (1, "through")] {
+                let rule = Rule(
+                    [
+                        .limit(.init(rate: 10, per: .second, burst: 20)), .log(.init(prefix: "vcpe drop \(prefix): ")),
+                    ], comment: "firewall: log-drops")
+                if chain == 0 { toBox.append(rule) } else { through.append(rule) }
+            }
+        }
+        for counter in compiler.counters { output.add(.counter(counter)) }
+        output.add(.chain(Chain("firewall.input", rules: toBox), stage: .init(.input, order: 100)))
+        output.add(.chain(Chain("firewall.forward", rules: through), stage: .init(.forward, order: 100)))
+    }
+
+    /// A source to which the answer would not go back by the same interface is somebody else's (RFC 3704, strict).
+    private static func planAntiSpoofing(_ output: inout PlanOutput) {
+        let comment = "firewall: anti-spoofing"
+        output.add(.counter(NamedCounter("firewall.spoofed", comment: comment)))
+        output.add(
+            .chain(
+                Chain(
+                    "firewall.defend",
+                    rules: [
+                        // Who has no address yet asks for one from none.
+                        Rule(
+                            [.match(.payload(.ip, "saddr"), .equal, .text("0.0.0.0")), .verdict(.return)],
+                            comment: comment),
+                        Rule(
+                            [.match(.payload(.ip6, "saddr"), .equal, .text("::")), .verdict(.return)], comment: comment),
+                        Rule(
+                            [.match(.payload(.ip6, "saddr"), .equal, .prefix("fe80::", 10)), .verdict(.return)],
+                            comment: comment),
+                        Rule(
+                            [
+                                .match(.selector(.fib([.saddr, .iif], .interface)), .equal, .number(0)),
+                                .counter("firewall.spoofed"), .verdict(.drop),
+                            ], comment: comment),
+                    ]), stage: .init(.defend, order: 100)))
+    }
+
+    /// What services of other plugins want to be reached by.
+    private static func planOpenings(_ published: Published, _ output: inout PlanOutput) {
+        let rules = published.openings.values.sorted { $0.name < $1.name }.map { opening in
+            Rule(
+                [
+                    .match(.meta(.interface), .equal, .text(opening.interface)),
+                    .match(
+                        .payload(opening.transport == .tcp ? .tcp : .udp, "dport"), .equal, .number(opening.port)),
+                    .verdict(.accept),
+                ], comment: "\(opening.name)")
+        }
+        output.add(.chain(Chain("firewall.openings", rules: rules), stage: .init(.openings, order: 100)))
+    }
+
+    // MARK: - ICMP
+
+    /// Errors belong to connections and are let through as related. What is asked by itself: echo, within bounds, and
+    /// what IPv6 can't live without (RFC 4890, section 4.4.1), which never came over a router (hop limit 255).
+    private static let icmpToBox: [Rule] = [
+        Rule(
+            [
+                .match(.payload(.icmp, "type"), .equal, .text("echo-request")),
+                .limit(.init(rate: 50, per: .second, burst: 100)), .verdict(.accept),
+            ], comment: "firewall: icmp"),
+        Rule(
+            [
+                .match(
+                    .payload(.icmpv6, "type"), .equal,
+                    .set(
+                        ["nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert"].map {
+                            .text($0)
+                        })), .match(.payload(.ip6, "hoplimit"), .equal, .number(255)), .verdict(.accept),
+            ], comment: "firewall: icmp, RFC 4890 4.4.1"),
+        Rule(
+            [
+                .match(.payload(.ip6, "saddr"), .equal, .prefix("fe80::", 10)),
+                .match(
+                    .payload(.icmpv6, "type"), .equal,
+                    .set(
+                        ["mld-listener-query", "mld-listener-report", "mld-listener-done", "mld2-listener-report"].map {
+                            .text($0)
+                        })), .verdict(.accept),
+            ], comment: "firewall: icmp, RFC 4890 4.4.1"),
+        Rule(
+            [
+                .match(.payload(.icmpv6, "type"), .equal, .text("echo-request")),
+                .limit(.init(rate: 50, per: .second, burst: 100)), .verdict(.accept),
+            ], comment: "firewall: icmp, RFC 4890 4.4.1"),
+    ]
+
+    /// RFC 4890, section 4.3.1: echo must pass, or hosts can't be told from black holes; errors pass as related.
+    private static let icmpThrough: [Rule] = [
+        Rule(
+            [
+                .match(.payload(.icmpv6, "type"), .equal, .text("echo-request")),
+                .limit(.init(rate: 100, per: .second, burst: 200)), .verdict(.accept),
+            ], comment: "firewall: icmp, RFC 4890 4.3.1")
+    ]
+}

@@ -1,0 +1,165 @@
+import PluginKit
+
+/// `lan:` of a site document.
+public struct LANConfiguration: Sendable {
+    struct Served {
+        var interface: Located<String>
+        var range: (first: IPAddress, last: IPAddress)?
+        /// Seconds.
+        var leaseTime: Int
+        var path: String
+    }
+
+    struct Host {
+        var name: String
+        var address: IPAddress
+        var mac: MACAddress?
+    }
+
+    var networks: [Located<Served>]
+    var domain: String
+    var hosts: [Located<Host>]
+}
+
+extension LANConfiguration {
+    static var shape: Shape<LANConfiguration> {
+        .mapping("what the LAN is served with") { fields in
+            let networks = fields.required("networks", .list(of: served.located)) ?? []
+            let domain = fields.optional("domain", hostName) ?? "lan"
+            let hosts = fields.optional("hosts", .list(of: host.located)) ?? []
+            fields.problems.checkUnique(networks, "interface") { $0.interface.value }
+            fields.problems.checkUnique(hosts, "host") { $0.name }
+            return LANConfiguration(networks: networks, domain: domain, hosts: hosts)
+        }
+    }
+
+    private static var hostName: Shape<String> {
+        .text("a name of letters, digits, hyphens and dots, as DNS has them") { text in
+            !text.isEmpty && text.utf8.count <= 253
+                && text.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { label in
+                    !label.isEmpty && label.utf8.count <= 63 && label.first != "-" && label.last != "-"
+                        && label.utf8.allSatisfy {
+                            (0x61...0x7A).contains($0) || (0x41...0x5A).contains($0) || (0x30...0x39).contains($0)
+                                || $0 == 0x2D
+                        }
+                }
+        }
+    }
+
+    private static var ipv4: Shape<IPAddress> {
+        Shape.ipAddress.map("an IPv4 address, such as 192.168.1.100") { $0.family == .ipv4 ? $0 : nil }
+    }
+
+    private static var served: Shape<Served> {
+        .mapping("a network of the LAN") { fields in
+            let interface = fields.required("interface", Shape.text.located)
+            let leaseTime = fields.optional("lease-time", .integer(120...2_592_000)) ?? 43_200
+            let dhcp = fields.optional(
+                "dhcp",
+                Shape<(IPAddress, IPAddress)>.mapping("the range of addresses to lend") { fields in
+                    let first = fields.required("from", ipv4)
+                    let last = fields.required("to", ipv4)
+                    guard let first, let last else { return nil }
+                    if last < first {
+                        fields.problems.add(
+                            fields.node, fields.path, "the range ends (\(last)) before it begins (\(first))")
+                    }
+                    return (first, last)
+                })
+            let path = fields.path
+            return interface.map { Served(interface: $0, range: dhcp, leaseTime: leaseTime, path: path) }
+        }
+    }
+
+    private static var host: Shape<Host> {
+        .mapping("a host") { fields in
+            let name = fields.required("name", hostName)
+            let address = fields.required("address", .ipAddress)
+            let mac = fields.optional("mac", .macAddress)
+            guard let name, let address else { return nil }
+            return Host(name: name, address: address, mac: mac)
+        }
+    }
+}
+
+/// DHCPv4 and DNS for the LAN, by dnsmasq.
+public enum LAN: Plugin {
+    public static let manifest = Manifest(
+        name: "lan", version: "0.1.0", summary: "DHCPv4 and DNS for the LAN, by dnsmasq", key: "lan",
+        yang: "vcpe-lan.yang", resources: ["file", "directory", "service"],
+        features: [.init("base", packages: ["dnsmasq-base"], users: ["dnsmasq": "/var/lib/misc"])])
+
+    public static var configuration: Shape<LANConfiguration> { LANConfiguration.shape }
+
+    public static func publish(_ configuration: LANConfiguration, facts: Facts, into output: inout PublishOutput) {
+        for network in configuration.networks.map(\.value) {
+            let name = network.interface.value
+            output.add(Opening(name: "lan.\(name)-dns-tcp", interface: name, transport: .tcp, port: 53))
+            output.add(Opening(name: "lan.\(name)-dns-udp", interface: name, transport: .udp, port: 53))
+            if network.range != nil {
+                output.add(Opening(name: "lan.\(name)-dhcp", interface: name, transport: .udp, port: 67))
+            }
+        }
+    }
+
+    public static func plan(_ configuration: LANConfiguration, input: PlanInput, into output: inout PlanOutput) {
+        var lines = [
+            "# Written by vcpe's plugin lan.", "keep-in-foreground", "no-resolv", "no-hosts", "bind-dynamic",
+            "log-facility=-", "domain-needed", "bogus-priv", "stop-dns-rebind", "rebind-localhost-ok",
+            "domain=\(configuration.domain)", "local=/\(configuration.domain)/", "expand-hosts", "dhcp-authoritative",
+            "dhcp-leasefile=/data/lan/leases", "cache-size=1000",
+        ]
+        for network in configuration.networks.map(\.value) {
+            guard let interface = interface(of: network, input.published, &output) else { continue }
+            lines.append("interface=\(interface.name)")
+            guard let range = network.range else { continue }
+            guard let own = interface.addresses.first(where: { $0.contains(range.first) && $0.contains(range.last) })
+            else {
+                let known = interface.addresses.filter { $0.family == .ipv4 }.map(\.network.description)
+                output.say(
+                    .error, path: network.path + ".dhcp",
+                    "\(range.first) to \(range.last) is in no network of the interface \(interface.name)",
+                    hint: "its networks are " + (known.isEmpty ? "none" : known.joined(separator: ", ")))
+                continue
+            }
+            if !(own.address < range.first || range.last < own.address) {
+                output.say(
+                    .error, path: network.path + ".dhcp", "the range holds the box's own address \(own.address)")
+            }
+            lines.append("dhcp-range=\(interface.name),\(range.first),\(range.last),\(network.leaseTime)")
+        }
+        for server in input.published.resolvers.sorted(by: { $0.key < $1.key }).flatMap(\.value) {
+            lines.append("server=\(server)")
+        }
+        for host in configuration.hosts.map(\.value) {
+            lines.append("host-record=\(host.name),\(host.name).\(configuration.domain),\(host.address)")
+            if let mac = host.mac, host.address.family == .ipv4 {
+                lines.append("dhcp-host=\(mac),\(host.address),\(host.name)")
+            }
+        }
+        output.add(.directory(path: "/run/vcpe/lan", owner: "root", mode: 0o755))
+        output.add(.directory(path: "/data/lan", owner: "dnsmasq", mode: 0o755))
+        let file = "/run/vcpe/lan/dnsmasq.conf"
+        output.add(
+            .file(path: file, content: lines.joined(separator: "\n") + "\n", owner: "root", mode: 0o644))
+        output.add(
+            .service(
+                ServiceResource(
+                    name: "lan-dnsmasq", command: ["/usr/sbin/dnsmasq", "--conf-file=\(file)", "--user="],
+                    user: "dnsmasq", capabilities: ["net_bind_service", "net_admin", "net_raw"],
+                    configurationFiles: [file], memory: 64 << 20)))
+    }
+
+    private static func interface(
+        of network: LANConfiguration.Served, _ published: Published, _ output: inout PlanOutput
+    ) -> Interface? {
+        let name = network.interface.value
+        if let interface = published.interfaces[name] { return interface }
+        let known = published.interfaces.keys.sorted()
+        let meant = didYouMean(name, among: known).map { "did you mean \($0)? " } ?? ""
+        output.say(
+            .error, path: network.interface.path, "there is no interface \"\(name)\"",
+            hint: meant + "interfaces are \(known.joined(separator: ", "))")
+        return nil
+    }
+}

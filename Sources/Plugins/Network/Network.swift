@@ -1,0 +1,206 @@
+import PluginKit
+
+/// Interfaces by role, zones, addresses, routes, the DHCP client, resolvers.
+public enum Network: Plugin {
+    public static let manifest = Manifest(
+        name: "network", version: "0.1.0",
+        summary: "Interfaces by role, zones, addresses, routes, DHCP client, resolvers",
+        key: "network", yang: "vcpe-network.yang",
+        resources: ["link", "address", "route", "sysctl", "nftables", "file", "directory", "service", "kernel-module"],
+        features: [
+            .init("base", modules: ["bridge"]),
+            .init("dhcp-client", packages: ["dhcpcd-base"], users: ["dhcpcd": "/usr/lib/dhcpcd"]),
+        ])
+
+    public static var configuration: Shape<NetworkConfiguration> { NetworkConfiguration.shape }
+
+    /// The set of a zone's interfaces.
+    static func set(of zone: String) -> String { "network.zone-\(zone)" }
+
+    public static func publish(_ configuration: NetworkConfiguration, facts: Facts, into output: inout PublishOutput) {
+        for zone in configuration.zones { output.add(Zone(name: zone.value, set: set(of: zone.value))) }
+        for interface in configuration.interfaces.map(\.value) {
+            var addresses = interface.addresses.map(\.value)
+            if let lease = facts.leases[interface.name], interface.usesDHCP { addresses.append(lease.address) }
+            output.add(Interface(name: interface.name, zone: interface.zone.value, addresses: addresses))
+            if interface.usesDHCP, let lease = facts.leases[interface.name], !lease.resolvers.isEmpty {
+                output.add(resolvers: lease.resolvers, from: interface.name)
+            }
+        }
+        // What the operator names comes first, by name.
+        if !configuration.resolvers.isEmpty { output.add(resolvers: configuration.resolvers, from: "-network") }
+    }
+
+    public static func plan(_ configuration: NetworkConfiguration, input: PlanInput, into output: inout PlanOutput) {
+        checkOverlaps(configuration, &output)
+        planZones(configuration, input, &output)
+        let present = planLinks(configuration, input.facts, &output)
+        output.add(.sysctl(key: "net/ipv4/ip_forward", value: "1"))
+        output.add(.sysctl(key: "net/ipv6/conf/all/forwarding", value: "1"))
+        for interface in configuration.interfaces.map(\.value) where present.contains(interface.name) {
+            planInterface(interface, input.facts, &output)
+        }
+        for route in configuration.routes {
+            let isReachable = configuration.interfaces.contains { interface in
+                interface.value.addresses.contains { $0.value.contains(route.value.gateway) }
+                    || input.facts.leases[interface.value.name]?.address.contains(route.value.gateway) == true
+            }
+            // Within a lease that isn't there yet it may come.
+            let mayCome = configuration.interfaces.contains {
+                $0.value.usesDHCP || $0.value.acceptsRouterAdvertisements
+            }
+            guard isReachable else {
+                output.say(
+                    mayCome ? .absent : .error, path: route.path + ".via",
+                    "the gateway \(route.value.gateway) is in no network of an interface")
+                continue
+            }
+            output.add(
+                .route(
+                    RouteResource(
+                        to: route.value.destination, via: route.value.gateway, metric: route.value.metric)))
+        }
+        planResolvers(input, &output)
+    }
+
+    private static func checkOverlaps(_ configuration: NetworkConfiguration, _ output: inout PlanOutput) {
+        var seen: [(interface: String, address: Located<IPPrefix>)] = []
+        for interface in configuration.interfaces.map(\.value) {
+            for address in interface.addresses where !address.value.address.isLinkLocal {
+                if let other = seen.first(where: {
+                    $0.interface != interface.name && $0.address.value.overlaps(address.value)
+                }) {
+                    output.say(
+                        .error, path: address.path,
+                        "\(address.value) of \(interface.name) overlaps \(other.address.value) of \(other.interface) "
+                            + "(\(other.address.path))", hint: "give every interface a network of its own")
+                }
+                seen.append((interface.name, address))
+            }
+        }
+    }
+
+    private static func planZones(_ configuration: NetworkConfiguration, _ input: PlanInput, _ output: inout PlanOutput)
+    {
+        for interface in configuration.interfaces {
+            _ = output.zone(interface.value.zone.value, at: interface.value.zone.path, in: input.published)
+        }
+        for zone in configuration.zones {
+            let members = configuration.interfaces.filter { $0.value.zone.value == zone.value }.map(\.value.name)
+            output.add(
+                .set(
+                    NamedSet(
+                        set(of: zone.value), key: [.interfaceName],
+                        elements: members.sorted().map { SetElement(.text($0)) })))
+        }
+    }
+
+    // MARK: - Links
+
+    /// - Returns: the interfaces that are there.
+    private static func planLinks(
+        _ configuration: NetworkConfiguration, _ facts: Facts, _ output: inout PlanOutput
+    ) -> Set<String> {
+        var taken: [String: String] = [:]
+        var present: Set<String> = []
+        for interface in configuration.interfaces.map(\.value) {
+            if interface.isBridge {
+                output.add(.kernelModule("bridge"))
+                output.add(.link(LinkResource(name: interface.name, kind: .bridge, mtu: interface.mtu)))
+                present.insert(interface.name)
+            }
+            for (number, selector) in interface.ports.enumerated() {
+                let found = facts.ports.enumerated().filter { selector.value.matches($1, at: $0) }
+                guard let port = found.first?.element else {
+                    let known = facts.ports.enumerated().map {
+                        "order \($0 + 1) (driver \($1.driver), path \($1.path.isEmpty ? "unknown" : $1.path), mac \($1.mac))"
+                    }
+                    output.say(
+                        .absent, path: selector.path, "no port of the box is that",
+                        hint: "ports are " + (known.isEmpty ? "none" : known.joined(separator: ", ")))
+                    continue
+                }
+                if found.count > 1 {
+                    output.say(
+                        .error, path: selector.path, "\(found.count) ports of the box are that",
+                        hint: "by order, path or mac one is told from another")
+                    continue
+                }
+                if let other = taken.updateValue(selector.path, forKey: port.mac.description + port.path) {
+                    output.say(.error, path: selector.path, "the port is taken already, by \(other)")
+                    continue
+                }
+                present.insert(interface.name)
+                let name = interface.isBridge ? "\(interface.name)-\(number + 1)" : interface.name
+                output.add(
+                    .link(
+                        LinkResource(
+                            name: name, kind: .port(path: port.path, mac: port.mac),
+                            master: interface.isBridge ? interface.name : nil,
+                            mtu: interface.mtu)))
+            }
+        }
+        return present
+    }
+
+    // MARK: - Addresses
+
+    private static func planInterface(
+        _ interface: NetworkConfiguration.Interface, _ facts: Facts, _ output: inout PlanOutput
+    ) {
+        let name = interface.name
+        for address in interface.addresses { output.add(.address(link: name, address.value)) }
+        // 2: also on a box that forwards. The kernel's own routes from advertisements are its own.
+        output.add(
+            .sysctl(
+                key: "net/ipv6/conf/\(name)/accept_ra", value: interface.acceptsRouterAdvertisements ? "2" : "0"))
+        output.add(
+            .sysctl(
+                key: "net/ipv6/conf/\(name)/autoconf", value: interface.acceptsRouterAdvertisements ? "1" : "0"))
+        guard interface.usesDHCP else { return }
+        if let lease = facts.leases[name] {
+            output.add(.address(link: name, lease.address))
+            if let gateway = lease.gateway, let all = IPPrefix("0.0.0.0/0") {
+                output.add(.route(RouteResource(to: all, via: gateway, link: name, metric: 100)))
+            }
+        }
+        let file = "/run/vcpe/network/dhcpcd-\(name).conf"
+        output.add(.directory(path: "/run/vcpe/network", owner: "root", mode: 0o755))
+        output.add(.file(path: file, content: dhcpcd, owner: "root", mode: 0o644))
+        output.add(
+            .service(
+                ServiceResource(
+                    name: "network-dhcp-\(name)",
+                    command: [
+                        "/usr/sbin/dhcpcd", "--nobackground", "--noconfigure", "--ipv4only", "--config", file,
+                        "--script",
+                        "/usr/lib/vcpe/report-lease", name,
+                    ],
+                    capabilities: [
+                        "net_raw", "net_admin", "net_bind_service", "setuid", "setgid", "sys_chroot", "kill",
+                        "chown", "dac_override",
+                    ],
+                    directories: ["/var/lib/dhcpcd", "/run/dhcpcd"], configurationFiles: [file], memory: 32 << 20)))
+    }
+
+    /// Only reports: addresses, routes and resolvers are the engine's to write.
+    private static let dhcpcd = """
+        duid ll
+        clientid
+        noipv4ll
+        noarp
+        option subnet_mask, routers, domain_name_servers, interface_mtu
+        require dhcp_server_identifier
+        timeout 0
+
+        """
+
+    private static func planResolvers(_ input: PlanInput, _ output: inout PlanOutput) {
+        let servers = input.published.resolvers.sorted { $0.key < $1.key }.flatMap(\.value)
+        output.add(.directory(path: "/run/vcpe/network", owner: "root", mode: 0o755))
+        output.add(
+            .file(
+                path: "/run/vcpe/network/resolv.conf",
+                content: servers.prefix(3).map { "nameserver \($0)\n" }.joined(), owner: "root", mode: 0o644))
+    }
+}

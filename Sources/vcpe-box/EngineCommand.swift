@@ -1,0 +1,31 @@
+import Engine
+
+/// `vcpe-engine`: PID 1 starts it, with nothing to say; a test names other places.
+enum EngineCommand {
+    static func run(_ arguments: [String]) -> Int32 {
+        var places = Places()
+        var rest = arguments[...]
+        while let option = rest.popFirst() {
+            guard let value = rest.popFirst() else { return usage(option) }
+            switch option {
+            case "--run": (places.run, places.initSocket) = (value, "\(value)/init.sock")
+            case "--data": places.data = value
+            case "--plugins": places.plugins = value
+            case "--factory-site": places.factorySite = value
+            case "--modprobe": places.modprobe = value
+            default: return usage(option)
+            }
+        }
+        do {
+            try Engine(places: places).run()
+        } catch {
+            Log.say("the engine can't go on: \(error)")
+            return 1
+        }
+    }
+
+    private static func usage(_ option: String) -> Int32 {
+        Log.say("\(option): allowed are --run, --data, --plugins, --factory-site, --modprobe, each with a path")
+        return 64
+    }
+}

@@ -1,0 +1,23 @@
+import Engine
+import Glibc
+import Plugins
+import PluginKit
+
+// One executable that is engine, operator's command and plugins, by the name it is called: the Swift runtime is on the
+// box once.
+
+let arguments = Array(CommandLine.arguments.dropFirst())
+let calledAs = CommandLine.arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 } ?? ""
+
+switch calledAs {
+case "vcpe-engine": exit(EngineCommand.run(arguments))
+case "vcpectl": exit(ControlCommand.run(arguments))
+case "report-lease": exit(LeaseReport.run())
+case "network": exit(PluginProgram.run(Network.self, arguments))
+case "firewall": exit(PluginProgram.run(Firewall.self, arguments))
+case "nat": exit(PluginProgram.run(NAT.self, arguments))
+case "lan": exit(PluginProgram.run(LAN.self, arguments))
+default:
+    Log.say("\(calledAs) is none of vcpe-engine, vcpectl, report-lease, network, firewall, nat, lan")
+    exit(64)
+}
