@@ -6,55 +6,68 @@ let pluginFiles = ["Network", "Firewall", "NAT", "LAN"].flatMap { name in
     ["README.md", "manifest.json", "cases", "vcpe-\(name.lowercased()).yang"].map { "\(name)/\($0)" }
 }
 
+/// What runs on the box, and what both sides share: Debian's C libraries, and no package of others.
+let box: [Target] = [
+    .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+    .systemLibrary(name: "CNftables", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
+    .target(name: "CSystem"),
+    .target(name: "Addresses"),
+    .target(name: "Documents", dependencies: ["CYaml"]),
+    .target(name: "Ruleset", dependencies: ["Documents"]),
+    .target(name: "Netlink", dependencies: ["Addresses", "CMnl"]),
+    .target(name: "Nftables", dependencies: ["CMnl", "CNftables", "Ruleset"]),
+    .target(name: "Files", dependencies: ["CSystem"]),
+    .target(name: "Processes", dependencies: ["CSystem", "Files"]),
+    .target(name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset"]),
+    .target(name: "Plugins", dependencies: ["PluginKit"], exclude: pluginFiles),
+    .target(name: "Planning", dependencies: ["Documents", "Files", "PluginKit", "Processes"]),
+    .target(
+        name: "Engine",
+        dependencies: [
+            "CSystem", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes",
+        ]),
+    .executableTarget(name: "vcpe-box", dependencies: ["Engine", "PluginKit", "Plugins"]),
+    .executableTarget(name: "vcpe-init", dependencies: ["CSystem"]),
+]
+
+/// What builds images, and all tests.
+let host: [Target] = [
+    .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
+    .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+    .target(name: "Digests", dependencies: ["CCrypto"]),
+    .target(name: "Archives", dependencies: ["CArchive"]),
+    .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
+    .target(
+        name: "ImageBuilder",
+        dependencies: [
+            "Addresses", "Archives", "CSystem", "Digests", "Documents", "Files", "Planning", "PluginKit", "Processes",
+            "Transfers",
+        ]),
+    .executableTarget(
+        name: "vcpe",
+        dependencies: ["ImageBuilder", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+    .testTarget(name: "DocumentsTests", dependencies: ["Documents"]),
+    .testTarget(name: "FilesTests", dependencies: ["Files"]),
+    .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
+    .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),
+    .testTarget(name: "NetlinkTests", dependencies: ["Addresses", "Documents", "Netlink", "Processes"]),
+    .testTarget(name: "NftablesTests", dependencies: ["Documents", "Files", "Nftables", "Processes", "Ruleset"]),
+    .testTarget(name: "PluginsTests", dependencies: ["Files", "PluginKit", "Plugins", "Processes"]),
+    .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),
+    .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
+    .testTarget(name: "BuildTests", dependencies: ["ImageBuilder", "Processes"]),
+    .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes"]),
+    .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),
+]
+
+/// `ci/box` builds the box's side alone, at a path of its own, without fetching anything.
+let isBoxAlone = Context.environment["VCPE_BOX"] != nil
+
 let package = Package(
     name: "vcpe",
-    dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
-    ],
-    targets: [
-        .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
-        .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
-        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
-        .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
-        .systemLibrary(name: "CNftables", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
-        .target(name: "Addresses"),
-        .target(name: "Documents", dependencies: ["CYaml"]),
-        .target(name: "Ruleset", dependencies: ["Documents"]),
-        .target(name: "Netlink", dependencies: ["Addresses", "CMnl"]),
-        .target(name: "Nftables", dependencies: ["CMnl", "CNftables", "Ruleset"]),
-        .target(name: "CSystem"),
-        .target(name: "Files", dependencies: ["CSystem"]),
-        .target(name: "Digests", dependencies: ["CCrypto"]),
-        .target(name: "Archives", dependencies: ["CArchive"]),
-        .target(name: "Processes", dependencies: ["CSystem", "Files"]),
-        .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
-        .target(name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset"]),
-        .target(name: "Plugins", dependencies: ["PluginKit"], exclude: pluginFiles),
-        .target(
-            name: "Engine",
-            dependencies: ["CSystem", "Documents", "Files", "Netlink", "Nftables", "PluginKit", "Processes"]),
-        .executableTarget(name: "vcpe-box", dependencies: ["Engine", "PluginKit", "Plugins"]),
-        .target(
-            name: "ImageBuilder",
-            dependencies: ["CSystem", "Archives", "Digests", "Documents", "Files", "Processes", "Transfers"]),
-        .executableTarget(
-            name: "vcpe",
-            dependencies: [
-                "ImageBuilder", .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ]),
-        .executableTarget(name: "vcpe-init", dependencies: ["CSystem"]),
-        .testTarget(name: "DocumentsTests", dependencies: ["Documents"]),
-        .testTarget(name: "PluginsTests", dependencies: ["Files", "PluginKit", "Plugins", "Processes"]),
-        .testTarget(name: "NetlinkTests", dependencies: ["Addresses", "Documents", "Netlink", "Processes"]),
-        .testTarget(name: "NftablesTests", dependencies: ["Documents", "Files", "Nftables", "Processes", "Ruleset"]),
-        .testTarget(name: "FilesTests", dependencies: ["Files"]),
-        .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
-        .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),
-        .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),
-        .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
-        .testTarget(name: "BuildTests", dependencies: ["ImageBuilder", "Processes"]),
-        .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes"]),
-        .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),
-    ]
+    dependencies: isBoxAlone
+        ? [] : [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")],
+    targets: isBoxAlone ? box : box + host
 )

@@ -11,6 +11,7 @@
 #include <linux/netlink.h>
 #include <linux/random.h>
 #include <linux/reboot.h>
+#include <linux/watchdog.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,3 +207,11 @@ int csystem_add_entropy(const void *bytes, size_t count) {
     close(random);
     return result;
 }
+
+int csystem_watchdog_timeout(int watchdog, int seconds) {
+    int time = seconds;
+    if (ioctl(watchdog, WDIOC_SETTIMEOUT, &time) != 0 && ioctl(watchdog, WDIOC_GETTIMEOUT, &time) != 0) return -1;
+    return time;
+}
+
+int csystem_watchdog_ping(int watchdog) { return ioctl(watchdog, WDIOC_KEEPALIVE, 0); }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +20,8 @@ ssize_t csystem_copy_file_range(int from, off_t *from_offset, int to, off_t *to_
 }
 
 int csystem_make_temporary_file(char *path_template) { return mkostemp(path_template, O_CLOEXEC); }
+
+int csystem_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 
 int csystem_new_network(void) { return unshare(CLONE_NEWNET); }
 

@@ -4,16 +4,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static void become(const struct csystem_child *child) {
+// What could not be done on the way; its errno is in errno.
+static const char *become(const struct csystem_child *child) {
     csystem_unblock_signals();
     umask(022);
     if (child->new_session) setsid();
@@ -24,15 +30,67 @@ static void become(const struct csystem_child *child) {
         dup2(child->output, 1);
         dup2(child->output, 2);
     }
-    if (child->root && (chroot(child->root) != 0 || chdir("/") != 0)) return;
-    if (child->group && (setgroups(0, NULL) != 0 || setgid(child->group) != 0)) return;
-    if (child->user && setuid(child->user) != 0) return;
+    int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (score >= 0) {
+        char text[16];
+        int count = snprintf(text, sizeof text, "%d", child->oom_score_adjustment);
+        ssize_t ignored = write(score, text, (size_t)count);
+        (void)ignored;
+        close(score);
+    }
+    for (int i = 0; i < child->limit_count; i++) {
+        struct rlimit limit = {child->limits[i].value, child->limits[i].value};
+        if (setrlimit((__rlimit_resource_t)child->limits[i].resource, &limit) != 0) return "setrlimit";
+    }
+    if (child->private_tmp || child->read_only_paths) {
+        if (unshare(CLONE_NEWNS) != 0) return "unshare";
+        if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return "mount of /";
+        if (child->private_tmp && mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=5%") != 0)
+            return "mount of /tmp";
+        for (char *const *path = child->read_only_paths; path && *path; path++) {
+            if (mount(*path, *path, NULL, MS_BIND | MS_REC, NULL) != 0) return "mount of a read-only path";
+            if (mount(NULL, *path, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) != 0) return "remount of a read-only path";
+        }
+    }
+    if (child->root && (chroot(child->root) != 0 || chdir("/") != 0)) return "chroot";
+    if (child->keep_capabilities_only)
+        for (int i = 0; i < 64; i++)
+            if (!(child->capabilities & (UINT64_C(1) << i)) && prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1 &&
+                prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0)
+                return "PR_CAPBSET_DROP";
+    if (child->user || child->group || child->group_count) {
+        if (setgroups((size_t)child->group_count, child->groups) != 0) return "setgroups";
+        if (setgid(child->group) != 0) return "setgid";
+    }
+    if (child->user) {
+        if (child->keep_capabilities_only) prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
+        if (setuid(child->user) != 0) return "setuid";
+    }
+    if (child->keep_capabilities_only) {
+        struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+        struct __user_cap_data_struct data[2];
+        for (int i = 0; i < 2; i++) {
+            unsigned mask = (unsigned)(child->capabilities >> (32 * i));
+            data[i].effective = data[i].permitted = data[i].inheritable = mask;
+        }
+        if (syscall(SYS_capset, &header, data) != 0) return "capset";
+        for (int i = 0; i < 64; i++)
+            if (child->capabilities & (UINT64_C(1) << i)) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0);
+    }
+    if (child->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return "PR_SET_NO_NEW_PRIVS";
     execve(child->program, child->arguments, child->environment);
+    return "execve";
 }
 
-int csystem_spawn(const struct csystem_child *child) {
-    int report[2];
-    if (pipe2(report, O_CLOEXEC) != 0) return -errno;
+struct report {
+    int failure;
+    char step[28];
+};
+
+int csystem_spawn(const struct csystem_child *child, char step[28]) {
+    step[0] = 0;
+    int pipes[2];
+    if (pipe2(pipes, O_CLOEXEC) != 0) return -errno;
     struct clone_args arguments;
     memset(&arguments, 0, sizeof arguments);
     arguments.exit_signal = SIGCHLD;
@@ -43,23 +101,27 @@ int csystem_spawn(const struct csystem_child *child) {
     long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
     if (pid < 0) {
         int failure = errno;
-        close(report[0]);
-        close(report[1]);
+        close(pipes[0]);
+        close(pipes[1]);
         return -failure;
     }
+    struct report report;
+    memset(&report, 0, sizeof report);
     if (pid == 0) {
-        become(child);
-        int failure = errno;
-        ssize_t ignored = write(report[1], &failure, sizeof failure);
+        const char *what = become(child);
+        report.failure = errno;
+        strncpy(report.step, what, sizeof report.step - 1);
+        ssize_t ignored = write(pipes[1], &report, sizeof report);
         (void)ignored;
         _exit(127);
     }
-    close(report[1]);
-    int failure = 0;
+    close(pipes[1]);
     ssize_t count;
-    do count = read(report[0], &failure, sizeof failure);
+    do count = read(pipes[0], &report, sizeof report);
     while (count < 0 && errno == EINTR);
-    close(report[0]);
+    close(pipes[0]);
+    if (count != sizeof report) return (int)pid;
     // The child that could not exec is reaped like any other; its errno is what the caller wants.
-    return count == sizeof failure ? -failure : (int)pid;
+    memcpy(step, report.step, sizeof report.step);
+    return -report.failure;
 }

@@ -3,6 +3,7 @@ import Documents
 import Files
 import Glibc
 import Netlink
+import Planning
 import PluginKit
 import Processes
 
@@ -35,7 +36,7 @@ public final class Engine {
         let loopback = try routes.links().first { $0.name == "lo" }
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
         (site, siteText, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "", "nothing")
-        planner = try Planner(folder: places.plugins)
+        planner = try Planner(PluginRunner.all(in: places.plugins))
         let hasState = loadState()
         // An engine that starts again finds the table as it was left: what stands there stays until a plan is there.
         if !hasState { try nftables.load(TablePlan()) }
@@ -184,8 +185,8 @@ public final class Engine {
             let columns = line.split(separator: "\t", maxSplits: 1)
             guard columns.count == 2, let json = try? JSON.parse(columns[1].utf8), let resource = try? Resource(json)
             else { continue }
-            applied.resources["\(resource.kind.rawValue) \(resource.identity)"] = PlannedResource(
-                resource: resource, plugin: String(columns[0]), line: String(columns[1]))
+            let planned = PlannedResource(resource: resource, plugin: String(columns[0]), line: String(columns[1]))
+            applied.resources[planned.key] = planned
         }
         return true
     }

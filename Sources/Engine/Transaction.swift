@@ -1,4 +1,5 @@
 import Netlink
+import Planning
 import PluginKit
 
 /// Brings the box from one plan to another, in an order in which nothing is ever open that neither of the two opens:

@@ -21,6 +21,15 @@ public final class File: Sendable {
 
     deinit { close(descriptor) }
 
+    /// A file without a name that holds `bytes`; it is gone with its last descriptor.
+    public static func temporary(holding bytes: [UInt8]) throws(SystemError) -> File {
+        let descriptor = csystem_memory_file("input")
+        guard descriptor >= 0 else { throw SystemError("memfd_create", "") }
+        let file = File(descriptor: descriptor, path: "(memory)")
+        try file.write(bytes, at: 0)
+        return file
+    }
+
     /// What `fstat(2)` says.
     public func status() throws(SystemError) -> stat {
         var status = stat()

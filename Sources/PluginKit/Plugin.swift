@@ -6,7 +6,7 @@ public protocol Plugin {
     associatedtype Configuration
 
     /// What the plugin is, and what it needs.
-    static var manifest: Manifest { get }
+    static var manifest: PluginManifest { get }
 
     /// How its part of the site document is read; what is wrong there is found here as far as it can be found without
     /// knowing the rest.
@@ -21,7 +21,7 @@ public protocol Plugin {
 
 /// What a plugin is, and what it needs. Also a file in the plugin's folder, so that an image can be composed before the
 /// plugin can run.
-public struct Manifest: Sendable, Hashable {
+public struct PluginManifest: Sendable, Hashable {
     /// The version of the contract between engine and plugins.
     public static let contract = 1
 
@@ -87,7 +87,7 @@ public struct Manifest: Sendable, Hashable {
     }
 
     /// Reads a manifest; every problem is noted.
-    public static var shape: Shape<Manifest> {
+    public static var shape: Shape<PluginManifest> {
         .mapping("a plugin's manifest") { fields in
             let contract = fields.required("contract", .integer(1...Self.contract))
             let name = fields.required("name", .text)
@@ -108,7 +108,7 @@ public struct Manifest: Sendable, Hashable {
             let features = fields.required("features", .list(of: feature))
             guard contract != nil, let name, let version, let summary, let key, let yang, let resources, let features
             else { return nil }
-            return Manifest(
+            return PluginManifest(
                 name: name, version: version, summary: summary, key: key, yang: yang, resources: resources,
                 features: features)
         }

@@ -36,6 +36,29 @@ public struct Command: Sendable {
     ///   - input: becomes standard input; empty when nil.
     ///   - output: takes standard output instead of the result's `output`.
     public func run(input: File? = nil, output: File? = nil) throws(SystemError) -> Result {
+        let (result, _) = try runWithin(input: input, output: output, deadline: nil, limit: nil)
+        return result
+    }
+
+    /// A program that took longer, or said more, than it may; it was killed.
+    public struct Overrun: Error, Sendable, Hashable, CustomStringConvertible {
+        public var description: String
+    }
+
+    /// Runs it within bounds.
+    ///
+    /// - Parameters:
+    ///   - deadline: seconds after which it is killed.
+    ///   - limit: bytes of output after which it is killed.
+    public func run(input: File? = nil, deadline: Double, limit: Int) throws -> Result {
+        let (result, overrun) = try runWithin(input: input, output: nil, deadline: deadline, limit: limit)
+        if let overrun { throw overrun }
+        return result
+    }
+
+    private func runWithin(
+        input: File?, output: File?, deadline: Double?, limit: Int?
+    ) throws(SystemError) -> (Result, Overrun?) {
         var out = try Pipe()
         var err = try Pipe()
         var actions = posix_spawn_file_actions_t()
@@ -52,13 +75,14 @@ public struct Command: Sendable {
         let pid = try spawn(&actions)
         out.closeWriting()
         err.closeWriting()
-        let (text, errors) = Pipe.drain(out, err)
+        let (text, errors, overrun) = Pipe.drain(out, err, deadline: deadline, limit: limit)
+        if overrun != nil { kill(pid, SIGKILL) }
         var status: Int32 = 0
         while waitpid(pid, &status, 0) < 0 {
             guard errno == EINTR else { throw SystemError("waitpid", program) }
         }
         let signal = status & 0x7F
-        return Result(status: signal == 0 ? status >> 8 & 0xFF : 128 + signal, output: text, errors: errors)
+        return (Result(status: signal == 0 ? status >> 8 & 0xFF : 128 + signal, output: text, errors: errors), overrun)
     }
 
     /// Runs it, and throws when it does not end with 0.
@@ -105,24 +129,43 @@ private struct Pipe: ~Copyable {
     }
 
     /// Reads both to their ends at once: a program that fills one while we wait on the other would never end.
-    static func drain(_ first: borrowing Pipe, _ second: borrowing Pipe) -> ([UInt8], [UInt8]) {
+    ///
+    /// - Returns: what was read, and which bound was reached.
+    static func drain(
+        _ first: borrowing Pipe, _ second: borrowing Pipe, deadline: Double?, limit: Int?
+    ) -> ([UInt8], [UInt8], Command.Overrun?) {
         var results: [[UInt8]] = [[], []]
         var polled = [
             pollfd(fd: first.reading, events: Int16(POLLIN), revents: 0),
             pollfd(fd: second.reading, events: Int16(POLLIN), revents: 0),
         ]
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        let end = deadline.map { now() + $0 }
         while polled.contains(where: { $0.fd >= 0 }) {
-            if poll(&polled, 2, -1) < 0, errno != EINTR { break }
+            let left = end.map { $0 - now() }
+            if let left, left <= 0 {
+                return (results[0], results[1], .init(description: "it took longer than \(Int(deadline ?? 0)) s"))
+            }
+            if poll(&polled, 2, left.map { Int32($0 * 1000) + 1 } ?? -1) < 0, errno != EINTR { break }
             for i in 0..<2 where polled[i].fd >= 0 && polled[i].revents != 0 {
                 let count = read(polled[i].fd, &buffer, buffer.count)
                 if count > 0 {
                     results[i] += buffer[..<count]
+                    if let limit, results[i].count > limit {
+                        return (results[0], results[1], .init(description: "it said more than \(limit) bytes"))
+                    }
                 } else if count == 0 || errno != EINTR {
                     polled[i].fd = -1
                 }
             }
         }
-        return (results[0], results[1])
+        return (results[0], results[1], nil)
+    }
+
+    /// Seconds of the monotonic clock.
+    private static func now() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 }

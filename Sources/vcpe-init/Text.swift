@@ -1,4 +1,3 @@
-import CSystem
 import Glibc
 
 /// Small files and folders.
@@ -88,53 +87,4 @@ enum CommandLineOption {
     }
 
     static var isDebug: Bool { value("vcpe.debug") != nil }
-}
-
-/// Children that PID 1 runs itself, beside services.
-enum Child {
-    /// Runs a program to its end and returns its exit code, 128 and the signal's number, or nil when it can't be run.
-    static func run(_ program: String, _ arguments: [String], root: String? = nil) -> Int32? {
-        guard let pid = try? start(program, arguments, root: root) else { return nil }
-        return wait(pid)
-    }
-
-    /// Waits for a child's end; nil when it is none of ours.
-    static func wait(_ pid: pid_t) -> Int32? {
-        var status: Int32 = 0
-        while waitpid(pid, &status, 0) < 0 {
-            if errno != EINTR { return nil }
-        }
-        return status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F)
-    }
-
-    /// Starts a program.
-    ///
-    /// - Parameters:
-    ///   - arguments: the program's own name not among them, unless `name` replaces it.
-    ///   - output: becomes standard output and error.
-    static func start(
-        _ program: String, _ arguments: [String], name: String? = nil, environment: [String] = [],
-        root: String? = nil, cgroup: Int32 = -1, output: Int32 = -1, input: Int32 = -1, user: UInt32 = 0,
-        group: UInt32 = 0, newSession: Bool = false
-    ) throws(Failure) -> pid_t {
-        let argv = ([name ?? program] + arguments).map { strdup($0) } + [nil]
-        let envp = (["PATH=/usr/sbin:/usr/bin:/sbin:/bin"] + environment).map { strdup($0) } + [nil]
-        defer { for pointer in argv + envp { free(pointer) } }
-        let result = program.withCString { program in
-            argv.withUnsafeBufferPointer { argv in
-                envp.withUnsafeBufferPointer { envp in
-                    func spawn(_ root: UnsafePointer<CChar>?) -> Int32 {
-                        var child = csystem_child(
-                            program: program, arguments: argv.baseAddress, environment: envp.baseAddress, root: root,
-                            cgroup: cgroup, output: output, input: input, user: user, group: group,
-                            new_session: newSession ? 1 : 0)
-                        return csystem_spawn(&child)
-                    }
-                    return root.map { $0.withCString { spawn($0) } } ?? spawn(nil)
-                }
-            }
-        }
-        guard result > 0 else { throw Failure("spawn", program, code: -result) }
-        return result
-    }
 }

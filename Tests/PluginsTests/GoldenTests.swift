@@ -13,7 +13,7 @@ import Testing
 
     struct Tested: Sendable, CustomTestStringConvertible {
         let folder: String
-        let manifest: Manifest
+        let manifest: PluginManifest
         let answer: @Sendable (Bool, JSON) -> [String]
 
         var testDescription: String { manifest.name }
@@ -58,7 +58,7 @@ import Testing
         try compare(plugin.manifest.json.pretty, with: path)
         let problems = ProblemList()
         let node = try YAML.read(try FileSystem.read(path), file: path)
-        #expect(Manifest.shape.read(node, path: "", into: problems) == plugin.manifest, "\(problems.problems)")
+        #expect(PluginManifest.shape.read(node, path: "", into: problems) == plugin.manifest, "\(problems.problems)")
     }
 
     /// As RFC 7951 has it: the example of a plugin's page is data of its YANG module, and what the plugin can't read

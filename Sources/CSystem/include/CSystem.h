@@ -22,8 +22,8 @@ int csystem_enter_namespace(int file);
 /// What the driver of a network card says of it (ETHTOOL_GDRVINFO): its own name and the card's place. Returns 0 or -1.
 int csystem_card(const char *name, char driver[32], char path[32]);
 
-/// open(2)'s O_TMPFILE: a file without a name. A GNU extension.
-static const int csystem_temporary_flag = 020000000 | 0200000;
+/// memfd_create(2), close-on-exec. A GNU extension.
+int csystem_memory_file(const char *name);
 
 // --- Unix sockets: addresses and control messages are C's own business ---
 
@@ -71,6 +71,12 @@ int csystem_stay_in_memory(void);
 /// Makes Ctrl-Alt-Del a SIGINT to PID 1 instead of a reset.
 int csystem_take_ctrl_alt_del(void);
 
+/// A limit of setrlimit(2), soft and hard the same.
+struct csystem_limit {
+    int resource;
+    uint64_t value;
+};
+
 /// What a child is to become. Filled before the fork: between fork and exec no Swift runs, since its runtime may hold a
 /// lock that no thread of the child will ever release.
 struct csystem_child {
@@ -82,12 +88,31 @@ struct csystem_child {
     int output;             // becomes standard output and error, or -1 to keep ours
     int input;              // becomes standard input, or -1 for /dev/null
     unsigned user, group;   // numeric; set only when not 0
+    const unsigned *groups; // supplementary ones
+    int group_count;
+    uint64_t capabilities;  // a bit each; what is kept when keep_capabilities_only is set
+    int keep_capabilities_only;
+    int no_new_privileges;
+    char *const *read_only_paths; // ends with NULL; or NULL for none
+    int private_tmp;
+    const struct csystem_limit *limits;
+    int limit_count;
+    int oom_score_adjustment;
     int new_session;        // a session of its own, with `input` as its terminal when that is one
 };
 
-/// Starts a child by clone3(2); the exec's errno comes back, so that a program that can't run is an error here.
-/// Returns the pid, or minus the errno.
-int csystem_spawn(const struct csystem_child *child);
+/// Starts a child by clone3(2); the errno of what failed on the way comes back, and in `step` what that was, so that a
+/// program that can't run is an error here. Returns the pid, or minus the errno.
+int csystem_spawn(const struct csystem_child *child, char step[28]);
+
+/// A pipe, close-on-exec, whose reading end never waits. Returns 0 or -1.
+int csystem_pipe(int ends[2]);
+/// accept4(2), close-on-exec and non-blocking. Returns a descriptor, or -1.
+int csystem_accept(int listener);
+
+/// Sets a hardware watchdog's time in seconds and returns what it became, or -1; feeds it.
+int csystem_watchdog_timeout(int watchdog, int seconds);
+int csystem_watchdog_ping(int watchdog);
 
 /// Opens a read-only device-mapper device of one target: DEV_CREATE, TABLE_LOAD, DEV_SUSPEND (dm-ioctl.h).
 /// Returns its minor number, or minus the errno.

@@ -1,4 +1,5 @@
 import Nftables
+import Planning
 import PluginKit
 
 /// Our table in the kernel: one transaction for each change, only what differs travels.

@@ -31,6 +31,7 @@ public struct ImageBuild: Sendable {
 
     let definition: Definition
     let profiles: [HardwareProfile]
+    let plugins: [BuiltPlugin]
     let options: Options
     let cache: Cache
     let observe: BuildObserver
@@ -45,9 +46,17 @@ public struct ImageBuild: Sendable {
                 "there is no image \"\(name)\": \(path) does not exist; known are \(known.joined(separator: ", "))",
                 hint: meant)
         }
-        definition = try Definition.read(path)
+        var definition = try Definition.read(path)
         self.options = options
-        profiles = try definition.profiles.map { try HardwareProfile.read($0, folder: options.images) }
+        plugins = try BuiltPlugin.find(definition.plugins, box: options.box)
+        definition.add(plugins)
+        self.definition = definition
+        let modules = plugins.flatMap(\.modules)
+        profiles = try definition.profiles.map { name in
+            var profile = try HardwareProfile.read(name, folder: options.images)
+            profile.modules += modules
+            return profile
+        }
         if let wanted = options.profile, !profiles.contains(where: { $0.name == wanted }) {
             throw BuildFailure(
                 "\(name) has no hardware profile \"\(wanted)\"; it has \(profiles.map(\.name).joined(separator: ", "))")
@@ -162,7 +171,7 @@ public struct ImageBuild: Sendable {
         for profile in profiles where options.profile == nil || options.profile == profile.name {
             let stem = profile == profiles.first ? definition.name : "\(definition.name)-\(profile.name)"
             outputs += try await ProfileBuild(
-                definition: definition, profile: profile, lock: lock, options: options, cache: cache, steps: steps,
+                definition: definition, profile: profile, plugins: plugins, lock: lock, options: options, cache: cache, steps: steps,
                 folder: folder, stem: stem
             ).build()
         }

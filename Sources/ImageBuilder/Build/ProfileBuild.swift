@@ -7,6 +7,7 @@ import Glibc
 struct ProfileBuild {
     let definition: Definition
     let profile: HardwareProfile
+    let plugins: [BuiltPlugin]
     let lock: Lock
     let options: ImageBuild.Options
     let cache: Cache
@@ -36,6 +37,11 @@ struct ProfileBuild {
         system["the profile"] = profile.digest.hex
         system["user numbers"] =
             "\(lock.users.sorted { $0.key < $1.key }) \(lock.groups.sorted { $0.key < $1.key })"
+        for plugin in plugins { system["the plugin \(plugin.manifest.name)"] = plugin.digest.hex }
+        if let site = definition.site {
+            let bytes = try? FileSystem.read("\(options.images)/\(site.value)")
+            system["the factory site"] = bytes.map { SHA256.hash($0).hex } ?? "missing"
+        }
         let box = try boxExecutables()
         for (path, content) in box { system[path] = content.digest.hex }
         for (path, rule) in definition.files {
@@ -103,9 +109,12 @@ struct ProfileBuild {
         let toolPackages = try await unpack(tools)
         let tools = try Tools(toolPackages, cache: cache)
         var composer = Composer(
-            definition: definition, profile: profile, packages: packages, lock: lock, folder: options.images,
-            cache: cache)
-        let composed = try await composer.compose(box: box)
+            definition: definition, profile: profile, packages: packages, plugins: plugins, lock: lock,
+            folder: options.images, cache: cache)
+        var composed = try await composer.compose(box: box)
+        composed.remarks += try FactorySite(
+            definition: definition, plugins: plugins, packages: packages, box: options.box, cache: cache
+        ).check(composed.tree)
 
         // The salt is the product's, not the release's: with a new one all hashes would change.
         let salt = SHA256.hash(Array("vcpe salt \(definition.name)".utf8)).bytes
@@ -177,15 +186,16 @@ struct ProfileBuild {
     }
 
     private func boxExecutables() throws -> [String: Content] {
-        let path = "\(options.box)/vcpe-init"
-        guard FileSystem.exists(path) else {
-            throw BuildFailure("there is no \(path), the box's PID 1", hint: "make box, which builds it")
-        }
-        let bytes = try FileSystem.read(path)
-        return [
+        var box: [String: Content] = [:]
+        for name in ["vcpe-init"] + (plugins.isEmpty ? [] : ["vcpe-box"]) {
+            let path = "\(options.box)/\(name)"
+            guard FileSystem.exists(path) else {
+                throw BuildFailure("there is no \(path), which runs on the box", hint: "make box, which builds it")
+            }
             // The bytes themselves: somebody may build it anew meanwhile.
-            "/usr/lib/vcpe/vcpe-init": Content(bytes)
-        ]
+            box["/usr/lib/vcpe/\(name)"] = Content(try FileSystem.read(path))
+        }
+        return box
     }
 
     private func bootTree(_ composed: Composer.Result, box: [String: Content]) -> Tree {

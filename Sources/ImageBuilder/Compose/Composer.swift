@@ -43,6 +43,7 @@ public struct Composer {
     let definition: Definition
     let profile: HardwareProfile
     let packages: [UnpackedPackage]
+    let plugins: [BuiltPlugin]
     let lock: Lock
     let folder: String
     let cache: Cache
@@ -51,12 +52,13 @@ public struct Composer {
     private var diversions: [MaintainerScripts.Diversion] = []
 
     public init(
-        definition: Definition, profile: HardwareProfile, packages: [UnpackedPackage], lock: Lock, folder: String,
-        cache: Cache
+        definition: Definition, profile: HardwareProfile, packages: [UnpackedPackage], plugins: [BuiltPlugin] = [],
+        lock: Lock, folder: String, cache: Cache
     ) {
         self.definition = definition
         self.profile = profile
         self.packages = packages.sorted { $0.package.name < $1.package.name }
+        self.plugins = plugins
         self.lock = lock
         self.folder = folder
         self.cache = cache
@@ -94,6 +96,7 @@ public struct Composer {
         for (path, content) in box {
             put(String(path.dropFirst()), .file(content), mode: 0o755)
         }
+        try addPlugins()
         try addFiles(users)
         try addServices(users)
         checkLibraryFolders()
@@ -243,7 +246,7 @@ public struct Composer {
             if result.tree["usr/" + name] != nil { put(name, .symbolicLink(target: "usr/" + name), mode: 0o777) }
         }
         let links = [
-            "etc/resolv.conf": "/run/vcpe/resolv.conf", "etc/mtab": "/proc/self/mounts",
+            "etc/resolv.conf": plugins.isEmpty ? "/run/vcpe/resolv.conf" : "/run/vcpe/network/resolv.conf", "etc/mtab": "/proc/self/mounts",
             "etc/machine-id": "/run/vcpe/machine-id", "etc/hostname": "/run/vcpe/hostname",
             "usr/sbin/init": "../lib/vcpe/vcpe-init", "usr/lib/vcpe/modprobe": "vcpe-init",
             "usr/sbin/poweroff": "../lib/vcpe/vcpe-init", "usr/sbin/reboot": "../lib/vcpe/vcpe-init",
@@ -273,6 +276,40 @@ public struct Composer {
                     "name \(definition.name)\nversion \(definition.version)\nprofile \(profile.name)\n"
                         + "debug \(definition.debug ? "yes" : "no")\n")), mode: 0o644)
     }
+
+    /// The engine, the operator's command and the plugins, which are one executable by several names; the factory site.
+    private mutating func addPlugins() throws {
+        if plugins.isEmpty { return }
+        let links = [
+            "usr/lib/vcpe/vcpe-engine": "vcpe-box", "usr/lib/vcpe/report-lease": "vcpe-box",
+            "usr/bin/vcpectl": "../lib/vcpe/vcpe-box",
+        ]
+        for (path, target) in links { put(path, .symbolicLink(target: target), mode: 0o777) }
+        for plugin in plugins {
+            let place = "usr/lib/vcpe/plugins/\(plugin.manifest.name)"
+            put("\(place)/\(plugin.manifest.name)", .symbolicLink(target: "../../vcpe-box"), mode: 0o777)
+            for file in plugin.files { put("\(place)/\(file.name)", .file(Content(file.bytes)), mode: 0o644) }
+        }
+        put("usr/lib/vcpe/units/engine", .file(Content(Self.engineUnit)), mode: 0o644)
+        guard let site = definition.site else { return }
+        do {
+            let bytes = try FileSystem.read(try resolve(site))
+            put("usr/lib/vcpe/site.yaml", .file(Content(bytes)), mode: 0o644)
+        } catch let error as SystemError {
+            throw InvalidDocument([site.problem("\(error)", hint: "the path is relative to \(folder)")])
+        }
+    }
+
+    /// As `docs/init.md` has unit files.
+    private static let engineUnit = """
+        command /usr/lib/vcpe/vcpe-engine
+        restart always
+        ready notify
+        watchdog 120
+        essential
+        oom-score-adjust -500
+
+        """
 
     private mutating func addFiles(_ users: Users) throws {
         for (path, rule) in definition.files.sorted(by: { $0.key < $1.key }) {

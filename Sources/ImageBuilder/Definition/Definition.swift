@@ -78,6 +78,12 @@ public struct Definition: Sendable, Hashable {
     public var base: Base
     public var profiles: [Located<String>]
     public var packages: [Located<String>]
+    /// What turns the site's configuration into rules, links and services; each brings its packages, modules and users.
+    public var plugins: [Located<String>]
+    /// The site document that a box follows until its operator gives it another, relative to the definition's folder.
+    public var site: Located<String>?
+    /// What must be seen with real packets before the image may be called good.
+    public var proofs: [Proof]
     /// By absolute path.
     public var files: [String: Located<File>]
     public var services: [String: Service]

@@ -102,6 +102,9 @@ extension Definition {
                 fields.problems.add(fields.node["profiles"]?.value ?? fields.node, "profiles", "the list is empty")
             }
             var packages = fields.optional("packages", .list(of: packageName.located)) ?? []
+            let plugins = fields.optional("plugins", .list(of: Self.name.located)) ?? []
+            let site = fields.optional("site", hostPath.located)
+            let proofs = fields.optional("proofs", .list(of: Proof.shape)) ?? []
             let files = fields.optional("files", .dictionary(absolutePath, file.located)) ?? []
             let services = fields.optional("services", .dictionary(Self.name, service)) ?? []
             let users = fields.optional("users", .dictionary(userName, user)) ?? []
@@ -123,7 +126,7 @@ extension Definition {
             guard let name, let version, let base, let profiles else { return nil }
             return Definition(
                 digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, version: version, base: base,
-                profiles: profiles, packages: packages,
+                profiles: profiles, packages: packages, plugins: plugins, site: site, proofs: proofs,
                 files: Dictionary(files.map { ($0.key, $0.value) }) { $1 },
                 services: Dictionary(services.map { ($0.key, $0.value) }) { $1 },
                 users: Dictionary(users.map { ($0.key, $0.value) }) { $1 }, partitions: partitions,

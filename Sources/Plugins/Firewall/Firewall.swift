@@ -2,7 +2,7 @@ import PluginKit
 
 /// Zones, policies between them, and rules, on top of a packet path that drops what nobody accepts.
 public enum Firewall: Plugin {
-    public static let manifest = Manifest(
+    public static let manifest = PluginManifest(
         name: "firewall", version: "0.1.0", summary: "Policies between zones, and rules",
         key: "firewall", yang: "vcpe-firewall.yang", resources: ["nftables"],
         features: [

@@ -84,7 +84,7 @@ extension LANConfiguration {
 
 /// DHCPv4 and DNS for the LAN, by dnsmasq.
 public enum LAN: Plugin {
-    public static let manifest = Manifest(
+    public static let manifest = PluginManifest(
         name: "lan", version: "0.1.0", summary: "DHCPv4 and DNS for the LAN, by dnsmasq", key: "lan",
         yang: "vcpe-lan.yang", resources: ["file", "directory", "service"],
         features: [.init("base", packages: ["dnsmasq-base"], users: ["dnsmasq": "/var/lib/misc"])])

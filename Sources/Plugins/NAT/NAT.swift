@@ -88,7 +88,7 @@ extension NATConfiguration {
 
 /// Masquerade and port forwards, IPv4.
 public enum NAT: Plugin {
-    public static let manifest = Manifest(
+    public static let manifest = PluginManifest(
         name: "nat", version: "0.1.0", summary: "Masquerade and port forwards, IPv4", key: "nat",
         yang: "vcpe-nat.yang", resources: ["nftables"],
         features: [.init("base", modules: ["nft_chain_nat", "nft_nat", "nft_masq", "nft_fib_ipv4", "nf_nat"])])

@@ -2,7 +2,7 @@ import PluginKit
 
 /// Interfaces by role, zones, addresses, routes, the DHCP client, resolvers.
 public enum Network: Plugin {
-    public static let manifest = Manifest(
+    public static let manifest = PluginManifest(
         name: "network", version: "0.1.0",
         summary: "Interfaces by role, zones, addresses, routes, DHCP client, resolvers",
         key: "network", yang: "vcpe-network.yang",

@@ -199,7 +199,10 @@ struct Initramfs {
         mkdir("/run/vcpe", 0o755)
         let statePath = disk["state"].map { disk.device($0) } ?? ""
         let lines =
-            ["slot \(slot)", "disk \(disk.path)", "state \(statePath)", "data \(data)"]
+            [
+                "slot \(slot)", "disk \(disk.path)", "state \(statePath)", "data \(data)",
+                "esp \(disk["esp"].map { disk.device($0) } ?? "")",
+            ]
             + times.map { "time \($0.0) \($0.1)" }
         Text.write(lines.joined(separator: "\n") + "\n", to: "/run/vcpe/boot")
         for name in ["dev", "proc", "sys", "run"] {
@@ -247,7 +250,7 @@ struct Initramfs {
             Console.sayEverywhere("emergency shell; leave it to start again")
             let console = open("/dev/console", O_RDWR | O_NOCTTY | O_CLOEXEC)
             if let shell = try? Child.start(
-                "/bin/sh", [], name: "-sh", output: console, input: console, newSession: true)
+                "/bin/sh", [], name: "-sh", as: .init(output: console, input: console))
             {
                 _ = Child.wait(shell)
             }

@@ -3,13 +3,17 @@ import Glibc
 
 /// The second half of a start, and all of the life of the box: PID 1 in the verified root.
 struct System {
-    private static let units = "/usr/lib/vcpe/units"
     /// A good start that has run this long was no accident.
     private static let soundAfter = 600_000
-    /// How long services have to end by themselves.
-    private static let stopDeadline = 10_000
+    /// How long all services together have to end in order.
+    private static let stopDeadline = 30_000
 
-    private var services: [Service] = []
+    private var table = ServiceTable()
+    private var control = ControlSocket()
+    private let notifications = Notifications()
+    private var watchdog = HardwareWatchdog()
+    /// Pipes of services that epoll watches.
+    private var watchedPipes: Set<Int32> = []
     private var boot: [String: String] = [:]
     private var times: [(String, Int)] = []
     private var image: [String: String] = [:]
@@ -18,7 +22,6 @@ struct System {
     private var deviceEvents: Int32 = -1
     private var buttons: [Int32: String] = [:]
     private var goodAt = 0
-    private var nextLogCheck = 0
     private var nextShell: Int?
     private var isGood = false
     private var isSound = false
@@ -41,6 +44,8 @@ struct System {
         mountFileSystems()
         setUpKernel()
         setUpIdentity()
+        csystem_epoll_add(epoll, control.listener)
+        csystem_epoll_add(epoll, notifications.descriptor)
         deviceEvents = csystem_device_events()
         if deviceEvents >= 0 { csystem_epoll_add(epoll, deviceEvents) }
         coldplug = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "coldplug")) ?? 0
@@ -98,7 +103,10 @@ struct System {
         for controller in Text.read("/sys/fs/cgroup/cgroup.controllers").split(whereSeparator: { " \n".contains($0) }) {
             Text.write("+\(controller)", to: "/sys/fs/cgroup/cgroup.subtree_control")
         }
-        Text.makeFolder("/sys/fs/cgroup/services")
+        Text.makeFolder(Cgroup.services)
+        for controller in Text.read("\(Cgroup.services)/cgroup.controllers").split(whereSeparator: { " \n".contains($0) }) {
+            Text.write("+\(controller)", to: "\(Cgroup.services)/cgroup.subtree_control")
+        }
     }
 
     private func setUpKernel() {
@@ -164,18 +172,18 @@ struct System {
     // MARK: - Services
 
     private mutating func startServices() {
-        let (units, problems) = Unit.read(folder: Self.units)
-        for problem in problems { Console.sayEverywhere("\(problem)") }
-        services = units.map { Service($0) }
-        startDue()
+        for problem in table.reload() { Console.sayEverywhere("\(problem)") }
+        table.step()
+        watchPipes()
         if CommandLineOption.isDebug { startShell() }
     }
 
-    private mutating func startDue() {
-        let now = Uptime.milliseconds
-        for i in services.indices {
-            if let next = services[i].nextStart, next <= now { services[i].start() }
-        }
+    /// Has epoll tell of what services write.
+    private mutating func watchPipes() {
+        let pipes = Set(table.services.map(\.pipe).filter { $0 >= 0 })
+        // A number that was closed and is somebody else's now is watched anew: epoll forgot it with the closing.
+        for pipe in pipes { csystem_epoll_add(epoll, pipe) }
+        watchedPipes = pipes
     }
 
     /// A shell on the console, in debug images only.
@@ -186,8 +194,8 @@ struct System {
         defer { close(console) }
         shell =
             (try? Child.start(
-                "/bin/sh", [], name: "-sh", environment: ["HOME=/root", "TERM=linux"], output: console, input: console,
-                newSession: true)) ?? 0
+                "/bin/sh", [], name: "-sh", environment: ["HOME=/root", "TERM=linux"],
+                as: .init(output: console, input: console))) ?? 0
     }
 
     private func showBanner() {
@@ -204,7 +212,7 @@ struct System {
                 ("machine-id", String(Text.read("/run/vcpe/machine-id").prefix(32))),
                 (
                     "services",
-                    services.map { "\($0.unit.name):\($0.pid > 0 ? "running" : "down")" }.joined(separator: " ")
+                    table.services.map { "\($0.unit.name):\($0.isAlive ? "running" : "down")" }.joined(separator: " ")
                 ),
                 ("phases", phases),
             ])
@@ -214,47 +222,81 @@ struct System {
 
     /// Waits for the next thing to happen, and does it.
     private mutating func step() {
-        var wait = 3_600_000
+        var due = [table.due, watchdog.due, nextShell].compactMap { $0 }
+        if !isGood { due.append(goodAt) }
+        if !isSound { due.append(goodAt + Self.soundAfter) }
+        if control.deafUntil > 0 { due.append(control.deafUntil) }
         let now = Uptime.milliseconds
-        for service in services {
-            if let next = service.nextStart { wait = min(wait, max(0, next - now)) }
-        }
-        if !isGood { wait = min(wait, max(0, goodAt - now)) }
-        if !isSound { wait = min(wait, max(0, goodAt + Self.soundAfter - now)) }
-        if let next = nextShell { wait = min(wait, max(0, next - now)) }
-        if !services.isEmpty { wait = min(wait, max(0, nextLogCheck - now)) }
-        var ready = [Int32](repeating: -1, count: 16)
-        let count = csystem_epoll_wait(epoll, &ready, 16, Int32(clamping: wait))
+        let wait = due.min().map { max(0, min($0 - now, 3_600_000)) } ?? 3_600_000
+        var ready = [Int32](repeating: -1, count: 32)
+        let count = csystem_epoll_wait(epoll, &ready, 32, Int32(clamping: wait))
         // Without epoll there is still the clock: never spin.
         if count < 0, errno != EINTR { Uptime.sleep(milliseconds: 100) }
-        for descriptor in ready.prefix(max(0, Int(count))) {
-            if descriptor == signals {
-                while case let signal = csystem_read_signal(signals), signal != 0 { handle(signal) }
-            } else if descriptor == deviceEvents {
-                readDeviceEvents()
-            } else if buttons[descriptor] != nil {
-                switch csystem_power_button_pressed(descriptor) {
-                case 1: stop(powerOff: true, why: "the power button")
-                case -1:
-                    // A keyboard that was pulled out reports itself for ever.
-                    csystem_epoll_remove(epoll, descriptor)
-                    close(descriptor)
-                    buttons[descriptor] = nil
-                default: break
-                }
-            }
-        }
-        startDue()
-        if let next = nextShell, next <= Uptime.milliseconds {
+        for descriptor in ready.prefix(max(0, Int(count))) { attend(descriptor) }
+        table.step()
+        watchPipes()
+        watchdog.feed()
+        if control.deafUntil > 0, Uptime.milliseconds >= control.deafUntil { control.listenAgain(epoll) }
+        if let next = nextShell, Uptime.milliseconds >= next {
             nextShell = nil
             startShell()
         }
-        if Uptime.milliseconds >= nextLogCheck {
-            nextLogCheck = Uptime.milliseconds + 10_000
-            for service in services { service.limitLog() }
+        // What the box can't do without must be there: a start without it is none.
+        if !isGood, Uptime.milliseconds >= goodAt {
+            if table.isSound { declareGood(isSound: false) } else { goodAt = Uptime.milliseconds + 1000 }
         }
-        if !isGood, Uptime.milliseconds >= goodAt { declareGood(isSound: false) }
-        if !isSound, Uptime.milliseconds >= goodAt + Self.soundAfter { declareGood(isSound: true) }
+        if isGood, !isSound, Uptime.milliseconds >= goodAt + Self.soundAfter { declareGood(isSound: true) }
+    }
+
+    private mutating func attend(_ descriptor: Int32) {
+        if descriptor == signals {
+            while case let signal = csystem_read_signal(signals), signal != 0 { handle(signal) }
+        } else if descriptor == notifications.descriptor {
+            // Not all at once: somebody may talk without end.
+            for _ in 0..<64 {
+                guard let message = notifications.next() else { break }
+                table.notified(by: message.sender, message.text)
+            }
+        } else if descriptor == control.listener {
+            control.accept(epoll)
+        } else if control.isConnection(descriptor) {
+            answer(descriptor)
+        } else if descriptor == deviceEvents {
+            readDeviceEvents()
+        } else if watchedPipes.contains(descriptor) {
+            table.readLog(descriptor)
+        } else if buttons[descriptor] != nil {
+            switch csystem_power_button_pressed(descriptor) {
+            case 1: stop(powerOff: true, why: "the power button")
+            case -1:
+                // A keyboard that was pulled out reports itself for ever.
+                csystem_epoll_remove(epoll, descriptor)
+                close(descriptor)
+                buttons[descriptor] = nil
+            default: break
+            }
+        }
+    }
+
+    /// Answers a request of the control socket.
+    private mutating func answer(_ connection: Int32) {
+        guard let request = control.request(connection) else { return control.drop(connection, epoll) }
+        let words = request.split(whereSeparator: { " \n".contains($0) }).prefix(3).map(String.init)
+        let unknown = "error there is no service \(words.dropFirst().first?.prefix(64) ?? "")\n"
+        var answer = "ok\n"
+        switch (words.first, words.count) {
+        case ("status", 1): answer = table.report + "ok\n"
+        case ("start", 2): if !table.start(words[1]) { answer = unknown }
+        case ("stop", 2): if !table.stop(words[1]) { answer = unknown }
+        case ("restart", 2): if !table.restart(words[1]) { answer = unknown }
+        case ("reload", 1): answer = table.reload().map { "problem \($0)\n" }.joined() + "ok\n"
+        case ("poweroff", 1), ("reboot", 1):
+            control.answer(connection, answer, epoll)
+            stop(powerOff: words[0] == "poweroff", why: "a request")
+        default:
+            answer = "error known are status, start NAME, stop NAME, restart NAME, reload, poweroff, reboot\n"
+        }
+        control.answer(connection, answer, epoll)
     }
 
     private mutating func handle(_ signal: Int32) {
@@ -272,12 +314,13 @@ struct System {
             if pid == coldplug {
                 coldplug = 0
                 openButtons()
+                watchdog.open()
                 Events.send("coldplugged", [("network", networkCards())])
             } else if pid == shell {
                 // One that can't live is not started as fast as it dies.
                 nextShell = Uptime.milliseconds + 1000
-            } else if let i = services.firstIndex(where: { $0.pid == pid }) {
-                services[i].ended(status)
+            } else {
+                _ = table.ended(pid, status)
             }
         }
     }
@@ -347,20 +390,15 @@ struct System {
     private mutating func stop(powerOff: Bool, why: String) -> Never {
         Console.sayEverywhere("\(powerOff ? "powering off" : "restarting"): \(why)")
         Events.send("stopping", [("power-off", powerOff ? "yes" : "no")])
-        for i in services.indices {
-            services[i].isStopping = true
-            services[i].stop(force: false)
-        }
         if shell > 0 { kill(shell, SIGHUP) }
         let end = Uptime.milliseconds + Self.stopDeadline
-        while services.contains(where: { $0.pid > 0 }), Uptime.milliseconds < end {
+        while !table.stopAll(), Uptime.milliseconds < end {
+            for pipe in watchedPipes { table.readLog(pipe) }
+            watchdog.feed()
+            Uptime.sleep(milliseconds: 10)
             reapStopped()
-            Uptime.sleep(milliseconds: 20)
         }
-        for service in services where service.pid > 0 {
-            Console.say("service \(service.unit.name) doesn't end: killed")
-            service.stop(force: true)
-        }
+        table.killAll()
         kill(-1, SIGTERM)
         Uptime.sleep(milliseconds: 100)
         kill(-1, SIGKILL)
@@ -380,8 +418,6 @@ struct System {
 
     private mutating func reapStopped() {
         var status: Int32 = 0
-        while case let pid = waitpid(-1, &status, WNOHANG), pid > 0 {
-            if let i = services.firstIndex(where: { $0.pid == pid }) { services[i].ended(status) }
-        }
+        while case let pid = waitpid(-1, &status, WNOHANG), pid > 0 { _ = table.ended(pid, status) }
     }
 }

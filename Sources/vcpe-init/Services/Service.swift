@@ -3,34 +3,67 @@ import Glibc
 
 /// A service that PID 1 keeps running.
 struct Service {
+    enum State: String {
+        /// For those that it comes after.
+        case waiting
+        /// It runs, and isn't ready.
+        case starting
+        /// It runs and is ready.
+        case running
+        /// It was asked to end.
+        case stopping
+        /// It ended, and comes again after a while.
+        case pausing
+        /// It ended, and is not to come again by itself.
+        case ended
+        /// Somebody stopped it.
+        case stopped
+        /// It fell too often.
+        case failed
+    }
+
     let unit: Unit
+    private(set) var state = State.waiting
     private(set) var pid: pid_t = 0
-    /// When it is started next, in milliseconds since the kernel's start; nil when it isn't waiting for that.
-    private(set) var nextStart: Int?
     private(set) var restarts = 0
+    /// What it last said of itself (`STATUS=`), or why it fell.
+    private(set) var status = ""
+    /// The reading end of its log's pipe; -1 for none.
+    private(set) var pipe: Int32 = -1
+    private var log: ServiceLog
     private var startedAt = 0
+    private var lastSign = 0
+    private var stopAt = 0
+    private var nextStart = 0
     private var delay = 0
-    var isStopping = false
+    /// Falls in a row that came before it had run for long.
+    private var quickFalls = 0
+    /// What is to become of it when it has ended.
+    private var afterStop = State.stopped
 
     private static let firstDelay = 200
     private static let longestDelay = 60_000
     /// A service that ran this long is taken as sound again: its next fall is its first.
     private static let soundAfter = 30_000
-    private static let logs = "/run/log"
-    /// A log that grew beyond this is begun anew at the next start.
-    private static let logLimit = 1 << 20
+    /// Quick falls in a row before it is given up.
+    private static let mostFalls = 30
 
     init(_ unit: Unit) {
         self.unit = unit
-        nextStart = 0
+        log = ServiceLog(unit.name)
     }
 
-    private var cgroup: String { "/sys/fs/cgroup/services/\(unit.name)" }
+    private var cgroup: String { "\(Cgroup.services)/\(unit.name)" }
+
+    var isAlive: Bool { pid > 0 }
+
+    // MARK: - Starting
 
     /// Starts it; one that can't be started waits like one that ended.
     mutating func start() {
-        nextStart = nil
         startedAt = Uptime.milliseconds
+        lastSign = startedAt
+        closePipe()
         for folder in unit.directories {
             do {
                 try Self.makeOwned(folder, user: unit.user, group: unit.group)
@@ -38,21 +71,34 @@ struct Service {
                 Console.say("service \(unit.name): \(error)")
             }
         }
-        Text.makeFolder(cgroup)
-        let group = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        let log = openLog()
+        if case .file(let path) = unit.readiness { unlink(path) }
+        let group = Cgroup.open(cgroup, memory: unit.memory, processes: unit.processes)
+        var ends: [Int32] = [-1, -1]
+        if csystem_pipe(&ends) != 0 { ends = [-1, -1] }
         defer {
             if group >= 0 { close(group) }
-            if log >= 0 { close(log) }
+            if ends[1] >= 0 { close(ends[1]) }
         }
+        var environment = unit.environment + ["NOTIFY_SOCKET=\(Notifications.path)"]
+        if let watchdog = unit.watchdog { environment.append("WATCHDOG_USEC=\(watchdog * 1000)") }
         do {
             pid = try Child.start(
-                unit.command[0], Array(unit.command.dropFirst()), environment: unit.environment, cgroup: group,
-                output: log, user: unit.user, group: unit.group, newSession: true)
+                unit.command[0], Array(unit.command.dropFirst()), environment: environment,
+                as: .init(
+                    cgroup: group, output: ends[1], user: unit.user, group: unit.group, groups: unit.groups,
+                    capabilities: unit.capabilities, hasNoNewPrivileges: unit.hasNoNewPrivileges,
+                    readOnlyPaths: unit.readOnlyPaths, hasPrivateTmp: unit.hasPrivateTmp, limits: unit.limits,
+                    oomScoreAdjustment: unit.oomScoreAdjustment))
+            pipe = ends[0]
+            state = unit.readiness == .started ? .running : .starting
+            status = ""
+            // It ran, and what it did before is forgotten, when it goes on for a while: see `pause`.
         } catch {
+            if ends[0] >= 0 { close(ends[0]) }
             Console.say("service \(unit.name): \(error)")
             Events.send("service-failed", [("name", unit.name), ("reason", error.description)])
-            plan(failed: true)
+            status = error.description
+            pause()
         }
     }
 
@@ -73,47 +119,100 @@ struct Service {
         guard fchown(folder, user, group) == 0 else { throw Failure("fchown", path) }
     }
 
-    /// Keeps the log small: what is there becomes the old log, and the service goes on in an empty one.
-    func limitLog() {
-        let path = "\(Self.logs)/\(unit.name)"
-        var status = stat()
-        guard stat(path, &status) == 0, status.st_size > Self.logLimit else { return }
-        let file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
-        guard file >= 0 else { return }
-        defer { close(file) }
-        let start = max(0, Int(status.st_size) - Self.logLimit)
-        let rest = Bytes.read(file, Self.logLimit, at: start)
-        let old = open(path + ".1", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o640)
-        if old >= 0 {
-            _ = Bytes.write(old, rest, at: 0)
-            close(old)
+    // MARK: - Signs of life
+
+    /// Takes what it said on the notify socket.
+    mutating func notified(_ message: String) {
+        for line in message.split(separator: "\n") {
+            if line == "READY=1", state == .starting { becomeReady() }
+            if line == "WATCHDOG=1" { lastSign = Uptime.milliseconds }
+            if line.hasPrefix("STATUS=") {
+                status = String(line.dropFirst(7).prefix(200))
+                Events.send("service-status", [("name", unit.name), ("status", status)])
+            }
         }
-        ftruncate(file, 0)
     }
 
-    private func openLog() -> Int32 {
-        Text.makeFolder(Self.logs)
-        let path = "\(Self.logs)/\(unit.name)"
-        return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
+    private mutating func becomeReady() {
+        state = .running
+        lastSign = Uptime.milliseconds
+        Events.send("service-ready", [("name", unit.name)])
     }
+
+    /// Takes what it wrote.
+    mutating func readLog() {
+        if pipe >= 0, !log.take(from: pipe) { closePipe() }
+    }
+
+    private mutating func closePipe() {
+        // What is still in it is kept; its end is of no interest.
+        if pipe >= 0 {
+            _ = log.take(from: pipe)
+            close(pipe)
+        }
+        pipe = -1
+    }
+
+    // MARK: - Ending
+
+    /// Asks it to end; what it will be then.
+    mutating func stop(then next: State = .stopped) {
+        afterStop = next
+        guard pid > 0 else {
+            state = next
+            return
+        }
+        if state == .stopping { return }
+        state = .stopping
+        stopAt = Uptime.milliseconds + unit.stopTimeout
+        kill(pid, SIGTERM)
+    }
+
+    /// Ends it and all that it started at once.
+    func kill() {
+        guard pid > 0 else { return }
+        // Its session's processes, where cgroups can't say who they are.
+        if !Text.write("1", to: "\(cgroup)/cgroup.kill") { Glibc.kill(-pid, SIGKILL) }
+        Glibc.kill(pid, SIGKILL)
+    }
+
+    private func kill(_ pid: pid_t, _ signal: Int32) { Glibc.kill(pid, signal) }
 
     /// Takes note that its process has ended.
     mutating func ended(_ status: Int32) {
+        let group = pid
         pid = 0
         let code = status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F)
-        // What it left behind in its cgroup ends with it.
-        Text.write("1", to: "\(cgroup)/cgroup.kill")
-        if isStopping { return }
+        // What it left behind ends with it.
+        if !Text.write("1", to: "\(cgroup)/cgroup.kill") { Glibc.kill(-group, SIGKILL) }
+        closePipe()
+        if state == .stopping {
+            state = afterStop
+            nextStart = 0
+            if state == .waiting { (delay, quickFalls) = (0, 0) }
+            return
+        }
         Events.send("service-ended", [("name", unit.name), ("code", "\(code)")])
-        if code != 0 { Console.say("service \(unit.name) ended with \(code)") }
-        plan(failed: code != 0)
+        if code != 0 {
+            self.status = "ended with \(code)"
+            Console.say("service \(unit.name) ended with \(code)")
+        }
+        if unit.restart == .always || unit.restart == .onFailure && code != 0 { pause() } else { state = .ended }
     }
 
     /// Decides when it is started again: after twice the last delay, up to a minute, and up to a quarter more, so that
-    /// services that fell together don't rise together.
-    private mutating func plan(failed: Bool) {
-        guard unit.restart == .always || unit.restart == .onFailure && failed else { return }
-        if Uptime.milliseconds - startedAt > Self.soundAfter { delay = 0 }
+    /// services that fell together don't rise together. After thirty quick falls in a row it is given up; what the
+    /// box can't do without never is.
+    private mutating func pause() {
+        if Uptime.milliseconds - startedAt > Self.soundAfter { (delay, quickFalls) = (0, 0) }
+        quickFalls += 1
+        guard quickFalls <= Self.mostFalls || unit.isEssential else {
+            state = .failed
+            Console.sayEverywhere("service \(unit.name) fell \(Self.mostFalls) times in a row and is given up: \(status)")
+            Events.send("service-given-up", [("name", unit.name)])
+            return
+        }
+        state = .pausing
         delay = delay == 0 ? Self.firstDelay : min(delay * 2, Self.longestDelay)
         var random: UInt32 = 0
         csystem_random(&random, 4)
@@ -121,14 +220,77 @@ struct Service {
         restarts += 1
     }
 
-    /// Asks it to end, or ends it and all that it started.
-    func stop(force: Bool) {
-        guard pid > 0 else { return }
-        if force {
-            Text.write("1", to: "\(cgroup)/cgroup.kill")
-            kill(pid, SIGKILL)
-        } else {
-            kill(pid, SIGTERM)
+    /// Starts it as if it had never run, at an operator's word.
+    mutating func begin() {
+        if isAlive { return }
+        (delay, quickFalls, state) = (0, 0, .waiting)
+    }
+
+    // MARK: - Time
+
+    /// When something is due, in milliseconds since the kernel's start; nil for never.
+    var due: Int? {
+        switch state {
+        case .pausing: nextStart
+        case .stopping: stopAt
+        // A file that says so has to be looked for.
+        case .starting: Uptime.milliseconds + 50
+        case .running: unit.watchdog.map { lastSign + $0 }
+        case .waiting, .ended, .stopped, .failed: nil
         }
+    }
+
+    /// Does what is due.
+    mutating func check() {
+        let now = Uptime.milliseconds
+        switch state {
+        case .pausing where now >= nextStart: state = .waiting
+        case .stopping where now >= stopAt:
+            Console.say("service \(unit.name) doesn't end: killed")
+            kill()
+            stopAt = now + 1000
+        case .starting:
+            if case .file(let path) = unit.readiness, access(path, F_OK) == 0 {
+                becomeReady()
+            } else if now >= startedAt + unit.readyTimeout {
+                Console.say("service \(unit.name) isn't ready after \(unit.readyTimeout / 1000) s: killed")
+                status = "never ready"
+                kill()
+            }
+        case .running:
+            if let watchdog = unit.watchdog, now >= lastSign + watchdog {
+                Console.say("service \(unit.name) gives no sign of life for \(watchdog / 1000) s: killed")
+                status = "no sign of life"
+                lastSign = now
+                kill()
+            }
+        default: break
+        }
+    }
+
+    /// Bytes that it and all it started use, as far as the kernel counts them.
+    var memory: Int { Int(Text.read("\(cgroup)/memory.current").prefix { $0.isNumber }) ?? 0 }
+}
+
+/// cgroup v2: who belongs to which service, and how much they may take.
+enum Cgroup {
+    static let services = "/sys/fs/cgroup/services"
+
+    /// Makes a service's group with its bounds and opens it; -1 where there are none.
+    static func open(_ path: String, memory: UInt64?, processes: UInt64?) -> Int32 {
+        mkdir(path, 0o755)
+        Text.write(memory.map(String.init) ?? "max", to: "\(path)/memory.max")
+        Text.write("1", to: "\(path)/memory.oom.group")
+        Text.write(processes.map(String.init) ?? "max", to: "\(path)/pids.max")
+        guard access("\(path)/cgroup.procs", F_OK) == 0 else { return -1 }
+        return Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    }
+
+    /// The service that a process belongs to, by its group.
+    static func service(of pid: pid_t) -> String? {
+        for line in Text.read("/proc/\(pid)/cgroup").split(separator: "\n") where line.hasPrefix("0::/services/") {
+            return String(line.dropFirst("0::/services/".count).prefix { $0 != "/" })
+        }
+        return nil
     }
 }

@@ -1,57 +1,154 @@
 import Glibc
 
-/// One service as its unit file has it: a line a word, `word value`.
-///
-/// ```
-/// command /usr/sbin/chronyd -d
-/// user 104
-/// group 104
-/// restart always
-/// environment KEY=value
-/// directory /run/chrony
-/// ```
+/// One service as its unit file has it: a line a word, `word value`. `docs/init.md` has them all.
 struct Unit {
     enum Restart: String {
         case always, never
         case onFailure = "on-failure"
     }
 
+    /// How one knows that it does its work.
+    enum Readiness: Equatable {
+        /// As soon as it runs.
+        case started
+        /// When it says `READY=1` (sd_notify(3)).
+        case notify
+        /// When a file or a socket stands there.
+        case file(String)
+    }
+
     let name: String
+    /// As it stands in the file: a unit whose text is another is started anew.
+    let text: String
     var command: [String] = []
     var user: UInt32 = 0
     var group: UInt32 = 0
+    var groups: [UInt32] = []
     var restart = Restart.always
     var environment: [String] = []
     var directories: [String] = []
+    /// A bit each; nil keeps all.
+    var capabilities: UInt64?
+    var hasNoNewPrivileges = false
+    var readOnlyPaths: [String] = []
+    var hasPrivateTmp = false
+    /// RLIMIT_* and its value.
+    var limits: [(resource: Int32, value: UInt64)] = []
+    /// Bytes that it and all it starts may use.
+    var memory: UInt64?
+    /// Processes that it and all it starts may be.
+    var processes: UInt64?
+    /// Services that must be ready before it starts.
+    var after: [String] = []
+    var readiness = Readiness.started
+    /// Milliseconds within which it must be ready.
+    var readyTimeout = 90_000
+    /// Milliseconds that it has to end by itself.
+    var stopTimeout = 10_000
+    /// Milliseconds between its signs of life, at most; nil when none are asked for.
+    var watchdog: Int?
+    /// A start is good only when it is ready, and it is tried again for ever.
+    var isEssential = false
+    var oomScoreAdjustment: Int32 = 0
+
+    /// Bytes of a unit file.
+    private static let limit = 1 << 16
 
     /// Reads a unit file; a line that isn't understood makes the unit unusable and is named.
     init(name: String, text: String) throws(Failure) {
         self.name = name
+        self.text = text
+        guard Self.isName(name) else { throw Failure("unit \(name.prefix(60)): letters, digits, - . _ are a name, 64 at most") }
+        guard text.utf8.count < Self.limit else { throw Failure("unit \(name): it has more than \(Self.limit) bytes") }
         for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             if line.isEmpty || line.hasPrefix("#") { continue }
             let words = line.split(separator: " ", maxSplits: 1)
-            let value = words.count == 2 ? String(words[1]) : ""
-            func unusable(_ why: String) -> Failure {
-                Failure("unit \(name), line \(number + 1): \(why): \(line.prefix(80))")
-            }
             guard let word = words.first else { continue }
-            switch word {
-            case "command": command = Self.words(value)
-            case "user":
-                guard let id = UInt32(value) else { throw unusable("not a number") }
-                user = id
-            case "group":
-                guard let id = UInt32(value) else { throw unusable("not a number") }
-                group = id
-            case "restart":
-                guard let restart = Restart(rawValue: value) else { throw unusable("not always, on-failure or never") }
-                self.restart = restart
-            case "environment": environment.append(value)
-            case "directory": directories.append(value)
-            default: throw unusable("unknown word")
+            let value = words.count == 2 ? String(words[1]) : ""
+            do {
+                try read(String(word), value)
+            } catch {
+                throw Failure("unit \(name), line \(number + 1): \(error): \(line.prefix(80))")
             }
         }
         guard command.first?.hasPrefix("/") == true else { throw Failure("unit \(name) has no command") }
+    }
+
+    private static func isName(_ name: String) -> Bool {
+        (1...64).contains(name.utf8.count) && name.utf8.first != UInt8(ascii: ".")
+            && name.utf8.allSatisfy {
+                (0x61...0x7A).contains($0) || (0x41...0x5A).contains($0) || (0x30...0x39).contains($0)
+                    || [0x2D, 0x2E, 0x5F].contains($0)
+            }
+    }
+
+    private mutating func read(_ word: String, _ value: String) throws(Failure) {
+        func number<Number: FixedWidthInteger>(_ range: ClosedRange<Number>) throws(Failure) -> Number {
+            guard let number = Number(value), range.contains(number) else {
+                throw Failure("not a number from \(range.lowerBound) to \(range.upperBound)")
+            }
+            return number
+        }
+        func milliseconds() throws(Failure) -> Int { try number(1...86_400) * 1000 }
+        func path() throws(Failure) -> String {
+            guard value.hasPrefix("/"), !value.split(separator: "/").contains(where: { $0 == ".." }) else {
+                throw Failure("not an absolute path")
+            }
+            return value
+        }
+        switch word {
+        case "command": command = Self.words(value)
+        case "user": user = try number(0...UInt32.max - 1)
+        case "group": group = try number(0...UInt32.max - 1)
+        case "groups":
+            groups = try value.split(separator: " ").prefix(32).map { (text: Substring) throws(Failure) -> UInt32 in
+                guard let group = UInt32(text) else { throw Failure("not numbers") }
+                return group
+            }
+        case "restart":
+            guard let restart = Restart(rawValue: value) else { throw Failure("not always, on-failure or never") }
+            self.restart = restart
+        case "environment":
+            guard let equals = value.firstIndex(of: "="), equals > value.startIndex else { throw Failure("not KEY=value") }
+            environment.append(value)
+        case "directory": directories.append(try path())
+        case "capabilities":
+            var mask: UInt64 = 0
+            for name in value.split(separator: " ") {
+                guard let bit = Capability.number(String(name)) else { throw Failure("no capability \(name)") }
+                mask |= 1 << UInt64(bit)
+            }
+            capabilities = mask
+        case "no-new-privileges": hasNoNewPrivileges = true
+        case "read-only": readOnlyPaths.append(try path())
+        case "private-tmp": hasPrivateTmp = true
+        case "limit":
+            let parts = value.split(separator: " ")
+            guard parts.count == 2, let resource = ResourceLimit.number(String(parts[0])), let limit = UInt64(parts[1])
+            else { throw Failure("not NAME NUMBER; names are \(ResourceLimit.names.joined(separator: ", "))") }
+            limits.append((resource, limit))
+        case "memory": memory = try number(1 << 20...UInt64(1) << 50)
+        case "processes": processes = try number(1...UInt64(1) << 22)
+        case "after": after += value.split(separator: " ").map(String.init)
+        case "ready":
+            if value == "started" {
+                readiness = .started
+            } else if value == "notify" {
+                readiness = .notify
+            } else if value.hasPrefix("file /") || value.hasPrefix("socket /") {
+                readiness = .file(String(value.drop { $0 != "/" }))
+            } else {
+                throw Failure("not started, notify, file PATH or socket PATH")
+            }
+        case "ready-timeout": readyTimeout = try milliseconds()
+        case "stop-timeout": stopTimeout = try milliseconds()
+        case "watchdog": watchdog = try milliseconds()
+        case "essential": isEssential = true
+        case "oom-score-adjust": oomScoreAdjustment = try number(-999...1000)
+        // Says that something the service reads has changed; its being here is all there is to it.
+        case "stamp": break
+        default: throw Failure("unknown word")
+        }
     }
 
     /// Words end at blanks; a backslash takes the next character as it is, `\e` is an empty word.
@@ -75,17 +172,57 @@ struct Unit {
         return words + (word.map { [$0] } ?? [])
     }
 
-    /// The units of a folder, and what is wrong with those that can't be used.
-    static func read(folder: String) -> (units: [Unit], problems: [Failure]) {
+    /// The most units that are taken: what lies in a folder must not fill PID 1's memory.
+    private static let most = 512
+
+    /// The units of folders, and what is wrong with those that can't be used. A unit of an earlier folder is never
+    /// replaced by one of a later.
+    static func read(folders: [String]) -> (units: [Unit], problems: [Failure]) {
         var units: [Unit] = []
         var problems: [Failure] = []
-        for name in Text.list(folder) where !name.hasPrefix(".") {
-            do {
-                units.append(try Unit(name: name, text: Text.read("\(folder)/\(name)")))
-            } catch {
-                problems.append(error)
+        for folder in folders {
+            for name in Text.list(folder) where !name.hasPrefix(".") {
+                if units.contains(where: { $0.name == name }) {
+                    problems.append(Failure("unit \(name) of \(folder): the image has one of that name"))
+                    continue
+                }
+                guard units.count < most else {
+                    problems.append(Failure("more than \(most) units: \(name) is left out"))
+                    continue
+                }
+                do {
+                    units.append(try Unit(name: name, text: Text.read("\(folder)/\(name)")))
+                } catch {
+                    problems.append(error)
+                }
             }
         }
         return (units, problems)
     }
+}
+
+/// Capabilities by name (capability.h), in the order of their numbers.
+enum Capability {
+    private static let names = [
+        "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
+        "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
+        "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
+        "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
+        "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
+        "checkpoint_restore",
+    ]
+
+    static func number(_ name: String) -> Int? { names.firstIndex(of: name) }
+}
+
+/// Limits of setrlimit(2) by name.
+enum ResourceLimit {
+    private static let numbers: [(name: String, number: Int32)] = [
+        ("cpu", 0), ("fsize", 1), ("data", 2), ("stack", 3), ("core", 4), ("nproc", 6), ("nofile", 7), ("memlock", 8),
+        ("as", 9),
+    ]
+
+    static var names: [String] { numbers.map(\.name) }
+
+    static func number(_ name: String) -> Int32? { numbers.first { $0.name == name }?.number }
 }

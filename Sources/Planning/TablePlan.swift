@@ -1,13 +1,13 @@
 import PluginKit
 
 /// What the table shall hold: the skeleton, plugins' objects, and the stages that call plugins' chains.
-struct TablePlan {
+public struct TablePlan: Sendable {
     /// By name.
-    private(set) var chains: [String: Chain] = [:]
-    private(set) var sets: [String: NamedSet] = [:]
-    private(set) var counters: [String: NamedCounter] = [:]
+    public private(set) var chains: [String: Chain] = [:]
+    public private(set) var sets: [String: NamedSet] = [:]
+    public private(set) var counters: [String: NamedCounter] = [:]
 
-    init(_ resources: [Resource] = []) {
+    public init(_ resources: [Resource] = []) {
         for chain in PacketPath.skeleton { chains[chain.name] = chain }
         var calls: [Stage: [(order: Int, chain: String)]] = [:]
         for resource in resources {
@@ -29,7 +29,7 @@ struct TablePlan {
     }
 
     /// For `nft -j -f`, and for people.
-    var contents: TableContents {
+    public var contents: TableContents {
         TableContents(
             chains: chains.values.sorted { $0.name < $1.name }, sets: sets.values.sorted { $0.name < $1.name },
             counters: counters.values.sorted { $0.name < $1.name })

@@ -2,51 +2,71 @@ import Documents
 import PluginKit
 
 /// A resource as a plugin planned it.
-struct PlannedResource: Hashable, Sendable {
-    var resource: Resource
-    var plugin: String
+public struct PlannedResource: Hashable, Sendable {
+    public var resource: Resource
+    public var plugin: String
     /// As the plugin wrote it: a plan is compared by its lines.
-    var line: String
+    public var line: String
+
+    public init(resource: Resource, plugin: String, line: String) {
+        self.resource = resource
+        self.plugin = plugin
+        self.line = line
+    }
+
+    /// What it is found by in a plan.
+    public var key: String { "\(resource.kind.rawValue) \(resource.identity)" }
 }
 
 /// What the box shall have, of all plugins together.
 public struct Plan: Sendable {
     /// By kind and identity.
-    var resources: [String: PlannedResource] = [:]
+    public var resources: [String: PlannedResource] = [:]
     /// What plugins say that keeps nothing from being applied.
     public var warnings: [String] = []
     /// What is named and isn't there now.
     public var absent: [String] = []
 
-    init() {}
+    public init() {}
 
     /// Sorted.
     public var lines: [String] { resources.values.map(\.line).sorted() }
 
-    var all: [Resource] { resources.values.sorted { $0.line < $1.line }.map(\.resource) }
+    /// In the order of their lines.
+    public var all: [Resource] { resources.values.sorted { $0.line < $1.line }.map(\.resource) }
 }
 
 /// A site document that can't be applied: every problem that was found.
 public struct InvalidSite: Error, Sendable, CustomStringConvertible {
     public var problems: [String]
 
+    public init(problems: [String]) { self.problems = problems }
+
     public var description: String { problems.joined(separator: "\n") }
 }
 
-/// Runs the plugins over a site document: all publish, then all plan.
-struct Planner {
-    let plugins: [(runner: PluginRunner, manifest: Manifest)]
+/// A plugin that could not do its work, or whose work can't be used.
+public struct PluginFailure: Error, Sendable, CustomStringConvertible {
+    public var description: String
 
-    init(folder: String) throws {
-        plugins = try PluginRunner.all(in: folder).map { ($0, try $0.describe()) }
+    public init(_ description: String) { self.description = description }
+}
+
+/// Runs the plugins over a site document: all publish, then all plan.
+public struct Planner: Sendable {
+    let plugins: [(runner: PluginRunner, manifest: PluginManifest)]
+
+    /// - Throws: ``PluginFailure`` when one can't describe itself.
+    public init(_ runners: [PluginRunner]) throws {
+        plugins = try runners.map { ($0, try $0.describe()) }
     }
 
-    /// - Throws: ``InvalidSite`` with positions in `site`; ``EngineError`` when a plugin fails.
-    func plan(site: Node, facts: Facts) throws -> Plan {
+    /// - Throws: ``InvalidSite`` with positions in `site`; ``PluginFailure`` when a plugin fails.
+    public func plan(site: Node, facts: Facts) throws -> Plan {
         var problems: [String] = []
         var plan = Plan()
         let configurations = try configurations(of: site, &plan, &problems)
-        func note(_ json: JSON, _ plugin: (runner: PluginRunner, manifest: Manifest)) -> Bool {
+        func note(_ json: JSON, _ plugin: (runner: PluginRunner, manifest: PluginManifest)) -> Bool {
             guard let diagnostic = Diagnostic(json) else { return false }
             let path = plugin.manifest.key + (diagnostic.path.isEmpty ? "" : "." + diagnostic.path)
             let problem = Problem(
@@ -66,7 +86,7 @@ struct Planner {
                 if note(line, plugin) { continue }
                 guard let collection = line["publish"]?.text, let name = line["name"]?.text, let value = line["value"]
                 else {
-                    throw EngineError(
+                    throw PluginFailure(
                         "plugin \(plugin.runner.name) publish: a line says nothing known: \(line.line.prefix(120))")
                 }
                 if let other = publishers.updateValue(plugin.runner.name, forKey: "\(collection) \(name)") {
@@ -92,7 +112,7 @@ struct Planner {
     }
 
     private func add(
-        _ line: JSON, of plugin: (runner: PluginRunner, manifest: Manifest), to plan: inout Plan,
+        _ line: JSON, of plugin: (runner: PluginRunner, manifest: PluginManifest), to plan: inout Plan,
         _ problems: inout [String]
     ) throws {
         let name = plugin.runner.name
@@ -100,14 +120,14 @@ struct Planner {
         do {
             resource = try Resource(line)
         } catch {
-            throw EngineError("plugin \(name) plan: \(error)")
+            throw PluginFailure("plugin \(name) plan: \(error)")
         }
         guard plugin.manifest.resources.contains(resource.kind.rawValue) else {
-            throw EngineError("plugin \(name) plan: its manifest says nothing of the kind \(resource.kind.rawValue)")
+            throw PluginFailure("plugin \(name) plan: its manifest says nothing of the kind \(resource.kind.rawValue)")
         }
-        if let wrong = Self.misnamed(resource, plugin: name) { throw EngineError("plugin \(name) plan: \(wrong)") }
-        let key = "\(resource.kind.rawValue) \(resource.identity)"
+        if let wrong = Self.misnamed(resource, plugin: name) { throw PluginFailure("plugin \(name) plan: \(wrong)") }
         let planned = PlannedResource(resource: resource, plugin: name, line: line.line)
+        let key = planned.key
         if let other = plan.resources[key] {
             // Equal wishes for what is nobody's own are no conflict.
             let isShared = resource.kind == .sysctl || resource.kind == .kernelModule
@@ -139,7 +159,7 @@ struct Planner {
     /// Each plugin's part of the document. A part that no plugin of this image reads is an error with a did-you-mean.
     private func configurations(
         of site: Node, _ plan: inout Plan, _ problems: inout [String]
-    ) throws -> [(plugin: (runner: PluginRunner, manifest: Manifest), configuration: JSON)] {
+    ) throws -> [(plugin: (runner: PluginRunner, manifest: PluginManifest), configuration: JSON)] {
         guard case .mapping(let entries) = site.value else {
             if site.isNull { return [] }
             throw InvalidSite(problems: ["error: \(site.position): found \(site.summary); allowed is a mapping"])

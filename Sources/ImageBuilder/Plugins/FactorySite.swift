@@ -1,0 +1,58 @@
+import Addresses
+import Documents
+import Files
+import Planning
+import PluginKit
+
+/// Runs the plans that a box will run for its factory site, by the same executable and the image's own libraries: an
+/// image whose plan fails is none.
+struct FactorySite {
+    let definition: Definition
+    let plugins: [BuiltPlugin]
+    let packages: [UnpackedPackage]
+    let box: String
+    let cache: Cache
+
+    /// - Returns: remarks for the report.
+    func check(_ tree: Tree) throws -> [String] {
+        if plugins.isEmpty { return [] }
+        let names = Set(plugins.flatMap(\.packages).map(\.value))
+        let tools = try Tools(packages.filter { names.contains($0.package.name) && $0.package.name.hasPrefix("lib") }, cache: cache)
+        let program = try FileSystem.realPath("\(box)/vcpe-box")
+        let runners = plugins.map {
+            PluginRunner(name: $0.manifest.name, command: tools.launcher(program, as: $0.manifest.name))
+        }
+        for (plugin, runner) in zip(plugins, runners) where try runner.describe() != plugin.manifest {
+            throw BuildFailure(
+                "the plugin \(plugin.manifest.name) says another thing of itself than its manifest.json",
+                hint: "make box, or write the manifest anew")
+        }
+        guard let site = definition.site, case .file(let content)? = tree["usr/lib/vcpe/site.yaml"]?.kind else { return [] }
+        let document = try YAML.read(try content.read(), file: site.value)
+        do {
+            let plan = try Planner(runners).plan(site: document, facts: Self.supposed)
+            for planned in plan.resources.values { try checkUser(of: planned, in: tree) }
+            return (plan.absent + plan.warnings).sorted()
+        } catch let invalid as InvalidSite {
+            throw BuildFailure("the factory site can't be applied:\n\(invalid)")
+        }
+    }
+
+    /// Eight ports of nobody's make: which ones a box has is not known here.
+    private static let supposed = Facts(
+        ports: (1...8).compactMap { number in
+            MACAddress([0x02, 0, 0, 0, 0, UInt8(number)]).map {
+                Facts.Port(driver: "", path: "0000:0\(number):00.0", mac: $0)
+            }
+        })
+
+    /// A service whose program or user the image lacks would fall on every box.
+    private func checkUser(of planned: PlannedResource, in tree: Tree) throws {
+        guard case .service(let service) = planned.resource, let program = service.command.first else { return }
+        let path = String(program.dropFirst())
+        guard tree[path] != nil || tree["usr/" + path] != nil else {
+            throw BuildFailure(
+                "the plugin \(planned.plugin) plans the service \(service.name), whose program \(program) is not in the image")
+        }
+    }
+}

@@ -1,0 +1,90 @@
+import CSystem
+import Glibc
+
+/// Processes that PID 1 starts.
+enum Child {
+    /// What a child is, beside its program.
+    struct Setting {
+        var root: String?
+        /// A cgroup's folder, or -1.
+        var cgroup: Int32 = -1
+        /// Becomes standard output and error; -1 keeps ours.
+        var output: Int32 = -1
+        var input: Int32 = -1
+        var user: UInt32 = 0
+        var group: UInt32 = 0
+        var groups: [UInt32] = []
+        /// A bit each; nil keeps all.
+        var capabilities: UInt64?
+        var hasNoNewPrivileges = false
+        var readOnlyPaths: [String] = []
+        var hasPrivateTmp = false
+        var limits: [(resource: Int32, value: UInt64)] = []
+        var oomScoreAdjustment: Int32 = 0
+        var hasNewSession = true
+    }
+
+    /// Runs a program to its end and returns its exit code, 128 and the signal's number, or nil when it can't be run.
+    static func run(_ program: String, _ arguments: [String], root: String? = nil) -> Int32? {
+        guard let pid = try? start(program, arguments, as: Setting(root: root, hasNewSession: false)) else { return nil }
+        return wait(pid)
+    }
+
+    /// Waits for a child's end; nil when it is none of ours.
+    static func wait(_ pid: pid_t) -> Int32? {
+        var status: Int32 = 0
+        while waitpid(pid, &status, 0) < 0 {
+            if errno != EINTR { return nil }
+        }
+        return status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F)
+    }
+
+    /// Starts a program.
+    ///
+    /// - Parameter arguments: the program's own name not among them, unless `name` replaces it.
+    static func start(
+        _ program: String, _ arguments: [String], name: String? = nil, environment: [String] = [],
+        as setting: Setting = Setting(hasNewSession: false)
+    ) throws(Failure) -> pid_t {
+        let argv = ([name ?? program] + arguments).map { strdup($0) } + [nil]
+        let envp = (["PATH=/usr/sbin:/usr/bin:/sbin:/bin"] + environment).map { strdup($0) } + [nil]
+        let readOnly = setting.readOnlyPaths.map { strdup($0) } + [nil]
+        let root = setting.root.map { strdup($0) } ?? nil
+        defer {
+            for pointer in argv + envp + readOnly { free(pointer) }
+            free(root)
+        }
+        let limits = setting.limits.map { csystem_limit(resource: $0.resource, value: $0.value) }
+        var step = [CChar](repeating: 0, count: 28)
+        let result = program.withCString { program in
+            argv.withUnsafeBufferPointer { argv in
+                envp.withUnsafeBufferPointer { envp in
+                    readOnly.withUnsafeBufferPointer { readOnly in
+                        setting.groups.withUnsafeBufferPointer { groups in
+                            limits.withUnsafeBufferPointer { limits in
+                                var child = csystem_child(
+                                    program: program, arguments: argv.baseAddress, environment: envp.baseAddress,
+                                    root: root, cgroup: setting.cgroup, output: setting.output, input: setting.input,
+                                    user: setting.user, group: setting.group, groups: groups.baseAddress,
+                                    group_count: Int32(groups.count), capabilities: setting.capabilities ?? 0,
+                                    keep_capabilities_only: setting.capabilities == nil ? 0 : 1,
+                                    no_new_privileges: setting.hasNoNewPrivileges ? 1 : 0,
+                                    read_only_paths: setting.readOnlyPaths.isEmpty ? nil : readOnly.baseAddress,
+                                    private_tmp: setting.hasPrivateTmp ? 1 : 0, limits: limits.baseAddress,
+                                    limit_count: Int32(limits.count),
+                                    oom_score_adjustment: setting.oomScoreAdjustment,
+                                    new_session: setting.hasNewSession ? 1 : 0)
+                                return csystem_spawn(&child, &step)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        guard result > 0 else {
+            let what = String(decoding: step.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            throw Failure(what.isEmpty ? "clone3" : what, program, code: -result)
+        }
+        return result
+    }
+}

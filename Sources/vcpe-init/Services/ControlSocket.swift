@@ -1,0 +1,67 @@
+import CSystem
+import Glibc
+
+/// The socket on which PID 1 is asked: a message, and a message back.
+struct ControlSocket {
+    static let path = "/run/vcpe/init.sock"
+    /// Callers at a time; one more takes the place of the oldest.
+    private static let most = 16
+
+    let listener = csystem_listen_unix(ControlSocket.path, 1)
+    private var connections: [Int32] = []
+    /// Without a descriptor left for a caller, nobody is listened to until then.
+    private(set) var deafUntil = 0
+
+    func isConnection(_ descriptor: Int32) -> Bool { connections.contains(descriptor) }
+
+    /// Takes the callers that wait; each is watched by `epoll` from then on.
+    mutating func accept(_ epoll: Int32) {
+        for _ in 0..<most {
+            let connection = csystem_accept(listener)
+            if connection < 0 {
+                if errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS {
+                    csystem_epoll_remove(epoll, listener)
+                    deafUntil = Uptime.milliseconds + 200
+                }
+                return
+            }
+            if connections.count >= Self.most, let oldest = connections.first { drop(oldest, epoll) }
+            connections.append(connection)
+            csystem_epoll_add(epoll, connection)
+        }
+    }
+
+    private var most: Int { Self.most }
+
+    mutating func listenAgain(_ epoll: Int32) {
+        deafUntil = 0
+        csystem_epoll_add(epoll, listener)
+    }
+
+    /// The request on a connection; nil when there is none.
+    func request(_ connection: Int32) -> String? {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = recv(connection, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+        guard count > 0, csystem_peer(connection) == 0 else { return nil }
+        return String(decoding: buffer[..<count], as: UTF8.self)
+    }
+
+    /// Says the answer, if the caller takes it now, and ends the call.
+    mutating func answer(_ connection: Int32, _ text: String, _ epoll: Int32) {
+        var text = text
+        // A message must fit the socket's buffer.
+        for part in stride(from: 0, to: text.utf8.count, by: 32_768) {
+            text.withUTF8 { bytes in
+                let count = min(32_768, bytes.count - part)
+                _ = send(connection, bytes.baseAddress.map { $0 + part }, count, Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
+            }
+        }
+        drop(connection, epoll)
+    }
+
+    mutating func drop(_ connection: Int32, _ epoll: Int32) {
+        csystem_epoll_remove(epoll, connection)
+        close(connection)
+        connections.removeAll { $0 == connection }
+    }
+}

@@ -1,0 +1,161 @@
+import Glibc
+
+/// All services, and the order among them.
+struct ServiceTable {
+    /// The image's units come first: the engine can't replace one.
+    private static let folders = ["/usr/lib/vcpe/units", "/run/vcpe/units"]
+
+    private(set) var services: [Service] = []
+
+    /// Reads the units anew: what is gone is stopped, what changed is started anew, what is new is started.
+    ///
+    /// - Returns: what is wrong with units that can't be used.
+    mutating func reload() -> [Failure] {
+        var (units, problems) = Unit.read(folders: Self.folders)
+        problems += Self.breakCircles(&units)
+        for i in services.indices.reversed() {
+            guard let unit = units.first(where: { $0.name == services[i].unit.name }) else {
+                if services[i].isAlive {
+                    services[i].stop(then: .ended)
+                } else {
+                    services.remove(at: i)
+                }
+                continue
+            }
+            if unit.text == services[i].unit.text { continue }
+            if services[i].isAlive {
+                // It comes back by its new unit when the old process has ended.
+                services[i].stop(then: .ended)
+            } else {
+                services[i] = Service(unit)
+            }
+        }
+        pending = units
+        adopt()
+        return problems
+    }
+
+    /// The units of the last reload: those whose old process still ends come in their turn.
+    private var pending: [Unit] = []
+
+    /// Takes in units for which no old process runs any more.
+    private mutating func adopt() {
+        for unit in pending {
+            guard let i = services.firstIndex(where: { $0.unit.name == unit.name }) else {
+                services.append(Service(unit))
+                continue
+            }
+            if services[i].unit.text != unit.text, !services[i].isAlive { services[i] = Service(unit) }
+        }
+        services.removeAll { service in
+            !service.isAlive && service.state == .ended && !pending.contains { $0.name == service.unit.name }
+        }
+    }
+
+    /// Services that wait for each other in a circle would wait for ever.
+    private static func breakCircles(_ units: inout [Unit]) -> [Failure] {
+        var problems: [Failure] = []
+        var done: Set<String> = []
+        func reaches(_ name: String, _ target: String, _ seen: inout Set<String>) -> Bool {
+            guard seen.insert(name).inserted, let unit = units.first(where: { $0.name == name }) else { return false }
+            return unit.after.contains(target) || unit.after.contains { reaches($0, target, &seen) }
+        }
+        for i in units.indices {
+            let kept = units[i].after.filter { other in
+                var seen: Set<String> = []
+                let isCircle = other == units[i].name || reaches(other, units[i].name, &seen)
+                if isCircle, !done.contains(other) {
+                    problems.append(Failure("unit \(units[i].name): it and \(other) wait for each other: it doesn't wait"))
+                    return false
+                }
+                return true
+            }
+            units[i].after = kept
+            done.insert(units[i].name)
+        }
+        return problems
+    }
+
+    // MARK: - Living
+
+    /// Does what is due, and starts what waits for nobody any more.
+    mutating func step() {
+        for i in services.indices { services[i].check() }
+        for i in services.indices where services[i].state == .waiting && isFree(services[i]) { services[i].start() }
+    }
+
+    /// True when all that it comes after are ready; who isn't there or is given up is waited for by nobody.
+    private func isFree(_ service: Service) -> Bool {
+        service.unit.after.allSatisfy { name in
+            guard let other = services.first(where: { $0.unit.name == name }) else { return true }
+            return [.running, .ended, .stopped, .failed].contains(other.state)
+        }
+    }
+
+    /// When something is due; nil for never.
+    var due: Int? { services.compactMap(\.due).min() }
+
+    /// True when what the box can't do without is ready.
+    var isSound: Bool { services.allSatisfy { !$0.unit.isEssential || $0.state == .running } }
+
+    /// Takes note that a process has ended.
+    ///
+    /// - Returns: false when it was no service's.
+    mutating func ended(_ pid: pid_t, _ status: Int32) -> Bool {
+        guard let i = services.firstIndex(where: { $0.pid == pid }) else { return false }
+        services[i].ended(status)
+        adopt()
+        return true
+    }
+
+    mutating func notified(by pid: pid_t, _ message: String) {
+        let name = Cgroup.service(of: pid)
+        guard let i = services.firstIndex(where: { $0.pid == pid || $0.unit.name == name }) else { return }
+        services[i].notified(message)
+    }
+
+    mutating func readLog(_ pipe: Int32) {
+        if let i = services.firstIndex(where: { $0.pipe == pipe }) { services[i].readLog() }
+    }
+
+    // MARK: - Requests
+
+    mutating func start(_ name: String) -> Bool { with(name) { $0.begin() } }
+
+    mutating func stop(_ name: String) -> Bool { with(name) { $0.stop() } }
+
+    mutating func restart(_ name: String) -> Bool {
+        with(name) { $0.isAlive ? $0.stop(then: .waiting) : $0.begin() }
+    }
+
+    private mutating func with(_ name: String, _ body: (inout Service) -> Void) -> Bool {
+        guard let i = services.firstIndex(where: { $0.unit.name == name }) else { return false }
+        body(&services[i])
+        return true
+    }
+
+    /// A line a service, tabs between: name, state, pid, restarts, bytes, words for people.
+    var report: String {
+        services.map { service in
+            let words = service.status.map { $0 == "\t" || $0 == "\n" ? " " : String($0) }.joined()
+            return "\(service.unit.name)\t\(service.state.rawValue)\t\(service.pid)\t\(service.restarts)\t\(service.memory)\t\(words)\n"
+        }.joined()
+    }
+
+    // MARK: - The end
+
+    /// Asks those to end that nobody alive comes after, and kills who doesn't in his time.
+    ///
+    /// - Returns: true when none is left.
+    mutating func stopAll() -> Bool {
+        for i in services.indices where services[i].isAlive {
+            let name = services[i].unit.name
+            let isNeeded = services.contains { $0.isAlive && $0.unit.after.contains(name) }
+            if !isNeeded { services[i].stop() }
+            services[i].check()
+        }
+        return !services.contains(where: \.isAlive)
+    }
+
+    func killAll() { for service in services { service.kill() } }
+}
