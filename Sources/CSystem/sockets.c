@@ -1,9 +1,15 @@
 #define _GNU_SOURCE
 #include "CSystem.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -105,3 +111,30 @@ int csystem_pipe(int ends[2]) {
 }
 
 int csystem_accept(int listener) { return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
+
+int csystem_tap(const char *name) {
+    int tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    if (tap < 0) return -1;
+    struct ifreq request = {0};
+    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+    request.ifr_flags = IFF_TAP | IFF_NO_PI;
+    if (ioctl(tap, TUNSETIFF, &request) == 0) return tap;
+    int failure = errno;
+    close(tap);
+    errno = failure;
+    return -1;
+}
+
+int csystem_packet_socket(const char *name) {
+    int packets = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
+    if (packets < 0) return -1;
+    struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+    address.sll_ifindex = (int)if_nametoindex(name);
+    int size = 16 << 20;
+    setsockopt(packets, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
+    if (address.sll_ifindex > 0 && bind(packets, (struct sockaddr *)&address, sizeof address) == 0) return packets;
+    int failure = errno;
+    close(packets);
+    errno = failure;
+    return -1;
+}

@@ -36,7 +36,7 @@ public final class Engine {
         let loopback = try routes.links().first { $0.name == "lo" }
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
         (site, siteText, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "", "nothing")
-        planner = try Planner(PluginRunner.all(in: places.plugins))
+        planner = try Planner(folder: places.plugins)
         let hasState = loadState()
         // An engine that starts again finds the table as it was left: what stands there stays until a plan is there.
         if !hasState { try nftables.load(TablePlan()) }
@@ -78,20 +78,23 @@ public final class Engine {
         do {
             let facts = try facts()
             plannedFacts = facts
+            let begin = Uptime.milliseconds
             let plan = try planner.plan(site: site, facts: facts)
+            let planned = Uptime.milliseconds
             for line in plan.absent + plan.warnings { Log.say(line) }
             try apply(plan)
+            let applied = Uptime.milliseconds
+            Log.say("\(siteName) is applied: planned in \(planned - begin) ms, applied in \(applied - planned) ms")
             trouble = nil
         } catch {
             trouble = "\(error)"
             Log.say("\(siteName) is not applied: \(error)")
         }
-        if !isReady {
-            isReady = true
-            Notification.send("READY=1\nSTATUS=\(trouble == nil ? "policy stands" : "no policy: nothing is forwarded")")
-        } else {
-            Notification.send("STATUS=\(trouble == nil ? "policy stands" : "the last good policy stands")")
-        }
+        let state =
+            trouble == nil
+            ? "policy stands" : isReady ? "the last good policy stands" : "no policy: nothing is forwarded"
+        Notification.send(isReady ? "STATUS=\(state)" : "READY=1\nSTATUS=\(state)")
+        isReady = true
     }
 
     /// Plans again when the facts are others than those of the last plan. Makes no history.

@@ -36,3 +36,13 @@ public enum Log {
         line.withUTF8 { _ = Glibc.write(2, $0.baseAddress, $0.count) }
     }
 }
+
+/// The box's own clock, which nobody sets.
+enum Uptime {
+    /// Since the kernel started.
+    static var milliseconds: Int {
+        var now = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &now)
+        return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+    }
+}

@@ -56,9 +56,14 @@ public struct PluginFailure: Error, Sendable, CustomStringConvertible {
 public struct Planner: Sendable {
     let plugins: [(runner: PluginRunner, manifest: PluginManifest)]
 
-    /// - Throws: ``PluginFailure`` when one can't describe itself.
-    public init(_ runners: [PluginRunner]) throws {
-        plugins = try runners.map { ($0, try $0.describe()) }
+    public init(_ plugins: [(runner: PluginRunner, manifest: PluginManifest)]) { self.plugins = plugins }
+
+    /// The plugins of a folder. What each is stands in its manifest's file: the builder has seen to it that the plugin
+    /// itself says the same.
+    public init(folder: String) throws {
+        plugins = try PluginRunner.all(in: folder).map {
+            ($0, try PluginManifest.read("\(folder)/\($0.name)/manifest.json"))
+        }
     }
 
     /// - Throws: ``InvalidSite`` with positions in `site`; ``PluginFailure`` when a plugin fails.
@@ -81,8 +86,11 @@ public struct Planner: Sendable {
 
         var published: [String: [String: JSON]] = [:]
         var publishers: [String: String] = [:]
-        for (plugin, configuration) in configurations {
-            for line in try plugin.runner.ask("publish", ["configuration": configuration, "facts": facts.json]) {
+        let said = try Self.ask(configurations.map(\.plugin.runner), "publish") { i in
+            ["configuration": configurations[i].configuration, "facts": facts.json]
+        }
+        for ((plugin, _), lines) in zip(configurations, said) {
+            for line in lines {
                 if note(line, plugin) { continue }
                 guard let collection = line["publish"]?.text, let name = line["name"]?.text, let value = line["value"]
                 else {
@@ -99,9 +107,11 @@ public struct Planner: Sendable {
         // Each would only say again that what others could not read is missing.
         guard problems.isEmpty else { throw InvalidSite(problems: problems) }
         let values = JSON.object(published.mapValues { .object($0) })
-        for (plugin, configuration) in configurations {
-            let input: JSON = ["configuration": configuration, "facts": facts.json, "published": values]
-            for line in try plugin.runner.ask("plan", input) {
+        let planned = try Self.ask(configurations.map(\.plugin.runner), "plan") { i in
+            ["configuration": configurations[i].configuration, "facts": facts.json, "published": values]
+        }
+        for ((plugin, _), lines) in zip(configurations, planned) {
+            for line in lines {
                 if note(line, plugin) { continue }
                 try add(line, of: plugin, to: &plan, &problems)
             }
@@ -109,6 +119,14 @@ public struct Planner: Sendable {
         if let violation = TablePlan.guardViolation(plan.all) { problems.append("error: \(violation)") }
         guard problems.isEmpty else { throw InvalidSite(problems: problems) }
         return plan
+    }
+
+    /// Asks all of them at once: they know nothing of each other. Answers come in their order.
+    private static func ask(
+        _ runners: [PluginRunner], _ verb: String, _ input: (Int) -> JSON
+    ) throws -> [[JSON]] {
+        let asked = try runners.enumerated().map { try $1.begin(verb, input($0)) }
+        return try asked.map { try $0.answer() }
     }
 
     private func add(

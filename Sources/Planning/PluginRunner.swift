@@ -28,50 +28,74 @@ public struct PluginRunner: Sendable {
         }
     }
 
+    /// What the plugin says of itself.
     public func describe() throws -> PluginManifest {
-        let text = try run("describe", input: nil)
-        let problems = ProblemList()
-        let node = try YAML.read(Array(text.utf8), file: "plugin \(name)")
-        guard let manifest = PluginManifest.shape.read(node, path: "", into: problems), problems.problems.isEmpty else {
-            throw PluginFailure("plugin \(name): its manifest can't be read: \(InvalidDocument(problems.problems))")
-        }
-        return manifest
+        let text = try begin("describe", nil).text()
+        return try PluginManifest.decode(Array(text.utf8), file: "plugin \(name)")
     }
 
-    /// The lines that it answers with.
-    func ask(_ verb: String, _ input: JSON) throws -> [JSON] {
-        let text = try run(verb, input: input)
-        var lines: [JSON] = []
-        guard text.isEmpty || text.hasSuffix("\n") else {
-            throw PluginFailure("plugin \(name) \(verb): its last line has no end: it was cut off")
-        }
-        for line in text.split(separator: "\n") {
+    /// Starts it; the answer is waited for later, so that several work at a time.
+    func begin(_ verb: String, _ input: JSON?) throws -> Asked {
+        let file = try input.map { try File.temporary(holding: Array($0.line.utf8)) }
+        let running = try Command(command[0], command.dropFirst() + [verb]).begin(input: file)
+        return Asked(name: name, verb: verb, running: running)
+    }
+
+    /// A plugin at work.
+    struct Asked {
+        let name: String
+        let verb: String
+        let running: Command.Running
+
+        func text() throws -> String {
+            let result: Command.Result
             do {
-                lines.append(try JSON.parse(line.utf8))
-            } catch {
-                throw PluginFailure("plugin \(name) \(verb): a line is no JSON (\(error)): \(line.prefix(120))")
+                result = try running.finish(deadline: PluginRunner.deadline, limit: PluginRunner.limit)
+            } catch let error as Command.Overrun {
+                throw PluginFailure("plugin \(name) \(verb): \(error)")
             }
+            guard result.status == 0 else {
+                let said = result.errorText.split(separator: "\n").suffix(3).joined(separator: "; ")
+                throw PluginFailure(
+                    "plugin \(name) \(verb): it ended with \(result.status)\(said.isEmpty ? "" : ": \(said)")")
+            }
+            guard let text = String(validating: result.output, as: UTF8.self) else {
+                throw PluginFailure("plugin \(name) \(verb): its output is not UTF-8")
+            }
+            return text
         }
-        return lines
+
+        /// The lines that it answers with.
+        func answer() throws -> [JSON] {
+            let text = try text()
+            var lines: [JSON] = []
+            guard text.isEmpty || text.hasSuffix("\n") else {
+                throw PluginFailure("plugin \(name) \(verb): its last line has no end: it was cut off")
+            }
+            for line in text.split(separator: "\n") {
+                do {
+                    lines.append(try JSON.parse(line.utf8))
+                } catch {
+                    throw PluginFailure("plugin \(name) \(verb): a line is no JSON (\(error)): \(line.prefix(120))")
+                }
+            }
+            return lines
+        }
+    }
+}
+
+extension PluginManifest {
+    /// Reads a manifest's file.
+    public static func read(_ path: String) throws -> PluginManifest {
+        try decode(try FileSystem.read(path), file: path)
     }
 
-    private func run(_ verb: String, input: JSON?) throws -> String {
-        let result: Command.Result
-        do {
-            result = try Command(command[0], command.dropFirst() + [verb]).run(
-                input: input.map { try File.temporary(holding: Array($0.line.utf8)) }, deadline: Self.deadline,
-                limit: Self.limit)
-        } catch let error as Command.Overrun {
-            throw PluginFailure("plugin \(name) \(verb): \(error)")
-        }
-        guard result.status == 0 else {
-            let said = result.errorText.split(separator: "\n").suffix(3).joined(separator: "; ")
-            throw PluginFailure(
-                "plugin \(name) \(verb): it ended with \(result.status)\(said.isEmpty ? "" : ": \(said)")")
-        }
-        guard let text = String(validating: result.output, as: UTF8.self) else {
-            throw PluginFailure("plugin \(name) \(verb): its output is not UTF-8")
-        }
-        return text
+    static func decode(_ bytes: [UInt8], file: String) throws -> PluginManifest {
+        let problems = ProblemList()
+        let node = try YAML.read(bytes, file: file)
+        let manifest = shape.read(node, path: "", into: problems)
+        try problems.throwIfAny()
+        guard let manifest else { throw InvalidDocument(problems.problems) }
+        return manifest
     }
 }

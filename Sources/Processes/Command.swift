@@ -36,8 +36,7 @@ public struct Command: Sendable {
     ///   - input: becomes standard input; empty when nil.
     ///   - output: takes standard output instead of the result's `output`.
     public func run(input: File? = nil, output: File? = nil) throws(SystemError) -> Result {
-        let (result, _) = try runWithin(input: input, output: output, deadline: nil, limit: nil)
-        return result
+        try begin(input: input, output: output).finishWithin(deadline: nil, limit: nil).result
     }
 
     /// A program that took longer, or said more, than it may; it was killed.
@@ -45,22 +44,10 @@ public struct Command: Sendable {
         public var description: String
     }
 
-    /// Runs it within bounds.
-    ///
-    /// - Parameters:
-    ///   - deadline: seconds after which it is killed.
-    ///   - limit: bytes of output after which it is killed.
-    public func run(input: File? = nil, deadline: Double, limit: Int) throws -> Result {
-        let (result, overrun) = try runWithin(input: input, output: nil, deadline: deadline, limit: limit)
-        if let overrun { throw overrun }
-        return result
-    }
-
-    private func runWithin(
-        input: File?, output: File?, deadline: Double?, limit: Int?
-    ) throws(SystemError) -> (Result, Overrun?) {
-        var out = try Pipe()
-        var err = try Pipe()
+    /// Starts it; ``Running/finish(deadline:limit:)`` waits for its end.
+    public func begin(input: File? = nil, output: File? = nil) throws(SystemError) -> Running {
+        let out = try Pipe()
+        let err = try Pipe()
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -71,18 +58,59 @@ public struct Command: Sendable {
         }
         posix_spawn_file_actions_adddup2(&actions, output?.descriptor ?? out.writing, 1)
         posix_spawn_file_actions_adddup2(&actions, err.writing, 2)
-
         let pid = try spawn(&actions)
         out.closeWriting()
         err.closeWriting()
-        let (text, errors, overrun) = Pipe.drain(out, err, deadline: deadline, limit: limit)
-        if overrun != nil { kill(pid, SIGKILL) }
-        var status: Int32 = 0
-        while waitpid(pid, &status, 0) < 0 {
-            guard errno == EINTR else { throw SystemError("waitpid", program) }
+        return Running(pid: pid, program: program, out: out, err: err)
+    }
+
+    /// A program at work whose output is taken in.
+    public final class Running {
+        private let pid: pid_t
+        private let program: String
+        private let out: Pipe
+        private let err: Pipe
+        private var isOver = false
+
+        fileprivate init(pid: pid_t, program: String, out: Pipe, err: Pipe) {
+            (self.pid, self.program, self.out, self.err) = (pid, program, out, err)
         }
-        let signal = status & 0x7F
-        return (Result(status: signal == 0 ? status >> 8 & 0xFF : 128 + signal, output: text, errors: errors), overrun)
+
+        deinit {
+            // Whoever began it and lost interest must leave nothing behind.
+            if !isOver {
+                kill(pid, SIGKILL)
+                var status: Int32 = 0
+                waitpid(pid, &status, 0)
+            }
+        }
+
+        /// Waits for its end, within bounds.
+        ///
+        /// - Parameters:
+        ///   - deadline: seconds after which it is killed.
+        ///   - limit: bytes of output after which it is killed.
+        public func finish(deadline: Double, limit: Int) throws -> Result {
+            let (result, overrun) = try finishWithin(deadline: deadline, limit: limit)
+            if let overrun { throw overrun }
+            return result
+        }
+
+        fileprivate func finishWithin(
+            deadline: Double?, limit: Int?
+        ) throws(SystemError) -> (result: Result, overrun: Overrun?) {
+            let (text, errors, overrun) = Pipe.drain(out, err, deadline: deadline, limit: limit)
+            if overrun != nil { kill(pid, SIGKILL) }
+            isOver = true
+            var status: Int32 = 0
+            while waitpid(pid, &status, 0) < 0 {
+                guard errno == EINTR else { throw SystemError("waitpid", program) }
+            }
+            let signal = status & 0x7F
+            return (
+                Result(status: signal == 0 ? status >> 8 & 0xFF : 128 + signal, output: text, errors: errors), overrun
+            )
+        }
     }
 
     /// Runs it, and throws when it does not end with 0.
@@ -107,7 +135,7 @@ public struct CommandFailure: Error, CustomStringConvertible {
 }
 
 /// A pipe(2) whose ends are close-on-exec.
-private struct Pipe: ~Copyable {
+private final class Pipe {
     let reading: Int32
     private(set) var writing: Int32
 
@@ -123,7 +151,7 @@ private struct Pipe: ~Copyable {
         if writing >= 0 { close(writing) }
     }
 
-    mutating func closeWriting() {
+    func closeWriting() {
         close(writing)
         writing = -1
     }
@@ -132,7 +160,7 @@ private struct Pipe: ~Copyable {
     ///
     /// - Returns: what was read, and which bound was reached.
     static func drain(
-        _ first: borrowing Pipe, _ second: borrowing Pipe, deadline: Double?, limit: Int?
+        _ first: Pipe, _ second: Pipe, deadline: Double?, limit: Int?
     ) -> ([UInt8], [UInt8], Command.Overrun?) {
         var results: [[UInt8]] = [[], []]
         var polled = [

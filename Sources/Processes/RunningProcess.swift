@@ -32,14 +32,22 @@ public final class RunningProcess {
 extension Command {
     /// Starts it and doesn't wait.
     ///
-    /// - Parameter output: takes standard output and standard error.
-    public func start(output: File) throws(SystemError) -> RunningProcess {
+    /// - Parameters:
+    ///   - output: takes standard output and standard error.
+    ///   - inheriting: files that the program has as its descriptors 3, 4, …
+    public func start(output: File, inheriting: [File] = []) throws(SystemError) -> RunningProcess {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_adddup2(&actions, output.descriptor, 1)
         posix_spawn_file_actions_adddup2(&actions, output.descriptor, 2)
+        // First out of each other's way.
+        for (i, file) in inheriting.enumerated() {
+            posix_spawn_file_actions_adddup2(&actions, file.descriptor, Int32(200 + i))
+        }
+        for i in inheriting.indices { posix_spawn_file_actions_adddup2(&actions, Int32(200 + i), Int32(3 + i)) }
+        for i in inheriting.indices { posix_spawn_file_actions_addclose(&actions, Int32(200 + i)) }
         return RunningProcess(pid: try spawn(&actions))
     }
 

@@ -26,7 +26,9 @@ enum Child {
 
     /// Runs a program to its end and returns its exit code, 128 and the signal's number, or nil when it can't be run.
     static func run(_ program: String, _ arguments: [String], root: String? = nil) -> Int32? {
-        guard let pid = try? start(program, arguments, as: Setting(root: root, hasNewSession: false)) else { return nil }
+        guard let pid = try? start(program, arguments, as: Setting(root: root, hasNewSession: false)) else {
+            return nil
+        }
         return wait(pid)
     }
 

@@ -9,6 +9,10 @@ let calledAs = arguments.first.map { $0.split(separator: "/").last.map(String.in
 
 switch calledAs {
 case "modprobe": exit(ModuleLoader.runAsModprobe(Array(arguments.dropFirst())))
+case "preload":
+    var loader = ModuleLoader(root: "")
+    for module in Text.lines("/usr/lib/vcpe/modules-load") { loader.load(String(module)) }
+    exit(0)
 case "coldplug":
     var loader = ModuleLoader(root: "")
     loader.loadForPresentDevices()

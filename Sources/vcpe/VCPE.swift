@@ -20,7 +20,8 @@ struct VCPE: AsyncParsableCommand {
             Exit codes: 0 done, 1 failed, 64 wrong usage.
             """,
         subcommands: [
-            LockCommand.self, BuildCommand.self, RunCommand.self, FlashCommand.self, CacheCommand.self,
+            LockCommand.self, BuildCommand.self, TestCommand.self, RunCommand.self, FlashCommand.self,
+            CacheCommand.self,
             DiffCommand.self,
         ])
 

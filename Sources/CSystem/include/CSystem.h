@@ -41,6 +41,13 @@ int csystem_send_datagram(const char *path, const void *bytes, size_t count);
 /// or -1 when none is there.
 ssize_t csystem_receive_notification(int listener, void *bytes, size_t count, pid_t *sender);
 
+// --- Tests with packets ---
+
+/// Makes a TAP link in this thread's network and opens it. Returns a descriptor, or -1.
+int csystem_tap(const char *name);
+/// A socket that sees all frames of a link. Returns a descriptor, or -1.
+int csystem_packet_socket(const char *name);
+
 /// lseek(2)'s SEEK_DATA and SEEK_HOLE. GNU extensions.
 static const int csystem_seek_data = 3;
 static const int csystem_seek_hole = 4;

@@ -2,6 +2,7 @@ import Digests
 import Documents
 import Files
 import Glibc
+import PluginKit
 import Transfers
 
 /// From a definition to its images: the numbered pipeline that `docs/architecture.md` describes.
@@ -152,6 +153,20 @@ public struct ImageBuild: Sendable {
         return lock
     }
 
+    /// What a box that has this image plans for its factory site.
+    func planFactorySite() throws -> [Resource] {
+        guard let site = definition.site, let profile = profiles.first(where: { options.profile ?? $0.name == $0.name })
+        else {
+            throw BuildFailure("\(definition.name) names no site", hint: "site: in its definition")
+        }
+        let packages = try (usableLock().sections[profile.name] ?? []).map {
+            try UnpackedPackage.read($0, cache: cache)
+        }
+        return try FactorySite(
+            definition: definition, plugins: plugins, packages: packages, box: options.box, cache: cache
+        ).plan(try FileSystem.read("\(options.images)/\(site.value)"), name: site.value).all
+    }
+
     // MARK: - Building
 
     /// Builds the images of all profiles, or of the one that the options name.
@@ -171,7 +186,8 @@ public struct ImageBuild: Sendable {
         for profile in profiles where options.profile == nil || options.profile == profile.name {
             let stem = profile == profiles.first ? definition.name : "\(definition.name)-\(profile.name)"
             outputs += try await ProfileBuild(
-                definition: definition, profile: profile, plugins: plugins, lock: lock, options: options, cache: cache, steps: steps,
+                definition: definition, profile: profile, plugins: plugins, lock: lock, options: options, cache: cache,
+                steps: steps,
                 folder: folder, stem: stem
             ).build()
         }

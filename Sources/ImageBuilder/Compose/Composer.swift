@@ -246,7 +246,8 @@ public struct Composer {
             if result.tree["usr/" + name] != nil { put(name, .symbolicLink(target: "usr/" + name), mode: 0o777) }
         }
         let links = [
-            "etc/resolv.conf": plugins.isEmpty ? "/run/vcpe/resolv.conf" : "/run/vcpe/network/resolv.conf", "etc/mtab": "/proc/self/mounts",
+            "etc/resolv.conf": plugins.isEmpty ? "/run/vcpe/resolv.conf" : "/run/vcpe/network/resolv.conf",
+            "etc/mtab": "/proc/self/mounts",
             "etc/machine-id": "/run/vcpe/machine-id", "etc/hostname": "/run/vcpe/hostname",
             "usr/sbin/init": "../lib/vcpe/vcpe-init", "usr/lib/vcpe/modprobe": "vcpe-init",
             "usr/sbin/poweroff": "../lib/vcpe/vcpe-init", "usr/sbin/reboot": "../lib/vcpe/vcpe-init",
@@ -290,6 +291,10 @@ public struct Composer {
             put("\(place)/\(plugin.manifest.name)", .symbolicLink(target: "../../vcpe-box"), mode: 0o777)
             for file in plugin.files { put("\(place)/\(file.name)", .file(Content(file.bytes)), mode: 0o644) }
         }
+        let modules = plugins.flatMap(\.modules).map(\.value).filter { !$0.hasSuffix("/") }
+        put(
+            "usr/lib/vcpe/modules-load",
+            .file(Content(Set(modules).sorted().map { $0 + "\n" }.joined())), mode: 0o644)
         put("usr/lib/vcpe/units/engine", .file(Content(Self.engineUnit)), mode: 0o644)
         guard let site = definition.site else { return }
         do {

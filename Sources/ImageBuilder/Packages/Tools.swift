@@ -77,7 +77,8 @@ public struct Tools: Sendable {
     /// What runs a program that is none of these packages' by their loader and libraries, under another name.
     func launcher(_ program: String, as name: String) -> [String] {
         [
-            "\(root)/usr/lib64/ld-linux-x86-64.so.2", "--library-path", "\(root)/usr/lib/x86_64-linux-gnu", "--argv0", name,
+            "\(root)/usr/lib64/ld-linux-x86-64.so.2", "--library-path", "\(root)/usr/lib/x86_64-linux-gnu", "--argv0",
+            name,
             program,
         ]
     }

@@ -1,6 +1,7 @@
 import Digests
 import Documents
 import Files
+import Planning
 import PluginKit
 
 /// A plugin as it stands beside the box's executables: its manifest and its YANG module.
@@ -48,10 +49,8 @@ public struct BuiltPlugin: Sendable {
                 return nil
             }
             let files = try FileSystem.list(place).map { ($0, try FileSystem.read("\(place)/\($0)")) }
-            let path = "\(place)/manifest.json"
-            let node = try YAML.read(try FileSystem.read(path), file: path)
-            guard let manifest = PluginManifest.shape.read(node, path: "", into: problems) else { return nil }
-            return BuiltPlugin(manifest: manifest, asked: name, files: files)
+            return BuiltPlugin(
+                manifest: try PluginManifest.read("\(place)/manifest.json"), asked: name, files: files)
         }
         problems.checkUnique(names, "plugin") { $0 }
         try problems.throwIfAny()

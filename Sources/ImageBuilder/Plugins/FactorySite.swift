@@ -16,8 +16,31 @@ struct FactorySite {
     /// - Returns: remarks for the report.
     func check(_ tree: Tree) throws -> [String] {
         if plugins.isEmpty { return [] }
+        let runners = try runners()
+        guard let site = definition.site, case .file(let content)? = tree["usr/lib/vcpe/site.yaml"]?.kind else {
+            return []
+        }
+        let plan = try plan(try content.read(), name: site.value, runners)
+        for planned in plan.resources.values { try checkProgram(of: planned, in: tree) }
+        return (plan.absent + plan.warnings).sorted()
+    }
+
+    /// What a box plans for a document.
+    func plan(_ bytes: [UInt8], name: String, _ runners: [PluginRunner]? = nil) throws -> Plan {
+        let document = try YAML.read(bytes, file: name)
+        do {
+            return try Planner(zip(runners ?? self.runners(), plugins.map(\.manifest)).map { ($0, $1) }).plan(
+                site: document, facts: Self.supposed)
+        } catch let invalid as InvalidSite {
+            throw BuildFailure("the site can't be applied:\n\(invalid)")
+        }
+    }
+
+    /// The plugins, as the image runs them.
+    private func runners() throws -> [PluginRunner] {
         let names = Set(plugins.flatMap(\.packages).map(\.value))
-        let tools = try Tools(packages.filter { names.contains($0.package.name) && $0.package.name.hasPrefix("lib") }, cache: cache)
+        let tools = try Tools(
+            packages.filter { names.contains($0.package.name) && $0.package.name.hasPrefix("lib") }, cache: cache)
         let program = try FileSystem.realPath("\(box)/vcpe-box")
         let runners = plugins.map {
             PluginRunner(name: $0.manifest.name, command: tools.launcher(program, as: $0.manifest.name))
@@ -27,15 +50,7 @@ struct FactorySite {
                 "the plugin \(plugin.manifest.name) says another thing of itself than its manifest.json",
                 hint: "make box, or write the manifest anew")
         }
-        guard let site = definition.site, case .file(let content)? = tree["usr/lib/vcpe/site.yaml"]?.kind else { return [] }
-        let document = try YAML.read(try content.read(), file: site.value)
-        do {
-            let plan = try Planner(runners).plan(site: document, facts: Self.supposed)
-            for planned in plan.resources.values { try checkUser(of: planned, in: tree) }
-            return (plan.absent + plan.warnings).sorted()
-        } catch let invalid as InvalidSite {
-            throw BuildFailure("the factory site can't be applied:\n\(invalid)")
-        }
+        return runners
     }
 
     /// Eight ports of nobody's make: which ones a box has is not known here.
@@ -46,13 +61,14 @@ struct FactorySite {
             }
         })
 
-    /// A service whose program or user the image lacks would fall on every box.
-    private func checkUser(of planned: PlannedResource, in tree: Tree) throws {
+    /// A service whose program the image lacks would fall on every box.
+    private func checkProgram(of planned: PlannedResource, in tree: Tree) throws {
         guard case .service(let service) = planned.resource, let program = service.command.first else { return }
         let path = String(program.dropFirst())
         guard tree[path] != nil || tree["usr/" + path] != nil else {
             throw BuildFailure(
-                "the plugin \(planned.plugin) plans the service \(service.name), whose program \(program) is not in the image")
+                "the plugin \(planned.plugin) plans the service \(service.name), whose program \(program) is not in the image"
+            )
         }
     }
 }

@@ -63,7 +63,8 @@ extension Proof {
             let given = ["tcp", "udp", "ping", "resolve", "lease"].filter { fields.has($0) }
             if given.count != 1 {
                 fields.problems.add(
-                    fields.node, fields.path, given.isEmpty ? "nothing is sent" : "\(given.joined(separator: " and ")) together",
+                    fields.node, fields.path,
+                    given.isEmpty ? "nothing is sent" : "\(given.joined(separator: " and ")) together",
                     hint: "give exactly one of tcp, udp, ping, resolve and lease")
             }
             let probe: Probe? =

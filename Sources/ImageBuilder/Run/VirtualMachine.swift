@@ -32,15 +32,20 @@ public struct VirtualMachine: Sendable {
             case user(forwards: [String], restricted: Bool)
             /// A cable whose other end is a Unix socket at this path, for another QEMU to plug in.
             case cable(socket: String)
+            /// A TAP link that QEMU inherits under this descriptor.
+            case tap(descriptor: Int)
         }
 
         public var link: Link
         /// QEMU's name of the card, such as `virtio-net-pci` or `e1000e`.
         public var card: String
+        /// The card's address; QEMU's own choice when nil.
+        public var mac: String?
 
-        public init(_ link: Link, card: String = "virtio-net-pci") {
+        public init(_ link: Link, card: String = "virtio-net-pci", mac: String? = nil) {
             self.link = link
             self.card = card
+            self.mac = mac
         }
     }
 
@@ -109,8 +114,13 @@ public struct VirtualMachine: Sendable {
                 arguments += ["-netdev", "user,id=net\(i)\(options.joined())"]
             case .cable(let path):
                 arguments += ["-netdev", "stream,id=net\(i),server=on,addr.type=unix,addr.path=\(path)"]
+            case .tap(let descriptor): arguments += ["-netdev", "tap,id=net\(i),fd=\(descriptor)"]
             }
-            arguments += ["-device", "\(network.card),netdev=net\(i)"]
+            // In the order of their slots, whatever else is plugged in.
+            let place = ",addr=0x\(String(0x10 + i, radix: 16))"
+            arguments += [
+                "-device", "\(network.card),netdev=net\(i)\(place)" + (network.mac.map { ",mac=\($0)" } ?? ""),
+            ]
         }
         if let events {
             arguments += [

@@ -189,6 +189,7 @@ public enum Network: Plugin {
         clientid
         noipv4ll
         noarp
+        nodelay
         option subnet_mask, routers, domain_name_servers, interface_mtu
         require dhcp_server_identifier
         timeout 0

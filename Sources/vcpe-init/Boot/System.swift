@@ -26,6 +26,7 @@ struct System {
     private var isGood = false
     private var isSound = false
     private var coldplug: pid_t = 0
+    private var preload: pid_t = 0
     private var shell: pid_t = 0
 
     /// Never returns.
@@ -48,6 +49,8 @@ struct System {
         csystem_epoll_add(epoll, notifications.descriptor)
         deviceEvents = csystem_device_events()
         if deviceEvents >= 0 { csystem_epoll_add(epoll, deviceEvents) }
+        // What the packet path needs, all at once: the kernel would ask for it piece by piece, a process each time.
+        preload = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "preload")) ?? 0
         coldplug = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "coldplug")) ?? 0
         startServices()
         times.append(("services", Uptime.milliseconds - begin))
@@ -104,7 +107,9 @@ struct System {
             Text.write("+\(controller)", to: "/sys/fs/cgroup/cgroup.subtree_control")
         }
         Text.makeFolder(Cgroup.services)
-        for controller in Text.read("\(Cgroup.services)/cgroup.controllers").split(whereSeparator: { " \n".contains($0) }) {
+        for controller in Text.read("\(Cgroup.services)/cgroup.controllers").split(whereSeparator: {
+            " \n".contains($0)
+        }) {
             Text.write("+\(controller)", to: "\(Cgroup.services)/cgroup.subtree_control")
         }
     }
@@ -173,6 +178,7 @@ struct System {
 
     private mutating func startServices() {
         for problem in table.reload() { Console.sayEverywhere("\(problem)") }
+        if preload > 0 { _ = Child.wait(preload) }
         table.step()
         watchPipes()
         if CommandLineOption.isDebug { startShell() }

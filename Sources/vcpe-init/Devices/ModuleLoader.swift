@@ -5,8 +5,8 @@ import Glibc
 struct ModuleLoader {
     private let folder: String
     private var paths: [String: (path: String, needs: [String])] = [:]
-    /// Patterns as fnmatch(3) has them.
-    private var aliases: [(pattern: String, module: String)] = []
+    /// Patterns as fnmatch(3) has them; read when the first is asked for, there are thousands.
+    private lazy var aliases = Self.readAliases(folder)
     private var soft: [String: [String]] = [:]
     private var tried: Set<String> = []
 
@@ -20,13 +20,16 @@ struct ModuleLoader {
             let path = String(line[..<colon])
             paths[Self.name(path)] = (path, line[line.index(after: colon)...].split(separator: " ").map(String.init))
         }
-        for line in Text.lines("\(folder)/modules.alias") {
-            let words = line.split(separator: " ")
-            if words.count == 3 { aliases.append((String(words[1]), String(words[2]))) }
-        }
         for line in Text.lines("\(folder)/modules.softdep") {
             let words = line.split(separator: " ").map(String.init)
             if words.count > 3 { soft[words[1]] = Array(words[3...]) }
+        }
+    }
+
+    private static func readAliases(_ folder: String) -> [(pattern: String, module: String)] {
+        Text.lines("\(folder)/modules.alias").compactMap { line in
+            let words = line.split(separator: " ")
+            return words.count == 3 ? (String(words[1]), String(words[2])) : nil
         }
     }
 

@@ -208,7 +208,8 @@ struct Service {
         quickFalls += 1
         guard quickFalls <= Self.mostFalls || unit.isEssential else {
             state = .failed
-            Console.sayEverywhere("service \(unit.name) fell \(Self.mostFalls) times in a row and is given up: \(status)")
+            Console.sayEverywhere(
+                "service \(unit.name) fell \(Self.mostFalls) times in a row and is given up: \(status)")
             Events.send("service-given-up", [("name", unit.name)])
             return
         }

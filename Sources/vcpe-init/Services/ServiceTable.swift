@@ -65,7 +65,8 @@ struct ServiceTable {
                 var seen: Set<String> = []
                 let isCircle = other == units[i].name || reaches(other, units[i].name, &seen)
                 if isCircle, !done.contains(other) {
-                    problems.append(Failure("unit \(units[i].name): it and \(other) wait for each other: it doesn't wait"))
+                    problems.append(
+                        Failure("unit \(units[i].name): it and \(other) wait for each other: it doesn't wait"))
                     return false
                 }
                 return true
@@ -138,7 +139,8 @@ struct ServiceTable {
     var report: String {
         services.map { service in
             let words = service.status.map { $0 == "\t" || $0 == "\n" ? " " : String($0) }.joined()
-            return "\(service.unit.name)\t\(service.state.rawValue)\t\(service.pid)\t\(service.restarts)\t\(service.memory)\t\(words)\n"
+            return
+                "\(service.unit.name)\t\(service.state.rawValue)\t\(service.pid)\t\(service.restarts)\t\(service.memory)\t\(words)\n"
         }.joined()
     }
 

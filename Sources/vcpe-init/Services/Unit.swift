@@ -58,7 +58,9 @@ struct Unit {
     init(name: String, text: String) throws(Failure) {
         self.name = name
         self.text = text
-        guard Self.isName(name) else { throw Failure("unit \(name.prefix(60)): letters, digits, - . _ are a name, 64 at most") }
+        guard Self.isName(name) else {
+            throw Failure("unit \(name.prefix(60)): letters, digits, - . _ are a name, 64 at most")
+        }
         guard text.utf8.count < Self.limit else { throw Failure("unit \(name): it has more than \(Self.limit) bytes") }
         for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             if line.isEmpty || line.hasPrefix("#") { continue }
@@ -109,7 +111,9 @@ struct Unit {
             guard let restart = Restart(rawValue: value) else { throw Failure("not always, on-failure or never") }
             self.restart = restart
         case "environment":
-            guard let equals = value.firstIndex(of: "="), equals > value.startIndex else { throw Failure("not KEY=value") }
+            guard let equals = value.firstIndex(of: "="), equals > value.startIndex else {
+                throw Failure("not KEY=value")
+            }
             environment.append(value)
         case "directory": directories.append(try path())
         case "capabilities":

@@ -1,0 +1,129 @@
+import Addresses
+import Files
+import Glibc
+import Processes
+
+/// A socket of a side's network. It stays in that network wherever it is used.
+final class ProofSocket {
+    let descriptor: Int32
+
+    /// - Throws: when the network can't have one.
+    init(_ namespace: NetworkNamespace, _ family: IPAddress.Family, isStream: Bool) throws {
+        descriptor = try namespace.run {
+            let kind = isStream ? SOCK_STREAM : SOCK_DGRAM
+            let descriptor = socket(
+                family.number, Int32(kind.rawValue) | Int32(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+            guard descriptor >= 0 else { throw SystemError("socket", "") }
+            return descriptor
+        }
+    }
+
+    private init(descriptor: Int32) { self.descriptor = descriptor }
+
+    deinit { close(descriptor) }
+
+    /// Calls `body` with an address as the kernel takes it.
+    private static func withAddress<Result>(
+        _ address: IPAddress, port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
+    ) -> Result {
+        var storage = sockaddr_storage()
+        return withUnsafeMutableBytes(of: &storage) { room in
+            let base = room.baseAddress
+            if address.family == .ipv4 {
+                var value = sockaddr_in()
+                value.sin_family = sa_family_t(AF_INET)
+                value.sin_port = UInt16(port).bigEndian
+                withUnsafeMutableBytes(of: &value.sin_addr) { $0.copyBytes(from: address.bytes) }
+                base?.storeBytes(of: value, as: sockaddr_in.self)
+            } else {
+                var value = sockaddr_in6()
+                value.sin6_family = sa_family_t(AF_INET6)
+                value.sin6_port = UInt16(port).bigEndian
+                withUnsafeMutableBytes(of: &value.sin6_addr) { $0.copyBytes(from: address.bytes) }
+                base?.storeBytes(of: value, as: sockaddr_in6.self)
+            }
+            let length = address.family == .ipv4 ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size
+            return room.withMemoryRebound(to: sockaddr.self) { pointer in
+                body(UnsafePointer(pointer.baseAddress.unsafelyUnwrapped), socklen_t(length))
+            }
+        }
+    }
+
+    /// From what the kernel gives back.
+    private static func address(_ storage: sockaddr_storage) -> IPAddress? {
+        withUnsafeBytes(of: storage) { bytes in
+            storage.ss_family == sa_family_t(AF_INET) ? IPAddress(bytes[4..<8]) : IPAddress(bytes[8..<24])
+        }
+    }
+
+    /// Listens on all addresses of the network.
+    func bind(_ address: IPAddress, port: Int, listen isListening: Bool) throws {
+        var on: Int32 = 1
+        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
+        guard Self.withAddress(address, port: port, { Glibc.bind(descriptor, $0, $1) }) == 0 else {
+            throw SystemError("bind", "\(address) port \(port)")
+        }
+        if isListening, listen(descriptor, 16) != 0 { throw SystemError("listen", "\(address) port \(port)") }
+    }
+
+    /// Begins to connect. Returns an errno, 0 when it is done or on its way.
+    func connect(_ address: IPAddress, port: Int) -> Int32 {
+        Self.withAddress(address, port: port) { Glibc.connect(descriptor, $0, $1) } == 0 || errno == EINPROGRESS
+            ? 0 : errno
+    }
+
+    /// Waits until something can be read or, on request, written. False when the time is over.
+    func wait(seconds: Double, writing: Bool = false) -> Bool {
+        var polled = pollfd(fd: descriptor, events: Int16(writing ? POLLOUT : POLLIN), revents: 0)
+        return poll(&polled, 1, Int32(seconds * 1000)) > 0
+    }
+
+    /// The error that waits on the socket, and is taken by asking.
+    func pendingError() -> Int32 {
+        var code: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &length)
+        return code
+    }
+
+    /// Takes a caller and who he is.
+    func accept() -> (socket: ProofSocket, peer: IPAddress?)? {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let connection = withUnsafeMutablePointer(to: &storage) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.accept(descriptor, $0, &length) }
+        }
+        return connection < 0 ? nil : (ProofSocket(descriptor: connection), Self.address(storage))
+    }
+
+    func send(_ bytes: [UInt8]) -> Int32 {
+        Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count ? 0 : errno
+    }
+
+    func send(_ bytes: [UInt8], to address: IPAddress, port: Int) -> Int32 {
+        Self.withAddress(address, port: port) { sendto(descriptor, bytes, bytes.count, 0, $0, $1) } == bytes.count
+            ? 0 : errno
+    }
+
+    /// What came, and from whom; or the errno.
+    func receive() -> (bytes: [UInt8], peer: IPAddress?, port: Int, error: Int32) {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = withUnsafeMutablePointer(to: &storage) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                recvfrom(descriptor, &buffer, buffer.count, 0, $0, &length)
+            }
+        }
+        guard count >= 0 else { return ([], nil, 0, errno) }
+        let port = withUnsafeBytes(of: storage) { Int($0[2]) << 8 | Int($0[3]) }
+        return (Array(buffer[..<count]), Self.address(storage), port, 0)
+    }
+
+    /// Sends from and to broadcast addresses of one link alone.
+    func useLinkAlone(_ name: String) {
+        var on: Int32 = 1
+        setsockopt(descriptor, SOL_SOCKET, SO_BROADCAST, &on, socklen_t(MemoryLayout<Int32>.size))
+        setsockopt(descriptor, SOL_SOCKET, SO_BINDTODEVICE, name, socklen_t(name.utf8.count + 1))
+    }
+}
