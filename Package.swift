@@ -54,6 +54,7 @@ let host: [Target] = [
     .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),
     .testTarget(name: "NetlinkTests", dependencies: ["Addresses", "Documents", "Netlink", "Processes"]),
     .testTarget(name: "NftablesTests", dependencies: ["Documents", "Files", "Nftables", "Processes", "Ruleset"]),
+    .testTarget(name: "InitTests", dependencies: ["CSystem", "Files", "Processes"]),
     .testTarget(name: "PluginsTests", dependencies: ["Files", "PluginKit", "Plugins", "Processes"]),
     .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),
     .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),

@@ -72,7 +72,7 @@ struct Service {
             }
         }
         if case .file(let path) = unit.readiness { unlink(path) }
-        let group = Cgroup.open(cgroup, memory: unit.memory, processes: unit.processes)
+        let group = Cgroup.open(cgroup, run: startedAt, memory: unit.memory, processes: unit.processes)
         var ends: [Int32] = [-1, -1]
         if csystem_pipe(&ends) != 0 { ends = [-1, -1] }
         defer {
@@ -277,14 +277,19 @@ struct Service {
 enum Cgroup {
     static let services = "/sys/fs/cgroup/services"
 
-    /// Makes a service's group with its bounds and opens it; -1 where there are none.
-    static func open(_ path: String, memory: UInt64?, processes: UInt64?) -> Int32 {
+    /// Makes a service's group with its bounds, and within it one for this run, and opens that; -1 where there are none.
+    ///
+    /// A run has a group of its own since some kernels (seen with 6.18) kill whatever is cloned into a group that was
+    /// ever told to kill its members.
+    static func open(_ path: String, run: Int, memory: UInt64?, processes: UInt64?) -> Int32 {
         mkdir(path, 0o755)
+        for name in Text.list(path) where name.hasPrefix("run-") { rmdir("\(path)/\(name)") }
         Text.write(memory.map(String.init) ?? "max", to: "\(path)/memory.max")
         Text.write("1", to: "\(path)/memory.oom.group")
         Text.write(processes.map(String.init) ?? "max", to: "\(path)/pids.max")
-        guard access("\(path)/cgroup.procs", F_OK) == 0 else { return -1 }
-        return Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let own = "\(path)/run-\(run)"
+        guard mkdir(own, 0o755) == 0, access("\(own)/cgroup.procs", F_OK) == 0 else { return -1 }
+        return Glibc.open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     }
 
     /// The service that a process belongs to, by its group.

@@ -1,0 +1,298 @@
+import CSystem
+import Files
+import Glibc
+import Processes
+import Testing
+
+/// PID 1 in namespaces: what a service is promised, and what it can't break.
+@Suite(.serialized) struct InitTests {
+    // MARK: - What a service is promised
+
+    @Test func servicesWaitForEachOthersReadiness() throws {
+        let box = try Sandbox(
+            units: [
+                "first": "command /usr/lib/test/first\nready notify\n",
+                "second": "command /usr/lib/test/second\nafter first\nready file /run/second-is-ready\n",
+                "third": "command /bin/sleep 1000\nafter first second nobody\n",
+            ],
+            scripts: [
+                "first": """
+                #!/usr/bin/python3
+                import os, socket, time
+                def say(text):
+                    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.sendto(text, os.environ["NOTIFY_SOCKET"])
+                time.sleep(1); open("/run/order", "a").write("first\\n"); say(b"STATUS=all well\\nREADY=1")
+                time.sleep(1000)
+                """,
+                "second":
+                    "#!/bin/sh\necho second >>/run/order; sleep 0.5; touch /run/second-is-ready; exec sleep 1000\n",
+            ])
+        #expect(box.service("third")?[1] == "waiting")
+        #expect(box.wait("third", "running"), "\(box.ask("status") ?? "") \(box.console)")
+        #expect(box.read("/run/order") == "first\nsecond\n")
+        #expect(box.service("first")?[5] == "all well")
+        // In the other order they end: who others come after is the last.
+        #expect(box.ask("restart second") == "ok\n" && box.wait("second", "running"))
+        #expect(box.ask("stop nobody")?.hasPrefix("error there is no service nobody") == true)
+    }
+
+    @Test func servicesAreWhatTheirUnitSays() throws {
+        let box = try Sandbox(
+            units: [
+                "bound": """
+                command /usr/lib/test/show one\\ word \\e last
+                user 65534
+                group 65534
+                groups 7 8
+                capabilities net_bind_service
+                no-new-privileges
+                private-tmp
+                read-only /usr/lib/test
+                limit nofile 77
+                environment COLOUR=red green
+                directory /run/bound/deep
+                oom-score-adjust 321
+                restart never
+                """
+            ],
+            scripts: [
+                "show": """
+                #!/bin/sh
+                exec >/run/bound/deep/seen 2>&1
+                echo "$# $1|$2|$3"
+                id -u; id -G
+                grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status
+                touch /usr/lib/test/x && echo wrote || echo read-only
+                grep -c ' /tmp ' /proc/self/mounts
+                ulimit -n
+                echo "$COLOUR"
+                cat /proc/self/oom_score_adj
+                """
+            ])
+        #expect(box.wait("bound", "ended"), "\(box.ask("status") ?? "") \(box.console)")
+        let seen = box.read("/run/bound/deep/seen").split(separator: "\n").map(String.init)
+        #expect(seen.starts(with: ["3 one word||last", "65534", "65534 7 8"]), "\(seen)")
+        #expect(seen.contains { $0.hasPrefix("CapEff:") && $0.hasSuffix("0000000000000400") }, "\(seen)")
+        #expect(seen.contains { $0.hasPrefix("CapBnd:") && $0.hasSuffix("0000000000000400") })
+        #expect(seen.contains { $0.hasPrefix("NoNewPrivs:") && $0.hasSuffix("1") })
+        #expect(
+            seen.suffix(5).dropFirst().starts(with: ["2", "77", "red green", "321"]) && seen.contains("read-only"),
+            "\(seen)")
+    }
+
+    @Test func fallenServicesComeBackEverLaterAndStoppedOnesDont() throws {
+        let box = try Sandbox(
+            units: [
+                "crash": "command /usr/lib/test/crash\n", "once": "command /bin/true\nrestart on-failure\n",
+                "stubborn": "command /usr/lib/test/stubborn\nstop-timeout 1\n",
+                "family": "command /usr/lib/test/family\n",
+            ],
+            scripts: [
+                "crash": "#!/bin/sh\ndate +%s.%N >>/run/starts\nexit 3\n",
+                "stubborn": "#!/bin/bash\ntrap '' TERM\nwhile :; do sleep 1; done\n",
+                "family": "#!/bin/sh\nsleep 2000 &\nsetsid sleep 3000 &\nexec sleep 1000\n",
+            ])
+        #expect(box.wait("once", "ended") && box.wait("stubborn", "running") && box.wait("family", "running"))
+        #expect(box.wait(8) { Int(box.service("crash")?[3] ?? "") ?? 0 >= 4 })
+        let starts = box.read("/run/starts").split(separator: "\n").compactMap { Double($0) }
+        let pauses = zip(starts.dropFirst(), starts).map { $0 - $1 }
+        #expect(pauses.count >= 3 && zip(pauses.dropFirst(), pauses).allSatisfy { $0 > $1 * 1.3 }, "\(pauses)")
+        #expect(box.service("crash")?[5] == "ended with 3")
+        // Who doesn't end when asked is killed in his time.
+        let begin = Sandbox.now
+        #expect(box.ask("stop stubborn") == "ok\n" && box.wait("stubborn", "stopped"))
+        #expect(Sandbox.now - begin > 0.9 && Sandbox.now - begin < 4)
+        // All that a service has started goes with it, whatever session it is in.
+        func sleepers() throws -> Int {
+            try FileSystem.list(box.path("/proc")).filter {
+                box.commandLine($0).contains("sleep\0" + "2000") || box.commandLine($0).contains("sleep\0" + "3000")
+            }.count
+        }
+        #expect(try box.wait(3) { (try? sleepers()) == 2 } || sleepers() == 2)
+        #expect(box.ask("stop family") == "ok\n" && box.wait("family", "stopped"))
+        #expect(box.wait(3) { (try? sleepers()) == 0 })
+        #expect(box.ask("start stubborn") == "ok\n" && box.wait("stubborn", "running"))
+    }
+
+    @Test func aServiceWithoutASignOfLifeIsStartedAnew() throws {
+        let box = try Sandbox(
+            units: [
+                "silent": "command /bin/sleep 1000\nwatchdog 1\n",
+                "late": "command /bin/sleep 1000\nready notify\nready-timeout 1\n",
+            ])
+        #expect(box.wait(6) { Int(box.service("silent")?[3] ?? "") ?? 0 >= 1 }, "\(box.ask("status") ?? "")")
+        #expect(box.wait(6) { Int(box.service("late")?[3] ?? "") ?? 0 >= 1 })
+        #expect(box.console.contains("service silent gives no sign of life for 1 s: killed"))
+    }
+
+    @Test func aReloadTouchesOnlyWhatChanged() throws {
+        let box = try Sandbox(units: ["image": "command /bin/sleep 1000\n"])
+        func unit(_ seconds: Int) -> [UInt8] { Array("command /bin/sleep \(seconds)\n".utf8) }
+        #expect(
+            try box.load(["a": unit(1001), "b": unit(1002), "image": unit(1)])?.contains(
+                "the image has one of that name") == true)
+        #expect(box.wait("a", "running") && box.wait("b", "running"))
+        let before = (box.service("a")?[2], box.service("b")?[2], box.service("image")?[2])
+        #expect(try box.load(["a": unit(1001), "b": unit(1003), "c": unit(1004)]) == "ok\n")
+        #expect(
+            box.wait("c", "running")
+                && box.wait(5) { box.service("b")?[2] != before.1 && box.service("b")?[1] == "running" })
+        #expect(box.service("a")?[2] == before.0 && box.service("image")?[2] == before.2)
+        #expect(try box.load([:]) == "ok\n")
+        #expect(box.wait(5) { box.service("a") == nil && box.service("c") == nil })
+        #expect(box.service("image")?[2] == before.2)
+    }
+
+    @Test func aCircleOfWaitersIsBroken() throws {
+        let box = try Sandbox(units: [
+            "a": "command /bin/sleep 1000\nafter b\n", "b": "command /bin/sleep 1000\nafter c\n",
+            "c": "command /bin/sleep 1000\nafter a\n",
+        ])
+        #expect(box.wait("a", "running") && box.wait("b", "running") && box.wait("c", "running"))
+        #expect(box.console.contains("wait for each other"))
+    }
+
+    @Test func servicesEndInOrderWhenTheBoxDoes() throws {
+        let box = try Sandbox(
+            units: [
+                "base": "command /usr/lib/test/leave base\n", "upon": "command /usr/lib/test/leave upon\nafter base\n",
+            ],
+            scripts: [
+                "leave":
+                    "#!/bin/bash\ntrap 'sleep 0.3; echo $1 >>/run/left; exit 0' TERM\nwhile :; do sleep 0.1; done\n"
+            ])
+        #expect(box.wait("upon", "running"))
+        let left = try File(box.path("/run")).descriptor
+        defer { _ = left }
+        let folder = try File(box.path("/run"))
+        #expect(box.ask("reboot") == "ok\n")
+        #expect(box.wait(10) { kill(box.pid, 0) != 0 })
+        let file = openat(folder.descriptor, "left", O_RDONLY)
+        #expect(file >= 0)
+        if file >= 0 { #expect(try File(descriptor: file, path: "left").readAll() == Array("upon\nbase\n".utf8)) }
+    }
+
+    // MARK: - What can't be broken
+
+    @Test func aHundredThousandChildrenAndOrphansAreReaped() throws {
+        let box = try Sandbox(
+            units: ["forks": "command /usr/lib/test/forks\nrestart never\n"],
+            scripts: [
+                "forks": """
+                #!/usr/bin/python3
+                import os
+                for i in range(100000):
+                    pid = os.fork()
+                    if pid == 0:
+                        if os.fork() == 0: os._exit(i % 256)
+                        os._exit(0)
+                    os.waitpid(pid, 0)
+                open("/run/done", "w").write("yes")
+                """
+            ])
+        var answers = 0
+        #expect(
+            box.wait(240) {
+                if box.ask("status") != nil { answers += 1 }
+                return FileSystem.exists(box.path("/run/done"))
+            })
+        #expect(answers > 5)
+        #expect(box.wait(5) { box.zombies == 0 } && box.isWell)
+    }
+
+    @Test func endlessLogsStaySmallAndStopNobody() throws {
+        let box = try Sandbox(units: [
+            "talker": "command /usr/bin/yes a-line-that-says-nothing\n", "quiet": "command /bin/sleep 1000\n",
+        ])
+        #expect(box.wait("talker", "running"))
+        for _ in 0..<20 {
+            let begin = Sandbox.now
+            #expect(box.ask("status") != nil && Sandbox.now - begin < 1)
+            usleep(100_000)
+        }
+        let sizes = ["talker", "talker.1"].map { box.read("/run/log/\($0)").utf8.count }
+        #expect(sizes[0] > 0 && sizes.allSatisfy { $0 <= 300_000 }, "\(sizes)")
+        #expect(box.ask("stop talker") == "ok\n" && box.wait("talker", "stopped") && box.isWell)
+    }
+
+    @Test func withoutDescriptorsItWaitsAndGoesOn() throws {
+        let box = try Sandbox(units: ["crash": "command /bin/false\n", "steady": "command /bin/sleep 1000\n"])
+        #expect(box.wait("steady", "running"))
+        let pid = "\(box.pid)"
+        try Command("prlimit", ["--pid", pid, "--nofile=\(box.openFiles):4096"]).check()
+        _ = box.ask("restart steady")
+        sleep(3)
+        try Command("prlimit", ["--pid", pid, "--nofile=1024:4096"]).check()
+        #expect(
+            box.wait(10) { box.service("steady")?[1] == "running" },
+            "\(box.ask("status") ?? "no answer") \(box.console)")
+        #expect(box.isWell)
+    }
+
+    @Test func garbageInUnitsAndMessagesIsSaidAndSurvived() throws {
+        let box = try Sandbox(units: ["steady": "command /bin/sleep 1000\n"])
+        var random = Random(seed: 7)
+        let words = [
+            "command", "user", "group", "groups", "restart", "environment", "directory", "capabilities", "limit",
+            "memory",
+            "processes", "after", "ready", "watchdog", "stop-timeout", "read-only", "oom-score-adjust", "essential",
+            "stamp",
+        ]
+        // Ten reloads of two hundred units: bytes by chance, and lines that are nearly right.
+        for round in 0..<10 {
+            var units: [String: [UInt8]] = [:]
+            for i in 0..<200 {
+                var bytes: [UInt8] = []
+                if i % 2 == 0 {
+                    bytes = (0..<random.next(400)).map { _ in UInt8(truncatingIfNeeded: random.next(256)) }
+                } else {
+                    bytes = Array("command /bin/true\nrestart never\n".utf8)
+                    for _ in 0..<random.next(6) {
+                        let value = (0..<random.next(20)).map { _ in UInt8(32 + random.next(95)) }
+                        bytes += Array(words[random.next(words.count)].utf8) + [32] + value + [10]
+                    }
+                }
+                units["u\(round)-\(i)"] = bytes
+            }
+            let answer = try box.load(units)
+            #expect(answer?.hasSuffix("ok\n") == true && answer?.contains("problem ") == true)
+        }
+        #expect(box.service("steady")?[1] == "running" && box.isWell)
+        #expect(try box.load(["huge": [UInt8](repeating: 65, count: 200_000)])?.contains("more than") == true)
+
+        for i in 0..<10_000 {
+            let bytes = (0..<random.next(300)).map { _ in UInt8(truncatingIfNeeded: random.next(256)) }
+            if i % 10 == 0 {
+                _ = box.ask(bytes)
+            } else {
+                _ = csystem_send_datagram(box.path("/run/vcpe/notify"), bytes, bytes.count)
+            }
+        }
+        // Callers that say nothing, and hold the line.
+        let silent = (0..<50).map { _ in csystem_connect_unix(box.path("/run/vcpe/init.sock"), 1) }
+        #expect(box.isWell)
+        for connection in silent where connection >= 0 { close(connection) }
+        #expect(box.wait("steady", "running") && box.zombies == 0 && box.openFiles < 40, "\(box.openFiles)")
+    }
+}
+
+extension Sandbox {
+    func commandLine(_ process: String) -> String {
+        (try? File(path("/proc/\(process)/cmdline")).read(512, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    }
+}
+
+/// The same numbers for the same seed.
+struct Random {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next(_ bound: Int) -> Int {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
+        return Int((z ^ z >> 31) % UInt64(bound))
+    }
+}

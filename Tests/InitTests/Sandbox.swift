@@ -1,0 +1,176 @@
+import CSystem
+import Files
+import Glibc
+import Processes
+import Testing
+
+/// PID 1 as PID 1: in namespaces of its own, with a root that is the host's /usr under a layer, and a cgroup of its own.
+final class Sandbox {
+    static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+
+    private let process: RunningProcess
+    private let folder: String
+    /// PID 1, as the host counts it.
+    let pid: pid_t
+
+    /// - Parameters:
+    ///   - units: of the image, by name.
+    ///   - scripts: programs in /usr/lib/test, by name.
+    init(units: [String: String] = [:], scripts: [String: String] = [:]) throws {
+        folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-init")
+        for (name, text) in units {
+            try FileSystem.makeDirectory("\(folder)/units")
+            try FileSystem.replace("\(folder)/units/\(name)", with: text)
+        }
+        for (name, text) in scripts {
+            try FileSystem.makeDirectory("\(folder)/scripts")
+            try FileSystem.replace("\(folder)/scripts/\(name)", with: text, mode: 0o755)
+        }
+        let script = """
+            set -e
+            cd \(folder)
+            mkdir -p root cgroup
+            mount -t cgroup2 none cgroup
+            mkdir -p cgroup/vcpe-test-$$
+            echo $$ >cgroup/vcpe-test-$$/cgroup.procs
+            umount cgroup
+            exec unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child bash -ec '
+                mount -t tmpfs tmpfs root
+                cd root
+                mkdir -p usr proc sys dev run/vcpe tmp var data etc root .upper .work
+                mount -t overlay none -o lowerdir=/usr,upperdir=.upper,workdir=.work usr
+                for name in bin sbin lib lib64; do ln -s usr/$name $name; done
+                cp /etc/passwd /etc/group etc/
+                mount -t proc proc proc
+                mount --bind proc/sys proc/sys
+                mount -o remount,bind,ro proc/sys
+                mount -t sysfs sysfs sys
+                mount -t tmpfs tmpfs dev
+                mknod -m 666 dev/null c 1 3; mknod -m 666 dev/zero c 1 5; mknod -m 666 dev/urandom c 1 9
+                mkdir -p usr/lib/vcpe/units usr/lib/test
+                cp \(Self.repository)/.build/box/vcpe-init usr/lib/vcpe/
+                [ ! -d ../units ] || cp ../units/* usr/lib/vcpe/units/
+                [ ! -d ../scripts ] || cp ../scripts/* usr/lib/test/
+                exec chroot . /usr/lib/vcpe/vcpe-init'
+            """
+        try FileSystem.replace("\(folder)/start", with: script)
+        process = try Command("bash", ["\(folder)/start"]).start(
+            output: File("\(folder)/console", O_WRONLY | O_CREAT | O_APPEND))
+        // PID 1 is the child of unshare, which took the shell's place.
+        let children = "/proc/\(process.pid)/task/\(process.pid)/children"
+        let end = Sandbox.now + 20
+        var found: pid_t = 0
+        while Sandbox.now < end {
+            let text = (try? File(children).read(64, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+            found = pid_t(text.prefix { $0.isNumber }) ?? 0
+            if found > 0, FileSystem.exists("/proc/\(found)/root/run/vcpe/init.sock") { break }
+            usleep(20_000)
+        }
+        pid = found
+    }
+
+    deinit {
+        process.kill()
+        while process.poll() == nil { usleep(10_000) }
+        usleep(100_000)
+        _ = try? Command(
+            "bash",
+            [
+                "-c",
+                "mkdir -p /tmp/vcpe-cg && mount -t cgroup2 none /tmp/vcpe-cg && rmdir /tmp/vcpe-cg/vcpe-test-*/services/* /tmp/vcpe-cg/vcpe-test-*/services /tmp/vcpe-cg/vcpe-test-* 2>/dev/null; umount /tmp/vcpe-cg",
+            ]
+        ).run()
+    }
+
+    static var now: Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
+    var console: String {
+        (try? FileSystem.read("\(folder)/console")).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    }
+
+    /// A path within the sandbox, as the host reaches it.
+    func path(_ path: String) -> String { "/proc/\(pid)/root\(path)" }
+
+    func read(_ path: String) -> String {
+        (try? FileSystem.read(self.path(path))).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    }
+
+    /// Asks PID 1; nil when it doesn't answer within two seconds.
+    func ask(_ request: String) -> String? { ask(Array(request.utf8)) }
+
+    func ask(_ request: [UInt8]) -> String? {
+        let connection = csystem_connect_unix(path("/run/vcpe/init.sock"), 1)
+        guard connection >= 0 else { return nil }
+        defer { close(connection) }
+        guard send(connection, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return nil }
+        var answer: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            var polled = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
+            guard poll(&polled, 1, 2000) > 0 else { return nil }
+            let count = recv(connection, &buffer, buffer.count, 0)
+            if count <= 0 { return String(decoding: answer, as: UTF8.self) }
+            answer += buffer[..<count]
+        }
+    }
+
+    /// The columns of a service's row: name, state, pid, restarts, memory, words.
+    func service(_ name: String) -> [String]? {
+        for line in (ask("status") ?? "").split(separator: "\n") {
+            let columns = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
+            if columns.first == name { return columns }
+        }
+        return nil
+    }
+
+    /// Waits until a service is in a state.
+    func wait(_ name: String, _ state: String, seconds: Double = 10) -> Bool {
+        wait(seconds) { self.service(name)?[1] == state }
+    }
+
+    func wait(_ seconds: Double, until isDone: () -> Bool) -> Bool {
+        let end = Self.now + seconds
+        while Self.now < end {
+            if isDone() { return true }
+            usleep(30_000)
+        }
+        return isDone()
+    }
+
+    /// Puts unit files where the engine puts them, and has PID 1 read them.
+    func load(_ units: [String: [UInt8]]) throws -> String? {
+        let folder = path("/run/vcpe/units")
+        try FileSystem.remove(folder)
+        try FileSystem.makeDirectory(folder)
+        for (name, bytes) in units { try FileSystem.replace("\(folder)/\(name)", with: bytes) }
+        return ask("reload")
+    }
+
+    /// Processes of the sandbox that nobody has reaped.
+    var zombies: Int {
+        let inside = (try? FileSystem.list(path("/proc")).filter { $0.allSatisfy(\.isNumber) }) ?? []
+        return inside.filter { process in
+            let stat =
+                (try? File(path("/proc/\(process)/stat")).read(512, at: 0)).map { String(decoding: $0, as: UTF8.self) }
+                ?? ""
+            return stat.split(separator: ")").last?.split(separator: " ").first == "Z"
+        }.count
+    }
+
+    /// kB that PID 1 has in memory.
+    var memory: Int {
+        let status =
+            (try? File("/proc/\(pid)/status").read(4096, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") } ?? ""
+        return Int(line.filter(\.isNumber)) ?? 0
+    }
+
+    var openFiles: Int { (try? FileSystem.list("/proc/\(pid)/fd").count) ?? 0 }
+
+    /// True when PID 1 answers, with its memory within bounds.
+    var isWell: Bool { ask("status")?.hasSuffix("ok\n") == true && memory < 24_000 }
+}
