@@ -30,7 +30,6 @@ check: lint  ## The style and the fast tests: no image, no boot
 	$(SWIFT) test $(STRICT) --skip BootTests --skip BuildTests
 
 test: lint box  ## All tests, boots included; as root, or with sudo
-	@ci/setup python3 python3-venv
 	$(AS_ROOT) $(SWIFT) test $(STRICT)
 
 bench: setup box  ## The benchmarks against mmdebstrap and mkosi, into out/bench.json

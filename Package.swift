@@ -53,7 +53,12 @@ let host: [Target] = [
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
     .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),
     .testTarget(name: "NetlinkTests", dependencies: ["Addresses", "Documents", "Netlink", "Processes"]),
-    .testTarget(name: "NftablesTests", dependencies: ["Documents", "Files", "Nftables", "Processes", "Ruleset"]),
+    .testTarget(
+        name: "NftablesTests",
+        dependencies: ["Documents", "Files", "Nftables", "Planning", "PluginKit", "Processes", "Ruleset"]),
+    .testTarget(
+        name: "NetnsTests",
+        dependencies: ["CSystem", "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Processes"]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Files", "Processes"]),
     .testTarget(name: "PluginsTests", dependencies: ["Files", "PluginKit", "Plugins", "Processes"]),
     .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),

@@ -16,6 +16,9 @@ public final class NetworkNamespace: Sendable {
         }
     }
 
+    /// Names it for other programs, as long as this process lives.
+    public var path: String { "/proc/\(getpid())/fd/\(file.descriptor)" }
+
     /// Runs `body` within the namespace, on a thread of its own; programs that it starts are in there as well.
     public func run<Result>(_ body: () throws -> Result) throws -> Result {
         try onThread {

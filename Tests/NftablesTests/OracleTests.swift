@@ -1,6 +1,8 @@
 import Documents
 import Files
 import Nftables
+import Planning
+import PluginKit
 import Processes
 import Ruleset
 import Testing
@@ -62,5 +64,43 @@ import Testing
             #expect(ours.count == theirs.count)
         }
         print("the oracle compared 2000 tables with \(rules) rules")
+    }
+
+    /// The plans that stand as golden cases beside the plugins, each with the skeleton around it.
+    @Test func goldenPlansAreWhatNftMakesOfThem() throws {
+        let folder = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/Sources/Plugins"
+        let plans = try Command("find", [folder, "-name", "*.plan"]).check().text.split(separator: "\n").map(
+            String.init)
+        var compared = 0
+        for path in plans.sorted() {
+            let lines = String(decoding: try FileSystem.read(path), as: UTF8.self).split(separator: "\n")
+            let resources = try lines.filter { $0.contains("\"nftables\"") }.map {
+                try Resource(try JSON.parse($0.utf8))
+            }
+            if resources.isEmpty { continue }
+            var contents = TablePlan(resources).contents
+            // What another plugin brings is brought here, empty.
+            let text = lines.joined()
+            for zone in ["wan", "lan", "guest"]
+            where text.contains("@network.zone-\(zone)")
+                && !contents.sets.contains(where: { $0.name == "network.zone-\(zone)" })
+            {
+                contents.sets.append(NamedSet("network.zone-\(zone)", key: [.interfaceName]))
+            }
+            let ours = try NetworkNamespace().run {
+                try Self.load(contents, table: PacketPath.table, try Connection())
+                return try Self.listing()
+            }
+            let file = "/tmp/vcpe-golden.json"
+            try FileSystem.replace(file, with: contents.document(table: PacketPath.table).line)
+            let theirs = try NetworkNamespace().run {
+                try Command("nft", ["-j", "-f", file]).check()
+                return try Self.listing()
+            }
+            #expect(ours == theirs, "\(path)")
+            compared += 1
+        }
+        #expect(compared >= 8)
+        print("the oracle compared \(compared) golden plans")
     }
 }

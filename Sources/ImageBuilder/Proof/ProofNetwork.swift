@@ -26,13 +26,20 @@ final class ProofNetwork {
     private(set) var sides: [Proof.Place: Side] = [:]
     /// QEMU's ends of the cables, the WAN's first.
     private(set) var taps: [File] = []
+    /// The network that the cables lead to where the box is no machine but a network of its own.
+    private let box: NetworkNamespace?
     private var servers: [RunningProcess] = []
     /// The name that the provider's DNS knows, and its address.
     static let knownName = (name: "www.example.test", address: "198.18.0.80")
 
-    /// - Parameter plan: of the site that the box follows.
-    init(plan: [Resource], folder: String) throws {
-        guard geteuid() == 0, access("/dev/net/tun", R_OK | W_OK) == 0, lan != nil, wan != nil else {
+    /// - Parameters:
+    ///   - plan: of the site that the box follows.
+    ///   - box: a network that plays the box; nil for a machine, whose cables are TAP links.
+    ///   - folder: for what the provider's servers write.
+    init(plan: [Resource], box: NetworkNamespace? = nil, folder: String) throws {
+        self.box = box
+        let mayTap = box != nil || access("/dev/net/tun", R_OK | W_OK) == 0
+        guard geteuid() == 0, mayTap, lan != nil, wan != nil else {
             throw BuildFailure(
                 "proofs with real packets need networks and TAP links of their own",
                 hint: "run it as root, or in a user namespace in which /dev/net/tun may be opened")
@@ -104,12 +111,17 @@ final class ProofNetwork {
     private func connect(_ place: Proof.Place) throws {
         let (namespace, side) = (try namespace(place), try side(place))
         let name = place.rawValue
-        let tap = try namespace.run {
-            let descriptor = csystem_tap(name)
-            guard descriptor >= 0 else { throw SystemError("TUNSETIFF", "/dev/net/tun") }
-            return File(descriptor: descriptor, path: "/dev/net/tun")
+        if let box {
+            let port = place == .wan ? "eth0" : "eth1"
+            try ip(namespace, "link add \(name) type veth peer name \(port) address \(side.boxMAC) netns \(box.path)")
+        } else {
+            let tap = try namespace.run {
+                let descriptor = csystem_tap(name)
+                guard descriptor >= 0 else { throw SystemError("TUNSETIFF", "/dev/net/tun") }
+                return File(descriptor: descriptor, path: "/dev/net/tun")
+            }
+            taps.append(tap)
         }
-        taps.append(tap)
         try ip(namespace, "addr add \(side.host4)/\(side.network4.length) dev \(name)")
         try ip(namespace, "addr add \(side.host6)/\(side.network6.length) dev \(name) nodad")
         try ip(namespace, "link set \(name) up")

@@ -100,7 +100,7 @@ struct FirewallCompiler {
             if let family {
                 let header: Selector.Header = family == .ipv4 ? .ip : .ip6
                 for (list, field) in [(rule.sources, "saddr"), (rule.destinations, "daddr")] {
-                    let items = list.filter { $0.family == family }
+                    let items = Self.apart(list.filter { $0.family == family })
                     if !items.isEmpty {
                         statements.append(.match(.payload(header, field), .equal, .set(items.map(Self.expression))))
                     }
@@ -110,13 +110,36 @@ struct FirewallCompiler {
         }
     }
 
+    /// Without networks that lie within others: the kernel takes no member of a set twice.
+    private static func apart(_ prefixes: [IPPrefix]) -> [IPPrefix] {
+        var kept: [IPPrefix] = []
+        for prefix in prefixes.sorted(by: { $0.length < $1.length })
+        where !kept.contains(where: { $0.overlaps(prefix) }) {
+            kept.append(prefix)
+        }
+        return kept.sorted { $0.address < $1.address }
+    }
+
+    /// Ranges that meet become one.
+    private static func apart(_ ports: [ClosedRange<Int>]) -> [ClosedRange<Int>] {
+        var kept: [ClosedRange<Int>] = []
+        for range in ports.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+            if let last = kept.last, range.lowerBound <= last.upperBound + 1 {
+                kept[kept.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
+            } else {
+                kept.append(range)
+            }
+        }
+        return kept
+    }
+
     private static func expression(_ prefix: IPPrefix) -> Expression {
         prefix.length == 8 * prefix.family.length
             ? .text(prefix.address.description) : .prefix(prefix.address.description, prefix.length)
     }
 
     private func transport(_ rule: FirewallConfiguration.Rule, _ family: IPAddress.Family?) -> [Statement] {
-        let ports = rule.ports.map { ports -> Expression in
+        let ports = Self.apart(rule.ports).map { ports -> Expression in
             ports.count == 1
                 ? .number(ports.lowerBound) : .range(.number(ports.lowerBound), .number(ports.upperBound))
         }

@@ -1,0 +1,181 @@
+import CSystem
+import Documents
+import Files
+import Glibc
+@testable import ImageBuilder
+import Planning
+import PluginKit
+import Processes
+import Testing
+
+/// The box without a machine: the engine in a network of its own, between the LAN and the WAN of the proofs.
+final class BoxInNetwork {
+    static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+
+    let folder: String
+    let box: NetworkNamespace
+    private(set) var engine: RunningProcess?
+    private(set) var network: ProofNetwork?
+
+    static let site = """
+        network:
+          zones: [wan, lan]
+          interfaces:
+            - name: wan
+              zone: wan
+              port: order 1
+              ipv4: {addresses: [203.0.113.2/24]}
+              ipv6: {addresses: ["2001:db8:1::2/64"]}
+            - name: lan
+              zone: lan
+              bridge-ports: [order 2]
+              ipv4: {addresses: [192.168.1.1/24]}
+              ipv6: {addresses: ["fd00:1::1/64"]}
+        firewall:
+          policies:
+            - {from: lan, to: wan, action: accept}
+          rules:
+            - {name: lan-to-box, from: lan, to: box, action: reject}
+        nat:
+          masquerade:
+            - {from: lan, to: wan}
+          forwards:
+            - {name: web, from: wan, protocol: tcp, ports: 8080, to: 192.168.1.10, to-port: 80}
+
+        """
+
+    /// - Parameter plugins: further plugins by name: the text of each one's program.
+    init(site: String = BoxInNetwork.site, plugins: [String: String] = [:]) throws {
+        folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-netns")
+        box = try NetworkNamespace()
+        // Another program of this host may have loaded br_netfilter, which the images don't have: a bridge's frames would pass
+        // the packet path twice.
+        _ = try? box.run {
+            try Command(
+                "sysctl",
+                ["-q", "-w"] + ["iptables", "ip6tables", "arptables"].map { "net.bridge.bridge-nf-call-\($0)=0" }
+            ).run()
+        }
+        for name in ["run", "data", "plugins"] { try FileSystem.makeDirectory("\(folder)/\(name)") }
+        for name in ["vcpe-engine", "vcpectl"] { try link("\(folder)/\(name)") }
+        for name in ["network", "firewall", "nat", "lan"] { try plugin(name) { try link($0) } }
+        for (name, text) in plugins {
+            try plugin(name) { try FileSystem.replace($0, with: text, mode: 0o755) }
+            let manifest: JSON = [
+                "name": .text(name), "version": "1", "summary": "of a test", "contract": 1, "key": .text(name),
+                "yang": "none", "features": [], "resources": .texts(ResourceKind.allCases.map(\.rawValue)),
+            ]
+            try FileSystem.replace("\(folder)/plugins/\(name)/manifest.json", with: manifest.pretty)
+        }
+        try FileSystem.replace("\(folder)/site.yaml", with: site)
+    }
+
+    deinit {
+        engine?.kill()
+        while let engine, engine.poll() == nil { usleep(5000) }
+        try? FileSystem.remove(folder)
+    }
+
+    private func link(_ path: String) throws {
+        guard symlink("\(Self.repository)/.build/box/vcpe-box", path) == 0 else { throw SystemError("symlink", path) }
+    }
+
+    private func plugin(_ name: String, _ make: (String) throws -> Void) throws {
+        let place = "\(folder)/plugins/\(name)"
+        try FileSystem.makeDirectory(place)
+        let manifest = "\(Self.repository)/.build/box/plugins/\(name)/manifest.json"
+        if FileSystem.exists(manifest) {
+            try FileSystem.replace("\(place)/manifest.json", with: try FileSystem.read(manifest))
+        }
+        try make("\(place)/\(name)")
+    }
+
+    /// Puts the cables in, for a plan of the site.
+    func connect() throws {
+        let lines = try ask("plan")["lines"]?.list ?? []
+        let plan = try lines.map { try Resource(try JSON.parse($0.text ?? "")) }
+        network = try ProofNetwork(plan: plan, box: box, folder: folder)
+    }
+
+    /// Starts the engine and waits for its socket.
+    func start() throws {
+        try FileSystem.remove("\(folder)/run/engine.sock")
+        let log = try File("\(folder)/log", O_WRONLY | O_CREAT | O_APPEND)
+        engine = try box.run {
+            try Command(
+                "\(folder)/vcpe-engine",
+                [
+                    "--run", "\(folder)/run", "--data", "\(folder)/data", "--plugins", "\(folder)/plugins",
+                    "--factory-site",
+                    "\(folder)/site.yaml", "--modprobe", "/bin/true",
+                ]
+            ).start(output: log)
+        }
+        for _ in 0..<500 where (try? ask("status")) == nil { usleep(20_000) }
+        _ = try ask("status")
+    }
+
+    /// Ends the engine as a fault would.
+    func killEngine() {
+        engine?.kill()
+        while let engine, engine.poll() == nil { usleep(2000) }
+    }
+
+    var log: String { (try? FileSystem.read("\(folder)/log")).map { String(decoding: $0, as: UTF8.self) } ?? "" }
+
+    func ask(_ what: String, _ more: [String: JSON] = [:]) throws -> JSON {
+        let connection = csystem_connect_unix("\(folder)/run/engine.sock", 0)
+        guard connection >= 0 else { throw SystemError("connect", "engine.sock") }
+        let file = File(descriptor: connection, path: "engine.sock")
+        var request = more
+        request["do"] = .text(what)
+        let bytes = Array((JSON.object(request).line + "\n").utf8)
+        guard send(connection, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else {
+            throw SystemError("send", "engine.sock")
+        }
+        var answer: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while answer.last != 10 {
+            let count = recv(file.descriptor, &buffer, buffer.count, 0)
+            guard count > 0 else { throw SystemError("recv", "engine.sock", code: count == 0 ? ECONNRESET : errno) }
+            answer += buffer[..<count]
+        }
+        return try JSON.parse(answer)
+    }
+
+    /// Gives the engine another document; its complaint when it refuses.
+    func apply(_ site: String) throws -> String? {
+        try ask("apply", ["site": .text(site), "name": "site.yaml"])["error"]?.text
+    }
+
+    /// All that a commit could change: rules, links, addresses, routes.
+    func state() throws -> String {
+        try box.run {
+            try [
+                ["nft", "list", "ruleset"], ["ip", "-o", "addr"], ["ip", "route", "show", "table", "all"],
+                ["ip", "-6", "route"],
+            ]
+            .map { try Command($0[0], Array($0.dropFirst())).check().text }
+            .joined().replacing(" tentative", with: "").split(separator: "\n").map { line in
+                // What counts by itself is none of it.
+                line.contains(" expires ") || line.contains("packets") ? "" : String(line)
+            }.joined(separator: "\n")
+        }
+    }
+
+    /// Ready for packets: started, with cables in.
+    static func ready(site: String = BoxInNetwork.site) throws -> BoxInNetwork {
+        let box = try BoxInNetwork(site: site)
+        // Ports must be there before a plan names them: the engine takes them in as they come.
+        try box.start()
+        try box.connect()
+        let end = Clock.seconds + 5
+        while Clock.seconds < end, try !box.state().contains("192.168.1.1/24") { usleep(50_000) }
+        return box
+    }
+
+    func probing() throws -> Probing {
+        let network = try #require(network)
+        return Probing(network: network, boxOnWAN: IPAddress("203.0.113.2"))
+    }
+}

@@ -1,0 +1,145 @@
+import Documents
+import Files
+import Glibc
+@testable import ImageBuilder
+import PluginKit
+import Processes
+import Testing
+
+/// What can't be applied changes nothing, and is said with its place.
+@Suite(.serialized) struct RefusalTests {
+    @Test func wrongDocumentsAreRefusedWithTheirPlaceAndChangeNothing() throws {
+        let box = try BoxInNetwork.ready()
+        let before = try box.state()
+        let good = BoxInNetwork.site
+        let wrong: [(String, String)] = [
+            ("netwrok: {}\n", "site.yaml:1:1: netwrok: no plugin of this image reads this key; did you mean network?"),
+            ("[1, 2]\n", "found a list of 2; allowed is a mapping"),
+            ("network: 5\n", "site.yaml:1:10: network: found \"5\"; allowed is a mapping"),
+            ("a: &a [*a]\n", "lies within its own anchor"), ("network: {zones: [wan\n", "site.yaml:2:1"),
+            (
+                good.replacing("zone: wan\n", with: "zone: wann\n"),
+                "site.yaml:5:13: network.interfaces[0].zone: there is no zone \"wann\"; did you mean wan?"
+            ),
+            (
+                good.replacing("port: order 1", with: "port: order 7"),
+                "absent: site.yaml:6:13: network.interfaces[0].port: no port of the box is that"
+            ),
+            (
+                good.replacing("port: order 1", with: "port: order 2"),
+                "the port is taken already, by interfaces[0].port"
+            ),
+            (good.replacing("192.168.1.1/24", with: "203.0.113.9/24"), "overlaps 203.0.113.2/24 of wan"),
+            (good.replacing("ports: 8080", with: "ports: 90-80"), "nat.forwards[0].ports: found \"90-80\""),
+            (good.replacing("to: 192.168.1.10", with: "to: \"fd00::1\""), "allowed is the IPv4 address of a host"),
+            (good.replacing("to: 192.168.1.10", with: "to: 10.0.0.1"), "10.0.0.1 is in no network of an interface"),
+            (
+                good.replacing("{from: lan, to: wan, action: accept}", with: "{from: lan, to: wan, action: allow}"),
+                "allowed is one of accept, drop, reject"
+            ),
+        ]
+        for (site, message) in wrong {
+            let error = try #require(try box.apply(site), "\(site) was applied")
+            #expect(error.contains(message), "\(error)")
+            #expect(try box.state() == before, "\(site)")
+        }
+        // The document that stood is followed still, and so it is after a restart.
+        box.killEngine()
+        try box.start()
+        #expect(try box.ask("status")["trouble"] == nil)
+        #expect(try box.state() == before)
+    }
+
+    /// Plugins of all wrong kinds; each is asked for by its key in the document.
+    @Test(arguments: [
+        ("silent", "exit 0", nil as String?), ("garbage", "echo '<xml/>'", "plugin garbage publish: a line is no JSON"),
+        ("half", "printf '{\"a\":1}'", "its last line has no end"), ("crash", "kill -SEGV $$", "it ended with 139"),
+        ("says", "echo no idea >&2; exit 3", "it ended with 3: no idea"),
+        (
+            "claims", "[ $1 = publish ] || echo '{\"kind\":\"sysctl\",\"id\":\"net/ipv4/ip_forward\",\"value\":\"0\"}'",
+            "plugins claims and network both want sysctl net/ipv4/ip_forward"
+        ),
+        (
+            "strange", "[ $1 = publish ] || echo '{\"kind\":\"planet\",\"id\":\"x\"}'",
+            "the kind \"planet\" is not known"
+        ),
+        (
+            "foreign",
+            "[ $1 = publish ] || echo '{\"kind\":\"nftables\",\"id\":\"counter firewall.x\",\"counter\":{\"name\":\"firewall.x\"}}'",
+            "firewall.x must be named foreign.…"
+        ),
+        (
+            "escapes",
+            "[ $1 = publish ] || echo '{\"kind\":\"file\",\"id\":\"/run/vcpe/escapes/../../x\",\"path\":\"/run/vcpe/escapes/../../x\",\"content\":\"\",\"owner\":\"root\"}'",
+            "plugins write below"
+        ),
+        (
+            "refused",
+            "[ $1 = publish ] || echo '{\"kind\":\"nftables\",\"id\":\"chain refused.c\",\"chain\":{\"name\":\"refused.c\",\"rules\":[{\"comment\":\"refused: here\",\"expr\":[{\"jump\":{\"target\":\"nowhere\"}}]}]}}'",
+            "a rule of chain refused.c (refused: here): No such file or directory"
+        ),
+        (
+            "unknown",
+            "[ $1 = publish ] || echo '{\"kind\":\"nftables\",\"id\":\"chain unknown.c\",\"chain\":{\"name\":\"unknown.c\",\"rules\":[{\"expr\":[{\"quota\":{\"val\":1}}]}]}}'",
+            "the statement \"quota\" is not supported"
+        ),
+        (
+            "guards",
+            "[ $1 = publish ] || echo '{\"kind\":\"nftables\",\"id\":\"chain guards.c\",\"stage\":\"forward-guard\",\"chain\":{\"name\":\"guards.c\",\"rules\":[{\"expr\":[{\"accept\":null}]}]}}'",
+            "which may only drop"
+        ),
+        (
+            "endless",
+            "while :; do echo '{\"publish\":\"x\",\"name\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\",\"value\":1}'; done",
+            "it said more than"
+        ),
+    ])
+    func wrongPluginsFailTheCommitAndNothingElse(name: String, body: String, message: String?) throws {
+        let box = try BoxInNetwork(plugins: [name: "#!/bin/sh\ncat >/dev/null\n\(body)\n"])
+        try box.start()
+        try box.connect()
+        let end = Clock.seconds + 5
+        while Clock.seconds < end, try !box.state().contains("192.168.1.1/24") { usleep(50_000) }
+        let before = try box.state()
+        let error = try box.apply(BoxInNetwork.site + "\(name): {}\n")
+        if let message {
+            #expect(error?.contains(message) == true, "\(error ?? "applied")")
+            #expect(try box.state() == before)
+        } else {
+            #expect(error == nil)
+        }
+        let proof = try #require(try PacketTests.proofs().first { $0.name == "LAN to WAN by TCP is masqueraded" })
+        #expect(try box.probing().run(proof).passed)
+    }
+
+    @Test func onlyRootIsAnswered() throws {
+        let box = try BoxInNetwork.ready()
+        for path in ["\(box.folder)", "\(box.folder)/run"] { chmod(path, 0o755) }
+        let result = try Command(
+            "setpriv",
+            [
+                "--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-c",
+                "import socket; s=socket.socket(socket.AF_UNIX); s.connect('\(box.folder)/run/engine.sock')",
+            ]
+        ).run()
+        #expect(result.status != 0 && result.errorText.contains("Permission denied"))
+    }
+
+    @Test func garbageOnTheSocketIsAnsweredOrDropped() throws {
+        let box = try BoxInNetwork.ready()
+        for text in [
+            "", "x\n", "{}\n", "{\"do\":5}\n", "{\"do\":\"apply\"}\n", String(repeating: "[", count: 100_000) + "\n",
+        ] {
+            _ = try? Command(
+                "python3",
+                [
+                    "-c",
+                    "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(sys.argv[2].encode()); s.shutdown(1); print(s.recv(9999))",
+                    "\(box.folder)/run/engine.sock", text,
+                ]
+            ).run()
+        }
+        #expect(try box.ask("nonsense")["error"]?.text?.contains("known are status, show, plan") == true)
+        #expect(try box.ask("status")["trouble"] == nil)
+    }
+}
