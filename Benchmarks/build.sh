@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Times our build from lock to raw disk, packages in the cache, against mmdebstrap making a bare root tarball of the same
-# packages (fetched before, too) and trixie's mkosi making a disk of them. Same machine, same run; writes
-# out/bench.json.
+# packages (fetched before, too) and trixie's mkosi making a disk of them. Same machine, same run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 image=${1:-branch-office}
+. Benchmarks/figures.sh
 rounds=${2:-3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -56,29 +56,18 @@ mmdebstrap_tar() {
         trixie "$work/root.tar" "$apt_root"
 }
 
-figures=()
-figure() {  # name ours peer aim
-    local ratio met
-    ratio=$(awk -v a="$2" -v b="$3" 'BEGIN { printf "%.3f", a / b }')
-    met=$(awk -v r="$ratio" -v a="$4" 'BEGIN { print (r <= a) ? "true" : "false" }')
-    printf '%-52s %8s s   peer %8s s   ratio %s   aim %s   met %s\n' "$1" "$2" "$3" "$ratio" "$4" "$met"
-    figures+=("{\"name\": \"$1\", \"ours\": $2, \"peer\": $3, \"unit\": \"s\", \"ratio\": $ratio, \"aim\": $4, \"met\": $met}")
-}
-
 warm=$(seconds ours)
 cold=$(seconds unpacking)
 ours >/dev/null 2>&1
 none=$(seconds unchanged)
 peer=$(rounds=1 seconds mmdebstrap_tar)
-figure "warm build to raw disk / mmdebstrap tarball" "$warm" "$peer" 0.2
-figure "build that unpacks all .debs / mmdebstrap tarball" "$cold" "$peer" 1.0
-figure "unchanged build / half a second" "$none" 0.5 1.0
+figure "warm build to raw disk / mmdebstrap tarball" "$warm" "$peer" 0.2 s
+figure "build that unpacks all .debs / mmdebstrap tarball" "$cold" "$peer" 1.0 s
+figure "unchanged build / half a second" "$none" 0.5 1.0 s
 if [ "$(id -u)" = 0 ]; then
     # Without the security archive, the kernel's own package has another name: the one that depends on it stays.
     took=$(Benchmarks/mkosi.sh "$(tr , '\n' <<<"$packages" | grep -v '^linux-image-[0-9]' | paste -sd,)" "$apt_root")
-    figure "warm build to raw disk / mkosi disk" "$warm" "$took" 0.2
+    figure "warm build to raw disk / mkosi disk" "$warm" "$took" 0.2 s
 else
     echo "not root: mkosi is not compared"
 fi
-mkdir -p out
-{ echo '['; (IFS=$'\n'; echo "${figures[*]}" | sed '$!s/$/,/; s/^/  /'); echo ']'; } >out/bench.json

@@ -4,10 +4,12 @@ import Glibc
 import Testing
 
 /// Real .debs, made by dpkg-deb or, where it would refuse, from ar and tar by hand.
-@Suite struct DebianPackageTests {
+@Suite final class DebianPackageTests {
     let folder: String
 
     init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-archives") }
+
+    deinit { try? FileSystem.remove(folder) }
 
     func shell(_ script: String) throws {
         let status = system("set -e; umask 022; cd \(folder); { \(script); } >/dev/null")

@@ -5,10 +5,12 @@ import Processes
 import Testing
 
 /// Real starts of real images. One machine at a time: two would only make each other slow.
-@Suite(.serialized) struct BootTests {
+@Suite(.serialized) final class BootTests {
     let folder: String
 
     init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-boot") }
+
+    deinit { try? FileSystem.remove(folder) }
 
     @Test func firstStartFormatsDataAndLaterStartsKeepIt() async throws {
         let image = try await TestImages.lab()

@@ -23,7 +23,8 @@ final class Machine {
     nonisolated(unsafe) static var starts = 0
     nonisolated(unsafe) static var retries = 0
 
-    init(_ machine: VirtualMachine, in folder: String) throws {
+    /// - Parameter inheriting: files that QEMU has as its descriptors 3, 4, …
+    init(_ machine: VirtualMachine, in folder: String, inheriting: [File] = []) throws {
         self.folder = folder
         try FileSystem.makeDirectory(folder)
         for name in ["events", "console"] { try FileSystem.replace("\(folder)/\(name)", with: "") }
@@ -49,7 +50,7 @@ final class Machine {
                 "-chardev", "pipe,id=monitor,path=\(folder)/monitor", "-mon", "chardev=monitor,mode=readline",
             ]
         process = try Command(qemu, arguments).start(
-            output: File("\(folder)/qemu", O_WRONLY | O_CREAT | O_TRUNC))
+            output: File("\(folder)/qemu", O_WRONLY | O_CREAT | O_TRUNC), inheriting: inheriting)
     }
 
     var console: String { (try? String(decoding: FileSystem.read("\(folder)/console"), as: UTF8.self)) ?? "" }

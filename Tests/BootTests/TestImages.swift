@@ -57,17 +57,54 @@ enum TestImages {
         return try await build("lab-debug", images: folder, profile: "virtio", update: true)
     }
 
-    private static func build(_ name: String, images: String, profile: String, update: Bool = false) async throws
-        -> BuiltImage
-    {
+    /// branch-office with a shell on its console.
+    static func branchDebug() async throws -> (image: BuiltImage, options: ImageBuild.Options) {
+        try await branch("branch-debug", "debug: true\nbudgets: {virtio: {raw.zst: 90 MB}}\n", lock: nil)
+    }
+
+    /// branch-office with another site document.
+    static func branch(site: [(from: String, to: String)]) async throws -> ImageBuild.Options {
+        let folder = "\(output)/branch-broken"
+        try FileSystem.makeDirectory(folder)
+        var text = String(
+            decoding: try FileSystem.read("\(repository)/images/branch-office.site.yaml"), as: UTF8.self)
+        for change in site { text = text.replacing(change.from, with: change.to) }
+        try FileSystem.replace("\(folder)/broken.site.yaml", with: text)
+        return try await branch("branch-broken", "site: broken.site.yaml\n", lock: "branch-office.lock").options
+    }
+
+    private static func branch(
+        _ name: String, _ more: String, lock: String?
+    ) async throws -> (image: BuiltImage, options: ImageBuild.Options) {
+        let folder = "\(output)/\(name)"
+        try FileSystem.makeDirectory(folder)
+        let images = "\(repository)/images"
+        for item in ["profiles", "branch-office", "lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml"] {
+            try Command("cp", ["-r", "\(images)/\(item)", folder]).check()
+        }
+        if let lock { try Command("cp", ["\(images)/\(lock)", "\(folder)/\(name).lock"]).check() }
+        try FileSystem.replace("\(folder)/\(name).yaml", with: "name: \(name)\nextends: branch-office\n\(more)")
+        let image = try await build(
+            name, images: folder, profile: "virtio", update: lock == nil, source: "branch-office")
+        return (image, options(images: folder, profile: "virtio"))
+    }
+
+    private static func options(images: String, profile: String) -> ImageBuild.Options {
         var options = ImageBuild.Options()
         options.images = images
         options.output = output
         options.box = "\(repository)/.build/box"
         options.profile = profile
+        return options
+    }
+
+    private static func build(
+        _ name: String, images: String, profile: String, update: Bool = false, source: String = "lab-minimal"
+    ) async throws -> BuiltImage {
+        var options = options(images: images, profile: profile)
         options.rawOnly = true
         // Made anew when what it was made from is newer.
-        options.update = try update && age("\(images)/\(name).lock") < age("\(repository)/images/lab-minimal.lock")
+        options.update = try update && age("\(images)/\(name).lock") < age("\(repository)/images/\(source).lock")
         options.relockGone = true
         _ = try await ImageBuild(name, options: options) { event in
             if case .finished(let step, let note, _) = event { print("\(name): \(step): \(note)") }

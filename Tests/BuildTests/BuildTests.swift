@@ -6,12 +6,14 @@ import Processes
 import Testing
 
 /// Whole builds by the command, of lab-minimal: with a warm cache, so that each takes a second.
-@Suite(.serialized) struct BuildTests {
+@Suite(.serialized) final class BuildTests {
     let folder: String
 
     static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 
     init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-build") }
+
+    deinit { try? FileSystem.remove(folder) }
 
     /// The command line of a build into `output`.
     func arguments(_ output: String, _ more: [String] = [], images: String = "\(repository)/images") -> [String] {

@@ -5,10 +5,12 @@ import Processes
 import Testing
 
 /// The command as its user has it: arguments in; files, messages and exit codes out.
-@Suite struct CommandTests {
+@Suite final class CommandTests {
     let folder: String
 
     init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-command") }
+
+    deinit { try? FileSystem.remove(folder) }
 
     static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 

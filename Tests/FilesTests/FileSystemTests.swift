@@ -2,10 +2,12 @@ import Files
 import Glibc
 import Testing
 
-@Suite struct FileSystemTests {
+@Suite final class FileSystemTests {
     let folder: String
 
     init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-files") }
+
+    deinit { try? FileSystem.remove(folder) }
 
     @Test func replacingLeavesNothingBehindWhenItFails() throws {
         try FileSystem.replace("\(folder)/a", with: "old")

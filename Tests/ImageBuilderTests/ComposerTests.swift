@@ -7,7 +7,7 @@ import Testing
 
 /// Packages made by dpkg-deb, composed as an image's are: what dpkg and maintainer scripts would have done is done on
 /// purpose, or said.
-@Suite struct ComposerTests {
+@Suite final class ComposerTests {
     let folder: String
     let cache: Cache
 
@@ -18,6 +18,8 @@ import Testing
         try FileSystem.replace(
             "\(folder)/images/profiles/none.yaml", with: "summary: x\nkernel: linux-image-1\nboot-modules: []\n")
     }
+
+    deinit { try? FileSystem.remove(folder) }
 
     /// Makes a package of `script`, which runs in the folder that will be its tree.
     func package(_ name: String, fields: String = "", postinst: String = "", _ script: String) throws -> UnpackedPackage

@@ -6,10 +6,12 @@ import Processes
 import Testing
 
 /// What we write must satisfy the field's own tools: erofs-utils, veritysetup, sfdisk, qemu-img, cpio.
-@Suite struct FilesystemTests {
+@Suite final class FilesystemTests {
     let folder: String
 
     init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-filesystems") }
+
+    deinit { try? FileSystem.remove(folder) }
 
     /// Every shape that has a rule of its own: empty, beside the inode, on blocks, ranges of a file, links of both
     /// kinds, attributes, a folder of one block, of several and one whose end doesn't fit beside its inode.

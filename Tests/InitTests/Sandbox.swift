@@ -73,6 +73,7 @@ final class Sandbox {
         process.kill()
         while process.poll() == nil { usleep(10_000) }
         usleep(100_000)
+        try? FileSystem.remove(folder)
         _ = try? Command(
             "bash",
             [

@@ -38,6 +38,7 @@ import Testing
 
     @Test func twoThousandRandomTablesAreWhatNftMakesOfThem() throws {
         let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-oracle")
+        defer { try? FileSystem.remove(folder) }
         var random = RandomRuleset(seed: 42)
         var rules = 0
         for round in 0..<40 {

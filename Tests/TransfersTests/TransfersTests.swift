@@ -5,10 +5,12 @@ import Processes
 import Testing
 import Transfers
 
-@Suite struct TransfersTests {
+@Suite final class TransfersTests {
     let folder: String
 
     init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-transfers") }
+
+    deinit { try? FileSystem.remove(folder) }
 
     func source(_ name: String, _ count: Int) throws -> (download: Download, bytes: [UInt8]) {
         let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ count) }

@@ -1,0 +1,99 @@
+import Files
+import Glibc
+@testable import ImageBuilder
+import Processes
+import Testing
+
+extension BootTests {
+    /// The real image between a LAN and a WAN: nothing crosses before policy stands, and all its proofs hold.
+    @Test func theBranchOfficeIsProvedAndABrokenPolicyIsNot() async throws {
+        let options = try await TestImages.branch(site: [])
+        let accelerator = try TestImages.accelerator(
+            BuiltImage("branch-broken", profile: "virtio", output: TestImages.output), in: folder)
+        let good = try ProofRun("branch-broken", options: options).run(in: "\(folder)/good", accelerator: accelerator) {
+            if case .note(let text) = $0 { print(text) }
+        }
+        for result in good.results { #expect(result.passed, "\(result.proof.name): \(result.seen)") }
+        #expect(good.passed && good.crossed == 0 && good.results.count == 17)
+
+        // From the WAN into the LAN, and the LAN's own addresses on the WAN.
+        let broken = try await TestImages.branch(site: [
+            (
+                "{from: lan, to: wan, action: accept}",
+                "{from: lan, to: wan, action: accept}\n    - {from: wan, to: lan, action: accept}"
+            )
+        ])
+        let bad = try ProofRun("branch-broken", options: broken).run(in: "\(folder)/bad", accelerator: accelerator) {
+            _ in
+        }
+        #expect(!bad.passed && bad.crossed > 0)
+        let failed = bad.results.filter { !$0.passed }.map(\.proof.name)
+        #expect(
+            failed.contains("WAN to LAN by TCP is dropped") && failed.contains("WAN to LAN by UDP is dropped"),
+            "\(failed)")
+    }
+
+    /// Engine, dnsmasq and DHCP client are killed, the clock jumps, memory runs out: PID 1 goes on and the LAN is served.
+    @Test func whateverFallsComesBackAndPIDOneStays() async throws {
+        let (image, options) = try await TestImages.branchDebug()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        let run = try ProofRun("branch-debug", options: options)
+        let network = try ProofNetwork(plan: run.plan, folder: folder)
+        var machine = try TestImages.direct(image, disk: disk, folder: folder)
+        machine.memory = 1024
+        machine.networks = [
+            .init(.tap(descriptor: 3), mac: try network.side(.wan).boxMAC.description),
+            .init(.tap(descriptor: 4), mac: try network.side(.lan).boxMAC.description),
+        ]
+        machine.extra = ["-device", "i6300esb"]
+        let box = try Machine(machine, in: folder, inheriting: network.taps)
+        func waitFor(_ text: String, _ seconds: Double = 60) -> Bool {
+            let end = Clock.seconds + seconds
+            while Clock.seconds < end, !box.console.contains(text) { usleep(100_000) }
+            return box.console.contains(text)
+        }
+        #expect(box.wait(for: "service-ready", seconds: 120) != nil, "\(box.story)")
+        #expect(box.wait(for: "coldplugged") != nil && box.wait(for: "watchdog") != nil, "\(box.story)")
+        let flood = try Flood(network)
+        let end = Clock.seconds + 60
+        while Clock.seconds < end, flood.now.firstForwarded == nil { usleep(50_000) }
+        flood.stop()
+        let probing = Probing(network: network, boxOnWAN: flood.now.source)
+        func proofs(_ wanted: (Proof) -> Bool) throws {
+            for proof in run.definition.proofs.filter(wanted) {
+                var result = try probing.run(proof)
+                let end = Clock.seconds + 30
+                while !result.passed, proof.outcome == .answered, Clock.seconds < end {
+                    result = try probing.run(proof)
+                }
+                #expect(result.passed, "\(proof.name): \(result.seen) \(box.console.suffix(1500))")
+            }
+        }
+        try proofs { $0.from == .lan }
+        try box.type(
+            "for p in dnsmasq dhcpcd vcpe-engine; do for i in $(pidof $p); do kill -9 $i; done; done; echo $((40+2))-killed\n"
+        )
+        #expect(waitFor("42-killed"))
+        try proofs { $0.from == .lan }
+        try box.type("date -s 2001-01-01; date -s 2037-01-01; echo $((40+3))-jumped\n")
+        #expect(waitFor("43-jumped"))
+        // A program that takes all memory there is: the kernel ends it, and not PID 1.
+        try box.type(
+            "for i in 1 2 3; do dd if=/dev/zero of=/dev/null bs=500M count=1 & done; wait; echo $((40+4))-eaten\n")
+        #expect(waitFor("44-eaten", 180) && box.console.contains("Out of memory"), "\(box.story)")
+        // No process may be made: PID 1 waits and goes on.
+        try box.type(
+            "i=$(pidof chronyd); echo 3 >/proc/sys/kernel/threads-max; kill -9 $i; read -t 4 x; echo 9999 >/proc/sys/kernel/threads-max; echo $((40+5))-starved\n"
+        )
+        #expect(waitFor("45-starved", 60) && box.console.contains("(EAGAIN)"), "\(box.story)")
+        try box.type("sleep 8; vcpectl services; vcpectl status; echo $((40+6))-listed\n")
+        #expect(waitFor("46-listed", 60), "\(box.story)")
+        try proofs { $0.from == .lan }
+        let said = box.console
+        #expect(said.contains("lan-dnsmasq") && said.contains("all is applied"), "\(said.suffix(3000))")
+        print(said.suffix(2500))
+        try box.tell("system_powerdown")
+        #expect(box.waitForEnd(), "\(box.story)")
+    }
+}
