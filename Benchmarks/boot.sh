@@ -43,6 +43,7 @@ for port in "wan 01 203.0.113.2/24" "lan 02 192.168.1.1/24"; do
     printf '[Match]\nMACAddress=52:54:00:00:00:%s\n[Network]\nAddress=%s\nIPv4Forwarding=yes\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n' \
         "$number" "$address" >"$work/debian/etc/systemd/network/20-$name.network"
 done
+mkdir -p "$work/debian/etc/sysctl.d"
 echo net.ipv4.ip_forward=1 >"$work/debian/etc/sysctl.d/forward.conf"
 cat >"$work/debian/etc/nftables.conf" <<'RULES'
 flush ruleset
