@@ -41,3 +41,18 @@ int csystem_card(const char *name, char driver[32], char path[32]) {
     memcpy(path, information.bus_info, 31);
     return 0;
 }
+
+static const char *const capabilities[] = {
+    "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
+    "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
+    "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
+    "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
+    "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
+    "checkpoint_restore",
+};
+
+int csystem_capability(const char *name) {
+    for (int i = 0; i < (int)(sizeof capabilities / sizeof *capabilities); i++)
+        if (strcmp(name, capabilities[i]) == 0) return i;
+    return -1;
+}

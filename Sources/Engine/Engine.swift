@@ -57,8 +57,34 @@ public final class Engine {
 
     // MARK: - Planning and applying
 
+    /// What a technician put beside the box's disk image is the operator's document, when there is none yet and it can be
+    /// applied: it is looked for once, at the first start.
+    private func takeFirstSite() {
+        guard !FileSystem.exists(places.site), let device = places.espDevice else { return }
+        let folder = "\(places.run)/esp"
+        do {
+            try FileSystem.makeDirectory(folder)
+            guard mount(device, folder, "vfat", UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC), nil) == 0 else {
+                throw SystemError("mount", device)
+            }
+            defer { umount(folder) }
+            let path = "\(folder)/vcpe/site.yaml"
+            guard FileSystem.exists(path) else { return }
+            let text = String(decoding: try FileSystem.read(path), as: UTF8.self)
+            let plan = try planner.plan(
+                site: try YAML.read(Array(text.utf8), file: "site.yaml"), facts: try facts())
+            for line in plan.absent + plan.warnings { Log.say(line) }
+            if let folder = FileSystem.parent(of: places.site) { try FileSystem.makeDirectory(folder) }
+            try FileSystem.replace(places.site, with: text, mode: 0o600)
+            Log.say("the document that was flashed is the operator's from now on")
+        } catch {
+            Log.say("the document that was flashed is not taken: \(error)")
+        }
+    }
+
     /// Reads the operator's document, or the factory's.
     private func readSite() {
+        takeFirstSite()
         for (path, name) in [(places.site, "the operator's document"), (places.factorySite, "the factory's document")]
         where FileSystem.exists(path) {
             do {

@@ -1,3 +1,4 @@
+import Files
 import Glibc
 
 /// Where things are; a test runs the engine with places of its own.
@@ -18,6 +19,15 @@ public struct Places: Sendable {
     public var units: String { "\(run)/units" }
     public var socket: String { "\(run)/engine.sock" }
     var state: String { "\(run)/engine" }
+    /// The EFI system partition of the disk that was booted from, as PID 1 found it.
+    var espDevice: String? {
+        guard let bytes = try? FileSystem.read("\(run)/boot") else { return nil }
+        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") where line.hasPrefix("esp /") {
+            return String(line.dropFirst(4))
+        }
+        return nil
+    }
+
     /// The operator's document, as he wrote it.
     public var site: String { "\(data)/vcpe/site.yaml" }
 }

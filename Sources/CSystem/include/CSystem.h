@@ -48,6 +48,9 @@ int csystem_tap(const char *name);
 /// A socket that sees all frames of a link. Returns a descriptor, or -1.
 int csystem_packet_socket(const char *name);
 
+/// The number of a capability (capability.h) by its name without "cap_", such as "net_admin"; -1 for an unknown one.
+int csystem_capability(const char *name);
+
 /// lseek(2)'s SEEK_DATA and SEEK_HOLE. GNU extensions.
 static const int csystem_seek_data = 3;
 static const int csystem_seek_hole = 4;

@@ -1,5 +1,6 @@
 import Files
 import Glibc
+import Planning
 import PluginKit
 
 /// Services: unit files in a folder of their own generation, which a link names, and a word to PID 1. The link is moved
@@ -60,14 +61,6 @@ struct ServiceDriver {
             lines.append("stamp \(file) \(Checksum.of(files[file] ?? ""))")
         }
         return lines.joined(separator: "\n") + "\n"
-    }
-}
-
-/// Words of a unit file.
-enum UnitWords {
-    /// Backslashes before what would end a word.
-    static func quoted(_ word: String) -> String {
-        word.isEmpty ? "\\e" : word.map { " \\".contains($0) ? "\\\($0)" : String($0) }.joined()
     }
 }
 

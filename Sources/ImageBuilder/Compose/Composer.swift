@@ -1,5 +1,6 @@
 import Documents
 import Files
+import Planning
 
 /// Lays packages, kernel, users, files and services together into one tree.
 public struct Composer {
@@ -396,18 +397,13 @@ public struct Composer {
                     "services.\(name): there is no \(service.command.first ?? "") in the image",
                     hint: "add the package that brings it to packages:")
             }
-            var lines = ["command \(service.command.map(Self.quoted).joined(separator: " "))"]
+            var lines = ["command \(service.command.map(UnitWords.quoted).joined(separator: " "))"]
             lines += ["user \(uid)", "group \(gid)", "restart \(service.restart.rawValue)"]
             lines += service.environment.sorted { $0.key < $1.key }.map { "environment \($0.key)=\($0.value)" }
             lines += service.directories.map { "directory \($0)" }
             put(
                 "usr/lib/vcpe/units/\(name)", .file(Content(lines.joined(separator: "\n") + "\n")), mode: 0o644)
         }
-    }
-
-    /// Backslashes before what would end a word.
-    private static func quoted(_ word: String) -> String {
-        word.isEmpty ? "\\e" : word.map { " \\".contains($0) ? "\\\($0)" : String($0) }.joined()
     }
 
     /// ld.so finds Debian's own folders without a cache; others would need one, which is said.

@@ -18,7 +18,7 @@ public struct BuiltPlugin: Sendable {
     }
 
     /// What the one executable of engine and plugins is linked against.
-    private static let libraries = ["libc6", "libgcc-s1", "libmnl0", "libnftnl11", "libstdc++6", "libyaml-0-2"]
+    private static let libraries = ["libc6", "libgcc-s1", "libmnl0", "libnftnl11", "libyaml-0-2"]
 
     /// Debian packages, as the definition would ask for them.
     var packages: [Located<String>] {

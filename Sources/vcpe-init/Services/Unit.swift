@@ -1,3 +1,4 @@
+import CSystem
 import Glibc
 
 /// One service as its unit file has it: a line a word, `word value`. `docs/init.md` has them all.
@@ -119,7 +120,8 @@ struct Unit {
         case "capabilities":
             var mask: UInt64 = 0
             for name in value.split(separator: " ") {
-                guard let bit = Capability.number(String(name)) else { throw Failure("no capability \(name)") }
+                let bit = csystem_capability(String(name))
+                guard bit >= 0 else { throw Failure("no capability \(name)") }
                 mask |= 1 << UInt64(bit)
             }
             capabilities = mask
@@ -203,20 +205,6 @@ struct Unit {
         }
         return (units, problems)
     }
-}
-
-/// Capabilities by name (capability.h), in the order of their numbers.
-enum Capability {
-    private static let names = [
-        "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
-        "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
-        "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
-        "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
-        "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
-        "checkpoint_restore",
-    ]
-
-    static func number(_ name: String) -> Int? { names.firstIndex(of: name) }
 }
 
 /// Limits of setrlimit(2) by name.
