@@ -84,12 +84,12 @@ import Testing
         let box = try Sandbox(
             units: [
                 "crash": "command /usr/lib/test/crash\n", "once": "command /bin/true\nrestart on-failure\n",
-                "stubborn": "command /usr/lib/test/stubborn\nstop-timeout 1\n",
+                "stubborn": "command /usr/lib/test/stubborn\nstop-timeout 1\nready file /run/stubborn\n",
                 "family": "command /usr/lib/test/family\n",
             ],
             scripts: [
                 "crash": "#!/bin/sh\ndate +%s.%N >>/run/starts\nexit 3\n",
-                "stubborn": "#!/bin/bash\ntrap '' TERM\nwhile :; do sleep 1; done\n",
+                "stubborn": "#!/bin/bash\ntrap '' TERM\ntouch /run/stubborn\nwhile :; do sleep 1; done\n",
                 "family": "#!/bin/sh\nsleep 2000 &\nsetsid sleep 3000 &\nexec sleep 1000\n",
             ])
         #expect(box.wait("once", "ended") && box.wait("stubborn", "running") && box.wait("family", "running"))
@@ -155,15 +155,14 @@ import Testing
     @Test func servicesEndInOrderWhenTheBoxDoes() throws {
         let box = try Sandbox(
             units: [
-                "base": "command /usr/lib/test/leave base\n", "upon": "command /usr/lib/test/leave upon\nafter base\n",
+                "base": "command /usr/lib/test/leave base\nready file /run/base\n",
+                "upon": "command /usr/lib/test/leave upon\nafter base\nready file /run/upon\n",
             ],
             scripts: [
                 "leave":
-                    "#!/bin/bash\ntrap 'sleep 0.3; echo $1 >>/run/left; exit 0' TERM\nwhile :; do sleep 0.1; done\n"
+                    "#!/bin/bash\ntrap 'sleep 0.3; echo $1 >>/run/left; exit 0' TERM\ntouch /run/$1\nwhile :; do sleep 0.1; done\n"
             ])
         #expect(box.wait("upon", "running"))
-        let left = try File(box.path("/run")).descriptor
-        defer { _ = left }
         let folder = try File(box.path("/run"))
         #expect(box.ask("reboot") == "ok\n")
         #expect(box.wait(10) { kill(box.pid, 0) != 0 })
