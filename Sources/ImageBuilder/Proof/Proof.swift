@@ -40,40 +40,46 @@ public struct Proof: Sendable, Hashable {
 }
 
 extension Proof {
-    static var shape: Shape<Proof> {
-        .mapping("a proof") { fields in
-            let name = fields.required("name", .text)
-            func place(_ key: String, _ places: [Place]) -> Place? {
-                fields.optional(key, Shape.oneOf(places.map(\.rawValue)).map { Place(rawValue: $0) })
-            }
-            let from = fields.required("from", Shape.oneOf(["lan", "wan"]).map { Place(rawValue: $0) })
-            let to = place("to", Place.allCases) ?? .box
-            let version = fields.optional("ip", .integer(4...6)) ?? 4
-            let tcp = fields.optional("tcp", .integer(1...65535))
-            let udp = fields.optional("udp", .integer(1...65535))
-            let ping = fields.optional("ping", Shape<Bool>.boolean)
-            let resolve = fields.optional("resolve", .text)
-            let lease = fields.optional("lease", Shape<Bool>.boolean)
-            let outcome =
-                fields.optional(
-                    "expect", Shape.oneOf(Outcome.allCases.map(\.rawValue)).map { Outcome(rawValue: $0) }) ?? .answered
-            let sourceSeen = place("source-seen", Place.allCases)
-            let arrivesAt = place("arrives-at", [.lan, .wan])
-            let arrivesAtPort = fields.optional("arrives-at-port", .integer(1...65535))
-            let given = ["tcp", "udp", "ping", "resolve", "lease"].filter { fields.has($0) }
-            if given.count != 1 {
-                fields.problems.add(
-                    fields.node, fields.path,
-                    given.isEmpty ? "nothing is sent" : "\(given.joined(separator: " and ")) together",
-                    hint: "give exactly one of tcp, udp, ping, resolve and lease")
-            }
-            let probe: Probe? =
-                tcp.map { .tcp(port: $0) } ?? udp.map { .udp(port: $0) } ?? (ping == true ? .ping : nil)
-                ?? resolve.map { .resolve($0) } ?? (lease == true ? .lease : nil)
-            guard let name, let from, let probe else { return nil }
-            return Proof(
-                name: name, from: from, to: to, family: version == 6 ? .ipv6 : .ipv4, probe: probe, outcome: outcome,
-                sourceSeen: sourceSeen, arrivesAt: arrivesAt, arrivesAtPort: arrivesAtPort)
+    static var shape: Shape<Proof> { .mapping("a proof") { fields in read(&fields) } }
+
+    private static func place(_ places: [Place]) -> Shape<Place> {
+        Shape<String>.oneOf(places.map(\.rawValue)).map { Place(rawValue: $0) }
+    }
+
+    // Step by step, and with types: older compilers lose themselves in it otherwise.
+    private static func read(_ fields: inout Fields) -> Proof? {
+        let name: String? = fields.required("name", .text)
+        let from: Place? = fields.required("from", place([.lan, .wan]))
+        let to: Place? = fields.optional("to", place(Place.allCases))
+        let version: Int? = fields.optional("ip", .integer(4...6))
+        let outcomes = Shape<String>.oneOf(Outcome.allCases.map(\.rawValue)).map { Outcome(rawValue: $0) }
+        let outcome: Outcome? = fields.optional("expect", outcomes)
+        let sourceSeen: Place? = fields.optional("source-seen", place(Place.allCases))
+        let arrivesAt: Place? = fields.optional("arrives-at", place([.lan, .wan]))
+        let arrivesAtPort: Int? = fields.optional("arrives-at-port", .integer(1...65535))
+        let probe: Probe? = readProbe(&fields)
+        let given = ["tcp", "udp", "ping", "resolve", "lease"].filter { fields.has($0) }
+        if given.count != 1 {
+            let what = given.isEmpty ? "nothing is sent" : given.joined(separator: " and ") + " together"
+            fields.problems.add(
+                fields.node, fields.path, what, hint: "give exactly one of tcp, udp, ping, resolve and lease")
         }
+        guard let name, let from, let probe else { return nil }
+        return Proof(
+            name: name, from: from, to: to ?? .box, family: version == 6 ? .ipv6 : .ipv4, probe: probe,
+            outcome: outcome ?? .answered, sourceSeen: sourceSeen, arrivesAt: arrivesAt, arrivesAtPort: arrivesAtPort)
+    }
+
+    private static func readProbe(_ fields: inout Fields) -> Probe? {
+        let tcp: Int? = fields.optional("tcp", .integer(1...65535))
+        let udp: Int? = fields.optional("udp", .integer(1...65535))
+        let ping: Bool? = fields.optional("ping", .boolean)
+        let name: String? = fields.optional("resolve", .text)
+        let lease: Bool? = fields.optional("lease", .boolean)
+        if let tcp { return .tcp(port: tcp) }
+        if let udp { return .udp(port: udp) }
+        if let name { return .resolve(name) }
+        if ping == true { return .ping }
+        return lease == true ? .lease : nil
     }
 }
