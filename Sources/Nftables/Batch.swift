@@ -57,17 +57,11 @@ public struct Batch {
 
     /// Makes the table, or takes it over with the flags `owner` and `persist`.
     public mutating func addTable(_ flags: TableFlags = []) {
-        withTable(flags, NFT_MSG_NEWTABLE, NLM_F_CREATE)
-    }
-
-    public mutating func deleteTable() { withTable([], NFT_MSG_DELTABLE, 0) }
-
-    private mutating func withTable(_ flags: TableFlags, _ type: nf_tables_msg_types, _ messageFlags: Int32) {
         guard let object = nftnl_table_alloc() else { return }
         defer { nftnl_table_free(object) }
         nftnl_table_set_str(object, UInt16(NFTNL_TABLE_NAME.rawValue), table)
         if !flags.isEmpty { nftnl_table_set_u32(object, UInt16(NFTNL_TABLE_FLAGS.rawValue), flags.rawValue) }
-        message(type, flags: messageFlags, "table \(table)") { nftnl_table_nlmsg_build_payload($0, object) }
+        message(NFT_MSG_NEWTABLE, flags: NLM_F_CREATE, "table \(table)") { nftnl_table_nlmsg_build_payload($0, object) }
     }
 
     // MARK: - Chains

@@ -53,14 +53,6 @@ public struct Published: Sendable, Hashable {
 
     public init() {}
 
-    /// The interfaces of a zone, by name.
-    public func interfaces(of zone: String) -> [Interface] {
-        interfaces.values.filter { $0.zone == zone }.sorted { $0.name < $1.name }
-    }
-
-    /// The collections' names.
-    public static let collections = ["zones", "interfaces", "openings", "resolvers"]
-
     /// Reads `{"zones": {"lan": {…}}, …}`; collections that this version doesn't know are left alone.
     public static var shape: Shape<Published> {
         Shape("published values") { node, path, problems in

@@ -49,12 +49,7 @@ extension Resource {
                 "stage": use.map { .text($0.stage.rawValue) }, "order": use.map { .integer($0.order) },
             ])
         case .set(let set): return [set.isVerdictMap ? "map" : "set": set.json]
-        case .counter(let counter):
-            return [
-                "counter": .object([
-                    "name": .text(counter.name), "comment": counter.comment.map { .text($0) },
-                ])
-            ]
+        case .counter(let counter): return ["counter": counter.json]
         case .link(let link):
             var entries = object([
                 "name": .text(link.name), "master": link.master.map { .text($0) }, "mtu": link.mtu.map { .integer($0) },

@@ -91,7 +91,6 @@ public indirect enum Expression: Sendable, Hashable {
         case .set(let items): ["set": .list(items.map(\.json))]
         case .concatenation(let items): ["concat": .list(items.map(\.json))]
         case .named(let name): .text("@" + name)
-        case .selector(.fib(let flags, let result)): Selector.fib(flags, result).json
         case .selector(let selector): selector.json
         case .and(let first, let second): ["&": [first.json, second.json]]
         case .or(let first, let second): ["|": [first.json, second.json]]

@@ -177,4 +177,6 @@ public struct NamedCounter: Sendable, Hashable {
         self.name = name
         self.comment = comment
     }
+
+    public var json: JSON { .object(["name": .text(name), "comment": comment.map { .text($0) }]) }
 }

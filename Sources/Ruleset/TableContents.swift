@@ -21,9 +21,7 @@ public struct TableContents: Sendable, Hashable {
             entries["table"] = .text(table)
             items.append([kind: .object(entries)])
         }
-        for counter in counters {
-            object("counter", .object(["name": .text(counter.name), "comment": counter.comment.map { .text($0) }]))
-        }
+        for counter in counters { object("counter", counter.json) }
         for chain in chains {
             object(
                 "chain",

@@ -30,7 +30,9 @@ public struct ProofRun {
     let image: BuiltImage
     let plan: [Resource]
 
-    /// - Parameter site: another site document than the factory's; the box gets it by its disk.
+    /// - Parameters:
+    ///   - name: of an image that is built.
+    ///   - options: those that it was built with.
     public init(_ name: String, options: ImageBuild.Options) throws {
         let build = try ImageBuild(name, options: options) { _ in }
         definition = build.definition

@@ -16,7 +16,7 @@ struct ControlSocket {
 
     /// Takes the callers that wait; each is watched by `epoll` from then on.
     mutating func accept(_ epoll: Int32) {
-        for _ in 0..<most {
+        for _ in 0..<Self.most {
             let connection = csystem_accept(listener)
             if connection < 0 {
                 if errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS {
@@ -30,8 +30,6 @@ struct ControlSocket {
             csystem_epoll_add(epoll, connection)
         }
     }
-
-    private var most: Int { Self.most }
 
     mutating func listenAgain(_ epoll: Int32) {
         deafUntil = 0

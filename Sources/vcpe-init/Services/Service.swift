@@ -92,7 +92,6 @@ struct Service {
             pipe = ends[0]
             state = unit.readiness == .started ? .running : .starting
             status = ""
-            // It ran, and what it did before is forgotten, when it goes on for a while: see `pause`.
         } catch {
             if ends[0] >= 0 { close(ends[0]) }
             Console.say("service \(unit.name): \(error)")
@@ -165,7 +164,7 @@ struct Service {
         if state == .stopping { return }
         state = .stopping
         stopAt = Uptime.milliseconds + unit.stopTimeout
-        kill(pid, SIGTERM)
+        Glibc.kill(pid, SIGTERM)
     }
 
     /// Ends it and all that it started at once.
@@ -175,8 +174,6 @@ struct Service {
         if !Text.write("1", to: "\(cgroup)/cgroup.kill") { Glibc.kill(-pid, SIGKILL) }
         Glibc.kill(pid, SIGKILL)
     }
-
-    private func kill(_ pid: pid_t, _ signal: Int32) { Glibc.kill(pid, signal) }
 
     /// Takes note that its process has ended.
     mutating func ended(_ status: Int32) {
