@@ -13,13 +13,6 @@ final class Machine {
     private let drain: RunningProcess
     private let serialDrain: RunningProcess
 
-    /// The signature of the one known fault of QEMU 7.2's emulation, which newer ones don't have: an oops of the kernel
-    /// before our first event.
-    private static let knownFault = "Oops"
-    private static let hasKnownFault: Bool = {
-        let version = try? Command(QEMU.find(), ["--version"]).run().text
-        return version?.contains("version 7.") == true
-    }()
     nonisolated(unsafe) static var starts = 0
     nonisolated(unsafe) static var retries = 0
 
@@ -114,7 +107,7 @@ final class Machine {
         var running = try Machine(machine, in: folder)
         var found = running.wait(for: event, seconds: seconds)
         starts += 1
-        if found == nil, hasKnownFault, running.events.isEmpty, running.console.contains(knownFault) {
+        if found == nil, try KernelFault(console: running.console)?.isKnown(machine.accelerator) == true {
             running.kill()
             retries += 1
             running = try Machine(machine, in: folder)

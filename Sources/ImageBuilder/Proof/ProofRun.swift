@@ -22,6 +22,8 @@ public struct ProofRun {
         /// From the machine's start to the first packet that was forwarded, seconds.
         public var firstForwarded: Double?
         public var passed: Bool
+        /// Machines before this one whose kernel died of the emulator's known fault.
+        public var faults = 0
         /// Of the canonical manifest: names what was proved.
         public var digest: String
     }
@@ -43,8 +45,29 @@ public struct ProofRun {
         plan = try build.planFactorySite()
     }
 
+    /// A kernel that died says nothing about the proofs: it is an error, unless the emulator is known to cause it. Then the
+    /// machine is started once more, and the outcome counts it.
+    ///
     /// - Parameter folder: for what is written on the way: disk, events, console.
     public func run(in folder: String, accelerator: Accelerator, observe: (Event) -> Void) throws -> Outcome {
+        var faults = 0
+        while true {
+            let result = Result { try attempt(in: folder, accelerator: accelerator, observe: observe) }
+            let console = (try? FileSystem.read("\(folder)/console")) ?? []
+            guard let fault = KernelFault(console: String(decoding: console, as: UTF8.self)) else {
+                var outcome = try result.get()
+                outcome.faults = faults
+                return outcome
+            }
+            guard faults == 0, try fault.isKnown(accelerator) else {
+                throw BuildFailure("the machine's kernel died: \(fault.line)", hint: "\(folder)/console has the rest")
+            }
+            faults += 1
+            observe(.note("the machine's kernel died of QEMU 7's known fault (\(fault.line)): started once more"))
+        }
+    }
+
+    private func attempt(in folder: String, accelerator: Accelerator, observe: (Event) -> Void) throws -> Outcome {
         try FileSystem.makeDirectory(folder)
         let network = try ProofNetwork(plan: plan, folder: folder)
         let disk = "\(folder)/disk.raw"
@@ -61,7 +84,7 @@ public struct ProofRun {
         machine.accelerator = accelerator
         machine.memory = 1024
         machine.events = "\(folder)/events"
-        try FileSystem.replace("\(folder)/events", with: "")
+        for name in ["events", "console"] { try FileSystem.replace("\(folder)/\(name)", with: "") }
         observe(.note("\(image.raw) with \(accelerator.rawValue), between a LAN and a WAN of its own"))
 
         let flood = try Flood(network)
@@ -76,11 +99,13 @@ public struct ProofRun {
         }
         // Until the LAN is forwarded; without that, as long as a box may take, and proofs say what is wrong.
         while Clock.seconds < start + 60, flood.now.firstForwarded == nil, process.poll() == nil { usleep(20_000) }
-        guard process.poll() == nil else {
+        func checkAlive() throws {
+            guard process.poll() != nil else { return }
+            let said = String(decoding: try FileSystem.read("\(folder)/qemu"), as: UTF8.self)
             throw BuildFailure(
-                "the machine ended: \(String(decoding: try FileSystem.read("\(folder)/qemu"), as: UTF8.self).suffix(500))"
-            )
+                "the machine ended: \(said.suffix(500))", hint: "\(folder)/console has what the box said")
         }
+        try checkAlive()
         let first = flood.now.firstForwarded.map { $0 - start }
         observe(
             .note(first.map { "first packet forwarded after \(tenths($0)) s" } ?? "nothing was forwarded within 60 s"))
@@ -89,6 +114,7 @@ public struct ProofRun {
         let probing = Probing(network: network, boxOnWAN: flood.now.source)
         var results: [ProofResult] = []
         for proof in definition.proofs {
+            try checkAlive()
             let result: ProofResult
             do {
                 result = try probing.run(proof)
@@ -98,6 +124,7 @@ public struct ProofRun {
             observe(.result(result))
             results.append(result)
         }
+        try checkAlive()
         let counts = flood.now
         let crossed = counts.fromWAN + counts.unmasqueraded
         let sent = counts.sent.values.reduce(0, +)
@@ -119,6 +146,7 @@ public struct ProofRun {
         let document: JSON = [
             "image": .text(definition.name), "version": .text(definition.version), "profile": .text(image.profile),
             "manifest": .text(outcome.digest), "passed": .boolean(outcome.passed), "crossed": .integer(outcome.crossed),
+            "emulator-faults": .integer(outcome.faults),
             "first-forwarded-milliseconds": outcome.firstForwarded.map { .integer(Int($0 * 1000)) } ?? .null,
             "proofs": .list(
                 outcome.results.map {
