@@ -42,9 +42,7 @@ struct System {
         signals = csystem_signal_descriptor(
             [SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGPWR, SIGHUP].reduce(0) { $0 | 1 << UInt64($1) })
         csystem_epoll_add(epoll, signals)
-        mountFileSystems()
-        setUpKernel()
-        setUpIdentity()
+        Preparation(imageName: image["name"]).run()
         csystem_epoll_add(epoll, control.listener)
         csystem_epoll_add(epoll, notifications.descriptor)
         deviceEvents = csystem_device_events()
@@ -75,103 +73,6 @@ struct System {
             let words = line.split(separator: " ", maxSplits: 1).map(String.init)
             if words.count == 2 { image[words[0]] = words[1] }
         }
-    }
-
-    private func mountFileSystems() {
-        let safe = UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        // What lies in memory can't be reclaimed: all of these full, with /run and a /data in memory, must leave room.
-        let mounts: [(String, String, String, UInt, String)] = [
-            ("cgroup2", "/sys/fs/cgroup", "cgroup2", safe, ""),
-            ("devpts", "/dev/pts", "devpts", UInt(MS_NOSUID | MS_NOEXEC), "mode=0620,ptmxmode=0666"),
-            ("tmpfs", "/dev/shm", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=1777,size=5%"),
-            ("tmpfs", "/tmp", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=1777,size=15%"),
-            ("tmpfs", "/var", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=10%"),
-        ]
-        for (source, target, type, flags, options) in mounts {
-            if target.hasPrefix("/dev/") { mkdir(target, 0o755) }
-            if mount(source, target, type, flags, options) != 0 { Console.say("\(Failure("mount", target))") }
-        }
-        for name in ["cache", "lib", "lib/misc", "log", "spool", "tmp", "opt", "local"] {
-            Text.makeFolder("/var/\(name)", mode: name == "tmp" ? 0o1777 : 0o755)
-        }
-        symlink("/run", "/var/run")
-        symlink("/run/lock", "/var/lock")
-        Text.makeFolder("/run/lock")
-        Text.makeFolder("/run/log")
-        symlink("/proc/self/fd", "/dev/fd")
-        symlink("/proc/self/fd/0", "/dev/stdin")
-        symlink("/proc/self/fd/1", "/dev/stdout")
-        symlink("/proc/self/fd/2", "/dev/stderr")
-        // One by one: a controller that is refused takes none of the others with it.
-        for controller in Text.read("/sys/fs/cgroup/cgroup.controllers").split(whereSeparator: { " \n".contains($0) }) {
-            Text.write("+\(controller)", to: "/sys/fs/cgroup/cgroup.subtree_control")
-        }
-        Text.makeFolder(Cgroup.services)
-        for controller in Text.read("\(Cgroup.services)/cgroup.controllers").split(whereSeparator: {
-            " \n".contains($0)
-        }) {
-            Text.write("+\(controller)", to: "\(Cgroup.services)/cgroup.subtree_control")
-        }
-    }
-
-    private func setUpKernel() {
-        csystem_loopback_up()
-        Text.write("/usr/lib/vcpe/modprobe", to: "/proc/sys/kernel/modprobe")
-        for folder in ["/usr/lib/sysctl.d", "/etc/sysctl.d"] {
-            for name in Text.list(folder) where name.hasSuffix(".conf") {
-                for line in Text.lines("\(folder)/\(name)") {
-                    guard let equals = line.firstIndex(of: "="), !line.hasPrefix(";") else { continue }
-                    let optional = line.hasPrefix("-")
-                    let key = line[..<equals].drop { $0 == "-" || $0 == " " }.filter { $0 != " " && $0 != "\t" }
-                    let value = line[line.index(after: equals)...].drop { $0 == " " }
-                    let path = "/proc/sys/" + key.map { $0 == "." ? "/" : $0 == "/" ? "." : String($0) }.joined()
-                    if key.contains("*") { continue }
-                    if !Text.write(String(value), to: path), !optional { Console.say("sysctl \(key): not set") }
-                }
-            }
-        }
-    }
-
-    /// Hostname, machine id and entropy: kept on /data, made where they are missing.
-    private func setUpIdentity() {
-        let kept = "/data/vcpe"
-        Text.makeFolder(kept, mode: 0o700)
-        let seed = Text.bytes("\(kept)/random-seed", limit: 512)
-        // Credited once only: the seed is replaced before anything else may start from the same one.
-        if seed.count >= 32 { csystem_add_entropy(seed, seed.count) }
-        saveSeed()
-        var id = Text.read("\(kept)/machine-id").filter { $0.isHexDigit }
-        if id.count != 32 {
-            var bytes = [UInt8](repeating: 0, count: 16)
-            if csystem_random(&bytes, 16) != 0 {
-                bytes = Array((Text.bytes("/dev/urandom", limit: 16) + bytes).prefix(16))
-            }
-            bytes[6] = bytes[6] & 0x0F | 0x40
-            bytes[8] = bytes[8] & 0x3F | 0x80
-            id = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-            do {
-                try Text.replace("\(kept)/machine-id", with: id + "\n")
-            } catch {
-                Console.say("the machine's identity can't be kept: \(error)")
-            }
-        }
-        Text.write(id + "\n", to: "/run/vcpe/machine-id")
-        let named = Text.read("\(kept)/hostname").split(separator: "\n").first.map(String.init)
-        let name = named ?? image["name"] ?? "vcpe"
-        name.withCString { _ = sethostname($0, strlen($0)) }
-        Text.write(name + "\n", to: "/run/vcpe/hostname")
-        Text.write("", to: "/run/vcpe/resolv.conf")
-    }
-
-    private func saveSeed() {
-        var bytes = [UInt8](repeating: 0, count: 256)
-        guard csystem_random(&bytes, bytes.count) == 0 else { return }
-        let path = "/data/vcpe/random-seed"
-        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard file >= 0 else { return }
-        _ = Bytes.write(file, bytes, at: 0)
-        fsync(file)
-        close(file)
     }
 
     // MARK: - Services
@@ -402,7 +303,7 @@ struct System {
             for pipe in watchedPipes { table.readLog(pipe) }
             watchdog.feed()
             Uptime.sleep(milliseconds: 10)
-            reapStopped()
+            reap()
         }
         table.killAll()
         kill(-1, SIGTERM)
@@ -411,7 +312,7 @@ struct System {
         // A process that is still ending holds its files, and /data with them.
         let gone = Uptime.milliseconds + 3000
         while waitpid(-1, nil, WNOHANG) >= 0, Uptime.milliseconds < gone { Uptime.sleep(milliseconds: 10) }
-        saveSeed()
+        RandomSeed.save()
         // A start that was ended in order was no failed one.
         declareGood(isSound: true)
         sync()
@@ -420,10 +321,5 @@ struct System {
             if mount(nil, "/data", nil, UInt(MS_REMOUNT | MS_RDONLY), nil) != 0 { sync() }
         }
         Stop.now(powerOff: powerOff)
-    }
-
-    private mutating func reapStopped() {
-        var status: Int32 = 0
-        while case let pid = waitpid(-1, &status, WNOHANG), pid > 0 { _ = table.ended(pid, status) }
     }
 }
