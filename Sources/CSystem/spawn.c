@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -82,6 +83,9 @@ static const char *become(const struct csystem_child *child) {
     return "execve";
 }
 
+// Milliseconds from clone to execve.
+#define SPAWN_DEADLINE 5000
+
 struct report {
     int failure;
     char step[28];
@@ -116,6 +120,17 @@ int csystem_spawn(const struct csystem_child *child, char step[28]) {
         _exit(127);
     }
     close(pipes[1]);
+    // A child that gets nowhere, in a frozen group or on a disk that doesn't answer, must not take its parent with it.
+    struct pollfd waiting = {pipes[0], POLLIN, 0};
+    int ready;
+    do ready = poll(&waiting, 1, SPAWN_DEADLINE);
+    while (ready < 0 && errno == EINTR);
+    if (ready == 0) {
+        kill((pid_t)pid, SIGKILL);
+        close(pipes[0]);
+        strcpy(step, "the way to execve");
+        return -ETIMEDOUT;
+    }
     ssize_t count;
     do count = read(pipes[0], &report, sizeof report);
     while (count < 0 && errno == EINTR);

@@ -96,11 +96,14 @@ enum Uptime {
 /// An operation that the kernel refused.
 struct Failure: Error, CustomStringConvertible {
     var description: String
+    /// errno(3); 0 where no call failed.
+    var code: Int32 = 0
 
     init(_ text: String) { description = text }
 
     /// The call, its subject, and the errno by name.
     init(_ call: String, _ subject: String, code: Int32 = errno) {
+        self.code = code
         let name = csystem_errno_name(code).map { String(cString: $0) } ?? "errno \(code)"
         description = "\(subject): \(call): \(String(cString: strerror(code))) (\(name))"
     }

@@ -50,8 +50,11 @@ enum Text {
     }
 
     /// Names in a folder, sorted; empty when it can't be read.
-    static func list(_ path: String) -> [String] {
-        guard let folder = opendir(path) else { return [] }
+    static func list(_ path: String) -> [String] { (try? names(in: path)) ?? [] }
+
+    /// Names in a folder, sorted.
+    static func names(in path: String) throws(Failure) -> [String] {
+        guard let folder = opendir(path) else { throw Failure("opendir", path) }
         defer { closedir(folder) }
         var names: [String] = []
         while let entry = readdir(folder) {

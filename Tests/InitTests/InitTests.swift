@@ -143,6 +143,72 @@ import Testing
         #expect(box.service("image")?[2] == before.2)
     }
 
+    @Test func aUnitThatIsOnceMoreWhatItWasComesBack() throws {
+        let box = try Sandbox(scripts: [
+            "slow": "#!/bin/bash\ntrap 'sleep 1; exit 0' TERM\ntouch /run/slow\nwhile :; do sleep 0.1; done\n"
+        ])
+        func unit(_ word: String) -> [UInt8] {
+            Array("command /usr/lib/test/slow \(word)\nready file /run/slow\n".utf8)
+        }
+        for back in [unit("one"), unit("three")] {
+            _ = try box.load(["slow": unit("one")])
+            #expect(box.wait("slow", "running"))
+            let before = box.service("slow")?[2]
+            // While the old process still ends.
+            _ = try box.load(["slow": unit("two")])
+            _ = try box.load(["slow": back])
+            #expect(box.wait(5) { box.service("slow")?[2] != before && box.service("slow")?[1] == "running" })
+        }
+        // The same when it was gone in between.
+        _ = try box.load([:])
+        _ = try box.load(["slow": unit("three")])
+        #expect(box.wait(3) { box.service("slow")?[1] == "stopping" } && box.wait("slow", "running"))
+        // And when an operator wants it back.
+        let before = box.service("slow")?[2]
+        #expect(box.ask("stop slow") == "ok\n" && box.ask("start slow") == "ok\n")
+        #expect(box.wait(5) { box.service("slow")?[2] != before && box.service("slow")?[1] == "running" })
+    }
+
+    @Test func aUnitThatCantBeReadKeepsItsService() throws {
+        let box = try Sandbox()
+        let good = Array("command /bin/sleep 1000\n".utf8)
+        #expect(try box.load(["a": good, "b": good]) == "ok\n" && box.wait("a", "running") && box.wait("b", "running"))
+        let before = box.service("a")?[2]
+        #expect(try box.load(["a": Array("comand /bin/sleep 1000\n".utf8)])?.contains("unknown word") == true)
+        #expect(box.wait(5) { box.service("b") == nil })
+        #expect(box.service("a")?[1] == "running" && box.service("a")?[2] == before)
+        // A folder that is none says nothing about what is wanted.
+        try FileSystem.remove(box.path("/run/vcpe/units"))
+        try FileSystem.replace(box.path("/run/vcpe/units"), with: "")
+        #expect(box.ask("reload")?.contains("(ENOTDIR)") == true)
+        #expect(box.service("a")?[1] == "running" && box.service("a")?[2] == before)
+    }
+
+    @Test func aServiceRunsWithItsBoundsOrNotAtAll() throws {
+        let box = try Sandbox()
+        let unit = Array("command /bin/sleep 1000\n".utf8)
+        let groups = box.path("/sys/fs/cgroup/services")
+        func write(_ text: String, _ file: String) throws {
+            try File("\(groups)/\(file)", O_WRONLY).write(Array(text.utf8), at: 0)
+        }
+        // No group can be made.
+        try write("0", "cgroup.max.descendants")
+        #expect(try box.load(["bound": unit]) == "ok\n")
+        #expect(box.wait(5) { box.console.contains("service bound: /sys/fs/cgroup/services/bound") }, "\(box.console)")
+        #expect(box.service("bound")?[2] == "0")
+        try write("max", "cgroup.max.descendants")
+        #expect(box.wait("bound", "running"))
+        // A child that gets nowhere: PID 1 gives it up and goes on.
+        try FileSystem.makeDirectory("\(groups)/frozen")
+        try write("1", "frozen/cgroup.freeze")
+        #expect(try box.load(["bound": unit, "frozen": unit]) == "ok\n")
+        sleep(6)
+        #expect(box.wait(10) { box.ask("status") != nil })
+        #expect(box.wait(10) { box.console.contains("(ETIMEDOUT)") }, "\(box.console)")
+        try write("0", "frozen/cgroup.freeze")
+        #expect(box.wait("frozen", "running", seconds: 20) && box.zombies == 0 && box.isWell)
+    }
+
     @Test func aCircleOfWaitersIsBroken() throws {
         let box = try Sandbox(units: [
             "a": "command /bin/sleep 1000\nafter b\n", "b": "command /bin/sleep 1000\nafter c\n",

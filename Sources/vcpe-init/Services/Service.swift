@@ -16,6 +16,8 @@ struct Service {
         case pausing
         /// It ended, and is not to come again by itself.
         case ended
+        /// It ended for the sake of another unit of its name, or of none.
+        case replaced
         /// Somebody stopped it.
         case stopped
         /// It fell too often.
@@ -72,7 +74,7 @@ struct Service {
             }
         }
         if case .file(let path) = unit.readiness { unlink(path) }
-        let group = Cgroup.open(cgroup, run: startedAt, memory: unit.memory, processes: unit.processes)
+        var group: Int32 = -1
         var ends: [Int32] = [-1, -1]
         if csystem_pipe(&ends) != 0 { ends = [-1, -1] }
         defer {
@@ -82,6 +84,7 @@ struct Service {
         var environment = unit.environment + ["NOTIFY_SOCKET=\(Notifications.path)"]
         if let watchdog = unit.watchdog { environment.append("WATCHDOG_USEC=\(watchdog * 1000)") }
         do {
+            group = try Cgroup.open(cgroup, run: startedAt, memory: unit.memory, processes: unit.processes)
             pid = try Child.start(
                 unit.command[0], Array(unit.command.dropFirst()), environment: environment,
                 as: .init(
@@ -218,8 +221,9 @@ struct Service {
         restarts += 1
     }
 
-    /// Starts it as if it had never run, at an operator's word.
+    /// Starts it as if it had never run, at an operator's word; one that is ending comes again when it has.
     mutating func begin() {
+        if state == .stopping { afterStop = .waiting }
         if isAlive { return }
         (delay, quickFalls, state) = (0, 0, .waiting)
     }
@@ -234,7 +238,7 @@ struct Service {
         // A file that says so has to be looked for.
         case .starting: Uptime.milliseconds + 50
         case .running: unit.watchdog.map { lastSign + $0 }
-        case .waiting, .ended, .stopped, .failed: nil
+        case .waiting, .ended, .replaced, .stopped, .failed: nil
         }
     }
 
@@ -274,19 +278,27 @@ struct Service {
 enum Cgroup {
     static let services = "/sys/fs/cgroup/services"
 
-    /// Makes a service's group with its bounds, and within it one for this run, and opens that; -1 where there are none.
+    /// Makes a service's group with its bounds, and within it one for this run, and opens that; -1 where the kernel has no
+    /// groups at all. Where it has, a service without its group or without a bound of its own is not to run.
     ///
     /// A run has a group of its own since some kernels (seen with 6.18) kill whatever is cloned into a group that was
     /// ever told to kill its members.
-    static func open(_ path: String, run: Int, memory: UInt64?, processes: UInt64?) -> Int32 {
-        mkdir(path, 0o755)
+    static func open(_ path: String, run: Int, memory: UInt64?, processes: UInt64?) throws(Failure) -> Int32 {
+        guard access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 else { return -1 }
+        Text.makeFolder(path)
         for name in Text.list(path) where name.hasPrefix("run-") { rmdir("\(path)/\(name)") }
-        Text.write(memory.map(String.init) ?? "max", to: "\(path)/memory.max")
+        for (name, bound) in [("memory.max", memory), ("pids.max", processes)] {
+            let file = "\(path)/\(name)"
+            // A kernel without that controller has no such file.
+            guard access(file, F_OK) == 0 else { continue }
+            if !Text.write(bound.map(String.init) ?? "max", to: file), bound != nil { throw Failure("write", file) }
+        }
         Text.write("1", to: "\(path)/memory.oom.group")
-        Text.write(processes.map(String.init) ?? "max", to: "\(path)/pids.max")
         let own = "\(path)/run-\(run)"
-        guard mkdir(own, 0o755) == 0, access("\(own)/cgroup.procs", F_OK) == 0 else { return -1 }
-        return Glibc.open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard mkdir(own, 0o755) == 0 else { throw Failure("mkdir", own) }
+        let group = Glibc.open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard group >= 0 else { throw Failure("open", own) }
+        return group
     }
 
     /// The service that a process belongs to, by its group.

@@ -7,16 +7,24 @@ struct ServiceTable {
 
     private(set) var services: [Service] = []
 
-    /// Reads the units anew: what is gone is stopped, what changed is started anew, what is new is started.
+    /// Reads the units anew: what is gone is stopped, what changed is started anew, what is new is started. A unit that
+    /// can't be read is not gone: its service stays as it is.
     ///
     /// - Returns: what is wrong with units that can't be used.
     mutating func reload() -> [Failure] {
-        var (units, problems) = Unit.read(folders: Self.folders)
+        var units: [Unit]
+        var problems: [Failure]
+        do {
+            let read = try Unit.read(folders: Self.folders)
+            (units, problems) = (read.units + pending.filter { read.broken.contains($0.name) }, read.problems)
+        } catch {
+            return [error]
+        }
         problems += Self.breakCircles(&units)
         for i in services.indices.reversed() {
             guard let unit = units.first(where: { $0.name == services[i].unit.name }) else {
                 if services[i].isAlive {
-                    services[i].stop(then: .ended)
+                    services[i].stop(then: .replaced)
                 } else {
                     services.remove(at: i)
                 }
@@ -25,7 +33,7 @@ struct ServiceTable {
             if unit.text == services[i].unit.text { continue }
             if services[i].isAlive {
                 // It comes back by its new unit when the old process has ended.
-                services[i].stop(then: .ended)
+                services[i].stop(then: .replaced)
             } else {
                 services[i] = Service(unit)
             }
@@ -45,11 +53,11 @@ struct ServiceTable {
                 services.append(Service(unit))
                 continue
             }
-            if services[i].unit.text != unit.text, !services[i].isAlive { services[i] = Service(unit) }
+            if services[i].isAlive { continue }
+            // Also when the unit is once more what it was: it may have been another one in between.
+            if services[i].unit.text != unit.text || services[i].state == .replaced { services[i] = Service(unit) }
         }
-        services.removeAll { service in
-            !service.isAlive && service.state == .ended && !pending.contains { $0.name == service.unit.name }
-        }
+        services.removeAll { $0.state == .replaced }
     }
 
     /// Services that wait for each other in a circle would wait for ever.

@@ -181,13 +181,25 @@ struct Unit {
     /// The most units that are taken: what lies in a folder must not fill PID 1's memory.
     private static let most = 512
 
-    /// The units of folders, and what is wrong with those that can't be used. A unit of an earlier folder is never
-    /// replaced by one of a later.
-    static func read(folders: [String]) -> (units: [Unit], problems: [Failure]) {
+    /// The units of folders, the names of those that can't be used, and what is wrong with them. A unit of an earlier
+    /// folder is never replaced by one of a later.
+    ///
+    /// - Throws: when a folder that is there can't be read, so that nobody knows what is wanted.
+    static func read(
+        folders: [String]
+    ) throws(Failure) -> (units: [Unit], broken: [String], problems: [Failure]) {
         var units: [Unit] = []
+        var broken: [String] = []
         var problems: [Failure] = []
         for folder in folders {
-            for name in Text.list(folder) where !name.hasPrefix(".") {
+            let names: [String]
+            do {
+                names = try Text.names(in: folder)
+            } catch {
+                if error.code == ENOENT { continue }
+                throw error
+            }
+            for name in names where !name.hasPrefix(".") {
                 if units.contains(where: { $0.name == name }) {
                     problems.append(Failure("unit \(name) of \(folder): the image has one of that name"))
                     continue
@@ -200,10 +212,11 @@ struct Unit {
                     units.append(try Unit(name: name, text: Text.read("\(folder)/\(name)")))
                 } catch {
                     problems.append(error)
+                    broken.append(name)
                 }
             }
         }
-        return (units, problems)
+        return (units, broken, problems)
     }
 }
 
