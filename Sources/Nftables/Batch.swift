@@ -14,7 +14,7 @@ public struct Batch {
     /// What each message is about, by its sequence number; number 0 is the batch itself.
     private(set) var subjects = ["the batch"]
     private var nextSetID: UInt32 = 1
-    /// Longer messages do not exist: attributes end at 64 KiB.
+    /// Longer messages do not exist: attributes end at 64 KiB, and ``Bounds`` keep rules shorter.
     private let scratch = Scratch(capacity: 1 << 18)
 
     public init(table: String) { self.table = table }
@@ -67,7 +67,8 @@ public struct Batch {
     // MARK: - Chains
 
     /// Makes a chain, without its rules; one that is there already, as it is described, stays.
-    public mutating func add(_ chain: Chain) {
+    public mutating func add(_ chain: Chain) throws(UnsupportedRuleset) {
+        try Bounds.check(name: chain.name)
         withChain(chain, NFT_MSG_NEWCHAIN, NLM_F_CREATE)
     }
 
@@ -108,6 +109,7 @@ public struct Batch {
         nftnl_rule_set_str(object, UInt16(NFTNL_RULE_TABLE.rawValue), table)
         nftnl_rule_set_str(object, UInt16(NFTNL_RULE_CHAIN.rawValue), chain)
         nftnl_rule_set_u32(object, UInt16(NFTNL_RULE_FAMILY.rawValue), UInt32(NFPROTO_INET))
+        try Bounds.check(name: chain)
         let subject = "a rule of chain \(chain)" + (rule.comment.map { " (\($0))" } ?? "")
         var sets: [(NamedSet, UInt32)] = []
         var next = nextSetID
@@ -138,7 +140,7 @@ public struct Batch {
 
     /// Makes a chain with all its rules; what rules it had are taken out first.
     public mutating func replace(_ chain: Chain) throws(UnsupportedRuleset) {
-        add(chain)
+        try add(chain)
         flushChain(chain.name)
         for rule in chain.rules { try add(rule, to: chain.name) }
     }
@@ -161,6 +163,7 @@ public struct Batch {
     }
 
     private mutating func add(_ set: NamedSet, id: UInt32, subject: String) throws(UnsupportedRuleset) {
+        try Bounds.check(set)
         guard let object = nftnl_set_alloc() else { throw UnsupportedRuleset("no memory is left") }
         defer { nftnl_set_free(object) }
         let isAnonymous = set.name.hasSuffix("%d")
@@ -253,7 +256,10 @@ public struct Batch {
     // MARK: - Counters
 
     /// Makes a counter; one that is there keeps its count.
-    public mutating func add(_ counter: NamedCounter) { withCounter(counter, NFT_MSG_NEWOBJ, NLM_F_CREATE) }
+    public mutating func add(_ counter: NamedCounter) throws(UnsupportedRuleset) {
+        try Bounds.check(name: counter.name)
+        withCounter(counter, NFT_MSG_NEWOBJ, NLM_F_CREATE)
+    }
 
     public mutating func deleteCounter(_ name: String) { withCounter(NamedCounter(name), NFT_MSG_DELOBJ, 0) }
 

@@ -30,6 +30,7 @@ extension NamedSet {
             if let verdict = element.verdict, !isVerdictMap {
                 throw UnsupportedRuleset("a verdict (\(verdict.json.line)) in the set \(name)")
             }
+            if let target = element.verdict?.target { try Bounds.check(name: target) }
             guard key.count > 1 else {
                 guard let type = key.first else { throw UnsupportedRuleset("the set \(name) without a key") }
                 guard flags.contains(.interval) else {

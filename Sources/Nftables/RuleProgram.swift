@@ -13,9 +13,14 @@ struct RuleProgram {
     /// Makes a set without a name and returns its name and its id within the batch.
     let makeSet: (NamedSet) throws(UnsupportedRuleset) -> (name: String, id: UInt32)
     var context = ProtocolContext()
+    private(set) var instructions = 0
 
     /// Appends an instruction.
-    func add(_ name: String, _ fill: (OpaquePointer) -> Void) throws(UnsupportedRuleset) {
+    mutating func add(_ name: String, _ fill: (OpaquePointer) -> Void) throws(UnsupportedRuleset) {
+        instructions += 1
+        guard instructions <= Bounds.instructions else {
+            throw UnsupportedRuleset("a rule of more than \(Bounds.instructions) instructions")
+        }
         guard let expression = nftnl_expr_alloc(name) else {
             throw UnsupportedRuleset("libnftnl does not know the expression \(name)")
         }
@@ -87,7 +92,7 @@ struct RuleProgram {
     }
 
     /// Loads one selector, whose protocol is known by now.
-    func load(
+    mutating func load(
         _ selector: Selector, into register: UInt32, length: Int? = nil
     ) throws(UnsupportedRuleset) {
         switch selector {

@@ -140,6 +140,18 @@ private struct ResourceReader {
         return text
     }
 
+    /// A number within a range; nil for what isn't there.
+    private func number(_ key: String, _ range: ClosedRange<Int>) throws(InvalidResource) -> Int? {
+        guard let value = json[key] else { return nil }
+        guard let number = value.integer, range.contains(number) else {
+            throw InvalidResource(
+                "\"\(key)\" is no number from \(range.lowerBound) to \(range.upperBound)", json)
+        }
+        return number
+    }
+
+    private static let modes = 0...0o7777
+
     private func texts(_ key: String) throws(InvalidResource) -> [String] {
         guard let value = json[key] else { return [] }
         guard let items = value.list else { throw InvalidResource("\"\(key)\" is no list", json) }
@@ -178,14 +190,14 @@ private struct ResourceReader {
             return .route(
                 RouteResource(
                     to: try value("to") { IPPrefix($0) }, via: try optional("via") { IPAddress($0) },
-                    link: json["link"]?.text, metric: json["metric"]?.integer ?? 0))
+                    link: json["link"]?.text, metric: try number("metric", 0...Int(UInt32.max)) ?? 0))
         case .directory:
             return .directory(
-                path: try required("path"), owner: try required("owner"), mode: json["mode"]?.integer ?? 0o755)
+                path: try required("path"), owner: try required("owner"), mode: try number("mode", Self.modes) ?? 0o755)
         case .file:
             return .file(
                 path: try required("path"), content: try required("content"), owner: try required("owner"),
-                mode: json["mode"]?.integer ?? 0o644)
+                mode: try number("mode", Self.modes) ?? 0o644)
         case .service: return .service(try service())
         case .rule: throw InvalidResource("policy rules are not planned by plugins yet", json)
         }
@@ -219,17 +231,27 @@ private struct ResourceReader {
             throw InvalidResource("neither a port nor a bridge", json)
         }
         return LinkResource(
-            name: try required("name"), kind: kind, master: json["master"]?.text, mtu: json["mtu"]?.integer)
+            name: try required("name"), kind: kind, master: json["master"]?.text, mtu: try number("mtu", 68...65_536))
+    }
+
+    /// As PID 1 has it for its unit files.
+    private static func isUnitName(_ name: String) -> Bool {
+        (1...64).contains(name.utf8.count) && name.utf8.first != UInt8(ascii: ".")
+            && name.utf8.allSatisfy { byte in
+                (0x61...0x7A).contains(byte) || (0x41...0x5A).contains(byte) || (0x30...0x39).contains(byte)
+                    || [0x2D, 0x2E, 0x5F].contains(byte)
+            }
     }
 
     private func service() throws -> ServiceResource {
         let command = try texts("command")
         guard command.first?.hasPrefix("/") == true else { throw InvalidResource("a service without a command", json) }
         return ServiceResource(
-            name: try required("name"), command: command, user: json["user"]?.text ?? "root",
+            name: try value("name") { Self.isUnitName($0) ? $0 : nil }, command: command,
+            user: json["user"]?.text ?? "root",
             capabilities: try texts("capabilities"),
             readiness: try optional("ready") { ServiceResource.Readiness($0) } ?? .started,
             directories: try texts("directories"), configurationFiles: try texts("configuration-files"),
-            memory: json["memory"]?.integer)
+            memory: try number("memory", 1 << 20...1 << 50))
     }
 }

@@ -122,7 +122,7 @@ public struct NamedSet: Sendable, Hashable {
             throw UnsupportedRuleset(json, "a map to anything but verdicts")
         }
         self.init(
-            name, key: key, isVerdictMap: isVerdictMap, flags: flags, timeout: json["timeout"]?.integer,
+            name, key: key, isVerdictMap: isVerdictMap, flags: flags, timeout: try JSON.seconds(json["timeout"]),
             size: json["size"]?.integer, elements: elements)
     }
 
@@ -156,7 +156,7 @@ public struct SetElement: Sendable, Hashable {
             let entry = try VerdictMapEntry(json)
             self.init(entry.key, verdict: entry.verdict)
         } else if let element = json["elem"], let value = element["val"] {
-            self.init(try Expression(value), timeout: element["timeout"]?.integer)
+            self.init(try Expression(value), timeout: try JSON.seconds(element["timeout"]))
         } else {
             self.init(try Expression(json))
         }

@@ -75,7 +75,7 @@ extension Statement {
         let inner = element["elem"]
         let key = inner?["val"] ?? element
         return .element(
-            operation, try Expression(key), set: String(name.dropFirst()), timeout: inner?["timeout"]?.integer)
+            operation, try Expression(key), set: String(name.dropFirst()), timeout: try JSON.seconds(inner?["timeout"]))
     }
 
     public var json: JSON {

@@ -17,6 +17,17 @@ public struct UnsupportedRuleset: Error, Sendable, Hashable, CustomStringConvert
 }
 
 extension JSON {
+    /// Seconds, when this is a number of them; nil for what isn't there.
+    ///
+    /// - Throws: for what is negative, or beyond what the kernel's milliseconds hold.
+    static func seconds(_ json: JSON?) throws(UnsupportedRuleset) -> Int? {
+        guard let json else { return nil }
+        guard let seconds = json.integer, (0...1 << 32).contains(seconds) else {
+            throw UnsupportedRuleset(json, "this timeout")
+        }
+        return seconds
+    }
+
     /// The one key and value of an object with exactly one.
     var single: (String, JSON)? {
         guard case .object(let entries) = self, entries.count == 1, let entry = entries.first else { return nil }

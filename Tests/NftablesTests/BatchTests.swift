@@ -94,7 +94,7 @@ import Testing
             let connection = try Connection()
             var batch = Batch(table: "t")
             batch.addTable()
-            batch.add(NamedCounter("seen", comment: "firewall: rules[0]"))
+            try batch.add(NamedCounter("seen", comment: "firewall: rules[0]"))
             let chain = Chain(
                 "output", hook: Hook(.filter, .output, priority: 0),
                 rules: [Rule([.counter("seen"), .verdict(.accept)])])
@@ -104,7 +104,7 @@ import Testing
             let before = try #require(connection.counters(table: "t")["seen"])
             #expect(before.packets == 6)
             var again = Batch(table: "t")
-            again.add(NamedCounter("seen"))
+            try again.add(NamedCounter("seen"))
             try again.replace(Chain("output", hook: chain.hook, rules: chain.rules + [Rule([.verdict(.accept)])]))
             try connection.commit(again)
             #expect(try connection.counters(table: "t")["seen"] == before)
@@ -119,7 +119,7 @@ import Testing
             var connection: Connection? = try Connection()
             var batch = Batch(table: "t")
             batch.addTable([.owner, .persist])
-            batch.add(Chain("c"))
+            try batch.add(Chain("c"))
             do {
                 try connection?.commit(batch)
             } catch let error as NftablesError

@@ -12,8 +12,8 @@ import Testing
     static func load(_ contents: TableContents, table: String, _ connection: Connection) throws {
         var batch = Batch(table: table)
         batch.addTable()
-        for counter in contents.counters { batch.add(counter) }
-        for chain in contents.chains { batch.add(Chain(chain.name, hook: chain.hook)) }
+        for counter in contents.counters { try batch.add(counter) }
+        for chain in contents.chains { try batch.add(Chain(chain.name, hook: chain.hook)) }
         for set in contents.sets { try batch.add(set) }
         for chain in contents.chains { for rule in chain.rules { try batch.add(rule, to: chain.name) } }
         try connection.commit(batch)

@@ -3,7 +3,7 @@ import Ruleset
 
 extension RuleProgram {
     /// `bitwise` (NFTA_BITWISE_*): register 1 becomes (register 1 & mask) ^ xor.
-    func bitwise(_ type: DataType, mask: [UInt8], xor: [UInt8]? = nil) throws(UnsupportedRuleset) {
+    mutating func bitwise(_ type: DataType, mask: [UInt8], xor: [UInt8]? = nil) throws(UnsupportedRuleset) {
         let xor = xor ?? [UInt8](repeating: 0, count: type.length)
         try add("bitwise") { expression in
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_BITWISE_SREG), 1)

@@ -3,7 +3,7 @@ import Ruleset
 
 extension RuleProgram {
     /// `cmp` (NFTA_CMP_*): goes on when register 1 compares so to a constant.
-    func compare(_ comparison: Statement.Comparison, _ value: [UInt8]) throws(UnsupportedRuleset) {
+    mutating func compare(_ comparison: Statement.Comparison, _ value: [UInt8]) throws(UnsupportedRuleset) {
         let operation: nft_cmp_ops =
             switch comparison {
             case .equal, .any: NFT_CMP_EQ

@@ -3,7 +3,8 @@ import Ruleset
 
 extension RuleProgram {
     /// `objref` (NFTA_OBJREF_*): counts with a named counter.
-    func counter(_ name: String) throws(UnsupportedRuleset) {
+    mutating func counter(_ name: String) throws(UnsupportedRuleset) {
+        try Bounds.check(name: name)
         try add("objref") { expression in
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_OBJREF_IMM_TYPE), UInt32(NFT_OBJECT_COUNTER))
             nftnl_expr_set_str(expression, UInt16(NFTNL_EXPR_OBJREF_IMM_NAME), name)

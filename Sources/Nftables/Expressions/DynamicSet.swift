@@ -6,6 +6,7 @@ extension RuleProgram {
     mutating func element(
         _ operation: Statement.SetOperation, _ key: Expression, set: String, timeout: Int?
     ) throws(UnsupportedRuleset) {
+        try Bounds.check(name: set)
         try load(key)
         let number: nft_dynset_ops =
             switch operation {

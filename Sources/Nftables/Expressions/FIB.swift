@@ -3,7 +3,7 @@ import Ruleset
 
 extension RuleProgram {
     /// `fib` (NFTA_FIB_*): what the routing table would say.
-    func routeLookup(
+    mutating func routeLookup(
         _ flags: Set<Selector.FIBFlag>, _ result: Selector.FIBResult, into register: UInt32
     ) throws(UnsupportedRuleset) {
         let order: [(Selector.FIBFlag, nft_fib_flags)] = [

@@ -17,7 +17,8 @@ extension Verdict {
 
 extension RuleProgram {
     /// `immediate` (NFTA_IMMEDIATE_*): a verdict.
-    func immediate(_ verdict: Verdict) throws(UnsupportedRuleset) {
+    mutating func immediate(_ verdict: Verdict) throws(UnsupportedRuleset) {
+        if let chain = verdict.target { try Bounds.check(name: chain) }
         try add("immediate") { expression in
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_IMM_DREG), Self.verdictRegister)
             nftnl_expr_set_u32(
@@ -27,7 +28,7 @@ extension RuleProgram {
     }
 
     /// `immediate`: a constant in a register.
-    func immediate(_ value: [UInt8], into register: UInt32) throws(UnsupportedRuleset) {
+    mutating func immediate(_ value: [UInt8], into register: UInt32) throws(UnsupportedRuleset) {
         try add("immediate") { expression in
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_IMM_DREG), register)
             nftnl_expr_set(expression, UInt16(NFTNL_EXPR_IMM_DATA), value, UInt32(value.count))

@@ -3,7 +3,7 @@ import Ruleset
 
 extension RuleProgram {
     /// `limit` (NFTA_LIMIT_*): a token bucket of packets.
-    func limit(_ limit: Statement.Limit) throws(UnsupportedRuleset) {
+    mutating func limit(_ limit: Statement.Limit) throws(UnsupportedRuleset) {
         try add("limit") { expression in
             nftnl_expr_set_u64(expression, UInt16(NFTNL_EXPR_LIMIT_RATE), UInt64(limit.rate))
             nftnl_expr_set_u64(expression, UInt16(NFTNL_EXPR_LIMIT_UNIT), limit.per.seconds)

@@ -3,7 +3,7 @@ import Ruleset
 
 extension RuleProgram {
     /// `log` (NFTA_LOG_*): to the kernel's log, or to a group of nflog.
-    func log(_ log: Statement.Log) throws(UnsupportedRuleset) {
+    mutating func log(_ log: Statement.Log) throws(UnsupportedRuleset) {
         try add("log") { expression in
             if let prefix = log.prefix { nftnl_expr_set_str(expression, UInt16(NFTNL_EXPR_LOG_PREFIX), prefix) }
             if let group = log.group {

@@ -3,9 +3,10 @@ import Ruleset
 
 extension RuleProgram {
     /// `lookup` (NFTA_LOOKUP_*): goes on when register 1 is in the set; with a destination, what the map holds for it.
-    func lookUp(
+    mutating func lookUp(
         set name: String, id: UInt32?, destination: UInt32? = nil, inverted: Bool = false
     ) throws(UnsupportedRuleset) {
+        try Bounds.check(name: name)
         try add("lookup") { expression in
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_LOOKUP_SREG), 1)
             if let destination { nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_LOOKUP_DREG), destination) }
@@ -18,7 +19,7 @@ extension RuleProgram {
     }
 
     /// Looks what was loaded up in a set without a name.
-    func lookUp(_ items: [Expression], types: [DataType], inverted: Bool) throws(UnsupportedRuleset) {
+    mutating func lookUp(_ items: [Expression], types: [DataType], inverted: Bool) throws(UnsupportedRuleset) {
         let set = try makeSet(
             NamedSet("__set%d", key: types, flags: .needed(for: items), elements: items.map { SetElement($0) }))
         try lookUp(set: set.name, id: set.id, inverted: inverted)

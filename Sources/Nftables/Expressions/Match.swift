@@ -33,7 +33,7 @@ extension RuleProgram {
         }
     }
 
-    private func matchValue(
+    private mutating func matchValue(
         _ type: DataType, _ comparison: Statement.Comparison, _ right: Expression
     ) throws(UnsupportedRuleset) {
         switch right {
@@ -69,7 +69,7 @@ extension RuleProgram {
         }
     }
 
-    private func isInverted(
+    private mutating func isInverted(
         _ comparison: Statement.Comparison, _ right: Expression
     ) throws(UnsupportedRuleset) -> Bool {
         switch comparison {

@@ -3,7 +3,7 @@ import Ruleset
 
 extension RuleProgram {
     /// `meta` (NFTA_META_*): what the kernel knows of a packet beside its bytes.
-    func meta(_ key: Selector.Meta, into register: UInt32) throws(UnsupportedRuleset) {
+    mutating func meta(_ key: Selector.Meta, into register: UInt32) throws(UnsupportedRuleset) {
         let number: nft_meta_keys =
             switch key {
             case .interface: NFT_META_IIFNAME
@@ -17,12 +17,12 @@ extension RuleProgram {
     }
 
     /// The kind of the link that a packet came over, an ARPHRD_* of two bytes.
-    func metaLinkType(into register: UInt32) throws(UnsupportedRuleset) {
+    mutating func metaLinkType(into register: UInt32) throws(UnsupportedRuleset) {
         // NFT_META_IIFTYPE, a macro of the header.
         try meta(nft_meta_keys(8), into: register)
     }
 
-    private func meta(_ key: nft_meta_keys, into register: UInt32) throws(UnsupportedRuleset) {
+    private mutating func meta(_ key: nft_meta_keys, into register: UInt32) throws(UnsupportedRuleset) {
         try add("meta") { expression in
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_META_KEY), key.rawValue)
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_META_DREG), register)

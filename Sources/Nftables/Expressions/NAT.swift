@@ -3,10 +3,10 @@ import Ruleset
 
 extension RuleProgram {
     /// `masq` (NFTA_MASQ_*): the source becomes the outgoing interface's address.
-    func masquerade() throws(UnsupportedRuleset) { try add("masq") { _ in } }
+    mutating func masquerade() throws(UnsupportedRuleset) { try add("masq") { _ in } }
 
     /// `nat` (NFTA_NAT_*): another source or destination, from constants in registers.
-    func nat(
+    mutating func nat(
         _ kind: Statement.NATKind, _ family: Statement.Family, address: Expression?, port: Expression?
     ) throws(UnsupportedRuleset) {
         guard address != nil || port != nil else { throw UnsupportedRuleset("\(kind.rawValue) to nothing") }
