@@ -42,6 +42,10 @@ public struct Command: Sendable {
     /// A program that took longer, or said more, than it may; it was killed.
     public struct Overrun: Error, Sendable, Hashable, CustomStringConvertible {
         public var description: String
+
+        fileprivate static func late(_ deadline: Double) -> Overrun {
+            Overrun(description: "it took longer than \(Int(deadline)) s")
+        }
     }
 
     /// Starts it; ``Running/finish(deadline:limit:)`` waits for its end.
@@ -99,17 +103,34 @@ public struct Command: Sendable {
         fileprivate func finishWithin(
             deadline: Double?, limit: Int?
         ) throws(SystemError) -> (result: Result, overrun: Overrun?) {
-            let (text, errors, overrun) = Pipe.drain(out, err, deadline: deadline, limit: limit)
+            let begin = Pipe.now()
+            var (text, errors, overrun) = Pipe.drain(out, err, deadline: deadline, limit: limit)
+            var status: Int32?
+            // Who has nothing more to say may still go on.
+            while let deadline, overrun == nil, status == nil {
+                status = try wait(WNOHANG)
+                if status != nil { break }
+                if Pipe.now() - begin < deadline { usleep(1000) } else { overrun = .late(deadline) }
+            }
             if overrun != nil { kill(pid, SIGKILL) }
+            if status == nil { status = try wait(0) }
             isOver = true
+            let ended = status ?? 0
+            let signal = ended & 0x7F
+            return (
+                Result(status: signal == 0 ? ended >> 8 & 0xFF : 128 + signal, output: text, errors: errors), overrun
+            )
+        }
+
+        /// The status of its end as waitpid(2) has it; nil while it goes on.
+        private func wait(_ options: Int32) throws(SystemError) -> Int32? {
             var status: Int32 = 0
-            while waitpid(pid, &status, 0) < 0 {
+            while true {
+                let ended = waitpid(pid, &status, options)
+                if ended == pid { return status }
+                if ended == 0 { return nil }
                 guard errno == EINTR else { throw SystemError("waitpid", program) }
             }
-            let signal = status & 0x7F
-            return (
-                Result(status: signal == 0 ? status >> 8 & 0xFF : 128 + signal, output: text, errors: errors), overrun
-            )
         }
     }
 
@@ -172,7 +193,7 @@ private final class Pipe {
         while polled.contains(where: { $0.fd >= 0 }) {
             let left = end.map { $0 - now() }
             if let left, left <= 0 {
-                return (results[0], results[1], .init(description: "it took longer than \(Int(deadline ?? 0)) s"))
+                return (results[0], results[1], .late(deadline ?? 0))
             }
             if poll(&polled, 2, left.map { Int32($0 * 1000) + 1 } ?? -1) < 0, errno != EINTR { break }
             for i in 0..<2 where polled[i].fd >= 0 && polled[i].revents != 0 {
@@ -191,7 +212,7 @@ private final class Pipe {
     }
 
     /// Seconds of the monotonic clock.
-    private static func now() -> Double {
+    static func now() -> Double {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
