@@ -24,26 +24,30 @@ public enum Firewall: Plugin {
         if configuration.preventsSpoofing { planAntiSpoofing(&output) }
         planOpenings(input.published, &output)
 
-        var toBox: [Rule] = icmpToBox
-        var through: [Rule] = icmpThrough
+        // Operators' rules come first but for what IPv6 can't live without; then what RFC 4890 wants let through; policies last.
+        var toBox = neighbourDiscovery
+        var through: [Rule] = []
         for rule in configuration.rules {
             let compiled = compiler.compile(rule, &output)
             if rule.value.to.value == .box || rule.value.to.value == .any { toBox += compiled.toBox }
             if rule.value.to.value != .box { through += compiled.through }
         }
-        for policy in configuration.policies { through += compiler.compile(policy, &output) }
+        toBox += echoToBox
+        var policies = echoThrough
+        for policy in configuration.policies { policies += compiler.compile(policy, &output) }
         if configuration.logsDrops {
             for (chain, prefix) in [(0, "to box"), (1, "through")] {
                 let rule = Rule(
                     [
                         .limit(.init(rate: 10, per: .second, burst: 20)), .log(.init(prefix: "vcpe drop \(prefix): ")),
                     ], comment: "firewall: log-drops")
-                if chain == 0 { toBox.append(rule) } else { through.append(rule) }
+                if chain == 0 { toBox.append(rule) } else { policies.append(rule) }
             }
         }
         for counter in compiler.counters { output.add(.counter(counter)) }
         output.add(.chain(Chain("firewall.input", rules: toBox), stage: .init(.input, order: 100)))
         output.add(.chain(Chain("firewall.forward", rules: through), stage: .init(.forward, order: 100)))
+        output.add(.chain(Chain("firewall.policies", rules: policies), stage: .init(.forward, order: 300)))
     }
 
     /// A source to which the answer would not go back by the same interface is somebody else's (RFC 3704, strict).
@@ -88,14 +92,8 @@ public enum Firewall: Plugin {
 
     // MARK: - ICMP
 
-    /// Errors belong to connections and are let through as related. What is asked by itself: echo, within bounds, and
-    /// what IPv6 can't live without (RFC 4890, section 4.4.1), which never came over a router (hop limit 255).
-    private static let icmpToBox: [Rule] = [
-        Rule(
-            [
-                .match(.payload(.icmp, "type"), .equal, .text("echo-request")),
-                .limit(.init(rate: 50, per: .second, burst: 100)), .verdict(.accept),
-            ], comment: "firewall: icmp"),
+    /// What IPv6 can't live without (RFC 4890, section 4.4.1), which never came over a router (hop limit 255).
+    private static let neighbourDiscovery: [Rule] = [
         Rule(
             [
                 .match(
@@ -115,19 +113,21 @@ public enum Firewall: Plugin {
                             .text($0)
                         })), .verdict(.accept),
             ], comment: "firewall: icmp, RFC 4890 4.4.1"),
-        Rule(
-            [
-                .match(.payload(.icmpv6, "type"), .equal, .text("echo-request")),
-                .limit(.init(rate: 50, per: .second, burst: 100)), .verdict(.accept),
-            ], comment: "firewall: icmp, RFC 4890 4.4.1"),
+    ]
+
+    /// Echo, within bounds, where no rule says otherwise. Errors belong to connections and are let through as related.
+    private static let echoToBox = [
+        echo(.icmp, rate: 50, "icmp"), echo(.icmpv6, rate: 50, "icmp, RFC 4890 4.4.1"),
     ]
 
     /// RFC 4890, section 4.3.1: echo must pass, or hosts can't be told from black holes; errors pass as related.
-    private static let icmpThrough: [Rule] = [
+    private static let echoThrough = [echo(.icmpv6, rate: 100, "icmp, RFC 4890 4.3.1")]
+
+    private static func echo(_ header: Selector.Header, rate: Int, _ origin: String) -> Rule {
         Rule(
             [
-                .match(.payload(.icmpv6, "type"), .equal, .text("echo-request")),
-                .limit(.init(rate: 100, per: .second, burst: 200)), .verdict(.accept),
-            ], comment: "firewall: icmp, RFC 4890 4.3.1")
-    ]
+                .match(.payload(header, "type"), .equal, .text("echo-request")),
+                .limit(.init(rate: rate, per: .second, burst: 2 * rate)), .verdict(.accept),
+            ], comment: "firewall: \(origin)")
+    }
 }

@@ -115,7 +115,8 @@ public enum NAT: Plugin {
                     ], comment: "nat: \(masquerade.path) \(from.name) to \(to.name)"))
         }
         output.add(.chain(Chain("nat.dnat", rules: dnat), stage: .init(.dnat, order: 100)))
-        output.add(.chain(Chain("nat.forward", rules: through), stage: .init(.forward, order: 50)))
+        // Behind the firewall's rules, which may refuse what is forwarded, and before its policies.
+        output.add(.chain(Chain("nat.forward", rules: through), stage: .init(.forward, order: 200)))
         output.add(.chain(Chain("nat.snat", rules: snat), stage: .init(.snat, order: 100)))
     }
 
@@ -128,7 +129,7 @@ public enum NAT: Plugin {
         let home = published.interfaces.values.sorted { $0.name < $1.name }.first { interface in
             interface.addresses.contains { $0.contains(value.to.value) }
         }
-        guard let home, let network = home.addresses.first(where: { $0.contains(value.to.value) }) else {
+        guard let home else {
             output.say(
                 .error, path: value.to.path, "\(value.to.value) is in no network of an interface",
                 hint: "forward to a host of a network that the box has an address in")
@@ -143,7 +144,6 @@ public enum NAT: Plugin {
         }
         let target = value.toPort ?? value.ports.lowerBound
         let arrives: [Statement] = [
-            .match(.selector(.fib([.daddr], .kind)), .equal, .text("local")),
             .match(.payload(header, "dport"), .equal, ports(value.ports)), .counter(counter),
             .nat(
                 .dnat, .ip, address: .text(value.to.value.description),
@@ -151,15 +151,23 @@ public enum NAT: Plugin {
         ]
         let isIPv4: Statement = .match(.meta(.nfproto), .equal, .text("ipv4"))
         dnat.append(
-            Rule([isIPv4, .match(.meta(.interface), .equal, .named(from.set))] + arrives, comment: comment))
-        // Hairpin: a host of the same network that asks for the outside address is answered like anybody, and its
-        // answers come back through the box.
-        dnat.append(
             Rule(
                 [
-                    .match(.meta(.interface), .equal, .text(home.name)),
-                    .match(.payload(.ip, "daddr"), .notEqual, .text(network.address.description)),
-                ] + arrives, comment: comment + " (hairpin)"))
+                    isIPv4, .match(.meta(.interface), .equal, .named(from.set)),
+                    .match(.selector(.fib([.daddr], .kind)), .equal, .text("local")),
+                ] + arrives, comment: comment))
+        // Hairpin: a host of the same network that asks for the outside address is answered like anybody, and its
+        // answers come back through the box. The outside has none before a lease has come.
+        let outside = published.interfaces.values.filter { $0.zone == from.name && $0.name != home.name }
+            .flatMap(\.addresses).filter { $0.family == .ipv4 }.map(\.address).sorted()
+        if !outside.isEmpty {
+            dnat.append(
+                Rule(
+                    [
+                        .match(.meta(.interface), .equal, .text(home.name)),
+                        .match(.payload(.ip, "daddr"), .equal, .set(outside.map { .text($0.description) })),
+                    ] + arrives, comment: comment + " (hairpin)"))
+        }
         let arrived: [Statement] = [
             .match(.ct(.status), .any, .text("dnat")),
             .match(.payload(.ip, "daddr"), .equal, .text(value.to.value.description)),

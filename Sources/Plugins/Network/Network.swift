@@ -20,12 +20,10 @@ public enum Network: Plugin {
     public static func publish(_ configuration: NetworkConfiguration, facts: Facts, into output: inout PublishOutput) {
         for zone in configuration.zones { output.add(Zone(name: zone.value, set: set(of: zone.value))) }
         for interface in configuration.interfaces.map(\.value) {
-            var addresses = interface.addresses.map(\.value)
-            if let lease = facts.leases[interface.name], interface.usesDHCP { addresses.append(lease.address) }
+            let lease = lease(of: interface, configuration, facts)
+            let addresses = interface.addresses.map(\.value) + (lease.map { [$0.address] } ?? [])
             output.add(Interface(name: interface.name, zone: interface.zone.value, addresses: addresses))
-            if interface.usesDHCP, let lease = facts.leases[interface.name], !lease.resolvers.isEmpty {
-                output.add(resolvers: lease.resolvers, from: interface.name)
-            }
+            if let lease, !lease.resolvers.isEmpty { output.add(resolvers: lease.resolvers, from: interface.name) }
         }
         // What the operator names comes first, by name.
         if !configuration.resolvers.isEmpty { output.add(resolvers: configuration.resolvers, from: "-network") }
@@ -37,13 +35,16 @@ public enum Network: Plugin {
         let present = planLinks(configuration, input.facts, &output)
         output.add(.sysctl(key: "net/ipv4/ip_forward", value: "1"))
         output.add(.sysctl(key: "net/ipv6/conf/all/forwarding", value: "1"))
+        // The end of one address must not be the end of all others of its network.
+        output.add(.sysctl(key: "net/ipv4/conf/all/promote_secondaries", value: "1"))
         for interface in configuration.interfaces.map(\.value) where present.contains(interface.name) {
-            planInterface(interface, input.facts, &output)
+            planInterface(interface, configuration, input.facts, &output)
         }
         for route in configuration.routes {
             let isReachable = configuration.interfaces.contains { interface in
                 interface.value.addresses.contains { $0.value.contains(route.value.gateway) }
-                    || input.facts.leases[interface.value.name]?.address.contains(route.value.gateway) == true
+                    || lease(of: interface.value, configuration, input.facts)?.address.contains(route.value.gateway)
+                        == true
             }
             // Within a lease that isn't there yet it may come.
             let mayCome = configuration.interfaces.contains {
@@ -145,8 +146,25 @@ public enum Network: Plugin {
 
     // MARK: - Addresses
 
+    /// What an interface was lent, unless the site itself has that network: it goes before whatever a provider gives out.
+    private static func lease(
+        of interface: NetworkConfiguration.Interface, _ configuration: NetworkConfiguration, _ facts: Facts
+    ) -> Facts.Lease? {
+        guard interface.usesDHCP, let lease = facts.leases[interface.name] else { return nil }
+        return overlap(lease, interface, configuration) == nil ? lease : nil
+    }
+
+    private static func overlap(
+        _ lease: Facts.Lease, _ interface: NetworkConfiguration.Interface, _ configuration: NetworkConfiguration
+    ) -> Located<IPPrefix>? {
+        configuration.interfaces.filter { $0.value.name != interface.name }.flatMap(\.value.addresses).first {
+            $0.value.overlaps(lease.address)
+        }
+    }
+
     private static func planInterface(
-        _ interface: NetworkConfiguration.Interface, _ facts: Facts, _ output: inout PlanOutput
+        _ interface: NetworkConfiguration.Interface, _ configuration: NetworkConfiguration, _ facts: Facts,
+        _ output: inout PlanOutput
     ) {
         let name = interface.name
         for address in interface.addresses { output.add(.address(link: name, address.value)) }
@@ -158,9 +176,19 @@ public enum Network: Plugin {
             .sysctl(
                 key: "net/ipv6/conf/\(name)/autoconf", value: interface.acceptsRouterAdvertisements ? "1" : "0"))
         guard interface.usesDHCP else { return }
-        if let lease = facts.leases[name] {
+        if let lease = facts.leases[name], let other = overlap(lease, interface, configuration) {
+            output.say(
+                .warning, path: other.path,
+                "the lease \(lease.address) of \(name) overlaps \(other.value): it is not used",
+                hint: "give the site another network, or the provider's box")
+        }
+        if let lease = lease(of: interface, configuration, facts) {
             output.add(.address(link: name, lease.address))
             if let gateway = lease.gateway, let all = IPPrefix("0.0.0.0/0") {
+                // Some providers lend a lone address, with a gateway beyond it.
+                if !lease.address.contains(gateway), let host = IPPrefix(gateway, length: 32) {
+                    output.add(.route(RouteResource(to: host, link: name, metric: 100)))
+                }
                 output.add(.route(RouteResource(to: all, via: gateway, link: name, metric: 100)))
             }
         }
