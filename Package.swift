@@ -59,7 +59,7 @@ let host: [Target] = [
     .testTarget(
         name: "NetnsTests",
         dependencies: ["CSystem", "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Processes"]),
-    .testTarget(name: "InitTests", dependencies: ["CSystem", "Files", "Processes"]),
+    .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes"]),
     .testTarget(name: "PluginsTests", dependencies: ["Files", "PluginKit", "Plugins", "Processes"]),
     .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),
     .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),

@@ -33,7 +33,9 @@ extension Engine {
                     "added": .integer(done.added), "removed": .integer(done.removed), "warnings": .texts(done.warnings),
                 ]
             case "counters": return try counters()
-            case "lease": return setLease(request)
+            case "lease":
+                followFacts()
+                return [:]
             default:
                 return [
                     "error": .text(
@@ -44,22 +46,5 @@ extension Engine {
         } catch {
             return ["error": .text("\(error)")]
         }
-    }
-
-    private func setLease(_ request: JSON) -> JSON {
-        guard let interface = request["interface"]?.text else { return ["error": "lease wants an interface"] }
-        guard let text = request["address"]?.text else {
-            setLease(nil, of: interface)
-            return [:]
-        }
-        guard let address = IPPrefix(text), text.contains("/") else {
-            return ["error": .text("\"\(text)\" is no address with its network's length")]
-        }
-        setLease(
-            Facts.Lease(
-                address: address, gateway: (request["gateway"]?.text).flatMap { IPAddress($0) },
-                resolvers: (request["resolvers"]?.list ?? []).compactMap { $0.text.flatMap { IPAddress($0) } }),
-            of: interface)
-        return [:]
     }
 }

@@ -14,17 +14,22 @@ public final class Engine {
     private let nftables: NftablesDriver
     private let routes: RouteSocket
     private let monitor: Monitor
+    private let leases: Leases
     /// What the box has now.
-    private var applied = Plan()
+    private var applied: AppliedState
     /// What it is to have.
     private var site: Node
     private(set) var siteText: String
     private(set) var siteName: String
-    private var leases: [String: Facts.Lease] = [:]
     private var plannedFacts: Facts?
     /// Why the last plan could not be applied; nil when it was.
     private(set) var trouble: String?
     private var isReady = false
+    /// When a plan that failed for a reason that may pass is tried again, in milliseconds of the kernel's time.
+    private var retryAt: Int?
+    private var retryDelay = 0
+
+    private static let (firstRetry, longestRetry) = (5000, 60_000)
 
     /// Takes the packet filter over before anything else: from here on nothing is forwarded that no policy allows.
     public init(places: Places) throws {
@@ -37,23 +42,18 @@ public final class Engine {
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
         (site, siteText, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "", "nothing")
         planner = try Planner(folder: places.plugins)
-        let hasState = loadState()
+        leases = Leases(places: places)
+        let known = AppliedState(at: places.appliedState)
+        applied = known ?? AppliedState()
+        // What a predecessor has told PID 1 of the units, nobody knows.
+        applied.isSettled = false
         // An engine that starts again finds the table as it was left: what stands there stays until a plan is there.
-        if !hasState { try nftables.load(TablePlan()) }
+        if try known == nil || !nftables.hasTable { try nftables.load(TablePlan()) }
     }
 
     // MARK: - Facts
 
-    private func facts() throws -> Facts { Facts(ports: try Ports.all(routes), leases: leases) }
-
-    /// Notes what a DHCP server has lent, or that it lends no more.
-    func setLease(_ lease: Facts.Lease?, of interface: String) {
-        guard leases[interface] != lease else { return }
-        leases[interface] = lease
-        Log.say(lease.map { "lease of \(interface): \($0.address)" } ?? "lease of \(interface): gone")
-        saveState()
-        followFacts()
-    }
+    private func facts() throws -> Facts { Facts(ports: try Ports.all(routes), leases: leases.now().leases) }
 
     // MARK: - Planning and applying
 
@@ -111,9 +111,9 @@ public final class Engine {
             try apply(plan)
             let applied = Uptime.milliseconds
             Log.say("\(siteName) is applied: planned in \(planned - begin) ms, applied in \(applied - planned) ms")
-            trouble = nil
+            settle(nil)
         } catch {
-            trouble = "\(error)"
+            settle(error)
             Log.say("\(siteName) is not applied: \(error)")
         }
         let state =
@@ -123,27 +123,57 @@ public final class Engine {
         isReady = true
     }
 
+    /// Notes what came of a plan. A document that is wrong stays so; whatever else failed is tried again.
+    private func settle(_ error: (any Error)?) {
+        trouble = error.map { "\($0)" }
+        if error == nil || error is InvalidSite {
+            (retryAt, retryDelay) = (nil, 0)
+        } else {
+            retryDelay = min(max(2 * retryDelay, Self.firstRetry), Self.longestRetry)
+            retryAt = Uptime.milliseconds + retryDelay
+        }
+    }
+
     /// Plans again when the facts are others than those of the last plan. Makes no history.
-    private func followFacts() {
+    func followFacts() {
         if let facts = try? facts(), facts == plannedFacts { return }
         follow()
     }
 
     private func apply(_ plan: Plan) throws {
-        let transaction = Transaction(places: places, nftables: nftables, socket: routes)
         let before = applied
+        var way = before.onTheWay(to: plan)
+        let kernel = KernelDriver(places: places)
+        for key in plan.all.sysctls where before.sysctls[key] == nil { way.sysctls[key] = kernel.value(of: key) }
+        func transaction(from old: AppliedState, to new: Plan) -> Transaction {
+            Transaction(places: places, nftables: nftables, socket: routes, old: old, new: new)
+        }
+        try transaction(from: before, to: plan).check()
+        // An engine that falls from here on leaves word that the box may have anything between the two.
+        note(way)
+        func settled(_ plan: Plan) -> AppliedState {
+            var state = way
+            (state.plan, state.isSettled) = (plan, true)
+            state.sysctls = way.sysctls.filter { plan.all.sysctls.contains($0.key) }
+            return state
+        }
         do {
-            try transaction.apply(from: before, to: plan)
-            applied = plan
-            saveState()
+            try transaction(from: before, to: plan).apply()
+            note(settled(plan))
         } catch {
-            // What was done so far is undone by the same way back.
-            do {
-                try transaction.apply(from: plan, to: before)
-            } catch let second {
-                Log.say("putting back failed: \(second)")
-            }
+            let failures = transaction(from: way, to: before.plan).applyWhatCanBe()
+            for failure in failures { Log.say("putting back failed: \(failure)") }
+            if failures.isEmpty { note(settled(before.plan)) }
             throw error
+        }
+    }
+
+    private func note(_ state: AppliedState) {
+        applied = state
+        do {
+            try state.save(to: places.appliedState)
+        } catch {
+            Log.say("what is applied can't be noted: \(error)")
         }
     }
 
@@ -151,8 +181,8 @@ public final class Engine {
     func plan(_ text: String, name: String) throws -> (plan: Plan, added: [String], removed: [String]) {
         let node = try YAML.read(Array(text.utf8), file: name)
         let plan = try planner.plan(site: node, facts: try facts())
-        let (old, new) = (Set(applied.lines), Set(plan.lines))
-        return (plan, plan.lines.filter { !old.contains($0) }, applied.lines.filter { !new.contains($0) })
+        let (old, new) = (Set(planLines), Set(plan.lines))
+        return (plan, plan.lines.filter { !old.contains($0) }, planLines.filter { !new.contains($0) })
     }
 
     /// Applies an operator's document, and keeps it when that went well.
@@ -160,64 +190,41 @@ public final class Engine {
         let (plan, added, removed) = try plan(text, name: name)
         // What an operator names must be there; a box that starts goes on without it.
         guard plan.absent.isEmpty else { throw InvalidSite(problems: plan.absent) }
-        try apply(plan)
+        let node = try YAML.read(Array(text.utf8), file: name)
+        let before = applied.plan
         if let folder = FileSystem.parent(of: places.site) { try FileSystem.makeDirectory(folder) }
-        try FileSystem.replace(places.site, with: text, mode: 0o600)
-        site = try YAML.read(Array(text.utf8), file: name)
-        (siteText, siteName, trouble) = (text, "the operator's document", nil)
+        var isApplied = false
+        do {
+            // It is on the disk, under another name, before the first change: what can't be kept is not applied.
+            try FileSystem.replace(places.site, mode: 0o600) { file in
+                try file.write(Array(text.utf8), at: 0)
+                try file.sync()
+                try apply(plan)
+                isApplied = true
+            }
+        } catch {
+            if isApplied { try apply(before) }
+            throw error
+        }
+        site = node
+        (siteText, siteName) = (text, "the operator's document")
+        settle(nil)
         plannedFacts = try facts()
         Log.say("\(name) is applied: \(added.count) lines come, \(removed.count) go")
         Notification.send("STATUS=policy stands")
         return (added.count, removed.count, plan.warnings)
     }
 
-    var planLines: [String] { applied.lines }
+    var planLines: [String] { applied.plan.lines }
 
     /// The table as `nft -j -f` would take it.
-    var rulesetDocument: JSON { TablePlan(applied.all).contents.document(table: PacketPath.table) }
+    var rulesetDocument: JSON { TablePlan(applied.plan.all).contents.document(table: PacketPath.table) }
 
     func counters() throws -> JSON {
         .object(
             try nftables.counters().mapValues {
                 ["packets": .integer(Int(clamping: $0.packets)), "bytes": .integer(Int(clamping: $0.bytes))]
             })
-    }
-
-    // MARK: - What a restart of the engine must not forget
-
-    private var statePath: String { "\(places.state)/applied" }
-
-    private func saveState() {
-        let leases = JSON.object(["leases": Facts(leases: leases).json["leases"] ?? [:]])
-        let lines = applied.resources.sorted { $0.value.line < $1.value.line }.map {
-            "\($0.value.plugin)\t\($0.value.line)"
-        }
-        do {
-            try FileSystem.replace(statePath, with: ([leases.line] + lines).joined(separator: "\n") + "\n")
-        } catch {
-            Log.say("what is applied can't be noted: \(error)")
-        }
-    }
-
-    /// - Returns: true when an engine ran here before since the box was started.
-    private func loadState() -> Bool {
-        guard let bytes = try? FileSystem.read(statePath) else { return false }
-        var lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
-        guard let first = lines.first else { return false }
-        lines.removeFirst()
-        let problems = ProblemList()
-        if let json = try? JSON.parse(first.utf8) {
-            let node = Node(json, position: .init(file: statePath, line: 1, column: 1))
-            leases = Facts.shape.read(node, path: "", into: problems)?.leases ?? [:]
-        }
-        for line in lines {
-            let columns = line.split(separator: "\t", maxSplits: 1)
-            guard columns.count == 2, let json = try? JSON.parse(columns[1].utf8), let resource = try? Resource(json)
-            else { continue }
-            let planned = PlannedResource(resource: resource, plugin: String(columns[0]), line: String(columns[1]))
-            applied.resources[planned.key] = planned
-        }
-        return true
     }
 
     // MARK: - Living
@@ -234,11 +241,14 @@ public final class Engine {
                 pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0),
             ]
             // Links come in bursts: what they mean is asked when they are still.
-            let count = poll(&polled, 2, pending ? 100 : 10_000)
+            let due = [retryAt, leases.now().nextEnd].compactMap { $0 }.min().map { $0 - Uptime.milliseconds }
+            let count = poll(&polled, 2, pending ? 100 : Int32(max(0, min(due ?? 10_000, 10_000))))
             if count < 0, errno != EINTR { usleep(100_000) }
             Notification.send("WATCHDOG=1")
             if polled[1].revents != 0 { pending = monitor.changes().contains(.link) || pending }
-            if count == 0, pending {
+            if let time = retryAt, Uptime.milliseconds >= time {
+                follow()
+            } else if count == 0 {
                 pending = false
                 followFacts()
             }

@@ -19,6 +19,7 @@ public struct Places: Sendable {
     public var units: String { "\(run)/units" }
     public var socket: String { "\(run)/engine.sock" }
     var state: String { "\(run)/engine" }
+    var appliedState: String { "\(state)/applied" }
     /// The EFI system partition of the disk that was booted from, as PID 1 found it.
     var espDevice: String? {
         guard let bytes = try? FileSystem.read("\(run)/boot") else { return nil }

@@ -6,7 +6,7 @@ import PluginKit
 enum Ports {
     /// Cards, and, where there are none as in a network of a test's own, one end of a veth.
     static func all(_ socket: RouteSocket) throws(NetlinkError) -> [Facts.Port] {
-        let links = try socket.links().filter { $0.type == 1 && ($0.kind == nil || $0.kind == "veth") }
+        let links = try socket.links().filter(isPort)
         let cards = links.filter { $0.kind == nil }
         return (cards.isEmpty ? links : cards).compactMap { link in
             guard let mac = link.permanentAddress ?? link.address else { return nil }
@@ -25,10 +25,12 @@ enum Ports {
         return (text(driver), text(path))
     }
 
-    /// True when a link is the port that a plan means.
+    /// True for a card, or one end of a veth.
+    static func isPort(_ link: Link) -> Bool { link.type == 1 && (link.kind == nil || link.kind == "veth") }
+
+    /// True when a link is the port that a plan means. Some cards have several ports at one place of the bus.
     static func isSame(_ link: Link, path: String, mac: MACAddress) -> Bool {
-        guard link.type == 1, link.kind == nil || link.kind == "veth" else { return false }
-        if !path.isEmpty { return hardware(link.name).path == path }
-        return (link.permanentAddress ?? link.address) == mac
+        isPort(link) && (link.permanentAddress ?? link.address) == mac
+            && (path.isEmpty || hardware(link.name).path == path)
     }
 }

@@ -4,60 +4,91 @@ import PluginKit
 
 /// Brings the box from one plan to another, in an order in which nothing is ever open that neither of the two opens:
 /// modules, links (down), the packet filter as one batch, then what makes packets flow; removals the other way round.
+///
+/// Each step looks at what is there and mends what differs, so that it may be taken from wherever an earlier try, or an
+/// engine that fell, left off.
 struct Transaction {
     let places: Places
     let nftables: NftablesDriver
     let socket: RouteSocket
+    /// What the box has. While ``isSettled`` is false in it, that is no more than a list of what may be there.
+    let old: AppliedState
+    let new: Plan
 
-    /// - Throws: what failed; the caller puts the old plan back.
-    func apply(from old: Plan, to new: Plan) throws {
+    /// Has the kernel check what can be checked without changing anything.
+    func check() throws { try nftables.check(TablePlan(new.all)) }
+
+    /// - Throws: what failed; the box has something between the two plans then.
+    func apply() throws { for step in steps { try step() } }
+
+    /// Goes as far towards the plan as can be gone: one step that fails holds no other up.
+    ///
+    /// - Returns: what failed.
+    func applyWhatCanBe() -> [any Error] {
+        steps.compactMap { step in
+            do {
+                try step()
+                return nil
+            } catch {
+                return error
+            }
+        }
+    }
+
+    private var steps: [() throws -> Void] {
         let change = PlanChange(from: old, to: new)
         let (links, addresses) = (LinkDriver(socket: socket), AddressDriver(socket: socket))
         let (kernel, files) = (KernelDriver(places: places), FileDriver(places: places))
-        let table = TablePlan(new.all)
-        try nftables.check(table)
-
-        for case .kernelModule(let name) in change.added { try kernel.load(name) }
-        // All of them: a port that was unplugged and came back has lost its name.
-        let wantedLinks = new.all.compactMap { if case .link(let link) = $0 { link } else { nil } }
-        try links.prepare(wantedLinks)
-        for case .sysctl(let key, let value) in change.added { try kernel.set(key, value) }
-        try nftables.apply(table)
-        try links.bringUp(wantedLinks)
-        try addresses.remove(change.removed.addresses)
-        try addresses.add(new.all.addresses)
-        try addresses.remove(change.removed.routes)
-        try addresses.add(new.all.routes)
-        for case .directory(let path, let owner, let mode) in change.added {
-            try files.makeDirectory(path, owner: owner, mode: mode)
-        }
-        var contents: [String: String] = [:]
-        for case .file(let path, let content, _, _) in new.all { contents[path] = content }
-        for case .file(let path, let content, let owner, let mode) in change.added {
-            try files.write(path, content: content, owner: owner, mode: mode)
-        }
-        try ServiceDriver(places: places).apply(
-            new.all.compactMap { if case .service(let service) = $0 { service } else { nil } }, files: contents)
-
-        for case .file(let path, _, _, _) in change.removed { try files.remove(path, isDirectory: false) }
-        for case .directory(let path, _, _) in change.removed.reversed() { try files.remove(path, isDirectory: true) }
-        try links.remove(change.removed.compactMap { if case .link(let link) = $0 { link } else { nil } })
+        let all = new.all
+        return [
+            { for case .kernelModule(let name) in change.added { try kernel.load(name) } },
+            { try links.prepare(all.links) },
+            { for case .sysctl(let key, let value) in all { try kernel.set(key, value) } },
+            { try nftables.apply(TablePlan(all)) },
+            { try links.bringUp(all.links) },
+            { try addresses.bring(all.addresses) },
+            { try addresses.bring(all.routes) },
+            {
+                for case .directory(let path, let owner, let mode) in change.added {
+                    try files.makeDirectory(path, owner: owner, mode: mode)
+                }
+                for case .file(let path, let content, let owner, let mode) in change.added {
+                    try files.write(path, content: content, owner: owner, mode: mode)
+                }
+            },
+            {
+                try ServiceDriver(places: places).apply(
+                    all.services, files: all.fileContents, mustTell: !old.isSettled)
+            },
+            {
+                for case .file(let path, _, _, _) in change.removed { try files.remove(path, isDirectory: false) }
+                for case .directory(let path, _, _) in change.removed.reversed() {
+                    try files.remove(path, isDirectory: true)
+                }
+            },
+            { try links.remove(old.plan.all.links, but: all.links) },
+            {
+                for (key, value) in old.sysctls.sorted(by: { $0.key < $1.key }) where !all.sysctls.contains(key) {
+                    try kernel.putBack(key, value)
+                }
+            },
+        ]
     }
 }
 
 /// What differs between two plans, by their lines.
 struct PlanChange {
-    /// New or changed, in the order of their lines.
+    /// New or changed, in the order of their lines; all of them when nobody knows what is there.
     var added: [Resource] = []
     /// No longer wanted at all.
     var removed: [Resource] = []
 
-    init(from old: Plan, to new: Plan) {
+    init(from old: AppliedState, to new: Plan) {
         for (key, planned) in new.resources.sorted(by: { $0.value.line < $1.value.line })
-        where old.resources[key]?.line != planned.line {
+        where !old.isSettled || old.plan.resources[key]?.line != planned.line {
             added.append(planned.resource)
         }
-        for (key, planned) in old.resources.sorted(by: { $0.value.line < $1.value.line })
+        for (key, planned) in old.plan.resources.sorted(by: { $0.value.line < $1.value.line })
         where new.resources[key] == nil {
             removed.append(planned.resource)
         }
@@ -65,9 +96,24 @@ struct PlanChange {
 }
 
 extension [Resource] {
+    var links: [LinkResource] { compactMap { if case .link(let link) = $0 { link } else { nil } } }
+
     var addresses: [(link: String, prefix: IPPrefix)] {
         compactMap { if case .address(let link, let prefix) = $0 { (link, prefix) } else { nil } }
     }
 
     var routes: [RouteResource] { compactMap { if case .route(let route) = $0 { route } else { nil } } }
+
+    var sysctls: Set<String> {
+        Set(compactMap { if case .sysctl(let key, _) = $0 { key } else { nil } })
+    }
+
+    var services: [ServiceResource] { compactMap { if case .service(let service) = $0 { service } else { nil } } }
+
+    /// By path.
+    var fileContents: [String: String] {
+        var contents: [String: String] = [:]
+        for case .file(let path, let content, _, _) in self { contents[path] = content }
+        return contents
+    }
 }

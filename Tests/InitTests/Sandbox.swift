@@ -16,7 +16,8 @@ final class Sandbox {
     /// - Parameters:
     ///   - units: of the image, by name.
     ///   - scripts: programs in /usr/lib/test, by name.
-    init(units: [String: String] = [:], scripts: [String: String] = [:]) throws {
+    ///   - files: of /usr/lib/vcpe, by path; with any, our engine is there, too.
+    init(units: [String: String] = [:], scripts: [String: String] = [:], files: [String: String] = [:]) throws {
         folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-init")
         for (name, text) in units {
             try FileSystem.makeDirectory("\(folder)/units")
@@ -25,6 +26,10 @@ final class Sandbox {
         for (name, text) in scripts {
             try FileSystem.makeDirectory("\(folder)/scripts")
             try FileSystem.replace("\(folder)/scripts/\(name)", with: text, mode: 0o755)
+        }
+        for (path, text) in files {
+            if let parent = FileSystem.parent(of: "\(folder)/files/\(path)") { try FileSystem.makeDirectory(parent) }
+            try FileSystem.replace("\(folder)/files/\(path)", with: text, mode: 0o755)
         }
         let script = """
             set -e
@@ -51,6 +56,7 @@ final class Sandbox {
                 cp \(Self.repository)/.build/box/vcpe-init usr/lib/vcpe/
                 [ ! -d ../units ] || cp ../units/* usr/lib/vcpe/units/
                 [ ! -d ../scripts ] || cp ../scripts/* usr/lib/test/
+                [ ! -d ../files ] || { cp -r ../files/* usr/lib/vcpe/; cp \(Self.repository)/.build/box/vcpe-box usr/lib/vcpe/vcpe-engine; }
                 exec chroot . /usr/lib/vcpe/vcpe-init'
             """
         try FileSystem.replace("\(folder)/start", with: script)

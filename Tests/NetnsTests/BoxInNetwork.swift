@@ -35,6 +35,7 @@ final class BoxInNetwork {
           policies:
             - {from: lan, to: wan, action: accept}
           rules:
+            - {name: lan-pings-box, from: lan, to: box, protocol: icmp, action: accept}
             - {name: lan-to-box, from: lan, to: box, action: reject}
         nat:
           masquerade:
@@ -50,11 +51,11 @@ final class BoxInNetwork {
         box = try NetworkNamespace()
         // Another program of this host may have loaded br_netfilter, which the images don't have: a bridge's frames would pass
         // the packet path twice.
-        _ = try? box.run {
-            try Command(
-                "sysctl",
-                ["-q", "-w"] + ["iptables", "ip6tables", "arptables"].map { "net.bridge.bridge-nf-call-\($0)=0" }
-            ).run()
+        try box.run {
+            for name in ["iptables", "ip6tables", "arptables"] {
+                let path = "/proc/sys/net/bridge/bridge-nf-call-\(name)"
+                if FileSystem.exists(path) { try File(path, O_WRONLY).write(Array("0".utf8), at: 0) }
+            }
         }
         for name in ["run", "data", "plugins"] { try FileSystem.makeDirectory("\(folder)/\(name)") }
         for name in ["vcpe-engine", "vcpectl"] { try link("\(folder)/\(name)") }
@@ -123,7 +124,8 @@ final class BoxInNetwork {
 
     var log: String { (try? FileSystem.read("\(folder)/log")).map { String(decoding: $0, as: UTF8.self) } ?? "" }
 
-    func ask(_ what: String, _ more: [String: JSON] = [:]) throws -> JSON {
+    /// Asks the engine, and doesn't wait for the answer.
+    func say(_ what: String, _ more: [String: JSON] = [:]) throws -> File {
         let connection = csystem_connect_unix("\(folder)/run/engine.sock", 0)
         guard connection >= 0 else { throw SystemError("connect", "engine.sock") }
         let file = File(descriptor: connection, path: "engine.sock")
@@ -133,6 +135,11 @@ final class BoxInNetwork {
         guard send(connection, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else {
             throw SystemError("send", "engine.sock")
         }
+        return file
+    }
+
+    func ask(_ what: String, _ more: [String: JSON] = [:]) throws -> JSON {
+        let file = try say(what, more)
         var answer: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while answer.last != 10 {
@@ -163,9 +170,39 @@ final class BoxInNetwork {
         }
     }
 
+    /// What a plan decides, and nothing that a link's coming and going leaves to the kernel.
+    func decided() throws -> String {
+        try box.run {
+            func lines(_ words: String) throws -> [String] {
+                let words = words.split(separator: " ").map(String.init)
+                let text = try Command(words[0], Array(words.dropFirst())).check().text
+                return text.split(separator: "\n").map(String.init)
+            }
+            var result = try lines("nft -s list ruleset")
+            let links = try JSON.parse(Array(try lines("ip -j link").joined().utf8)).list ?? []
+            result += links.map { link -> String in
+                let isUp = link["flags"]?.list?.contains("UP") == true
+                let names = link["altnames"]?.list?.compactMap(\.text) ?? []
+                let words = [link["ifname"]?.text, link["master"]?.text, link["address"]?.text].map { $0 ?? "" }
+                return (words + [isUp ? "up" : "down"] + names).joined(separator: " ")
+            }.sorted()
+            let addresses = try lines("ip -o -4 addr") + lines("ip -o -6 addr show scope global")
+            result += addresses.map {
+                $0.split(separator: " ").dropFirst().prefix(3).joined(separator: " ")
+            }.sorted()
+            result += try lines("ip -4 route").map { $0.replacing(" linkdown", with: "") }.sorted()
+            for name in ["wan", "lan"] {
+                result += (try? lines("cat /proc/sys/net/ipv6/conf/\(name)/accept_ra")) ?? []
+            }
+            return result.joined(separator: "\n")
+        }
+    }
+
     /// Ready for packets: started, with cables in.
-    static func ready(site: String = BoxInNetwork.site) throws -> BoxInNetwork {
-        let box = try BoxInNetwork(site: site)
+    static func ready(
+        site: String = BoxInNetwork.site, plugins: [String: String] = [:]
+    ) throws -> BoxInNetwork {
+        let box = try BoxInNetwork(site: site, plugins: plugins)
         // Ports must be there before a plan names them: the engine takes them in as they come.
         try box.start()
         try box.connect()

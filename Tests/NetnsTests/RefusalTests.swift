@@ -89,6 +89,27 @@ import Testing
             "which may only drop"
         ),
         (
+            "crowded",
+            "[ $1 = publish ] || { n=$(printf %0300d 0); echo '{\"kind\":\"nftables\",\"id\":\"counter crowded.'$n'\",\"counter\":{\"name\":\"crowded.'$n'\"}}'; }",
+            "of 308 bytes: 1 to 255 are allowed"
+        ),
+        (
+            "lengthy",
+            "[ $1 = publish ] || { n=$(yes '{\"log\":{}}' | head -200 | paste -sd,); echo '{\"kind\":\"nftables\",\"id\":\"chain lengthy.c\",\"chain\":{\"name\":\"lengthy.c\",\"rules\":[{\"expr\":['$n']}]}}'; }",
+            "a rule of more than 128 instructions"
+        ),
+        (
+            "negative",
+            "[ $1 = publish ] || echo '{\"kind\":\"nftables\",\"id\":\"set negative.s\",\"set\":{\"name\":\"negative.s\",\"type\":\"ipv4_addr\",\"flags\":[\"timeout\"],\"timeout\":-5}}'",
+            "this timeout is not supported: -5"
+        ),
+        (
+            "modes",
+            "[ $1 = publish ] || echo '{\"kind\":\"directory\",\"id\":\"/run/vcpe/modes\",\"path\":\"/run/vcpe/modes\",\"owner\":\"root\",\"mode\":-1}'",
+            "\"mode\" is no number from 0 to 4095"
+        ),
+        ("dozes", "exec >&- 2>&-; sleep 60", "plugin dozes publish: it took longer than 10 s"),
+        (
             "endless",
             "exec yes '{\"publish\":\"x\",\"name\":\"x\",\"value\":1}'",
             "it said more than"
@@ -100,11 +121,11 @@ import Testing
         try box.connect()
         let end = Clock.seconds + 5
         while Clock.seconds < end, try !box.state().contains("192.168.1.1/24") { usleep(50_000) }
-        let before = try box.state()
+        let before = try box.decided()
         let error = try box.apply(BoxInNetwork.site + "\(name): {}\n")
         if let message {
             #expect(error?.contains(message) == true, "\(error ?? "applied")")
-            #expect(try box.state() == before)
+            #expect(try box.decided() == before)
         } else {
             #expect(error == nil)
         }

@@ -1,3 +1,4 @@
+import Glibc
 import Netlink
 import PluginKit
 
@@ -12,57 +13,61 @@ struct AddressDriver {
         return link.index
     }
 
-    // MARK: - Addresses
-
-    func add(_ wanted: [(link: String, prefix: IPPrefix)]) throws {
-        let (links, present) = (try socket.links(), try socket.addresses())
-        for (name, prefix) in wanted {
-            let address = InterfaceAddress(
-                link: try index(of: name, in: links), prefix: prefix, origin: LinkDriver.origin)
-            if !present.contains(address) { try socket.add(address) }
-        }
+    /// What is gone already, by the kernel's own doing, needs no second end: with a link its routes go, with an address the
+    /// others of its network.
+    private func delete(_ body: () throws(NetlinkError) -> Void) throws {
+        do {
+            try body()
+        } catch  where [EADDRNOTAVAIL, ESRCH, ENODEV].contains(error.code) {}
     }
 
-    func remove(_ gone: [(link: String, prefix: IPPrefix)]) throws {
-        let (links, present) = (try socket.links(), try socket.addresses())
-        for (name, prefix) in gone {
-            guard let link = links.first(where: { $0.name == name }),
-                let address = present.first(where: { $0.link == link.index && $0.prefix == prefix })
-            else { continue }
-            try socket.delete(address)
+    /// Has links carry these addresses, and none of ours beside them.
+    func bring(_ wanted: [(link: String, prefix: IPPrefix)]) throws {
+        let links = try socket.links()
+        let addresses = try wanted.map {
+            InterfaceAddress(link: try index(of: $0.link, in: links), prefix: $0.prefix, origin: LinkDriver.origin)
         }
+        for address in try socket.addresses() where address.origin == LinkDriver.origin && !addresses.contains(address)
+        {
+            try delete { () throws(NetlinkError) in try socket.delete(address) }
+        }
+        let present = try socket.addresses()
+        for address in addresses where !present.contains(address) { try socket.add(address) }
     }
 
     // MARK: - Routes
 
-    private func route(_ resource: RouteResource, _ links: [Link]) throws -> Route {
+    private func route(_ resource: RouteResource, _ links: [Link], _ addresses: [InterfaceAddress]) throws -> Route {
         var link = try resource.link.map { try index(of: $0, in: links) }
         if link == nil, let gateway = resource.gateway {
             // The kernel finds it itself; found here, what it says later can be compared.
-            link = try socket.addresses().first { $0.prefix.contains(gateway) }?.link
+            link = addresses.first { $0.prefix.contains(gateway) }?.link
         }
         return Route(
             to: resource.destination, via: resource.gateway, link: link, metric: resource.metric,
             origin: LinkDriver.origin)
     }
 
-    func add(_ wanted: [RouteResource]) throws {
-        if wanted.isEmpty { return }
-        let (links, present) = (try socket.links(), try socket.routes())
-        for resource in wanted {
-            let route = try route(resource, links)
-            if !present.contains(route) { try socket.add(route) }
+    /// Has the main table hold these routes, and none of ours beside them.
+    func bring(_ wanted: [RouteResource]) throws {
+        let (links, addresses) = (try socket.links(), try socket.addresses())
+        let routes = try wanted.map { try route($0, links, addresses) }
+        for route in try socket.routes()
+        where route.origin == LinkDriver.origin && !routes.contains(where: { $0.isInPlace(of: route) }) {
+            try delete { () throws(NetlinkError) in try socket.delete(route) }
+        }
+        let present = try socket.routes()
+        // A gateway beyond the networks of the box is reached by a route of its own, which goes first.
+        for route in routes.sorted(by: { $0.gateway == nil && $1.gateway != nil }) where !present.contains(route) {
+            try socket.add(route)
         }
     }
+}
 
-    func remove(_ gone: [RouteResource]) throws {
-        if gone.isEmpty { return }
-        let present = try socket.routes().filter { $0.origin == LinkDriver.origin }
-        for resource in gone {
-            for route in present
-            where route.destination == resource.destination && route.metric == resource.metric {
-                try socket.delete(route)
-            }
-        }
+extension Route {
+    /// True when the kernel takes this one for the other: both can't be there.
+    fileprivate func isInPlace(of other: Route) -> Bool {
+        func metric(_ route: Route) -> Int { route.metric == 0 && destination.family == .ipv6 ? 1024 : route.metric }
+        return destination == other.destination && table == other.table && metric(self) == metric(other)
     }
 }

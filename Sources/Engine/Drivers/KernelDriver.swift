@@ -17,15 +17,27 @@ struct KernelDriver {
         }
     }
 
-    /// Sets a sysctl whose value is another.
-    func set(_ key: String, _ value: String) throws {
+    private func path(_ key: String) throws -> String {
         guard !key.split(separator: "/").contains(".."), !key.hasPrefix("/") else {
             throw EngineError("sysctl \(key): no key")
         }
-        let path = "/proc/sys/\(key)"
-        let file = try File(path, O_RDWR)
-        let present = String(decoding: try file.read(256, at: 0), as: UTF8.self)
-        if present.split(whereSeparator: \.isWhitespace) == value.split(whereSeparator: \.isWhitespace) { return }
-        try file.write(Array(value.utf8), at: 0)
+        return "/proc/sys/\(key)"
+    }
+
+    /// What a sysctl is now; nil when there is none of that name, as before its link has its name.
+    func value(of key: String) -> String? {
+        guard let path = try? path(key), let bytes = try? File(path, O_RDONLY).read(256, at: 0) else { return nil }
+        return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    }
+
+    /// Sets a sysctl whose value is another.
+    func set(_ key: String, _ value: String) throws {
+        if self.value(of: key) == value.split(whereSeparator: \.isWhitespace).joined(separator: " ") { return }
+        try File(try path(key), O_WRONLY).write(Array(value.utf8), at: 0)
+    }
+
+    /// Gives a sysctl back the value that it had before we set it, if it is still there.
+    func putBack(_ key: String, _ value: String) throws {
+        if self.value(of: key) != nil { try set(key, value) }
     }
 }

@@ -11,18 +11,46 @@ struct LinkDriver {
     /// The further name of a link that we made.
     private static func mark(_ name: String) -> String { "vcpe-\(name)" }
 
+    /// True for what somebody made for us.
+    private static func isOurs(_ link: Link) -> Bool {
+        link.kind == "bridge" && link.alternativeNames.contains { $0.hasPrefix(mark("")) }
+    }
+
     /// Makes and names links, all of them down; sets masters and MTUs.
     func prepare(_ links: [LinkResource]) throws {
+        try clearNames(for: links)
         // Bridges first: ports are put into them.
         for link in links where link.kind == .bridge { try prepareBridge(link) }
         for link in links where link.kind != .bridge { try preparePort(link) }
     }
 
+    /// Takes names from links that had them and are to be something else now.
+    private func clearNames(for wanted: [LinkResource]) throws {
+        let all = try socket.links()
+        for link in wanted {
+            guard let present = all.first(where: { $0.name == link.name }), !Self.is(present, link) else { continue }
+            if Self.isOurs(present) {
+                try socket.deleteLink(present.index)
+            } else if Ports.isPort(present) {
+                try rename(present, to: "port-\(present.index)")
+            } else {
+                throw EngineError(
+                    "link \(link.name): there is a link of that name already, a \(present.kind ?? "card") that is none of ours"
+                )
+            }
+        }
+    }
+
+    /// True when a link is what a plan means, whatever its name.
+    private static func `is`(_ link: Link, _ wanted: LinkResource) -> Bool {
+        switch wanted.kind {
+        case .bridge: link.kind == "bridge"
+        case .port(let path, let mac): Ports.isSame(link, path: path, mac: mac)
+        }
+    }
+
     private func prepareBridge(_ wanted: LinkResource) throws {
         var all = try socket.links()
-        if let other = all.first(where: { $0.name == wanted.name }), other.kind != "bridge" {
-            throw EngineError("link \(wanted.name): there is a link of that name that is no bridge")
-        }
         if !all.contains(where: { $0.name == wanted.name }) {
             try socket.createLink(wanted.name, kind: "bridge")
             all = try socket.links()
@@ -38,33 +66,26 @@ struct LinkDriver {
     private func preparePort(_ wanted: LinkResource) throws {
         guard case .port(let path, let mac) = wanted.kind else { return }
         let all = try socket.links()
-        guard let link = all.first(where: { Ports.isSame($0, path: path, mac: mac) }) else {
+        guard let link = all.first(where: { Self.is($0, wanted) }) else {
             throw EngineError(
                 "link \(wanted.name): the port \(path.isEmpty ? mac.description : path) is not there any more")
         }
-        if link.name != wanted.name {
-            if let other = all.first(where: { $0.name == wanted.name }) {
-                // Two ports that change their roles: the other's new name comes in its own turn.
-                try rename(other, to: "port-\(other.index)")
-            }
-            try rename(link, to: wanted.name)
-        }
+        if link.name != wanted.name { try rename(link, to: wanted.name) }
         if let mtu = wanted.mtu, link.mtu != mtu { try socket.setLink(link.index, mtu: mtu) }
         let master = wanted.master.flatMap { name in all.first { $0.name == name }?.index }
         if wanted.master != nil, master == nil {
             throw EngineError("link \(wanted.name): there is no bridge \(wanted.master ?? "")")
         }
-        if link.master != master { try socket.setLink(link.index, master: master) }
+        if link.master != master {
+            if link.isUp { try socket.setLink(link.index, isUp: false) }
+            try socket.setLink(link.index, master: master)
+        }
     }
 
+    /// A link that gets another role is down until the packet filter knows of it.
     private func rename(_ link: Link, to name: String) throws {
-        do {
-            try socket.renameLink(link.index, to: name)
-        } catch {
-            // Older kernels rename only what is down.
-            try socket.setLink(link.index, isUp: false)
-            try socket.renameLink(link.index, to: name)
-        }
+        if link.isUp { try socket.setLink(link.index, isUp: false) }
+        try socket.renameLink(link.index, to: name)
     }
 
     func bringUp(_ links: [LinkResource]) throws {
@@ -75,17 +96,17 @@ struct LinkDriver {
         }
     }
 
-    /// Takes away what we made; a card goes down.
-    func remove(_ links: [LinkResource]) throws {
+    /// Takes away what we made and is no longer wanted; a card without a role goes down.
+    func remove(_ old: [LinkResource], but wanted: [LinkResource]) throws {
         let all = try socket.links()
-        for gone in links {
-            guard let link = all.first(where: { $0.name == gone.name }) else { continue }
-            if gone.kind == .bridge {
-                if link.alternativeNames.contains(Self.mark(gone.name)) { try socket.deleteLink(link.index) }
-            } else {
-                if link.master != nil { try socket.setLink(link.index, master: nil) }
-                try socket.setLink(link.index, isUp: false)
-            }
+        for link in all where Self.isOurs(link) && !wanted.contains(where: { $0.name == link.name }) {
+            try socket.deleteLink(link.index)
+        }
+        for gone in old where gone.kind != .bridge {
+            guard let link = all.first(where: { Self.is($0, gone) }), !wanted.contains(where: { Self.is(link, $0) })
+            else { continue }
+            if link.isUp { try socket.setLink(link.index, isUp: false) }
+            if link.master != nil { try socket.setLink(link.index, master: nil) }
         }
     }
 }

@@ -12,6 +12,9 @@ final class NftablesDriver {
 
     init() throws(NftablesError) { connection = try Connection() }
 
+    /// Whether our table is there, whoever put it there.
+    var hasTable: Bool { get throws { try connection.observe(table: PacketPath.table).exists } }
+
     /// Takes the table over, or makes it, with what `plan` says: all chains are refilled in one transaction. Counters
     /// and sets that packets fill keep what they hold.
     func load(_ plan: TablePlan) throws {
@@ -62,13 +65,14 @@ final class NftablesDriver {
         batch.addTable(flags)
         // Rules first: they hold on to chains, sets and counters.
         for chain in seen.chains.sorted() { batch.flushChain(chain) }
-        for chain in seen.chains.subtracting(plan.chains.keys).sorted() { batch.deleteChain(chain) }
         let kept = plan.sets.filter { seen.sets.contains($0.key) && $0.value.flags.contains(.dynamic) }
         for set in seen.sets.subtracting(kept.keys).sorted() { batch.deleteSet(set) }
+        // Maps hold on to the chains that they lead to.
+        for chain in seen.chains.subtracting(plan.chains.keys).sorted() { batch.deleteChain(chain) }
         for counter in seen.counters.subtracting(plan.counters.keys).sorted() { batch.deleteCounter(counter) }
         let contents = plan.contents
-        for counter in contents.counters where !seen.counters.contains(counter.name) { batch.add(counter) }
-        for chain in contents.chains { batch.add(Chain(chain.name, hook: chain.hook)) }
+        for counter in contents.counters where !seen.counters.contains(counter.name) { try batch.add(counter) }
+        for chain in contents.chains { try batch.add(Chain(chain.name, hook: chain.hook)) }
         for set in contents.sets where kept[set.name] == nil { try batch.add(set) }
         for chain in contents.chains { for rule in chain.rules { try batch.add(rule, to: chain.name) } }
         return batch
@@ -83,9 +87,9 @@ final class NftablesDriver {
         }
         func sorted(_ names: some Sequence<String>) -> [String] { names.sorted() }
         for name in sorted(new.counters.keys) where old.counters[name] == nil {
-            if let counter = new.counters[name] { batch.add(counter) }
+            if let counter = new.counters[name] { try batch.add(counter) }
         }
-        for name in sorted(new.chains.keys) where old.chains[name] == nil { batch.add(Chain(name)) }
+        for name in sorted(new.chains.keys) where old.chains[name] == nil { try batch.add(Chain(name)) }
         for name in sorted(new.sets.keys) {
             guard let set = new.sets[name] else { continue }
             guard let before = old.sets[name] else {
@@ -106,8 +110,8 @@ final class NftablesDriver {
         }
         let goneChains = sorted(Set(old.chains.keys).subtracting(new.chains.keys))
         for name in goneChains { batch.flushChain(name) }
-        for name in goneChains { batch.deleteChain(name) }
         for name in sorted(Set(old.sets.keys).subtracting(new.sets.keys)) { batch.deleteSet(name) }
+        for name in goneChains { batch.deleteChain(name) }
         for name in sorted(Set(old.counters.keys).subtracting(new.counters.keys)) { batch.deleteCounter(name) }
         return batch
     }

@@ -10,12 +10,17 @@ struct ServiceDriver {
 
     /// - Parameters:
     ///   - files: contents of the plan's files: a service is started anew when one of its own has changed.
-    func apply(_ services: [ServiceResource], files: [String: String]) throws {
+    ///   - mustTell: whether PID 1 is told although nothing changed: an engine may have fallen before it did.
+    /// - Throws: also when PID 1 can't use one of the units.
+    func apply(_ services: [ServiceResource], files: [String: String], mustTell: Bool) throws {
         let link = places.units
         let current = try? FileSystem.realPath(link)
         var units: [String: String] = [:]
         for service in services { units[service.name] = try unit(service, files: files) }
-        if let current, try contents(of: current) == units { return }
+        if let current, try contents(of: current) == units {
+            if mustTell { try tell(units) }
+            return
+        }
         let parent = FileSystem.parent(of: link) ?? "/"
         try FileSystem.makeDirectory(parent)
         let next = try FileSystem.makeTemporaryDirectory(in: parent, prefix: "units")
@@ -25,12 +30,25 @@ struct ServiceDriver {
         guard symlink(next, temporary) == 0 else { throw SystemError("symlink", temporary) }
         try FileSystem.rename(temporary, to: link)
         if let current { try FileSystem.remove(current) }
+        try tell(units)
+    }
+
+    /// Has PID 1 read the units.
+    private func tell(_ units: [String: String]) throws {
         guard FileSystem.exists(places.initSocket) else {
             if !units.isEmpty { Log.say("there is no PID 1 of ours here: services are not started") }
             return
         }
         let answer = try InitClient(socket: places.initSocket).ask("reload")
-        for line in answer.split(separator: "\n") where line != "ok" { Log.say("PID 1: \(line)") }
+        let problems = answer.split(separator: "\n").filter { $0 != "ok" }
+        for problem in problems { Log.say("PID 1: \(problem)") }
+        // What is wrong with the image's own units is no fault of this plan.
+        let ours = problems.filter { problem in
+            let words = problem.split(separator: " ", maxSplits: 3)
+            return words.starts(with: ["problem", "unit"]) && words.count > 2
+                && units[String(words[2].prefix { $0 != ":" && $0 != "," })] != nil
+        }
+        guard ours.isEmpty else { throw EngineError("PID 1 can't use it: \(ours.joined(separator: "; "))") }
     }
 
     private func contents(of folder: String) throws -> [String: String] {

@@ -1,0 +1,51 @@
+import CSystem
+import Documents
+import Files
+import Glibc
+import Testing
+
+/// The engine as PID 1's first service.
+@Suite(.serialized) struct EngineTests {
+    private static let plugin = """
+        #!/bin/sh
+        capability=$(sed -n 's/.*"capability":"\\([a-z_]*\\)".*/\\1/p')
+        [ "$1" = publish ] || echo '{"kind":"service","id":"daemons-one","name":"daemons-one","command":["/bin/sleep","1000"],"capabilities":["'$capability'"]}'
+
+        """
+    private static let manifest: JSON = [
+        "name": "daemons", "version": "1", "summary": "of a test", "contract": 1, "key": "daemons", "yang": "none",
+        "features": [], "resources": ["service"],
+    ]
+
+    /// What PID 1 says of a unit is the engine's to hear: a service that can't run is no success.
+    @Test func aUnitThatPIDOneCantUseFailsTheChange() throws {
+        let box = try Sandbox(
+            units: ["engine": "command /usr/lib/vcpe/vcpe-engine\nready notify\nessential\n"],
+            files: [
+                "plugins/daemons/daemons": Self.plugin, "plugins/daemons/manifest.json": Self.manifest.pretty,
+                "site.yaml": "daemons: {capability: net_raw}\n",
+            ])
+        func apply(_ capability: String) throws -> String? {
+            let connection = csystem_connect_unix(box.path("/run/vcpe/engine.sock"), 0)
+            guard connection >= 0 else { throw SystemError("connect", "engine.sock") }
+            let file = File(descriptor: connection, path: "engine.sock")
+            let request: JSON = [
+                "do": "apply", "name": "site.yaml", "site": .text("daemons: {capability: \(capability)}\n"),
+            ]
+            let bytes = Array((request.line + "\n").utf8)
+            #expect(send(file.descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count)
+            var answer = [UInt8](repeating: 0, count: 1 << 16)
+            let count = recv(file.descriptor, &answer, answer.count, 0)
+            return try JSON.parse(Array(answer[..<max(0, count)]))["error"]?.text
+        }
+        #expect(box.wait("daemons-one", "running"), "\(box.ask("status") ?? "") \(box.console)")
+        let before = box.service("daemons-one")?[2]
+        let error = try apply("fly")
+        #expect(
+            error?.contains("PID 1 can't use it: problem unit daemons-one, line ") == true
+                && error?.contains("capabilities fly") == true, "\(error ?? "applied")")
+        #expect(box.service("daemons-one")?[1] == "running" && box.service("daemons-one")?[2] == before)
+        #expect(try apply("net_admin") == nil)
+        #expect(box.wait(5) { box.service("daemons-one")?[2] != before && box.service("daemons-one")?[1] == "running" })
+    }
+}
