@@ -37,7 +37,7 @@ enum ControlCommand {
             case ("plan", 2): try plan(words[1], asJSON)
             case ("apply", 2): try apply(words[1], asJSON)
             case ("services", 1): try services(asJSON)
-            case ("start", 2), ("stop", 2), ("restart", 2): say(try InitClient().ask(words.joined(separator: " ")))
+            case ("start", 2), ("stop", 2), ("restart", 2): try tellInit(words)
             case ("log", 1): try logs(asJSON)
             case ("log", 2): try log(words[1])
             case ("counters", 1): try counters(asJSON)
@@ -97,6 +97,13 @@ enum ControlCommand {
         try ask(["do": "apply", "site": .text(try read(path)), "name": .text(path)], asJSON) { answer in
             for line in answer["warnings"]?.list ?? [] { say("\(line.text ?? "")\n") }
             say("applied: \(answer["added"]?.integer ?? 0) lines came, \(answer["removed"]?.integer ?? 0) went\n")
+        }
+    }
+
+    private static func tellInit(_ words: [String]) throws {
+        let answer = try InitClient().ask(words.joined(separator: " "))
+        guard answer == "ok\n" else {
+            throw EngineError("PID 1: \(answer.split(separator: "\n").joined(separator: "; "))")
         }
     }
 
