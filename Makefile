@@ -8,7 +8,7 @@ IMAGE ?= branch-office
 # As the compiler of Debian 12 and of Debian 13 both take them.
 STRICT = -Xswiftc -warnings-as-errors
 
-.PHONY: help setup image box check test lint bench
+.PHONY: help setup image box check test torture lint bench
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
@@ -27,11 +27,15 @@ lint: setup
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
 
 check: lint  ## The style and the fast tests: no image, no boot
-	$(SWIFT) test $(STRICT) --skip BootTests --skip BuildTests
+	$(SWIFT) test $(STRICT) --skip BootTests --skip BuildTests --skip Torture
 
 # One at a time: machines, floods and clocks would only stand in each other's way on two processors.
 test: lint box  ## All tests, boots included; as root, or with sudo
-	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel
+	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --skip Torture
+
+torture: lint box  ## Faults and garbage for half an hour, by another seed each time, into out/torture.json
+	rm -f out/torture.json
+	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --filter Torture
 
 bench: setup box  ## The benchmarks against mmdebstrap, mkosi and a Debian gateway, into out/bench.json
 	@ci/setup mmdebstrap

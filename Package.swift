@@ -48,23 +48,28 @@ let host: [Target] = [
     .executableTarget(
         name: "vcpe",
         dependencies: ["ImageBuilder", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
-    .testTarget(name: "DocumentsTests", dependencies: ["Documents"]),
+    .target(name: "TestSupport", dependencies: ["Documents", "Files"], path: "Tests/Support"),
+    .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
     .testTarget(name: "FilesTests", dependencies: ["Files"]),
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
     .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),
     .testTarget(name: "NetlinkTests", dependencies: ["Addresses", "Documents", "Netlink", "Processes"]),
     .testTarget(
         name: "NftablesTests",
-        dependencies: ["Documents", "Files", "Nftables", "Planning", "PluginKit", "Processes", "Ruleset"]),
+        dependencies: [
+            "Documents", "Files", "Nftables", "Planning", "PluginKit", "Processes", "Ruleset", "TestSupport",
+        ]),
     .testTarget(
         name: "NetnsTests",
-        dependencies: ["CSystem", "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Processes"]),
-    .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes"]),
+        dependencies: [
+            "CSystem", "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Processes", "TestSupport",
+        ]),
+    .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
     .testTarget(name: "PluginsTests", dependencies: ["Files", "PluginKit", "Plugins", "Processes"]),
     .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),
     .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
     .testTarget(name: "BuildTests", dependencies: ["ImageBuilder", "Processes"]),
-    .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes"]),
+    .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes", "TestSupport"]),
     .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),
 ]
 

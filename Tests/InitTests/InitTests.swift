@@ -2,6 +2,7 @@ import CSystem
 import Files
 import Glibc
 import Processes
+import TestSupport
 import Testing
 
 /// PID 1 in namespaces: what a service is promised, and what it can't break.
@@ -297,42 +298,13 @@ import Testing
     @Test func garbageInUnitsAndMessagesIsSaidAndSurvived() throws {
         let box = try Sandbox(units: ["steady": "command /bin/sleep 1000\n"])
         var random = Random(seed: 7)
-        let words = [
-            "command", "user", "group", "groups", "restart", "environment", "directory", "capabilities", "limit",
-            "memory",
-            "processes", "after", "ready", "watchdog", "stop-timeout", "read-only", "oom-score-adjust", "essential",
-            "stamp",
-        ]
-        // Ten reloads of two hundred units: bytes by chance, and lines that are nearly right.
         for round in 0..<10 {
-            var units: [String: [UInt8]] = [:]
-            for i in 0..<200 {
-                var bytes: [UInt8] = []
-                if i % 2 == 0 {
-                    bytes = (0..<random.next(400)).map { _ in UInt8(truncatingIfNeeded: random.next(256)) }
-                } else {
-                    bytes = Array("command /bin/true\nrestart never\n".utf8)
-                    for _ in 0..<random.next(6) {
-                        let value = (0..<random.next(20)).map { _ in UInt8(32 + random.next(95)) }
-                        bytes += Array(words[random.next(words.count)].utf8) + [32] + value + [10]
-                    }
-                }
-                units["u\(round)-\(i)"] = bytes
-            }
-            let answer = try box.load(units)
+            let answer = try box.loadGarbage("u\(round)", &random)
             #expect(answer?.hasSuffix("ok\n") == true && answer?.contains("problem ") == true)
         }
         #expect(box.service("steady")?[1] == "running" && box.isWell)
         #expect(try box.load(["huge": [UInt8](repeating: 65, count: 200_000)])?.contains("more than") == true)
-
-        for i in 0..<10_000 {
-            let bytes = (0..<random.next(300)).map { _ in UInt8(truncatingIfNeeded: random.next(256)) }
-            if i % 10 == 0 {
-                _ = box.ask(bytes)
-            } else {
-                _ = csystem_send_datagram(box.path("/run/vcpe/notify"), bytes, bytes.count)
-            }
-        }
+        box.sayGarbage(10_000, &random)
         // Callers that say nothing, and hold the line.
         let silent = (0..<50).map { _ in csystem_connect_unix(box.path("/run/vcpe/init.sock"), 1) }
         #expect(box.isWell)
@@ -341,23 +313,65 @@ import Testing
     }
 }
 
-extension Sandbox {
-    func commandLine(_ process: String) -> String {
-        (try? File(path("/proc/\(process)/cmdline")).read(512, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+/// The same without end.
+@Suite(.serialized) struct InitTorture {
+    @Test func garbage() throws {
+        let box = try Sandbox(units: ["steady": "command /bin/sleep 1000\n"])
+        var random = Random(seed: Torture.seed)
+        let pid = box.service("steady")?[2]
+        var (checked, failed) = (0, 0)
+        for round in 0..<60 {
+            _ = try box.loadGarbage("u\(round)", &random)
+            box.sayGarbage(10_000, &random)
+            checked += 10_200
+            if !box.isWell || box.service("steady")?[2] != pid { failed += 1 }
+        }
+        #expect(failed == 0 && box.wait(30) { box.zombies == 0 }, "\(box.console.suffix(2000))")
+        try Torture.note("garbage units and messages for PID 1", checked: checked, failed: failed)
     }
 }
 
-/// The same numbers for the same seed.
-struct Random {
-    private var state: UInt64
+extension Sandbox {
+    private static let words = [
+        "command", "user", "group", "groups", "restart", "environment", "directory", "capabilities", "limit", "memory",
+        "processes", "after", "ready", "watchdog", "stop-timeout", "read-only", "oom-score-adjust", "essential",
+        "stamp",
+    ]
 
-    init(seed: UInt64) { state = seed }
+    /// Loads two hundred units: bytes by chance, and lines that are nearly right.
+    func loadGarbage(_ prefix: String, _ random: inout Random) throws -> String? {
+        var units: [String: [UInt8]] = [:]
+        for i in 0..<200 {
+            var bytes: [UInt8] = []
+            if i % 2 == 0 {
+                bytes = (0..<random.next(400)).map { _ in UInt8(truncatingIfNeeded: random.next(256)) }
+            } else {
+                bytes = Array("command /bin/true\nrestart never\n".utf8)
+                for _ in 0..<random.next(6) {
+                    let value = (0..<random.next(20)).map { _ in UInt8(32 + random.next(95)) }
+                    bytes += Array(Self.words[random.next(Self.words.count)].utf8) + [32] + value + [10]
+                }
+            }
+            units["\(prefix)-\(i)"] = bytes
+        }
+        return try load(units)
+    }
 
-    mutating func next(_ bound: Int) -> Int {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-        return Int((z ^ z >> 31) % UInt64(bound))
+    /// Says as much nonsense, on both sockets.
+    func sayGarbage(_ count: Int, _ random: inout Random) {
+        for i in 0..<count {
+            let bytes = (0..<random.next(300)).map { _ in UInt8(truncatingIfNeeded: random.next(256)) }
+            if i % 10 == 0 {
+                _ = ask(bytes)
+            } else {
+                _ = csystem_send_datagram(path("/run/vcpe/notify"), bytes, bytes.count)
+            }
+        }
+    }
+}
+
+extension Sandbox {
+    func commandLine(_ process: String) -> String {
+        (try? File(path("/proc/\(process)/cmdline")).read(512, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? ""
     }
 }

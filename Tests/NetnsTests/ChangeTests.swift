@@ -3,6 +3,7 @@ import Files
 import Glibc
 @testable import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// What a change does to what was there before, and what faults on the way leave.
@@ -54,41 +55,45 @@ import Testing
 
     /// kill -9 at any moment of a change: the next engine brings the box to the one document or to the other, whole.
     @Test func anEngineThatFallsInAChangeLeavesNoMixture() throws {
+        var random = Random(seed: 11)
+        let stood = try Self.fall(60, &random)
+        #expect(stood.mixtures == 0)
+        print("60 falls in a change: \(stood.first) times the first document stood, \(stood.second) times the second")
+    }
+
+    /// Has an engine fall in the middle of changes between two documents that have little in common.
+    static func fall(_ count: Int, _ random: inout Random) throws -> (first: Int, second: Int, mixtures: Int) {
         let box = try BoxInNetwork.ready()
         let sites = [
             BoxInNetwork.site,
-            Self.swapped.replacing("203.0.113.2/24", with: "198.51.100.2/24").replacing(
+            swapped.replacing("203.0.113.2/24", with: "198.51.100.2/24").replacing(
                 "to-port: 80}", with: "to-port: 81}"
             ).replacing("lan-to-box", with: "nobody-to-box"),
         ]
-        var states: [String] = []
-        for site in sites.reversed() + sites {
+        let states = try sites.reversed().map { site in
             #expect(try box.apply(site) == nil)
-            states.append(try box.decided())
+            return try box.decided()
         }
-        #expect(states[1] == states[2] && states[0] == states[3] && states[0] != states[1])
-        var stood: [Int: Int] = [:]
-        var random = SystemRandomNumberGenerator()
-        var current = 1
-        for i in 0..<60 {
+        #expect(states[0] != states[1])
+        var (stood, mixtures, current) = ([0, 0], 0, 0)
+        for _ in 0..<count {
             let call = try box.say("apply", ["site": .text(sites[1 - current]), "name": "site.yaml"])
             // A change takes about 35 ms here, the first half of it for the plan.
-            usleep(UInt32.random(in: 0..<50_000, using: &random))
+            usleep(UInt32(random.next(50_000)))
             box.killEngine()
             _ = call
             try box.start()
             #expect(try box.ask("status")["trouble"] == nil, "\(box.log)")
             let now = try box.decided()
-            guard let found = [states[1], states[0]].firstIndex(of: now) else {
-                Issue.record("after \(i) falls: a mixture\n\(now)\n\(box.log.suffix(2000))")
-                return
+            if let found = [states[1], states[0]].firstIndex(of: now) {
+                stood[found] += 1
+                current = found
+            } else {
+                mixtures += 1
+                Issue.record("a mixture\n\(now)\n\(box.log.suffix(2000))")
             }
-            stood[found, default: 0] += 1
-            current = found
         }
-        print(
-            "60 falls in the middle of a change: \(stood[0] ?? 0) times the first document stood, \(stood[1] ?? 0) times the second"
-        )
+        return (stood[0], stood[1], mixtures)
     }
 
     @Test func aRuleReachesWhatIsForwarded() throws {
@@ -216,6 +221,17 @@ import Testing
         try box.start()
         let state = try box.decided()
         #expect(state.contains("type filter hook forward priority filter; policy drop;"), "\(box.log)")
+    }
+}
+
+/// Falls without end.
+@Suite(.serialized) struct ChangeTorture {
+    @Test func engineFallsInChanges() throws {
+        var random = Random(seed: Torture.seed)
+        let stood = try ChangeTests.fall(1000, &random)
+        try Torture.note(
+            "kill -9 of the engine in a change", checked: stood.first + stood.second + stood.mixtures,
+            failed: stood.mixtures)
     }
 }
 

@@ -5,6 +5,7 @@ import Planning
 import PluginKit
 import Processes
 import Ruleset
+import TestSupport
 import Testing
 
 /// What the kernel holds after our batch is what it holds after `nft -j -f` of the same plan: two networks, one listing.
@@ -37,34 +38,47 @@ import Testing
     }
 
     @Test func twoThousandRandomTablesAreWhatNftMakesOfThem() throws {
-        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-oracle")
-        defer { try? FileSystem.remove(folder) }
         var random = RandomRuleset(seed: 42)
         var rules = 0
         for round in 0..<40 {
-            let tables = (0..<50).map { (name: "t\($0)", contents: random.table()) }
-            rules += tables.reduce(0) { $0 + $1.contents.chains.reduce(0) { $0 + $1.rules.count } }
-            let ours = try NetworkNamespace().run {
-                let connection = try Connection()
-                for table in tables { try Self.load(table.contents, table: table.name, connection) }
-                return try Self.listing()
-            }
-            let items = tables.flatMap { $0.contents.document(table: $0.name)["nftables"]?.list ?? [] }
-            let path = "\(folder)/\(round).json"
-            var text = JSON.object(["nftables": .list(items)]).line
-            if !Self.nftKnowsDynamicSets { text = text.replacing("\"timeout\",\"dynamic\"", with: "\"timeout\"") }
-            try FileSystem.replace(path, with: text)
-            let theirs = try NetworkNamespace().run {
-                try Command("nft", ["-j", "-f", path]).check()
-                return try Self.listing()
-            }
-            for (mine, other) in zip(ours, theirs) where mine != other {
-                Issue.record("round \(round):\nours   \(mine)\ntheirs \(other)")
+            let (count, difference) = try Self.compareFifty(&random)
+            rules += count
+            if let difference {
+                Issue.record("round \(round):\n\(difference)")
                 return
             }
-            #expect(ours.count == theirs.count)
         }
         print("the oracle compared 2000 tables with \(rules) rules")
+    }
+
+    /// - Returns: how many rules fifty tables had, and the first difference between the two listings.
+    static func compareFifty(_ random: inout RandomRuleset) throws -> (rules: Int, difference: String?) {
+        let tables = (0..<50).map { (name: "t\($0)", contents: random.table()) }
+        let rules = tables.reduce(0) { $0 + $1.contents.chains.reduce(0) { $0 + $1.rules.count } }
+        let ours = try NetworkNamespace().run {
+            let connection = try Connection()
+            for table in tables { try load(table.contents, table: table.name, connection) }
+            return try listing()
+        }
+        let items = tables.flatMap { $0.contents.document(table: $0.name)["nftables"]?.list ?? [] }
+        var text = JSON.object(["nftables": .list(items)]).line
+        if !nftKnowsDynamicSets { text = text.replacing("\"timeout\",\"dynamic\"", with: "\"timeout\"") }
+        let theirs = try theirs(text)
+        if let (mine, other) = zip(ours, theirs).first(where: { $0 != $1 }) {
+            return (rules, "ours   \(mine)\ntheirs \(other)")
+        }
+        return (rules, ours.count == theirs.count ? nil : "\(ours.count) lines, theirs \(theirs.count)")
+    }
+
+    /// What `nft -j -f` makes of a document.
+    private static func theirs(_ document: String) throws -> [String] {
+        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-oracle")
+        defer { try? FileSystem.remove(folder) }
+        try FileSystem.replace("\(folder)/document.json", with: document)
+        return try NetworkNamespace().run {
+            try Command("nft", ["-j", "-f", "\(folder)/document.json"]).check()
+            return try listing()
+        }
     }
 
     /// The plans that stand as golden cases beside the plugins, each with the skeleton around it.
@@ -92,16 +106,27 @@ import Testing
                 try Self.load(contents, table: PacketPath.table, try Connection())
                 return try Self.listing()
             }
-            let file = "/tmp/vcpe-golden.json"
-            try FileSystem.replace(file, with: contents.document(table: PacketPath.table).line)
-            let theirs = try NetworkNamespace().run {
-                try Command("nft", ["-j", "-f", file]).check()
-                return try Self.listing()
-            }
-            #expect(ours == theirs, "\(path)")
+            #expect(try ours == Self.theirs(contents.document(table: PacketPath.table).line), "\(path)")
             compared += 1
         }
         #expect(compared >= 8)
         print("the oracle compared \(compared) golden plans")
+    }
+}
+
+/// The same with tables without end.
+@Suite(.serialized) struct OracleTorture {
+    @Test func randomTables() throws {
+        var random = RandomRuleset(seed: Torture.seed)
+        var (rules, failed) = (0, 0)
+        for _ in 0..<400 {
+            let (count, difference) = try OracleTests.compareFifty(&random)
+            rules += count
+            if let difference {
+                failed += 1
+                Issue.record("\(difference)")
+            }
+        }
+        try Torture.note("rules of random tables against nft", checked: rules, failed: failed)
     }
 }

@@ -1,22 +1,13 @@
 import Ruleset
+import TestSupport
 
 /// Rulesets by chance, within what the model has; the same seed gives the same ones.
 struct RandomRuleset {
-    private var state: UInt64
+    private var random: Random
 
-    init(seed: UInt64) { state = seed }
+    init(seed: UInt64) { random = Random(seed: seed) }
 
-    private mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-        return z ^ z >> 31
-    }
-
-    private mutating func number(_ range: ClosedRange<Int>) -> Int {
-        range.lowerBound + Int(next() % UInt64(range.count))
-    }
+    private mutating func number(_ range: ClosedRange<Int>) -> Int { range.lowerBound + random.next(range.count) }
 
     private mutating func pick<T>(_ items: [T]) -> T { items[number(0...items.count - 1)] }
 
@@ -34,7 +25,7 @@ struct RandomRuleset {
 
     private mutating func ipv4Prefix() -> Expression {
         let bits = number(1...31)
-        let address = UInt32(truncatingIfNeeded: next()) & (UInt32.max << UInt32(32 - bits))
+        let address = UInt32(truncatingIfNeeded: random.next()) & (UInt32.max << UInt32(32 - bits))
         return .prefix("\(address >> 24).\(address >> 16 & 255).\(address >> 8 & 255).\(address & 255)", bits)
     }
 
