@@ -18,7 +18,9 @@ struct AddressDriver {
     private func delete(_ body: () throws(NetlinkError) -> Void) throws {
         do {
             try body()
-        } catch  where [EADDRNOTAVAIL, ESRCH, ENODEV].contains(error.code) {}
+        } catch {
+            guard [EADDRNOTAVAIL, ESRCH, ENODEV].contains(error.code) else { throw error }
+        }
     }
 
     /// Has links carry these addresses, and none of ours beside them.
