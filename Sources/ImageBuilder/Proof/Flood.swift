@@ -17,7 +17,11 @@ final class Flood: Sendable {
         var fromWAN = 0
         /// When the first packet of the LAN came out, as policy wants it: seconds of the monotonic clock.
         var firstForwarded: Double?
-        /// Whose address it had.
+        /// All that came out so, when the last of them did, and the longest pause between two, in seconds.
+        var forwarded = 0
+        var lastForwarded = 0.0
+        var longestPause = 0.0
+        /// Whose address the first had.
         var source: IPAddress?
         var isOver = false
     }
@@ -42,6 +46,9 @@ final class Flood: Sendable {
             start { $0.watch(packets, at: place, lanHost: lanHost) }
         }
     }
+
+    /// Counts pauses from here on anew.
+    func forgetPauses() { counts.withLock { $0.longestPause = 0 } }
 
     func stop() { counts.withLock { $0.isOver = true } }
 
@@ -91,8 +98,14 @@ final class Flood: Sendable {
                     counts.fromWAN += 1
                 } else if source == lanHost {
                     counts.unmasqueraded += 1
-                } else if counts.firstForwarded == nil {
-                    (counts.firstForwarded, counts.source) = (Clock.seconds, source)
+                } else {
+                    let now = Clock.seconds
+                    if counts.firstForwarded == nil { (counts.firstForwarded, counts.source) = (now, source) }
+                    if counts.forwarded > 0 {
+                        counts.longestPause = max(counts.longestPause, now - counts.lastForwarded)
+                    }
+                    counts.forwarded += 1
+                    counts.lastForwarded = now
                 }
             }
         }
