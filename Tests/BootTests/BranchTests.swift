@@ -108,7 +108,8 @@ extension BootTests {
         try box.type(
             "vcpectl plan | wc -l; vcpectl plan --nftables | grep -c 8099; vcpectl counters; vcpectl log engine\n")
         try box.type(
-            "sed s/wan/wann/ /tmp/a | vcpectl apply -; echo it ended with $?; vcpectl stop nobody || echo refused\n")
+            "sed 's/zone: wan/zone: wann/' /tmp/a | vcpectl apply -; echo it ended with $?; vcpectl stop nobody || echo refused\n"
+        )
         try box.type(
             "vcpectl --help | grep -c vcpectl; vcpectl apply /tmp/a; vcpectl show | grep 8080; echo $((40+7))-done\n")
         #expect(waitFor("47-done", 60), "\(box.story)")

@@ -13,9 +13,6 @@ final class Machine {
     private let drain: RunningProcess
     private let serialDrain: RunningProcess
 
-    nonisolated(unsafe) static var starts = 0
-    nonisolated(unsafe) static var retries = 0
-
     /// - Parameter inheriting: files that QEMU has as its descriptors 3, 4, …
     init(_ machine: VirtualMachine, in folder: String, inheriting: [File] = []) throws {
         self.folder = folder
@@ -100,21 +97,12 @@ final class Machine {
         "events: \(events.joined(separator: "\n"))\nconsole: \(console.suffix(1500))\nQEMU: \(qemuOutput.suffix(500))"
     }
 
-    /// Starts a machine and waits for an event; once more when QEMU's known fault, and nothing else, was in the way.
+    /// Starts a machine and waits for an event.
     static func start(
         _ machine: VirtualMachine, in folder: String, until event: String, seconds: Double = 90
     ) throws -> (machine: Machine, event: String?) {
-        var running = try Machine(machine, in: folder)
-        var found = running.wait(for: event, seconds: seconds)
-        starts += 1
-        if found == nil, try KernelFault(console: running.console)?.isKnown(machine.accelerator) == true {
-            running.kill()
-            retries += 1
-            running = try Machine(machine, in: folder)
-            found = running.wait(for: event, seconds: seconds)
-        }
-        print("machine \(starts), \(retries) of them started again for the known fault of QEMU 7's emulation")
-        return (running, found)
+        let running = try Machine(machine, in: folder)
+        return (running, running.wait(for: event, seconds: seconds))
     }
 }
 

@@ -22,8 +22,6 @@ public struct ProofRun {
         /// From the machine's start to the first packet that was forwarded, seconds.
         public var firstForwarded: Double?
         public var passed: Bool
-        /// Machines before this one whose kernel died of the emulator's known fault.
-        public var faults = 0
         /// Of the canonical manifest: names what was proved.
         public var digest: String
     }
@@ -45,29 +43,19 @@ public struct ProofRun {
         plan = try build.planFactorySite()
     }
 
-    /// A kernel that died says nothing about the proofs: it is an error, unless the emulator is known to cause it. Then the
-    /// machine is started once more, and the outcome counts it.
+    /// A kernel that died says nothing about the proofs: it is an error, whatever they say.
     ///
     /// - Parameter folder: for what is written on the way: disk, events, console.
     public func run(in folder: String, accelerator: Accelerator, observe: (Event) -> Void) throws -> Outcome {
-        var faults = 0
-        while true {
-            let result = Result { try attempt(in: folder, accelerator: accelerator, observe: observe) }
-            let console = (try? FileSystem.read("\(folder)/console")) ?? []
-            guard let fault = KernelFault(console: String(decoding: console, as: UTF8.self)) else {
-                var outcome = try result.get()
-                outcome.faults = faults
-                return outcome
-            }
-            guard faults == 0, try fault.isKnown(accelerator) else {
-                throw BuildFailure("the machine's kernel died: \(fault.line)", hint: "\(folder)/console has the rest")
-            }
-            faults += 1
-            observe(.note("the machine's kernel died of QEMU 7's known fault (\(fault.line)): started once more"))
+        let result = Result { try prove(in: folder, accelerator: accelerator, observe: observe) }
+        let console = (try? FileSystem.read("\(folder)/console")) ?? []
+        if let fault = KernelFault(console: String(decoding: console, as: UTF8.self)) {
+            throw BuildFailure("the machine's kernel died: \(fault.line)", hint: "\(folder)/console has the rest")
         }
+        return try result.get()
     }
 
-    private func attempt(in folder: String, accelerator: Accelerator, observe: (Event) -> Void) throws -> Outcome {
+    private func prove(in folder: String, accelerator: Accelerator, observe: (Event) -> Void) throws -> Outcome {
         try FileSystem.makeDirectory(folder)
         let network = try ProofNetwork(plan: plan, folder: folder)
         let disk = "\(folder)/disk.raw"
@@ -146,7 +134,6 @@ public struct ProofRun {
         let document: JSON = [
             "image": .text(definition.name), "version": .text(definition.version), "profile": .text(image.profile),
             "manifest": .text(outcome.digest), "passed": .boolean(outcome.passed), "crossed": .integer(outcome.crossed),
-            "emulator-faults": .integer(outcome.faults),
             "first-forwarded-milliseconds": outcome.firstForwarded.map { .integer(Int($0 * 1000)) } ?? .null,
             "proofs": .list(
                 outcome.results.map {
