@@ -47,7 +47,10 @@ let host: [Target] = [
         ]),
     .executableTarget(
         name: "vcpe",
-        dependencies: ["ImageBuilder", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+        dependencies: [
+            "Documents", "ImageBuilder", "Planning", "PluginKit",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        ]),
     .target(name: "TestSupport", dependencies: ["Documents", "Files"], path: "Tests/Support"),
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
     .testTarget(name: "FilesTests", dependencies: ["Files"]),

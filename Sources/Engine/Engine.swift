@@ -16,12 +16,17 @@ public final class Engine {
     private let monitor: Monitor
     private let leases: Leases
     /// What the box has now.
-    private var applied: AppliedState
+    private(set) var applied: AppliedState
     /// What it is to have.
-    private var site: Node
-    private(set) var siteText: String
-    private(set) var siteName: String
-    private var plannedFacts: Facts?
+    var site: Node
+    var siteText: String
+    var siteName: String
+    /// Where that comes from.
+    let store: CommitStore
+    var head = Head()
+    /// What is wrong with the commits on the disk.
+    var damage: String?
+    var plannedFacts: Facts?
     /// Why the last plan could not be applied; nil when it was.
     private(set) var trouble: String?
     private var isReady = false
@@ -43,6 +48,7 @@ public final class Engine {
         (site, siteText, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "", "nothing")
         planner = try Planner(folder: places.plugins)
         leases = Leases(places: places)
+        store = CommitStore(folder: places.commits)
         let known = AppliedState(at: places.appliedState)
         applied = known ?? AppliedState()
         // What a predecessor has told PID 1 of the units, nobody knows.
@@ -53,51 +59,9 @@ public final class Engine {
 
     // MARK: - Facts
 
-    private func facts() throws -> Facts { Facts(ports: try Ports.all(routes), leases: leases.now().leases) }
+    func facts() throws -> Facts { Facts(ports: try Ports.all(routes), leases: leases.now().leases) }
 
     // MARK: - Planning and applying
-
-    /// What a technician put beside the box's disk image is the operator's document, when there is none yet and it can be
-    /// applied: it is looked for once, at the first start.
-    private func takeFirstSite() {
-        guard !FileSystem.exists(places.site), let device = places.espDevice else { return }
-        let folder = "\(places.run)/esp"
-        do {
-            try FileSystem.makeDirectory(folder)
-            guard mount(device, folder, "vfat", UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC), nil) == 0 else {
-                throw SystemError("mount", device)
-            }
-            defer { umount(folder) }
-            let path = "\(folder)/vcpe/site.yaml"
-            guard FileSystem.exists(path) else { return }
-            let text = String(decoding: try FileSystem.read(path), as: UTF8.self)
-            let plan = try planner.plan(
-                site: try YAML.read(Array(text.utf8), file: "site.yaml"), facts: try facts())
-            for line in plan.absent + plan.warnings { Log.say(line) }
-            if let folder = FileSystem.parent(of: places.site) { try FileSystem.makeDirectory(folder) }
-            try FileSystem.replace(places.site, with: text, mode: 0o600)
-            Log.say("the document that was flashed is the operator's from now on")
-        } catch {
-            Log.say("the document that was flashed is not taken: \(error)")
-        }
-    }
-
-    /// Reads the operator's document, or the factory's.
-    private func readSite() {
-        takeFirstSite()
-        for (path, name) in [(places.site, "the operator's document"), (places.factorySite, "the factory's document")]
-        where FileSystem.exists(path) {
-            do {
-                let bytes = try FileSystem.read(path)
-                site = try YAML.read(bytes, file: FileSystem.name(of: path))
-                siteText = String(decoding: bytes, as: UTF8.self)
-                siteName = name
-                return
-            } catch {
-                Log.say("\(name) can't be read: \(error)")
-            }
-        }
-    }
 
     /// Plans the site with today's facts and applies it; what can't be applied is said, and the last good plan stays.
     func follow() {
@@ -124,7 +88,7 @@ public final class Engine {
     }
 
     /// Notes what came of a plan. A document that is wrong stays so; whatever else failed is tried again.
-    private func settle(_ error: (any Error)?) {
+    func settle(_ error: (any Error)?) {
         trouble = error.map { "\($0)" }
         if error == nil || error is InvalidSite {
             (retryAt, retryDelay) = (nil, 0)
@@ -140,7 +104,7 @@ public final class Engine {
         follow()
     }
 
-    private func apply(_ plan: Plan) throws {
+    func apply(_ plan: Plan) throws {
         let before = applied
         var way = before.onTheWay(to: plan)
         let kernel = KernelDriver(places: places)
@@ -185,36 +149,6 @@ public final class Engine {
         return (plan, plan.lines.filter { !old.contains($0) }, planLines.filter { !new.contains($0) })
     }
 
-    /// Applies an operator's document, and keeps it when that went well.
-    func applySite(_ text: String, name: String) throws -> (added: Int, removed: Int, warnings: [String]) {
-        let (plan, added, removed) = try plan(text, name: name)
-        // What an operator names must be there; a box that starts goes on without it.
-        guard plan.absent.isEmpty else { throw InvalidSite(problems: plan.absent) }
-        let node = try YAML.read(Array(text.utf8), file: name)
-        let before = applied.plan
-        if let folder = FileSystem.parent(of: places.site) { try FileSystem.makeDirectory(folder) }
-        var isApplied = false
-        do {
-            // It is on the disk, under another name, before the first change: what can't be kept is not applied.
-            try FileSystem.replace(places.site, mode: 0o600) { file in
-                try file.write(Array(text.utf8), at: 0)
-                try file.sync()
-                try apply(plan)
-                isApplied = true
-            }
-        } catch {
-            if isApplied { try apply(before) }
-            throw error
-        }
-        site = node
-        (siteText, siteName) = (text, "the operator's document")
-        settle(nil)
-        plannedFacts = try facts()
-        Log.say("\(name) is applied: \(added.count) lines come, \(removed.count) go")
-        Notification.send("STATUS=policy stands")
-        return (added.count, removed.count, plan.warnings)
-    }
-
     var planLines: [String] { applied.plan.lines }
 
     /// The table as `nft -j -f` would take it.
@@ -241,12 +175,14 @@ public final class Engine {
                 pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0),
             ]
             // Links come in bursts: what they mean is asked when they are still.
-            let due = [retryAt, leases.now().nextEnd].compactMap { $0 }.min().map { $0 - Uptime.milliseconds }
+            let due = [retryAt, revertAt, leases.now().nextEnd].compactMap { $0 }.min().map { $0 - Uptime.milliseconds }
             let count = poll(&polled, 2, pending ? 100 : Int32(max(0, min(due ?? 10_000, 10_000))))
             if count < 0, errno != EINTR { usleep(100_000) }
             Notification.send("WATCHDOG=1")
             if polled[1].revents != 0 { pending = monitor.changes().contains(.link) || pending }
-            if let time = retryAt, Uptime.milliseconds >= time {
+            if let time = revertAt, Uptime.milliseconds >= time {
+                revert()
+            } else if let time = retryAt, Uptime.milliseconds >= time {
                 follow()
             } else if count == 0 {
                 pending = false

@@ -29,8 +29,8 @@ public struct Places: Sendable {
         return nil
     }
 
-    /// The operator's document, as he wrote it.
-    public var site: String { "\(data)/vcpe/site.yaml" }
+    /// The operators' documents.
+    var commits: String { "\(data)/vcpe/commits" }
 }
 
 /// Why the engine can't do as it was asked.

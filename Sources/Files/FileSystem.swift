@@ -73,6 +73,11 @@ public enum FileSystem {
         guard Glibc.rename(path, target) == 0 else { throw SystemError("rename", "\(path) → \(target)") }
     }
 
+    /// Waits until the names in a folder are on the disk.
+    public static func syncDirectory(_ path: String) throws(SystemError) {
+        try File(path, O_RDONLY | O_DIRECTORY).sync()
+    }
+
     /// A new, empty, private folder within `parent`.
     public static func makeTemporaryDirectory(in parent: String, prefix: String) throws(SystemError) -> String {
         try makeDirectory(parent)

@@ -20,9 +20,8 @@ struct VCPE: AsyncParsableCommand {
             Exit codes: 0 done, 1 failed, 64 wrong usage.
             """,
         subcommands: [
-            LockCommand.self, BuildCommand.self, TestCommand.self, RunCommand.self, FlashCommand.self,
-            CacheCommand.self,
-            DiffCommand.self, BootTimeCommand.self,
+            LockCommand.self, BuildCommand.self, TestCommand.self, RunCommand.self, FlashCommand.self, SiteCommand.self,
+            CacheCommand.self, DiffCommand.self, BootTimeCommand.self,
         ])
 
     /// Runs the command; errors are one or more lines on standard error, and exit code 1.

@@ -116,12 +116,29 @@ extension BootTests {
         let said = box.console
         for words in [
             "lan-dnsmasq", "all is applied", "the operator's document", "+ {\"chain\":{\"name\":\"nat.dnat\"",
-            "applied: ", "firewall.policy.lan-wan", "is applied: planned in", "did you mean wan?", "it ended with 1",
+            "is applied: 1 lines came, 1 went", "firewall.policy.lan-wan", "is applied: planned in",
+            "did you mean wan?", "it ended with 1",
             "PID 1: error there is no service nobody", "ports: 8080",
         ] { #expect(said.contains(words), "\(words) is not in \(said.suffix(6000))") }
         try proofs { $0.from == .lan }
         print(said.suffix(2500))
-        try box.tell("system_powerdown")
-        #expect(box.waitForEnd(), "\(box.story)")
+        // A commit that nobody has confirmed is none after a power cut.
+        try box.type(
+            "vcpectl apply /tmp/b --confirm 10m --comment trial; vcpectl status; vcpectl history; echo $((40+8))-waits\n"
+        )
+        #expect(waitFor("48-waits") && box.console.contains("s, or it is put back"), "\(box.story)")
+        box.kill()
+        let again = try Machine(machine, in: folder, inheriting: network.taps)
+        #expect(again.wait(for: "service-ready", seconds: 120) != nil, "\(again.story)")
+        try again.type("sleep 5; vcpectl show | grep 8080; vcpectl log engine; vcpectl history; echo $((40+9))-back\n")
+        #expect(waitFor("49-back"), "\(again.story)")
+        let after = again.console
+        #expect(
+            after.contains("was not confirmed: the operator's document (commit") && after.contains("ports: 8080"),
+            "\(after.suffix(3000))")
+        try proofs { $0.from == .lan }
+        print(after.suffix(1500))
+        try again.tell("system_powerdown")
+        #expect(again.waitForEnd(), "\(again.story)")
     }
 }

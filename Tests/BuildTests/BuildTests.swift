@@ -294,6 +294,33 @@ import Testing
         #expect(try FileSystem.read("\(images)/lab-minimal.lock") == lock)
     }
 
+    @Test func aSiteIsCheckedWithoutABox() throws {
+        let images = try copyImages()
+        func run(_ words: [String]) throws -> Command.Result {
+            try Command(
+                program, words + ["--images", images, "--box", "\(Self.repository)/.build/box"], environment: home
+            ).run()
+        }
+        let build = try run([
+            "build", "branch-office", "--profile", "virtio", "--raw-only", "--relock-gone", "--output", "\(folder)/out",
+        ])
+        #expect(build.status == 0, "\(build.errorText)")
+        let check = ["--image", "branch-office", "--profile", "virtio"]
+        let site = "\(images)/branch-office.site.yaml"
+        let good = try run(["site", "check", site] + check)
+        #expect(good.status == 0 && good.text.contains("service       lan-dnsmasq"), "\(good.errorText)")
+        #expect(good.text.contains("\(site) can be applied: "))
+        let json = try run(["site", "check", site, "--json"] + check).text
+        #expect(json.contains("\"nftables\": [") && json.contains("\"remarks\": []"))
+        let text = String(decoding: try FileSystem.read(site), as: UTF8.self)
+        try FileSystem.replace(site, with: text.replacing("zone: wan\n", with: "zone: wann\n"))
+        let bad = try run(["site", "check", site] + check)
+        #expect(bad.status == 1 && bad.text.isEmpty)
+        #expect(
+            bad.errorText.contains(
+                "site.yaml:6:13: network.interfaces[0].zone: there is no zone \"wann\"; did you mean wan?"))
+    }
+
     @Test func runSaysWhatItLacks() throws {
         try warm()
         let run = [program, "run", "lab-minimal", "--output", "\(folder)/warm"]

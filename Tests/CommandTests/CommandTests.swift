@@ -50,7 +50,7 @@ import Testing
         """
 
     @Test func everyCommandTeachesWhatItDoes() throws {
-        for command in ["lock", "build", "run", "flash", "cache", "diff"] {
+        for command in ["lock", "build", "test", "run", "flash", "site", "cache", "diff"] {
             let help = try vcpe(command, "--help")
             #expect(help.status == 0)
             #expect(help.text.contains("OVERVIEW:") && help.text.contains("USAGE: vcpe \(command)"))

@@ -151,8 +151,12 @@ final class BoxInNetwork {
     }
 
     /// Gives the engine another document; its complaint when it refuses.
-    func apply(_ site: String) throws -> String? {
-        try ask("apply", ["site": .text(site), "name": "site.yaml"])["error"]?.text
+    ///
+    /// - Parameter confirm: seconds within which it must be confirmed.
+    func apply(_ site: String, confirm: Int? = nil) throws -> String? {
+        var request: [String: JSON] = ["site": .text(site), "name": "site.yaml"]
+        request["confirm"] = confirm.map { .integer($0) }
+        return try ask("apply", request)["error"]?.text
     }
 
     /// All that a commit could change: rules, links, addresses, routes.

@@ -2,6 +2,7 @@ import Digests
 import Documents
 import Files
 import Glibc
+import Planning
 import PluginKit
 import Transfers
 
@@ -155,16 +156,26 @@ public struct ImageBuild: Sendable {
 
     /// What a box that has this image plans for its factory site.
     func planFactorySite() throws -> [Resource] {
-        guard let site = definition.site, let profile = profiles.first(where: { options.profile ?? $0.name == $0.name })
-        else {
+        guard let site = definition.site else {
             throw BuildFailure("\(definition.name) names no site", hint: "site: in its definition")
         }
-        let packages = try (usableLock().sections[profile.name] ?? []).map {
+        return try plan(site: "\(options.images)/\(site.value)").all
+    }
+
+    /// What a box that has this image plans for a site document, by the same executable and the image's own libraries.
+    ///
+    /// - Parameter path: the document's.
+    /// - Throws: every problem with file, line and column.
+    public func plan(site path: String) throws -> Plan {
+        guard !plugins.isEmpty, let profile = profiles.first(where: { options.profile ?? $0.name == $0.name }) else {
+            throw BuildFailure("\(definition.name) has no plugins that could plan", hint: "plugins: in its definition")
+        }
+        let packages = try (acquire(usableLock()).sections[profile.name] ?? []).map {
             try UnpackedPackage.read($0, cache: cache)
         }
         return try FactorySite(
             definition: definition, plugins: plugins, packages: packages, box: options.box, cache: cache
-        ).plan(try FileSystem.read("\(options.images)/\(site.value)"), name: site.value).all
+        ).plan(try FileSystem.read(path), name: path)
     }
 
     // MARK: - Building

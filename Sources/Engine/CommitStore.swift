@@ -1,0 +1,164 @@
+import Documents
+import Files
+import Glibc
+import PluginKit
+
+/// A document that was committed: it stands, or stood.
+public struct Commit: Sendable, Hashable {
+    /// Counted from 1 for the life of the box.
+    public var number: Int
+    /// Seconds since 1970 by the box's clock, which may have been wrong.
+    public var time: Int
+    /// Who gave it, by the socket's own word.
+    public var user: String
+    public var comment: String
+    /// As it was given.
+    public var site: String
+    /// Lines of the plan that came and that went.
+    public var added: Int
+    public var removed: Int
+    /// How long planning and applying took.
+    public var planMilliseconds: Int
+    public var applyMilliseconds: Int
+
+    /// Without the document.
+    var summary: JSON {
+        [
+            "number": .integer(number), "time": .integer(time), "user": .text(user), "comment": .text(comment),
+            "added": .integer(added), "removed": .integer(removed), "plan-milliseconds": .integer(planMilliseconds),
+            "apply-milliseconds": .integer(applyMilliseconds),
+        ]
+    }
+
+    var json: JSON {
+        var entries = summary.object ?? [:]
+        entries["site"] = .text(site)
+        return .object(entries)
+    }
+
+    init(
+        number: Int, user: String, comment: String, site: String, added: Int, removed: Int, planMilliseconds: Int
+    ) {
+        (self.number, time, self.user, self.comment) = (number, Glibc.time(nil), user, comment)
+        (self.site, self.added, self.removed) = (site, added, removed)
+        (self.planMilliseconds, applyMilliseconds) = (planMilliseconds, 0)
+    }
+
+    init?(_ json: JSON) {
+        guard let number = json["number"]?.integer, let time = json["time"]?.integer, let user = json["user"]?.text,
+            let comment = json["comment"]?.text, let site = json["site"]?.text
+        else { return nil }
+        (self.number, self.time, self.user, self.comment, self.site) = (number, time, user, comment, site)
+        added = json["added"]?.integer ?? 0
+        removed = json["removed"]?.integer ?? 0
+        planMilliseconds = json["plan-milliseconds"]?.integer ?? 0
+        applyMilliseconds = json["apply-milliseconds"]?.integer ?? 0
+    }
+}
+
+/// Which commit the box follows, and what may become of it. It is the journal, too: on the disk before the first change.
+struct Head: Sendable, Hashable {
+    /// A commit that is being applied, or that waits for its confirmation.
+    struct Pending: Sendable, Hashable {
+        var commit: Int
+        /// The start of the box that it belongs to: another start puts the old one back.
+        var boot: String
+        /// When it is put back, in milliseconds of the kernel's time; nil while it is being applied.
+        var until: Int?
+    }
+
+    /// Nil for the factory's document.
+    var commit: Int?
+    var pending: Pending?
+
+    var json: JSON {
+        .object([
+            "commit": commit.map { .integer($0) },
+            "pending": pending.map {
+                .object([
+                    "commit": .integer($0.commit), "boot": .text($0.boot), "until": $0.until.map { .integer($0) },
+                ])
+            },
+        ])
+    }
+
+    init(commit: Int? = nil, pending: Pending? = nil) { (self.commit, self.pending) = (commit, pending) }
+
+    init(_ json: JSON) {
+        commit = json["commit"]?.integer
+        if let value = json["pending"], let number = value["commit"]?.integer, let boot = value["boot"]?.text {
+            pending = Pending(commit: number, boot: boot, until: value["until"]?.integer)
+        }
+    }
+}
+
+/// The commits on the data partition: a file each, and one that says which of them stands. Each is written whole or not
+/// at all and carries a checksum; what is damaged is kept aside, and said.
+struct CommitStore {
+    /// Commits that are kept.
+    static let kept = 50
+
+    let folder: String
+
+    private var headPath: String { "\(folder)/head" }
+    private func path(_ number: Int) -> String { "\(folder)/\(number)" }
+
+    // MARK: - Files with a checksum
+
+    private func write(_ json: JSON, to path: String) throws {
+        try FileSystem.makeDirectory(folder)
+        try FileSystem.replace(path, with: "\(Checksum.of(json.line)) \(json.line)\n", mode: 0o600)
+        // The name has to outlive a power cut like the contents.
+        try FileSystem.syncDirectory(folder)
+    }
+
+    /// Nil for a file that isn't there.
+    ///
+    /// - Throws: for one that is damaged; it is kept aside under another name.
+    private func read(_ path: String) throws -> JSON? {
+        guard FileSystem.exists(path) else { return nil }
+        let text = String(decoding: try FileSystem.read(path), as: UTF8.self)
+        let words = text.split(separator: " ", maxSplits: 1)
+        let body = words.count == 2 && words[1].hasSuffix("\n") ? String(words[1].dropLast()) : ""
+        if words.count == 2, Checksum.of(body) == words[0], let json = try? JSON.parse(body.utf8) { return json }
+        try FileSystem.rename(path, to: path + ".damaged")
+        throw EngineError("\(path) is damaged; it is kept as \(FileSystem.name(of: path)).damaged")
+    }
+
+    // MARK: - Commits
+
+    func head() throws -> Head { try read(headPath).map { Head($0) } ?? Head() }
+
+    func setHead(_ head: Head) throws { try write(head.json, to: headPath) }
+
+    /// - Throws: for one that isn't there, or is damaged.
+    func commit(_ number: Int) throws -> Commit {
+        guard let json = try read(path(number)), let commit = Commit(json) else {
+            throw EngineError("there is no commit \(number); vcpectl history lists them")
+        }
+        return commit
+    }
+
+    func add(_ commit: Commit) throws { try write(commit.json, to: path(commit.number)) }
+
+    func remove(_ number: Int) throws { try FileSystem.remove(path(number)) }
+
+    /// Of all that are kept, oldest first.
+    var numbers: [Int] { ((try? FileSystem.list(folder)) ?? []).compactMap { Int($0) }.sorted() }
+
+    /// One that no commit ever had: also not one whose file is damaged.
+    var nextNumber: Int {
+        let all = ((try? FileSystem.list(folder)) ?? []).compactMap { name in
+            Int(name.split(separator: ".").first ?? "")
+        }
+        return (all.max() ?? 0) + 1
+    }
+
+    /// Forgets all but the newest, and what a fall left half written.
+    func prune(but head: Head) throws {
+        try FileSystem.removeLeftovers(in: folder)
+        for number in numbers.dropLast(Self.kept) where number != head.commit && number != head.pending?.commit {
+            try remove(number)
+        }
+    }
+}

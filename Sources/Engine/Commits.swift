@@ -1,0 +1,202 @@
+import CSystem
+import Documents
+import Files
+import Glibc
+import Planning
+import PluginKit
+
+/// Changes of the document that the box follows: each is one transaction, kept as a commit, and can be taken back.
+extension Engine {
+    /// What came of a commit.
+    struct Committed {
+        var number: Int
+        var added: Int
+        var removed: Int
+        var warnings: [String]
+    }
+
+    /// Names this start of the box.
+    private static let boot =
+        (try? File("/proc/sys/kernel/random/boot_id").read(36, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+
+    // MARK: - The start
+
+    /// Finds out which document is to be followed. A commit that was not confirmed is none any more after a restart of the
+    /// box; one that was being applied as the engine fell is none in any case.
+    func readSite() {
+        do {
+            head = try store.head()
+            if let pending = head.pending {
+                let waits = pending.until.map { $0 > Uptime.milliseconds } ?? false
+                if !waits || pending.boot != Self.boot { forget(pending) }
+            }
+            takeFirstSite()
+            try store.prune(but: head)
+            if let number = head.pending?.commit ?? head.commit { return try take(try store.commit(number)) }
+        } catch {
+            damage = "\(error)"
+            Log.say("the commits can't be used: \(error)")
+        }
+        takeFactorySite()
+    }
+
+    private func forget(_ pending: Head.Pending) {
+        Log.say("commit \(pending.commit) was not confirmed: \(Self.name(head.commit)) stands again")
+        head.pending = nil
+        keep(head)
+    }
+
+    private static func name(_ commit: Int?) -> String {
+        commit.map { "the operator's document (commit \($0))" } ?? "the factory's document"
+    }
+
+    private func take(_ commit: Commit) throws {
+        site = try YAML.read(Array(commit.site.utf8), file: "commit \(commit.number)")
+        (siteText, siteName) = (commit.site, Self.name(commit.number))
+    }
+
+    private func takeFactorySite() {
+        siteName = Self.name(nil)
+        guard FileSystem.exists(places.factorySite) else { return }
+        do {
+            let bytes = try FileSystem.read(places.factorySite)
+            site = try YAML.read(bytes, file: FileSystem.name(of: places.factorySite))
+            siteText = String(decoding: bytes, as: UTF8.self)
+        } catch {
+            Log.say("\(siteName) can't be read: \(error)")
+        }
+    }
+
+    /// Notes a head that stands already; one that can't be written is said.
+    private func keep(_ head: Head) {
+        do {
+            try store.setHead(head)
+        } catch {
+            Log.say("which commit stands can't be noted: \(error)")
+        }
+    }
+
+    /// What a technician put beside the box's disk image is the operator's document, when there is none yet and it can be
+    /// planned: it is looked for once, at the first start.
+    private func takeFirstSite() {
+        guard store.nextNumber == 1, let device = places.espDevice else { return }
+        let folder = "\(places.run)/esp"
+        do {
+            try FileSystem.makeDirectory(folder)
+            guard mount(device, folder, "vfat", UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC), nil) == 0 else {
+                throw SystemError("mount", device)
+            }
+            defer { umount(folder) }
+            let path = "\(folder)/vcpe/site.yaml"
+            guard FileSystem.exists(path) else { return }
+            let text = String(decoding: try FileSystem.read(path), as: UTF8.self)
+            let (plan, added, removed) = try plan(text, name: "site.yaml")
+            for line in plan.absent + plan.warnings { Log.say(line) }
+            let commit = Commit(
+                number: 1, user: "flash", comment: "flashed with the box", site: text, added: added.count,
+                removed: removed.count, planMilliseconds: 0)
+            try store.add(commit)
+            head = Head(commit: 1)
+            try store.setHead(head)
+            Log.say("the document that was flashed is the operator's from now on")
+        } catch {
+            Log.say("the document that was flashed is not taken: \(error)")
+        }
+    }
+
+    // MARK: - Commits
+
+    /// Applies a document, and keeps it when that went well. What fails changes nothing, neither on the box nor on its disk.
+    ///
+    /// - Parameter confirm: seconds within which ``confirm()`` must come, or what stood before is put back. Another commit
+    ///   with it gives more time and changes nothing of what is put back then; one without it confirms.
+    func commit(_ text: String, name: String, user: String, comment: String, confirm: Int?) throws -> Committed {
+        let begin = Uptime.milliseconds
+        let (plan, added, removed) = try plan(text, name: name)
+        // What an operator names must be there; a box that starts goes on without it.
+        guard plan.absent.isEmpty else { throw InvalidSite(problems: plan.absent) }
+        let node = try YAML.read(Array(text.utf8), file: name)
+        let (oldHead, oldPlan, planned) = (head, applied.plan, Uptime.milliseconds)
+        var commit = Commit(
+            number: store.nextNumber, user: user, comment: comment, site: text, added: added.count,
+            removed: removed.count, planMilliseconds: planned - begin)
+        func pending(until: Int?) -> Head {
+            Head(
+                commit: oldHead.commit, pending: .init(commit: commit.number, boot: Self.boot, until: until))
+        }
+        var isApplied = false
+        do {
+            // On the disk before the first change: whoever comes after a fall finds that this one is none yet.
+            try store.add(commit)
+            try store.setHead(pending(until: nil))
+            try apply(plan)
+            isApplied = true
+            commit.applyMilliseconds = Uptime.milliseconds - planned
+            try store.add(commit)
+            head = confirm.map { pending(until: Uptime.milliseconds + $0 * 1000) } ?? Head(commit: commit.number)
+            try store.setHead(head)
+        } catch {
+            if isApplied { try? apply(oldPlan) }
+            head = oldHead
+            keep(oldHead)
+            try? store.remove(commit.number)
+            throw error
+        }
+        try? store.prune(but: head)
+        site = node
+        (siteText, siteName, damage) = (text, Self.name(commit.number), nil)
+        settle(nil)
+        plannedFacts = try facts()
+        Log.say(
+            "commit \(commit.number) by \(user) is applied: \(added.count) lines come, \(removed.count) go"
+                + (confirm.map { "; it waits \($0) s for its confirmation" } ?? ""))
+        Notification.send("STATUS=policy stands")
+        return Committed(number: commit.number, added: added.count, removed: removed.count, warnings: plan.warnings)
+    }
+
+    /// Makes the commit that waits for it the one that stands.
+    func confirm() throws -> Int {
+        guard let pending = head.pending else { throw EngineError("no commit waits for a confirmation") }
+        let next = Head(commit: pending.commit)
+        try store.setHead(next)
+        head = next
+        Log.say("commit \(pending.commit) is confirmed")
+        return pending.commit
+    }
+
+    /// When a commit is put back, in milliseconds of the kernel's time.
+    var revertAt: Int? { head.pending?.until }
+
+    /// Puts back what stood before the commit that was not confirmed, with today's facts.
+    func revert() {
+        guard let pending = head.pending else { return }
+        forget(pending)
+        do {
+            if let number = head.commit { try take(try store.commit(number)) } else { takeFactorySite() }
+        } catch {
+            damage = "\(error)"
+            Log.say("\(Self.name(head.commit)) can't be used: \(error)")
+            takeFactorySite()
+        }
+        follow()
+    }
+
+    /// Commits an earlier document once more.
+    func rollBack(to number: Int, user: String, confirm: Int?) throws -> Committed {
+        let old = try store.commit(number)
+        return try commit(
+            old.site, name: "commit \(number)", user: user, comment: "rollback to \(number)", confirm: confirm)
+    }
+
+    /// All commits that are kept, newest first, without their documents.
+    func history() -> JSON {
+        .list(
+            store.numbers.reversed().compactMap { number in
+                guard let commit = try? store.commit(number) else { return nil }
+                var entries = commit.summary.object ?? [:]
+                if number == head.pending?.commit { entries["stands"] = "waits" }
+                if number == head.commit { entries["stands"] = head.pending == nil ? "yes" : "fallback" }
+                return .object(entries)
+            })
+    }
+}

@@ -1,0 +1,65 @@
+import ArgumentParser
+import Documents
+import ImageBuilder
+import Planning
+import PluginKit
+
+struct SiteCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "site", abstract: "Check site documents without a box.", subcommands: [Check.self])
+
+    struct Check: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Say what a box would make of a site document.",
+            discussion: """
+                Runs the plugins of an image over the document, by the same executable that runs on the box, and lists what would be
+                applied: packet filter, links, addresses, routes, files and services. Which ports a box has is not known here: eight
+                are supposed, and what names others is said.
+
+                Exit codes: 0 it could be applied, 1 not: every problem is shown with file, line and column.
+                """)
+
+        @Argument(help: "The site document.")
+        var file: String
+
+        @Option(name: .customLong("image"), help: "The image whose plugins plan.")
+        var name: String
+
+        @OptionGroup var image: ImageOptions
+
+        @Option(help: "Another hardware profile than the image's first.")
+        var profile: String?
+
+        @Option(help: "The folder of the box's own executables.")
+        var box = ".build/box"
+
+        @Flag(help: "The plan's lines and remarks as JSON, and the packet filter as nft -j -f takes it.")
+        var json = false
+
+        func run() throws {
+            var options = ImageBuild.Options()
+            options.images = image.images
+            options.mirror = image.mirror
+            options.profile = profile
+            options.box = box
+            let plan = try ImageBuild(name, options: options) { _ in }.plan(site: file)
+            let remarks = (plan.absent + plan.warnings).sorted()
+            if json {
+                let document: JSON = [
+                    "lines": .texts(plan.lines), "remarks": .texts(remarks),
+                    "nftables": TablePlan(plan.all).contents.document(table: PacketPath.table),
+                ]
+                return print(document.pretty, terminator: "")
+            }
+            for remark in remarks { print(remark) }
+            let rows = plan.resources.values.map { ($0.resource.kind.rawValue, $0.resource.identity, $0.plugin) }
+            for (kind, identity, plugin) in rows.sorted(by: { $0 < $1 }) {
+                func left(_ text: String, _ width: Int) -> String {
+                    text + String(repeating: " ", count: max(1, width - text.count))
+                }
+                print("\(left(kind, 14))\(left(identity, 50))\(plugin)")
+            }
+            print("\(file) can be applied: \(rows.count) resources")
+        }
+    }
+}

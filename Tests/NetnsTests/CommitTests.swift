@@ -1,0 +1,140 @@
+import Documents
+import Files
+import Glibc
+@testable import ImageBuilder
+import Processes
+import Testing
+
+/// Commits: kept, confirmed, put back.
+@Suite(.serialized) struct CommitTests {
+    /// The standard site with another port behind the port forward, which the kernel's rules show.
+    private func site(_ port: Int) -> String { BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(port)}") }
+
+    private func port(_ box: BoxInNetwork) throws -> Int {
+        let rules = try box.decided()
+        let place = try #require(rules.firstRange(of: "dnat ip to 192.168.1.10:"))
+        return Int(rules[place.upperBound...].prefix { $0.isNumber }) ?? 0
+    }
+
+    private func wait(_ seconds: Double, until isDone: () throws -> Bool) rethrows -> Bool {
+        let end = Clock.seconds + seconds
+        while Clock.seconds < end {
+            if try isDone() { return true }
+            usleep(50_000)
+        }
+        return try isDone()
+    }
+
+    @Test func commitsAreKeptAndCanBeFollowedAgain() throws {
+        let box = try BoxInNetwork.ready()
+        for port in [81, 82, 83] {
+            #expect(
+                try box.ask(
+                    "apply", ["site": .text(site(port)), "name": "site.yaml", "comment": .text("port \(port)")])[
+                        "error"]
+                    == nil)
+        }
+        #expect(try port(box) == 83)
+        let history = try #require(try box.ask("history")["commits"]?.list)
+        #expect(history.map { $0["comment"]?.text } == ["port 83", "port 82", "port 81"])
+        #expect(history.map { $0["stands"]?.text } == ["yes", nil, nil])
+        #expect(history.allSatisfy { $0["user"]?.text == "root" && $0["time"]?.integer ?? 0 > 1_700_000_000 })
+        #expect(try box.ask("commit", ["number": 2])["site"]?.text == site(82))
+        #expect(try box.ask("rollback", ["number": 1])["commit"]?.integer == 4)
+        #expect(try port(box) == 81)
+        #expect(try box.ask("rollback", ["number": 77])["error"]?.text?.contains("there is no commit 77") == true)
+        // What fails is no commit.
+        #expect(try box.apply("network: 5\n") != nil)
+        #expect(try box.ask("history")["commits"]?.list?.count == 4)
+        // As another engine finds it.
+        box.killEngine()
+        try box.start()
+        #expect(try port(box) == 81 && box.ask("status")["commit"]?.integer == 4)
+    }
+
+    @Test func onlyTheLastFiftyAreKept() throws {
+        let box = try BoxInNetwork.ready()
+        for port in 0..<53 { #expect(try box.apply(site(1000 + port)) == nil) }
+        let numbers = try #require(try box.ask("history")["commits"]?.list).compactMap { $0["number"]?.integer }
+        #expect(numbers == Array((4...53).reversed()))
+    }
+
+    @Test func whatIsNotConfirmedIsPutBack() throws {
+        let box = try BoxInNetwork.ready()
+        #expect(try box.apply(site(81)) == nil)
+        #expect(try box.apply(site(82), confirm: 2) == nil)
+        #expect(try port(box) == 82)
+        #expect(try box.ask("status")["put-back-in"] != nil)
+        #expect(try wait(6) { try port(box) == 81 }, "\(box.log)")
+        #expect(try box.ask("status")["commit"]?.integer == 1 && box.ask("show")["site"]?.text == site(81))
+        // In time it stays.
+        #expect(try box.apply(site(83), confirm: 2) == nil)
+        #expect(try box.ask("confirm")["commit"]?.integer == 3)
+        sleep(3)
+        #expect(try port(box) == 83)
+        #expect(try box.ask("confirm")["error"]?.text == "no commit waits for a confirmation")
+        // Another one with a time gives more of it, and what is put back stays the same.
+        #expect(try box.apply(site(84), confirm: 3) == nil)
+        sleep(2)
+        #expect(try box.apply(site(85), confirm: 3) == nil)
+        sleep(2)
+        #expect(try port(box) == 85)
+        #expect(try wait(6) { try port(box) == 83 }, "\(box.log)")
+        // One without a time confirms.
+        #expect(try box.apply(site(86), confirm: 2) == nil && box.apply(site(87)) == nil)
+        sleep(3)
+        #expect(try port(box) == 87)
+        #expect(
+            try box.ask("apply", ["site": .text(site(88)), "confirm": 0])["error"]?.text?.contains("1 to 86400") == true
+        )
+    }
+
+    /// An engine that falls meanwhile neither confirms nor puts back; another start of the box puts back.
+    @Test func aFallKeepsTheClockAndARestartPutsBack() throws {
+        let box = try BoxInNetwork.ready()
+        #expect(try box.apply(site(81)) == nil && box.apply(site(82), confirm: 4) == nil)
+        box.killEngine()
+        try box.start()
+        #expect(try port(box) == 82)
+        // A change of facts leaves the clock alone, too.
+        _ = try box.ask("lease")
+        #expect(try wait(8) { try port(box) == 81 }, "\(box.log)")
+
+        #expect(try box.apply(site(83), confirm: 600) == nil)
+        box.killEngine()
+        let head = "\(box.folder)/data/vcpe/commits/head"
+        let text = String(decoding: try FileSystem.read(head), as: UTF8.self)
+        let boot = String(decoding: try File("/proc/sys/kernel/random/boot_id").read(36, at: 0), as: UTF8.self)
+        #expect(text.contains(boot))
+        let body = String(text.drop { $0 != " " }.dropFirst().dropLast()).replacing(boot, with: "another-start")
+        let hash = body.utf8.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+        try FileSystem.replace(head, with: "\(String(hash, radix: 16)) \(body)\n")
+        try box.start()
+        #expect(try port(box) == 81, "\(box.log)")
+        #expect(box.log.contains("commit 3 was not confirmed: the operator's document (commit 1) stands again"))
+    }
+
+    @Test func aDamagedStoreIsKeptAsideAndTheFactorysDocumentFollowed() throws {
+        let box = try BoxInNetwork.ready()
+        #expect(try box.apply(site(81)) == nil && box.apply(site(82)) == nil)
+        for name in ["2", "head"] {
+            box.killEngine()
+            let path = "\(box.folder)/data/vcpe/commits/\(name)"
+            var bytes = try FileSystem.read(path)
+            bytes[bytes.count / 2] ^= 1
+            try FileSystem.replace(path, with: bytes)
+            try box.start()
+            #expect(try port(box) == 80, "\(box.log)")
+            #expect(
+                try box.ask("status")["damage"]?.text?.contains(
+                    "commits/\(name) is damaged; it is kept as \(name).damaged")
+                    == true)
+            #expect(try FileSystem.read("\(path).damaged") == bytes)
+        }
+        // The box goes on from there, and no number is used twice.
+        #expect(try box.ask("apply", ["site": .text(site(83))])["commit"]?.integer == 3)
+        #expect(try box.ask("status")["damage"] == nil)
+        #expect(try box.ask("rollback", ["number": 1])["commit"]?.integer == 4)
+        #expect(try port(box) == 81)
+    }
+}
