@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 // What could not be done on the way; its errno is in errno.
@@ -31,6 +32,7 @@ static const char *become(const struct csystem_child *child) {
         dup2(child->output, 1);
         dup2(child->output, 2);
     }
+    if (child->error >= 0) dup2(child->error, 2);
     int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (score >= 0) {
         char text[16];
@@ -43,7 +45,7 @@ static const char *become(const struct csystem_child *child) {
         struct rlimit limit = {child->limits[i].value, child->limits[i].value};
         if (setrlimit((__rlimit_resource_t)child->limits[i].resource, &limit) != 0) return "setrlimit";
     }
-    if (child->private_tmp || child->read_only_paths) {
+    if (child->private_tmp || child->read_only_paths || child->hidden_paths) {
         if (unshare(CLONE_NEWNS) != 0) return "unshare";
         if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return "mount of /";
         if (child->private_tmp && mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=5%") != 0)
@@ -52,6 +54,14 @@ static const char *become(const struct csystem_child *child) {
             if (mount(*path, *path, NULL, MS_BIND | MS_REC, NULL) != 0) return "mount of a read-only path";
             if (mount(NULL, *path, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) != 0) return "remount of a read-only path";
         }
+        // A /proc of its own processes: programs read their own arguments there.
+        if (child->namespaces & CLONE_NEWPID &&
+            mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL) != 0)
+            return "mount of /proc";
+        for (char *const *path = child->hidden_paths; path && *path; path++)
+            if (mount("tmpfs", *path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, "size=4k,mode=0755") != 0 &&
+                errno != ENOENT)
+                return "mount of a hidden path";
     }
     if (child->root && (chroot(child->root) != 0 || chdir("/") != 0)) return "chroot";
     if (child->keep_capabilities_only)
@@ -98,8 +108,9 @@ int csystem_spawn(const struct csystem_child *child, char step[28]) {
     struct clone_args arguments;
     memset(&arguments, 0, sizeof arguments);
     arguments.exit_signal = SIGCHLD;
+    arguments.flags = child->namespaces;
     if (child->cgroup >= 0) {
-        arguments.flags = CLONE_INTO_CGROUP;
+        arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = (uint64_t)child->cgroup;
     }
     long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
@@ -136,7 +147,8 @@ int csystem_spawn(const struct csystem_child *child, char step[28]) {
     while (count < 0 && errno == EINTR);
     close(pipes[0]);
     if (count != sizeof report) return (int)pid;
-    // The child that could not exec is reaped like any other; its errno is what the caller wants.
+    // Its errno is what the caller wants; it is gone at once.
+    while (waitpid((pid_t)pid, NULL, 0) < 0 && errno == EINTR) continue;
     memcpy(step, report.step, sizeof report.step);
     return -report.failure;
 }

@@ -46,7 +46,7 @@ public final class Engine {
         let loopback = try routes.links().first { $0.name == "lo" }
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
         (site, siteText, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "", "nothing")
-        planner = try Planner(folder: places.plugins)
+        planner = try Planner(folder: places.plugins, hiding: [places.data, places.run, "/sys"])
         leases = Leases(places: places)
         store = CommitStore(folder: places.commits)
         let known = AppliedState(at: places.appliedState)

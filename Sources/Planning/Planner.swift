@@ -60,8 +60,10 @@ public struct Planner: Sendable {
 
     /// The plugins of a folder. What each is stands in its manifest's file: the builder has seen to it that the plugin
     /// itself says the same.
-    public init(folder: String) throws {
-        plugins = try PluginRunner.all(in: folder).map {
+    ///
+    /// - Parameter hiding: folders of which the plugins see nothing.
+    public init(folder: String, hiding: [String]) throws {
+        plugins = try PluginRunner.all(in: folder, hiding: hiding).map {
             ($0, try PluginManifest.read("\(folder)/\($0.name)/manifest.json"))
         }
     }

@@ -9,6 +9,8 @@ public struct PluginRunner: Sendable {
     public let name: String
     /// The program and what stands before the verb.
     let command: [String]
+    /// What it may use; nil where only we ourselves could come to harm.
+    var confinement: Confinement?
 
     /// Seconds that a plugin may take.
     private static let deadline = 10.0
@@ -20,11 +22,19 @@ public struct PluginRunner: Sendable {
         self.command = command
     }
 
+    /// The first of the numeric users that plugins run as, one each: of the range that systemd keeps free for such.
+    private static let firstUser: UInt32 = 64_000
+
     /// The plugins of a folder: `NAME/NAME` is a program.
-    public static func all(in folder: String) throws -> [PluginRunner] {
+    ///
+    /// - Parameter hiding: folders in whose places confined plugins find empty ones; nil for plugins that are not confined.
+    public static func all(in folder: String, hiding: [String]? = nil) throws -> [PluginRunner] {
         guard FileSystem.exists(folder) else { return [] }
-        return try FileSystem.list(folder).filter { FileSystem.exists("\(folder)/\($0)/\($0)") }.map {
-            PluginRunner(name: $0, command: ["\(folder)/\($0)/\($0)"])
+        let names = try FileSystem.list(folder).filter { FileSystem.exists("\(folder)/\($0)/\($0)") }
+        return names.enumerated().map { number, name in
+            var runner = PluginRunner(name: name, command: ["\(folder)/\(name)/\(name)"])
+            runner.confinement = hiding.map { Confinement(user: firstUser + UInt32(number), hidden: $0) }
+            return runner
         }
     }
 
@@ -37,7 +47,9 @@ public struct PluginRunner: Sendable {
     /// Starts it; the answer is waited for later, so that several work at a time.
     func begin(_ verb: String, _ input: JSON?) throws -> Asked {
         let file = try input.map { try File.temporary(holding: Array($0.line.utf8)) }
-        let running = try Command(command[0], command.dropFirst() + [verb]).begin(input: file)
+        var program = Command(command[0], command.dropFirst() + [verb])
+        program.confinement = confinement
+        let running = try program.begin(input: file)
         return Asked(name: name, verb: verb, running: running)
     }
 

@@ -22,6 +22,9 @@ public struct Command: Sendable {
     /// The whole environment of the program: nothing is inherited, so that no locale or time zone shapes what it writes.
     public var environment: [String: String]
 
+    /// Of a program that nobody trusts; ``begin(input:output:)`` starts it so.
+    public var confinement: Confinement?
+
     public init(_ program: String, _ arguments: [String], environment: [String: String] = [:]) {
         self.program = program
         self.arguments = arguments
@@ -52,17 +55,24 @@ public struct Command: Sendable {
     public func begin(input: File? = nil, output: File? = nil) throws(SystemError) -> Running {
         let out = try Pipe()
         let err = try Pipe()
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        if let input {
-            posix_spawn_file_actions_adddup2(&actions, input.descriptor, 0)
+        let pid: pid_t
+        if let confinement {
+            pid = try confinement.spawn(
+                program, arguments, environment: environment, input: input?.descriptor ?? -1,
+                output: output?.descriptor ?? out.writing, error: err.writing)
         } else {
-            posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+            var actions = posix_spawn_file_actions_t()
+            posix_spawn_file_actions_init(&actions)
+            defer { posix_spawn_file_actions_destroy(&actions) }
+            if let input {
+                posix_spawn_file_actions_adddup2(&actions, input.descriptor, 0)
+            } else {
+                posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+            }
+            posix_spawn_file_actions_adddup2(&actions, output?.descriptor ?? out.writing, 1)
+            posix_spawn_file_actions_adddup2(&actions, err.writing, 2)
+            pid = try spawn(&actions)
         }
-        posix_spawn_file_actions_adddup2(&actions, output?.descriptor ?? out.writing, 1)
-        posix_spawn_file_actions_adddup2(&actions, err.writing, 2)
-        let pid = try spawn(&actions)
         out.closeWriting()
         err.closeWriting()
         return Running(pid: pid, program: program, out: out, err: err)

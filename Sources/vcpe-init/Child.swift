@@ -66,13 +66,14 @@ enum Child {
                             limits.withUnsafeBufferPointer { limits in
                                 var child = csystem_child(
                                     program: program, arguments: argv.baseAddress, environment: envp.baseAddress,
-                                    root: root, cgroup: setting.cgroup, output: setting.output, input: setting.input,
+                                    root: root, cgroup: setting.cgroup, output: setting.output, error: -1,
+                                    input: setting.input,
                                     user: setting.user, group: setting.group, groups: groups.baseAddress,
                                     group_count: Int32(groups.count), capabilities: setting.capabilities ?? 0,
                                     keep_capabilities_only: setting.capabilities == nil ? 0 : 1,
-                                    no_new_privileges: setting.hasNoNewPrivileges ? 1 : 0,
+                                    no_new_privileges: setting.hasNoNewPrivileges ? 1 : 0, namespaces: 0,
                                     read_only_paths: setting.readOnlyPaths.isEmpty ? nil : readOnly.baseAddress,
-                                    private_tmp: setting.hasPrivateTmp ? 1 : 0, limits: limits.baseAddress,
+                                    hidden_paths: nil, private_tmp: setting.hasPrivateTmp ? 1 : 0, limits: limits.baseAddress,
                                     limit_count: Int32(limits.count),
                                     oom_score_adjustment: setting.oomScoreAdjustment,
                                     new_session: setting.hasNewSession ? 1 : 0)

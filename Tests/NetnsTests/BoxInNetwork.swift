@@ -57,6 +57,9 @@ final class BoxInNetwork {
                 if FileSystem.exists(path) { try File(path, O_WRONLY).write(Array("0".utf8), at: 0) }
             }
         }
+        // Plugins run as nobodies, who must get there.
+        chmod(folder, 0o755)
+        try Command("cp", ["\(Self.repository)/.build/box/vcpe-box", folder]).check()
         for name in ["run", "data", "plugins"] { try FileSystem.makeDirectory("\(folder)/\(name)") }
         for name in ["vcpe-engine", "vcpectl"] { try link("\(folder)/\(name)") }
         for name in ["network", "firewall", "nat", "lan"] { try plugin(name) { try link($0) } }
@@ -78,7 +81,7 @@ final class BoxInNetwork {
     }
 
     private func link(_ path: String) throws {
-        guard symlink("\(Self.repository)/.build/box/vcpe-box", path) == 0 else { throw SystemError("symlink", path) }
+        guard symlink("\(folder)/vcpe-box", path) == 0 else { throw SystemError("symlink", path) }
     }
 
     private func plugin(_ name: String, _ make: (String) throws -> Void) throws {

@@ -53,7 +53,23 @@ import Testing
     /// Plugins of all wrong kinds; each is asked for by its key in the document.
     @Test(arguments: [
         ("silent", "exit 0", nil as String?), ("garbage", "echo '<xml/>'", "plugin garbage publish: a line is no JSON"),
-        ("half", "printf '{\"a\":1}'", "its last line has no end"), ("crash", "kill -SEGV $$", "it ended with 139"),
+        ("half", "printf '{\"a\":1}'", "its last line has no end"),
+        ("crash", "exec python3 -c 'import ctypes; ctypes.string_at(0)'", "it ended with 139"),
+        // What it must not reach it finds nowhere: the commits, the engine's socket, others' processes, a network.
+        (
+            "spies",
+            """
+            [ $(ls -d /proc/[0-9]* | wc -l) -lt 6 ] || exit 2
+            [ "$(ls -A /sys)$(ls -A "${0%/*}/../../data")$(ls -A "${0%/*}/../../run")" = "" ] || exit 3
+            touch "${0%/*}/x" && exit 4
+            python3 -c 'import socket; socket.create_connection(("203.0.113.1", 9), 2)' 2>/dev/null && exit 5
+            [ $(id -u) -ge 64000 ] || exit 6
+            """, nil
+        ), ("forks", "f() { f | f & }; f; f; f; sleep 60", "plugin forks publish: it"),
+        (
+            "hungry", "exec python3 -c 'x = []\nwhile True: x.append(bytearray(1 << 20))'",
+            "plugin hungry publish: it ended with 1"
+        ), ("gigabyte", "exec head -c 1073741824 /dev/zero", "it said more than"),
         ("says", "echo no idea >&2; exit 3", "it ended with 3: no idea"),
         (
             "claims", "[ $1 = publish ] || echo '{\"kind\":\"sysctl\",\"id\":\"net/ipv4/ip_forward\",\"value\":\"0\"}'",
@@ -122,7 +138,18 @@ import Testing
         let end = Clock.seconds + 5
         while Clock.seconds < end, try !box.state().contains("192.168.1.1/24") { usleep(50_000) }
         let before = try box.decided()
+        // With packets on their way all the time.
+        let flood = try Flood(try #require(box.network))
+        defer { flood.stop() }
+        usleep(300_000)
+        flood.forgetPauses()
+        let sent = flood.now.forwarded
         let error = try box.apply(BoxInNetwork.site + "\(name): {}\n")
+        usleep(100_000)
+        #expect(flood.now.forwarded > sent && flood.now.longestPause < 1 && flood.now.fromWAN == 0)
+        // And nothing of it goes on.
+        let left = try Command("find", ["/proc", "-maxdepth", "1", "-uid", "+63999", "-uid", "-64010"]).run()
+        #expect(left.text.isEmpty, "\(left.text)")
         if let message {
             #expect(error?.contains(message) == true, "\(error ?? "applied")")
             #expect(try box.decided() == before)
@@ -135,7 +162,7 @@ import Testing
 
     @Test func onlyRootIsAnswered() throws {
         let box = try BoxInNetwork.ready()
-        for path in ["\(box.folder)", "\(box.folder)/run"] { chmod(path, 0o755) }
+        chmod("\(box.folder)/run", 0o755)
         let result = try Command(
             "setpriv",
             [

@@ -96,6 +96,7 @@ struct csystem_child {
     const char *root;       // chroot there first, or NULL
     int cgroup;             // a cgroup folder to start in, or -1
     int output;             // becomes standard output and error, or -1 to keep ours
+    int error;              // becomes standard error instead of `output`, or -1
     int input;              // becomes standard input, or -1 for /dev/null
     unsigned user, group;   // numeric; set only when not 0
     const unsigned *groups; // supplementary ones
@@ -103,7 +104,9 @@ struct csystem_child {
     uint64_t capabilities;  // a bit each; what is kept when keep_capabilities_only is set
     int keep_capabilities_only;
     int no_new_privileges;
+    uint64_t namespaces;    // CLONE_NEW* of those that it has for itself
     char *const *read_only_paths; // ends with NULL; or NULL for none
+    char *const *hidden_paths; // folders in whose places it finds empty ones; those that aren't there are left out
     int private_tmp;
     const struct csystem_limit *limits;
     int limit_count;
