@@ -25,9 +25,10 @@ extension Engine {
                 guard let text = request["site"]?.text else {
                     return ["lines": .texts(planLines), "nftables": rulesetDocument]
                 }
-                let (plan, added, removed) = try plan(text, name: request["name"]?.text ?? "site")
+                let planned = try plan(text, name: request["name"]?.text ?? "site")
                 return [
-                    "added": .texts(added), "removed": .texts(removed), "warnings": .texts(plan.warnings + plan.absent),
+                    "added": .texts(planned.added), "removed": .texts(planned.removed),
+                    "warnings": .texts(planned.plan.warnings + planned.plan.absent),
                 ]
             case "apply":
                 guard let text = request["site"]?.text else { return ["error": "apply wants a site"] }

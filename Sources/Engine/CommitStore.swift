@@ -127,7 +127,12 @@ struct CommitStore {
 
     // MARK: - Commits
 
-    func head() throws -> Head { try read(headPath).map { Head($0) } ?? Head() }
+    /// - Throws: when it is damaged, or was: nobody knows then which commit stands.
+    func head() throws -> Head {
+        if let json = try read(headPath) { return Head(json) }
+        guard FileSystem.exists(headPath + ".damaged") else { return Head() }
+        throw EngineError("\(headPath) is damaged; it is kept as head.damaged")
+    }
 
     func setHead(_ head: Head) throws { try write(head.json, to: headPath) }
 
@@ -156,6 +161,7 @@ struct CommitStore {
 
     /// Forgets all but the newest, and what a fall left half written.
     func prune(but head: Head) throws {
+        guard FileSystem.exists(folder) else { return }
         try FileSystem.removeLeftovers(in: folder)
         for number in numbers.dropLast(Self.kept) where number != head.commit && number != head.pending?.commit {
             try remove(number)

@@ -19,6 +19,9 @@ extension Engine {
     private static let boot =
         (try? File("/proc/sys/kernel/random/boot_id").read(36, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? ""
 
+    /// Who gave the document that was flashed with the box.
+    private static let flasher = "flash"
+
     // MARK: - The start
 
     /// Finds out which document is to be followed. A commit that was not confirmed is none any more after a restart of the
@@ -79,7 +82,9 @@ extension Engine {
     /// What a technician put beside the box's disk image is the operator's document, when there is none yet and it can be
     /// planned: it is looked for once, at the first start.
     private func takeFirstSite() {
-        guard store.nextNumber == 1, let device = places.espDevice else { return }
+        // Power may have failed between its commit and the word that it stands.
+        let isFirst = store.numbers.allSatisfy { (try? store.commit($0))?.user == Self.flasher }
+        guard head == Head(), isFirst, let device = places.espDevice else { return }
         let folder = "\(places.run)/esp"
         do {
             try FileSystem.makeDirectory(folder)
@@ -90,11 +95,11 @@ extension Engine {
             let path = "\(folder)/vcpe/site.yaml"
             guard FileSystem.exists(path) else { return }
             let text = String(decoding: try FileSystem.read(path), as: UTF8.self)
-            let (plan, added, removed) = try plan(text, name: "site.yaml")
-            for line in plan.absent + plan.warnings { Log.say(line) }
+            let planned = try plan(text, name: "site.yaml")
+            for line in planned.plan.absent + planned.plan.warnings { Log.say(line) }
             let commit = Commit(
-                number: 1, user: "flash", comment: "flashed with the box", site: text, added: added.count,
-                removed: removed.count, planMilliseconds: 0)
+                number: 1, user: Self.flasher, comment: "flashed with the box", site: text, added: planned.added.count,
+                removed: planned.removed.count, planMilliseconds: 0)
             try store.add(commit)
             head = Head(commit: 1)
             try store.setHead(head)
@@ -112,14 +117,13 @@ extension Engine {
     ///   with it gives more time and changes nothing of what is put back then; one without it confirms.
     func commit(_ text: String, name: String, user: String, comment: String, confirm: Int?) throws -> Committed {
         let begin = Uptime.milliseconds
-        let (plan, added, removed) = try plan(text, name: name)
+        let planned = try plan(text, name: name)
         // What an operator names must be there; a box that starts goes on without it.
-        guard plan.absent.isEmpty else { throw InvalidSite(problems: plan.absent) }
-        let node = try YAML.read(Array(text.utf8), file: name)
-        let (oldHead, oldPlan, planned) = (head, applied.plan, Uptime.milliseconds)
+        guard planned.plan.absent.isEmpty else { throw InvalidSite(problems: planned.plan.absent) }
+        let (oldHead, old, time) = (head, applied, Uptime.milliseconds)
         var commit = Commit(
-            number: store.nextNumber, user: user, comment: comment, site: text, added: added.count,
-            removed: removed.count, planMilliseconds: planned - begin)
+            number: store.nextNumber, user: user, comment: comment, site: text, added: planned.added.count,
+            removed: planned.removed.count, planMilliseconds: time - begin)
         func pending(until: Int?) -> Head {
             Head(
                 commit: oldHead.commit, pending: .init(commit: commit.number, boot: Self.boot, until: until))
@@ -129,29 +133,36 @@ extension Engine {
             // On the disk before the first change: whoever comes after a fall finds that this one is none yet.
             try store.add(commit)
             try store.setHead(pending(until: nil))
-            try apply(plan)
+            // What is put back when the document that stands can't be planned any more by then.
+            if confirm != nil { note { $0.fallback = $0.fallback ?? old.plan } }
+            try apply(planned.plan)
             isApplied = true
-            commit.applyMilliseconds = Uptime.milliseconds - planned
+            commit.applyMilliseconds = Uptime.milliseconds - time
             try store.add(commit)
             head = confirm.map { pending(until: Uptime.milliseconds + $0 * 1000) } ?? Head(commit: commit.number)
             try store.setHead(head)
         } catch {
-            if isApplied { try? apply(oldPlan) }
+            if isApplied { standOn(old.plan) }
+            note { $0.fallback = old.fallback }
             head = oldHead
             keep(oldHead)
             try? store.remove(commit.number)
+            // What could not be put back is tried again.
+            if !applied.isSettled { settle(error) }
             throw error
         }
+        if confirm == nil { note { $0.fallback = nil } }
         try? store.prune(but: head)
-        site = node
+        site = planned.site
         (siteText, siteName, damage) = (text, Self.name(commit.number), nil)
         settle(nil)
-        plannedFacts = try facts()
+        (plannedFacts, plannedPorts) = (planned.facts, planned.ports)
         Log.say(
-            "commit \(commit.number) by \(user) is applied: \(added.count) lines come, \(removed.count) go"
+            "commit \(commit.number) by \(user) is applied: \(commit.added) lines come, \(commit.removed) go"
                 + (confirm.map { "; it waits \($0) s for its confirmation" } ?? ""))
         Notification.send("STATUS=policy stands")
-        return Committed(number: commit.number, added: added.count, removed: removed.count, warnings: plan.warnings)
+        return Committed(
+            number: commit.number, added: commit.added, removed: commit.removed, warnings: planned.plan.warnings)
     }
 
     /// Makes the commit that waits for it the one that stands.
@@ -160,6 +171,7 @@ extension Engine {
         let next = Head(commit: pending.commit)
         try store.setHead(next)
         head = next
+        note { $0.fallback = nil }
         Log.say("commit \(pending.commit) is confirmed")
         return pending.commit
     }
@@ -178,7 +190,10 @@ extension Engine {
             Log.say("\(Self.name(head.commit)) can't be used: \(error)")
             takeFactorySite()
         }
+        let fallback = applied.fallback
         follow()
+        if trouble != nil, let fallback { standOn(fallback) }
+        note { $0.fallback = nil }
     }
 
     /// Commits an earlier document once more.

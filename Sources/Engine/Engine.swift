@@ -27,6 +27,8 @@ public final class Engine {
     /// What is wrong with the commits on the disk.
     var damage: String?
     var plannedFacts: Facts?
+    /// The kernel's numbers of the ports then: one that went and came has another.
+    var plannedPorts: Set<Int> = []
     /// Why the last plan could not be applied; nil when it was.
     private(set) var trouble: String?
     private var isReady = false
@@ -51,6 +53,7 @@ public final class Engine {
         store = CommitStore(folder: places.commits)
         let known = AppliedState(at: places.appliedState)
         applied = known ?? AppliedState()
+        nftables.believed = TablePlan(applied.everything.values.map(\.resource))
         // What a predecessor has told PID 1 of the units, nobody knows.
         applied.isSettled = false
         // An engine that starts again finds the table as it was left: what stands there stays until a plan is there.
@@ -61,13 +64,15 @@ public final class Engine {
 
     func facts() throws -> Facts { Facts(ports: try Ports.all(routes), leases: leases.now().leases) }
 
+    private func ports() throws -> Set<Int> { Set(try routes.links().filter(Ports.isPort).map(\.index)) }
+
     // MARK: - Planning and applying
 
     /// Plans the site with today's facts and applies it; what can't be applied is said, and the last good plan stays.
     func follow() {
         do {
             let facts = try facts()
-            plannedFacts = facts
+            (plannedFacts, plannedPorts) = (facts, try ports())
             let begin = Uptime.milliseconds
             let plan = try planner.plan(site: site, facts: facts)
             let planned = Uptime.milliseconds
@@ -79,12 +84,25 @@ public final class Engine {
         } catch {
             settle(error)
             Log.say("\(siteName) is not applied: \(error)")
+            // What a predecessor left half done is brought to the last plan that was whole.
+            if error is InvalidSite, !applied.isSettled { standOn(applied.plan) }
         }
         let state =
             trouble == nil
-            ? "policy stands" : isReady ? "the last good policy stands" : "no policy: nothing is forwarded"
+            ? "policy stands"
+            : applied.plan.resources.isEmpty ? "no policy: nothing is forwarded" : "the last good policy stands"
         Notification.send(isReady ? "STATUS=\(state)" : "READY=1\nSTATUS=\(state)")
         isReady = true
+    }
+
+    /// Goes back to a plan that was whole, when no document can be planned.
+    func standOn(_ plan: Plan) {
+        do {
+            try apply(plan)
+        } catch {
+            settle(error)
+            Log.say("the last good plan can't be put back: \(error)")
+        }
     }
 
     /// Notes what came of a plan. A document that is wrong stays so; whatever else failed is tried again.
@@ -100,53 +118,60 @@ public final class Engine {
 
     /// Plans again when the facts are others than those of the last plan. Makes no history.
     func followFacts() {
-        if let facts = try? facts(), facts == plannedFacts { return }
+        if let facts = try? facts(), facts == plannedFacts, (try? ports()) == plannedPorts { return }
         follow()
     }
 
     func apply(_ plan: Plan) throws {
         let before = applied
-        var way = before.onTheWay(to: plan)
-        let kernel = KernelDriver(places: places)
-        for key in plan.all.sysctls where before.sysctls[key] == nil { way.sysctls[key] = kernel.value(of: key) }
         func transaction(from old: AppliedState, to new: Plan) -> Transaction {
-            Transaction(places: places, nftables: nftables, socket: routes, old: old, new: new)
+            Transaction(places: places, nftables: nftables, socket: routes, old: old, new: new) { values in
+                if values.isEmpty { return }
+                self.note { $0.sysctls.merge(values) { known, _ in known } }
+            }
         }
         try transaction(from: before, to: plan).check()
-        // An engine that falls from here on leaves word that the box may have anything between the two.
-        note(way)
-        func settled(_ plan: Plan) -> AppliedState {
-            var state = way
-            (state.plan, state.isSettled) = (plan, true)
-            state.sysctls = way.sysctls.filter { plan.all.sysctls.contains($0.key) }
-            return state
-        }
+        // An engine that falls from here on leaves word of what the box may have.
+        note { $0 = $0.onTheWay(to: plan) }
         do {
             try transaction(from: before, to: plan).apply()
-            note(settled(plan))
+            note { $0 = $0.settled(plan) }
         } catch {
-            let failures = transaction(from: way, to: before.plan).applyWhatCanBe()
+            let failures = transaction(from: applied, to: before.plan).applyWhatCanBe()
             for failure in failures { Log.say("putting back failed: \(failure)") }
-            if failures.isEmpty { note(settled(before.plan)) }
+            if failures.isEmpty { note { $0 = $0.settled(before.plan) } }
             throw error
         }
     }
 
-    private func note(_ state: AppliedState) {
-        applied = state
+    func note(_ change: (inout AppliedState) -> Void) {
+        change(&applied)
         do {
-            try state.save(to: places.appliedState)
+            try applied.save(to: places.appliedState)
         } catch {
             Log.say("what is applied can't be noted: \(error)")
         }
     }
 
     /// What a document would do: the lines that come and those that go.
-    func plan(_ text: String, name: String) throws -> (plan: Plan, added: [String], removed: [String]) {
+    func plan(_ text: String, name: String) throws -> Planned {
         let node = try YAML.read(Array(text.utf8), file: name)
-        let plan = try planner.plan(site: node, facts: try facts())
+        let (facts, ports) = (try facts(), try ports())
+        let plan = try planner.plan(site: node, facts: facts)
         let (old, new) = (Set(planLines), Set(plan.lines))
-        return (plan, plan.lines.filter { !old.contains($0) }, planLines.filter { !new.contains($0) })
+        return Planned(
+            site: node, plan: plan, facts: facts, ports: ports, added: plan.lines.filter { !old.contains($0) },
+            removed: planLines.filter { !new.contains($0) })
+    }
+
+    /// A document with its plan, and the facts that it was made with.
+    struct Planned {
+        var site: Node
+        var plan: Plan
+        var facts: Facts
+        var ports: Set<Int>
+        var added: [String]
+        var removed: [String]
     }
 
     var planLines: [String] { applied.plan.lines }

@@ -11,9 +11,11 @@ struct Transaction {
     let places: Places
     let nftables: NftablesDriver
     let socket: RouteSocket
-    /// What the box has. While ``isSettled`` is false in it, that is no more than a list of what may be there.
+    /// What the box has, and what it may have beside that.
     let old: AppliedState
     let new: Plan
+    /// Takes note of what sysctls were before they are set, by key.
+    let remember: ([String: String]) -> Void
 
     /// Has the kernel check what can be checked without changing anything.
     func check() throws { try nftables.check(TablePlan(new.all)) }
@@ -42,10 +44,17 @@ struct Transaction {
         let all = new.all
         return [
             { for case .kernelModule(let name) in change.added { try kernel.load(name) } },
-            { try links.prepare(all.links) },
-            { for case .sysctl(let key, let value) in all { try kernel.set(key, value) } },
-            { try nftables.apply(TablePlan(all)) },
-            { try links.bringUp(all.links) },
+            {
+                // Roles and policy belong together: without the one, the other stays as it is too, and what has changed
+                // its role stays down.
+                try links.prepare(all.links)
+                let unknown = all.sysctls.subtracting(old.sysctls.keys)
+                remember(Dictionary(unknown.compactMap { key in kernel.value(of: key).map { (key, $0) } }) { $1 })
+                let failures = Result { for case .sysctl(let key, let value) in all { try kernel.set(key, value) } }
+                try nftables.apply(TablePlan(all))
+                try links.bringUp(all.links)
+                try failures.get()
+            },
             { try addresses.bring(all.addresses) },
             { try addresses.bring(all.routes) },
             {
@@ -66,7 +75,7 @@ struct Transaction {
                     try files.remove(path, isDirectory: true)
                 }
             },
-            { try links.remove(old.plan.all.links, but: all.links) },
+            { try links.remove(old.everything.values.map(\.resource).links, but: all.links) },
             {
                 for (key, value) in old.sysctls.sorted(by: { $0.key < $1.key }) where !all.sysctls.contains(key) {
                     try kernel.putBack(key, value)
@@ -88,7 +97,7 @@ struct PlanChange {
         where !old.isSettled || old.plan.resources[key]?.line != planned.line {
             added.append(planned.resource)
         }
-        for (key, planned) in old.plan.resources.sorted(by: { $0.value.line < $1.value.line })
+        for (key, planned) in old.everything.sorted(by: { $0.value.line < $1.value.line })
         where new.resources[key] == nil {
             removed.append(planned.resource)
         }

@@ -158,7 +158,7 @@ enum ControlCommand {
 
     private static func history(_ asJSON: Bool) throws {
         try ask(["do": "history"], asJSON) { answer in
-            say("  N  WHEN (UTC)        WHO         +    -  STANDS  WHY\n")
+            say("  N  WHEN (UTC)        WHO         +    -  STANDS    WHY\n")
             for commit in answer["commits"]?.list ?? [] {
                 func text(_ key: String) -> String { commit[key]?.text ?? String(commit[key]?.integer ?? 0) }
                 func right(_ text: String, _ width: Int) -> String {
@@ -175,7 +175,7 @@ enum ControlCommand {
                 let time = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
                 say(
                     "\(right(text("number"), 3))  \(time)  \(left(text("user"), 8))\(right(text("added"), 5))"
-                        + "\(right(text("removed"), 5))  \(left(commit["stands"]?.text ?? "", 8))\(text("comment"))\n")
+                        + "\(right(text("removed"), 5))  \(left(commit["stands"]?.text ?? "", 10))\(text("comment"))\n")
             }
         }
     }

@@ -73,7 +73,8 @@ enum Child {
                                     keep_capabilities_only: setting.capabilities == nil ? 0 : 1,
                                     no_new_privileges: setting.hasNoNewPrivileges ? 1 : 0, namespaces: 0,
                                     read_only_paths: setting.readOnlyPaths.isEmpty ? nil : readOnly.baseAddress,
-                                    hidden_paths: nil, private_tmp: setting.hasPrivateTmp ? 1 : 0, limits: limits.baseAddress,
+                                    hidden_paths: nil, private_tmp: setting.hasPrivateTmp ? 1 : 0,
+                                    limits: limits.baseAddress,
                                     limit_count: Int32(limits.count),
                                     oom_score_adjustment: setting.oomScoreAdjustment,
                                     new_session: setting.hasNewSession ? 1 : 0)

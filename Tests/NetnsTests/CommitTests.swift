@@ -27,6 +27,7 @@ import Testing
 
     @Test func commitsAreKeptAndCanBeFollowedAgain() throws {
         let box = try BoxInNetwork.ready()
+        #expect(try box.ask("status")["damage"] == nil && box.ask("history")["commits"]?.list == [])
         for port in [81, 82, 83] {
             #expect(
                 try box.ask(
@@ -131,6 +132,11 @@ import Testing
                     == true)
             #expect(try FileSystem.read("\(path).damaged") == bytes)
         }
+        // Also who comes later knows it.
+        box.killEngine()
+        try box.start()
+        #expect(
+            try box.ask("status")["damage"]?.text?.contains("it is kept as head.damaged") == true && port(box) == 80)
         // The box goes on from there, and no number is used twice.
         #expect(try box.ask("apply", ["site": .text(site(83))])["commit"]?.integer == 3)
         #expect(try box.ask("status")["damage"] == nil)

@@ -11,7 +11,10 @@ struct LinkDriver {
     /// The further name of a link that we made.
     private static func mark(_ name: String) -> String { "vcpe-\(name)" }
 
-    /// True for what somebody made for us.
+    /// The name of a bridge in the making.
+    private static let unfinished = "vcpe-new"
+
+    /// True for what we made.
     private static func isOurs(_ link: Link) -> Bool {
         link.kind == "bridge" && link.alternativeNames.contains { $0.hasPrefix(mark("")) }
     }
@@ -52,11 +55,15 @@ struct LinkDriver {
     private func prepareBridge(_ wanted: LinkResource) throws {
         var all = try socket.links()
         if !all.contains(where: { $0.name == wanted.name }) {
-            try socket.createLink(wanted.name, kind: "bridge")
-            all = try socket.links()
-            if let made = all.first(where: { $0.name == wanted.name }) {
-                try socket.addAlternativeName(Self.mark(wanted.name), to: made.index)
+            // It has our mark before it has its name: an engine that falls in between leaves none that is nobody's.
+            for leftover in all where leftover.name == Self.unfinished { try socket.deleteLink(leftover.index) }
+            try socket.createLink(Self.unfinished, kind: "bridge")
+            guard let made = try socket.links().first(where: { $0.name == Self.unfinished }) else {
+                throw EngineError("link \(wanted.name): the bridge that was made is gone")
             }
+            try socket.addAlternativeName(Self.mark(wanted.name), to: made.index)
+            try socket.renameLink(made.index, to: wanted.name)
+            all = try socket.links()
         }
         if let link = all.first(where: { $0.name == wanted.name }), let mtu = wanted.mtu, link.mtu != mtu {
             try socket.setLink(link.index, mtu: mtu)

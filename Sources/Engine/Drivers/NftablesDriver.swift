@@ -7,6 +7,8 @@ final class NftablesDriver {
     private var connection: Connection
     /// What the kernel holds, as far as it was ours to put there; nil before the first full load.
     private var loaded: TablePlan?
+    /// What a predecessor has put there, as far as its word goes.
+    var believed: TablePlan?
     /// Kernels before 6.9 can't keep a table without its owner: there it has none.
     private var flags: Batch.TableFlags = [.owner, .persist]
 
@@ -65,7 +67,12 @@ final class NftablesDriver {
         batch.addTable(flags)
         // Rules first: they hold on to chains, sets and counters.
         for chain in seen.chains.sorted() { batch.flushChain(chain) }
-        let kept = plan.sets.filter { seen.sets.contains($0.key) && $0.value.flags.contains(.dynamic) }
+        // What packets put into a set stays, as long as the set is declared as it was.
+        let known = loaded ?? believed
+        let kept = plan.sets.filter { name, set in
+            seen.sets.contains(name) && set.flags.contains(.dynamic)
+                && known?.sets[name]?.declaration == set.declaration
+        }
         for set in seen.sets.subtracting(kept.keys).sorted() { batch.deleteSet(set) }
         // Maps hold on to the chains that they lead to.
         for chain in seen.chains.subtracting(plan.chains.keys).sorted() { batch.deleteChain(chain) }

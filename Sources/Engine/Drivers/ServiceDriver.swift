@@ -39,14 +39,16 @@ struct ServiceDriver {
             if !units.isEmpty { Log.say("there is no PID 1 of ours here: services are not started") }
             return
         }
-        let answer = try InitClient(socket: places.initSocket).ask("reload")
-        let problems = answer.split(separator: "\n").filter { $0 != "ok" }
-        for problem in problems { Log.say("PID 1: \(problem)") }
-        // What is wrong with the image's own units is no fault of this plan.
-        let ours = problems.filter { problem in
+        let answer = try InitClient(socket: places.initSocket).ask("reload").split(separator: "\n")
+        guard answer.last == "ok" else {
+            throw EngineError("PID 1 doesn't take it: \(answer.isEmpty ? "no answer" : answer.joined(separator: "; "))")
+        }
+        for problem in answer.dropLast() { Log.say("PID 1: \(problem)") }
+        // What is wrong with a unit of the image's own is no fault of this plan.
+        let ours = answer.dropLast().filter { problem in
             let words = problem.split(separator: " ", maxSplits: 3)
-            return words.starts(with: ["problem", "unit"]) && words.count > 2
-                && units[String(words[2].prefix { $0 != ":" && $0 != "," })] != nil
+            guard words.starts(with: ["problem", "unit"]), words.count > 2 else { return true }
+            return units[String(words[2].prefix { $0 != ":" && $0 != "," })] != nil
         }
         guard ours.isEmpty else { throw EngineError("PID 1 can't use it: \(ours.joined(separator: "; "))") }
     }

@@ -158,7 +158,8 @@ public enum Network: Plugin {
         _ lease: Facts.Lease, _ interface: NetworkConfiguration.Interface, _ configuration: NetworkConfiguration
     ) -> Located<IPPrefix>? {
         configuration.interfaces.filter { $0.value.name != interface.name }.flatMap(\.value.addresses).first {
-            $0.value.overlaps(lease.address)
+            address in
+            address.value.overlaps(lease.address) || lease.gateway.map { address.value.contains($0) } == true
         }
     }
 
@@ -185,11 +186,13 @@ public enum Network: Plugin {
         if let lease = lease(of: interface, configuration, facts) {
             output.add(.address(link: name, lease.address))
             if let gateway = lease.gateway, let all = IPPrefix("0.0.0.0/0") {
+                // Two of them may come by two interfaces: the first one goes before.
+                let metric = 100 + (configuration.interfaces.firstIndex { $0.value.name == name } ?? 0)
                 // Some providers lend a lone address, with a gateway beyond it.
                 if !lease.address.contains(gateway), let host = IPPrefix(gateway, length: 32) {
-                    output.add(.route(RouteResource(to: host, link: name, metric: 100)))
+                    output.add(.route(RouteResource(to: host, link: name, metric: metric)))
                 }
-                output.add(.route(RouteResource(to: all, via: gateway, link: name, metric: 100)))
+                output.add(.route(RouteResource(to: all, via: gateway, link: name, metric: metric)))
             }
         }
         let file = "/run/vcpe/network/dhcpcd-\(name).conf"

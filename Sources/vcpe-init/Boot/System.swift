@@ -80,7 +80,7 @@ struct System {
     private mutating func startServices() {
         for problem in table.reload() { Console.sayEverywhere("\(problem)") }
         if preload > 0 { _ = Child.wait(preload) }
-        table.step()
+        repeat { table.step() } while table.hasNext
         watchPipes()
         if CommandLineOption.isDebug { startShell() }
     }

@@ -59,6 +59,8 @@ struct Service {
 
     var isAlive: Bool { pid > 0 }
 
+    private var isBeingReplaced: Bool { state == .stopping && afterStop == .replaced }
+
     // MARK: - Starting
 
     /// Starts it; one that can't be started waits like one that ended.
@@ -159,7 +161,8 @@ struct Service {
 
     /// Asks it to end; what it will be then.
     mutating func stop(then next: State = .stopped) {
-        afterStop = next
+        // A unit that is taken away, or replaced, is no operator's any more.
+        if !isBeingReplaced { afterStop = next }
         guard pid > 0 else {
             state = next
             return
@@ -223,7 +226,7 @@ struct Service {
 
     /// Starts it as if it had never run, at an operator's word; one that is ending comes again when it has.
     mutating func begin() {
-        if state == .stopping { afterStop = .waiting }
+        if state == .stopping, !isBeingReplaced { afterStop = .waiting }
         if isAlive { return }
         (delay, quickFalls, state) = (0, 0, .waiting)
     }

@@ -87,11 +87,18 @@ struct ServiceTable {
 
     // MARK: - Living
 
-    /// Does what is due, and starts what waits for nobody any more.
+    /// Does what is due, and starts one of those that wait for nobody any more: a start may take its time, and PID 1 has
+    /// other things to do in between.
     mutating func step() {
         for i in services.indices { services[i].check() }
-        for i in services.indices where services[i].state == .waiting && isFree(services[i]) { services[i].start() }
+        if let i = next { services[i].start() }
     }
+
+    /// The next one that can be started.
+    private var next: Int? { services.firstIndex { $0.state == .waiting && isFree($0) } }
+
+    /// True when ``step()`` has one to start.
+    var hasNext: Bool { next != nil }
 
     /// True when all that it comes after are ready; who isn't there or is given up is waited for by nobody.
     private func isFree(_ service: Service) -> Bool {
@@ -102,7 +109,7 @@ struct ServiceTable {
     }
 
     /// When something is due; nil for never.
-    var due: Int? { services.compactMap(\.due).min() }
+    var due: Int? { hasNext ? 0 : services.compactMap(\.due).min() }
 
     /// True when what the box can't do without is ready.
     var isSound: Bool { services.allSatisfy { !$0.unit.isEssential || $0.state == .running } }
