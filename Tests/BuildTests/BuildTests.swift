@@ -319,6 +319,20 @@ import Testing
         #expect(
             bad.errorText.contains(
                 "site.yaml:6:13: network.interfaces[0].zone: there is no zone \"wann\"; did you mean wan?"))
+        // An image whose own site can't be planned is none.
+        let built = try digest("\(folder)/out/branch-office/branch-office.raw")
+        let words = ["build", "branch-office", "--profile", "virtio", "--raw-only", "--output", "\(folder)/out"]
+        let refused = try run(words)
+        #expect(refused.status == 1 && refused.errorText.contains("the site can't be applied"), "\(refused.errorText)")
+        #expect(try digest("\(folder)/out/branch-office/branch-office.raw") == built)
+        // Nor is one with a plugin that nobody knows.
+        let definition = "\(images)/branch-office.yaml"
+        let plugins = String(decoding: try FileSystem.read(definition), as: UTF8.self)
+        try FileSystem.replace(definition, with: plugins.replacing("[network, firewall", with: "[network, firewal"))
+        let unknown = try run(words)
+        #expect(
+            unknown.status == 1 && unknown.errorText.contains("branch-office.yaml:8:20")
+                && unknown.errorText.contains("did you mean firewall?"), "\(unknown.errorText)")
     }
 
     @Test func runSaysWhatItLacks() throws {

@@ -281,6 +281,22 @@ import Testing
         #expect(box.ask("stop talker") == "ok\n" && box.wait("talker", "stopped") && box.isWell)
     }
 
+    @Test func aServiceThatClosesAllItsFilesIsLeftAlone() throws {
+        let box = try Sandbox(
+            units: ["mute": "command /usr/lib/test/mute\n"],
+            scripts: ["mute": "#!/bin/bash\nexec <&- >&- 2>&-\nexec sleep 1000\n"])
+        #expect(box.wait("mute", "running"))
+        func ticks() throws -> Int {
+            let stat = String(decoding: try File("/proc/\(box.pid)/stat").read(512, at: 0), as: UTF8.self)
+            let fields = stat.split(separator: ")").last?.split(separator: " ") ?? []
+            return fields[11...12].compactMap { Int($0) }.reduce(0, +)
+        }
+        let before = try ticks()
+        sleep(3)
+        // An end that is always ready to be read must not keep PID 1 busy: less than 0.3 s of 3.
+        #expect(try ticks() - before < 30 && box.service("mute")?[1] == "running" && box.isWell)
+    }
+
     @Test func withoutDescriptorsItWaitsAndGoesOn() throws {
         let box = try Sandbox(units: ["crash": "command /bin/false\n", "steady": "command /bin/sleep 1000\n"])
         #expect(box.wait("steady", "running"))
