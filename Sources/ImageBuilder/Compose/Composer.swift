@@ -39,7 +39,7 @@ public struct Composer {
     ]
 
     /// Links of the merged /usr: a package that still writes below one of these means the folder in /usr.
-    private static let merged = ["bin", "sbin", "lib", "lib64"]
+    static let merged = ["bin", "sbin", "lib", "lib64"]
 
     let definition: Definition
     let profile: HardwareProfile
@@ -49,7 +49,7 @@ public struct Composer {
     let folder: String
     let cache: Cache
 
-    private var result = Result()
+    var result = Result()
     private var diversions: [MaintainerScripts.Diversion] = []
 
     public init(
@@ -123,7 +123,7 @@ public struct Composer {
         tree[path] = TreeEntry(kind, mode: mode, origin: Self.origin)
     }
 
-    private mutating func put(_ path: String, _ kind: TreeEntry.Kind, mode: UInt32) {
+    mutating func put(_ path: String, _ kind: TreeEntry.Kind, mode: UInt32) {
         put(&result.tree, path, kind, mode: mode)
     }
 
@@ -175,7 +175,7 @@ public struct Composer {
         }
     }
 
-    private func canonical(_ path: String) -> String {
+    func canonical(_ path: String) -> String {
         guard let slash = path.firstIndex(of: "/"), Self.merged.contains(String(path[..<slash])) else { return path }
         return "usr/" + path
     }
@@ -233,176 +233,6 @@ public struct Composer {
                 continue
             }
             result.tree[path]?.attributes[FileCapabilities.attribute] = value
-        }
-    }
-
-    // MARK: - What the builder adds
-
-    private mutating func addSkeleton() {
-        for name in ["dev", "proc", "sys", "run", "data", "mnt", "root", "var", "etc", "boot"] {
-            if result.tree[name] == nil { put(name, .directory, mode: name == "root" ? 0o700 : 0o755) }
-        }
-        put("tmp", .directory, mode: 0o1777)
-        for name in Self.merged where result.tree[name] == nil {
-            if result.tree["usr/" + name] != nil { put(name, .symbolicLink(target: "usr/" + name), mode: 0o777) }
-        }
-        let links = [
-            "etc/resolv.conf": plugins.isEmpty ? "/run/vcpe/resolv.conf" : "/run/vcpe/network/resolv.conf",
-            "etc/mtab": "/proc/self/mounts",
-            "etc/machine-id": "/run/vcpe/machine-id", "etc/hostname": "/run/vcpe/hostname",
-            "usr/sbin/init": "../lib/vcpe/vcpe-init", "usr/lib/vcpe/modprobe": "vcpe-init",
-            "usr/sbin/poweroff": "../lib/vcpe/vcpe-init", "usr/sbin/reboot": "../lib/vcpe/vcpe-init",
-        ]
-        for (path, target) in links { put(path, .symbolicLink(target: target), mode: 0o777) }
-        put("etc/hosts", .file(Content("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")), mode: 0o644)
-        if definition.debug, result.tree["usr/bin/sh"] == nil {
-            put("usr/bin/sh", .symbolicLink(target: "busybox"), mode: 0o777)
-        }
-        let release = """
-            PRETTY_NAME="\(definition.name) \(definition.version)"
-            NAME="vcpe"
-            ID=vcpe
-            ID_LIKE=debian
-            VERSION_ID="\(definition.version)"
-            VERSION_CODENAME=\(definition.base.suite)
-            IMAGE_ID=\(definition.name)
-            IMAGE_VERSION=\(definition.version)
-
-            """
-        put("usr/lib/os-release", .file(Content(release)), mode: 0o644)
-        put("etc/os-release", .symbolicLink(target: "../usr/lib/os-release"), mode: 0o777)
-        put(
-            "usr/lib/vcpe/image",
-            .file(
-                Content(
-                    "name \(definition.name)\nversion \(definition.version)\nprofile \(profile.name)\n"
-                        + "debug \(definition.debug ? "yes" : "no")\n")), mode: 0o644)
-    }
-
-    /// The engine, the operator's command and the plugins, which are one executable by several names; the factory site.
-    private mutating func addPlugins() throws {
-        if plugins.isEmpty { return }
-        let links = [
-            "usr/lib/vcpe/vcpe-engine": "vcpe-box", "usr/lib/vcpe/report-lease": "vcpe-box",
-            "usr/bin/vcpectl": "../lib/vcpe/vcpe-box",
-        ]
-        for (path, target) in links { put(path, .symbolicLink(target: target), mode: 0o777) }
-        for plugin in plugins {
-            let place = "usr/lib/vcpe/plugins/\(plugin.manifest.name)"
-            put("\(place)/\(plugin.manifest.name)", .symbolicLink(target: "../../vcpe-box"), mode: 0o777)
-            for file in plugin.files { put("\(place)/\(file.name)", .file(Content(file.bytes)), mode: 0o644) }
-        }
-        let modules = plugins.flatMap(\.modules).map(\.value).filter { !$0.hasSuffix("/") }
-        put(
-            "usr/lib/vcpe/modules-load",
-            .file(Content(Set(modules).sorted().map { $0 + "\n" }.joined())), mode: 0o644)
-        put("usr/lib/vcpe/units/engine", .file(Content(Self.engineUnit)), mode: 0o644)
-        guard let site = definition.site else { return }
-        do {
-            let bytes = try FileSystem.read(try resolve(site))
-            put("usr/lib/vcpe/site.yaml", .file(Content(bytes)), mode: 0o644)
-        } catch let error as SystemError {
-            throw InvalidDocument([site.problem("\(error)", hint: "the path is relative to \(folder)")])
-        }
-    }
-
-    /// As `docs/init.md` has unit files.
-    private static let engineUnit = """
-        command /usr/lib/vcpe/vcpe-engine
-        restart always
-        ready notify
-        watchdog 120
-        essential
-        oom-score-adjust -500
-
-        """
-
-    private mutating func addFiles(_ users: Users) throws {
-        for (path, rule) in definition.files.sorted(by: { $0.key < $1.key }) {
-            let target = canonical(String(path.dropFirst()))
-            guard let uid = users.uid(rule.value.owner), let gid = users.gid(rule.value.group) else {
-                throw rule.failing("there is no user or group \(rule.value.owner):\(rule.value.group) in the image")
-            }
-            // A link on the way would put the file elsewhere, or nowhere.
-            var above = FileSystem.parent(of: target)
-            while let parent = above {
-                if let entry = result.tree[parent], entry.kind != .directory {
-                    throw rule.failing("/\(parent) is no folder: \(entry.origin) has a file or a link there")
-                }
-                above = FileSystem.parent(of: parent)
-            }
-            let kind: TreeEntry.Kind
-            var mode: UInt32 = 0o644
-            switch rule.value.source {
-            case .absent:
-                for below in result.tree.entries.keys where below == target || below.hasPrefix(target + "/") {
-                    result.tree[below] = nil
-                }
-                continue
-            case .directory: (kind, mode) = (.directory, 0o755)
-            case .link(let to): (kind, mode) = (.symbolicLink(target: to), 0o777)
-            case .content(let text): kind = .file(Content(text))
-            case .path(let source):
-                do {
-                    kind = .file(Content(try FileSystem.read(try resolve(source))))
-                } catch let error as SystemError {
-                    throw InvalidDocument([source.problem("\(error)", hint: "the path is relative to \(folder)")])
-                }
-            }
-            var entry = TreeEntry(
-                kind, mode: rule.value.mode ?? mode, uid: uid, gid: gid, origin: Self.definitionOrigin)
-            if let text = rule.value.capabilities {
-                guard let value = FileCapabilities.encode(text) else {
-                    throw rule.failing("the capabilities \"\(text)\" are not known")
-                }
-                entry.attributes[FileCapabilities.attribute] = value
-            }
-            result.tree.addParents(of: target, origin: Self.definitionOrigin)
-            result.tree[target] = entry
-        }
-    }
-
-    /// A source must lie below the definition's folder: what is built is what was committed.
-    private func resolve(_ source: Located<String>) throws -> String {
-        let escapes = source.value.hasPrefix("/") || source.value.split(separator: "/").contains("..")
-        if escapes {
-            throw InvalidDocument([
-                source.problem(
-                    "\"\(source.value)\" leads out of the definition's folder",
-                    hint: "allowed is a path below \(folder), without \"..\"")
-            ])
-        }
-        let path = "\(folder)/\(source.value)"
-        // A link on the way may lead out as well.
-        if let real = try? FileSystem.realPath(path), !real.hasPrefix(try FileSystem.realPath(folder) + "/") {
-            throw InvalidDocument([
-                source.problem("\"\(source.value)\" is or crosses a link out of the definition's folder")
-            ])
-        }
-        return path
-    }
-
-    /// Unit files, as vcpe-init reads them: a word, a blank, the rest of the line.
-    private mutating func addServices(_ users: Users) throws {
-        for (name, service) in definition.services.sorted(by: { $0.key < $1.key }) where service.enabled {
-            guard let uid = users.uid(service.user),
-                let gid = service.group.map({ users.gid($0) })
-                    ?? users.users[service.user].map({ UInt32($0.gid) }) ?? uid
-            else {
-                throw BuildFailure("services.\(name): there is no user \(service.user) or group in the image")
-            }
-            let program = canonical(String((service.command.first ?? "/").dropFirst()))
-            guard result.tree[program] != nil else {
-                throw BuildFailure(
-                    "services.\(name): there is no \(service.command.first ?? "") in the image",
-                    hint: "add the package that brings it to packages:")
-            }
-            var lines = ["command \(service.command.map(UnitWords.quoted).joined(separator: " "))"]
-            lines += ["user \(uid)", "group \(gid)", "restart \(service.restart.rawValue)"]
-            lines += service.environment.sorted { $0.key < $1.key }.map { "environment \($0.key)=\($0.value)" }
-            lines += service.directories.map { "directory \($0)" }
-            put(
-                "usr/lib/vcpe/units/\(name)", .file(Content(lines.joined(separator: "\n") + "\n")), mode: 0o644)
         }
     }
 
