@@ -33,7 +33,7 @@ check: lint  ## The style and the fast tests: no image, no boot
 test: lint box  ## All tests, boots included; as root, or with sudo
 	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --skip Torture
 
-torture: lint box  ## Faults and garbage for half an hour, by another seed each time, into out/torture.json
+torture: lint box  ## Faults and garbage for a quarter of an hour, by another seed each time, into out/torture.json
 	rm -f out/torture.json
 	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --filter Torture
 
