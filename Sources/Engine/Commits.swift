@@ -82,9 +82,9 @@ extension Engine {
     /// What a technician put beside the box's disk image is the operator's document, when there is none yet and it can be
     /// planned: it is looked for once, at the first start.
     private func takeFirstSite() {
+        guard head == Head(), let device = places.espDevice else { return }
         // Power may have failed between its commit and the word that it stands.
-        let isFirst = store.numbers.allSatisfy { (try? store.commit($0))?.user == Self.flasher }
-        guard head == Head(), isFirst, let device = places.espDevice else { return }
+        guard store.numbers.allSatisfy({ (try? store.commit($0))?.user == Self.flasher }) else { return }
         let folder = "\(places.run)/esp"
         do {
             try FileSystem.makeDirectory(folder)

@@ -11,8 +11,8 @@ struct LinkDriver {
     /// The further name of a link that we made.
     private static func mark(_ name: String) -> String { "vcpe-\(name)" }
 
-    /// The name of a bridge in the making.
-    private static let unfinished = "vcpe-new"
+    /// The name of a bridge in the making: with a dot, which no interface's has, it meets no mark.
+    private static let unfinished = "vcpe.new"
 
     /// True for what we made.
     private static func isOurs(_ link: Link) -> Bool {
