@@ -1,0 +1,67 @@
+extension Node {
+    /// Keys whose values are nobody's to read, whichever plugin they belong to.
+    private static let secretKeys: Set<String> = [
+        "password", "password-hash", "passphrase", "secret", "psk", "pre-shared-key", "private-key", "token",
+    ]
+
+    /// What stands in a secret's place where a document is shown.
+    public static let mask = "********"
+
+    /// True when something in the document is nobody's to read.
+    public var hasSecrets: Bool {
+        switch value {
+        case .scalar: false
+        case .sequence(let items): items.contains(where: \.hasSecrets)
+        case .mapping(let entries): entries.contains { Self.secretKeys.contains($0.key) || $0.value.hasSecrets }
+        }
+    }
+
+    /// The document with masks in the places of its secrets.
+    public var masked: Node {
+        mapped { key, node in
+            Self.secretKeys.contains(key)
+                ? Node(value: .scalar(.init(text: Self.mask, isPlain: false)), position: node.position) : nil
+        }
+    }
+
+    private func mapped(_ replace: (String, Node) -> Node?) -> Node {
+        switch value {
+        case .scalar: return self
+        case .sequence(let items): return Node(value: .sequence(items.map { $0.mapped(replace) }), position: position)
+        case .mapping(let entries):
+            return Node(
+                value: .mapping(
+                    entries.map { entry in
+                        var entry = entry
+                        entry.value = replace(entry.key, entry.value) ?? entry.value.mapped(replace)
+                        return entry
+                    }), position: position)
+        }
+    }
+
+    /// Whoever gives back a document that was shown to him means the secrets that it had: a mask stands for what `old` has
+    /// in the same place, list items being told apart by their names.
+    public func unmasked(by old: Node?) -> Node {
+        switch value {
+        case .scalar(let scalar):
+            if scalar.text == Self.mask, let old, case .scalar = old.value { return old }
+            return self
+        case .sequence(let items):
+            guard case .sequence(let before)? = old?.value else { return self }
+            return Node(
+                value: .sequence(
+                    items.enumerated().map { index, item in
+                        let named = item.itemName.flatMap { name in before.first { $0.itemName == name } }
+                        return item.unmasked(by: named ?? (before.indices.contains(index) ? before[index] : nil))
+                    }), position: position)
+        case .mapping(let entries):
+            return Node(
+                value: .mapping(
+                    entries.map { entry in
+                        var entry = entry
+                        entry.value = entry.value.unmasked(by: old?[entry.key]?.value)
+                        return entry
+                    }), position: position)
+        }
+    }
+}
