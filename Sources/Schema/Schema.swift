@@ -1,0 +1,141 @@
+import Documents
+import Files
+
+/// What a site document may hold, by the YANG modules that lie beside the plugins: for completion, and for documents that
+/// leave the box as instance data (RFC 7951). Whether a document is right is the plugins' to say.
+public struct Schema: Sendable {
+    /// A data node of a module.
+    public struct Node: Sendable, Hashable {
+        public enum Kind: String, Sendable { case container, list, leaf, leafList = "leaf-list" }
+
+        public var name: String
+        public var kind: Kind
+        public var summary: String?
+        /// What it may be, where that is a closed list.
+        public var values: [String]
+        /// YANG's own name of its type; `union` and `leafref` are not followed.
+        var type: String
+        public var children: [Node]
+    }
+
+    /// With the module that each belongs to, in the order of their names.
+    public let top: [(module: String, node: Node)]
+
+    /// - Parameter modules: their texts.
+    public init(modules texts: [String]) {
+        let modules = texts.compactMap { YANGStatement(module: $0) }
+        top = modules.flatMap { module in
+            Reader(module: module, others: modules).nodes(of: module).map { (module.argument, $0) }
+        }.sorted { $0.node.name < $1.node.name }
+    }
+
+    /// Of the plugins that lie beside this program.
+    public static func all() -> Schema {
+        let program = (try? FileSystem.realPath("/proc/self/exe")) ?? ""
+        return all(in: "\(FileSystem.parent(of: program) ?? "")/plugins")
+    }
+
+    /// Of a folder of plugins, as the box has them.
+    public static func all(in folder: String) -> Schema {
+        let names = (try? FileSystem.list(folder)) ?? []
+        let texts = names.flatMap { name -> [String] in
+            let files = ((try? FileSystem.list("\(folder)/\(name)")) ?? []).filter { $0.hasSuffix(".yang") }
+            return files.compactMap { file in
+                (try? FileSystem.read("\(folder)/\(name)/\(file)")).map { String(decoding: $0, as: UTF8.self) }
+            }
+        }
+        return Schema(modules: texts)
+    }
+
+    /// What may stand below a path.
+    public func children(at path: DocumentPath) -> [Node] {
+        var nodes = top.map(\.node)
+        for step in path.steps {
+            guard case .key(let key) = step else { continue }
+            nodes = nodes.first { $0.name == key }?.children ?? []
+        }
+        return nodes
+    }
+
+    /// What a value may be, where that is a closed list.
+    public func values(at path: String) -> [String] {
+        guard let path = try? DocumentPath(path),
+            case .key(let last)? = path.steps.last(where: { if case .key = $0 { true } else { false } })
+        else { return [] }
+        var nodes = top.map(\.node)
+        var found: Node?
+        for case .key(let key) in path.steps {
+            found = nodes.first { $0.name == key }
+            nodes = found?.children ?? []
+        }
+        return found?.name == last ? found?.values ?? [] : []
+    }
+
+    // MARK: - Instance data
+
+    /// A document as RFC 7951 has it: module names before the top keys, 64-bit numbers as texts. Parts of plugins that the
+    /// modules don't know are left as they are.
+    public func instanceData(of document: Documents.Node) -> JSON {
+        guard case .object(let entries) = JSON(document) else { return [:] }
+        var result: [String: JSON] = [:]
+        for (key, value) in entries {
+            guard let found = top.first(where: { $0.node.name == key }) else {
+                result[key] = value
+                continue
+            }
+            result["\(found.module):\(key)"] = Self.data(value, found.node)
+        }
+        return .object(result)
+    }
+
+    private static func data(_ value: JSON, _ node: Node) -> JSON {
+        switch value {
+        case .object(let entries):
+            return .object(
+                Dictionary(
+                    entries.map { key, value in
+                        (key, node.children.first { $0.name == key }.map { data(value, $0) } ?? value)
+                    }
+                ) { $1 })
+        case .list(let items): return .list(items.map { data($0, node) })
+        // What YAML takes for a number or a truth value is a text where the module says so; big numbers are texts, too.
+        case .integer, .boolean:
+            return ["string", "int64", "uint64", "decimal64"].contains(node.type) ? .text(value.line) : value
+        case .null, .text: return value
+        }
+    }
+}
+
+/// Makes data nodes of a module's statements.
+private struct Reader {
+    let module: YANGStatement
+    let others: [YANGStatement]
+
+    func nodes(of statement: YANGStatement) -> [Schema.Node] {
+        statement.children.flatMap { child -> [Schema.Node] in
+            if child.keyword == "choice" || child.keyword == "case" { return nodes(of: child) }
+            guard let kind = Schema.Node.Kind(rawValue: child.keyword) else { return [] }
+            let type = child["type"].map { base($0, in: module) }
+            return [
+                .init(
+                    name: child.argument, kind: kind, summary: child["description"]?.argument,
+                    values: type?.values ?? [], type: type?.name ?? "", children: nodes(of: child))
+            ]
+        }
+    }
+
+    /// YANG's own type behind typedefs, and its values where they are a closed list.
+    private func base(_ type: YANGStatement, in module: YANGStatement) -> (name: String, values: [String]) {
+        if type.argument == "enumeration" { return (type.argument, type.all("enum").map(\.argument)) }
+        if type.argument == "boolean" { return (type.argument, ["true", "false"]) }
+        let words = type.argument.split(separator: ":").map(String.init)
+        let home =
+            words.count == 2
+            ? module.all("import").first { $0["prefix"]?.argument == words[0] }.flatMap { imported in
+                others.first { $0.argument == imported.argument }
+            } : module
+        let definition = home?.all("typedef").first { $0.argument == words.last }
+        guard let home, let inner = definition?["type"] else { return (type.argument, []) }
+        return base(inner, in: home)
+    }
+}
