@@ -7,11 +7,14 @@ public struct PlannedResource: Hashable, Sendable {
     public var plugin: String
     /// As the plugin wrote it: a plan is compared by its lines.
     public var line: String
+    /// The node of the plugin's configuration that wants it, where the plugin says so.
+    public var path: String?
 
-    public init(resource: Resource, plugin: String, line: String) {
+    public init(resource: Resource, plugin: String, line: String, path: String? = nil) {
         self.resource = resource
         self.plugin = plugin
         self.line = line
+        self.path = path
     }
 
     /// What it is found by in a plan.
@@ -26,6 +29,8 @@ public struct Plan: Sendable {
     public var warnings: [String] = []
     /// What is named and isn't there now.
     public var absent: [String] = []
+    /// When the same document may mean something else, in seconds since 1970.
+    public var replanAt: Int?
 
     public init() {}
 
@@ -54,9 +59,20 @@ public struct PluginFailure: Error, Sendable, CustomStringConvertible {
 
 /// Runs the plugins over a site document: all publish, then all plan.
 public struct Planner: Sendable {
-    let plugins: [(runner: PluginRunner, manifest: PluginManifest)]
+    /// A plugin: what it is, and how it is run.
+    public struct Member: Sendable {
+        public let runner: PluginRunner
+        public let manifest: PluginManifest
 
-    public init(_ plugins: [(runner: PluginRunner, manifest: PluginManifest)]) { self.plugins = plugins }
+        public init(_ runner: PluginRunner, _ manifest: PluginManifest) {
+            self.runner = runner
+            self.manifest = manifest
+        }
+    }
+
+    public let plugins: [Member]
+
+    public init(_ plugins: [Member]) { self.plugins = plugins }
 
     /// The plugins of a folder. What each is stands in its manifest's file: the builder has seen to it that the plugin
     /// itself says the same.
@@ -64,63 +80,36 @@ public struct Planner: Sendable {
     /// - Parameter hiding: folders of which the plugins see nothing.
     public init(folder: String, hiding: [String]) throws {
         plugins = try PluginRunner.all(in: folder, hiding: hiding).map {
-            ($0, try PluginManifest.read("\(folder)/\($0.name)/manifest.json"))
+            Member($0, try PluginManifest.read("\(folder)/\($0.name)/manifest.json"))
         }
     }
 
+    /// - Parameter now: seconds since 1970, the same for all of them.
     /// - Throws: ``InvalidSite`` with positions in `site`; ``PluginFailure`` when a plugin fails.
-    public func plan(site: Node, facts: Facts) throws -> Plan {
-        var problems: [String] = []
-        var plan = Plan()
-        let configurations = try configurations(of: site, &plan, &problems)
-        func note(_ json: JSON, _ plugin: (runner: PluginRunner, manifest: PluginManifest)) -> Bool {
-            guard let diagnostic = Diagnostic(json) else { return false }
-            let path = plugin.manifest.key + (diagnostic.path.isEmpty ? "" : "." + diagnostic.path)
-            let problem = Problem(
-                position: site.node(at: path).position, path: path, message: diagnostic.message, hint: diagnostic.hint)
-            switch diagnostic.severity {
-            case .error: problems.append("error: \(problem)")
-            case .absent: plan.absent.append("absent: \(problem)")
-            case .warning: plan.warnings.append("warning: \(problem)")
-            }
-            return true
+    public func plan(site: Node, facts: Facts, now: Int) throws -> Plan {
+        var planning = Planning(site: site)
+        let configured = try configurations(of: site, &planning)
+        func input(_ i: Int) -> [String: JSON] {
+            [
+                "contract": configured[i].plugin.manifest.contract.map { .integer($0) } ?? .null,
+                "configuration": configured[i].configuration, "facts": facts.json, "now": .integer(now),
+            ]
         }
-
-        var published: [String: [String: JSON]] = [:]
-        var publishers: [String: String] = [:]
-        let said = try Self.ask(configurations.map(\.plugin.runner), "publish") { i in
-            ["configuration": configurations[i].configuration, "facts": facts.json]
-        }
-        for ((plugin, _), lines) in zip(configurations, said) {
-            for line in lines {
-                if note(line, plugin) { continue }
-                guard let collection = line["publish"]?.text, let name = line["name"]?.text, let value = line["value"]
-                else {
-                    throw PluginFailure(
-                        "plugin \(plugin.runner.name) publish: a line says nothing known: \(line.line.prefix(120))")
-                }
-                if let other = publishers.updateValue(plugin.runner.name, forKey: "\(collection) \(name)") {
-                    problems.append(
-                        "error: plugins \(other) and \(plugin.runner.name) both publish \(name) in \(collection)")
-                }
-                published[collection, default: [:]][name] = value
-            }
+        let runners = configured.map(\.plugin.runner)
+        let said = try Self.ask(runners, "publish") { .object(input($0)) }
+        for ((plugin, _), lines) in zip(configured, said) {
+            for line in lines { try planning.takePublished(line, of: plugin) }
         }
         // Each would only say again that what others could not read is missing.
-        guard problems.isEmpty else { throw InvalidSite(problems: problems) }
-        let values = JSON.object(published.mapValues { .object($0) })
-        let planned = try Self.ask(configurations.map(\.plugin.runner), "plan") { i in
-            ["configuration": configurations[i].configuration, "facts": facts.json, "published": values]
+        try planning.throwIfAny()
+        let values = JSON.object(planning.published.mapValues { .object($0) })
+        let planned = try Self.ask(runners, "plan") { .object(input($0).merging(["published": values]) { $1 }) }
+        for ((plugin, _), lines) in zip(configured, planned) {
+            for line in lines { try planning.takePlanned(line, of: plugin) }
         }
-        for ((plugin, _), lines) in zip(configurations, planned) {
-            for line in lines {
-                if note(line, plugin) { continue }
-                try add(line, of: plugin, to: &plan, &problems)
-            }
-        }
-        if let violation = TablePlan.guardViolation(plan.all) { problems.append("error: \(violation)") }
-        guard problems.isEmpty else { throw InvalidSite(problems: problems) }
-        return plan
+        planning.checkWhole()
+        try planning.throwIfAny()
+        return planning.plan
     }
 
     /// Asks all of them at once: they know nothing of each other. Answers come in their order.
@@ -131,55 +120,10 @@ public struct Planner: Sendable {
         return try asked.map { try $0.answer() }
     }
 
-    private func add(
-        _ line: JSON, of plugin: (runner: PluginRunner, manifest: PluginManifest), to plan: inout Plan,
-        _ problems: inout [String]
-    ) throws {
-        let name = plugin.runner.name
-        let resource: Resource
-        do {
-            resource = try Resource(line)
-        } catch {
-            throw PluginFailure("plugin \(name) plan: \(error)")
-        }
-        guard plugin.manifest.resources.contains(resource.kind.rawValue) else {
-            throw PluginFailure("plugin \(name) plan: its manifest says nothing of the kind \(resource.kind.rawValue)")
-        }
-        if let wrong = Self.misnamed(resource, plugin: name) { throw PluginFailure("plugin \(name) plan: \(wrong)") }
-        let planned = PlannedResource(resource: resource, plugin: name, line: line.line)
-        let key = planned.key
-        if let other = plan.resources[key] {
-            // Equal wishes for what is nobody's own are no conflict.
-            let isShared = resource.kind == .sysctl || resource.kind == .kernelModule
-            if isShared, other.line == planned.line { return }
-            problems.append("error: plugins \(other.plugin) and \(name) both want \(key)")
-            return
-        }
-        plan.resources[key] = planned
-    }
-
-    /// Names within what is everybody's begin with the plugin's own, so that no two can meet.
-    private static func misnamed(_ resource: Resource, plugin: String) -> String? {
-        let name: String
-        switch resource {
-        case .chain(let chain, _): name = chain.name
-        case .set(let set): name = set.name
-        case .counter(let counter): name = counter.name
-        case .service(let service):
-            return service.name.hasPrefix(plugin + "-") ? nil : "the service \(service.name) must be named \(plugin)-…"
-        case .file(let path, _, _, _), .directory(let path, _, _):
-            let own = ["/run/vcpe/\(plugin)", "/data/\(plugin)"]
-            return own.contains { path == $0 || path.hasPrefix($0 + "/") }
-                ? nil : "\(path) is not below \(own.joined(separator: " or "))"
-        default: return nil
-        }
-        return name.hasPrefix(plugin + ".") ? nil : "\(name) must be named \(plugin).…"
-    }
-
     /// Each plugin's part of the document. A part that no plugin of this image reads is an error with a did-you-mean.
     private func configurations(
-        of site: Node, _ plan: inout Plan, _ problems: inout [String]
-    ) throws -> [(plugin: (runner: PluginRunner, manifest: PluginManifest), configuration: JSON)] {
+        of site: Node, _ planning: inout Planning
+    ) throws -> [(plugin: Member, configuration: JSON)] {
         guard case .mapping(let entries) = site.value else {
             if site.isNull { return [] }
             throw InvalidSite(problems: ["error: \(site.position): found \(site.summary); allowed is a mapping"])
@@ -190,10 +134,12 @@ public struct Planner: Sendable {
             let problem = Problem(
                 position: entry.keyPosition, path: entry.key, message: "no plugin of this image reads this key",
                 hint: meant + "keys are \(keys.sorted().joined(separator: ", "))")
-            problems.append("error: \(problem)")
+            planning.problems.append("error: \(problem)")
         }
-        return plugins.compactMap { plugin in
-            entries.first { $0.key == plugin.manifest.key }.map { (plugin, JSON($0.value)) }
+        return try plugins.compactMap { plugin in
+            guard let entry = entries.first(where: { $0.key == plugin.manifest.key }) else { return nil }
+            try plugin.manifest.checkContract()
+            return (plugin, JSON(entry.value))
         }
     }
 }

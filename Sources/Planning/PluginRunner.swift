@@ -44,6 +44,9 @@ public struct PluginRunner: Sendable {
         return try PluginManifest.decode(Array(text.utf8), file: "plugin \(name)")
     }
 
+    /// What it answers to a verb.
+    public func ask(_ verb: String, _ input: JSON) throws -> [JSON] { try begin(verb, input).answer() }
+
     /// Starts it; the answer is waited for later, so that several work at a time.
     func begin(_ verb: String, _ input: JSON?) throws -> Asked {
         let file = try input.map { try File.temporary(holding: Array($0.line.utf8)) }
@@ -100,6 +103,15 @@ extension PluginManifest {
     /// Reads a manifest's file.
     public static func read(_ path: String) throws -> PluginManifest {
         try decode(try FileSystem.read(path), file: path)
+    }
+
+    /// - Throws: when the plugin and this engine have no version of the contract in common.
+    public func checkContract() throws(PluginFailure) {
+        guard contract == nil else { return }
+        func list(_ versions: [Int]) -> String { versions.map(String.init).joined(separator: ", ") }
+        throw PluginFailure(
+            "plugin \(name) speaks the contract in version \(list(contracts)), and this engine in version "
+                + "\(list(Self.contracts)): build the image with a plugin of its own age")
     }
 
     static func decode(_ bytes: [UInt8], file: String) throws -> PluginManifest {

@@ -2,23 +2,35 @@
 public struct PlanInput: Sendable {
     public var facts: Facts
     public var published: Published
+    /// Seconds since 1970, the same for all plugins of one plan.
+    public var now: Int
 
-    public init(facts: Facts, published: Published) {
+    public init(facts: Facts, published: Published, now: Int = 0) {
         self.facts = facts
         self.published = published
+        self.now = now
     }
 }
 
 /// What a plugin plans, put together piece by piece.
 public struct PlanOutput {
-    public private(set) var resources: [Resource] = []
+    /// The lines that resources are, as they came.
+    private(set) var lines: [String] = []
+    private var seen: Set<String> = []
     public private(set) var diagnostics: [Diagnostic] = []
+    /// When the plugin wants to plan again, in seconds since 1970.
+    public private(set) var replanAt: Int?
 
     public init() {}
 
     /// Adds a resource; one that is there already is meant once.
-    public mutating func add(_ resource: Resource) {
-        if !resources.contains(resource) { resources.append(resource) }
+    ///
+    /// - Parameter path: of the node in the plugin's configuration that wants it, for errors.
+    public mutating func add(_ resource: Resource, at path: String? = nil) {
+        var entries = resource.json.object ?? [:]
+        if let path { entries["at"] = .text(path) }
+        let line = JSON.object(entries).line
+        if seen.insert(line).inserted { lines.append(line) }
     }
 
     public mutating func say(_ diagnostic: Diagnostic) { diagnostics.append(diagnostic) }
@@ -27,14 +39,28 @@ public struct PlanOutput {
         diagnostics.append(Diagnostic(severity, path: path, message, hint: hint))
     }
 
-    /// The zone of that name; one that nobody has defined is an error at `path`.
+    /// Has the box plan again at a time, in seconds since 1970, as when something ends then.
+    public mutating func planAgain(at time: Int) { replanAt = min(replanAt ?? time, time) }
+
+    /// The zone of that name; one that nobody has published is an error at `path`.
     public mutating func zone(_ name: String, at path: String, in published: Published) -> Zone? {
-        if let zone = published.zones[name] { return zone }
-        let known = published.zones.keys.sorted()
+        find(name, "zone", at: path, in: published.zones)
+    }
+
+    /// The interface of that name; one that nobody has published is an error at `path`.
+    public mutating func interface(_ name: String, at path: String, in published: Published) -> Interface? {
+        find(name, "interface", at: path, in: published.interfaces)
+    }
+
+    private mutating func find<Value>(
+        _ name: String, _ what: String, at path: String, in published: [String: Value]
+    ) -> Value? {
+        if let value = published[name] { return value }
+        let known = published.keys.sorted()
         let meant = didYouMean(name, among: known).map { "did you mean \($0)? " } ?? ""
         say(
-            .error, path: path, "there is no zone \"\(name)\"",
-            hint: meant + "zones are \(known.isEmpty ? "nowhere defined" : known.joined(separator: ", "))")
+            .error, path: path, "there is no \(what) \"\(name)\"",
+            hint: meant + "\(what)s are \(known.isEmpty ? "nowhere defined" : known.joined(separator: ", "))")
         return nil
     }
 }

@@ -17,13 +17,37 @@ public protocol Plugin {
 
     /// Says what the box shall have.
     static func plan(_ configuration: Configuration, input: PlanInput, into output: inout PlanOutput)
+
+    /// Shows what one of the manifest's commands is for.
+    static func show(
+        _ command: String, _ configuration: Configuration, input: CommandInput, into output: inout ShowOutput)
+
+    /// Does what one of the manifest's commands is for.
+    static func act(
+        _ command: String, _ configuration: Configuration, input: CommandInput, into output: inout ActOutput)
+
+    /// Makes of a configuration that an older version took one that this version takes.
+    static func migrate(_ configuration: JSON) -> JSON
+}
+
+extension Plugin {
+    public static func show(
+        _ command: String, _ configuration: Configuration, input: CommandInput, into output: inout ShowOutput
+    ) {}
+
+    public static func act(
+        _ command: String, _ configuration: Configuration, input: CommandInput, into output: inout ActOutput
+    ) {}
+
+    public static func migrate(_ configuration: JSON) -> JSON { configuration }
 }
 
 /// What a plugin is, and what it needs. Also a file in the plugin's folder, so that an image can be composed before the
 /// plugin can run.
 public struct PluginManifest: Sendable, Hashable {
-    /// The version of the contract between engine and plugins.
-    public static let contract = 1
+    /// The versions of the contract between engine and plugins that this engine speaks, the best one last. The highest one
+    /// that a plugin speaks too is used, and said in every input.
+    public static let contracts = [1]
 
     /// What a part of the plugin needs in an image.
     public struct Feature: Sendable, Hashable {
@@ -47,6 +71,8 @@ public struct PluginManifest: Sendable, Hashable {
 
     public var name: String
     public var version: String
+    /// The versions of the contract that it speaks.
+    public var contracts: [Int]
     /// One line for people.
     public var summary: String
     /// Its one key at the top of the site document.
@@ -57,13 +83,16 @@ public struct PluginManifest: Sendable, Hashable {
     public var resources: [String]
     /// Its parts; the first one is in every image that has the plugin.
     public var features: [Feature]
+    public var commands: [OperatorCommand]
 
     public init(
-        name: String, version: String, summary: String, key: String, yang: String, resources: [String],
-        features: [Feature]
+        name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
+        yang: String, resources: [String], features: [Feature], commands: [OperatorCommand] = []
     ) {
         self.name = name
         self.version = version
+        self.contracts = contracts
+        self.commands = commands
         self.summary = summary
         self.key = key
         self.yang = yang
@@ -74,7 +103,8 @@ public struct PluginManifest: Sendable, Hashable {
     public var json: JSON {
         [
             "name": .text(name), "version": .text(version), "summary": .text(summary),
-            "contract": .integer(Self.contract), "key": .text(key), "yang": .text(yang),
+            "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
+            "key": .text(key), "yang": .text(yang),
             "resources": .texts(resources),
             "features": .list(
                 features.map { feature in
@@ -86,10 +116,22 @@ public struct PluginManifest: Sendable, Hashable {
         ]
     }
 
+    /// A version, or a list of them.
+    private static var contractVersions: Shape<[Int]> {
+        let version = Shape.integer(1...1000)
+        return Shape("a version of the contract, or a list of them") { node, path, problems in
+            if case .sequence = node.value { return Shape.list(of: version).read(node, path: path, into: problems) }
+            return version.read(node, path: path, into: problems).map { [$0] }
+        }
+    }
+
+    /// The version of the contract that both sides speak; nil when there is none.
+    public var contract: Int? { contracts.filter(Self.contracts.contains).max() }
+
     /// Reads a manifest; every problem is noted.
     public static var shape: Shape<PluginManifest> {
         .mapping("a plugin's manifest") { fields in
-            let contract = fields.required("contract", .integer(1...Self.contract))
+            let contracts = fields.required("contract", contractVersions)
             let name = fields.required("name", .text)
             let version = fields.required("version", .text)
             let summary = fields.required("summary", .text)
@@ -106,11 +148,12 @@ public struct PluginManifest: Sendable, Hashable {
                     ) { $1 })
             }
             let features = fields.required("features", .list(of: feature))
-            guard contract != nil, let name, let version, let summary, let key, let yang, let resources, let features
+            let commands = fields.optional("commands", .list(of: OperatorCommand.shape)) ?? []
+            guard let contracts, let name, let version, let summary, let key, let yang, let resources, let features
             else { return nil }
             return PluginManifest(
-                name: name, version: version, summary: summary, key: key, yang: yang, resources: resources,
-                features: features)
+                name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
+                resources: resources, features: features, commands: commands)
         }
     }
 }

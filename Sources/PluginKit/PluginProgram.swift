@@ -9,7 +9,12 @@ public enum PluginProgram {
             write(P.manifest.json.pretty)
             return 0
         }
-        guard verb == "publish" || verb == "plan" else { return usage(P.manifest.name) }
+        let known: [String: (JSON) -> [String]] = [
+            "publish": { answer(plugin, isPlan: false, $0) }, "plan": { answer(plugin, isPlan: true, $0) },
+            "show": { command(plugin, .show, $0) }, "act": { command(plugin, .act, $0) },
+            "migrate": { [P.migrate($0["configuration"] ?? .null).line] },
+        ]
+        guard let answer = known[verb] else { return usage(P.manifest.name) }
         let document: JSON
         do {
             document = try JSON.parse(readInput())
@@ -17,28 +22,38 @@ public enum PluginProgram {
             complain("\(P.manifest.name): the input is no JSON: \(error)\n")
             return 64
         }
-        write(answer(plugin, isPlan: verb == "plan", document).map { $0 + "\n" }.joined())
+        write(answer(document).map { $0 + "\n" }.joined())
         return 0
     }
 
-    /// The lines that a plugin answers with, sorted.
-    public static func answer<P: Plugin>(_ plugin: P.Type, isPlan: Bool, _ document: JSON) -> [String] {
+    /// Reads parts of an input.
+    private struct InputReader {
+        let document: JSON
         let problems = ProblemList()
+
         func read<Value>(_ key: String, _ shape: Shape<Value>) -> Value? {
             let start = SourcePosition(file: key, line: 1, column: 1)
             return shape.read(Node(document[key] ?? [:], position: start), path: "", into: problems)
         }
-        let facts = read("facts", Facts.shape) ?? Facts()
-        let published = read("published", Published.shape) ?? Published()
-        let configuration = read("configuration", P.configuration)
-        guard let configuration, problems.problems.isEmpty else {
-            return problems.problems.map { Diagnostic($0).json.line }.sorted()
-        }
+
+        /// What was wrong, as the plugin says it.
+        var diagnostics: [String] { problems.problems.map { Diagnostic($0).json.line }.sorted() }
+    }
+
+    /// The lines that a plugin answers with, sorted.
+    public static func answer<P: Plugin>(_ plugin: P.Type, isPlan: Bool, _ document: JSON) -> [String] {
+        let reader = InputReader(document: document)
+        let facts = reader.read("facts", Facts.shape) ?? Facts()
+        let published = reader.read("published", Published.shape) ?? Published()
+        let configuration = reader.read("configuration", P.configuration)
+        guard let configuration, reader.problems.problems.isEmpty else { return reader.diagnostics }
         var lines: [String]
         if isPlan {
             var output = PlanOutput()
-            P.plan(configuration, input: PlanInput(facts: facts, published: published), into: &output)
-            lines = output.resources.map(\.json.line) + output.diagnostics.map(\.json.line)
+            let now = document["now"]?.integer ?? 0
+            P.plan(configuration, input: PlanInput(facts: facts, published: published, now: now), into: &output)
+            lines = output.lines + output.diagnostics.map(\.json.line)
+            if let time = output.replanAt { lines.append((["replan-at": .integer(time)] as JSON).line) }
         } else {
             var output = PublishOutput()
             P.publish(configuration, facts: facts, into: &output)
@@ -48,9 +63,34 @@ public enum PluginProgram {
         return lines
     }
 
+    /// The lines that a plugin answers one of its commands with, in their order.
+    public static func command<P: Plugin>(
+        _ plugin: P.Type, _ verb: OperatorCommand.Verb, _ document: JSON
+    ) -> [String] {
+        let reader = InputReader(document: document)
+        let facts = reader.read("facts", Facts.shape) ?? Facts()
+        let configuration = reader.read("configuration", P.configuration)
+        let name = document["command"]?.text ?? ""
+        guard P.manifest.commands.contains(where: { $0.name == name && $0.verb == verb }) else {
+            return [Diagnostic(.error, path: "", "there is no command \(name) to \(verb.rawValue)").json.line]
+        }
+        guard let configuration, reader.problems.problems.isEmpty else { return reader.diagnostics }
+        let input = CommandInput(document, facts: facts)
+        switch verb {
+        case .show:
+            var output = ShowOutput()
+            P.show(name, configuration, input: input, into: &output)
+            return output.lines
+        case .act:
+            var output = ActOutput()
+            P.act(name, configuration, input: input, into: &output)
+            return output.lines
+        }
+    }
+
     private static func usage(_ name: String) -> Int32 {
         complain(
-            "\(name) is a plugin of vcpe: \(name) describe | publish | plan, with JSON on standard input "
+            "\(name) is a plugin of vcpe: \(name) describe | publish | plan | show | act | migrate, with JSON on standard input "
                 + "(docs/plugins.md)\n")
         return 64
     }

@@ -1,7 +1,7 @@
 /// The kinds of resources that the engine has drivers for.
 public enum ResourceKind: String, Sendable, CaseIterable {
     case kernelModule = "kernel-module"
-    case sysctl, nftables, link, address, route, rule, directory, file, service
+    case sysctl, nftables, link, address, route, rule, directory, file, service, secret, probe, setting
 }
 
 /// Something that the box shall have: a value with an identity that stays, and one owner.
@@ -19,6 +19,12 @@ public enum Resource: Sendable, Hashable {
     case directory(path: String, owner: String, mode: Int)
     case file(path: String, content: String, owner: String, mode: Int)
     case service(ServiceResource)
+    case rule(RuleResource)
+    /// Random bytes that the engine makes once and keeps: `${secret:NAME}` in a file stands for them, in hexadecimal digits.
+    case secret(name: String, bytes: Int)
+    case probe(ProbeResource)
+    /// What the engine itself is told.
+    case setting(Setting)
 
     /// Where in the packet path a chain is called; `docs/packet-path.md` has the stages.
     public struct StageUse: Sendable, Hashable {
@@ -70,19 +76,97 @@ public struct LinkResource: Sendable, Hashable {
     }
 }
 
-/// A route of the main table.
+/// A route.
 public struct RouteResource: Sendable, Hashable {
+    /// The kernel's main table.
+    public static let mainTable = 254
+
     public var destination: IPPrefix
     public var gateway: IPAddress?
     public var link: String?
     public var metric: Int
+    public var table: Int
 
-    public init(to destination: IPPrefix, via gateway: IPAddress? = nil, link: String? = nil, metric: Int = 0) {
+    public init(
+        to destination: IPPrefix, via gateway: IPAddress? = nil, link: String? = nil, metric: Int = 0,
+        table: Int = RouteResource.mainTable
+    ) {
         self.destination = destination
         self.gateway = gateway
         self.link = link
         self.metric = metric
+        self.table = table
     }
+}
+
+/// A policy rule: packets that satisfy all of it are looked up in a table of routes.
+public struct RuleResource: Sendable, Hashable {
+    public var family: IPAddress.Family
+    /// The lower one is asked first.
+    public var priority: Int
+    public var table: Int
+    public var source: IPPrefix?
+    public var destination: IPPrefix?
+    /// The interface that packets came by.
+    public var interface: String?
+    public var mark: UInt32?
+    public var mask: UInt32?
+
+    public init(
+        _ family: IPAddress.Family, priority: Int, table: Int, source: IPPrefix? = nil,
+        destination: IPPrefix? = nil, interface: String? = nil, mark: UInt32? = nil, mask: UInt32? = nil
+    ) {
+        self.family = family
+        self.priority = priority
+        self.table = table
+        self.source = source
+        self.destination = destination
+        self.interface = interface
+        self.mark = mark
+        self.mask = mask
+    }
+}
+
+/// What the engine tries by and by, to know whether the box does what it is there for.
+public struct ProbeResource: Sendable, Hashable {
+    public enum Check: Sendable, Hashable {
+        /// An address answers an echo request, or is seen to be alive on its network.
+        case ping(IPAddress)
+        /// A connection is accepted.
+        case tcp(IPAddress, port: Int)
+        /// A name server gives any answer to a question for a name.
+        case dns(server: IPAddress, name: String)
+    }
+
+    /// The plugin's name, a dot, and one of its own.
+    public var name: String
+    public var check: Check
+    /// Seconds from one try to the next.
+    public var interval: Int
+    /// Seconds after which a try has failed.
+    public var timeout: Int
+    /// Failures in a row after which the probe has failed.
+    public var threshold: Int
+
+    public init(_ name: String, _ check: Check, interval: Int = 5, timeout: Int = 2, threshold: Int = 3) {
+        self.name = name
+        self.check = check
+        self.interval = interval
+        self.timeout = timeout
+        self.threshold = threshold
+    }
+}
+
+/// What the engine itself is told, by one plugin for all.
+public enum Setting: Sendable, Hashable {
+    public enum Drift: String, Sendable, CaseIterable {
+        /// What others change of ours is put right.
+        case repair
+        /// It is only said; the next change of the configuration puts it right.
+        case adopt
+    }
+
+    case drift(Drift)
 }
 
 /// A program that PID 1 keeps running; `docs/init.md` has what each word means.

@@ -10,6 +10,10 @@ extension Resource {
         case .directory: .directory
         case .file: .file
         case .service: .service
+        case .rule: .rule
+        case .secret: .secret
+        case .probe: .probe
+        case .setting: .setting
         }
     }
 
@@ -25,8 +29,13 @@ extension Resource {
         case .address(let link, let address): "\(link) \(address)"
         case .route(let route):
             "\(route.destination) \(route.metric)"
+                + (route.table == RouteResource.mainTable ? "" : " table \(route.table)")
         case .directory(let path, _, _), .file(let path, _, _, _): path
         case .service(let service): service.name
+        case .rule(let rule): "\(rule.family == .ipv4 ? "ipv4" : "ipv6") \(rule.priority)"
+        case .secret(let name, _): name
+        case .probe(let probe): probe.name
+        case .setting(.drift): "drift"
         }
     }
 
@@ -65,6 +74,7 @@ extension Resource {
             return object([
                 "to": .text(route.destination.description), "via": route.gateway.map { .text($0.description) },
                 "link": route.link.map { .text($0) }, "metric": .integer(route.metric),
+                "table": route.table == RouteResource.mainTable ? nil : .integer(route.table),
             ])
         case .directory(let path, let owner, let mode):
             return ["path": .text(path), "owner": .text(owner), "mode": .integer(mode)]
@@ -80,6 +90,28 @@ extension Resource {
                 "configuration-files": .texts(service.configurationFiles),
                 "memory": service.memory.map { .integer($0) },
             ])
+        case .rule(let rule):
+            return object([
+                "family": rule.family == .ipv4 ? "ipv4" : "ipv6", "priority": .integer(rule.priority),
+                "table": .integer(rule.table), "from": rule.source.map { .text($0.description) },
+                "to": rule.destination.map { .text($0.description) }, "interface": rule.interface.map { .text($0) },
+                "mark": rule.mark.map { .integer(Int($0)) }, "mask": rule.mask.map { .integer(Int($0)) },
+            ])
+        case .secret(_, let bytes): return ["bytes": .integer(bytes)]
+        case .probe(let probe):
+            var entries: [String: JSON] = [
+                "interval": .integer(probe.interval), "timeout": .integer(probe.timeout),
+                "threshold": .integer(probe.threshold),
+            ]
+            switch probe.check {
+            case .ping(let address): entries["ping"] = .text(address.description)
+            case .tcp(let address, let port):
+                entries["tcp"] = ["address": .text(address.description), "port": .integer(port)]
+            case .dns(let server, let name):
+                entries["dns"] = ["server": .text(server.description), "name": .text(name)]
+            }
+            return entries
+        case .setting(.drift(let drift)): return ["value": .text(drift.rawValue)]
         }
     }
 
@@ -190,7 +222,8 @@ private struct ResourceReader {
             return .route(
                 RouteResource(
                     to: try value("to") { IPPrefix($0) }, via: try optional("via") { IPAddress($0) },
-                    link: json["link"]?.text, metric: try number("metric", 0...Int(UInt32.max)) ?? 0))
+                    link: json["link"]?.text, metric: try number("metric", 0...Int(UInt32.max)) ?? 0,
+                    table: try number("table", Self.tables) ?? RouteResource.mainTable))
         case .directory:
             return .directory(
                 path: try required("path"), owner: try required("owner"), mode: try number("mode", Self.modes) ?? 0o755)
@@ -199,8 +232,57 @@ private struct ResourceReader {
                 path: try required("path"), content: try required("content"), owner: try required("owner"),
                 mode: try number("mode", Self.modes) ?? 0o644)
         case .service: return .service(try service())
-        case .rule: throw InvalidResource("policy rules are not planned by plugins yet", json)
+        case .rule: return .rule(try rule())
+        case .secret:
+            return .secret(name: try required("id"), bytes: try number("bytes", 8...1024) ?? 32)
+        case .probe: return .probe(try probe())
+        case .setting:
+            guard json["id"]?.text == "drift" else { throw InvalidResource("the one setting is drift", json) }
+            return .setting(.drift(try value("value") { Setting.Drift(rawValue: $0) }))
         }
+    }
+
+    /// Numbers of routing tables: 0 is none, and 255 the kernel's own.
+    private static let tables = 1...Int(UInt32.max)
+
+    private func rule() throws -> RuleResource {
+        let family: IPAddress.Family = try value("family") { ["ipv4": .ipv4, "ipv6": .ipv6][$0] }
+        let wide = 0...Int(UInt32.max)
+        // The first and the last three are the kernel's own.
+        guard let priority = try number("priority", 1...32_765), let table = try number("table", Self.tables) else {
+            throw InvalidResource("a rule without its priority or table", json)
+        }
+        let rule = RuleResource(
+            family, priority: priority, table: table, source: try optional("from") { IPPrefix($0) },
+            destination: try optional("to") { IPPrefix($0) }, interface: json["interface"]?.text,
+            mark: try number("mark", wide).map { UInt32($0) }, mask: try number("mask", wide).map { UInt32($0) })
+        guard [rule.source, rule.destination].allSatisfy({ $0.map { $0.family == family } ?? true }) else {
+            throw InvalidResource("a rule with networks of another family", json)
+        }
+        return rule
+    }
+
+    private func probe() throws -> ProbeResource {
+        let check: ProbeResource.Check
+        if json["ping"] != nil {
+            check = .ping(try value("ping") { IPAddress($0) })
+        } else if let tcp = json["tcp"] {
+            guard let address = (tcp["address"]?.text).flatMap({ IPAddress($0) }), let port = tcp["port"]?.integer,
+                (1...65535).contains(port)
+            else { throw InvalidResource("\"tcp\" wants an address and a port", json) }
+            check = .tcp(address, port: port)
+        } else if let dns = json["dns"] {
+            guard let server = (dns["server"]?.text).flatMap({ IPAddress($0) }), let name = dns["name"]?.text else {
+                throw InvalidResource("\"dns\" wants a server and a name", json)
+            }
+            check = .dns(server: server, name: name)
+        } else {
+            throw InvalidResource("none of ping, tcp and dns", json)
+        }
+        let seconds = 1...3600
+        return ProbeResource(
+            try required("id"), check, interval: try number("interval", seconds) ?? 5,
+            timeout: try number("timeout", seconds) ?? 2, threshold: try number("threshold", 1...100) ?? 3)
     }
 
     private func nftables() throws -> Resource {

@@ -1,0 +1,148 @@
+import Documents
+import PluginKit
+
+/// A plan in the making: what plugins say, line by line, put together and checked.
+struct Planning {
+    let site: Node
+    var plan = Plan()
+    var problems: [String] = []
+    /// By collection and name.
+    private(set) var published: [String: [String: JSON]] = [:]
+    /// Who published what, by both.
+    private var publishers: [String: String] = [:]
+
+    init(site: Node) { self.site = site }
+
+    func throwIfAny() throws {
+        if !problems.isEmpty { throw InvalidSite(problems: problems) }
+    }
+
+    /// Takes a line that says what is wrong; false for another one.
+    private mutating func note(_ json: JSON, _ plugin: Planner.Member) -> Bool {
+        guard let diagnostic = Diagnostic(json) else { return false }
+        let path = plugin.manifest.key + (diagnostic.path.isEmpty ? "" : "." + diagnostic.path)
+        let problem = Problem(
+            position: site.node(at: path).position, path: path, message: diagnostic.message, hint: diagnostic.hint)
+        switch diagnostic.severity {
+        case .error: problems.append("error: \(problem)")
+        case .absent: plan.absent.append("absent: \(problem)")
+        case .warning: plan.warnings.append("warning: \(problem)")
+        }
+        return true
+    }
+
+    mutating func takePublished(_ line: JSON, of plugin: Planner.Member) throws {
+        if note(line, plugin) { return }
+        let name = plugin.runner.name
+        guard let collection = line["publish"]?.text, let key = line["name"]?.text, let value = line["value"] else {
+            throw PluginFailure("plugin \(name) publish: a line says nothing known: \(line.line.prefix(120))")
+        }
+        if let other = publishers.updateValue(name, forKey: "\(collection) \(key)") {
+            problems.append("error: plugins \(other) and \(name) both publish \(key) in \(collection)")
+        }
+        published[collection, default: [:]][key] = value
+    }
+
+    mutating func takePlanned(_ line: JSON, of plugin: Planner.Member) throws {
+        if note(line, plugin) { return }
+        let name = plugin.runner.name
+        if let time = line["replan-at"] {
+            guard let time = time.integer, time > 0 else {
+                throw PluginFailure("plugin \(name) plan: replan-at is no time in seconds since 1970: \(line.line)")
+            }
+            plan.replanAt = min(plan.replanAt ?? time, time)
+            return
+        }
+        let resource: Resource
+        do {
+            resource = try Resource(line)
+        } catch {
+            throw PluginFailure("plugin \(name) plan: \(error)")
+        }
+        guard plugin.manifest.resources.contains(resource.kind.rawValue) else {
+            throw PluginFailure("plugin \(name) plan: its manifest says nothing of the kind \(resource.kind.rawValue)")
+        }
+        if let wrong = Self.misnamed(resource, plugin: name) { throw PluginFailure("plugin \(name) plan: \(wrong)") }
+        let path = (line["at"]?.text).map { "\(plugin.manifest.key).\($0)" }
+        let planned = PlannedResource(resource: resource, plugin: name, line: line.line, path: path)
+        let key = planned.key
+        guard let other = plan.resources.updateValue(planned, forKey: key) else { return }
+        // Equal wishes for what is nobody's own are no conflict.
+        let isShared = resource.kind == .sysctl || resource.kind == .kernelModule
+        if isShared, other.resource == resource { return }
+        let both = [other, planned].map { wish in
+            guard let path = wish.path else { return wish.plugin }
+            return "\(wish.plugin) at \(path) (\(site.node(at: path).position))"
+        }
+        problems.append(
+            "error: plugins \(other.plugin) and \(name) both want \(key): \(both.joined(separator: ", "))")
+    }
+
+    /// Checks what no line alone can show.
+    mutating func checkWhole() {
+        if let violation = TablePlan.guardViolation(plan.all) { problems.append("error: \(violation)") }
+        for planned in plan.resources.values.sorted(by: { $0.line < $1.line }) {
+            guard case .file(let path, let content, _, _) = planned.resource else { continue }
+            for name in Secrets.references(in: content) where plan.resources["secret \(name)"]?.plugin != planned.plugin
+            {
+                problems.append(
+                    "error: plugin \(planned.plugin): the file \(path) names the secret \(name), which it doesn't plan")
+            }
+        }
+    }
+
+    /// Names within what is everybody's begin with the plugin's own, so that no two can meet.
+    private static func misnamed(_ resource: Resource, plugin: String) -> String? {
+        let name: String
+        switch resource {
+        case .chain(let chain, _): name = chain.name
+        case .set(let set): name = set.name
+        case .counter(let counter): name = counter.name
+        case .secret(let secret, _): name = secret
+        case .probe(let probe): name = probe.name
+        case .service(let service):
+            return service.name.hasPrefix(plugin + "-") ? nil : "the service \(service.name) must be named \(plugin)-…"
+        case .file(let path, _, _, _), .directory(let path, _, _):
+            return PluginFolders.isOwn(path, of: plugin)
+                ? nil : "\(path) is not below \(PluginFolders.of(plugin).joined(separator: " or "))"
+        default: return nil
+        }
+        guard name.hasPrefix(plugin + "."), !name.contains("/") else { return "\(name) must be named \(plugin).…" }
+        return nil
+    }
+}
+
+/// Where a plugin's files lie.
+public enum PluginFolders {
+    static func of(_ plugin: String) -> [String] { ["/run/vcpe/\(plugin)", "/data/\(plugin)"] }
+
+    /// True for these folders and what lies below them.
+    public static func isOwn(_ path: String, of plugin: String) -> Bool {
+        of(plugin).contains { path == $0 || path.hasPrefix($0 + "/") }
+    }
+}
+
+/// References to secrets in files: `${secret:NAME}`.
+public enum Secrets {
+    private static let start = "${secret:"
+
+    public static func references(in content: String) -> Set<String> {
+        Set(parts(of: content).compactMap { $0.name })
+    }
+
+    /// The content with values in the references' places.
+    public static func filled(_ content: String, _ value: (String) throws -> String) rethrows -> String {
+        try parts(of: content).map { part in try part.name.map(value) ?? part.text }.joined()
+    }
+
+    private static func parts(of content: String) -> [(text: String, name: String?)] {
+        var parts: [(String, String?)] = []
+        var rest = content[...]
+        while let range = rest.place(of: start), let end = rest[range.upperBound...].firstIndex(of: "}") {
+            parts.append((String(rest[..<range.lowerBound]), nil))
+            parts.append(("", String(rest[range.upperBound..<end])))
+            rest = rest[rest.index(after: end)...]
+        }
+        return parts + [(String(rest), nil)]
+    }
+}
