@@ -196,12 +196,20 @@ struct System {
         case ("start", 2): if !table.start(words[1]) { answer = unknown }
         case ("stop", 2): if !table.stop(words[1]) { answer = unknown }
         case ("restart", 2): if !table.restart(words[1]) { answer = unknown }
+        case ("signal", 3):
+            let signals = ["HUP": SIGHUP, "USR1": SIGUSR1, "USR2": SIGUSR2]
+            if let signal = signals[words[2]] {
+                if !table.signal(words[1], signal) { answer = unknown }
+            } else {
+                answer = "error signals are HUP, USR1, USR2\n"
+            }
         case ("reload", 1): answer = table.reload().map { "problem \($0)\n" }.joined() + "ok\n"
         case ("poweroff", 1), ("reboot", 1):
             control.answer(connection, answer, epoll)
             stop(powerOff: words[0] == "poweroff", why: "a request")
         default:
-            answer = "error known are status, start NAME, stop NAME, restart NAME, reload, poweroff, reboot\n"
+            answer =
+                "error known are status, start NAME, stop NAME, restart NAME, signal NAME HUP|USR1|USR2, reload, poweroff, reboot\n"
         }
         control.answer(connection, answer, epoll)
     }

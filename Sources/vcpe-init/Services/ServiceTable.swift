@@ -144,6 +144,11 @@ struct ServiceTable {
         with(name) { $0.isAlive ? $0.stop(then: .waiting) : $0.begin() }
     }
 
+    /// Sends a signal to a service that runs; to another one it says nothing.
+    mutating func signal(_ name: String, _ signal: Int32) -> Bool {
+        with(name) { service in if service.isAlive, service.pid > 0 { Glibc.kill(service.pid, signal) } }
+    }
+
     private mutating func with(_ name: String, _ body: (inout Service) -> Void) -> Bool {
         guard let i = services.firstIndex(where: { $0.unit.name == name }) else { return false }
         body(&services[i])

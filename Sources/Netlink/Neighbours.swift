@@ -1,0 +1,28 @@
+import Addresses
+import CMnl
+import Glibc
+
+/// Another host on a link's network, as the kernel knows it.
+public struct Neighbour: Sendable, Hashable {
+    public var address: IPAddress
+    public var link: Int
+    /// It has answered within the last seconds (NUD_REACHABLE of linux/neighbour.h).
+    public var isReachable: Bool
+
+    init?(_ answer: Answer) {
+        guard answer.type == Int(RTM_NEWNEIGH) else { return nil }
+        let body = answer.body(ndmsg.self)
+        // NDA_DST
+        guard let address = answer.attributes(behind: ndmsg.self)[1]?.address else { return nil }
+        self.address = address
+        link = Int(body.ndm_ifindex)
+        isReachable = body.ndm_state & 0x02 != 0
+    }
+}
+
+extension RouteSocket {
+    /// The neighbours on all links.
+    public func neighbours() throws(NetlinkError) -> [Neighbour] {
+        try dump({ Message(Int(RTM_GETNEIGH), ndmsg()) }, "the neighbours") { Neighbour($0) }
+    }
+}
