@@ -20,14 +20,16 @@ public struct Commit: Sendable, Hashable {
     /// How long planning and applying took.
     public var planMilliseconds: Int
     public var applyMilliseconds: Int
+    /// Why it was put back; nil for one that stands or stood.
+    public var outcome: String?
 
     /// Without the document.
     var summary: JSON {
-        [
+        .object([
             "number": .integer(number), "time": .integer(time), "user": .text(user), "comment": .text(comment),
             "added": .integer(added), "removed": .integer(removed), "plan-milliseconds": .integer(planMilliseconds),
-            "apply-milliseconds": .integer(applyMilliseconds),
-        ]
+            "apply-milliseconds": .integer(applyMilliseconds), "put-back": outcome.map { .text($0) },
+        ])
     }
 
     var json: JSON {
@@ -53,6 +55,7 @@ public struct Commit: Sendable, Hashable {
         removed = json["removed"]?.integer ?? 0
         planMilliseconds = json["plan-milliseconds"]?.integer ?? 0
         applyMilliseconds = json["apply-milliseconds"]?.integer ?? 0
+        outcome = json["put-back"]?.text
     }
 }
 

@@ -13,6 +13,14 @@ extension Engine {
         var added: Int
         var removed: Int
         var warnings: [String]
+        /// The probes that must hold before it stands, or while it waits for its confirmation.
+        var probation: [String]
+    }
+
+    /// What a commit must keep before it stands.
+    struct Probation {
+        var probes: [String: ProbeResource]
+        var held: Set<String> = []
     }
 
     /// Names this start of the box.
@@ -31,11 +39,13 @@ extension Engine {
             head = try store.head()
             if let pending = head.pending {
                 let waits = pending.until.map { $0 > Uptime.milliseconds } ?? false
-                if !waits || pending.boot != Self.boot { forget(pending) }
+                if !waits || pending.boot != Self.boot {
+                    forget(pending, pending.boot == Self.boot ? "the engine fell" : "the box was restarted")
+                }
             }
             takeFirstSite()
             try store.prune(but: head)
-            if let number = head.pending?.commit ?? head.commit { return try take(try store.commit(number)) }
+            if let number = followed { return try take(try store.commit(number)) }
         } catch {
             damage = "\(error)"
             Log.say("the commits can't be used: \(error)")
@@ -43,13 +53,17 @@ extension Engine {
         takeFactorySite()
     }
 
-    private func forget(_ pending: Head.Pending) {
+    private func forget(_ pending: Head.Pending, _ reason: String) {
         Log.say("commit \(pending.commit) was not confirmed: \(Self.name(head.commit)) stands again")
+        lastRevert = "commit \(pending.commit) was put back: \(reason)"
         head.pending = nil
         keep(head)
+        guard var commit = try? store.commit(pending.commit) else { return }
+        commit.outcome = reason
+        try? store.add(commit)
     }
 
-    private static func name(_ commit: Int?) -> String {
+    static func name(_ commit: Int?) -> String {
         commit.map { "the operator's document (commit \($0))" } ?? "the factory's document"
     }
 
@@ -121,6 +135,10 @@ extension Engine {
         // What an operator names must be there; a box that starts goes on without it.
         guard planned.plan.absent.isEmpty else { throw InvalidSite(problems: planned.plan.absent) }
         let (oldHead, old, time) = (head, applied, Uptime.milliseconds)
+        let watched = planned.plan.all.probes.filter { probe in
+            // Whoever asks for a confirmation wants all to be well; else what held must go on holding.
+            confirm != nil || probes.states[probe.name].map { $0.probe == probe && $0.holds == true } ?? false
+        }
         var commit = Commit(
             number: store.nextNumber, user: user, comment: comment, site: text, added: planned.added.count,
             removed: planned.removed.count, planMilliseconds: time - begin)
@@ -134,12 +152,14 @@ extension Engine {
             try store.add(commit)
             try store.setHead(pending(until: nil))
             // What is put back when the document that stands can't be planned any more by then.
-            if confirm != nil { note { $0.fallback = $0.fallback ?? old.plan } }
+            if confirm != nil || !watched.isEmpty { note { $0.fallback = $0.fallback ?? old.plan } }
             try apply(planned.plan)
             isApplied = true
             commit.applyMilliseconds = Uptime.milliseconds - time
             try store.add(commit)
-            head = confirm.map { pending(until: Uptime.milliseconds + $0 * 1000) } ?? Head(commit: commit.number)
+            head =
+                confirm.map { pending(until: Uptime.milliseconds + $0 * 1000) }
+                ?? (watched.isEmpty ? Head(commit: commit.number) : pending(until: nil))
             try store.setHead(head)
         } catch {
             if isApplied { standOn(old.plan) }
@@ -151,10 +171,13 @@ extension Engine {
             if !applied.isSettled { settle(error) }
             throw error
         }
-        if confirm == nil { note { $0.fallback = nil } }
+        if head.pending == nil { note { $0.fallback = nil } }
+        probation = head.pending.map { _ in Probation(probes: Dictionary(watched.map { ($0.name, $0) }) { $1 }) }
+        probes.demand(Set(watched.map(\.name)))
+        noteTimes(of: planned.plan)
         try? store.prune(but: head)
         site = planned.site
-        (siteText, siteName, damage) = (text, Self.name(commit.number), nil)
+        (siteText, siteName, damage, lastRevert) = (text, Self.name(commit.number), nil, nil)
         settle(nil)
         (plannedFacts, plannedPorts) = (planned.facts, planned.ports)
         Log.say(
@@ -162,16 +185,46 @@ extension Engine {
                 + (confirm.map { "; it waits \($0) s for its confirmation" } ?? ""))
         Notification.send("STATUS=policy stands")
         return Committed(
-            number: commit.number, added: commit.added, removed: commit.removed, warnings: planned.plan.warnings)
+            number: commit.number, added: commit.added, removed: commit.removed, warnings: planned.plan.warnings,
+            probation: watched.map(\.name))
+    }
+
+    /// Looks what the probes say of a commit that is not known to stand yet: it is put back when one of them fails, and it
+    /// stands when all have held, unless an operator's word is waited for.
+    func judge() {
+        guard let pending = head.pending, var watched = probation else { return }
+        for (name, probe) in watched.probes.sorted(by: { $0.key < $1.key }) {
+            guard let state = probes.states[name], state.probe == probe else {
+                // Facts have changed what there is to probe: that is no word on the commit.
+                watched.probes[name] = nil
+                continue
+            }
+            if state.holds == false {
+                return revert("the probe \(name) fails (\(probe.check.words)): \(state.reason ?? "")")
+            }
+            if state.holds == true { watched.held.insert(name) }
+        }
+        probation = watched
+        guard pending.until == nil, watched.probes.keys.allSatisfy(watched.held.contains) else { return }
+        do {
+            try stand(pending.commit)
+        } catch {
+            // It is put back by the next start, as what nobody could note.
+            revert("it can't be noted that it stands: \(error)")
+        }
+    }
+
+    private func stand(_ number: Int) throws {
+        let next = Head(commit: number)
+        try store.setHead(next)
+        (head, probation) = (next, nil)
+        note { $0.fallback = nil }
     }
 
     /// Makes the commit that waits for it the one that stands.
     func confirm() throws -> Int {
         guard let pending = head.pending else { throw EngineError("no commit waits for a confirmation") }
-        let next = Head(commit: pending.commit)
-        try store.setHead(next)
-        head = next
-        note { $0.fallback = nil }
+        try stand(pending.commit)
         Log.say("commit \(pending.commit) is confirmed")
         return pending.commit
     }
@@ -180,9 +233,10 @@ extension Engine {
     var revertAt: Int? { head.pending?.until }
 
     /// Puts back what stood before the commit that was not confirmed, with today's facts.
-    func revert() {
+    func revert(_ reason: String) {
         guard let pending = head.pending else { return }
-        forget(pending)
+        probation = nil
+        forget(pending, reason)
         do {
             if let number = head.commit { try take(try store.commit(number)) } else { takeFactorySite() }
         } catch {

@@ -10,9 +10,9 @@ import Processes
 /// Owns the configuration of the box and decides every change to kernel, files and services.
 public final class Engine {
     let places: Places
-    private let planner: Planner
-    private let nftables: NftablesDriver
-    private let routes: RouteSocket
+    let planner: Planner
+    let nftables: NftablesDriver
+    let routes: RouteSocket
     private let monitor: Monitor
     private let leases: Leases
     /// What the box has now.
@@ -31,6 +31,16 @@ public final class Engine {
     var plannedPorts: Set<Int> = []
     /// Why the last plan could not be applied; nil when it was.
     private(set) var trouble: String?
+    let probes: Probes
+    /// What a commit must have kept before it stands.
+    var probation: Probation?
+    /// Why a commit was put back last.
+    var lastRevert: String?
+    private var clock: WallClock
+    /// When the site is planned again by its own wish, in seconds since 1970.
+    private var replanAt: Int?
+    var drift = Drift()
+    let secrets: SecretStore
     private var isReady = false
     /// When a plan that failed for a reason that may pass is tried again, in milliseconds of the kernel's time.
     private var retryAt: Int?
@@ -50,6 +60,9 @@ public final class Engine {
         (site, siteText, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "", "nothing")
         planner = try Planner(folder: places.plugins, hiding: [places.data, places.run, "/sys"])
         leases = Leases(places: places)
+        probes = Probes(routes: routes)
+        clock = WallClock(path: places.clock)
+        secrets = SecretStore(folder: places.secrets)
         store = CommitStore(folder: places.commits)
         let known = AppliedState(at: places.appliedState)
         applied = known ?? AppliedState()
@@ -74,10 +87,11 @@ public final class Engine {
             let facts = try facts()
             (plannedFacts, plannedPorts) = (facts, try ports())
             let begin = Uptime.milliseconds
-            let plan = try planner.plan(site: site, facts: facts)
+            let plan = try planner.plan(site: site, facts: facts, now: clock.now)
             let planned = Uptime.milliseconds
             for line in plan.absent + plan.warnings { Log.say(line) }
             try apply(plan)
+            replanAt = plan.replanAt
             let applied = Uptime.milliseconds
             Log.say("\(siteName) is applied: planned in \(planned - begin) ms, applied in \(applied - planned) ms")
             settle(nil)
@@ -125,7 +139,9 @@ public final class Engine {
     func apply(_ plan: Plan) throws {
         let before = applied
         func transaction(from old: AppliedState, to new: Plan) -> Transaction {
-            Transaction(places: places, nftables: nftables, socket: routes, old: old, new: new) { values in
+            Transaction(
+                places: places, nftables: nftables, socket: routes, secrets: secrets, old: old, new: new
+            ) { values in
                 if values.isEmpty { return }
                 self.note { $0.sysctls.merge(values) { known, _ in known } }
             }
@@ -136,6 +152,8 @@ public final class Engine {
         do {
             try transaction(from: before, to: plan).apply()
             note { $0 = $0.settled(plan) }
+            probes.follow(plan.all.probes)
+            drift = Drift()
         } catch {
             let failures = transaction(from: applied, to: before.plan).applyWhatCanBe()
             for failure in failures { Log.say("putting back failed: \(failure)") }
@@ -157,7 +175,7 @@ public final class Engine {
     func plan(_ text: String, name: String) throws -> Planned {
         let node = try YAML.read(Array(text.utf8), file: name)
         let (facts, ports) = (try facts(), try ports())
-        let plan = try planner.plan(site: node, facts: facts)
+        let plan = try planner.plan(site: node, facts: facts, now: clock.now)
         let (old, new) = (Set(planLines), Set(plan.lines))
         return Planned(
             site: node, plan: plan, facts: facts, ports: ports, added: plan.lines.filter { !old.contains($0) },
@@ -186,33 +204,68 @@ public final class Engine {
             })
     }
 
+    /// A plan of the document that is followed was applied by a commit.
+    func noteTimes(of plan: Plan) { replanAt = plan.replanAt }
+
+    /// Seconds since 1970, as far as they can be known.
+    var now: Int { clock.now }
+
     // MARK: - Living
+
+    /// How long links must be still before it is asked what their changes mean, and how often what tells nobody of its
+    /// changes is looked at; in milliseconds.
+    private static let (stillness, tick, factsEvery) = (100, 1000, 10_000)
 
     /// Follows the site, and serves the socket, for ever.
     public func run() throws -> Never {
         let server = try Server(path: places.socket)
         readSite()
         follow()
-        var pending = false
+        if head.pending != nil {
+            // A commit that waits for its confirmation is watched on.
+            let watched = applied.plan.all.probes
+            probation = Probation(probes: Dictionary(watched.map { ($0.name, $0) }) { $1 })
+            probes.demand(Set(watched.map(\.name)))
+        }
+        var (still, nextTick, nextFacts): (Int?, Int, Int) = (nil, Uptime.milliseconds, Uptime.milliseconds)
         while true {
             var polled = [
                 pollfd(fd: server.descriptor, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0),
             ]
-            // Links come in bursts: what they mean is asked when they are still.
-            let due = [retryAt, revertAt, leases.now().nextEnd].compactMap { $0 }.min().map { $0 - Uptime.milliseconds }
-            let count = poll(&polled, 2, pending ? 100 : Int32(max(0, min(due ?? 10_000, 10_000))))
-            if count < 0, errno != EINTR { usleep(100_000) }
+            polled += probes.polled
+            let due = [still, retryAt, revertAt, leases.now().nextEnd, probes.due, nextTick].compactMap { $0 }.min()
+            let patience = Int32(clamping: max(0, (due ?? nextTick) - Uptime.milliseconds))
+            if poll(&polled, nfds_t(polled.count), patience) < 0, errno != EINTR { usleep(100_000) }
             Notification.send("WATCHDOG=1")
-            if polled[1].revents != 0 { pending = monitor.changes().contains(.link) || pending }
-            if let time = revertAt, Uptime.milliseconds >= time {
-                revert()
-            } else if let time = retryAt, Uptime.milliseconds >= time {
-                follow()
-            } else if count == 0 {
-                pending = false
-                followFacts()
+            if polled[1].revents != 0 {
+                drift.heard(monitor.changes())
+                // Links come in bursts: what they mean is asked when they are still.
+                still = Uptime.milliseconds + Self.stillness
             }
+            probes.step()
+            let now = Uptime.milliseconds
+            if let time = revertAt, now >= time {
+                revert("it was not confirmed in time")
+            } else if let time = retryAt, now >= time {
+                follow()
+            } else if let time = still, now >= time {
+                still = nil
+                followFacts()
+                mendDrift()
+            } else if now >= nextTick {
+                nextTick = now + Self.tick
+                let wasSet = clock.tick()
+                if let time = replanAt, wasSet || clock.now >= time {
+                    follow()
+                } else if now >= nextFacts || leases.now().leases != plannedFacts?.leases {
+                    nextFacts = now + Self.factsEvery
+                    followFacts()
+                }
+                drift.look()
+                mendDrift()
+            }
+            judge()
             if polled[0].revents != 0 { server.serve { self.answer($0, from: $1) } }
         }
     }

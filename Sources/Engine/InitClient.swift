@@ -1,4 +1,5 @@
 import CSystem
+import Documents
 import Glibc
 
 /// Asks PID 1, by its socket: a message there, a message back (`docs/init.md`).
@@ -27,6 +28,44 @@ public struct InitClient {
             answer += buffer[..<count]
         }
         return String(decoding: answer, as: UTF8.self)
+    }
+
+    /// - Throws: what PID 1 has against it.
+    public func tell(_ request: String) throws {
+        let answer = try ask(request)
+        guard answer == "ok\n" else {
+            throw EngineError("PID 1: \(answer.split(separator: "\n").joined(separator: "; "))")
+        }
+    }
+
+    /// A service as PID 1 sees it.
+    public struct Service: Sendable {
+        public var name: String
+        public var state: String
+        public var pid: Int
+        /// Times that it was started again.
+        public var restarts: Int
+        /// Bytes.
+        public var memory: Int
+        /// Its own words.
+        public var status: String
+
+        public var json: JSON {
+            [
+                "name": .text(name), "state": .text(state), "pid": .integer(pid), "restarts": .integer(restarts),
+                "memory": .integer(memory), "status": .text(status),
+            ]
+        }
+    }
+
+    public func services() throws -> [Service] {
+        try ask("status").split(separator: "\n").compactMap { line in
+            let row = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
+            guard row.count >= 6 else { return nil }
+            return Service(
+                name: row[0], state: row[1], pid: Int(row[2]) ?? 0, restarts: Int(row[3]) ?? 0,
+                memory: Int(row[4]) ?? 0, status: row[5])
+        }
     }
 }
 

@@ -20,6 +20,7 @@ public struct Places: Sendable {
     public var socket: String { "\(run)/engine.sock" }
     var state: String { "\(run)/engine" }
     var appliedState: String { "\(state)/applied" }
+    var candidate: String { "\(state)/candidate" }
     /// The EFI system partition of the disk that was booted from, as PID 1 found it.
     var espDevice: String? {
         guard let bytes = try? FileSystem.read("\(run)/boot") else { return nil }
@@ -31,6 +32,9 @@ public struct Places: Sendable {
 
     /// The operators' documents.
     var commits: String { "\(data)/vcpe/commits" }
+    var secrets: String { "\(data)/vcpe/secrets" }
+    /// The latest time that was known.
+    var clock: String { "\(data)/vcpe/clock" }
 }
 
 /// Why the engine can't do as it was asked.

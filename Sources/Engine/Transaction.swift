@@ -11,6 +11,7 @@ struct Transaction {
     let places: Places
     let nftables: NftablesDriver
     let socket: RouteSocket
+    let secrets: SecretStore
     /// What the box has, and what it may have beside that.
     let old: AppliedState
     let new: Plan
@@ -39,30 +40,32 @@ struct Transaction {
 
     private var steps: [() throws -> Void] {
         let change = PlanChange(from: old, to: new)
-        let (links, addresses) = (LinkDriver(socket: socket), AddressDriver(socket: socket))
-        let (kernel, files) = (KernelDriver(places: places), FileDriver(places: places))
+        let (links, sysctls, files) = (LinkDriver(socket: socket), SysctlDriver(), FileDriver(places: places))
+        let modules = KernelModuleDriver(places: places)
         let all = new.all
         return [
-            { for case .kernelModule(let name) in change.added { try kernel.load(name) } },
+            { for case .kernelModule(let name) in change.added { try modules.load(name) } },
             {
                 // Roles and policy belong together: without the one, the other stays as it is too, and what has changed
                 // its role stays down.
                 try links.prepare(all.links)
                 let unknown = all.sysctls.subtracting(old.sysctls.keys)
-                remember(Dictionary(unknown.compactMap { key in kernel.value(of: key).map { (key, $0) } }) { $1 })
-                let failures = Result { for case .sysctl(let key, let value) in all { try kernel.set(key, value) } }
+                remember(Dictionary(unknown.compactMap { key in sysctls.value(of: key).map { (key, $0) } }) { $1 })
+                let failures = Result { for case .sysctl(let key, let value) in all { try sysctls.set(key, value) } }
                 try nftables.apply(TablePlan(all))
                 try links.bringUp(all.links)
                 try failures.get()
             },
-            { try addresses.bring(all.addresses) },
-            { try addresses.bring(all.routes) },
+            { try AddressDriver(socket: socket).bring(all.addresses) },
+            { try RouteDriver(socket: socket).bring(all.routes) },
+            { try RuleDriver(socket: socket).bring(all.rules) },
+            { try secrets.make(all) },
             {
-                for case .directory(let path, let owner, let mode) in change.added {
+                for case .directory(let path, let owner, let mode) in all {
                     try files.makeDirectory(path, owner: owner, mode: mode)
                 }
-                for case .file(let path, let content, let owner, let mode) in change.added {
-                    try files.write(path, content: content, owner: owner, mode: mode)
+                for case .file(let path, let content, let owner, let mode) in all {
+                    try files.write(path, content: try secrets.filled(content), owner: owner, mode: mode)
                 }
             },
             {
@@ -78,7 +81,7 @@ struct Transaction {
             { try links.remove(old.everything.values.map(\.resource).links, but: all.links) },
             {
                 for (key, value) in old.sysctls.sorted(by: { $0.key < $1.key }) where !all.sysctls.contains(key) {
-                    try kernel.putBack(key, value)
+                    try sysctls.putBack(key, value)
                 }
             },
         ]
@@ -112,6 +115,10 @@ extension [Resource] {
     }
 
     var routes: [RouteResource] { compactMap { if case .route(let route) = $0 { route } else { nil } } }
+
+    var rules: [RuleResource] { compactMap { if case .rule(let rule) = $0 { rule } else { nil } } }
+
+    var probes: [ProbeResource] { compactMap { if case .probe(let probe) = $0 { probe } else { nil } } }
 
     var sysctls: Set<String> {
         Set(compactMap { if case .sysctl(let key, _) = $0 { key } else { nil } })

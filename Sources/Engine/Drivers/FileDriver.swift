@@ -31,7 +31,59 @@ struct FileDriver {
         return (entry.pointee.pw_uid, entry.pointee.pw_gid)
     }
 
+    /// Who something belongs to, and how it may be used.
+    private struct Attributes: Equatable {
+        var (uid, gid): (uid_t, gid_t)
+        var mode: mode_t
+    }
+
+    private func attributes(_ owner: String, _ mode: Int) throws -> Attributes {
+        let (uid, gid) = try user(owner)
+        return Attributes(uid: uid, gid: gid, mode: mode_t(mode))
+    }
+
+    /// Of what stands at a place, and whether it is a folder or a file; nil for nothing, or for something else.
+    private func status(_ place: String) -> (attributes: Attributes, isDirectory: Bool)? {
+        var status = stat()
+        guard lstat(place, &status) == 0 else { return nil }
+        let kind = status.st_mode & S_IFMT
+        guard kind == S_IFDIR || kind == S_IFREG else { return nil }
+        return (
+            Attributes(uid: status.st_uid, gid: status.st_gid, mode: status.st_mode & 0o7777), kind == S_IFDIR
+        )
+    }
+
+    /// What stands otherwise than a plan's files and folders do. The contents of a file are compared with what `content`
+    /// makes of them.
+    func drift(from wanted: [Resource], _ content: (String) throws -> String) -> [String] {
+        wanted.compactMap { resource in
+            switch resource {
+            case .directory(let path, let owner, let mode):
+                return (try? isDirectory(path, owner: owner, mode: mode)) == true ? nil : "folder \(path) is another"
+            case .file(let path, let text, let owner, let mode):
+                let isSame = try? isFile(path, content: try content(text), owner: owner, mode: mode)
+                return isSame == true ? nil : "file \(path) is another"
+            default: return nil
+            }
+        }
+    }
+
+    private func isDirectory(_ path: String, owner: String, mode: Int) throws -> Bool {
+        guard let status = status(try checked(path)), status.isDirectory else { return false }
+        return status.attributes == (try attributes(owner, mode))
+    }
+
+    private func isFile(_ path: String, content: String, owner: String, mode: Int) throws -> Bool {
+        let place = try checked(path)
+        guard let status = status(place), !status.isDirectory, status.attributes == (try attributes(owner, mode)) else {
+            return false
+        }
+        return try FileSystem.read(place) == Array(content.utf8)
+    }
+
+    /// Makes a folder that isn't there as it should be.
     func makeDirectory(_ path: String, owner: String, mode: Int) throws {
+        if try isDirectory(path, owner: owner, mode: mode) { return }
         let place = try checked(path)
         let (uid, gid) = try user(owner)
         try FileSystem.makeDirectory(place)
@@ -39,7 +91,9 @@ struct FileDriver {
         guard chmod(place, mode_t(mode)) == 0 else { throw SystemError("chmod", place) }
     }
 
+    /// Writes a file that isn't there as it should be.
     func write(_ path: String, content: String, owner: String, mode: Int) throws {
+        if try isFile(path, content: content, owner: owner, mode: mode) { return }
         let place = try checked(path)
         let (uid, gid) = try user(owner)
         if let folder = FileSystem.parent(of: place) { try FileSystem.makeDirectory(folder) }

@@ -95,6 +95,28 @@ struct LinkDriver {
         try socket.renameLink(link.index, to: name)
     }
 
+    /// What differs from a plan's links, in words.
+    func drift(from wanted: [LinkResource]) throws -> [String] {
+        let all = try socket.links()
+        var differences = wanted.compactMap { wanted -> String? in
+            guard let link = all.first(where: { $0.name == wanted.name }), Self.is(link, wanted) else {
+                return "link \(wanted.name) is gone"
+            }
+            if !link.isUp { return "link \(wanted.name) is down" }
+            let master = link.master.map { all.name(of: $0) }
+            if master != wanted.master {
+                return
+                    "link \(wanted.name) is a port of \(master ?? "nothing"), and not of \(wanted.master ?? "nothing")"
+            }
+            if let mtu = wanted.mtu, link.mtu != mtu { return "link \(wanted.name) has the MTU \(link.mtu)" }
+            return nil
+        }
+        for link in all where Self.isOurs(link) && !wanted.contains(where: { $0.name == link.name }) {
+            differences.append("link \(link.name) is too many")
+        }
+        return differences
+    }
+
     func bringUp(_ links: [LinkResource]) throws {
         let all = try socket.links()
         for wanted in links {

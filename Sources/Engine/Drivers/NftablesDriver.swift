@@ -9,6 +9,8 @@ final class NftablesDriver {
     private var loaded: TablePlan?
     /// What a predecessor has put there, as far as its word goes.
     var believed: TablePlan?
+    /// The ruleset's, after our last change.
+    private var generation: UInt32?
     /// Kernels before 6.9 can't keep a table without its owner: there it has none.
     private var flags: Batch.TableFlags = [.owner, .persist]
 
@@ -29,6 +31,7 @@ final class NftablesDriver {
             try retrying { try self.full(plan, flags: []) }
         }
         loaded = plan
+        generation = try connection.generation()
     }
 
     /// Has the kernel check a plan, and changes nothing.
@@ -46,6 +49,22 @@ final class NftablesDriver {
             try retrying { try self.full(plan, flags: self.flags) }
         }
         self.loaded = plan
+        generation = try connection.generation()
+    }
+
+    /// Where the table has no owner anybody may change it: a generation that we did not make says that somebody changed
+    /// something, which may be this table. It is filled anew then.
+    func wasChangedByOthers() throws -> Bool {
+        guard !flags.contains(.owner), let generation else { return false }
+        guard try connection.generation() != generation else { return false }
+        // So that the next change sends all of it.
+        (loaded, believed) = (nil, loaded)
+        return true
+    }
+
+    /// The members of a set of the plan that stands.
+    func members(of set: NamedSet) throws -> [SetMember] {
+        try connection.members(of: set, table: PacketPath.table)
     }
 
     func counters() throws -> [String: CounterValue] { try connection.counters(table: PacketPath.table) }

@@ -1,22 +1,9 @@
 import Files
 import Glibc
 import PluginKit
-import Processes
 
-/// Kernel modules and sysctls.
-struct KernelDriver {
-    let places: Places
-
-    /// Loads a module; one that is built in or there already is fine.
-    func load(_ module: String) throws {
-        if FileSystem.exists("/sys/module/\(module)") { return }
-        let result = try Command(places.modprobe, ["-q", "--", module]).run()
-        // A built-in module without parameters has no folder in /sys, and modprobe says so by its exit code alone.
-        if result.status != 0, !FileSystem.exists("/sys/module/\(module)") {
-            Log.say("kernel module \(module): not loaded (\(places.modprobe) ended with \(result.status))")
-        }
-    }
-
+/// Sysctls: their keys are paths below /proc/sys.
+struct SysctlDriver {
     private func path(_ key: String) throws -> String {
         guard !key.split(separator: "/").contains(".."), !key.hasPrefix("/") else {
             throw EngineError("sysctl \(key): no key")
@@ -30,9 +17,20 @@ struct KernelDriver {
         return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace).joined(separator: " ")
     }
 
+    private func isSet(_ key: String, _ value: String) -> Bool {
+        self.value(of: key) == value.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    }
+
+    func drift(from wanted: [Resource]) -> [String] {
+        wanted.compactMap { resource in
+            guard case .sysctl(let key, let value) = resource, !isSet(key, value) else { return nil }
+            return "sysctl \(key) is \(self.value(of: key) ?? "gone"), and not \(value)"
+        }
+    }
+
     /// Sets a sysctl whose value is another.
     func set(_ key: String, _ value: String) throws {
-        if self.value(of: key) == value.split(whereSeparator: \.isWhitespace).joined(separator: " ") { return }
+        if isSet(key, value) { return }
         try File(try path(key), O_WRONLY).write(Array(value.utf8), at: 0)
     }
 

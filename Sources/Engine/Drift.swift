@@ -1,0 +1,88 @@
+import Netlink
+import PluginKit
+
+/// What of ours others have changed: noticed by the kernel's word, or by looking where it says none.
+struct Drift {
+    private var mustLookAtNetwork = false
+    private var mustLookAtRest = false
+    /// What was found last, so that it is said once.
+    fileprivate(set) var found: [String] = []
+    /// Repairs in a row that did not last; each lets more time go by before the next.
+    fileprivate var repairs = 0
+    fileprivate var quietUntil = 0
+
+    mutating func heard(_ changes: Set<Monitor.Change>) { mustLookAtNetwork = mustLookAtNetwork || !changes.isEmpty }
+
+    /// Has what no note tells of be looked at.
+    mutating func look() { mustLookAtRest = true }
+
+    /// What to look at now.
+    fileprivate mutating func take() -> (network: Bool, rest: Bool)? {
+        // What is known to be otherwise is looked at until it isn't.
+        let wanted = (network: mustLookAtNetwork || !found.isEmpty, rest: mustLookAtRest)
+        guard wanted.network || wanted.rest, Uptime.milliseconds >= quietUntil else { return nil }
+        (mustLookAtNetwork, mustLookAtRest) = (false, false)
+        return wanted
+    }
+}
+
+extension Engine {
+    private static let longestQuiet = 60_000
+
+    /// Looks at what may have changed, says what has, and puts it right where the configuration wants that.
+    func mendDrift() {
+        // A box that stands on no whole plan has other troubles.
+        guard trouble == nil, applied.isSettled, let wanted = drift.take() else { return }
+        let found: [String]
+        do {
+            found = try differences(network: wanted.network, rest: wanted.rest)
+        } catch {
+            return Log.say("whether others have changed something can't be seen: \(error)")
+        }
+        guard !found.isEmpty else {
+            if !drift.found.isEmpty, wanted.network, wanted.rest { (drift.found, drift.repairs) = ([], 0) }
+            return
+        }
+        let mode = driftSetting
+        if found != drift.found { for line in found { Log.say("drift: \(line)") } }
+        guard mode == .repair else {
+            drift.found = found
+            return
+        }
+        let repairs = drift.repairs + 1
+        do {
+            try apply(applied.plan)
+            Log.say("drift: put right")
+        } catch {
+            Log.say("drift: it can't be put right: \(error)")
+        }
+        // Applying forgets what was found; somebody who changes it again and again shall not keep the box busy.
+        (drift.repairs, drift.found) = (repairs, found)
+        drift.quietUntil = Uptime.milliseconds + (repairs < 5 ? 0 : min(Self.longestQuiet, 1000 << min(repairs - 5, 6)))
+    }
+
+    private var driftSetting: Setting.Drift {
+        for case .setting(.drift(let drift)) in applied.plan.resources.values.map(\.resource) { return drift }
+        return .repair
+    }
+
+    /// What differs from the plan that stands.
+    private func differences(network: Bool, rest: Bool) throws -> [String] {
+        let all = applied.plan.all
+        var found: [String] = []
+        if network {
+            let links = try LinkDriver(socket: routes).drift(from: all.links)
+            // Without its link nothing else can be looked for.
+            guard links.isEmpty else { return links }
+            found += try AddressDriver(socket: routes).drift(from: all.addresses)
+            found += try RouteDriver(socket: routes).drift(from: all.routes)
+            found += try RuleDriver(socket: routes).drift(from: all.rules)
+        }
+        if rest {
+            found += SysctlDriver().drift(from: all)
+            found += FileDriver(places: places).drift(from: all) { try self.secrets.filled($0) }
+            if try nftables.wasChangedByOthers() { found.append("the packet filter was changed by another program") }
+        }
+        return found
+    }
+}

@@ -1,0 +1,198 @@
+import Documents
+import Files
+import Planning
+import PluginKit
+import Processes
+
+/// Commands of operators that plugins have: the engine collects what each wants, runs the plugin, and carries out what it
+/// says.
+extension Engine {
+    /// All commands of the plugins that the site has a part for.
+    var operatorCommands: JSON {
+        .list(
+            planner.plugins.filter { site[$0.manifest.key] != nil }.flatMap { plugin in
+                plugin.manifest.commands.map { command -> JSON in
+                    var entries = command.json.object ?? [:]
+                    entries["plugin"] = .text(plugin.manifest.name)
+                    return .object(entries)
+                }
+            })
+    }
+
+    /// What an argument may be, of a command that says where its values stand.
+    func values(of argument: Int, plugin name: String, command: String) throws -> [String] {
+        let (plugin, command) = try find(name, command)
+        guard command.arguments.indices.contains(argument), let path = command.arguments[argument].values,
+            let list = try site[plugin.manifest.key]?.value.value(at: DocumentPath(path)),
+            case .sequence(let items) = list.value
+        else { return [] }
+        return items.compactMap(\.itemName)
+    }
+
+    private func find(_ name: String, _ command: String) throws -> (Planner.Member, OperatorCommand) {
+        let known = planner.plugins.map(\.manifest.name)
+        guard let plugin = planner.plugins.first(where: { $0.manifest.name == name }) else {
+            throw EngineError.unknown("command or plugin", name, known)
+        }
+        guard let found = plugin.manifest.commands.first(where: { $0.name == command }) else {
+            throw EngineError.unknown("command of \(name)", command, plugin.manifest.commands.map(\.name))
+        }
+        return (plugin, found)
+    }
+
+    /// Runs a command: what it shows, or what came of it.
+    func run(_ name: String, _ command: String, _ words: [String], user: String) throws -> JSON {
+        let (plugin, command) = try find(name, command)
+        guard let part = site[plugin.manifest.key]?.value else {
+            throw EngineError("the site has no part for \(name): it has no \(plugin.manifest.key): in it")
+        }
+        try plugin.manifest.checkContract()
+        let usage = command.arguments.map { $0.isOptional ? "[\($0.name)]" : $0.name.uppercased() }
+        guard (command.arguments.filter { !$0.isOptional }.count...command.arguments.count).contains(words.count) else {
+            throw EngineError("usage: vcpectl \(([name, command.name] + usage).joined(separator: " "))")
+        }
+        var input: [String: JSON] = [
+            "contract": plugin.manifest.contract.map { .integer($0) } ?? .null, "command": .text(command.name),
+            "arguments": .object(
+                Dictionary(zip(command.arguments.map(\.name), words.map { JSON.text($0) })) { $1 }),
+            "configuration": JSON(part), "facts": try facts().json, "now": .integer(now),
+        ]
+        for wanted in command.inputs { try collect(wanted, of: name, into: &input) }
+        let lines = try plugin.runner.ask(command.verb.rawValue, .object(input))
+        var (rest, warnings): ([JSON], [String]) = ([], [])
+        for line in lines {
+            guard let diagnostic = Diagnostic(line) else {
+                rest.append(line)
+                continue
+            }
+            if diagnostic.severity == .error { throw EngineError("\(diagnostic)") }
+            warnings.append("\(diagnostic)")
+        }
+        switch command.verb {
+        case .show:
+            guard rest.count == 1, rest[0]["columns"]?.list != nil, rest[0]["rows"]?.list != nil else {
+                throw PluginFailure("plugin \(name) show: its answer is no table of columns and rows")
+            }
+            var entries = rest[0].object ?? [:]
+            entries["warnings"] = .texts(warnings)
+            return .object(entries)
+        case .act:
+            let effects = try rest.map { line in
+                guard let effect = Effect(line) else {
+                    throw PluginFailure("plugin \(name) act: this is no effect: \(line.line.prefix(120))")
+                }
+                return effect
+            }
+            let words = ([name, command.name] + words).joined(separator: " ")
+            return try carryOut(effects, of: plugin, words: words, user: user)
+        }
+    }
+
+    // MARK: - Inputs
+
+    /// Bytes of a file, and of what a program says.
+    private static let most = 4 << 20
+    /// Seconds that a program may take.
+    private static let patience = 5.0
+
+    private func collect(
+        _ wanted: OperatorCommand.Input, of plugin: String, into input: inout [String: JSON]
+    ) throws {
+        func put(_ collection: String, _ key: String, _ text: String) {
+            var entries = input[collection]?.object ?? [:]
+            entries[key] = .text(text)
+            input[collection] = .object(entries)
+        }
+        switch wanted {
+        case .counters:
+            input["counters"] = .object((try counters().object ?? [:]).filter { $0.key.hasPrefix(plugin + ".") })
+        case .sets:
+            var sets: [String: JSON] = [:]
+            for case .set(let set) in applied.plan.all where set.name.hasPrefix(plugin + ".") {
+                sets[set.name] = .list(
+                    try nftables.members(of: set).map { member in
+                        .object([
+                            "key": .text(member.key), "expires": member.expires.map { .integer($0) },
+                        ])
+                    })
+            }
+            input["sets"] = .object(sets)
+        case .services:
+            input["services"] = .list(
+                try InitClient(socket: places.initSocket).services().filter { $0.name.hasPrefix(plugin + "-") }
+                    .map(\.json))
+        case .file(let path):
+            guard PluginFolders.isOwn(path, of: plugin), let place = FileDriver(places: places).place(path) else {
+                throw PluginFailure("plugin \(plugin): its manifest asks for \(path), which is not its own")
+            }
+            let bytes = FileSystem.exists(place) ? try FileSystem.read(place) : []
+            put("files", path, String(decoding: bytes.prefix(Self.most), as: UTF8.self))
+        case .program(let words):
+            let result = try Command(words[0], Array(words.dropFirst())).begin().finish(
+                deadline: Self.patience, limit: Self.most)
+            put("programs", words.joined(separator: " "), result.text)
+        }
+    }
+
+    // MARK: - Effects
+
+    private func carryOut(
+        _ effects: [Effect], of plugin: Planner.Member, words: String, user: String
+    ) throws -> JSON {
+        let name = plugin.manifest.name
+        func own(_ service: String) throws -> String {
+            guard service.hasPrefix(name + "-") else {
+                throw PluginFailure("plugin \(name) act: the service \(service) is not its own")
+            }
+            return service
+        }
+        // All is looked at before anything is done.
+        var (document, said): (Node, [String]) = (site, [])
+        var isEdited = false
+        var deeds: [() throws -> Void] = []
+        let initClient = InitClient(socket: places.initSocket)
+        func path(_ path: String) throws -> DocumentPath {
+            isEdited = true
+            return try DocumentPath(path.isEmpty ? plugin.manifest.key : "\(plugin.manifest.key).\(path)")
+        }
+        func node(_ json: JSON) -> Node { Node(json, position: site.position) }
+        for effect in effects {
+            switch effect {
+            case .set(let place, let value): document = try document.setting(node(value), at: path(place))
+            case .insert(let place, let index, let value):
+                document = try document.inserting(node(value), at: index, of: path(place))
+            case .delete(let place): document = try document.removing(at: path(place))
+            case .restart(let service):
+                let service = try own(service)
+                deeds.append { try initClient.tell("restart \(service)") }
+            case .signal(let service, let signal):
+                let service = try own(service)
+                deeds.append { try initClient.tell("signal \(service) \(signal.rawValue.uppercased())") }
+            case .purge(let folder):
+                guard PluginFolders.isOwn(folder, of: name), let place = FileDriver(places: places).place(folder)
+                else { throw PluginFailure("plugin \(name) act: the folder \(folder) is not its own") }
+                deeds.append {
+                    for file in (try? FileSystem.list(place)) ?? [] { try FileSystem.remove("\(place)/\(file)") }
+                }
+            case .say(let text): said.append(text)
+            }
+        }
+        var answer: [String: JSON] = ["said": .texts(said)]
+        if isEdited {
+            let done = try commit(document.yaml, name: "site", user: user, comment: words, confirm: nil)
+            answer.merge(Self.answer(done).object ?? [:]) { $1 }
+        }
+        for deed in deeds { try deed() }
+        return .object(answer)
+    }
+}
+
+extension EngineError {
+    /// What is not among what is known, with the one that was likely meant.
+    static func unknown(_ what: String, _ name: String, _ known: [String]) -> EngineError {
+        let meant = didYouMean(name, among: known).map { "did you mean \($0)? " } ?? ""
+        return EngineError(
+            "there is no \(what) \"\(name)\"; \(meant)known are "
+                + (known.isEmpty ? "none" : known.sorted().joined(separator: ", ")))
+    }
+}
