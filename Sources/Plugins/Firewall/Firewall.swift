@@ -12,6 +12,18 @@ public enum Firewall: Plugin {
                     "nf_tables", "nft_ct", "nft_limit", "nft_log", "nft_reject_inet", "nft_fib_inet", "nf_conntrack",
                     "nf_log_syslog",
                 ])
+        ],
+        commands: [
+            .init(
+                .show, "hits", "What each rule and policy has counted, in their order",
+                arguments: [.init("rule", "Of one alone", isOptional: true, values: "rules")], inputs: [.counters]),
+            .init(.show, "top", "The rules and policies that counted most", inputs: [.counters]),
+            .init(
+                .act, "block", "Drop all from an address or a network, before any other rule",
+                arguments: [.init("address", "Such as 198.51.100.7 or 198.51.100.0/24")]),
+            .init(
+                .act, "unblock", "Take a block back",
+                arguments: [.init("address", "As it was blocked")]),
         ])
 
     public static var configuration: Shape<FirewallConfiguration> { FirewallConfiguration.shape }
@@ -28,6 +40,10 @@ public enum Firewall: Plugin {
         var toBox = neighbourDiscovery
         var through: [Rule] = []
         for rule in configuration.rules {
+            if let until = rule.value.until {
+                if until <= input.now { continue }
+                output.planAgain(at: until)
+            }
             let compiled = compiler.compile(rule, &output)
             if rule.value.to.value == .box || rule.value.to.value == .any { toBox += compiled.toBox }
             if rule.value.to.value != .box { through += compiled.through }

@@ -53,7 +53,8 @@ struct FirewallCompiler {
         _ rule: Located<FirewallConfiguration.Rule>, _ output: inout PlanOutput
     ) -> (toBox: [Rule], through: [Rule]) {
         let value = rule.value
-        let comment = "firewall: \(rule.path) \(value.name)"
+        // By its name: a rule that comes before it changes nothing of it.
+        let comment = "firewall: rules[\(value.name)]"
         let counter = NamedCounter("firewall.rule.\(value.name)", comment: comment)
         var start: [Statement] = []
         var end: [Statement] = []

@@ -30,6 +30,8 @@ public struct FirewallConfiguration: Sendable {
         var destinations: [IPPrefix]
         var action: Action
         var isLogged: Bool
+        /// Seconds since 1970 from which on it is none any more.
+        var until: Int?
     }
 
     var policies: [Located<Policy>]
@@ -85,6 +87,7 @@ extension FirewallConfiguration {
             let destinations = fields.optional("destination", .list(of: .network)) ?? []
             let action = fields.required("action", Self.action)
             let isLogged = fields.optional("log", .boolean) ?? false
+            let until = fields.optional("until", .time)
             if !ports.isEmpty, ![.tcp, .udp, .any].contains(transport) {
                 fields.problems.add(
                     fields.node["ports"]?.value ?? fields.node, fields.path + ".ports",
@@ -99,7 +102,7 @@ extension FirewallConfiguration {
             guard let name, let from, let to, let action else { return nil }
             return Rule(
                 name: name, from: from, to: to, transport: transport, ports: ports, sources: sources,
-                destinations: destinations, action: action, isLogged: isLogged)
+                destinations: destinations, action: action, isLogged: isLogged, until: until)
         }
     }
 }

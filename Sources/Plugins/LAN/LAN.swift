@@ -86,8 +86,14 @@ extension LANConfiguration {
 public enum LAN: Plugin {
     public static let manifest = PluginManifest(
         name: "lan", version: "0.1.0", summary: "DHCPv4 and DNS for the LAN, by dnsmasq", key: "lan",
-        yang: "vcpe-lan.yang", resources: ["file", "directory", "service"],
-        features: [.init("base", packages: ["dnsmasq-base"], users: ["dnsmasq": "/var/lib/misc"])])
+        yang: "vcpe-lan.yang", resources: ["file", "directory", "service", "probe"],
+        features: [.init("base", packages: ["dnsmasq-base"], users: ["dnsmasq": "/var/lib/misc"])],
+        commands: [
+            .init(.show, "leases", "Who was lent which address", inputs: [.file(leaseFile)]),
+            .init(.act, "flush", "Forget all names that were looked up"),
+        ])
+
+    private static let leaseFile = "/data/lan/leases"
 
     public static var configuration: Shape<LANConfiguration> { LANConfiguration.shape }
 
@@ -107,11 +113,20 @@ public enum LAN: Plugin {
             "# Written by vcpe's plugin lan.", "keep-in-foreground", "no-resolv", "no-hosts", "bind-dynamic",
             "log-facility=-", "domain-needed", "bogus-priv", "stop-dns-rebind", "rebind-localhost-ok",
             "domain=\(configuration.domain)", "local=/\(configuration.domain)/", "expand-hosts", "dhcp-authoritative",
-            "dhcp-leasefile=/data/lan/leases", "cache-size=1000",
+            "dhcp-leasefile=\(leaseFile)", "cache-size=1000",
         ]
         for network in configuration.networks.map(\.value) {
-            guard let interface = interface(of: network, input.published, &output) else { continue }
+            guard
+                let interface = output.interface(
+                    network.interface.value, at: network.interface.path, in: input.published)
+            else { continue }
             lines.append("interface=\(interface.name)")
+            if let own = interface.addresses.first(where: { $0.family == .ipv4 })?.address {
+                // It may be starting anew.
+                let check = ProbeResource.Check.dns(server: own, name: "localhost")
+                output.add(
+                    .probe(ProbeResource("lan.dns-\(interface.name)", check, threshold: 6)), at: network.path)
+            }
             guard let range = network.range else { continue }
             guard let own = interface.addresses.first(where: { $0.contains(range.first) && $0.contains(range.last) })
             else {
@@ -150,16 +165,26 @@ public enum LAN: Plugin {
                     configurationFiles: [file], memory: 64 << 20)))
     }
 
-    private static func interface(
-        of network: LANConfiguration.Served, _ published: Published, _ output: inout PlanOutput
-    ) -> Interface? {
-        let name = network.interface.value
-        if let interface = published.interfaces[name] { return interface }
-        let known = published.interfaces.keys.sorted()
-        let meant = didYouMean(name, among: known).map { "did you mean \($0)? " } ?? ""
-        output.say(
-            .error, path: network.interface.path, "there is no interface \"\(name)\"",
-            hint: meant + "interfaces are \(known.joined(separator: ", "))")
-        return nil
+    // MARK: - Commands
+
+    /// A line a lease: the end as seconds since 1970 or 0, MAC, address, name or *, client identifier (dnsmasq(8)).
+    public static func show(
+        _ command: String, _ configuration: LANConfiguration, input: CommandInput, into output: inout ShowOutput
+    ) {
+        output.columns = ["address", "mac", "name", "seconds left"]
+        for line in (input.files[leaseFile] ?? "").split(separator: "\n") {
+            let words = line.split(separator: " ").map(String.init)
+            guard words.count >= 4, let end = Int(words[0]), end == 0 || end > input.now else { continue }
+            output.add(
+                .text(words[2]), .text(words[1]), .text(words[3] == "*" ? "" : words[3]),
+                end == 0 ? "for ever" : .integer(end - input.now))
+        }
+    }
+
+    public static func act(
+        _ command: String, _ configuration: LANConfiguration, input: CommandInput, into output: inout ActOutput
+    ) {
+        output.add(.signal(service: "lan-dnsmasq", .hup))
+        output.add(.say("names are looked up anew"))
     }
 }

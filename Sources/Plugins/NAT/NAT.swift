@@ -135,7 +135,7 @@ public enum NAT: Plugin {
                 hint: "forward to a host of a network that the box has an address in")
             return
         }
-        let comment = "nat: \(forward.path) \(value.name)"
+        let comment = "nat: forwards[\(value.name)]"
         let counter = "nat.forward.\(value.name)"
         output.add(.counter(NamedCounter(counter, comment: comment)))
         let header: Selector.Header = value.transport == .tcp ? .tcp : .udp

@@ -6,10 +6,19 @@ public enum Network: Plugin {
         name: "network", version: "0.1.0",
         summary: "Interfaces by role, zones, addresses, routes, DHCP client, resolvers",
         key: "network", yang: "vcpe-network.yang",
-        resources: ["link", "address", "route", "sysctl", "nftables", "file", "directory", "service", "kernel-module"],
+        resources: [
+            "link", "address", "route", "rule", "sysctl", "nftables", "file", "directory", "service", "kernel-module",
+            "probe", "setting",
+        ],
         features: [
             .init("base", modules: ["bridge"]),
             .init("dhcp-client", packages: ["dhcpcd-base"], users: ["dhcpcd": "/usr/lib/dhcpcd"]),
+        ],
+        commands: [
+            .init(.show, "leases", "What DHCP servers have lent the box"),
+            .init(
+                .act, "renew", "Ask the DHCP server of an interface anew",
+                arguments: [.init("interface", "One with dhcp: true", values: "interfaces")]),
         ])
 
     public static var configuration: Shape<NetworkConfiguration> { NetworkConfiguration.shape }
@@ -59,9 +68,51 @@ public enum Network: Plugin {
             output.add(
                 .route(
                     RouteResource(
-                        to: route.value.destination, via: route.value.gateway, metric: route.value.metric)))
+                        to: route.value.destination, via: route.value.gateway, metric: route.value.metric,
+                        table: route.value.table)), at: route.path)
+        }
+        for rule in configuration.policyRoutes {
+            if let interface = rule.value.interface {
+                guard output.interface(interface.value, at: interface.path, in: input.published) != nil else {
+                    continue
+                }
+            }
+            let value = rule.value
+            output.add(
+                .rule(
+                    RuleResource(
+                        value.family, priority: value.priority, table: value.table, source: value.source,
+                        destination: value.destination, interface: value.interface?.value)), at: rule.path)
         }
         planResolvers(input, &output)
+        planProbes(configuration, input.facts, &output)
+        if configuration.drift != .repair { output.add(.setting(.drift(configuration.drift)), at: "drift") }
+    }
+
+    /// Gateways of default routes, and what the operator names.
+    private static func planProbes(
+        _ configuration: NetworkConfiguration, _ facts: Facts, _ output: inout PlanOutput
+    ) {
+        func probe(_ name: String, _ check: ProbeResource.Check, at path: String) {
+            output.add(.probe(ProbeResource("network.\(name)", check)), at: path)
+        }
+        for interface in configuration.interfaces {
+            if let gateway = lease(of: interface.value, configuration, facts)?.gateway {
+                probe("gateway-\(interface.value.name)", .ping(gateway), at: interface.path)
+            }
+        }
+        for route in configuration.routes where route.value.destination.length == 0 && !route.value.gateway.isLinkLocal
+        {
+            probe("gateway-\(route.value.gateway)", .ping(route.value.gateway), at: route.path)
+        }
+        for wanted in configuration.probes {
+            let value = wanted.value
+            output.add(
+                .probe(
+                    ProbeResource(
+                        "network.\(value.name)", value.check, interval: value.interval, timeout: value.timeout,
+                        threshold: value.threshold)), at: wanted.path)
+        }
     }
 
     private static func checkOverlaps(_ configuration: NetworkConfiguration, _ output: inout PlanOutput) {
@@ -104,10 +155,12 @@ public enum Network: Plugin {
     ) -> Set<String> {
         var taken: [String: String] = [:]
         var present: Set<String> = []
-        for interface in configuration.interfaces.map(\.value) {
+        for located in configuration.interfaces {
+            let interface = located.value
             if interface.isBridge {
                 output.add(.kernelModule("bridge"))
-                output.add(.link(LinkResource(name: interface.name, kind: .bridge, mtu: interface.mtu)))
+                output.add(
+                    .link(LinkResource(name: interface.name, kind: .bridge, mtu: interface.mtu)), at: located.path)
                 present.insert(interface.name)
             }
             for (number, selector) in interface.ports.enumerated() {
@@ -138,7 +191,7 @@ public enum Network: Plugin {
                         LinkResource(
                             name: name, kind: .port(path: port.path, mac: port.mac),
                             master: interface.isBridge ? interface.name : nil,
-                            mtu: interface.mtu)))
+                            mtu: interface.mtu)), at: selector.path)
             }
         }
         return present
@@ -168,7 +221,7 @@ public enum Network: Plugin {
         _ output: inout PlanOutput
     ) {
         let name = interface.name
-        for address in interface.addresses { output.add(.address(link: name, address.value)) }
+        for address in interface.addresses { output.add(.address(link: name, address.value), at: address.path) }
         // 2: also on a box that forwards. The kernel's own routes from advertisements are its own.
         output.add(
             .sysctl(
@@ -234,5 +287,32 @@ public enum Network: Plugin {
             .file(
                 path: "/run/vcpe/network/resolv.conf",
                 content: servers.prefix(3).map { "nameserver \($0)\n" }.joined(), owner: "root", mode: 0o644))
+    }
+
+    // MARK: - Commands
+
+    public static func show(
+        _ command: String, _ configuration: NetworkConfiguration, input: CommandInput, into output: inout ShowOutput
+    ) {
+        output.columns = ["interface", "address", "gateway", "resolvers"]
+        for (name, lease) in input.facts.leases.sorted(by: { $0.key < $1.key }) {
+            output.add(
+                .text(name), .text(lease.address.description), .text(lease.gateway?.description ?? ""),
+                .text(lease.resolvers.map(\.description).joined(separator: " ")))
+        }
+    }
+
+    public static func act(
+        _ command: String, _ configuration: NetworkConfiguration, input: CommandInput, into output: inout ActOutput
+    ) {
+        let name = input.arguments["interface"] ?? ""
+        let asking = configuration.interfaces.map(\.value).filter(\.usesDHCP).map(\.name)
+        guard asking.contains(name) else {
+            return output.say(
+                .error, path: "interfaces", "no interface \"\(name)\" asks a DHCP server",
+                hint: asking.isEmpty ? "none does" : "these do: \(asking.joined(separator: ", "))")
+        }
+        output.add(.signal(service: "network-dhcp-\(name)", .hup))
+        output.add(.say("the DHCP server of \(name) is asked anew; vcpectl network leases shows what comes"))
     }
 }

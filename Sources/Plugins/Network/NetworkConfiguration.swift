@@ -52,12 +52,34 @@ public struct NetworkConfiguration: Sendable {
         var destination: IPPrefix
         var gateway: IPAddress
         var metric: Int
+        var table: Int
+    }
+
+    /// Which table of routes packets are looked up in.
+    struct PolicyRoute {
+        var priority: Int
+        var family: IPAddress.Family
+        var source: IPPrefix?
+        var destination: IPPrefix?
+        var interface: Located<String>?
+        var table: Int
+    }
+
+    struct Probe {
+        var name: String
+        var check: ProbeResource.Check
+        var interval: Int
+        var timeout: Int
+        var threshold: Int
     }
 
     var zones: [Located<String>]
     var interfaces: [Located<Interface>]
     var routes: [Located<StaticRoute>]
     var resolvers: [IPAddress]
+    var policyRoutes: [Located<PolicyRoute>]
+    var probes: [Located<Probe>]
+    var drift: Setting.Drift
 }
 
 extension NetworkConfiguration {
@@ -67,9 +89,17 @@ extension NetworkConfiguration {
             let interfaces = fields.required("interfaces", .list(of: interface.located)) ?? []
             let routes = fields.optional("routes", .list(of: route.located)) ?? []
             let resolvers = fields.optional("resolvers", .list(of: .ipAddress)) ?? []
+            let policyRoutes = fields.optional("policy-routes", .list(of: policyRoute.located)) ?? []
+            let probes = fields.optional("probes", .list(of: probe.located)) ?? []
+            let drift = fields.optional(
+                "drift", Shape.oneOf(Setting.Drift.allCases.map(\.rawValue)).map { Setting.Drift(rawValue: $0) })
+            fields.problems.checkUnique(probes, "probe") { $0.name }
+            fields.problems.checkUnique(policyRoutes, "policy route") { "\($0.family) \($0.priority)" }
             fields.problems.checkUnique(zones, "zone") { $0 }
             fields.problems.checkUnique(interfaces, "interface") { $0.name }
-            return NetworkConfiguration(zones: zones, interfaces: interfaces, routes: routes, resolvers: resolvers)
+            return NetworkConfiguration(
+                zones: zones, interfaces: interfaces, routes: routes, resolvers: resolvers, policyRoutes: policyRoutes,
+                probes: probes, drift: drift ?? .repair)
         }
     }
 
@@ -139,12 +169,70 @@ extension NetworkConfiguration {
             let destination = fields.required("to", .network)
             let gateway = fields.required("via", .ipAddress)
             let metric = fields.optional("metric", .integer(1...9999)) ?? 20
+            let table = fields.optional("table", tableNumber) ?? RouteResource.mainTable
             guard let destination, let gateway else { return nil }
             if destination.family != gateway.family {
                 fields.problems.add(
                     fields.node, fields.path, "\(destination) via \(gateway): IPv4 and IPv6 in one route")
             }
-            return StaticRoute(destination: destination, gateway: gateway, metric: metric)
+            return StaticRoute(destination: destination, gateway: gateway, metric: metric, table: table)
+        }
+    }
+
+    /// Those below and above are the kernel's own, or other plugins'.
+    private static var tableNumber: Shape<Int> { .integer(1...199) }
+
+    private static var policyRoute: Shape<PolicyRoute> {
+        .mapping("a policy route") { fields in
+            let priority = fields.required("priority", .integer(1000...9999))
+            let source = fields.optional("from", .network)
+            let destination = fields.optional("to", .network)
+            let interface = fields.optional("interface", Shape.text.located)
+            let table = fields.required("table", tableNumber)
+            let families = Set([source, destination].compactMap { $0?.family })
+            if families.count != 1 {
+                fields.problems.add(
+                    fields.node, fields.path,
+                    families.isEmpty ? "neither from nor to" : "from and to are of two families",
+                    hint: "give networks of IPv4, or of IPv6")
+            }
+            guard let priority, let table, let family = families.first else { return nil }
+            return PolicyRoute(
+                priority: priority, family: family, source: source, destination: destination, interface: interface,
+                table: table)
+        }
+    }
+
+    private static var probe: Shape<Probe> {
+        .mapping("a probe") { fields in
+            let name = fields.required("name", .name)
+            let ping = fields.optional("ping", .ipAddress)
+            let tcp = fields.optional(
+                "tcp",
+                Shape<ProbeResource.Check>.mapping("an address and a port") { fields in
+                    let address = fields.required("address", .ipAddress)
+                    let port = fields.required("port", .integer(1...65535))
+                    guard let address, let port else { return nil }
+                    return .tcp(address, port: port)
+                })
+            let dns = fields.optional(
+                "dns",
+                Shape<ProbeResource.Check>.mapping("a name server and a name") { fields in
+                    let server = fields.required("server", .ipAddress)
+                    let name = fields.required(
+                        "name", .text("a name to look up") { (1...253).contains($0.utf8.count) && !$0.contains(" ") })
+                    guard let server, let name else { return nil }
+                    return .dns(server: server, name: name)
+                })
+            let interval = fields.optional("interval", .integer(1...3600)) ?? 5
+            let timeout = fields.optional("timeout", .integer(1...60)) ?? 2
+            let threshold = fields.optional("threshold", .integer(1...100)) ?? 3
+            if ["ping", "tcp", "dns"].filter({ fields.has($0) }).count != 1 {
+                fields.problems.add(
+                    fields.node, fields.path, "it says not what to try", hint: "give one of ping, tcp and dns")
+            }
+            guard let name, let check = ping.map(ProbeResource.Check.ping) ?? tcp ?? dns else { return nil }
+            return Probe(name: name, check: check, interval: interval, timeout: timeout, threshold: threshold)
         }
     }
 }
