@@ -1,0 +1,105 @@
+import Documents
+import Engine
+import Glibc
+
+/// Verbs of commits.
+enum CommitVerbs {
+    static let all = [
+        Verb(
+            name: "apply", group: .commits, usage: "apply FILE",
+            summary: "follow a document, as one commit: all of it, or nothing", words: 1...1,
+            options: Invocation.commitOptions
+        ) { call in
+            var settings = try call.commitSettings()
+            settings["do"] = "apply"
+            settings["site"] = .text(try Terminal.read(call.words[0]))
+            settings["name"] = .text(call.words[0])
+            try commit(.object(settings), call)
+        },
+        Verb(
+            name: "confirm", group: .commits, usage: "confirm", summary: "the commit that waits for it stands"
+        ) { call in
+            try call.ask(["do": "confirm"]) { Terminal.say("commit \($0["commit"]?.integer ?? 0) stands\n") }
+        },
+        Verb(
+            name: "history", group: .commits, usage: "history", summary: "the last 50 commits: who, when, why"
+        ) { call in
+            try call.ask(["do": "history"]) { answer in
+                let rows = (answer["commits"]?.list ?? []).map { commit -> [JSON] in
+                    let stands = commit["put-back"] == nil ? commit["stands"] ?? "" : "put back"
+                    let why = [commit["comment"]?.text, commit["put-back"]?.text].compactMap { $0 }.filter {
+                        !$0.isEmpty
+                    }
+                    return [
+                        commit["number"] ?? 0, .text(date(commit["time"]?.integer ?? 0)), commit["user"] ?? "",
+                        commit["added"] ?? 0, commit["removed"] ?? 0, stands, .text(why.joined(separator: "; ")),
+                    ]
+                }
+                let columns = ["n", "when (utc)", "who", "+", "-", "stands", "why"]
+                Terminal.say(TextTable(columns: columns, rows: rows).text)
+            }
+        },
+        Verb(
+            name: "show-commit", group: .commits, usage: "show-commit N", summary: "the document of one",
+            words: 1...1,
+            options: [.init(name: "--diff", value: nil, summary: "what it changed, instead of all")]
+        ) { call in
+            let number = try call.number(0)
+            try call.ask(["do": "show-commit", "number": .integer(number)]) { answer in
+                guard call.has("--diff") else { return Terminal.say(answer["site"]?.text ?? "") }
+                for line in answer["diff"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
+            }
+        },
+        Verb(
+            name: "rollback", group: .commits, usage: "rollback N",
+            summary: "follow the document of an earlier commit again", words: 1...1,
+            options: Invocation.commitOptions
+        ) { call in
+            var settings = try call.commitSettings()
+            settings["do"] = "rollback"
+            settings["number"] = .integer(try call.number(0))
+            try commit(.object(settings), call)
+        },
+    ]
+
+    private static func date(_ seconds: Int) -> String {
+        var seconds = time_t(seconds)
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        var buffer = [CChar](repeating: 0, count: 32)
+        strftime(&buffer, buffer.count, "%Y-%m-%d %H:%M", &parts)
+        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// Seconds that probes may take to say their word.
+    private static let patience = 120
+
+    /// Has the engine commit, and waits until it is known to stand.
+    static func commit(_ request: JSON, _ call: Invocation) throws {
+        let client = EngineClient()
+        let answer = try client.answer(to: request)
+        if !call.asJSON { say(answer) }
+        let number = answer["commit"]?.integer
+        let watched = answer["probation"]?.list ?? []
+        if request["confirm"] == nil, !watched.isEmpty {
+            for _ in 0..<patience * 5 {
+                let status = try client.answer(to: ["do": "status"])
+                guard status["commit"]?.integer == number else {
+                    throw EngineError(status["put-back"]?.text ?? "commit \(number ?? 0) does not stand any more")
+                }
+                if status["probation"] == nil { break }
+                usleep(200_000)
+            }
+        }
+        if call.asJSON { Terminal.say(answer.pretty) }
+    }
+
+    static func say(_ answer: JSON) {
+        Terminal.warn(answer)
+        guard let number = answer["commit"]?.integer else { return }
+        let (added, removed) = (answer["added"]?.integer ?? 0, answer["removed"]?.integer ?? 0)
+        Terminal.say("commit \(number) is applied: \(added) lines came, \(removed) went\n")
+        let watched = (answer["probation"]?.list ?? []).compactMap(\.text)
+        if !watched.isEmpty { Terminal.say("it is put back when a probe fails: \(watched.joined(separator: ", "))\n") }
+    }
+}

@@ -1,0 +1,106 @@
+import Documents
+import Engine
+import Glibc
+
+/// Verbs that change nothing.
+enum LookingVerbs {
+    static let all = [
+        Verb(
+            name: "status", group: .looking, usage: "status",
+            summary: "what the box follows, and whether anything is wrong"
+        ) { call in
+            try call.ask(["do": "status"]) { answer in
+                func say(_ key: String, _ text: String?) {
+                    if let text { Terminal.say("\(TextTable.left(key + ":", 11))\(text)\n") }
+                }
+                say("site", answer["site"]?.text)
+                say("resources", "\(answer["resources"]?.integer ?? 0)")
+                say("confirm", answer["put-back-in"]?.integer.map { "within \($0) s, or it is put back" })
+                say("watched", (answer["probation"]?.list).map { $0.compactMap(\.text).joined(separator: ", ") })
+                say("put back", answer["put-back"]?.text)
+                for line in answer["drift"]?.list ?? [] { say("drift", line.text) }
+                say("damage", answer["damage"]?.text)
+                say("trouble", answer["trouble"]?.text)
+                if answer["trouble"] == nil { Terminal.say("all is applied\n") }
+            }
+        },
+        Verb(
+            name: "health", group: .looking, usage: "health",
+            summary: "the probes: what the box is there for, tried by and by",
+            details: """
+                A commit that spoils a probe which held is put back, and one with --confirm when any of them fails
+                (docs/commits.md). Exit code 1 when one fails now.
+                """
+        ) { call in
+            let answer = try EngineClient().answer(to: ["do": "health"])
+            let probes = answer["probes"]?.list ?? []
+            if call.asJSON {
+                Terminal.say(answer.pretty)
+            } else {
+                Terminal.say(
+                    TextTable(
+                        columns: ["probe", "state", "what", "last failure"],
+                        rows: probes.map { probe in
+                            let state: JSON =
+                                switch probe["holds"] {
+                                case .boolean(true)?: "holds"
+                                case .boolean(false)?: "FAILS"
+                                default: "unknown"
+                                }
+                            return [probe["name"] ?? "", state, probe["what"] ?? "", probe["reason"] ?? ""]
+                        }
+                    ).text)
+            }
+            let failing = probes.filter { $0["holds"] == .boolean(false) }.compactMap { $0["name"]?.text }
+            if !failing.isEmpty { throw EngineError("failing: \(failing.joined(separator: ", "))") }
+        },
+        Verb(
+            name: "plan", group: .looking, usage: "plan [FILE]",
+            summary: "what the box has; with a document, what it would change",
+            words: 0...1,
+            options: [.init(name: "--nftables", value: nil, summary: "the packet filter, as nft -j -f takes it")]
+        ) { call in
+            if let file = call.words.first {
+                return try call.ask(["do": "plan", "site": .text(try Terminal.read(file)), "name": .text(file)]) {
+                    ConfigurationVerbs.sayPlanned($0)
+                }
+            }
+            try call.ask(["do": "plan"]) { answer in
+                if call.has("--nftables") { return Terminal.say((answer["nftables"] ?? .null).line + "\n") }
+                for line in answer["lines"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
+            }
+        },
+        Verb(
+            name: "explain", group: .looking, usage: "explain TEXT",
+            summary: "rules of the packet filter: from which line, by which plugin",
+            details: """
+                TEXT is a part of a rule's origin, its chain's or its counter's name, such as a rule's name in the site document:
+                every rule that says it is shown with its chain, the plugin and the place in the document that it comes from.
+                """,
+            words: 1...1
+        ) { call in
+            let answer = try EngineClient().answer(to: ["do": "explain", "text": .text(call.words[0])])
+            let rules = answer["rules"]?.list ?? []
+            if call.asJSON { return Terminal.say(answer.pretty) }
+            guard !rules.isEmpty else {
+                throw EngineError("no rule of the packet filter has to do with \"\(call.words[0])\"")
+            }
+            for rule in rules {
+                Terminal.say("\(rule["origin"]?.text ?? "")\n  in the chain \(rule["chain"]?.text ?? "")")
+                if let place = rule["place"]?.text { Terminal.say(", \(place)") }
+                if let packets = rule["packets"]?.integer { Terminal.say(", \(packets) packets") }
+                Terminal.say("\n  \(rule["rule"]?.line ?? "")\n")
+            }
+        },
+        Verb(
+            name: "counters", group: .looking, usage: "counters", summary: "what named counters have counted"
+        ) { call in
+            try call.ask(["do": "counters"]) { answer in
+                let rows = (answer.object ?? [:]).sorted { $0.key < $1.key }.map {
+                    [.text($0.key), $0.value["packets"] ?? 0, $0.value["bytes"] ?? 0]
+                }
+                Terminal.say(TextTable(columns: ["counter", "packets", "bytes"], rows: rows).text)
+            }
+        },
+    ]
+}

@@ -1,0 +1,64 @@
+import Documents
+
+/// A table for people that fits 80 columns: numbers to the right, the longest texts cut.
+struct TextTable {
+    private static let width = 80
+
+    let columns: [String]
+    let rows: [[JSON]]
+
+    private static func text(_ value: JSON) -> String {
+        switch value {
+        case .text(let text): text
+        case .null: ""
+        default: value.line
+        }
+    }
+
+    static func left(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
+
+    private static func right(_ text: String, _ width: Int) -> String {
+        String(repeating: " ", count: max(0, width - text.count)) + text
+    }
+
+    var lines: [String] {
+        let cells = rows.map { $0.map(Self.text) }
+        var widths = columns.indices.map { column in
+            ([columns[column]] + cells.filter { $0.indices.contains(column) }.map { $0[column] }).map(\.count).max()
+                ?? 0
+        }
+        // The widest gives way first, down to its title.
+        while widths.reduce(0, +) + 2 * (widths.count - 1) > Self.width,
+            let widest = widths.indices.max(by: { widths[$0] < widths[$1] }), widths[widest] > 8
+        {
+            widths[widest] -= 1
+        }
+        let isNumber = columns.indices.map { column in
+            !rows.isEmpty
+                && rows.allSatisfy { row in
+                    guard row.indices.contains(column) else { return true }
+                    return row[column].integer != nil || row[column] == .null
+                }
+        }
+        func line(_ cells: [String]) -> String {
+            let parts = cells.enumerated().map { column, cell in
+                let width = widths[column]
+                let fitting = cell.count > width ? cell.prefix(width - 1) + "…" : cell[...]
+                return isNumber[column] ? Self.right(String(fitting), width) : Self.left(String(fitting), width)
+            }
+            var text = parts.joined(separator: "  ")
+            while text.last == " " { text.removeLast() }
+            return text
+        }
+        return [line(columns.map { $0.uppercased() })] + cells.map(line)
+    }
+
+    var text: String { lines.map { $0 + "\n" }.joined() }
+
+    /// The rows by their columns' names.
+    var json: JSON {
+        .list(rows.map { row in .object(Dictionary(zip(columns, row)) { $1 }) })
+    }
+}
