@@ -3,7 +3,7 @@ import PackageDescription
 
 /// What lies in a plugin's folder beside its code.
 let pluginFiles = ["Network", "Firewall", "NAT", "LAN"].flatMap { name in
-    ["README.md", "manifest.json", "cases", "vcpe-\(name.lowercased()).yang"].map { "\(name)/\($0)" }
+    ["README.md", "manifest.json", "cases", "examples", "vcpe-\(name.lowercased()).yang"].map { "\(name)/\($0)" }
 }
 
 /// What runs on the box, and what both sides share: Debian's C libraries, and no package of others.
@@ -27,7 +27,8 @@ let box: [Target] = [
         dependencies: [
             "CSystem", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes",
         ]),
-    .executableTarget(name: "vcpe-box", dependencies: ["Engine", "PluginKit", "Plugins"]),
+    .target(name: "Schema", dependencies: ["Documents", "Files"]),
+    .executableTarget(name: "vcpe-box", dependencies: ["Engine", "PluginKit", "Plugins", "Schema"]),
     .executableTarget(name: "vcpe-init", dependencies: ["CSystem"]),
 ]
 
@@ -68,7 +69,7 @@ let host: [Target] = [
             "CSystem", "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Processes", "TestSupport",
         ]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
-    .testTarget(name: "PluginsTests", dependencies: ["Files", "PluginKit", "Plugins", "Processes"]),
+    .testTarget(name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "PluginKit", "Plugins", "Schema"]),
     .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),
     .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
     .testTarget(name: "BuildTests", dependencies: ["ImageBuilder", "Processes"]),

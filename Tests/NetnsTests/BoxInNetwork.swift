@@ -87,9 +87,9 @@ final class BoxInNetwork {
     private func plugin(_ name: String, _ make: (String) throws -> Void) throws {
         let place = "\(folder)/plugins/\(name)"
         try FileSystem.makeDirectory(place)
-        let manifest = "\(Self.repository)/.build/box/plugins/\(name)/manifest.json"
-        if FileSystem.exists(manifest) {
-            try FileSystem.replace("\(place)/manifest.json", with: try FileSystem.read(manifest))
+        let built = "\(Self.repository)/.build/box/plugins/\(name)"
+        for file in (try? FileSystem.list(built)) ?? [] {
+            try FileSystem.replace("\(place)/\(file)", with: try FileSystem.read("\(built)/\(file)"))
         }
         try make("\(place)/\(name)")
     }
@@ -152,6 +152,22 @@ final class BoxInNetwork {
         }
         return try JSON.parse(answer)
     }
+
+    /// Runs a program as on a box: this engine's folder is /run/vcpe for it.
+    func onBox(_ words: [String]) throws -> Command.Result {
+        try Command(
+            "unshare",
+            [
+                "--mount", "sh", "-c",
+                "mount -t tmpfs tmpfs /run && mkdir /run/vcpe && mount --bind \(folder)/run /run/vcpe && exec \"$0\" \"$@\"",
+            ] + words
+        ).run()
+    }
+
+    /// Runs the operator's command.
+    func run(_ arguments: [String]) throws -> Command.Result { try onBox(["\(folder)/vcpectl"] + arguments) }
+
+    func vcpectl(_ arguments: String...) throws -> Command.Result { try run(arguments) }
 
     /// Gives the engine another document; its complaint when it refuses.
     ///

@@ -40,7 +40,7 @@ import Testing
         #expect(history.map { $0["comment"]?.text } == ["port 83", "port 82", "port 81"])
         #expect(history.map { $0["stands"]?.text } == ["yes", nil, nil])
         #expect(history.allSatisfy { $0["user"]?.text == "root" && $0["time"]?.integer ?? 0 > 1_700_000_000 })
-        #expect(try box.ask("commit", ["number": 2])["site"]?.text == site(82))
+        #expect(try box.ask("show-commit", ["number": 2])["site"]?.text == site(82))
         #expect(try box.ask("rollback", ["number": 1])["commit"]?.integer == 4)
         #expect(try port(box) == 81)
         #expect(try box.ask("rollback", ["number": 77])["error"]?.text?.contains("there is no commit 77") == true)

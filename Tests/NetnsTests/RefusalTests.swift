@@ -187,7 +187,9 @@ import Testing
                 ]
             ).run()
         }
-        #expect(try box.ask("nonsense")["error"]?.text?.contains("known are status, show, plan") == true)
+        #expect(
+            try box.ask("nonsense")["error"]?.text?.contains(
+                "there is no request \"nonsense\"; known are apply, candidate") == true)
         #expect(try box.ask("status")["trouble"] == nil)
     }
 }

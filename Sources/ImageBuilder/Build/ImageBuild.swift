@@ -50,7 +50,7 @@ public struct ImageBuild: Sendable {
         }
         var definition = try Definition.read(path)
         self.options = options
-        plugins = try BuiltPlugin.find(definition.plugins, box: options.box)
+        plugins = try BuiltPlugin.find(definition.plugins, images: options.images, box: options.box)
         definition.add(plugins)
         self.definition = definition
         let modules = plugins.flatMap(\.modules)

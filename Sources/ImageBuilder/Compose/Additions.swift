@@ -56,7 +56,12 @@ extension Composer {
         for (path, target) in links { put(path, .symbolicLink(target: target), mode: 0o777) }
         for plugin in plugins {
             let place = "usr/lib/vcpe/plugins/\(plugin.manifest.name)"
-            put("\(place)/\(plugin.manifest.name)", .symbolicLink(target: "../../vcpe-box"), mode: 0o777)
+            let program = "\(place)/\(plugin.manifest.name)"
+            if let bytes = plugin.program {
+                put(program, .file(Content(bytes)), mode: 0o755)
+            } else {
+                put(program, .symbolicLink(target: "../../vcpe-box"), mode: 0o777)
+            }
             for file in plugin.files { put("\(place)/\(file.name)", .file(Content(file.bytes)), mode: 0o644) }
         }
         let modules = plugins.flatMap(\.modules).map(\.value).filter { !$0.hasSuffix("/") }

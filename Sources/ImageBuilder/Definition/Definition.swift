@@ -79,6 +79,7 @@ public struct Definition: Sendable, Hashable {
     public var profiles: [Located<String>]
     public var packages: [Located<String>]
     /// What turns the site's configuration into rules, links and services; each brings its packages, modules and users.
+    /// Ours by their names, others by the paths of their folders.
     public var plugins: [Located<String>]
     /// The site document that a box follows until its operator gives it another, relative to the definition's folder.
     public var site: Located<String>?

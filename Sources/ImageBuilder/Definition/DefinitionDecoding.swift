@@ -76,6 +76,12 @@ extension Definition {
         }
     }
 
+    private static var plugin: Shape<String> {
+        .text("a plugin's name, or the path of its folder, relative to the definition's folder") {
+            isName($0) || $0.contains("/") && !$0.contains("\0")
+        }
+    }
+
     private static var hostPath: Shape<String> {
         .text("a path relative to the definition's folder") { !$0.isEmpty && !$0.contains("\0") }
     }
@@ -102,7 +108,7 @@ extension Definition {
                 fields.problems.add(fields.node["profiles"]?.value ?? fields.node, "profiles", "the list is empty")
             }
             var packages = fields.optional("packages", .list(of: packageName.located)) ?? []
-            let plugins = fields.optional("plugins", .list(of: Self.name.located)) ?? []
+            let plugins = fields.optional("plugins", .list(of: plugin.located)) ?? []
             let site = fields.optional("site", hostPath.located)
             let proofs = fields.optional("proofs", .list(of: Proof.shape)) ?? []
             let files = fields.optional("files", .dictionary(absolutePath, file.located)) ?? []

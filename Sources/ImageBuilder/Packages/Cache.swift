@@ -52,7 +52,7 @@ public struct Cache: Sendable {
     public func prune(keeping: Set<Digest>, days: Int) throws -> Int {
         var freed = 0
         let limit = time(nil) - days * 86_400
-        for section in ["debs", "packages", "tools", "modules", "initramfs"]
+        for section in ["debs", "packages", "tools", "plugins", "modules", "initramfs"]
         where FileSystem.exists("\(root)/\(section)") {
             for name in try FileSystem.list("\(root)/\(section)") {
                 let path = "\(root)/\(section)/\(name)"
@@ -66,7 +66,7 @@ public struct Cache: Sendable {
         }
         // What killed processes left: a day is longer than any of them ran.
         let apt = FileSystem.exists("\(root)/apt") ? try FileSystem.list("\(root)/apt").map { "apt/\($0)" } : []
-        for section in ["debs", "packages", "tools", "modules", "initramfs", "apt"] + apt {
+        for section in ["debs", "packages", "tools", "plugins", "modules", "initramfs", "apt"] + apt {
             for name in (try? FileSystem.list("\(root)/\(section)")) ?? []
             where name.hasPrefix(FileSystem.temporaryPrefix) {
                 let path = "\(root)/\(section)/\(name)"

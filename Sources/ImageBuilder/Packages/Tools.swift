@@ -46,9 +46,10 @@ public struct Tools: Sendable {
         let wanted = [
             "usr/bin/", "usr/sbin/", "usr/lib/", "usr/lib64/", "bin/", "sbin/", "lib/", "lib64/", "etc/mtools",
         ]
-        guard wanted.contains(where: { item.path.hasPrefix($0) }), !item.path.hasPrefix("usr/lib/modules/") else {
-            return
-        }
+        let unwanted = ["usr/lib/modules/", "usr/lib/firmware/"]
+        guard wanted.contains(where: { item.path.hasPrefix($0) }),
+            !unwanted.contains(where: { item.path.hasPrefix($0) })
+        else { return }
         let path = "\(root)/\(item.path)"
         if let parent = FileSystem.parent(of: path) { try FileSystem.makeDirectory(parent) }
         switch item.entry.kind {
@@ -81,6 +82,22 @@ public struct Tools: Sendable {
             name,
             program,
         ]
+    }
+
+    /// What runs a program that lies in a folder of the host as it will run in an image: with the packages' tree as its root.
+    ///
+    /// - Parameter folder: stands at `place` of that root.
+    func launcher(_ program: String, in folder: String, at place: String) throws -> [String] {
+        for name in [place, "dev", "tmp"] { try FileSystem.makeDirectory("\(root)/\(name)") }
+        // Without privilege a user namespace is needed too; in some containers only the other way is open.
+        let isRoot = geteuid() == 0
+        let script = """
+            mount --bind "$1" "$0/$2" && mount --rbind /dev "$0/dev" && exec chroot "$0" "/$2/$3" "$4"
+            """
+        return ["unshare"] + (isRoot ? [] : ["--map-root-user"]) + [
+            "--mount", "--net", "--ipc", "--", "sh", "-c", script,
+        ]
+            + [root, folder, place, program]
     }
 
     /// The contents of a file that a tool's package brings.

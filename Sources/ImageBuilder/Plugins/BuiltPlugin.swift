@@ -1,20 +1,25 @@
 import Digests
 import Documents
 import Files
+import Glibc
 import Planning
 import PluginKit
 
-/// A plugin as it stands beside the box's executables: its manifest and its YANG module.
+/// A plugin as an image gets it: its manifest and its YANG module, and its program where it is none of ours.
 public struct BuiltPlugin: Sendable {
     public var manifest: PluginManifest
     /// Where the definition asks for it.
     var asked: Located<String>
-    /// What lies in its folder.
+    /// What lies in its folder on the box, beside the program.
     var files: [(name: String, bytes: [UInt8])]
+    /// The program; nil for one of ours, which are one executable with the engine.
+    var program: [UInt8]?
 
     /// Of its files.
     var digest: Digest {
-        SHA256.hash(files.map { SHA256.hash($0.bytes).hex + $0.name }.joined().utf8)
+        SHA256.hash(
+            (files.map { SHA256.hash($0.bytes).hex + $0.name } + [program.map { SHA256.hash($0).hex } ?? ""]).joined()
+                .utf8)
     }
 
     /// What the one executable of engine and plugins is linked against.
@@ -32,11 +37,37 @@ public struct BuiltPlugin: Sendable {
         Located(value: value, position: asked.position, path: asked.path)
     }
 
-    /// The plugins that a definition names.
-    static func find(_ names: [Located<String>], box: String) throws -> [BuiltPlugin] {
+    /// Reads a plugin's own folder: `NAME`, its program; `manifest.json`; its YANG module.
+    ///
+    /// - Throws: for what is missing there, at the place that names the folder.
+    public static func read(_ folder: String, asked: Located<String>) throws -> BuiltPlugin {
+        func problem(_ message: String, _ hint: String) -> InvalidDocument {
+            InvalidDocument([asked.problem(message, hint: hint)])
+        }
+        guard FileSystem.exists("\(folder)/manifest.json") else {
+            throw problem("\(folder) is no plugin's folder: it has no manifest.json", "vcpe plugin new NAME makes one")
+        }
+        let manifest = try PluginManifest.read("\(folder)/manifest.json")
+        let program = "\(folder)/\(manifest.name)"
+        guard access(program, X_OK) == 0 else {
+            throw problem("there is no program \(program)", "the program is named like the plugin, and executable")
+        }
+        guard FileSystem.exists("\(folder)/\(manifest.yang)") else {
+            throw problem("there is no \(folder)/\(manifest.yang)", "the manifest's yang names it")
+        }
+        try manifest.checkContract()
+        let files = try ["manifest.json", manifest.yang].map { ($0, try FileSystem.read("\(folder)/\($0)")) }
+        return BuiltPlugin(manifest: manifest, asked: asked, files: files, program: try FileSystem.read(program))
+    }
+
+    /// The plugins that a definition names: ours by their names, others by their folders, relative to the definition's.
+    static func find(_ names: [Located<String>], images: String, box: String) throws -> [BuiltPlugin] {
         let folder = "\(box)/plugins"
         let problems = ProblemList()
         let found = try names.compactMap { name -> BuiltPlugin? in
+            if name.value.contains("/") {
+                return try read(name.value.hasPrefix("/") ? name.value : "\(images)/\(name.value)", asked: name)
+            }
             let place = "\(folder)/\(name.value)"
             guard FileSystem.exists("\(place)/manifest.json") else {
                 let known = ((try? FileSystem.list(folder)) ?? [])
@@ -52,7 +83,9 @@ public struct BuiltPlugin: Sendable {
             return BuiltPlugin(
                 manifest: try PluginManifest.read("\(place)/manifest.json"), asked: name, files: files)
         }
-        problems.checkUnique(names, "plugin") { $0 }
+        problems.checkUnique(
+            found.map { Located(value: $0.manifest.name, position: $0.asked.position, path: $0.asked.path) }, "plugin"
+        ) { $0 }
         try problems.throwIfAny()
         return found
     }

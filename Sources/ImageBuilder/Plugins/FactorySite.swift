@@ -1,6 +1,8 @@
 import Addresses
+import Digests
 import Documents
 import Files
+import Glibc
 import Planning
 import PluginKit
 
@@ -29,8 +31,8 @@ struct FactorySite {
     func plan(_ bytes: [UInt8], name: String, _ runners: [PluginRunner]? = nil) throws -> Plan {
         let document = try YAML.read(bytes, file: name)
         do {
-            return try Planner(zip(runners ?? self.runners(), plugins.map(\.manifest)).map { ($0, $1) }).plan(
-                site: document, facts: Self.supposed)
+            let members = zip(try runners ?? self.runners(), plugins.map(\.manifest)).map { Planner.Member($0, $1) }
+            return try Planner(members).plan(site: document, facts: Self.supposed, now: time(nil))
         } catch let invalid as InvalidSite {
             throw BuildFailure("the site can't be applied:\n\(invalid)")
         }
@@ -42,8 +44,12 @@ struct FactorySite {
         let tools = try Tools(
             packages.filter { names.contains($0.package.name) && $0.package.name.hasPrefix("lib") }, cache: cache)
         let program = try FileSystem.realPath("\(box)/vcpe-box")
-        let runners = plugins.map {
-            PluginRunner(name: $0.manifest.name, command: tools.launcher(program, as: $0.manifest.name))
+        let runners = try plugins.map { plugin in
+            let name = plugin.manifest.name
+            guard let bytes = plugin.program else {
+                return PluginRunner(name: name, command: tools.launcher(program, as: name))
+            }
+            return PluginRunner(name: name, command: try launcher(of: name, bytes))
         }
         for (plugin, runner) in zip(plugins, runners) where try runner.describe() != plugin.manifest {
             throw BuildFailure(
@@ -51,6 +57,17 @@ struct FactorySite {
                 hint: "make box, or write the manifest anew")
         }
         return runners
+    }
+
+    /// What runs another's plugin: in the image's own packages' tree, which may have its interpreter.
+    private func launcher(of name: String, _ program: [UInt8]) throws -> [String] {
+        let folder = "\(try cache.folder("plugins"))/\(SHA256.hash(program).hex)"
+        let path = "\(folder)/\(name)/\(name)"
+        if !FileSystem.exists(path) {
+            try FileSystem.makeDirectory("\(folder)/\(name)")
+            try FileSystem.replace(path, with: program, mode: 0o755)
+        }
+        return try Tools(packages, cache: cache).launcher("\(name)/\(name)", in: folder, at: "usr/lib/vcpe/plugins")
     }
 
     /// Eight ports of nobody's make: which ones a box has is not known here.

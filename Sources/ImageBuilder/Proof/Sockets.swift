@@ -22,33 +22,6 @@ final class ProofSocket {
 
     deinit { close(descriptor) }
 
-    /// Calls `body` with an address as the kernel takes it.
-    private static func withAddress<Result>(
-        _ address: IPAddress, port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
-    ) -> Result {
-        var storage = sockaddr_storage()
-        return withUnsafeMutableBytes(of: &storage) { room in
-            let base = room.baseAddress
-            if address.family == .ipv4 {
-                var value = sockaddr_in()
-                value.sin_family = sa_family_t(AF_INET)
-                value.sin_port = UInt16(port).bigEndian
-                withUnsafeMutableBytes(of: &value.sin_addr) { $0.copyBytes(from: address.bytes) }
-                base?.storeBytes(of: value, as: sockaddr_in.self)
-            } else {
-                var value = sockaddr_in6()
-                value.sin6_family = sa_family_t(AF_INET6)
-                value.sin6_port = UInt16(port).bigEndian
-                withUnsafeMutableBytes(of: &value.sin6_addr) { $0.copyBytes(from: address.bytes) }
-                base?.storeBytes(of: value, as: sockaddr_in6.self)
-            }
-            let length = address.family == .ipv4 ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size
-            return room.withMemoryRebound(to: sockaddr.self) { pointer in
-                body(UnsafePointer(pointer.baseAddress.unsafelyUnwrapped), socklen_t(length))
-            }
-        }
-    }
-
     /// From what the kernel gives back.
     private static func address(_ storage: sockaddr_storage) -> IPAddress? {
         withUnsafeBytes(of: storage) { bytes in
@@ -60,7 +33,7 @@ final class ProofSocket {
     func bind(_ address: IPAddress, port: Int, listen isListening: Bool) throws {
         var on: Int32 = 1
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
-        guard Self.withAddress(address, port: port, { Glibc.bind(descriptor, $0, $1) }) == 0 else {
+        guard address.withSocketAddress(port: port, { Glibc.bind(descriptor, $0, $1) }) == 0 else {
             throw SystemError("bind", "\(address) port \(port)")
         }
         if isListening, listen(descriptor, 16) != 0 { throw SystemError("listen", "\(address) port \(port)") }
@@ -68,7 +41,7 @@ final class ProofSocket {
 
     /// Begins to connect. Returns an errno, 0 when it is done or on its way.
     func connect(_ address: IPAddress, port: Int) -> Int32 {
-        Self.withAddress(address, port: port) { Glibc.connect(descriptor, $0, $1) } == 0 || errno == EINPROGRESS
+        address.withSocketAddress(port: port) { Glibc.connect(descriptor, $0, $1) } == 0 || errno == EINPROGRESS
             ? 0 : errno
     }
 
@@ -101,7 +74,7 @@ final class ProofSocket {
     }
 
     func send(_ bytes: [UInt8], to address: IPAddress, port: Int) -> Int32 {
-        Self.withAddress(address, port: port) { sendto(descriptor, bytes, bytes.count, 0, $0, $1) } == bytes.count
+        address.withSocketAddress(port: port) { sendto(descriptor, bytes, bytes.count, 0, $0, $1) } == bytes.count
             ? 0 : errno
     }
 
