@@ -7,8 +7,8 @@ struct Drift {
     private var mustLookAtRest = false
     /// What was found last, so that it is said once.
     fileprivate(set) var found: [String] = []
-    /// Repairs in a row that did not last; each lets more time go by before the next.
-    fileprivate var repairs = 0
+    /// How often in a row each thing was put right and did not last; each time lets more time go by before the next.
+    fileprivate var repairs: [String: Int] = [:]
     fileprivate var quietUntil = 0
 
     mutating func heard(_ changes: Set<Monitor.Change>) { mustLookAtNetwork = mustLookAtNetwork || !changes.isEmpty }
@@ -40,7 +40,7 @@ extension Engine {
             return Log.say("whether others have changed something can't be seen: \(error)")
         }
         guard !found.isEmpty else {
-            if !drift.found.isEmpty, wanted.network, wanted.rest { (drift.found, drift.repairs) = ([], 0) }
+            if wanted.network, wanted.rest { (drift.found, drift.repairs) = ([], [:]) }
             return
         }
         let mode = driftSetting
@@ -49,7 +49,8 @@ extension Engine {
             drift.found = found
             return
         }
-        let repairs = drift.repairs + 1
+        var repairs = drift.repairs
+        for line in found { repairs[line, default: 0] += 1 }
         do {
             try apply(applied.plan)
             Log.say("drift: put right")
@@ -58,7 +59,8 @@ extension Engine {
         }
         // Applying forgets what was found; somebody who changes it again and again shall not keep the box busy.
         (drift.repairs, drift.found) = (repairs, found)
-        drift.quietUntil = Uptime.milliseconds + (repairs < 5 ? 0 : min(Self.longestQuiet, 1000 << min(repairs - 5, 6)))
+        let most = found.compactMap { repairs[$0] }.max() ?? 0
+        drift.quietUntil = Uptime.milliseconds + (most < 5 ? 0 : min(Self.longestQuiet, 1000 << min(most - 5, 6)))
     }
 
     private var driftSetting: Setting.Drift {

@@ -85,7 +85,9 @@ final class ProofNetwork {
     private static func wanSide(_ plan: [Resource], mac: MACAddress) throws -> Side {
         var side = try side(of: "wan", plan, mac: mac, fallback4: "203.0.113.2/24", fallback6: "2001:db8:1::2/64")
         let gateway = plan.compactMap { resource -> IPAddress? in
-            if case .route(let route) = resource, route.destination.length == 0, route.gateway?.family == .ipv4 {
+            if case .route(let route) = resource, route.destination.length == 0, route.gateway?.family == .ipv4,
+                route.table == RouteResource.mainTable
+            {
                 return route.gateway
             }
             return nil

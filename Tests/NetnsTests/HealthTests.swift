@@ -1,0 +1,147 @@
+import Documents
+import Files
+import Glibc
+@testable import ImageBuilder
+import PluginKit
+import Processes
+import Testing
+
+/// Probes, and what they make of a commit.
+@Suite(.serialized) struct HealthTests {
+    /// The WAN's host of the proofs answers for it.
+    private static let probed = BoxInNetwork.site.replacing(
+        "firewall:\n",
+        with:
+            "  routes:\n    - {to: 0.0.0.0/0, via: 203.0.113.1}\n  probes:\n    - {name: peer, ping: 203.0.113.1, interval: 1, timeout: 1}\nfirewall:\n"
+    )
+
+    private func wait(_ box: BoxInNetwork, _ seconds: Double = 10, until isDone: () throws -> Bool) rethrows -> Bool {
+        let end = Clock.seconds + seconds
+        while Clock.seconds < end {
+            if try isDone() { return true }
+            usleep(50_000)
+        }
+        return try isDone()
+    }
+
+    private func holds(_ box: BoxInNetwork, _ name: String) throws -> Bool? {
+        let probes = try box.ask("health")["probes"]?.list ?? []
+        guard case .boolean(let holds)? = probes.first(where: { $0["name"]?.text == name })?["holds"] else {
+            return nil
+        }
+        return holds
+    }
+
+    @Test func aCommitThatSpoilsAProbeIsPutBack() throws {
+        let box = try BoxInNetwork.ready(site: Self.probed)
+        #expect(try wait(box) { try holds(box, "network.peer") == true }, "\(box.log)")
+        #expect(try holds(box, "network.gateway-203.0.113.1") == true)
+        let before = try box.decided()
+        // Another network on the WAN: the peer can't be reached any more.
+        let spoiled = Self.probed.replacing("203.0.113.2/24", with: "198.51.100.2/24").replacing(
+            "via: 203.0.113.1}", with: "via: 198.51.100.1}")
+        #expect(try box.apply(spoiled) == nil)
+        #expect(try box.decided() != before && box.ask("status")["probation"]?.list == ["network.peer"])
+        #expect(try wait(box) { try box.decided() == before }, "\(box.log)")
+        let status = try box.ask("status")
+        #expect(status["put-back"]?.text?.hasPrefix("commit 1 was put back: the probe network.peer fails") == true)
+        #expect(status["commit"] == nil && status["probation"] == nil)
+        // Who waits for it hears of it.
+        #expect(try wait(box) { try holds(box, "network.peer") == true }, "\(box.log)")
+        let file = "\(box.folder)/spoiled.yaml"
+        try FileSystem.replace(file, with: spoiled)
+        let result = try box.vcpectl("apply", file)
+        #expect(result.status == 1 && result.errorText.contains("commit 2 was put back"), "\(result)")
+        #expect(try box.vcpectl("history").text.contains("put back  "))
+        // Its document is none that a restarted engine follows.
+        box.killEngine()
+        try box.start()
+        #expect(try box.decided() == before)
+    }
+
+    @Test func aGoodCommitStandsWhenTheProbesHaveHeld() throws {
+        let box = try BoxInNetwork.ready(site: Self.probed)
+        #expect(try wait(box) { try holds(box, "network.peer") == true }, "\(box.log)")
+        let file = "\(box.folder)/good.yaml"
+        try FileSystem.replace(file, with: Self.probed.replacing("to-port: 80}", with: "to-port: 81}"))
+        let result = try box.vcpectl("apply", file)
+        #expect(result.status == 0, "\(result.errorText)")
+        let status = try box.ask("status")
+        #expect(status["commit"]?.integer == 1 && status["probation"] == nil && status["put-back"] == nil)
+        box.killEngine()
+        try box.start()
+        #expect(try box.ask("status")["commit"]?.integer == 1 && box.decided().contains("192.168.1.10:81"))
+    }
+
+    /// What never held is no commit's fault, unless a confirmation is asked for.
+    @Test func aProbeThatNeverHeldHoldsNobodyUp() throws {
+        let dead = Self.probed.replacing("ping: 203.0.113.1", with: "ping: 203.0.113.99")
+        let box = try BoxInNetwork.ready()
+        #expect(try box.apply(dead) == nil)
+        #expect(try box.ask("status")["probation"] == nil)
+        #expect(try wait(box) { try holds(box, "network.peer") == false }, "\(box.log)")
+        #expect(try box.ask("status")["commit"]?.integer == 1)
+        let health = try box.vcpectl("health")
+        #expect(health.status == 1 && health.text.contains("FAILS") && health.errorText.contains("network.peer"))
+        // With one, all that is probed must be well, and it goes long before the time is over.
+        #expect(try box.apply(BoxInNetwork.site) == nil)
+        let begin = Clock.seconds
+        #expect(try box.apply(dead, confirm: 600) == nil)
+        #expect(try box.decided().contains("default via 203.0.113.1"))
+        #expect(try wait(box, 20) { try box.ask("status")["put-back-in"] == nil }, "\(box.log)")
+        #expect(try Clock.seconds - begin < 20 && !box.decided().contains("default via 203.0.113.1"))
+        #expect(try box.ask("status")["put-back"]?.text?.contains("the probe network.peer fails") == true)
+    }
+
+    /// A watched commit is watched on after the engine's fall.
+    @Test func theWatchOutlivesTheEngine() throws {
+        let box = try BoxInNetwork.ready()
+        let dead = Self.probed.replacing("ping: 203.0.113.1, interval: 1", with: "ping: 203.0.113.99, interval: 3")
+        #expect(try box.apply(dead, confirm: 600) == nil)
+        box.killEngine()
+        try box.start()
+        #expect(try box.ask("status")["put-back-in"] != nil)
+        #expect(try wait(box, 20) { try box.ask("status")["put-back-in"] == nil }, "\(box.log)")
+        #expect(try !box.decided().contains("default via"))
+    }
+
+    /// A lease that comes, and with it another gateway, neither confirms nor cancels.
+    @Test func factsThatChangeMeanwhileSayNothing() throws {
+        let site = BoxInNetwork.site.replacing("{addresses: [203.0.113.2/24]}", with: "{dhcp: true}")
+        let box = try BoxInNetwork.ready(site: site)
+        func lend(_ gateway: String) throws {
+            let lease: JSON = ["address": "203.0.113.77/24", "gateway": .text(gateway), "resolvers": []]
+            try FileSystem.makeDirectory("\(box.folder)/run/leases")
+            try FileSystem.replace(
+                "\(box.folder)/run/leases/wan", with: (["leases": ["wan": lease], "ends": .null] as JSON).line)
+            _ = try box.ask("lease")
+        }
+        try lend("203.0.113.1")
+        #expect(try wait(box) { try holds(box, "network.gateway-wan") == true }, "\(box.log)")
+        #expect(try box.apply(site.replacing("to-port: 80}", with: "to-port: 81}"), confirm: 600) == nil)
+        // Nobody is there.
+        try lend("203.0.113.250")
+        #expect(try wait(box, 30) { try holds(box, "network.gateway-wan") == false }, "\(box.log)")
+        #expect(try box.ask("status")["put-back-in"]?.integer ?? 0 > 500 && box.decided().contains("192.168.1.10:81"))
+        #expect(try box.ask("confirm")["commit"]?.integer == 1)
+    }
+
+    @Test func connectionsAndNameServersAreProbed() throws {
+        let box = try BoxInNetwork.ready(
+            site: Self.probed.replacing(
+                "  probes:\n",
+                with: "  probes:\n    - {name: dns, dns: {server: 203.0.113.1, name: example.net}, interval: 1}\n"
+                    + "    - {name: nobody, dns: {server: 203.0.113.99, name: example.net}, interval: 1, timeout: 1}\n"
+                    + "    - {name: web, tcp: {address: 203.0.113.1, port: 443}, interval: 1}\n"
+                    + "    - {name: six, ping: \"2001:db8:1::1\", interval: 1}\n"))
+        let network = try #require(box.network)
+        #expect(try wait(box) { try holds(box, "network.six") == true }, "\(box.log)")
+        #expect(try wait(box) { try holds(box, "network.web") == false }, "\(box.log)")
+        #expect(try wait(box) { try holds(box, "network.nobody") == false }, "\(box.log)")
+        // The provider's, of the proofs.
+        #expect(try holds(box, "network.dns") == true)
+        let server = try ProofSocket(network.namespace(.wan), .ipv4, isStream: true)
+        try server.bind(try #require(IPAddress("0.0.0.0")), port: 443, listen: true)
+        #expect(try wait(box) { try holds(box, "network.web") == true }, "\(box.log)")
+    }
+}
