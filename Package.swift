@@ -82,6 +82,8 @@ let isBoxAlone = Context.environment["VCPE_BOX"] != nil
 
 let package = Package(
     name: "vcpe",
+    // For plugins that lie in packages of their own.
+    products: [.library(name: "PluginKit", targets: ["PluginKit"])],
     dependencies: isBoxAlone
         ? [] : [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")],
     targets: isBoxAlone ? box : box + host

@@ -20,6 +20,8 @@ public struct Commit: Sendable, Hashable {
     /// How long planning and applying took.
     public var planMilliseconds: Int
     public var applyMilliseconds: Int
+    /// The versions of the plugins that planned it, by name.
+    public var versions: [String: String] = [:]
     /// Why it was put back; nil for one that stands or stood.
     public var outcome: String?
 
@@ -35,6 +37,7 @@ public struct Commit: Sendable, Hashable {
     var json: JSON {
         var entries = summary.object ?? [:]
         entries["site"] = .text(site)
+        entries["versions"] = .object(versions.mapValues { .text($0) })
         return .object(entries)
     }
 
@@ -56,6 +59,7 @@ public struct Commit: Sendable, Hashable {
         planMilliseconds = json["plan-milliseconds"]?.integer ?? 0
         applyMilliseconds = json["apply-milliseconds"]?.integer ?? 0
         outcome = json["put-back"]?.text
+        versions = json["versions"]?.object?.compactMapValues(\.text) ?? [:]
     }
 }
 

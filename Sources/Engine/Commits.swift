@@ -68,8 +68,34 @@ extension Engine {
     }
 
     private func take(_ commit: Commit) throws {
-        site = try YAML.read(Array(commit.site.utf8), file: "commit \(commit.number)")
-        (siteText, siteName) = (commit.site, Self.name(commit.number))
+        let node = try YAML.read(Array(commit.site.utf8), file: "commit \(commit.number)")
+        let migrated = migrate(node, from: commit.versions)
+        (site, siteText) = (migrated ?? node, migrated?.yaml ?? commit.site)
+        siteName = Self.name(commit.number)
+    }
+
+    /// What plugins of another version than those that planned it make of a document; nil when nothing changes. The
+    /// commit stays as it was given.
+    private func migrate(_ document: Node, from versions: [String: String]) -> Node? {
+        var result = document
+        for plugin in planner.plugins {
+            let (name, manifest) = (plugin.manifest.name, plugin.manifest)
+            guard let version = versions[name], version != manifest.version, let part = document[manifest.key]?.value
+            else { continue }
+            do {
+                let input: JSON = ["configuration": JSON(part), "from": .text(version)]
+                let answer = try plugin.runner.ask("migrate", input)
+                guard answer.count == 1 else {
+                    throw PluginFailure("plugin \(name) migrate: its answer is not one line")
+                }
+                guard answer[0] != JSON(part) else { continue }
+                result = try result.setting(Node(answer[0], position: part.position), at: DocumentPath(manifest.key))
+                Log.say("\(name): the configuration of version \(version) is migrated to \(manifest.version)")
+            } catch {
+                Log.say("\(name): the configuration of version \(version) can't be migrated: \(error)")
+            }
+        }
+        return result == document ? nil : result
     }
 
     private func takeFactorySite() {
@@ -111,9 +137,10 @@ extension Engine {
             let text = String(decoding: try FileSystem.read(path), as: UTF8.self)
             let planned = try plan(text, name: "site.yaml")
             for line in planned.plan.absent + planned.plan.warnings { Log.say(line) }
-            let commit = Commit(
+            var commit = Commit(
                 number: 1, user: Self.flasher, comment: "flashed with the box", site: text, added: planned.added.count,
                 removed: planned.removed.count, planMilliseconds: 0)
+            commit.versions = versions(for: planned.site)
             try store.add(commit)
             head = Head(commit: 1)
             try store.setHead(head)
@@ -124,6 +151,12 @@ extension Engine {
     }
 
     // MARK: - Commits
+
+    /// Of the plugins that a document has parts for, by name.
+    private func versions(for document: Node) -> [String: String] {
+        let used = planner.plugins.map(\.manifest).filter { document[$0.key] != nil }
+        return Dictionary(used.map { ($0.name, $0.version) }) { $1 }
+    }
 
     /// Applies a document, and keeps it when that went well. What fails changes nothing, neither on the box nor on its disk.
     ///
@@ -142,6 +175,7 @@ extension Engine {
         var commit = Commit(
             number: store.nextNumber, user: user, comment: comment, site: text, added: planned.added.count,
             removed: planned.removed.count, planMilliseconds: time - begin)
+        commit.versions = versions(for: planned.site)
         func pending(until: Int?) -> Head {
             Head(
                 commit: oldHead.commit, pending: .init(commit: commit.number, boot: Self.boot, until: until))
@@ -253,8 +287,10 @@ extension Engine {
     /// Commits an earlier document once more.
     func rollBack(to number: Int, user: String, confirm: Int?) throws -> Committed {
         let old = try store.commit(number)
+        let name = "commit \(number)"
+        let document = try migrate(YAML.read(Array(old.site.utf8), file: name), from: old.versions)?.yaml ?? old.site
         return try commit(
-            old.site, name: "commit \(number)", user: user, comment: "rollback to \(number)", confirm: confirm)
+            document, name: name, user: user, comment: "rollback to \(number)", confirm: confirm)
     }
 
     /// All commits that are kept, newest first, without their documents.

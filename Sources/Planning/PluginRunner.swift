@@ -11,6 +11,8 @@ public struct PluginRunner: Sendable {
     let command: [String]
     /// What it may use; nil where only we ourselves could come to harm.
     var confinement: Confinement?
+    /// Beside what every program is given.
+    public var environment: [String: String] = [:]
 
     /// Seconds that a plugin may take.
     private static let deadline = 10.0
@@ -44,13 +46,18 @@ public struct PluginRunner: Sendable {
         return try PluginManifest.decode(Array(text.utf8), file: "plugin \(name)")
     }
 
+    /// The lines that it answers to a verb, as they are.
+    public func lines(_ verb: String, _ input: JSON) throws -> [String] {
+        try begin(verb, input).text().split(separator: "\n").map(String.init)
+    }
+
     /// What it answers to a verb.
     public func ask(_ verb: String, _ input: JSON) throws -> [JSON] { try begin(verb, input).answer() }
 
     /// Starts it; the answer is waited for later, so that several work at a time.
     func begin(_ verb: String, _ input: JSON?) throws -> Asked {
         let file = try input.map { try File.temporary(holding: Array($0.line.utf8)) }
-        var program = Command(command[0], command.dropFirst() + [verb])
+        var program = Command(command[0], command.dropFirst() + [verb], environment: environment)
         program.confinement = confinement
         let running = try program.begin(input: file)
         return Asked(name: name, verb: verb, running: running)

@@ -26,8 +26,8 @@ public protocol Plugin {
     static func act(
         _ command: String, _ configuration: Configuration, input: CommandInput, into output: inout ActOutput)
 
-    /// Makes of a configuration that an older version took one that this version takes.
-    static func migrate(_ configuration: JSON) -> JSON
+    /// Makes of a configuration that another version of the plugin took one that this version takes.
+    static func migrate(_ configuration: JSON, from version: String) -> JSON
 }
 
 extension Plugin {
@@ -39,7 +39,7 @@ extension Plugin {
         _ command: String, _ configuration: Configuration, input: CommandInput, into output: inout ActOutput
     ) {}
 
-    public static func migrate(_ configuration: JSON) -> JSON { configuration }
+    public static func migrate(_ configuration: JSON, from version: String) -> JSON { configuration }
 }
 
 /// What a plugin is, and what it needs. Also a file in the plugin's folder, so that an image can be composed before the

@@ -12,7 +12,7 @@ public enum PluginProgram {
         let known: [String: (JSON) -> [String]] = [
             "publish": { answer(plugin, isPlan: false, $0) }, "plan": { answer(plugin, isPlan: true, $0) },
             "show": { command(plugin, .show, $0) }, "act": { command(plugin, .act, $0) },
-            "migrate": { [P.migrate($0["configuration"] ?? .null).line] },
+            "migrate": { [P.migrate($0["configuration"] ?? .null, from: $0["from"]?.text ?? "").line] },
         ]
         guard let answer = known[verb] else { return usage(P.manifest.name) }
         let document: JSON

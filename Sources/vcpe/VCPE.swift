@@ -21,6 +21,7 @@ struct VCPE: AsyncParsableCommand {
             """,
         subcommands: [
             LockCommand.self, BuildCommand.self, TestCommand.self, RunCommand.self, FlashCommand.self, SiteCommand.self,
+            PluginCommand.self,
             CacheCommand.self, DiffCommand.self, BootTimeCommand.self,
         ])
 

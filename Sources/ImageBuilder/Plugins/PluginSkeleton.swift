@@ -1,0 +1,199 @@
+import Documents
+import Files
+import PluginKit
+
+/// The beginning of a plugin in Swift: it builds, and its test passes, before anything is changed.
+public struct PluginSkeleton {
+    let name: String
+    /// Of vcpe's own package.
+    let kit: String
+
+    /// - Throws: for a name that is none.
+    public init(name: String, kit: String) throws {
+        guard let first = name.utf8.first, (0x61...0x7A).contains(first), name.utf8.count <= 30,
+            name.utf8.allSatisfy({ (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2D })
+        else {
+            throw BuildFailure(
+                "\"\(name)\" is no plugin's name",
+                hint: "it has lower-case letters, digits and hyphens, at most 30, and starts with a letter")
+        }
+        (self.name, self.kit) = (name, kit)
+    }
+
+    /// The Swift type's name.
+    private var type: String {
+        name.split(separator: "-").map { $0.prefix(1).uppercased() + $0.dropFirst() }.joined()
+    }
+
+    /// Writes all files, or none.
+    ///
+    /// - Returns: their paths within the folder.
+    public func write(to folder: String) throws -> [String] {
+        guard !FileSystem.exists(folder) else { throw BuildFailure("\(folder) is there already") }
+        let temporary = "\(folder).new"
+        try FileSystem.remove(temporary)
+        do {
+            for (path, text) in files {
+                try FileSystem.makeDirectory(FileSystem.parent(of: "\(temporary)/\(path)") ?? temporary)
+                try FileSystem.replace("\(temporary)/\(path)", with: text)
+            }
+            try FileSystem.rename(temporary, to: folder)
+        } catch {
+            try? FileSystem.remove(temporary)
+            throw error
+        }
+        return files.map(\.0)
+    }
+
+    private var manifest: PluginManifest {
+        PluginManifest(
+            name: name, version: "0.1.0", summary: "Greets by a file", key: name, yang: "vcpe-\(name).yang",
+            resources: ["directory", "file"], features: [.init("base")],
+            commands: [.init(.show, "greeting", "What the file says")])
+    }
+
+    private var input: JSON {
+        ["configuration": ["greeting": "hello"], "facts": ["ports": [], "leases": [:]], "now": 1_795_000_000]
+    }
+
+    private var files: [(String, String)] {
+        let path = "/run/vcpe/\(name)"
+        let resources: [Resource] = [
+            .directory(path: path, owner: "root", mode: 0o755),
+            .file(path: "\(path)/greeting", content: "hello\n", owner: "root", mode: 0o644),
+        ]
+        return [
+            ("Package.swift", package), ("Makefile", makefile), (".gitignore", ".build\nPackage.resolved\n/\(name)\n"),
+            ("Sources/\(name)/\(type).swift", source),
+            ("Sources/\(name)/main.swift", main),
+            ("manifest.json", manifest.json.pretty), ("vcpe-\(name).yang", yang), ("README.md", readme),
+            ("cases/hello.yaml", "# What is greeted by.\n" + Node(input, position: Self.nowhere).yaml),
+            ("cases/hello.publish", ""),
+            ("cases/hello.plan", resources.map(\.json.line).sorted().map { $0 + "\n" }.joined()),
+            ("examples/bad-empty.yaml", "greeting: \"\"\n"),
+        ]
+    }
+
+    private static let nowhere = SourcePosition(file: "", line: 1, column: 1)
+
+    private var package: String {
+        """
+        // swift-tools-version: 6.0
+        import PackageDescription
+
+        let package = Package(
+            name: "\(name)",
+            dependencies: [.package(name: "vcpe", path: \(JSON.text(kit).line))],
+            targets: [
+                .executableTarget(name: "\(name)", dependencies: [.product(name: "PluginKit", package: "vcpe")])
+            ]
+        )
+
+        """
+    }
+
+    private var makefile: String {
+        """
+        # The plugin's program, with Swift's runtime in it. VCPE_BOX: of vcpe's package the box's side alone.
+        \(name): $(shell find Sources) Package.swift
+        \tVCPE_BOX=1 swift build -c release --static-swift-stdlib -Xlinker -s
+        \tcp .build/release/\(name) \(name)
+
+        """
+    }
+
+    private var main: String {
+        """
+        import Glibc
+        import PluginKit
+
+        exit(PluginProgram.run(\(type).self, Array(CommandLine.arguments.dropFirst())))
+
+        """
+    }
+
+    private var source: String {
+        """
+        import PluginKit
+
+        /// `\(name):` of a site document.
+        struct Configuration {
+            var greeting: String
+        }
+
+        /// Greets by a file. A plugin is a pure function: it reads nothing, writes nothing and knows no clock but `input.now`.
+        enum \(type): Plugin {
+            static let manifest = PluginManifest(
+                name: "\(name)", version: "0.1.0", summary: "Greets by a file", key: "\(name)", yang: "vcpe-\(name).yang",
+                resources: ["directory", "file"], features: [.init("base")],
+                commands: [.init(.show, "greeting", "What the file says")])
+
+            /// What is wrong with a value is said with its place, by itself.
+            static var configuration: Shape<Configuration> {
+                .mapping("a greeting") { fields in
+                    let greeting = fields.required("greeting", .text("a text of one line") { !$0.isEmpty && !$0.contains("\\n") })
+                    return greeting.map { Configuration(greeting: $0) }
+                }
+            }
+
+            static func publish(_ configuration: Configuration, facts: Facts, into output: inout PublishOutput) {}
+
+            static func plan(_ configuration: Configuration, input: PlanInput, into output: inout PlanOutput) {
+                output.add(.directory(path: "/run/vcpe/\(name)", owner: "root", mode: 0o755))
+                output.add(
+                    .file(
+                        path: "/run/vcpe/\(name)/greeting", content: configuration.greeting + "\\n", owner: "root", mode: 0o644))
+            }
+
+            static func show(
+                _ command: String, _ configuration: Configuration, input: CommandInput, into output: inout ShowOutput
+            ) {
+                output.columns = ["greeting"]
+                output.add(.text(configuration.greeting))
+            }
+        }
+
+        """
+    }
+
+    private var yang: String {
+        """
+        module vcpe-\(name) {
+          yang-version 1.1;
+          namespace "urn:vcpe:\(name)";
+          prefix p;
+
+          organization "you";
+          description "Greets by a file.";
+
+          revision 2026-11-25 { description "First."; }
+
+          container \(name) {
+            presence "There is a greeting.";
+            leaf greeting { type string { length "1..max"; } mandatory true; description "A text of one line."; }
+          }
+        }
+
+        """
+    }
+
+    private var readme: String {
+        """
+        # \(name)
+
+        Greets by a file, `/run/vcpe/\(name)/greeting`.
+
+        ```yaml
+        \(name):
+          greeting: hello
+        ```
+
+        `make` builds the program, `vcpe plugin test .` checks it. An image gets the plugin by naming this folder:
+
+        ```
+        plugins: [network, firewall, ../\(name)]
+        ```
+
+        """
+    }
+}
