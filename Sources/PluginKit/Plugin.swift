@@ -79,6 +79,8 @@ public struct PluginManifest: Sendable, Hashable {
     public var key: String
     /// The file of its YANG module, in the plugin's folder.
     public var yang: String
+    /// Further files of its folder that it wants beside it on the box.
+    public var files: [String]
     /// The kinds of resources that it plans.
     public var resources: [String]
     /// Its parts; the first one is in every image that has the plugin.
@@ -87,11 +89,12 @@ public struct PluginManifest: Sendable, Hashable {
 
     public init(
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
-        yang: String, resources: [String], features: [Feature], commands: [OperatorCommand] = []
+        yang: String, files: [String] = [], resources: [String], features: [Feature], commands: [OperatorCommand] = []
     ) {
         self.name = name
         self.version = version
         self.contracts = contracts
+        self.files = files
         self.commands = commands
         self.summary = summary
         self.key = key
@@ -103,7 +106,7 @@ public struct PluginManifest: Sendable, Hashable {
     public var json: JSON {
         [
             "name": .text(name), "version": .text(version), "summary": .text(summary),
-            "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
+            "files": .texts(files), "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
             "key": .text(key), "yang": .text(yang),
             "resources": .texts(resources),
             "features": .list(
@@ -137,6 +140,8 @@ public struct PluginManifest: Sendable, Hashable {
             let summary = fields.required("summary", .text)
             let key = fields.required("key", .text)
             let yang = fields.required("yang", .text)
+            let file = Shape.text("the name of a file in the plugin's folder") { !$0.isEmpty && !$0.contains("/") }
+            let files = fields.optional("files", .list(of: file)) ?? []
             let resources = fields.required("resources", .list(of: .oneOf(ResourceKind.allCases.map(\.rawValue))))
             let feature = Shape<Feature>.mapping("a feature") { fields in
                 guard let name = fields.required("name", .text) else { return nil }
@@ -153,7 +158,7 @@ public struct PluginManifest: Sendable, Hashable {
             else { return nil }
             return PluginManifest(
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
-                resources: resources, features: features, commands: commands)
+                files: files, resources: resources, features: features, commands: commands)
         }
     }
 }

@@ -45,8 +45,10 @@ final class BoxInNetwork {
 
         """
 
-    /// - Parameter plugins: further plugins by name: the text of each one's program.
-    init(site: String = BoxInNetwork.site, plugins: [String: String] = [:]) throws {
+    /// - Parameters:
+    ///   - plugins: further plugins by name: the text of each one's program.
+    ///   - folders: of further plugins, as an image would get them.
+    init(site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = []) throws {
         folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-netns")
         box = try NetworkNamespace()
         // Another program of this host may have loaded br_netfilter, which the images don't have: a bridge's frames would pass
@@ -71,6 +73,7 @@ final class BoxInNetwork {
             ]
             try FileSystem.replace("\(folder)/plugins/\(name)/manifest.json", with: manifest.pretty)
         }
+        for other in folders { try Command("cp", ["-r", "\(Self.repository)/\(other)", "\(folder)/plugins"]).check() }
         try FileSystem.replace("\(folder)/site.yaml", with: site)
     }
 
@@ -223,9 +226,9 @@ final class BoxInNetwork {
 
     /// Ready for packets: started, with cables in.
     static func ready(
-        site: String = BoxInNetwork.site, plugins: [String: String] = [:]
+        site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = []
     ) throws -> BoxInNetwork {
-        let box = try BoxInNetwork(site: site, plugins: plugins)
+        let box = try BoxInNetwork(site: site, plugins: plugins, folders: folders)
         // Ports must be there before a plan names them: the engine takes them in as they come.
         try box.start()
         try box.connect()

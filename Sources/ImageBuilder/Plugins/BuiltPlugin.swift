@@ -52,11 +52,11 @@ public struct BuiltPlugin: Sendable {
         guard access(program, X_OK) == 0 else {
             throw problem("there is no program \(program)", "the program is named like the plugin, and executable")
         }
-        guard FileSystem.exists("\(folder)/\(manifest.yang)") else {
-            throw problem("there is no \(folder)/\(manifest.yang)", "the manifest's yang names it")
+        for name in [manifest.yang] + manifest.files where !FileSystem.exists("\(folder)/\(name)") {
+            throw problem("there is no \(folder)/\(name)", "the manifest names it")
         }
         try manifest.checkContract()
-        let files = try ["manifest.json", manifest.yang].map { ($0, try FileSystem.read("\(folder)/\($0)")) }
+        let files = try (["manifest.json", manifest.yang] + manifest.files).map { ($0, try FileSystem.read("\(folder)/\($0)")) }
         return BuiltPlugin(manifest: manifest, asked: asked, files: files, program: try FileSystem.read(program))
     }
 

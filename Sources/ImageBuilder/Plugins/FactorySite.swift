@@ -49,7 +49,7 @@ struct FactorySite {
             guard let bytes = plugin.program else {
                 return PluginRunner(name: name, command: tools.launcher(program, as: name))
             }
-            return PluginRunner(name: name, command: try launcher(of: name, bytes))
+            return PluginRunner(name: name, command: try launcher(of: plugin, bytes))
         }
         for (plugin, runner) in zip(plugins, runners) where try runner.describe() != plugin.manifest {
             throw BuildFailure(
@@ -60,12 +60,17 @@ struct FactorySite {
     }
 
     /// What runs another's plugin: in the image's own packages' tree, which may have its interpreter.
-    private func launcher(of name: String, _ program: [UInt8]) throws -> [String] {
-        let folder = "\(try cache.folder("plugins"))/\(SHA256.hash(program).hex)"
-        let path = "\(folder)/\(name)/\(name)"
-        if !FileSystem.exists(path) {
-            try FileSystem.makeDirectory("\(folder)/\(name)")
-            try FileSystem.replace(path, with: program, mode: 0o755)
+    private func launcher(of plugin: BuiltPlugin, _ program: [UInt8]) throws -> [String] {
+        let name = plugin.manifest.name
+        let folder = "\(try cache.folder("plugins"))/\(plugin.digest.hex)"
+        if !FileSystem.exists(folder) {
+            let temporary = try FileSystem.makeTemporaryDirectory(
+                in: try cache.folder("plugins"), prefix: FileSystem.temporaryPrefix + name)
+            try FileSystem.makeDirectory("\(temporary)/\(name)")
+            for file in plugin.files { try FileSystem.replace("\(temporary)/\(name)/\(file.name)", with: file.bytes) }
+            try FileSystem.replace("\(temporary)/\(name)/\(name)", with: program, mode: 0o755)
+            // Another build may have been faster: its folder is as good as ours.
+            if rename(temporary, folder) != 0 { try FileSystem.remove(temporary) }
         }
         return try Tools(packages, cache: cache).launcher("\(name)/\(name)", in: folder, at: "usr/lib/vcpe/plugins")
     }
