@@ -89,6 +89,8 @@ static const char *become(const struct csystem_child *child) {
             if (child->capabilities & (UINT64_C(1) << i)) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0);
     }
     if (child->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return "PR_SET_NO_NEW_PRIVS";
+    // Changes of credentials would clear it.
+    if (child->ends_with_parent && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return "PR_SET_PDEATHSIG";
     execve(child->program, child->arguments, child->environment);
     return "execve";
 }

@@ -52,6 +52,10 @@ public final class Engine {
     public init(places: Places) throws {
         self.places = places
         try FileSystem.makeDirectory(places.state)
+        // A predecessor that fell may have left files half written.
+        for folder in [places.state, places.secrets, places.run] where FileSystem.exists(folder) {
+            try FileSystem.removeLeftovers(in: folder)
+        }
         routes = try RouteSocket()
         monitor = try Monitor()
         nftables = try NftablesDriver()

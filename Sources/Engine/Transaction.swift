@@ -61,6 +61,8 @@ struct Transaction {
             { try RuleDriver(socket: socket).bring(all.rules) },
             { try secrets.make(all) },
             {
+                // An engine that fell may have left a file half written.
+                if !old.isSettled { try files.removeLeftovers(of: old.everything.values.map(\.resource)) }
                 for case .directory(let path, let owner, let mode) in all {
                     try files.makeDirectory(path, owner: owner, mode: mode)
                 }

@@ -58,6 +58,8 @@ public struct Confinement: Sendable, Hashable {
                             child.hidden_paths = hidden.baseAddress
                             (child.limits, child.limit_count) = (limits.baseAddress, Int32(limits.count))
                             child.oom_score_adjustment = 900
+                            // Whoever would have stopped it in time is gone then.
+                            child.ends_with_parent = 1
                             child.new_session = 1
                             return csystem_spawn(&child, &step)
                         }

@@ -76,7 +76,7 @@ enum Child {
                                     hidden_paths: nil, private_tmp: setting.hasPrivateTmp ? 1 : 0,
                                     limits: limits.baseAddress,
                                     limit_count: Int32(limits.count),
-                                    oom_score_adjustment: setting.oomScoreAdjustment,
+                                    oom_score_adjustment: setting.oomScoreAdjustment, ends_with_parent: 0,
                                     new_session: setting.hasNewSession ? 1 : 0)
                                 return csystem_spawn(&child, &step)
                             }

@@ -192,4 +192,24 @@ import Testing
                 "there is no request \"nonsense\"; known are apply, candidate") == true)
         #expect(try box.ask("status")["trouble"] == nil)
     }
+
+    /// Nobody would stop it in time any more.
+    @Test func aPluginEndsWithItsEngine() throws {
+        let box = try BoxInNetwork.ready(plugins: ["sleeper": "#!/bin/sh\nexec sleep 4711\n"])
+        let call = try box.say("apply", ["site": .text(BoxInNetwork.site + "sleeper: {}\n"), "name": "site.yaml"])
+        func sleepers() throws -> Int {
+            try FileSystem.list("/proc").filter { Int($0) != nil }.filter { pid in
+                let line = (try? File("/proc/\(pid)/cmdline", O_RDONLY).read(64, at: 0)) ?? []
+                return String(decoding: line, as: UTF8.self) == "sleep\0" + "4711\0"
+            }.count
+        }
+        var end = Clock.seconds + 5
+        while Clock.seconds < end, try sleepers() == 0 { usleep(20_000) }
+        #expect(try sleepers() == 1)
+        box.killEngine()
+        _ = call
+        end = Clock.seconds + 5
+        while Clock.seconds < end, try sleepers() > 0 { usleep(20_000) }
+        #expect(try sleepers() == 0)
+    }
 }

@@ -111,6 +111,7 @@ struct csystem_child {
     const struct csystem_limit *limits;
     int limit_count;
     int oom_score_adjustment;
+    int ends_with_parent;   // it is killed when the thread that started it ends
     int new_session;        // a session of its own, with `input` as its terminal when that is one
 };
 

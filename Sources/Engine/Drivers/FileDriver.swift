@@ -103,6 +103,15 @@ struct FileDriver {
         }
     }
 
+    /// Removes what was never finished beside the files of a plan.
+    func removeLeftovers(of resources: [Resource]) throws {
+        var folders: Set<String> = []
+        for case .file(let path, _, _, _) in resources {
+            if let folder = FileSystem.parent(of: try checked(path)) { folders.insert(folder) }
+        }
+        for folder in folders.sorted() where FileSystem.exists(folder) { try FileSystem.removeLeftovers(in: folder) }
+    }
+
     /// Removes a file; a folder only when nothing is in it any more.
     func remove(_ path: String, isDirectory: Bool) throws {
         let place = try checked(path)

@@ -17,11 +17,17 @@ struct ServiceDriver {
         let current = try? FileSystem.realPath(link)
         var units: [String: String] = [:]
         for service in services { units[service.name] = try unit(service, files: files) }
+        let parent = FileSystem.parent(of: link) ?? "/"
+        if mustTell, FileSystem.exists(parent) {
+            // An engine that fell may have left a generation that nothing names.
+            for name in try FileSystem.list(parent) where name.hasPrefix("units") && "\(parent)/\(name)" != link {
+                if "\(parent)/\(name)" != current { try FileSystem.remove("\(parent)/\(name)") }
+            }
+        }
         if let current, try contents(of: current) == units {
             if mustTell { try tell(units) }
             return
         }
-        let parent = FileSystem.parent(of: link) ?? "/"
         try FileSystem.makeDirectory(parent)
         let next = try FileSystem.makeTemporaryDirectory(in: parent, prefix: "units")
         for (name, text) in units { try FileSystem.replace("\(next)/\(name)", with: text) }
