@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CSystem.h"
 
+#include <malloc.h>
 #include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/if.h>
@@ -55,4 +56,8 @@ int csystem_capability(const char *name) {
     for (int i = 0; i < (int)(sizeof capabilities / sizeof *capabilities); i++)
         if (strcmp(name, capabilities[i]) == 0) return i;
     return -1;
+}
+
+void csystem_trim_memory(void) {
+    malloc_trim(0);
 }

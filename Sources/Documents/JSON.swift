@@ -9,46 +9,74 @@ public enum JSON: Sendable, Hashable {
     case object([String: JSON])
 
     /// The text, on one line.
-    public var line: String { write(indent: nil) }
-    /// The text with two blanks a level, and a line's end.
-    public var pretty: String { write(indent: 0) + "\n" }
+    public var line: String {
+        var bytes: [UInt8] = []
+        write(into: &bytes, indent: nil)
+        return String(decoding: bytes, as: UTF8.self)
+    }
 
-    private func write(indent: Int?) -> String {
-        let inner = indent.map { $0 + 1 }
-        func block(_ open: String, _ close: String, _ items: [String]) -> String {
-            guard let indent, !items.isEmpty else { return open + items.joined(separator: ",") + close }
-            let margin = String(repeating: "  ", count: indent)
-            return "\(open)\n" + items.map { "\(margin)  \($0)" }.joined(separator: ",\n") + "\n\(margin)\(close)"
+    /// The text with two blanks a level, and a line's end.
+    public var pretty: String {
+        var bytes: [UInt8] = []
+        write(into: &bytes, indent: 0)
+        return String(decoding: bytes, as: UTF8.self) + "\n"
+    }
+
+    /// Writes the text behind what is in `bytes`: plans of ten thousand rules pass through here.
+    private func write(into bytes: inout [UInt8], indent: Int?) {
+        func line(_ level: Int) {
+            bytes.append(UInt8(ascii: "\n"))
+            bytes.append(contentsOf: repeatElement(UInt8(ascii: " "), count: 2 * level))
         }
         switch self {
-        case .null: return "null"
-        case .boolean(let value): return value ? "true" : "false"
-        case .integer(let value): return String(value)
-        case .text(let text): return Self.quoted(text)
-        case .list(let items): return block("[", "]", items.map { $0.write(indent: inner) })
+        case .null: bytes.append(contentsOf: "null".utf8)
+        case .boolean(let value): bytes.append(contentsOf: (value ? "true" : "false").utf8)
+        case .integer(let value): bytes.append(contentsOf: String(value).utf8)
+        case .text(let text): Self.writeQuoted(text, into: &bytes)
+        case .list(let items):
+            bytes.append(UInt8(ascii: "["))
+            for (i, item) in items.enumerated() {
+                if i > 0 { bytes.append(UInt8(ascii: ",")) }
+                if let indent { line(indent + 1) }
+                item.write(into: &bytes, indent: indent.map { $0 + 1 })
+            }
+            if let indent, !items.isEmpty { line(indent) }
+            bytes.append(UInt8(ascii: "]"))
         case .object(let entries):
-            let colon = indent == nil ? ":" : ": "
-            return block(
-                "{", "}",
-                entries.sorted { $0.key < $1.key }.map { Self.quoted($0.key) + colon + $0.value.write(indent: inner) })
+            bytes.append(UInt8(ascii: "{"))
+            let sorted = entries.count > 1 ? entries.sorted { $0.key < $1.key } : entries.map { ($0.key, $0.value) }
+            for (i, entry) in sorted.enumerated() {
+                if i > 0 { bytes.append(UInt8(ascii: ",")) }
+                if let indent { line(indent + 1) }
+                Self.writeQuoted(entry.0, into: &bytes)
+                bytes.append(UInt8(ascii: ":"))
+                if indent != nil { bytes.append(UInt8(ascii: " ")) }
+                entry.1.write(into: &bytes, indent: indent.map { $0 + 1 })
+            }
+            if let indent, !entries.isEmpty { line(indent) }
+            bytes.append(UInt8(ascii: "}"))
         }
     }
 
-    private static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case "\n": result += "\\n"
-            case "\t": result += "\\t"
-            case "\u{0}"..<"\u{20}":
-                let hex = String(scalar.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-            default: result.unicodeScalars.append(scalar)
+    private static func writeQuoted(_ text: String, into bytes: inout [UInt8]) {
+        bytes.append(UInt8(ascii: "\""))
+        if text.utf8.allSatisfy({ $0 >= 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }) {
+            bytes.append(contentsOf: text.utf8)
+        } else {
+            for byte in text.utf8 {
+                switch byte {
+                case UInt8(ascii: "\""): bytes.append(contentsOf: "\\\"".utf8)
+                case UInt8(ascii: "\\"): bytes.append(contentsOf: "\\\\".utf8)
+                case UInt8(ascii: "\n"): bytes.append(contentsOf: "\\n".utf8)
+                case UInt8(ascii: "\t"): bytes.append(contentsOf: "\\t".utf8)
+                case 0..<0x20:
+                    bytes.append(contentsOf: (byte < 16 ? "\\u000" : "\\u00").utf8)
+                    bytes.append(contentsOf: String(byte, radix: 16).utf8)
+                default: bytes.append(byte)
+                }
             }
         }
-        return result + "\""
+        bytes.append(UInt8(ascii: "\""))
     }
 }
 

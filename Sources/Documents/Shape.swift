@@ -194,7 +194,7 @@ public struct Fields {
     public let node: Node
     public let path: String
     public let problems: ProblemList
-    private let entries: [String: Node.Entry]
+    private let entries: [Node.Entry]
     private var known: [String] = []
 
     init?(_ node: Node, path: String, problems: ProblemList) {
@@ -205,31 +205,34 @@ public struct Fields {
         self.node = node
         self.path = path
         self.problems = problems
-        entries = Dictionary(list.map { ($0.key, $0) }) { first, _ in first }
+        entries = list
     }
 
     /// The value at `key`, or nil when the key is absent or its value wrong (which is noted).
     public mutating func optional<Value>(_ key: String, _ shape: Shape<Value>) -> Value? {
         known.append(key)
-        guard let entry = entries[key] else { return nil }
+        guard let entry = entry(key) else { return nil }
         return shape.read(entry.value, path: path(of: key), into: problems)
     }
 
     /// The value at `key`; its absence is a problem.
     public mutating func required<Value>(_ key: String, _ shape: Shape<Value>) -> Value? {
-        if entries[key] == nil {
+        if entry(key) == nil {
             problems.add(node, path(of: key), "the key is missing", hint: "it takes \(shape.allowed)")
         }
         return optional(key, shape)
     }
 
     /// True when the key is written.
-    public func has(_ key: String) -> Bool { entries[key] != nil }
+    public func has(_ key: String) -> Bool { entry(key) != nil }
+
+    /// Mappings of this kind have few keys: looking through them costs less than a dictionary.
+    private func entry(_ key: String) -> Node.Entry? { entries.first { $0.key == key } }
 
     func path(of key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
 
     func finish() {
-        for entry in entries.values where !known.contains(entry.key) {
+        for entry in entries where !known.contains(entry.key) {
             let meant = didYouMean(entry.key, among: known).map { "did you mean \($0)? " } ?? ""
             problems.add(
                 Problem(

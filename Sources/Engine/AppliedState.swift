@@ -24,7 +24,7 @@ struct AppliedState {
     func onTheWay(to new: Plan) -> AppliedState {
         var state = self
         state.isSettled = false
-        state.leftovers.merge(new.resources) { $1 }
+        for planned in new.beyond(plan) { state.leftovers[planned.key] = planned }
         return state
     }
 
@@ -32,51 +32,77 @@ struct AppliedState {
     func settled(_ plan: Plan) -> AppliedState {
         var state = self
         (state.plan, state.leftovers, state.isSettled) = (plan, [:], true)
-        let keys = plan.all.sysctls
+        let keys = plan.others.sysctls
         state.sysctls = sysctls.filter { keys.contains($0.key) }
         return state
     }
 
-    // MARK: - Its file
+    // MARK: - Its files
 
-    func save(to path: String) throws {
+    /// The plan lies in a file of its own, which is written when it is another; what else there is, in `PATH.now`.
+    ///
+    /// - Parameter known: what lies there.
+    func save(to path: String, knowing known: AppliedState?) throws {
         let head: JSON = [
             "settled": .boolean(isSettled), "fallback": .boolean(fallback != nil),
             "sysctls": .object(sysctls.mapValues { .text($0) }),
         ]
-        func lines(_ part: String, _ resources: [String: PlannedResource]) -> [String] {
-            resources.values.sorted { $0.line < $1.line }.map { "\(part)\t\($0.plugin)\t\($0.line)" }
+        var bytes = Array((head.line + "\n").utf8)
+        for planned in leftovers.values { planned.write("leftover", into: &bytes) }
+        for planned in fallback?.ordered ?? [] { planned.write("fallback", into: &bytes) }
+        // A fall between the two finds what is not settled, or a plan that was applied whole.
+        let isSame = known.map { $0.plan.ordered.count == plan.ordered.count && plan.beyond($0.plan).isEmpty } ?? false
+        if !isSame {
+            var lines: [UInt8] = []
+            for planned in plan.ordered { planned.write("plan", into: &lines) }
+            try FileSystem.replace(path, with: lines)
         }
-        let all =
-            [head.line] + lines("plan", plan.resources) + lines("leftover", leftovers)
-            + lines("fallback", fallback?.resources ?? [:])
-        try FileSystem.replace(path, with: all.joined(separator: "\n") + "\n")
+        try FileSystem.replace(path + ".now", with: bytes)
     }
 
     /// Nil when no engine ran here before since the box was started.
     init?(at path: String) {
-        guard let bytes = try? FileSystem.read(path) else { return nil }
-        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
-        guard let first = lines.first, let head = try? JSON.parse(first.utf8) else { return nil }
+        guard let now = try? FileSystem.read(path + ".now"), let lines = try? FileSystem.read(path) else { return nil }
+        let end = now.firstIndex(of: UInt8(ascii: "\n")) ?? now.endIndex
+        guard let head = try? JSON.parse(now[..<end]) else { return nil }
         isSettled = head["settled"] == .boolean(true)
-        if head["fallback"] == .boolean(true) { fallback = Plan() }
         if case .object(let values)? = head["sysctls"] { sysctls = values.compactMapValues(\.text) }
-        for line in lines.dropFirst() {
-            let columns = line.split(separator: "\t", maxSplits: 2).map(String.init)
-            guard columns.count == 3, let json = try? JSON.parse(columns[2].utf8), let resource = try? Resource(json)
-            else {
+        var (whole, before): ([PlannedResource], [PlannedResource]) = ([], [])
+        for line in lines.split(separator: UInt8(ascii: "\n")) + now[end...].split(separator: UInt8(ascii: "\n")) {
+            guard let (part, planned) = PlannedResource.read(line) else {
                 // Written by another version of us: what it says is not known to hold.
                 isSettled = false
                 continue
             }
-            let planned = PlannedResource(resource: resource, plugin: columns[1], line: columns[2])
-            switch columns[0] {
-            case "plan": plan.resources[planned.key] = planned
-            case "fallback": fallback?.resources[planned.key] = planned
+            switch part {
+            case "plan": whole.append(planned)
+            case "fallback": before.append(planned)
             default: leftovers[planned.key] = planned
             }
         }
+        plan = Plan(whole)
+        if head["fallback"] == .boolean(true) { fallback = Plan(before) }
     }
 
     init() {}
+}
+
+extension PlannedResource {
+    /// A line of a file: what it is there for, the plugin, and the line of the plan.
+    fileprivate func write(_ part: String, into bytes: inout [UInt8]) {
+        for column in [part, "\t", plugin, "\t", line, "\n"] { bytes.append(contentsOf: column.utf8) }
+    }
+
+    fileprivate static func read(_ line: ArraySlice<UInt8>) -> (part: String, planned: PlannedResource)? {
+        let columns = line.split(separator: UInt8(ascii: "\t"), maxSplits: 2)
+        guard columns.count == 3, let json = try? JSON.parse(columns[2]), let resource = try? Resource(json) else {
+            return nil
+        }
+        func text(_ column: ArraySlice<UInt8>) -> String { String(decoding: column, as: UTF8.self) }
+        return (
+            text(columns[0]),
+            PlannedResource(
+                resource: resource, plugin: text(columns[1]), line: text(columns[2]), path: json["at"]?.text)
+        )
+    }
 }

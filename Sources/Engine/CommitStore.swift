@@ -17,8 +17,9 @@ public struct Commit: Sendable, Hashable {
     /// Lines of the plan that came and that went.
     public var added: Int
     public var removed: Int
-    /// How long planning and applying took.
+    /// How long planning took, keeping it on the disk before the first change, and applying it.
     public var planMilliseconds: Int
+    public var journalMilliseconds = 0
     public var applyMilliseconds: Int
     /// The versions of the plugins that planned it, by name.
     public var versions: [String: String] = [:]
@@ -30,8 +31,23 @@ public struct Commit: Sendable, Hashable {
         .object([
             "number": .integer(number), "time": .integer(time), "user": .text(user), "comment": .text(comment),
             "added": .integer(added), "removed": .integer(removed), "plan-milliseconds": .integer(planMilliseconds),
+            "journal-milliseconds": .integer(journalMilliseconds),
             "apply-milliseconds": .integer(applyMilliseconds), "put-back": outcome.map { .text($0) },
         ])
+    }
+
+    /// What is known only when it was applied.
+    fileprivate var after: JSON {
+        .object([
+            "journal-milliseconds": .integer(journalMilliseconds), "apply-milliseconds": .integer(applyMilliseconds),
+            "put-back": outcome.map { .text($0) },
+        ])
+    }
+
+    fileprivate mutating func take(after json: JSON) {
+        journalMilliseconds = json["journal-milliseconds"]?.integer ?? journalMilliseconds
+        applyMilliseconds = json["apply-milliseconds"]?.integer ?? applyMilliseconds
+        outcome = json["put-back"]?.text ?? outcome
     }
 
     var json: JSON {
@@ -145,15 +161,24 @@ struct CommitStore {
 
     /// - Throws: for one that isn't there, or is damaged.
     func commit(_ number: Int) throws -> Commit {
-        guard let json = try read(path(number)), let commit = Commit(json) else {
+        guard let json = try read(path(number)), var commit = Commit(json) else {
             throw EngineError("there is no commit \(number); vcpectl history lists them")
         }
+        if let after = try? read(afterPath(number)) { commit.take(after: after) }
         return commit
     }
 
+    /// What became of a commit: beside it, so that its document is written once.
+    private func afterPath(_ number: Int) -> String { "\(path(number)).after" }
+
     func add(_ commit: Commit) throws { try write(commit.json, to: path(commit.number)) }
 
-    func remove(_ number: Int) throws { try FileSystem.remove(path(number)) }
+    func setAfter(_ commit: Commit) throws { try write(commit.after, to: afterPath(commit.number)) }
+
+    func remove(_ number: Int) throws {
+        try FileSystem.remove(path(number))
+        try FileSystem.remove(afterPath(number))
+    }
 
     /// Of all that are kept, oldest first.
     var numbers: [Int] { ((try? FileSystem.list(folder)) ?? []).compactMap { Int($0) }.sorted() }

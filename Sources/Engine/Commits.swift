@@ -60,7 +60,7 @@ extension Engine {
         keep(head)
         guard var commit = try? store.commit(pending.commit) else { return }
         commit.outcome = reason
-        try? store.add(commit)
+        try? store.setAfter(commit)
     }
 
     static func name(_ commit: Int?) -> String {
@@ -168,7 +168,7 @@ extension Engine {
         // What an operator names must be there; a box that starts goes on without it.
         guard planned.plan.absent.isEmpty else { throw InvalidSite(problems: planned.plan.absent) }
         let (oldHead, old, time) = (head, applied, Uptime.milliseconds)
-        let watched = planned.plan.all.probes.filter { probe in
+        let watched = planned.plan.others.probes.filter { probe in
             // Whoever asks for a confirmation wants all to be well; else what held must go on holding.
             confirm != nil || probes.states[probe.name].map { $0.probe == probe && $0.holds == true } ?? false
         }
@@ -187,10 +187,12 @@ extension Engine {
             try store.setHead(pending(until: nil))
             // What is put back when the document that stands can't be planned any more by then.
             if confirm != nil || !watched.isEmpty { note { $0.fallback = $0.fallback ?? old.plan } }
+            let kept = Uptime.milliseconds
+            commit.journalMilliseconds = kept - time
             try apply(planned.plan)
             isApplied = true
-            commit.applyMilliseconds = Uptime.milliseconds - time
-            try store.add(commit)
+            commit.applyMilliseconds = Uptime.milliseconds - kept
+            try store.setAfter(commit)
             head =
                 confirm.map { pending(until: Uptime.milliseconds + $0 * 1000) }
                 ?? (watched.isEmpty ? Head(commit: commit.number) : pending(until: nil))
@@ -218,6 +220,8 @@ extension Engine {
             "commit \(commit.number) by \(user) is applied: \(commit.added) lines come, \(commit.removed) go"
                 + (confirm.map { "; it waits \($0) s for its confirmation" } ?? ""))
         Notification.send("STATUS=policy stands")
+        // What planning needed and nobody needs any more goes back to the kernel.
+        csystem_trim_memory()
         return Committed(
             number: commit.number, added: commit.added, removed: commit.removed, warnings: planned.plan.warnings,
             probation: watched.map(\.name))

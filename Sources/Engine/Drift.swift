@@ -64,13 +64,13 @@ extension Engine {
     }
 
     private var driftSetting: Setting.Drift {
-        for case .setting(.drift(let drift)) in applied.plan.resources.values.map(\.resource) { return drift }
+        for case .setting(.drift(let drift)) in applied.plan.others { return drift }
         return .repair
     }
 
     /// What differs from the plan that stands.
     private func differences(network: Bool, rest: Bool) throws -> [String] {
-        let all = applied.plan.all
+        let all = applied.plan.others
         var found: [String] = []
         if network {
             let links = try LinkDriver(socket: routes).drift(from: all.links)

@@ -17,6 +17,8 @@ public final class Engine {
     private let leases: Leases
     /// What the box has now.
     private(set) var applied: AppliedState
+    /// What its files say.
+    private var noted: AppliedState?
     /// What it is to have.
     var site: Node
     var siteText: String
@@ -91,7 +93,7 @@ public final class Engine {
             let facts = try facts()
             (plannedFacts, plannedPorts) = (facts, try ports())
             let begin = Uptime.milliseconds
-            let plan = try planner.plan(site: site, facts: facts, now: clock.now)
+            let plan = try planner.plan(site: site, facts: facts, now: clock.now, knowing: applied.plan)
             let planned = Uptime.milliseconds
             for line in plan.absent + plan.warnings { Log.say(line) }
             try apply(plan)
@@ -150,13 +152,14 @@ public final class Engine {
                 self.note { $0.sysctls.merge(values) { known, _ in known } }
             }
         }
-        try transaction(from: before, to: plan).check()
+        let change = transaction(from: before, to: plan)
+        try change.check()
         // An engine that falls from here on leaves word of what the box may have.
         note { $0 = $0.onTheWay(to: plan) }
         do {
-            try transaction(from: before, to: plan).apply()
+            try change.apply()
             note { $0 = $0.settled(plan) }
-            probes.follow(plan.all.probes)
+            probes.follow(plan.others.probes)
             drift = Drift()
         } catch {
             let failures = transaction(from: applied, to: before.plan).applyWhatCanBe()
@@ -169,7 +172,8 @@ public final class Engine {
     func note(_ change: (inout AppliedState) -> Void) {
         change(&applied)
         do {
-            try applied.save(to: places.appliedState)
+            try applied.save(to: places.appliedState, knowing: noted)
+            noted = applied
         } catch {
             Log.say("what is applied can't be noted: \(error)")
         }
@@ -179,11 +183,10 @@ public final class Engine {
     func plan(_ text: String, name: String) throws -> Planned {
         let node = try YAML.read(Array(text.utf8), file: name)
         let (facts, ports) = (try facts(), try ports())
-        let plan = try planner.plan(site: node, facts: facts, now: clock.now)
-        let (old, new) = (Set(planLines), Set(plan.lines))
+        let plan = try planner.plan(site: node, facts: facts, now: clock.now, knowing: applied.plan)
         return Planned(
-            site: node, plan: plan, facts: facts, ports: ports, added: plan.lines.filter { !old.contains($0) },
-            removed: planLines.filter { !new.contains($0) })
+            site: node, plan: plan, facts: facts, ports: ports, added: plan.beyond(applied.plan).map(\.line),
+            removed: applied.plan.beyond(plan).map(\.line))
     }
 
     /// A document with its plan, and the facts that it was made with.
@@ -227,7 +230,7 @@ public final class Engine {
         follow()
         if head.pending != nil {
             // A commit that waits for its confirmation is watched on.
-            let watched = applied.plan.all.probes
+            let watched = applied.plan.others.probes
             probation = Probation(probes: Dictionary(watched.map { ($0.name, $0) }) { $1 })
             probes.demand(Set(watched.map(\.name)))
         }

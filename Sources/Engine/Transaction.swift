@@ -7,7 +7,7 @@ import PluginKit
 ///
 /// Each step looks at what is there and mends what differs, so that it may be taken from wherever an earlier try, or an
 /// engine that fell, left off.
-struct Transaction {
+final class Transaction {
     let places: Places
     let nftables: NftablesDriver
     let socket: RouteSocket
@@ -15,11 +15,29 @@ struct Transaction {
     /// What the box has, and what it may have beside that.
     let old: AppliedState
     let new: Plan
+    /// The packet filter of the new one.
+    let table: TablePlan
+    /// What the kernel has checked.
+    private var checked: NftablesDriver.Change?
     /// Takes note of what sysctls were before they are set, by key.
     let remember: ([String: String]) -> Void
 
+    init(
+        places: Places, nftables: NftablesDriver, socket: RouteSocket, secrets: SecretStore, old: AppliedState,
+        new: Plan,
+        remember: @escaping ([String: String]) -> Void
+    ) {
+        (self.places, self.nftables, self.socket, self.secrets) = (places, nftables, socket, secrets)
+        (self.old, self.new, table, self.remember) = (old, new, TablePlan(new.all), remember)
+    }
+
     /// Has the kernel check what can be checked without changing anything.
-    func check() throws { try nftables.check(TablePlan(new.all)) }
+    ///
+    /// Where nothing but the packet filter changes, its own batch is checked and applied as one.
+    func check() throws {
+        let isFilterAlone = (new.beyond(old.plan) + old.plan.beyond(new)).allSatisfy { $0.resource.kind == .nftables }
+        if !old.isSettled || !isFilterAlone { checked = try nftables.check(table) }
+    }
 
     /// - Throws: what failed; the box has something between the two plans then.
     func apply() throws { for step in steps { try step() } }
@@ -42,7 +60,9 @@ struct Transaction {
         let change = PlanChange(from: old, to: new)
         let (links, sysctls, files) = (LinkDriver(socket: socket), SysctlDriver(), FileDriver(places: places))
         let modules = KernelModuleDriver(places: places)
-        let all = new.all
+        let (nftables, table, checked, remember) = (nftables, table, checked, remember)
+        let (old, socket, secrets, places) = (old, socket, secrets, places)
+        let all = new.others
         return [
             { for case .kernelModule(let name) in change.added { try modules.load(name) } },
             {
@@ -52,7 +72,7 @@ struct Transaction {
                 let unknown = all.sysctls.subtracting(old.sysctls.keys)
                 remember(Dictionary(unknown.compactMap { key in sysctls.value(of: key).map { (key, $0) } }) { $1 })
                 let failures = Result { for case .sysctl(let key, let value) in all { try sysctls.set(key, value) } }
-                try nftables.apply(TablePlan(all))
+                if let checked { try nftables.apply(checked) } else { try nftables.apply(table) }
                 try links.bringUp(all.links)
                 try failures.get()
             },
@@ -62,7 +82,9 @@ struct Transaction {
             { try secrets.make(all) },
             {
                 // An engine that fell may have left a file half written.
-                if !old.isSettled { try files.removeLeftovers(of: old.everything.values.map(\.resource)) }
+                if !old.isSettled {
+                    try files.removeLeftovers(of: old.plan.others + old.leftovers.values.map(\.resource))
+                }
                 for case .directory(let path, let owner, let mode) in all {
                     try files.makeDirectory(path, owner: owner, mode: mode)
                 }
@@ -80,7 +102,7 @@ struct Transaction {
                     try files.remove(path, isDirectory: true)
                 }
             },
-            { try links.remove(old.everything.values.map(\.resource).links, but: all.links) },
+            { try links.remove((old.plan.others + old.leftovers.values.map(\.resource)).links, but: all.links) },
             {
                 for (key, value) in old.sysctls.sorted(by: { $0.key < $1.key }) where !all.sysctls.contains(key) {
                     try sysctls.putBack(key, value)
@@ -98,14 +120,10 @@ struct PlanChange {
     var removed: [Resource] = []
 
     init(from old: AppliedState, to new: Plan) {
-        for (key, planned) in new.resources.sorted(by: { $0.value.line < $1.value.line })
-        where !old.isSettled || old.plan.resources[key]?.line != planned.line {
-            added.append(planned.resource)
-        }
-        for (key, planned) in old.everything.sorted(by: { $0.value.line < $1.value.line })
-        where new.resources[key] == nil {
-            removed.append(planned.resource)
-        }
+        added = (old.isSettled ? new.beyond(old.plan) : new.ordered).map(\.resource)
+        let leftovers = old.leftovers.values.filter { old.plan.resources[$0.key] == nil }
+        let gone = (old.plan.beyond(new) + leftovers).filter { new.resources[$0.key] == nil }
+        removed = gone.sorted { $0.line < $1.line }.map(\.resource)
     }
 }
 

@@ -3,28 +3,32 @@ import PluginKit
 
 /// A resource as a plugin planned it.
 public struct PlannedResource: Hashable, Sendable {
-    public var resource: Resource
-    public var plugin: String
+    public let resource: Resource
+    public let plugin: String
     /// As the plugin wrote it: a plan is compared by its lines.
-    public var line: String
+    public let line: String
     /// The node of the plugin's configuration that wants it, where the plugin says so.
-    public var path: String?
+    public let path: String?
+    /// What it is found by in a plan.
+    public let key: String
 
     public init(resource: Resource, plugin: String, line: String, path: String? = nil) {
         self.resource = resource
         self.plugin = plugin
         self.line = line
         self.path = path
+        key = "\(resource.kind.rawValue) \(resource.identity)"
     }
-
-    /// What it is found by in a plan.
-    public var key: String { "\(resource.kind.rawValue) \(resource.identity)" }
 }
 
 /// What the box shall have, of all plugins together.
 public struct Plan: Sendable {
+    /// In the order of their lines.
+    public let ordered: [PlannedResource]
     /// By kind and identity.
-    public var resources: [String: PlannedResource] = [:]
+    public let resources: [String: PlannedResource]
+    /// All but the packet filter's, which may be tens of thousands, in the order of their lines.
+    public let others: [Resource]
     /// What plugins say that keeps nothing from being applied.
     public var warnings: [String] = []
     /// What is named and isn't there now.
@@ -32,13 +36,29 @@ public struct Plan: Sendable {
     /// When the same document may mean something else, in seconds since 1970.
     public var replanAt: Int?
 
-    public init() {}
+    /// - Parameter planned: each with a key of its own.
+    public init(_ planned: [PlannedResource] = []) {
+        ordered = planned.sorted { $0.line < $1.line }
+        resources = Dictionary(planned.map { ($0.key, $0) }) { $1 }
+        others = ordered.filter { $0.resource.kind != .nftables }.map(\.resource)
+    }
 
-    /// Sorted.
-    public var lines: [String] { resources.values.map(\.line).sorted() }
+    public var lines: [String] { ordered.map(\.line) }
 
     /// In the order of their lines.
-    public var all: [Resource] { resources.values.sorted { $0.line < $1.line }.map(\.resource) }
+    public var all: [Resource] { ordered.map(\.resource) }
+
+    /// What of this plan isn't in another, or is otherwise there.
+    public func beyond(_ other: Plan) -> [PlannedResource] {
+        var result: [PlannedResource] = []
+        var rest = other.ordered[...]
+        for planned in ordered {
+            // Both are in order, and what did not change is the same text in memory.
+            while let first = rest.first, first.line != planned.line, first.line < planned.line { rest.removeFirst() }
+            if rest.first?.line == planned.line { rest.removeFirst() } else { result.append(planned) }
+        }
+        return result
+    }
 }
 
 /// A site document that can't be applied: every problem that was found.
@@ -84,40 +104,38 @@ public struct Planner: Sendable {
         }
     }
 
-    /// - Parameter now: seconds since 1970, the same for all of them.
+    /// - Parameters:
+    ///   - now: seconds since 1970, the same for all of them.
+    ///   - known: a plan whose lines were read before: a line that did not change is not read again.
     /// - Throws: ``InvalidSite`` with positions in `site`; ``PluginFailure`` when a plugin fails.
-    public func plan(site: Node, facts: Facts, now: Int) throws -> Plan {
-        var planning = Planning(site: site)
+    public func plan(site: Node, facts: Facts, now: Int, knowing known: Plan = Plan()) throws -> Plan {
+        var planning = Planning(site: site, known: known)
         let configured = try configurations(of: site, &planning)
-        func input(_ i: Int) -> [String: JSON] {
-            [
-                "contract": configured[i].plugin.manifest.contract.map { .integer($0) } ?? .null,
-                "configuration": configured[i].configuration, "facts": facts.json, "now": .integer(now),
-            ]
+        // Written once, however large it is: what an input begins with.
+        let common = Array(("," + (["facts": facts.json, "now": .integer(now)] as JSON).line.dropFirst()).utf8)
+        let beginnings = configured.map { member, configuration in
+            let contract = member.manifest.contract.map { "\"contract\":\($0)," } ?? ""
+            return Array("{\(contract)\"configuration\":".utf8) + Array(configuration.line.utf8)
         }
-        let runners = configured.map(\.plugin.runner)
-        let said = try Self.ask(runners, "publish") { .object(input($0)) }
-        for ((plugin, _), lines) in zip(configured, said) {
-            for line in lines { try planning.takePublished(line, of: plugin) }
+        let publishers = configured.indices.filter { configured[$0].plugin.manifest.publishes != [] }
+        let said = try publishers.map { try configured[$0].plugin.runner.begin("publish", beginnings[$0] + common) }
+        for (i, asked) in zip(publishers, said) {
+            for line in try asked.lines() {
+                try planning.takePublished(try asked.parse(line), of: configured[i].plugin)
+            }
         }
         // Each would only say again that what others could not read is missing.
         try planning.throwIfAny()
-        let values = JSON.object(planning.published.mapValues { .object($0) })
-        let planned = try Self.ask(runners, "plan") { .object(input($0).merging(["published": values]) { $1 }) }
-        for ((plugin, _), lines) in zip(configured, planned) {
-            for line in lines { try planning.takePlanned(line, of: plugin) }
+        let published = JSON.object(planning.published.mapValues { .object($0) })
+        let rest = common.dropLast() + Array(",\"published\":\(published.line)}".utf8)
+        // They know nothing of each other, and work at once.
+        let planned = try zip(configured, beginnings).map { try $0.plugin.runner.begin("plan", $1 + rest) }
+        for ((plugin, _), asked) in zip(configured, planned) {
+            for line in try asked.lines() where !planning.takeKnown(line, of: plugin) {
+                try planning.takePlanned(try asked.parse(line), line, of: plugin)
+            }
         }
-        planning.checkWhole()
-        try planning.throwIfAny()
-        return planning.plan
-    }
-
-    /// Asks all of them at once: they know nothing of each other. Answers come in their order.
-    private static func ask(
-        _ runners: [PluginRunner], _ verb: String, _ input: (Int) -> JSON
-    ) throws -> [[JSON]] {
-        let asked = try runners.enumerated().map { try $1.begin(verb, input($0)) }
-        return try asked.map { try $0.answer() }
+        return try planning.finish()
     }
 
     /// Each plugin's part of the document. A part that no plugin of this image reads is an error with a did-you-mean.

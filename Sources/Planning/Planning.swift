@@ -4,14 +4,28 @@ import PluginKit
 /// A plan in the making: what plugins say, line by line, put together and checked.
 struct Planning {
     let site: Node
-    var plan = Plan()
+    private var warnings: [String] = []
+    private var absent: [String] = []
+    private var replanAt: Int?
+    /// As they came.
+    private var planned: [PlannedResource] = []
+    /// The places of them, by key.
+    private var places: [String: Int] = [:]
     var problems: [String] = []
     /// By collection and name.
     private(set) var published: [String: [String: JSON]] = [:]
     /// Who published what, by both.
     private var publishers: [String: String] = [:]
 
-    init(site: Node) { self.site = site }
+    /// Resources that were read before, by their lines.
+    private let known: [String: PlannedResource]
+
+    init(site: Node, known: Plan) {
+        self.site = site
+        self.known = Dictionary(known.ordered.map { ($0.line, $0) }) { $1 }
+        planned.reserveCapacity(known.ordered.count)
+        places.reserveCapacity(known.ordered.count)
+    }
 
     func throwIfAny() throws {
         if !problems.isEmpty { throw InvalidSite(problems: problems) }
@@ -25,8 +39,8 @@ struct Planning {
             position: site.node(at: path).position, path: path, message: diagnostic.message, hint: diagnostic.hint)
         switch diagnostic.severity {
         case .error: problems.append("error: \(problem)")
-        case .absent: plan.absent.append("absent: \(problem)")
-        case .warning: plan.warnings.append("warning: \(problem)")
+        case .absent: absent.append("absent: \(problem)")
+        case .warning: warnings.append("warning: \(problem)")
         }
         return true
     }
@@ -37,20 +51,31 @@ struct Planning {
         guard let collection = line["publish"]?.text, let key = line["name"]?.text, let value = line["value"] else {
             throw PluginFailure("plugin \(name) publish: a line says nothing known: \(line.line.prefix(120))")
         }
+        if let collections = plugin.manifest.publishes, !collections.contains(collection) {
+            throw PluginFailure("plugin \(name) publish: its manifest says nothing of the collection \(collection)")
+        }
         if let other = publishers.updateValue(name, forKey: "\(collection) \(key)") {
             problems.append("error: plugins \(other) and \(name) both publish \(key) in \(collection)")
         }
         published[collection, default: [:]][key] = value
     }
 
-    mutating func takePlanned(_ line: JSON, of plugin: Planner.Member) throws {
+    /// Takes a line of a plan that was read before; false for another one.
+    mutating func takeKnown(_ line: String, of plugin: Planner.Member) -> Bool {
+        guard let wish = known[line], wish.plugin == plugin.runner.name else { return false }
+        add(wish)
+        return true
+    }
+
+    /// - Parameter text: the line as the plugin wrote it.
+    mutating func takePlanned(_ line: JSON, _ text: String, of plugin: Planner.Member) throws {
         if note(line, plugin) { return }
         let name = plugin.runner.name
         if let time = line["replan-at"] {
             guard let time = time.integer, time > 0 else {
                 throw PluginFailure("plugin \(name) plan: replan-at is no time in seconds since 1970: \(line.line)")
             }
-            plan.replanAt = min(plan.replanAt ?? time, time)
+            replanAt = min(replanAt ?? time, time)
             return
         }
         let resource: Resource
@@ -64,24 +89,33 @@ struct Planning {
         }
         if let wrong = Self.misnamed(resource, plugin: name) { throw PluginFailure("plugin \(name) plan: \(wrong)") }
         let path = (line["at"]?.text).map { "\(plugin.manifest.key).\($0)" }
-        let planned = PlannedResource(resource: resource, plugin: name, line: line.line, path: path)
-        let key = planned.key
-        guard let other = plan.resources.updateValue(planned, forKey: key) else { return }
+        add(PlannedResource(resource: resource, plugin: name, line: text, path: path))
+    }
+
+    private mutating func add(_ second: PlannedResource) {
+        guard let place = places.updateValue(planned.count, forKey: second.key) else { return planned.append(second) }
+        places[second.key] = place
+        let first = planned[place]
         // Equal wishes for what is nobody's own are no conflict.
-        let isShared = resource.kind == .sysctl || resource.kind == .kernelModule
-        if isShared, other.resource == resource { return }
-        let both = [other, planned].map { wish in
+        let isShared = second.resource.kind == .sysctl || second.resource.kind == .kernelModule
+        if isShared, first.resource == second.resource { return }
+        let both = [first, second].map { wish in
             guard let path = wish.path else { return wish.plugin }
             return "\(wish.plugin) at \(path) (\(site.node(at: path).position))"
         }
         problems.append(
-            "error: plugins \(other.plugin) and \(name) both want \(key): \(both.joined(separator: ", "))")
+            "error: plugins \(first.plugin) and \(second.plugin) both want \(second.key): \(both.joined(separator: ", "))"
+        )
     }
 
-    /// Checks what no line alone can show.
-    mutating func checkWhole() {
+    /// The whole plan.
+    ///
+    /// - Throws: what is wrong with it, and what no line alone can show.
+    mutating func finish() throws -> Plan {
+        var plan = Plan(planned)
+        (plan.warnings, plan.absent, plan.replanAt) = (warnings, absent, replanAt)
         if let violation = TablePlan.guardViolation(plan.all) { problems.append("error: \(violation)") }
-        for planned in plan.resources.values.sorted(by: { $0.line < $1.line }) {
+        for planned in plan.ordered {
             guard case .file(let path, let content, _, _) = planned.resource else { continue }
             for name in Secrets.references(in: content) where plan.resources["secret \(name)"]?.plugin != planned.plugin
             {
@@ -89,6 +123,8 @@ struct Planning {
                     "error: plugin \(planned.plugin): the file \(path) names the secret \(name), which it doesn't plan")
             }
         }
+        try throwIfAny()
+        return plan
     }
 
     /// Names within what is everybody's begin with the plugin's own, so that no two can meet.

@@ -48,15 +48,20 @@ public struct PluginRunner: Sendable {
 
     /// The lines that it answers to a verb, as they are.
     public func lines(_ verb: String, _ input: JSON) throws -> [String] {
-        try begin(verb, input).text().split(separator: "\n").map(String.init)
+        try begin(verb, Array(input.line.utf8)).lines()
     }
 
     /// What it answers to a verb.
-    public func ask(_ verb: String, _ input: JSON) throws -> [JSON] { try begin(verb, input).answer() }
+    public func ask(_ verb: String, _ input: JSON) throws -> [JSON] {
+        let asked = try begin(verb, Array(input.line.utf8))
+        return try asked.lines().map { try asked.parse($0) }
+    }
 
     /// Starts it; the answer is waited for later, so that several work at a time.
-    func begin(_ verb: String, _ input: JSON?) throws -> Asked {
-        let file = try input.map { try File.temporary(holding: Array($0.line.utf8)) }
+    ///
+    /// - Parameter input: JSON.
+    func begin(_ verb: String, _ input: [UInt8]?) throws -> Asked {
+        let file = try input.map { try File.temporary(holding: $0) }
         var program = Command(command[0], command.dropFirst() + [verb], environment: environment)
         program.confinement = confinement
         let running = try program.begin(input: file)
@@ -70,6 +75,13 @@ public struct PluginRunner: Sendable {
         let running: Command.Running
 
         func text() throws -> String {
+            guard let text = String(validating: try output(), as: UTF8.self) else {
+                throw PluginFailure("plugin \(name) \(verb): its output is not UTF-8")
+            }
+            return text
+        }
+
+        private func output() throws -> [UInt8] {
             let result: Command.Result
             do {
                 result = try running.finish(deadline: PluginRunner.deadline, limit: PluginRunner.limit)
@@ -81,27 +93,38 @@ public struct PluginRunner: Sendable {
                 throw PluginFailure(
                     "plugin \(name) \(verb): it ended with \(result.status)\(said.isEmpty ? "" : ": \(said)")")
             }
-            guard let text = String(validating: result.output, as: UTF8.self) else {
-                throw PluginFailure("plugin \(name) \(verb): its output is not UTF-8")
-            }
-            return text
+            return result.output
         }
 
         /// The lines that it answers with.
-        func answer() throws -> [JSON] {
-            let text = try text()
-            var lines: [JSON] = []
-            guard text.isEmpty || text.hasSuffix("\n") else {
+        func lines() throws -> [String] {
+            let bytes = try output()
+            guard bytes.isEmpty || bytes.last == UInt8(ascii: "\n") else {
                 throw PluginFailure("plugin \(name) \(verb): its last line has no end: it was cut off")
             }
-            for line in text.split(separator: "\n") {
-                do {
-                    lines.append(try JSON.parse(line.utf8))
-                } catch {
-                    throw PluginFailure("plugin \(name) \(verb): a line is no JSON (\(error)): \(line.prefix(120))")
+            var lines: [String] = []
+            var start = 0
+            try bytes.withUnsafeBufferPointer { buffer in
+                while start < buffer.count, let base = buffer.baseAddress,
+                    let end = memchr(base + start, Int32(UInt8(ascii: "\n")), buffer.count - start)
+                {
+                    let next = UnsafePointer(end.assumingMemoryBound(to: UInt8.self)) - base
+                    guard let text = String(validating: buffer[start..<next], as: UTF8.self) else {
+                        throw PluginFailure("plugin \(name) \(verb): its output is not UTF-8")
+                    }
+                    if !text.isEmpty { lines.append(text) }
+                    start = next + 1
                 }
             }
             return lines
+        }
+
+        func parse(_ line: String) throws -> JSON {
+            do {
+                return try JSON.parse(line.utf8)
+            } catch {
+                throw PluginFailure("plugin \(name) \(verb): a line is no JSON (\(error)): \(line.prefix(120))")
+            }
         }
     }
 }

@@ -33,6 +33,39 @@ public struct PlanOutput {
         if seen.insert(line).inserted { lines.append(line) }
     }
 
+    /// Rules up to which a chain is one line of the plan, and the most that a part of a longer one has.
+    private static let (chainLength, partLength) = (256, 256)
+    /// One in so many keys ends a part.
+    private static let partDivisor: UInt64 = 48
+
+    /// Adds a chain of many rules, in their order. A long one is cut into chains of its own that it calls, where the keys say
+    /// so: a rule that comes, goes or changes touches its part and no other.
+    ///
+    /// - Parameter groups: rules that belong together, by a key that is theirs alone.
+    public mutating func add(chain name: String, groups: [(key: String, rules: [Rule])], stage: Resource.StageUse) {
+        guard groups.reduce(0, { $0 + $1.rules.count }) > Self.chainLength else {
+            return add(.chain(Chain(name, rules: groups.flatMap(\.rules)), stage: stage))
+        }
+        var calls: [Rule] = []
+        var part: (name: String, rules: [Rule])?
+        func hash(_ key: String) -> UInt64 {
+            key.utf8.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+        }
+        func end() {
+            guard let (name, rules) = part else { return }
+            add(.chain(Chain(name, rules: rules), stage: nil))
+            calls.append(Rule([.verdict(.jump(name))], comment: "a part of many"))
+            part = nil
+        }
+        for (key, rules) in groups {
+            if part == nil { part = ("\(name).\(key)", []) }
+            part?.rules += rules
+            if hash(key) >> 16 % Self.partDivisor == 0 || part?.rules.count ?? 0 >= Self.partLength { end() }
+        }
+        end()
+        add(.chain(Chain(name, rules: calls), stage: stage))
+    }
+
     public mutating func say(_ diagnostic: Diagnostic) { diagnostics.append(diagnostic) }
 
     public mutating func say(_ severity: Diagnostic.Severity, path: String, _ message: String, hint: String? = nil) {

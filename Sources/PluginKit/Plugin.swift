@@ -81,6 +81,8 @@ public struct PluginManifest: Sendable, Hashable {
     public var yang: String
     /// Further files of its folder that it wants beside it on the box.
     public var files: [String]
+    /// The collections that it publishes in: with none it is never asked; nil when it doesn't say.
+    public var publishes: [String]?
     /// The kinds of resources that it plans.
     public var resources: [String]
     /// Its parts; the first one is in every image that has the plugin.
@@ -89,12 +91,14 @@ public struct PluginManifest: Sendable, Hashable {
 
     public init(
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
-        yang: String, files: [String] = [], resources: [String], features: [Feature], commands: [OperatorCommand] = []
+        yang: String, files: [String] = [], publishes: [String]? = nil, resources: [String], features: [Feature],
+        commands: [OperatorCommand] = []
     ) {
         self.name = name
         self.version = version
         self.contracts = contracts
         self.files = files
+        self.publishes = publishes
         self.commands = commands
         self.summary = summary
         self.key = key
@@ -104,9 +108,10 @@ public struct PluginManifest: Sendable, Hashable {
     }
 
     public var json: JSON {
-        [
+        .object([
             "name": .text(name), "version": .text(version), "summary": .text(summary),
-            "files": .texts(files), "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
+            "files": files.isEmpty ? nil : .texts(files), "publishes": publishes.map { .texts($0) },
+            "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
             "key": .text(key), "yang": .text(yang),
             "resources": .texts(resources),
             "features": .list(
@@ -116,7 +121,7 @@ public struct PluginManifest: Sendable, Hashable {
                         "modules": .texts(feature.modules), "users": .object(feature.users.mapValues { .text($0) }),
                     ]
                 }),
-        ]
+        ])
     }
 
     /// A version, or a list of them.
@@ -142,6 +147,7 @@ public struct PluginManifest: Sendable, Hashable {
             let yang = fields.required("yang", .text)
             let file = Shape.text("the name of a file in the plugin's folder") { !$0.isEmpty && !$0.contains("/") }
             let files = fields.optional("files", .list(of: file)) ?? []
+            let publishes = fields.optional("publishes", .list(of: .text))
             let resources = fields.required("resources", .list(of: .oneOf(ResourceKind.allCases.map(\.rawValue))))
             let feature = Shape<Feature>.mapping("a feature") { fields in
                 guard let name = fields.required("name", .text) else { return nil }
@@ -158,7 +164,7 @@ public struct PluginManifest: Sendable, Hashable {
             else { return nil }
             return PluginManifest(
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
-                files: files, resources: resources, features: features, commands: commands)
+                files: files, publishes: publishes, resources: resources, features: features, commands: commands)
         }
     }
 }

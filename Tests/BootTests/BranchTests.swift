@@ -124,6 +124,7 @@ extension BootTests {
         ] { #expect(said.contains(words), "\(words) is not in \(said.suffix(6000))") }
         try proofs { $0.from == .lan }
         print(said.suffix(2500))
+        try operate(box, network, flood, proofs)
         // A commit that nobody has confirmed is none after a power cut.
         try box.type(
             "vcpectl apply /tmp/b --confirm 10m --comment trial; vcpectl status; vcpectl history; echo $((40+8))-waits\n"
@@ -142,5 +143,84 @@ extension BootTests {
         print(after.suffix(1500))
         try again.tell("system_powerdown")
         #expect(again.waitForEnd(), "\(again.story)")
+    }
+
+    /// What an operator does on a box while packets flow: a change that is good and one that isn't, three steps back, a plugin
+    /// that means harm, and one in another language.
+    private func operate(
+        _ box: Machine, _ network: ProofNetwork, _ flood: Flood, _ proofs: ((Proof) -> Bool) throws -> Void
+    ) throws {
+        var number = 60
+        /// Types a line, and returns what was said to it.
+        func say(_ line: String, _ seconds: Double = 90) throws -> String {
+            number += 1
+            let start = box.console.count
+            try box.type("\(line); echo $((1000+\(number)))-said\n")
+            let end = Clock.seconds + seconds
+            while Clock.seconds < end, !box.console.dropFirst(start).contains("\(1000 + number)-said") {
+                usleep(100_000)
+            }
+            return String(box.console.dropFirst(start)).replacing("\r", with: "")
+        }
+        let provider = try network.side(.wan).host4
+        flood.forgetPauses()
+        let first = try say(
+            "vcpectl set network.probes '[{name: provider, ping: \(provider)}]'; vcpectl commit --comment probed")
+        #expect(first.contains("is applied: 1 lines came, 0 went"), "\(first)")
+        let health = try say("sleep 3; vcpectl health")
+        for probe in ["lan.dns-lan", "network.gateway-wan", "network.provider"] {
+            let line = health.split(separator: "\n").first { $0.hasPrefix(probe) }
+            #expect(line?.contains(" holds ") == true, "\(probe): \(health)")
+        }
+        let good = try say(
+            "vcpectl set 'nat.forwards[web].ports' 8081; vcpectl diff; vcpectl commit --comment good; vcpectl status")
+        #expect(good.contains("+      ports: 8081") || good.contains("ports: 8081"), "\(good)")
+        #expect(good.contains("all is applied") && !good.contains("watched:"), "\(good)")
+        // The way to the provider leads astray: it is put back, and who waits for it hears of it.
+        let bad = try say(
+            "vcpectl set network.routes '[{to: \(provider)/32, via: 192.168.1.99}]'; vcpectl commit --comment bad; echo code $?"
+        )
+        #expect(bad.contains("was put back: the probe network.") && bad.contains("code 1"), "\(bad)")
+        let back = try say("vcpectl show network.routes; vcpectl history")
+        #expect(back.contains("nothing stands there") && back.contains("put back"), "\(back)")
+        try proofs { $0.from == .lan }
+        // Three steps back.
+        let three = try say(
+            "for port in 8082 8083; do vcpectl set 'nat.forwards[web].ports' $port; vcpectl commit; done; vcpectl history --json | grep -c '\"number\"'"
+        )
+        let goodCommit = try #require(
+            back.split(separator: "\n").first { $0.contains(" good") }?.split(separator: " ").first.map(String.init),
+            "\(back)")
+        let rolled = try say("vcpectl rollback \(goodCommit); vcpectl show 'nat.forwards[web].ports'")
+        #expect(rolled.contains("is applied") && rolled.contains("\n8081\n"), "\(three)\(rolled)")
+        // A plugin that means harm ends with the change, and says nothing to the packets.
+        for (way, complaint) in [
+            ("crash", "plugin hostile plan: it ended with"), ("fork", "plugin hostile plan:"),
+            ("sleep", "plugin hostile plan: it took longer than 10 s"),
+            ("garbage", "plugin hostile plan: a line is no JSON"),
+            ("steal", "plugin hostile plan: it ended with 9"),
+        ] {
+            let said = try say("vcpectl set hostile.way \(way); vcpectl commit; vcpectl discard; vcpectl status")
+            #expect(said.contains(complaint) && said.contains("all is applied"), "\(way): \(said)")
+        }
+        let flow = flood.now
+        #expect(flow.longestPause < 1 && flow.fromWAN == 0, "\(flow)")
+        print("operator's changes under \(flow.forwarded) packets, longest pause \(flow.longestPause) s")
+        // The one in shell and jq opens to who knocks.
+        let door = try say(
+            "vcpectl set port-knock.doors '[{name: ssh, from: wan, sequence: [7000, 8000], opens: 22}]'; vcpectl commit"
+        )
+        #expect(door.contains("is applied"), "\(door)")
+        let socket = try ProofSocket(network.namespace(.wan), .ipv4, isStream: false)
+        for port in [7000, 8000] {
+            #expect(try socket.send([1], to: #require(flood.now.source), port: port) >= 0)
+            usleep(300_000)
+        }
+        let open = try say("vcpectl port-knock open; vcpectl lan leases; vcpectl firewall hits; vcpectl network leases")
+        #expect(open.contains("ssh   \(provider)") && open.contains("lan-pings-box"), "\(open)")
+        #expect(open.contains("ADDRESS  MAC") || open.contains("ADDRESS"), "\(open)")
+        print(open)
+        let clean = try say("vcpectl delete port-knock; vcpectl commit; vcpectl apply /tmp/a; vcpectl status")
+        #expect(clean.contains("all is applied"), "\(clean)")
     }
 }

@@ -34,4 +34,57 @@ import Testing
         print("\(formatting) of the cuts came between the formatting and the end of the start")
         try Torture.note("power cuts in the first start", checked: rounds, failed: failed)
     }
+
+    /// Power that fails in the middle of commits: the box comes back with the old document or the new one, whole.
+    @Test func powerCutsInCommits() async throws {
+        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-power")
+        defer { try? FileSystem.remove(folder) }
+        let (image, _) = try await TestImages.branchDebug()
+        let disk = "\(folder)/disk.raw"
+        try TestImages.copy(image, to: disk)
+        var random = Random(seed: Torture.seed)
+        var (failed, inside) = (0, 0)
+        let rounds = 20
+        for round in 0..<rounds {
+            let machine = try Machine(TestImages.direct(image, disk: disk, folder: folder), in: folder)
+            #expect(machine.wait(for: "service-ready", seconds: 120) != nil, "\(machine.story)")
+            try machine.type(
+                "vcpectl show >/tmp/a; for i in 1 2 3 4 5 6 7 8 9; do sed \"s/ports: 8[0-9]*/ports: 80$((i+10*\(round % 8)))/\" /tmp/a >/tmp/b; echo begun $i; vcpectl apply /tmp/b; done\n"
+            )
+            let end = Clock.seconds + 60
+            while Clock.seconds < end, !machine.console.contains("begun 2\r") { usleep(20_000) }
+            usleep(UInt32(random.next(6_000_000)))
+            machine.kill()
+            let before = machine.console
+            let applied = before.split(separator: "\n").filter { $0.contains("is applied: ") }.count
+            let begun = before.split(separator: "\n").filter { $0.hasPrefix("begun ") }.count
+            if begun > applied { inside += 1 }
+            let again = try Machine(TestImages.direct(image, disk: disk, folder: folder), in: folder)
+            #expect(again.wait(for: "service-ready", seconds: 120) != nil, "\(again.story)")
+            try again.type(
+                "sleep 4; echo document $(vcpectl show 'nat.forwards[web].ports'); echo kernel $(nft list chain inet vcpe nat.dnat | sed -n 's/.*iifname @.*dport \\([0-9]*\\) .*/\\1/p'); vcpectl status; echo $((40+2))-told\n"
+            )
+            let late = Clock.seconds + 60
+            while Clock.seconds < late, !again.console.contains("42-told") { usleep(100_000) }
+            func word(_ name: String) -> Substring? {
+                again.console.split(whereSeparator: \.isNewline).first {
+                    $0.hasPrefix(name + " ") && !$0.contains("$")
+                }?.dropFirst(
+                    name.count + 1)
+            }
+            // The last that was said to be applied, or the one that was under way.
+            let ports = (applied...max(applied, begun)).map { $0 == 0 ? nil : "80\($0 + 10 * (round % 8))" }
+            let stands = word("document").map(String.init)
+            let isKnown = ports.contains(stands) || ports.contains(nil)
+            if stands == nil || stands != word("kernel").map(String.init) || !isKnown
+                || again.console.contains("damage:")
+            {
+                failed += 1
+                Issue.record("round \(round): \(ports), \(stands ?? "") \(again.console.suffix(2000))")
+            }
+            again.kill()
+        }
+        print("\(inside) of \(rounds) cuts came within a commit")
+        try Torture.note("power cuts in commits", checked: rounds, failed: failed)
+    }
 }

@@ -57,10 +57,44 @@ enum TestImages {
         return try await build("lab-debug", images: folder, profile: "virtio", update: true)
     }
 
-    /// branch-office with a shell on its console.
+    /// branch-office with a shell on its console, a plugin in another language, and one that means harm.
     static func branchDebug() async throws -> (image: BuiltImage, options: ImageBuild.Options) {
-        try await branch("branch-debug", "debug: true\nbudgets: {virtio: {raw.zst: 90 MB}}\n", lock: nil)
+        let hostile = "\(output)/hostile"
+        try FileSystem.makeDirectory(hostile)
+        try FileSystem.replace("\(hostile)/hostile", with: hostilePlugin, mode: 0o755)
+        try FileSystem.replace("\(hostile)/manifest.json", with: hostileManifest)
+        try FileSystem.replace(
+            "\(hostile)/none.yang", with: "module none { namespace \"urn:none\"; prefix n; container hostile; }\n")
+        return try await branch(
+            "branch-debug",
+            """
+            debug: true
+            budgets: {virtio: {raw.zst: 90 MB}}
+            plugins: [\(repository)/Examples/plugins/port-knock, \(hostile)]
+
+            """, lock: nil)
     }
+
+    private static let hostileManifest = """
+        {"name": "hostile", "version": "1", "summary": "Means harm", "contract": [1], "key": "hostile", "yang": "none.yang",
+         "publishes": [], "resources": ["file"], "features": [{"name": "base", "packages": ["dash", "jq"]}]}
+
+        """
+
+    private static let hostilePlugin = """
+        #!/bin/sh
+        folder=${0%/*}
+        [ "$1" = describe ] && exec jq . "$folder/manifest.json"
+        way=$(jq --raw-output .configuration.way)
+        case "$way" in
+        crash) kill -SEGV $$ ;;
+        fork) bomb() { bomb | bomb & }; bomb; wait ;;
+        sleep) while :; do read -r x <&2; done ;;
+        garbage) echo '}{' ;;
+        steal) cat /data/vcpe/commits/head >&2 || exit 9 ;;
+        esac
+
+        """
 
     /// branch-office with another site document.
     static func branch(site: [(from: String, to: String)]) async throws -> ImageBuild.Options {

@@ -82,7 +82,7 @@ import Testing
         #expect(states[0] != states[1])
         var (stood, mixtures, current, inside) = ([0, 0], 0, 0, 0)
         func isUnderWay() throws -> Bool {
-            String(decoding: try FileSystem.read("\(box.folder)/run/engine/applied"), as: UTF8.self).contains(
+            String(decoding: try FileSystem.read("\(box.folder)/run/engine/applied.now"), as: UTF8.self).contains(
                 "\"settled\":false")
         }
         for round in 0..<count {

@@ -164,3 +164,5 @@ int csystem_power_button_pressed(int device);
 int csystem_random(void *bytes, size_t count);
 /// Mixes `bytes` into the kernel's generator and credits them as entropy.
 int csystem_add_entropy(const void *bytes, size_t count);
+/// Gives memory that nothing uses back to the kernel (malloc_trim(3), which Swift's module of glibc leaves out).
+void csystem_trim_memory(void);

@@ -9,6 +9,8 @@ final class NftablesDriver {
     private var loaded: TablePlan?
     /// What a predecessor has put there, as far as its word goes.
     var believed: TablePlan?
+    /// Counts our changes.
+    private var revision = 0
     /// The ruleset's, after our last change.
     private var generation: UInt32?
     /// Kernels before 6.9 can't keep a table without its owner: there it has none.
@@ -30,27 +32,45 @@ final class NftablesDriver {
             flags = []
             try retrying { try self.full(plan, flags: []) }
         }
-        loaded = plan
-        generation = try connection.generation()
+        (loaded, generation, revision) = (plan, try connection.generation(), revision + 1)
+    }
+
+    /// A plan, and what leads to it from what the table holds.
+    struct Change {
+        let plan: TablePlan
+        /// Nil when all of it must be sent.
+        fileprivate var batch: Batch?
+        /// Of which state that is true.
+        fileprivate var revision: Int?
     }
 
     /// Has the kernel check a plan, and changes nothing.
-    func check(_ plan: TablePlan) throws {
-        guard let loaded else { return }
-        try connection.check(try changes(from: loaded, to: plan) ?? full(plan, flags: flags))
+    func check(_ plan: TablePlan) throws -> Change {
+        guard let loaded else { return Change(plan: plan) }
+        let batch = try changes(from: loaded, to: plan)
+        try connection.check(try batch ?? full(plan, flags: flags))
+        return Change(plan: plan, batch: batch, revision: revision)
     }
 
-    /// Brings the table from what it holds to `plan`.
-    func apply(_ plan: TablePlan) throws {
-        guard let loaded else { return try load(plan) }
-        if let batch = try changes(from: loaded, to: plan) {
-            try connection.commit(batch)
-        } else {
-            try retrying { try self.full(plan, flags: self.flags) }
+    /// Brings the table from what it holds to a plan.
+    func apply(_ change: Change) throws {
+        guard let loaded else { return try load(change.plan) }
+        let isCurrent = change.revision == revision
+        let batch = isCurrent ? change.batch : try changes(from: loaded, to: change.plan)
+        if let batch {
+            do {
+                // A table with an owner is nobody else's to change.
+                try connection.commit(batch, expecting: flags.contains(.owner) ? nil : generation)
+            } catch {
+                guard error.isStale else { throw error }
+                return try load(change.plan)
+            }
         }
-        self.loaded = plan
-        generation = try connection.generation()
+        if batch == nil { try retrying { try self.full(change.plan, flags: self.flags) } }
+        (self.loaded, generation, revision) = (change.plan, try connection.generation(), revision + 1)
     }
+
+    func apply(_ plan: TablePlan) throws { try apply(Change(plan: plan)) }
 
     /// Where the table has no owner anybody may change it: a generation that we did not make says that somebody changed
     /// something, which may be this table. It is filled anew then.
@@ -112,11 +132,11 @@ final class NftablesDriver {
             if let before = old.sets[name], before.declaration != set.declaration { return nil }
         }
         func sorted(_ names: some Sequence<String>) -> [String] { names.sorted() }
-        for name in sorted(new.counters.keys) where old.counters[name] == nil {
+        for name in sorted(new.counters.keys.filter { old.counters[$0] == nil }) {
             if let counter = new.counters[name] { try batch.add(counter) }
         }
-        for name in sorted(new.chains.keys) where old.chains[name] == nil { try batch.add(Chain(name)) }
-        for name in sorted(new.sets.keys) {
+        for name in sorted(new.chains.keys.filter { old.chains[$0] == nil }) { try batch.add(Chain(name)) }
+        for name in sorted(new.sets.keys.filter { old.sets[$0] != new.sets[$0] }) {
             guard let set = new.sets[name] else { continue }
             guard let before = old.sets[name] else {
                 try batch.add(set)
@@ -129,16 +149,16 @@ final class NftablesDriver {
             let come = set.elements.filter { !had.contains($0) }
             if !come.isEmpty { try batch.add(come, to: set) }
         }
-        for name in sorted(new.chains.keys) {
-            guard let chain = new.chains[name], old.chains[name]?.rules != chain.rules else { continue }
+        for name in sorted(new.chains.keys.filter { old.chains[$0]?.rules != new.chains[$0]?.rules }) {
+            guard let chain = new.chains[name] else { continue }
             batch.flushChain(name)
             for rule in chain.rules { try batch.add(rule, to: name) }
         }
-        let goneChains = sorted(Set(old.chains.keys).subtracting(new.chains.keys))
+        let goneChains = sorted(old.chains.keys.filter { new.chains[$0] == nil })
         for name in goneChains { batch.flushChain(name) }
-        for name in sorted(Set(old.sets.keys).subtracting(new.sets.keys)) { batch.deleteSet(name) }
+        for name in sorted(old.sets.keys.filter { new.sets[$0] == nil }) { batch.deleteSet(name) }
         for name in goneChains { batch.deleteChain(name) }
-        for name in sorted(Set(old.counters.keys).subtracting(new.counters.keys)) { batch.deleteCounter(name) }
+        for name in sorted(old.counters.keys.filter { new.counters[$0] == nil }) { batch.deleteCounter(name) }
         return batch
     }
 }

@@ -56,7 +56,9 @@ public struct BuiltPlugin: Sendable {
             throw problem("there is no \(folder)/\(name)", "the manifest names it")
         }
         try manifest.checkContract()
-        let files = try (["manifest.json", manifest.yang] + manifest.files).map { ($0, try FileSystem.read("\(folder)/\($0)")) }
+        let files = try (["manifest.json", manifest.yang] + manifest.files).map {
+            ($0, try FileSystem.read("\(folder)/\($0)"))
+        }
         return BuiltPlugin(manifest: manifest, asked: asked, files: files, program: try FileSystem.read(program))
     }
 

@@ -4,7 +4,7 @@ import PluginKit
 public enum Firewall: Plugin {
     public static let manifest = PluginManifest(
         name: "firewall", version: "0.1.0", summary: "Policies between zones, and rules",
-        key: "firewall", yang: "vcpe-firewall.yang", resources: ["nftables"],
+        key: "firewall", yang: "vcpe-firewall.yang", publishes: [], resources: ["nftables"],
         features: [
             .init(
                 "base",
@@ -37,18 +37,20 @@ public enum Firewall: Plugin {
         planOpenings(input.published, &output)
 
         // Operators' rules come first but for what IPv6 can't live without; then what RFC 4890 wants let through; policies last.
-        var toBox = neighbourDiscovery
-        var through: [Rule] = []
+        var toBox: [(key: String, rules: [Rule])] = [("-discovery", neighbourDiscovery)]
+        var through: [(key: String, rules: [Rule])] = []
         for rule in configuration.rules {
             if let until = rule.value.until {
                 if until <= input.now { continue }
                 output.planAgain(at: until)
             }
             let compiled = compiler.compile(rule, &output)
-            if rule.value.to.value == .box || rule.value.to.value == .any { toBox += compiled.toBox }
-            if rule.value.to.value != .box { through += compiled.through }
+            if rule.value.to.value == .box || rule.value.to.value == .any {
+                toBox.append((rule.value.name, compiled.toBox))
+            }
+            if rule.value.to.value != .box { through.append((rule.value.name, compiled.through)) }
         }
-        toBox += echoToBox
+        toBox.append(("-echo", echoToBox))
         var policies = echoThrough
         for policy in configuration.policies { policies += compiler.compile(policy, &output) }
         if configuration.logsDrops {
@@ -57,12 +59,12 @@ public enum Firewall: Plugin {
                     [
                         .limit(.init(rate: 10, per: .second, burst: 20)), .log(.init(prefix: "vcpe drop \(prefix): ")),
                     ], comment: "firewall: log-drops")
-                if chain == 0 { toBox.append(rule) } else { policies.append(rule) }
+                if chain == 0 { toBox.append(("-log", [rule])) } else { policies.append(rule) }
             }
         }
         for counter in compiler.counters { output.add(.counter(counter)) }
-        output.add(.chain(Chain("firewall.input", rules: toBox), stage: .init(.input, order: 100)))
-        output.add(.chain(Chain("firewall.forward", rules: through), stage: .init(.forward, order: 100)))
+        output.add(chain: "firewall.input", groups: toBox, stage: .init(.input, order: 100))
+        output.add(chain: "firewall.forward", groups: through, stage: .init(.forward, order: 100))
         output.add(.chain(Chain("firewall.policies", rules: policies), stage: .init(.forward, order: 300)))
     }
 

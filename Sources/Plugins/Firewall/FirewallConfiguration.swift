@@ -76,16 +76,21 @@ extension FirewallConfiguration {
     }
 
     private static var rule: Shape<Rule> {
-        .mapping("a rule") { fields in
-            let name = fields.required("name", .name)
-            let from = fields.required("from", place(box: false).located)
-            let to = fields.required("to", place(box: true).located)
-            let transport = fields.optional(
-                "protocol", Shape.oneOf(Transport.allCases.map(\.rawValue)).map { Transport(rawValue: $0) })
-            let ports = fields.optional("ports", .list(of: .ports)) ?? []
-            let sources = fields.optional("source", .list(of: .network)) ?? []
-            let destinations = fields.optional("destination", .list(of: .network)) ?? []
-            let action = fields.required("action", Self.action)
+        // Made once, and not for each of ten thousand rules.
+        let (nameShape, source, destination) = (Shape.name, place(box: false).located, place(box: true).located)
+        let protocolShape = Shape.oneOf(Transport.allCases.map(\.rawValue)).map { Transport(rawValue: $0) }
+        let (portList, networks, actionShape) = (
+            Shape.list(of: Shape.ports), Shape.list(of: Shape<IPPrefix>.network), action
+        )
+        return .mapping("a rule") { fields in
+            let name = fields.required("name", nameShape)
+            let from = fields.required("from", source)
+            let to = fields.required("to", destination)
+            let transport = fields.optional("protocol", protocolShape)
+            let ports = fields.optional("ports", portList) ?? []
+            let sources = fields.optional("source", networks) ?? []
+            let destinations = fields.optional("destination", networks) ?? []
+            let action = fields.required("action", actionShape)
             let isLogged = fields.optional("log", .boolean) ?? false
             let until = fields.optional("until", .time)
             if !ports.isEmpty, ![.tcp, .udp, .any].contains(transport) {

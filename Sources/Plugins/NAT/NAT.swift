@@ -90,7 +90,7 @@ extension NATConfiguration {
 public enum NAT: Plugin {
     public static let manifest = PluginManifest(
         name: "nat", version: "0.1.0", summary: "Masquerade and port forwards, IPv4", key: "nat",
-        yang: "vcpe-nat.yang", resources: ["nftables"],
+        yang: "vcpe-nat.yang", publishes: [], resources: ["nftables"],
         features: [.init("base", modules: ["nft_chain_nat", "nft_nat", "nft_masq", "nft_fib_ipv4", "nf_nat"])])
 
     public static var configuration: Shape<NATConfiguration> { NATConfiguration.shape }

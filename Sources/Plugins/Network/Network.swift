@@ -5,7 +5,7 @@ public enum Network: Plugin {
     public static let manifest = PluginManifest(
         name: "network", version: "0.1.0",
         summary: "Interfaces by role, zones, addresses, routes, DHCP client, resolvers",
-        key: "network", yang: "vcpe-network.yang",
+        key: "network", yang: "vcpe-network.yang", publishes: ["zones", "interfaces", "resolvers"],
         resources: [
             "link", "address", "route", "rule", "sysctl", "nftables", "file", "directory", "service", "kernel-module",
             "probe", "setting",
