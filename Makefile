@@ -37,10 +37,11 @@ torture: lint box  ## Faults and garbage for a quarter of an hour, by another se
 	rm -f out/torture.json
 	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --filter Torture
 
-bench: setup box  ## The benchmarks against mmdebstrap, mkosi and a Debian gateway, into out/bench.json
+bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway and nft, into out/bench.json
 	@ci/setup mmdebstrap
 	$(SWIFT) build -c release --product vcpe
 	.build/release/vcpe build $(IMAGE) --profile virtio --raw-only --relock-gone
 	rm -rf out/.bench
 	Benchmarks/build.sh $(IMAGE)
 	$(AS_ROOT) Benchmarks/boot.sh $(IMAGE)
+	$(AS_ROOT) Benchmarks/change.sh

@@ -27,4 +27,12 @@ extension IPAddress {
             }
         }
     }
+
+    /// From what the kernel gives back.
+    public init?(_ storage: sockaddr_storage) {
+        let bytes = withUnsafeBytes(of: storage) { bytes in
+            storage.ss_family == sa_family_t(AF_INET) ? Array(bytes[4..<8]) : Array(bytes[8..<24])
+        }
+        self.init(bytes)
+    }
 }

@@ -66,7 +66,7 @@ final class Probes {
             if let attempt = state.attempt {
                 switch attempt.outcome() {
                 case .waits where now < attempt.deadline: continue
-                case .waits: take(lateness(of: state.probe), of: &state)
+                case .waits: take(lateness(of: state.probe, attempt.source), of: &state)
                 case .held: take(nil, of: &state)
                 case .failed(let reason): take(reason, of: &state)
                 }
@@ -83,15 +83,17 @@ final class Probes {
         }
     }
 
-    /// Some hosts answer no echo request and are there all the same.
-    private func lateness(of probe: ProbeResource) -> String? {
-        if case .ping(let address) = probe.check,
-            let neighbours = try? routes.neighbours(),
-            neighbours.contains(where: { $0.address == address && $0.isReachable })
-        {
-            return nil
-        }
-        return "no answer within \(probe.timeout) s"
+    /// Some hosts answer no echo request and are there all the same: when they are neighbours by the way that the request took.
+    ///
+    /// - Parameter source: the address that the box itself used.
+    private func lateness(of probe: ProbeResource, _ source: IPAddress?) -> String? {
+        let late = "no answer within \(probe.timeout) s"
+        guard case .ping(let address) = probe.check, let source, let addresses = try? routes.addresses(),
+            let own = addresses.first(where: { $0.prefix.address == source && $0.prefix.contains(address) }),
+            let neighbours = try? routes.neighbours()
+        else { return late }
+        let isThere = neighbours.contains { $0.address == address && $0.link == own.link && $0.isReachable }
+        return isThere ? nil : late
     }
 
     private func take(_ reason: String?, of state: inout State) {
@@ -187,6 +189,16 @@ private final class Attempt {
             let labels = name.split(separator: ".").flatMap { [UInt8($0.utf8.prefix(63).count)] + $0.utf8.prefix(63) }
             return [high, low, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0] + labels + [0, 0, 1, 0, 1]
         }
+    }
+
+    /// The box's own address on the way there.
+    var source: IPAddress? {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let isKnown = withUnsafeMutablePointer(to: &storage) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) == 0 }
+        }
+        return isKnown ? IPAddress(storage) : nil
     }
 
     func outcome() -> Outcome {

@@ -48,6 +48,7 @@ import Testing
         for round in 0..<rounds {
             let machine = try Machine(TestImages.direct(image, disk: disk, folder: folder), in: folder)
             #expect(machine.wait(for: "service-ready", seconds: 120) != nil, "\(machine.story)")
+            try machine.type("exec busybox sh\n")
             try machine.type(
                 "vcpectl show >/tmp/a; for i in 1 2 3 4 5 6 7 8 9; do sed \"s/ports: 8[0-9]*/ports: 80$((i+10*\(round % 8)))/\" /tmp/a >/tmp/b; echo begun $i; vcpectl apply /tmp/b; done\n"
             )
@@ -61,6 +62,7 @@ import Testing
             if begun > applied { inside += 1 }
             let again = try Machine(TestImages.direct(image, disk: disk, folder: folder), in: folder)
             #expect(again.wait(for: "service-ready", seconds: 120) != nil, "\(again.story)")
+            try again.type("exec busybox sh\n")
             try again.type(
                 "sleep 4; echo document $(vcpectl show 'nat.forwards[web].ports'); echo kernel $(nft list chain inet vcpe nat.dnat | sed -n 's/.*iifname @.*dport \\([0-9]*\\) .*/\\1/p'); vcpectl status; echo $((40+2))-told\n"
             )

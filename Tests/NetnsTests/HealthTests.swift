@@ -53,6 +53,15 @@ import Testing
         let result = try box.vcpectl("apply", file)
         #expect(result.status == 1 && result.errorText.contains("commit 2 was put back"), "\(result)")
         #expect(try box.vcpectl("history").text.contains("put back  "))
+        // So does one that leads the way to it astray, though the neighbour was seen a moment ago.
+        #expect(try wait(box) { try holds(box, "network.peer") == true }, "\(box.log)")
+        try FileSystem.replace(
+            file,
+            with: Self.probed.replacing(
+                "  routes:\n", with: "  routes:\n    - {to: 203.0.113.1/32, via: 192.168.1.99}\n"))
+        let astray = try box.vcpectl("apply", file)
+        #expect(astray.status == 1 && astray.errorText.contains("commit 3 was put back"), "\(astray)")
+        #expect(try box.decided() == before)
         // Its document is none that a restarted engine follows.
         box.killEngine()
         try box.start()

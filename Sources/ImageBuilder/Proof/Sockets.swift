@@ -22,13 +22,6 @@ final class ProofSocket {
 
     deinit { close(descriptor) }
 
-    /// From what the kernel gives back.
-    private static func address(_ storage: sockaddr_storage) -> IPAddress? {
-        withUnsafeBytes(of: storage) { bytes in
-            storage.ss_family == sa_family_t(AF_INET) ? IPAddress(bytes[4..<8]) : IPAddress(bytes[8..<24])
-        }
-    }
-
     /// Listens on all addresses of the network.
     func bind(_ address: IPAddress, port: Int, listen isListening: Bool) throws {
         var on: Int32 = 1
@@ -66,7 +59,7 @@ final class ProofSocket {
         let connection = withUnsafeMutablePointer(to: &storage) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.accept(descriptor, $0, &length) }
         }
-        return connection < 0 ? nil : (ProofSocket(descriptor: connection), Self.address(storage))
+        return connection < 0 ? nil : (ProofSocket(descriptor: connection), IPAddress(storage))
     }
 
     func send(_ bytes: [UInt8]) -> Int32 {
@@ -90,7 +83,7 @@ final class ProofSocket {
         }
         guard count >= 0 else { return ([], nil, 0, errno) }
         let port = withUnsafeBytes(of: storage) { Int($0[2]) << 8 | Int($0[3]) }
-        return (Array(buffer[..<count]), Self.address(storage), port, 0)
+        return (Array(buffer[..<count]), IPAddress(storage), port, 0)
     }
 
     /// Sends from and to broadcast addresses of one link alone.

@@ -87,7 +87,10 @@ enum CommitVerbs {
                 guard status["commit"]?.integer == number else {
                     throw EngineError(status["put-back"]?.text ?? "commit \(number ?? 0) does not stand any more")
                 }
-                if status["probation"] == nil { break }
+                if status["probation"] == nil {
+                    if !call.asJSON { Terminal.say("commit \(number ?? 0) stands\n") }
+                    break
+                }
                 usleep(200_000)
             }
         }
