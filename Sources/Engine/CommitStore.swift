@@ -120,6 +120,8 @@ struct Head: Sendable, Hashable {
 struct CommitStore {
     /// Commits that are kept.
     static let kept = 50
+    /// Bytes that they may have together: history must not fill what others live on.
+    static let most = 64 << 20
 
     let folder: String
 
@@ -195,8 +197,12 @@ struct CommitStore {
     func prune(but head: Head) throws {
         guard FileSystem.exists(folder) else { return }
         try FileSystem.removeLeftovers(in: folder)
-        for number in numbers.dropLast(Self.kept) where number != head.commit && number != head.pending?.commit {
-            try remove(number)
+        var (count, size) = (0, 0)
+        for number in numbers.reversed() {
+            count += 1
+            size += Int((try? File(path(number)).status().st_size) ?? 0)
+            let isTooMuch = count > Self.kept || size > Self.most
+            if isTooMuch, number != head.commit, number != head.pending?.commit { try remove(number) }
         }
     }
 }

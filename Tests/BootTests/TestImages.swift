@@ -87,8 +87,8 @@ enum TestImages {
         [ "$1" = describe ] && exec jq . "$folder/manifest.json"
         way=$(jq --raw-output .configuration.way)
         case "$way" in
-        crash) kill -SEGV $$ ;;
-        fork) bomb() { bomb | bomb & }; bomb; wait ;;
+        crash) sh -c 'kill -SEGV $$'; exit $? ;;
+        fork) bomb() { bomb | bomb & }; bomb; exit 3 ;;
         sleep) while :; do read -r x <&2; done ;;
         garbage) echo '}{' ;;
         steal) cat /data/vcpe/commits/head >&2 || exit 9 ;;

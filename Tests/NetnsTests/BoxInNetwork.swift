@@ -45,6 +45,21 @@ final class BoxInNetwork {
 
         """
 
+    /// A site with routes in two tables, and a policy rule.
+    static func routed(_ site: String) -> String {
+        site.replacing(
+            "firewall:\n",
+            with: """
+                  routes:
+                    - {to: 10.0.0.0/8, via: 192.168.1.254}
+                    - {to: 0.0.0.0/0, via: 192.168.1.253, table: 10}
+                  policy-routes:
+                    - {priority: 1000, from: 192.168.1.64/26, table: 10}
+                firewall:
+
+                """)
+    }
+
     /// - Parameters:
     ///   - plugins: further plugins by name: the text of each one's program.
     ///   - folders: of further plugins, as an image would get them.

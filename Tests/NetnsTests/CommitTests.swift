@@ -60,6 +60,19 @@ import Testing
         #expect(numbers == Array((4...53).reversed()))
     }
 
+    /// History has a size, too.
+    @Test func hugeDocumentsDontFillTheDisk() throws {
+        let box = try BoxInNetwork.ready()
+        let comment = String(repeating: "# " + String(repeating: "x", count: 97) + "\n", count: 35_000)
+        for port in 0..<21 { #expect(try box.apply(site(1000 + port) + comment) == nil) }
+        let numbers = try #require(try box.ask("history")["commits"]?.list).compactMap { $0["number"]?.integer }
+        #expect(numbers.first == 21 && numbers.count < 20 && numbers.count > 10, "\(numbers)")
+        let files = try FileSystem.list("\(box.folder)/data/vcpe/commits")
+        let size = try files.reduce(0) { try $0 + Int(File("\(box.folder)/data/vcpe/commits/\($1)").status().st_size) }
+        #expect(size <= 64 << 20)
+        #expect(try box.vcpectl("rollback", String(numbers[1])).status == 0)
+    }
+
     @Test func whatIsNotConfirmedIsPutBack() throws {
         let box = try BoxInNetwork.ready()
         #expect(try box.apply(site(81)) == nil)

@@ -8,17 +8,7 @@ import Testing
 
 /// What others change of the box's own.
 @Suite(.serialized) struct DriftTests {
-    private static let site = BoxInNetwork.site.replacing(
-        "firewall:\n",
-        with: """
-              routes:
-                - {to: 10.0.0.0/8, via: 192.168.1.254}
-                - {to: 0.0.0.0/0, via: 192.168.1.253, table: 10}
-              policy-routes:
-                - {priority: 1000, from: 192.168.1.64/26, table: 10}
-            firewall:
-
-            """)
+    private static let site = BoxInNetwork.routed(BoxInNetwork.site)
 
     /// A plugin that has a file, a folder and a secret.
     private static let keeper = """

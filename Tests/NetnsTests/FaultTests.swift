@@ -62,22 +62,12 @@ import Testing
         init() throws {
             sites = [
                 BoxInNetwork.site + "keeper: {word: old}\n",
-                BoxInNetwork.site.replacing("port: order 1", with: "port: order X").replacing(
-                    "[order 2]", with: "[order 1]"
-                )
-                .replacing("order X", with: "order 2").replacing("203.0.113.2/24", with: "198.51.100.2/24")
-                .replacing("to-port: 80}", with: "to-port: 81}").replacing("lan-to-box", with: "nobody-to-box")
-                .replacing(
-                    "firewall:\n",
-                    with: """
-                          routes:
-                            - {to: 10.0.0.0/8, via: 192.168.1.254}
-                            - {to: 0.0.0.0/0, via: 192.168.1.253, table: 10}
-                          policy-routes:
-                            - {priority: 1000, from: 192.168.1.64/26, table: 10}
-                        firewall:
-
-                        """) + "keeper: {word: new}\n",
+                BoxInNetwork.routed(
+                    BoxInNetwork.site.replacing("port: order 1", with: "port: order X").replacing(
+                        "[order 2]", with: "[order 1]"
+                    ).replacing("order X", with: "order 2").replacing("203.0.113.2/24", with: "198.51.100.2/24")
+                        .replacing("to-port: 80}", with: "to-port: 81}").replacing("lan-to-box", with: "nobody-to-box"))
+                    + "keeper: {word: new}\n",
             ]
             box = try BoxInNetwork.ready(site: sites[0], plugins: ["keeper": Self.keeper])
             var states: [String] = []
