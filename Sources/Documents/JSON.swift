@@ -60,19 +60,21 @@ public enum JSON: Sendable, Hashable {
 
     private static func writeQuoted(_ text: String, into bytes: inout [UInt8]) {
         bytes.append(UInt8(ascii: "\""))
-        if text.utf8.allSatisfy({ $0 >= 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }) {
+        if text.utf8.allSatisfy({ (0x20..<0x7F).contains($0) && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") })
+        {
             bytes.append(contentsOf: text.utf8)
         } else {
-            for byte in text.utf8 {
-                switch byte {
-                case UInt8(ascii: "\""): bytes.append(contentsOf: "\\\"".utf8)
-                case UInt8(ascii: "\\"): bytes.append(contentsOf: "\\\\".utf8)
-                case UInt8(ascii: "\n"): bytes.append(contentsOf: "\\n".utf8)
-                case UInt8(ascii: "\t"): bytes.append(contentsOf: "\\t".utf8)
-                case 0..<0x20:
-                    bytes.append(contentsOf: (byte < 16 ? "\\u000" : "\\u00").utf8)
-                    bytes.append(contentsOf: String(byte, radix: 16).utf8)
-                default: bytes.append(byte)
+            for scalar in text.unicodeScalars {
+                switch scalar {
+                case "\"": bytes.append(contentsOf: "\\\"".utf8)
+                case "\\": bytes.append(contentsOf: "\\\\".utf8)
+                case "\n": bytes.append(contentsOf: "\\n".utf8)
+                case "\t": bytes.append(contentsOf: "\\t".utf8)
+                // Also those that YAML, which reads this too, takes for control characters or line ends.
+                case "\0"..<" ", "\u{7F}"..."\u{9F}", "\u{2028}", "\u{2029}", "\u{FEFF}":
+                    let hex = String(scalar.value, radix: 16)
+                    bytes.append(contentsOf: ("\\u" + String(repeating: "0", count: 4 - hex.count) + hex).utf8)
+                default: bytes.append(contentsOf: String(scalar).utf8)
                 }
             }
         }

@@ -2,15 +2,26 @@
 public enum LineDifference {
     /// Lines that stand the same before and behind a change, to show where it is.
     private static let context = 3
+    /// Lines up to which the shortest difference is looked for, which takes the square of their number; beyond, all of the
+    /// old ones go and all of the new ones come.
+    private static let most = 2000
 
     /// Lines with `-`, `+` or a blank before them, in groups that begin with `@@`; empty for equal texts.
     public static func unified(from old: String, to new: String) -> [String] {
         let (old, new) = (lines(of: old), lines(of: new))
+        // What both begin and end with is no matter.
+        let head = zip(old, new).prefix { $0 == $1 }.count
+        let tail = zip(old.dropFirst(head).reversed(), new.dropFirst(head).reversed()).prefix { $0 == $1 }.count
+        let (before, after) = (old[head..<old.count - tail], new[head..<new.count - tail])
         var (removed, inserted): (Set<Int>, Set<Int>) = ([], [])
-        for change in new.difference(from: old) {
-            switch change {
-            case .remove(let offset, _, _): removed.insert(offset)
-            case .insert(let offset, _, _): inserted.insert(offset)
+        if before.count + after.count > most {
+            (removed, inserted) = (Set(before.indices), Set(after.indices))
+        } else {
+            for change in Array(after).difference(from: Array(before)) {
+                switch change {
+                case .remove(let offset, _, _): removed.insert(head + offset)
+                case .insert(let offset, _, _): inserted.insert(head + offset)
+                }
             }
         }
         // One line of the result each, with where it stands in both.

@@ -39,20 +39,28 @@ extension Node {
         }
     }
 
+    /// Where a mask stands that is no secret.
+    public var firstMask: Node? {
+        switch value {
+        case .scalar(let scalar): scalar.text == Self.mask ? self : nil
+        case .sequence(let items): items.lazy.compactMap(\.firstMask).first
+        case .mapping(let entries): entries.lazy.compactMap(\.value.firstMask).first
+        }
+    }
+
     /// Whoever gives back a document that was shown to him means the secrets that it had: a mask stands for what `old` has
     /// in the same place, list items being told apart by their names.
     public func unmasked(by old: Node?) -> Node {
         switch value {
         case .scalar(let scalar):
-            if scalar.text == Self.mask, let old, case .scalar = old.value { return old }
+            if scalar.text == Self.mask, let old { return old }
             return self
         case .sequence(let items):
             guard case .sequence(let before)? = old?.value else { return self }
             return Node(
                 value: .sequence(
-                    items.enumerated().map { index, item in
-                        let named = item.itemName.flatMap { name in before.first { $0.itemName == name } }
-                        return item.unmasked(by: named ?? (before.indices.contains(index) ? before[index] : nil))
+                    items.map { item in
+                        item.unmasked(by: item.itemName.flatMap { name in before.first { $0.itemName == name } })
                     }), position: position)
         case .mapping(let entries):
             return Node(

@@ -90,7 +90,7 @@ extension Engine {
         },
         "load": { engine, request in
             try engine.setCandidate(
-                try engine.meant(try request.text("site"), name: request.name), user: request.user)
+                try engine.meant(try request.text("site"), name: request.name, isCandidate: true), user: request.user)
             return [:]
         },
         "discard": { engine, _ in

@@ -55,9 +55,9 @@ struct AppliedState {
         if !isSame {
             var lines: [UInt8] = []
             for planned in plan.ordered { planned.write("plan", into: &lines) }
-            try FileSystem.replace(path, with: lines)
+            try FileSystem.replace(path, with: lines, mode: 0o600)
         }
-        try FileSystem.replace(path + ".now", with: bytes)
+        try FileSystem.replace(path + ".now", with: bytes, mode: 0o600)
     }
 
     /// Nil when no engine ran here before since the box was started.

@@ -41,15 +41,24 @@ extension Engine {
         return node.masked.yaml
     }
 
-    /// A document as it was meant by somebody who saw it masked.
-    func meant(_ text: String, name: String) throws -> String {
+    /// A document as it was meant by somebody who saw another masked: of what is followed, or the candidate.
+    ///
+    /// - Throws: for a mask in a place where nothing is known to stand.
+    func meant(_ text: String, name: String, isCandidate: Bool = false) throws -> String {
         if text.place(of: Node.mask) == nil { return text }
-        let node = try YAML.read(Array(text.utf8), file: name)
-        return node.hasSecrets ? node.unmasked(by: site).yaml : text
+        let shown = isCandidate ? try YAML.read(Array(candidateText.utf8), file: "candidate") : site
+        let node = try YAML.read(Array(text.utf8), file: name).unmasked(by: shown)
+        if let masked = node.firstMask {
+            throw EngineError(
+                "\(masked.position): \(Node.mask) stands for a secret that is known, and here none is; write what it is to be"
+            )
+        }
+        return node.yaml
     }
 
     func setCandidate(_ text: String, user: String) throws {
-        try Candidate(text: text, base: candidate?.base ?? followed, user: user).save(to: places.candidate)
+        let base = candidate.map(\.base) ?? followed
+        try Candidate(text: text, base: base, user: user).save(to: places.candidate)
     }
 
     /// Makes changes to the candidate, all or none. A document that was changed so is written anew: comments are lost.
@@ -65,7 +74,10 @@ extension Engine {
             default: throw EngineError("edits are set and delete, found \(edit.line)")
             }
         }
-        try setCandidate(node.yaml, user: user)
+        let text = node.yaml
+        // What can't be read again must not become the candidate.
+        _ = try YAML.read(Array(text.utf8), file: "candidate")
+        try setCandidate(text, user: user)
     }
 
     func discardCandidate() throws { try FileSystem.remove(places.candidate) }

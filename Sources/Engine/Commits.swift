@@ -21,6 +21,10 @@ extension Engine {
     struct Probation {
         var probes: [String: ProbeResource]
         var held: Set<String> = []
+        /// Facts took a probe away before it had held: that says neither yes nor no.
+        var isLost = false
+        /// When what says neither is put back, in milliseconds of the kernel's time.
+        let deadline = Uptime.milliseconds + 60_000
     }
 
     /// Names this start of the box.
@@ -44,7 +48,8 @@ extension Engine {
                 }
             }
             takeFirstSite()
-            try store.prune(but: head)
+            // A disk that can't be tidied up still says what is followed.
+            try? store.prune(but: head)
             if let number = followed { return try take(try store.commit(number)) }
         } catch {
             damage = "\(error)"
@@ -170,7 +175,10 @@ extension Engine {
         let (oldHead, old, time) = (head, applied, Uptime.milliseconds)
         let watched = planned.plan.others.probes.filter { probe in
             // Whoever asks for a confirmation wants all to be well; else what held must go on holding.
-            confirm != nil || probes.states[probe.name].map { $0.probe == probe && $0.holds == true } ?? false
+            // So must what an earlier commit is still watched for.
+            let state = probes.states[probe.name]
+            return confirm != nil || probation?.probes[probe.name] != nil
+                || state?.probe == probe && state?.holds == true
         }
         var commit = Commit(
             number: store.nextNumber, user: user, comment: comment, site: text, added: planned.added.count,
@@ -235,6 +243,7 @@ extension Engine {
             guard let state = probes.states[name], state.probe == probe else {
                 // Facts have changed what there is to probe: that is no word on the commit.
                 watched.probes[name] = nil
+                watched.isLost = watched.isLost || !watched.held.contains(name)
                 continue
             }
             if state.holds == false {
@@ -244,6 +253,10 @@ extension Engine {
         }
         probation = watched
         guard pending.until == nil, watched.probes.keys.allSatisfy(watched.held.contains) else { return }
+        if watched.isLost {
+            if Uptime.milliseconds >= watched.deadline { revert("what it was to keep can't be probed any more") }
+            return
+        }
         do {
             try stand(pending.commit)
         } catch {
@@ -285,7 +298,8 @@ extension Engine {
         let fallback = applied.fallback
         follow()
         if trouble != nil, let fallback { standOn(fallback) }
-        note { $0.fallback = nil }
+        // What could not be put back is wanted again.
+        if applied.isSettled { note { $0.fallback = nil } }
     }
 
     /// Commits an earlier document once more.

@@ -56,6 +56,8 @@ extension Engine {
             Log.say("drift: put right")
         } catch {
             Log.say("drift: it can't be put right: \(error)")
+            // It is trouble, and tried again.
+            settle(error)
         }
         // Applying forgets what was found; somebody who changes it again and again shall not keep the box busy.
         (drift.repairs, drift.found) = (repairs, found)

@@ -97,7 +97,7 @@ public final class Engine {
             let planned = Uptime.milliseconds
             for line in plan.absent + plan.warnings { Log.say(line) }
             try apply(plan)
-            replanAt = plan.replanAt
+            noteTimes(of: plan)
             let applied = Uptime.milliseconds
             Log.say("\(siteName) is applied: planned in \(planned - begin) ms, applied in \(applied - planned) ms")
             settle(nil)
@@ -212,7 +212,10 @@ public final class Engine {
     }
 
     /// A plan of the document that is followed was applied by a commit.
-    func noteTimes(of plan: Plan) { replanAt = plan.replanAt }
+    func noteTimes(of plan: Plan) {
+        // A time that is over is no reason to plan again and again.
+        replanAt = plan.replanAt.map { $0 > clock.now ? $0 : clock.now + 60 }
+    }
 
     /// Seconds since 1970, as far as they can be known.
     var now: Int { clock.now }
@@ -264,6 +267,8 @@ public final class Engine {
                 nextTick = now + Self.tick
                 let wasSet = clock.tick()
                 if let time = replanAt, wasSet || clock.now >= time {
+                    // What fails is tried again in its own time.
+                    replanAt = nil
                     follow()
                 } else if now >= nextFacts || leases.now().leases != plannedFacts?.leases {
                     nextFacts = now + Self.factsEvery

@@ -1,5 +1,6 @@
 import Documents
 import Files
+import Glibc
 import Planning
 import PluginKit
 import Processes
@@ -119,19 +120,28 @@ extension Engine {
             input["sets"] = .object(sets)
         case .services:
             input["services"] = .list(
-                try InitClient(socket: places.initSocket).services().filter { $0.name.hasPrefix(plugin + "-") }
-                    .map(\.json))
+                try InitClient(socket: places.initSocket).services().filter {
+                    applied.plan.resources["service \($0.name)"]?.plugin == plugin
+                }.map(\.json))
         case .file(let path):
             guard PluginFolders.isOwn(path, of: plugin), let place = FileDriver(places: places).place(path) else {
                 throw PluginFailure("plugin \(plugin): its manifest asks for \(path), which is not its own")
             }
-            let bytes = FileSystem.exists(place) ? try FileSystem.read(place) : []
-            put("files", path, String(decoding: bytes.prefix(Self.most), as: UTF8.self))
+            put("files", path, try Self.text(of: place))
         case .program(let words):
             let result = try Command(words[0], Array(words.dropFirst())).begin().finish(
                 deadline: Self.patience, limit: Self.most)
             put("programs", words.joined(separator: " "), result.text)
         }
+    }
+
+    /// A file that a service of less trust may have made: no link is followed, nothing is waited for, and it is not read without
+    /// end. Empty for one that isn't there.
+    private static func text(of path: String) throws -> String {
+        if !FileSystem.exists(path) { return "" }
+        let file = try File(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+        guard try file.status().st_mode & S_IFMT == S_IFREG else { throw EngineError("\(path) is no file") }
+        return String(decoding: try file.read(min(Int(try file.status().st_size), most), at: 0), as: UTF8.self)
     }
 
     // MARK: - Effects
@@ -141,7 +151,7 @@ extension Engine {
     ) throws -> JSON {
         let name = plugin.manifest.name
         func own(_ service: String) throws -> String {
-            guard service.hasPrefix(name + "-") else {
+            guard applied.plan.resources["service \(service)"]?.plugin == name else {
                 throw PluginFailure("plugin \(name) act: the service \(service) is not its own")
             }
             return service
@@ -179,6 +189,11 @@ extension Engine {
         }
         var answer: [String: JSON] = ["said": .texts(said)]
         if isEdited {
+            // It would be confirmed by the way.
+            if let number = head.pending?.commit, revertAt != nil {
+                throw EngineError(
+                    "commit \(number) waits for its confirmation: vcpectl confirm, or let it be put back, first")
+            }
             let done = try commit(document.yaml, name: "site", user: user, comment: words, confirm: nil)
             answer.merge(Self.answer(done).object ?? [:]) { $1 }
         }

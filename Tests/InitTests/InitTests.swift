@@ -277,7 +277,8 @@ import Testing
             usleep(100_000)
         }
         let sizes = ["talker", "talker.1"].map { box.read("/run/log/\($0)").utf8.count }
-        #expect(sizes[0] > 0 && sizes.allSatisfy { $0 <= 300_000 }, "\(sizes)")
+        // One of the two may be in the making.
+        #expect(sizes.contains { $0 > 0 } && sizes.allSatisfy { $0 <= 300_000 }, "\(sizes)")
         #expect(box.ask("stop talker") == "ok\n" && box.wait("talker", "stopped") && box.isWell)
     }
 

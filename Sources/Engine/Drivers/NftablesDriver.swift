@@ -76,9 +76,10 @@ final class NftablesDriver {
     /// something, which may be this table. It is filled anew then.
     func wasChangedByOthers() throws -> Bool {
         guard !flags.contains(.owner), let generation else { return false }
-        guard try connection.generation() != generation else { return false }
-        // So that the next change sends all of it.
-        (loaded, believed) = (nil, loaded)
+        let current = try connection.generation()
+        guard current != generation else { return false }
+        // So that the next change sends all of it, and keeps what packets put into sets.
+        (believed, loaded, self.generation) = (loaded ?? believed, nil, current)
         return true
     }
 
