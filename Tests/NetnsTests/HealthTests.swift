@@ -68,6 +68,20 @@ import Testing
         #expect(try box.decided() == before)
     }
 
+    /// A commit is watched on when another one comes before the probes have said their word.
+    @Test func anotherCommitMakesNoBadOneStand() throws {
+        let box = try BoxInNetwork.ready(site: Self.probed)
+        #expect(try wait(box) { try holds(box, "network.peer") == true }, "\(box.log)")
+        let before = try box.decided()
+        let spoiled = Self.probed.replacing(
+            "  routes:\n", with: "  routes:\n    - {to: 203.0.113.1/32, via: 192.168.1.99}\n")
+        #expect(try box.apply(spoiled) == nil)
+        #expect(try box.apply(spoiled.replacing("to-port: 80}", with: "to-port: 81}")) == nil)
+        #expect(try box.ask("status")["probation"]?.list?.isEmpty == false)
+        #expect(try wait(box, 20) { try box.decided() == before }, "\(box.log)")
+        #expect(try box.ask("status")["put-back"]?.text?.hasPrefix("commit 2 was put back") == true)
+    }
+
     @Test func aGoodCommitStandsWhenTheProbesHaveHeld() throws {
         let box = try BoxInNetwork.ready(site: Self.probed)
         #expect(try wait(box) { try holds(box, "network.peer") == true }, "\(box.log)")

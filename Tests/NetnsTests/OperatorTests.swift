@@ -51,6 +51,42 @@ import Testing
         #expect(try said(box, "rollback", "2").contains("commit 4 is applied"))
     }
 
+    /// A candidate that was begun on the factory's document is no newer than that, whoever goes on with it.
+    @Test func aCandidateKeepsWhatItWasBegunFrom() throws {
+        let box = try BoxInNetwork.ready()
+        _ = try said(box, "set", "nat.forwards[web].to-port", "8081")
+        #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 82}")) == nil)
+        _ = try said(box, "set", "nat.forwards[web].to-port", "8083")
+        #expect(try box.vcpectl("commit").errorText.contains("was begun from the factory's document"))
+        #expect(try box.decided().contains("192.168.1.10:82"))
+    }
+
+    /// A commit that waits for its confirmation isn't confirmed by the way.
+    @Test func aPluginsCommandConfirmsNothing() throws {
+        let box = try BoxInNetwork.ready()
+        #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}"), confirm: 600) == nil)
+        let result = try box.vcpectl("firewall", "block", "198.51.100.7")
+        #expect(result.status == 1 && result.errorText.contains("commit 1 waits for its confirmation"))
+        #expect(try box.ask("status")["put-back-in"] != nil)
+    }
+
+    /// All of ten thousand lines are others: said at once, and in little memory.
+    @Test func differencesOfLongDocumentsCostLittle() throws {
+        let box = try BoxInNetwork.ready()
+        func lines(_ word: String) -> String { (0..<10_000).map { "# \(word) \($0)\n" }.joined() }
+        #expect(
+            try box.apply(BoxInNetwork.site + lines("left")) == nil
+                && box.apply(BoxInNetwork.site + lines("right")) == nil)
+        let begin = Clock.seconds
+        let diff = try said(box, "diff", "1", "2").split(separator: "\n")
+        #expect(diff.filter { $0.hasPrefix("-") }.count == 10_000 && diff.filter { $0.hasPrefix("+") }.count == 10_000)
+        #expect(Clock.seconds - begin < 5)
+        let memory = String(
+            decoding: try File("/proc/\(#require(box.engine).pid)/status", O_RDONLY).read(4096, at: 0), as: UTF8.self)
+        let peak = try #require(memory.split(separator: "\n").first { $0.hasPrefix("VmHWM:") })
+        #expect(Int(peak.filter(\.isNumber)) ?? .max < 150_000, "\(peak)")
+    }
+
     @Test func wrongWordsAreAnsweredWithRightOnes() throws {
         let box = try BoxInNetwork.ready()
         for (words, code, text) in [
@@ -172,6 +208,11 @@ import Testing
         let place = try #require(shown.firstRange(of: "\"********\""))
         shown.replaceSubrange(place, with: "other")
         #expect(try box.apply(shown) == nil)
+        // A mask where nothing is known to stand is none.
+        let unknown = try box.apply(
+            shown.replacing("name: ann", with: "name: eve").replacing("other", with: "\"********\""))
+        #expect(
+            unknown?.contains("stands for a secret that is known, and here none is") == true, "\(unknown ?? "taken")")
         kept = String(decoding: try FileSystem.read("\(box.folder)/data/vcpe/commits/3"), as: UTF8.self)
         #expect(kept.contains("other") && kept.contains("open") && !kept.contains("s3same"), "\(kept)")
         let bytes = try File(file).status()
