@@ -69,12 +69,21 @@ extension Node {
 
     /// The value at a path; nil when nothing stands there.
     public func value(at path: DocumentPath) -> Node? {
+        let (node, isThere) = nearest(to: path.steps)
+        return isThere ? node : nil
+    }
+
+    /// The node at a path such as `rules[2].to`; the nearest one above it when the path leads nowhere.
+    public func node(at path: String) -> Node { nearest(to: (try? DocumentPath(path))?.steps ?? []).node }
+
+    /// As far as the steps lead, and whether that is all the way.
+    private func nearest(to steps: [DocumentPath.Step]) -> (node: Node, isThere: Bool) {
         var node = self
-        for step in path.steps {
-            guard let next = node.child(step) else { return nil }
+        for step in steps {
+            guard let next = node.child(step) else { return (node, false) }
             node = next
         }
-        return node
+        return (node, true)
     }
 
     private func child(_ step: DocumentPath.Step) -> Node? {

@@ -255,19 +255,4 @@ extension Node {
             }
         self.init(value: value, position: position)
     }
-
-    /// The node at a path such as `rules[2].to`; the nearest one above it when the path leads nowhere.
-    public func node(at path: String) -> Node {
-        var node = self
-        for part in path.split(whereSeparator: { $0 == "." || $0 == "[" }) {
-            if part.last == "]", let index = Int(part.dropLast()) {
-                guard case .sequence(let items) = node.value, items.indices.contains(index) else { return node }
-                node = items[index]
-            } else {
-                guard let entry = node[String(part)] else { return node }
-                node = entry.value
-            }
-        }
-        return node
-    }
 }

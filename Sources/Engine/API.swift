@@ -133,7 +133,8 @@ extension Engine {
 
     private var status: JSON {
         .object([
-            "site": .text(siteName), "trouble": trouble.map { .text($0) }, "resources": .integer(planLines.count),
+            "site": .text(siteName), "trouble": trouble.map { .text($0) },
+            "resources": .integer(applied.plan.ordered.count),
             "commit": followed.map { .integer($0) },
             "put-back-in": revertAt.map { .integer(max(0, $0 - Uptime.milliseconds) / 1000) },
             "probation": probation.map { .texts($0.probes.keys.sorted()) },

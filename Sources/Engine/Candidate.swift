@@ -57,6 +57,8 @@ extension Engine {
     }
 
     func setCandidate(_ text: String, user: String) throws {
+        // What can't be read again must not become the candidate.
+        _ = try YAML.read(Array(text.utf8), file: "candidate")
         let base = candidate.map(\.base) ?? followed
         try Candidate(text: text, base: base, user: user).save(to: places.candidate)
     }
@@ -74,10 +76,7 @@ extension Engine {
             default: throw EngineError("edits are set and delete, found \(edit.line)")
             }
         }
-        let text = node.yaml
-        // What can't be read again must not become the candidate.
-        _ = try YAML.read(Array(text.utf8), file: "candidate")
-        try setCandidate(text, user: user)
+        try setCandidate(node.yaml, user: user)
     }
 
     func discardCandidate() throws { try FileSystem.remove(places.candidate) }

@@ -10,7 +10,6 @@ public struct Schema: Sendable {
 
         public var name: String
         public var kind: Kind
-        public var summary: String?
         /// What it may be, where that is a closed list.
         public var values: [String]
         /// YANG's own name of its type; `union` and `leafref` are not followed.
@@ -118,8 +117,8 @@ private struct Reader {
             let type = child["type"].map { base($0, in: module) }
             return [
                 .init(
-                    name: child.argument, kind: kind, summary: child["description"]?.argument,
-                    values: type?.values ?? [], type: type?.name ?? "", children: nodes(of: child))
+                    name: child.argument, kind: kind, values: type?.values ?? [], type: type?.name ?? "",
+                    children: nodes(of: child))
             ]
         }
     }

@@ -53,11 +53,7 @@ extension BootTests {
         ]
         machine.extra = ["-device", "i6300esb"]
         let box = try Machine(machine, in: folder, inheriting: network.taps)
-        func waitFor(_ text: String, _ seconds: Double = 60) -> Bool {
-            let end = Clock.seconds + seconds
-            while Clock.seconds < end, !box.console.contains(text) { usleep(100_000) }
-            return box.console.contains(text)
-        }
+        func waitFor(_ text: String, _ seconds: Double = 60) -> Bool { box.wait(forConsole: text, seconds: seconds) }
         #expect(box.wait(for: "service-ready", seconds: 120) != nil, "\(box.story)")
         #expect(box.wait(for: "coldplugged") != nil && box.wait(for: "watchdog") != nil, "\(box.story)")
         let flood = try Flood(network)

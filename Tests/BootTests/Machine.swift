@@ -65,6 +65,13 @@ final class Machine {
         return nil
     }
 
+    /// Waits for a text on the console; false when the time is over.
+    func wait(forConsole text: String, seconds: Double = 60) -> Bool {
+        let end = Clock.seconds + seconds
+        while Clock.seconds < end, !console.contains(text) { usleep(50_000) }
+        return console.contains(text)
+    }
+
     /// Waits for the machine's end; false when it still runs.
     func waitForEnd(seconds: Double = 60) -> Bool {
         let end = Clock.seconds + seconds

@@ -16,15 +16,6 @@ import Testing
         return Int(rules[place.upperBound...].prefix { $0.isNumber }) ?? 0
     }
 
-    private func wait(_ seconds: Double, until isDone: () throws -> Bool) rethrows -> Bool {
-        let end = Clock.seconds + seconds
-        while Clock.seconds < end {
-            if try isDone() { return true }
-            usleep(50_000)
-        }
-        return try isDone()
-    }
-
     @Test func commitsAreKeptAndCanBeFollowedAgain() throws {
         let box = try BoxInNetwork.ready()
         #expect(try box.ask("status")["damage"] == nil && box.ask("history")["commits"]?.list == [])
@@ -79,7 +70,7 @@ import Testing
         #expect(try box.apply(site(82), confirm: 2) == nil)
         #expect(try port(box) == 82)
         #expect(try box.ask("status")["put-back-in"] != nil)
-        #expect(try wait(6) { try port(box) == 81 }, "\(box.log)")
+        #expect(try BoxInNetwork.wait(6) { try port(box) == 81 }, "\(box.log)")
         #expect(try box.ask("status")["commit"]?.integer == 1 && box.ask("show")["site"]?.text == site(81))
         // In time it stays.
         #expect(try box.apply(site(83), confirm: 2) == nil)
@@ -93,7 +84,7 @@ import Testing
         #expect(try box.apply(site(85), confirm: 3) == nil)
         sleep(2)
         #expect(try port(box) == 85)
-        #expect(try wait(6) { try port(box) == 83 }, "\(box.log)")
+        #expect(try BoxInNetwork.wait(6) { try port(box) == 83 }, "\(box.log)")
         // One without a time confirms.
         #expect(try box.apply(site(86), confirm: 2) == nil && box.apply(site(87)) == nil)
         sleep(3)
@@ -112,7 +103,7 @@ import Testing
         #expect(try port(box) == 82)
         // A change of facts leaves the clock alone, too.
         _ = try box.ask("lease")
-        #expect(try wait(8) { try port(box) == 81 }, "\(box.log)")
+        #expect(try BoxInNetwork.wait(8) { try port(box) == 81 }, "\(box.log)")
 
         #expect(try box.apply(site(83), confirm: 600) == nil)
         box.killEngine()

@@ -61,6 +61,24 @@ import Testing
         #expect(try box.decided().contains("192.168.1.10:82"))
     }
 
+    /// Comments and layout are the operator's.
+    @Test func theEditorAndAFileMakeTheCandidate() throws {
+        let box = try BoxInNetwork.ready()
+        let commented = "# ours\n" + BoxInNetwork.site
+        try FileSystem.replace("\(box.folder)/new.yaml", with: commented)
+        _ = try said(box, "load", "\(box.folder)/new.yaml")
+        let edited = try box.onBox(["env", "EDITOR=sed -i s/8080/8081/", "\(box.folder)/vcpectl", "edit"])
+        #expect(edited.status == 0 && edited.text.contains("vcpectl diff shows"), "\(edited.errorText)")
+        #expect(try said(box, "show", "--candidate") == commented.replacing("8080", with: "8081"))
+        // What can't be read is kept for the one who wrote it.
+        let spoiled = try box.onBox(["env", "EDITOR=sed -i s/nat:/nat:]/", "\(box.folder)/vcpectl", "edit"])
+        #expect(spoiled.status == 1 && spoiled.errorText.contains("what you wrote is in /tmp/vcpectl-"))
+        for name in try FileSystem.list("/tmp") where name.hasPrefix("vcpectl-") {
+            try FileSystem.remove("/tmp/\(name)")
+        }
+        #expect(try said(box, "commit").contains("commit 1 is applied") && box.decided().contains("dport 8081"))
+    }
+
     /// A commit that waits for its confirmation isn't confirmed by the way.
     @Test func aPluginsCommandConfirmsNothing() throws {
         let box = try BoxInNetwork.ready()

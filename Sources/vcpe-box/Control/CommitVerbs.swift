@@ -10,11 +10,8 @@ enum CommitVerbs {
             summary: "follow a document, as one commit: all of it, or nothing", words: 1...1,
             options: Invocation.commitOptions
         ) { call in
-            var settings = try call.commitSettings()
-            settings["do"] = "apply"
-            settings["site"] = .text(try Terminal.read(call.words[0]))
-            settings["name"] = .text(call.words[0])
-            try commit(.object(settings), call)
+            let file = call.words[0]
+            try commit("apply", ["site": .text(try Terminal.read(file)), "name": .text(file)], call)
         },
         Verb(
             name: "confirm", group: .commits, usage: "confirm", summary: "the commit that waits for it stands"
@@ -55,10 +52,7 @@ enum CommitVerbs {
             summary: "follow the document of an earlier commit again", words: 1...1,
             options: Invocation.commitOptions
         ) { call in
-            var settings = try call.commitSettings()
-            settings["do"] = "rollback"
-            settings["number"] = .integer(try call.number(0))
-            try commit(.object(settings), call)
+            try commit("rollback", ["number": .integer(try call.number(0))], call)
         },
     ]
 
@@ -75,9 +69,11 @@ enum CommitVerbs {
     private static let patience = 120
 
     /// Has the engine commit, and waits until it is known to stand.
-    static func commit(_ request: JSON, _ call: Invocation) throws {
+    static func commit(_ verb: String, _ what: @autoclosure () throws -> [String: JSON], _ call: Invocation) throws {
         let client = EngineClient()
-        let answer = try client.answer(to: request)
+        var request = try call.commitSettings().merging(what()) { $1 }
+        request["do"] = .text(verb)
+        let answer = try client.answer(to: .object(request))
         if !call.asJSON { say(answer) }
         let number = answer["commit"]?.integer
         let watched = answer["probation"]?.list ?? []

@@ -86,10 +86,7 @@ enum ConfigurationVerbs {
                 .init(name: "--force", value: nil, summary: "although another commit came since it was begun")
             ]
         ) { call in
-            var settings = try call.commitSettings()
-            settings["do"] = "commit"
-            if call.has("--force") { settings["force"] = true }
-            try CommitVerbs.commit(.object(settings), call)
+            try CommitVerbs.commit("commit", ["force": .boolean(call.has("--force"))], call)
         },
     ]
 
