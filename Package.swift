@@ -2,7 +2,7 @@
 import PackageDescription
 
 /// What lies in a plugin's folder beside its code.
-let pluginFiles = ["Network", "Firewall", "NAT", "LAN"].flatMap { name in
+let pluginFiles = ["Network", "Firewall", "NAT", "LAN", "System"].flatMap { name in
     ["README.md", "manifest.json", "cases", "examples", "vcpe-\(name.lowercased()).yang"].map { "\(name)/\($0)" }
 }
 

@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <fcntl.h>
 #include <linux/ethtool.h>
+#include <linux/fs.h>
 #include <linux/if.h>
 #include <linux/sockios.h>
 #include <sched.h>
@@ -56,6 +57,14 @@ int csystem_capability(const char *name) {
     for (int i = 0; i < (int)(sizeof capabilities / sizeof *capabilities); i++)
         if (strcmp(name, capabilities[i]) == 0) return i;
     return -1;
+}
+
+void csystem_trim_filesystem(const char *path) {
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) return;
+    struct fstrim_range all = {.start = 0, .len = (unsigned long long)-1, .minlen = 0};
+    ioctl(folder, FITRIM, &all);
+    close(folder);
 }
 
 void csystem_trim_memory(void) {

@@ -70,6 +70,19 @@ unsigned csystem_peer(int connection) {
     return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.uid : (unsigned)-1;
 }
 
+int csystem_peer_in_group(int connection, unsigned group) {
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.gid == group) return 1;
+    gid_t groups[256];
+    length = sizeof groups;
+    if (getsockopt(connection, SOL_SOCKET, SO_PEERGROUPS, groups, &length) != 0) return 0;
+    for (size_t i = 0; i < length / sizeof *groups; i++) {
+        if (groups[i] == group) return 1;
+    }
+    return 0;
+}
+
 int csystem_send_datagram(const char *path, const void *bytes, size_t count) {
     struct sockaddr_un address;
     int sender = make(path, SOCK_DGRAM, &address);

@@ -39,6 +39,18 @@ extension Node {
         }
     }
 
+    /// The texts that are nobody's to read.
+    public var secretTexts: [String] { secretTexts(isSecret: false) }
+
+    private func secretTexts(isSecret: Bool) -> [String] {
+        switch value {
+        case .scalar(let scalar): isSecret ? [scalar.text] : []
+        case .sequence(let items): items.flatMap { $0.secretTexts(isSecret: isSecret) }
+        case .mapping(let entries):
+            entries.flatMap { $0.value.secretTexts(isSecret: isSecret || Self.secretKeys.contains($0.key)) }
+        }
+    }
+
     /// Where a mask stands that is no secret.
     public var firstMask: Node? {
         switch value {

@@ -11,4 +11,18 @@ extension StringProtocol {
         }
         return nil
     }
+
+    /// The text with another in the place of each that is found.
+    public func replacing(_ texts: [String], with other: String) -> String {
+        var result = String(self)
+        for text in texts {
+            var (done, rest) = ("", result[...])
+            while let place = rest.place(of: text) {
+                done += rest[..<place.lowerBound] + other
+                rest = rest[place.upperBound...]
+            }
+            result = done + rest
+        }
+        return result
+    }
 }

@@ -5,17 +5,19 @@ import PluginKit
 extension Engine {
     /// Answers one request of the local socket (`docs/api.md`).
     ///
-    /// - Parameter caller: who asks, by the socket's own word.
-    func answer(_ request: JSON, from caller: uid_t) -> JSON {
-        guard caller == 0 || caller == geteuid() else {
-            return ["error": "only root may ask the engine"]
-        }
+    func answer(_ request: JSON, from caller: Caller) -> JSON {
         do {
-            let verb = request["do"]?.text ?? ""
-            guard let answer = Self.verbs[verb] else {
-                throw EngineError.unknown("request", verb, Array(Self.verbs.keys))
+            let name = request["do"]?.text ?? ""
+            guard let role = caller.role else {
+                throw EngineError(
+                    "\(Self.name(of: caller.user)) has no role on this box: root has, and the site's users")
             }
-            return try answer(self, Request(json: request, user: Self.name(of: caller)))
+            guard let verb = Self.verbs[name] else {
+                throw EngineError.unknown("request", name, Array(Self.verbs.keys))
+            }
+            let request = Request(json: request, user: Self.name(of: caller.user), role: role)
+            try request.demand(verb.role, for: name)
+            return try verb.answer(self, request)
         } catch {
             return ["error": .text("\(error)")]
         }
@@ -25,6 +27,13 @@ extension Engine {
     struct Request {
         let json: JSON
         let user: String
+        let role: Role
+
+        func demand(_ least: Role, for what: String) throws {
+            guard role >= least else {
+                throw EngineError("\(what) is for the role \(least.rawValue); \(user) has \(role.rawValue)")
+            }
+        }
 
         var name: String { json["name"]?.text ?? "site" }
         var comment: String { json["comment"]?.text ?? "" }
@@ -51,67 +60,81 @@ extension Engine {
         func words() -> [String] { (json["arguments"]?.list ?? []).compactMap(\.text) }
     }
 
-    private static let verbs: [String: @Sendable (Engine, Request) throws -> JSON] = [
-        "status": { engine, _ in engine.status },
-        "health": { engine, _ in ["probes": engine.probes.json] },
-        "show": { engine, _ in ["site": .text(engine.shown(engine.siteText)), "name": .text(engine.siteName)] },
-        "plan": { engine, request in
+    /// A request, and who may make it.
+    private struct Verb: Sendable {
+        let role: Role
+        let answer: @Sendable (Engine, Request) throws -> JSON
+
+        init(_ role: Role, _ answer: @escaping @Sendable (Engine, Request) throws -> JSON) {
+            (self.role, self.answer) = (role, answer)
+        }
+    }
+
+    private static let verbs: [String: Verb] = [
+        "status": Verb(.readOnly) { engine, _ in engine.status },
+        "health": Verb(.readOnly) { engine, _ in ["probes": engine.probes.json] },
+        "show": Verb(.readOnly) { engine, _ in
+            ["site": .text(engine.shown(engine.siteText)), "name": .text(engine.siteName)]
+        },
+        "plan": Verb(.readOnly) { engine, request in
             guard request.json["site"] != nil else {
-                return ["lines": .texts(engine.planLines), "nftables": engine.rulesetDocument]
+                return [
+                    "lines": .texts(engine.hidingSecrets(engine.planLines)), "nftables": engine.rulesetDocument,
+                ]
             }
             return try engine.check(try request.text("site"), name: request.name)
         },
-        "apply": { engine, request in
+        "apply": Verb(.administrator) { engine, request in
             Engine.answer(
                 try engine.commit(
                     try engine.meant(try request.text("site"), name: request.name), name: request.name,
                     user: request.user, comment: request.comment, confirm: try request.confirm()))
         },
-        "confirm": { engine, _ in ["commit": .integer(try engine.confirm())] },
-        "history": { engine, _ in ["commits": engine.history()] },
-        "show-commit": { engine, request in
+        "confirm": Verb(.administrator) { engine, _ in ["commit": .integer(try engine.confirm())] },
+        "history": Verb(.readOnly) { engine, _ in ["commits": engine.history()] },
+        "show-commit": Verb(.readOnly) { engine, request in
             let commit = try engine.store.commit(try request.number("number"))
             var entries = commit.json.object ?? [:]
             entries["site"] = .text(engine.shown(commit.site))
             entries["diff"] = .texts(engine.changes(of: commit))
             return .object(entries)
         },
-        "rollback": { engine, request in
+        "rollback": Verb(.administrator) { engine, request in
             Engine.answer(
                 try engine.rollBack(
                     to: try request.number("number"), user: request.user, confirm: try request.confirm()))
         },
-        "candidate": { engine, _ in
+        "candidate": Verb(.readOnly) { engine, _ in
             ["site": .text(engine.shown(engine.candidateText))]
         },
-        "edit": { engine, request in
+        "edit": Verb(.administrator) { engine, request in
             try engine.edit(request.json["edits"]?.list ?? [], user: request.user)
             return [:]
         },
-        "load": { engine, request in
+        "load": Verb(.administrator) { engine, request in
             try engine.setCandidate(
                 try engine.meant(try request.text("site"), name: request.name, isCandidate: true), user: request.user)
             return [:]
         },
-        "discard": { engine, _ in
+        "discard": Verb(.administrator) { engine, _ in
             try engine.discardCandidate()
             return [:]
         },
-        "diff": { engine, request in
+        "diff": Verb(.readOnly) { engine, request in
             [
                 "lines": .texts(
                     try engine.difference(from: request.json["from"]?.integer, to: request.json["to"]?.integer))
             ]
         },
-        "check": { engine, _ in try engine.check(engine.candidateText, name: "candidate") },
-        "commit": { engine, request in
+        "check": Verb(.readOnly) { engine, _ in try engine.check(engine.candidateText, name: "candidate") },
+        "commit": Verb(.administrator) { engine, request in
             Engine.answer(
                 try engine.commitCandidate(
                     user: request.user, comment: request.comment, confirm: try request.confirm(),
                     isForced: request.json["force"] == .boolean(true)))
         },
-        "commands": { engine, _ in ["commands": engine.operatorCommands] },
-        "values": { engine, request in
+        "commands": Verb(.readOnly) { engine, _ in ["commands": engine.operatorCommands] },
+        "values": Verb(.readOnly) { engine, request in
             [
                 "values": .texts(
                     try engine.values(
@@ -119,14 +142,40 @@ extension Engine {
                         command: try request.text("command")))
             ]
         },
-        "run": { engine, request in
+        "run": Verb(.readOnly) { engine, request in
             try engine.run(
-                try request.text("plugin"), try request.text("command"), request.words(), user: request.user)
+                try request.text("plugin"), try request.text("command"), request.words(), for: request)
         },
-        "explain": { engine, request in ["rules": .list(try engine.explain(try request.text("text")))] },
-        "counters": { engine, _ in try engine.counters() },
-        "lease": { engine, _ in
+        "explain": Verb(.readOnly) { engine, request in ["rules": .list(try engine.explain(try request.text("text")))]
+        },
+        "counters": Verb(.readOnly) { engine, _ in try engine.counters() },
+        "lease": Verb(.administrator) { engine, _ in
             engine.followFacts()
+            return [:]
+        },
+        "services": Verb(.readOnly) { engine, _ in ["services": .list(try engine.pidOne.services().map(\.json))] },
+        "service": Verb(.operator) { engine, request in
+            let (deed, name) = (try request.text("deed"), try request.text("name"))
+            guard ["start", "stop", "restart"].contains(deed) else {
+                throw EngineError.unknown("deed", deed, ["start", "stop", "restart"])
+            }
+            try engine.pidOne.tell("\(deed) \(name)")
+            return [:]
+        },
+        "logs": Verb(.readOnly) { engine, _ in ["logs": .texts(engine.serviceLogs.names)] },
+        "log": Verb(.readOnly) { engine, request in
+            try engine.serviceLogs.read(try request.text("name"), from: request.json["from"]?.text)
+        },
+        "power": Verb(.administrator) { engine, request in
+            let deed = try request.text("deed")
+            guard ["reboot", "poweroff"].contains(deed) else {
+                throw EngineError.unknown("deed", deed, ["reboot", "poweroff"])
+            }
+            try engine.pidOne.tell(deed)
+            return [:]
+        },
+        "factory-reset": Verb(.administrator) { engine, request in
+            try engine.demandFactoryReset(by: request.user)
             return [:]
         },
     ]
@@ -146,9 +195,19 @@ extension Engine {
     private func check(_ text: String, name: String) throws -> JSON {
         let planned = try plan(try meant(text, name: name), name: name)
         return [
-            "added": .texts(planned.added), "removed": .texts(planned.removed),
+            "added": .texts(hidingSecrets(planned.added, of: planned.site)),
+            "removed": .texts(hidingSecrets(planned.removed, of: planned.site)),
             "warnings": .texts(planned.plan.warnings + planned.plan.absent),
         ]
+    }
+
+    /// Lines of a plan without what plugins have copied into them from secrets of the documents.
+    func hidingSecrets(_ lines: [String], of document: Node? = nil) -> [String] {
+        let secrets = Set(site.secretTexts + (document?.secretTexts ?? [])).map {
+            // As it stands within a line of JSON.
+            String(JSON.text($0).line.dropFirst().dropLast())
+        }.filter { !$0.isEmpty }.sorted { $0.utf8.count > $1.utf8.count }
+        return secrets.isEmpty ? lines : lines.map { $0.replacing(secrets, with: Node.mask) }
     }
 
     static func answer(_ done: Committed) -> JSON {

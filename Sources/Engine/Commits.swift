@@ -127,19 +127,16 @@ extension Engine {
     /// What a technician put beside the box's disk image is the operator's document, when there is none yet and it can be
     /// planned: it is looked for once, at the first start.
     private func takeFirstSite() {
-        guard head == Head(), let device = places.espDevice else { return }
+        guard head == Head() else { return }
         // Power may have failed between its commit and the word that it stands.
         guard store.numbers.allSatisfy({ (try? store.commit($0))?.user == Self.flasher }) else { return }
-        let folder = "\(places.run)/esp"
         do {
-            try FileSystem.makeDirectory(folder)
-            guard mount(device, folder, "vfat", UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC), nil) == 0 else {
-                throw SystemError("mount", device)
+            let bytes = try onSystemPartition(MS_RDONLY) { folder in
+                let path = "\(folder)/\(Self.flashedSite)"
+                return FileSystem.exists(path) ? try FileSystem.read(path) : nil
             }
-            defer { umount(folder) }
-            let path = "\(folder)/vcpe/site.yaml"
-            guard FileSystem.exists(path) else { return }
-            let text = String(decoding: try FileSystem.read(path), as: UTF8.self)
+            guard let bytes else { return }
+            let text = String(decoding: bytes, as: UTF8.self)
             let planned = try plan(text, name: "site.yaml")
             for line in planned.plan.absent + planned.plan.warnings { Log.say(line) }
             var commit = Commit(
@@ -153,6 +150,30 @@ extension Engine {
         } catch {
             Log.say("the document that was flashed is not taken: \(error)")
         }
+    }
+
+    /// Below the EFI system partition.
+    private static let flashedSite = "vcpe/site.yaml"
+
+    /// A document that was flashed may hold secrets, and is no factory's.
+    func removeFlashedSite() throws {
+        _ = try onSystemPartition(0) { folder in
+            let path = "\(folder)/\(Self.flashedSite)"
+            if FileSystem.exists(path) { try FileSystem.remove(path) }
+            return nil
+        }
+    }
+
+    /// What `body` finds on the EFI system partition; nil when the box has none.
+    private func onSystemPartition(_ flags: Int, _ body: (String) throws -> [UInt8]?) throws -> [UInt8]? {
+        guard let device = places.espDevice else { return nil }
+        let folder = "\(places.run)/esp"
+        try FileSystem.makeDirectory(folder)
+        guard mount(device, folder, "vfat", UInt(flags | MS_NOSUID | MS_NODEV | MS_NOEXEC), nil) == 0 else {
+            throw SystemError("mount", device)
+        }
+        defer { umount(folder) }
+        return try body(folder)
     }
 
     // MARK: - Commits

@@ -44,6 +44,10 @@ public final class Engine {
     var drift = Drift()
     let secrets: SecretStore
     private var isReady = false
+    /// What the consoles were told.
+    private var shownNotice: String?
+    /// Documents that come from a stick, or from the machine that emulates the box.
+    var outside: OutsideSites
     /// When a plan that failed for a reason that may pass is tried again, in milliseconds of the kernel's time.
     private var retryAt: Int?
     private var retryDelay = 0
@@ -69,6 +73,7 @@ public final class Engine {
         probes = Probes(routes: routes)
         clock = WallClock(path: places.clock)
         secrets = SecretStore(folder: places.secrets)
+        outside = OutsideSites(places: places)
         store = CommitStore(folder: places.commits)
         let known = AppliedState(at: places.appliedState)
         applied = known ?? AppliedState()
@@ -81,7 +86,13 @@ public final class Engine {
 
     // MARK: - Facts
 
-    func facts() throws -> Facts { Facts(ports: try Ports.all(routes), leases: leases.now().leases) }
+    func facts() throws -> Facts {
+        Facts(ports: try Ports.all(routes), leases: leases.now().leases, consoles: consoles.names)
+    }
+
+    var pidOne: InitClient { InitClient(socket: places.initSocket) }
+    var serviceLogs: ServiceLogs { ServiceLogs(folder: places.logs) }
+    var consoles: Consoles { Consoles(folder: places.devices) }
 
     private func ports() throws -> Set<Int> { Set(try routes.links().filter(Ports.isPort).map(\.index)) }
 
@@ -161,12 +172,19 @@ public final class Engine {
             note { $0 = $0.settled(plan) }
             probes.follow(plan.others.probes)
             drift = Drift()
+            show(plan.others.notice)
         } catch {
             let failures = transaction(from: applied, to: before.plan).applyWhatCanBe()
             for failure in failures { Log.say("putting back failed: \(failure)") }
             if failures.isEmpty { note { $0 = $0.settled(before.plan) } }
             throw error
         }
+    }
+
+    /// Shows a notice on the consoles, once.
+    private func show(_ notice: String?) {
+        if let notice, notice != shownNotice { consoles.say(notice) }
+        shownNotice = notice
     }
 
     func note(_ change: (inout AppliedState) -> Void) {
@@ -229,6 +247,7 @@ public final class Engine {
     /// Follows the site, and serves the socket, for ever.
     public func run() throws -> Never {
         let server = try Server(path: places.socket)
+        resetToFactory()
         readSite()
         follow()
         if head.pending != nil {
@@ -276,6 +295,7 @@ public final class Engine {
                 }
                 drift.look()
                 mendDrift()
+                for found in outside.look() { take(found) }
             }
             judge()
             if polled[0].revents != 0 { server.serve { self.answer($0, from: $1) } }

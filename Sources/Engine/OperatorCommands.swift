@@ -11,7 +11,7 @@ extension Engine {
     /// All commands of the plugins that the site has a part for.
     var operatorCommands: JSON {
         .list(
-            planner.plugins.filter { site[$0.manifest.key] != nil }.flatMap { plugin in
+            planner.plugins.filter { part(of: $0.manifest) != nil }.flatMap { plugin in
                 plugin.manifest.commands.map { command -> JSON in
                     var entries = command.json.object ?? [:]
                     entries["plugin"] = .text(plugin.manifest.name)
@@ -30,6 +30,11 @@ extension Engine {
         return items.compactMap(\.itemName)
     }
 
+    /// What a plugin is given of the document; nil when it has no part in it.
+    private func part(of manifest: PluginManifest) -> Node? {
+        site[manifest.key]?.value ?? (manifest.isAlwaysPlanned ? Node([:], position: site.position) : nil)
+    }
+
     private func find(_ name: String, _ command: String) throws -> (Planner.Member, OperatorCommand) {
         let known = planner.plugins.map(\.manifest.name)
         guard let plugin = planner.plugins.first(where: { $0.manifest.name == name }) else {
@@ -42,9 +47,10 @@ extension Engine {
     }
 
     /// Runs a command: what it shows, or what came of it.
-    func run(_ name: String, _ command: String, _ words: [String], user: String) throws -> JSON {
+    func run(_ name: String, _ command: String, _ words: [String], for request: Request) throws -> JSON {
         let (plugin, command) = try find(name, command)
-        guard let part = site[plugin.manifest.key]?.value else {
+        if command.verb == .act { try request.demand(.operator, for: "\(name) \(command.name)") }
+        guard let part = part(of: plugin.manifest) else {
             throw EngineError("the site has no part for \(name): it has no \(plugin.manifest.key): in it")
         }
         try plugin.manifest.checkContract()
@@ -85,7 +91,7 @@ extension Engine {
                 return effect
             }
             let words = ([name, command.name] + words).joined(separator: " ")
-            return try carryOut(effects, of: plugin, words: words, user: user)
+            return try carryOut(effects, of: plugin, words: words, user: request.user)
         }
     }
 
@@ -120,7 +126,7 @@ extension Engine {
             input["sets"] = .object(sets)
         case .services:
             input["services"] = .list(
-                try InitClient(socket: places.initSocket).services().filter {
+                try pidOne.services().filter {
                     applied.plan.resources["service \($0.name)"]?.plugin == plugin
                 }.map(\.json))
         case .file(let path):
@@ -160,7 +166,7 @@ extension Engine {
         var (document, said): (Node, [String]) = (site, [])
         var isEdited = false
         var deeds: [() throws -> Void] = []
-        let initClient = InitClient(socket: places.initSocket)
+        let initClient = pidOne
         func path(_ path: String) throws -> DocumentPath {
             isEdited = true
             return try DocumentPath(path.isEmpty ? plugin.manifest.key : "\(plugin.manifest.key).\(path)")

@@ -12,6 +12,13 @@ public struct Places: Sendable {
     public var factorySite = "/usr/lib/vcpe/site.yaml"
     public var modprobe = "/usr/lib/vcpe/modprobe"
     public var initSocket = "/run/vcpe/init.sock"
+    public var logs = "/run/log"
+    /// Terminals and disks.
+    public var devices = "/dev"
+    /// A document that the machine that emulates the box gives it (QEMU's fw_cfg).
+    public var firmwareSite = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.vcpe.site/raw"
+    /// Whose signatures a document from outside must have on a box that has one, as ssh-keygen's allowed_signers.
+    public var siteKeys = "/usr/lib/vcpe/site-keys"
 
     public init() {}
 
@@ -33,6 +40,8 @@ public struct Places: Sendable {
     /// The operators' documents.
     var commits: String { "\(data)/vcpe/commits" }
     var secrets: String { "\(data)/vcpe/secrets" }
+    /// Says that everything but what protects against rollback goes, with the next start.
+    var resetMark: String { "\(data)/vcpe/factory-reset" }
     /// The latest time that was known.
     var clock: String { "\(data)/vcpe/clock" }
 }

@@ -2,8 +2,9 @@ import Files
 import Glibc
 import Planning
 import PluginKit
+import Processes
 
-/// Secrets that plugins plan: random bytes, made once, kept on the data partition for root alone, and shown to nobody.
+/// Secrets that plugins plan: made once, kept on the data partition for root alone, and shown to nobody.
 /// Plans, commits and logs hold their names. What no plan wants any more is kept, too: a document that is put back finds it.
 struct SecretStore {
     let folder: String
@@ -12,17 +13,48 @@ struct SecretStore {
 
     /// Makes those of a plan that aren't there.
     func make(_ resources: [Resource]) throws {
-        for case .secret(let name, let bytes) in resources where !FileSystem.exists(path(name)) {
+        for case .secret(let name, let source) in resources where !FileSystem.exists(path(name)) {
             try FileSystem.makeDirectory(folder)
             chmod(folder, 0o700)
-            var random = SystemRandomNumberGenerator()
-            let text = (0..<bytes).map { _ in
-                let byte = UInt8.random(in: .min ... .max, using: &random)
-                return (byte < 16 ? "0" : "") + String(byte, radix: 16)
-            }
-            try FileSystem.replace(path(name), with: text.joined(), mode: 0o600)
+            let bytes =
+                switch source {
+                case .bytes(let count): random(count)
+                case .program(let words): try made(by: words, for: name)
+                }
+            try FileSystem.replace(path(name), with: bytes, mode: 0o600)
             try FileSystem.syncDirectory(folder)
         }
+    }
+
+    private func random(_ count: Int) -> [UInt8] {
+        var random = SystemRandomNumberGenerator()
+        return (0..<count).flatMap { _ in
+            let byte = UInt8.random(in: .min ... .max, using: &random)
+            return Array(((byte < 16 ? "0" : "") + String(byte, radix: 16)).utf8)
+        }
+    }
+
+    /// Seconds that a program may take, and bytes that it may make.
+    private static let (patience, most) = (60.0, 64 << 10)
+
+    private func made(by words: [String], for name: String) throws -> [UInt8] {
+        let scratch = try FileSystem.makeTemporaryDirectory(in: folder, prefix: FileSystem.temporaryPrefix + "made")
+        defer { try? FileSystem.remove(scratch) }
+        let file = "\(scratch)/secret"
+        let arguments = words.dropFirst().map { $0 == "${file}" ? file : $0 }
+        let result: Command.Result
+        do {
+            result = try Command(words[0], arguments).begin().finish(deadline: Self.patience, limit: Self.most)
+        } catch {
+            throw EngineError("the secret \(name) can't be made: \(error)")
+        }
+        let bytes = words.contains("${file}") ? (try? FileSystem.read(file)) ?? [] : result.output
+        guard result.status == 0, (1...Self.most).contains(bytes.count) else {
+            throw EngineError(
+                "the secret \(name) can't be made: \(words[0]) ended with \(result.status): \(result.errorText.prefix(200))"
+            )
+        }
+        return bytes
     }
 
     /// - Throws: for a secret that was never made.

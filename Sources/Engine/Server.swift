@@ -2,6 +2,23 @@ import CSystem
 import Documents
 import Files
 import Glibc
+import PluginKit
+
+/// Who asks the engine, by the socket's own word.
+struct Caller {
+    let user: uid_t
+    /// Nil for one who may ask nothing.
+    let role: Role?
+
+    init(connection: Int32) {
+        user = csystem_peer(connection)
+        if user == 0 || user == geteuid() {
+            role = .administrator
+        } else {
+            role = Role.allCases.filter { csystem_peer_in_group(connection, UInt32($0.group.number)) == 1 }.max()
+        }
+    }
+}
 
 /// The engine's local socket: a connection, a line of JSON, a line back.
 final class Server {
@@ -15,12 +32,16 @@ final class Server {
     init(path: String) throws {
         descriptor = csystem_listen_unix(path, 0)
         guard descriptor >= 0 else { throw SystemError("bind", path) }
+        // Whoever may do more may look as well: all that have a role belong to this group.
+        guard chown(path, uid_t.max, gid_t(Role.readOnly.group.number)) == 0, chmod(path, 0o660) == 0 else {
+            throw SystemError("chown", path)
+        }
     }
 
     deinit { close(descriptor) }
 
     /// Takes one connection and answers it.
-    func serve(_ answer: (JSON, uid_t) -> JSON) {
+    func serve(_ answer: (JSON, Caller) -> JSON) {
         let connection = accept(descriptor, nil, nil)
         guard connection >= 0 else {
             // Without a descriptor left, the caller waits with us.
@@ -32,7 +53,7 @@ final class Server {
         guard let request = read(connection) else { return }
         let reply: JSON
         do {
-            reply = answer(try JSON.parse(request), csystem_peer(connection))
+            reply = answer(try JSON.parse(request), Caller(connection: connection))
         } catch {
             reply = ["error": .text("the request is no JSON: \(error)")]
         }

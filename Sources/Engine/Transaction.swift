@@ -94,7 +94,8 @@ final class Transaction {
             },
             {
                 try ServiceDriver(places: places).apply(
-                    all.services, files: all.fileContents, mustTell: !old.isSettled)
+                    all.services, files: all.fileContents, changedFiles: Set(change.added.fileContents.keys),
+                    mustTell: !old.isSettled)
             },
             {
                 for case .file(let path, _, _, _) in change.removed { try files.remove(path, isDirectory: false) }
@@ -145,6 +146,11 @@ extension [Resource] {
     }
 
     var services: [ServiceResource] { compactMap { if case .service(let service) = $0 { service } else { nil } } }
+
+    /// What the consoles show.
+    var notice: String? {
+        lazy.compactMap { if case .setting(.notice(let text)) = $0 { text } else { nil } }.first
+    }
 
     /// By path.
     var fileContents: [String: String] {

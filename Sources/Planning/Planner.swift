@@ -143,7 +143,7 @@ public struct Planner: Sendable {
         of site: Node, _ planning: inout Planning
     ) throws -> [(plugin: Member, configuration: JSON)] {
         guard case .mapping(let entries) = site.value else {
-            if site.isNull { return [] }
+            if site.isNull { return try configurations(of: Node(.object([:]), position: site.position), &planning) }
             throw InvalidSite(problems: ["error: \(site.position): found \(site.summary); allowed is a mapping"])
         }
         let keys = plugins.map(\.manifest.key)
@@ -155,9 +155,10 @@ public struct Planner: Sendable {
             planning.problems.append("error: \(problem)")
         }
         return try plugins.compactMap { plugin in
-            guard let entry = entries.first(where: { $0.key == plugin.manifest.key }) else { return nil }
+            let entry = entries.first { $0.key == plugin.manifest.key }
+            guard entry != nil || plugin.manifest.isAlwaysPlanned else { return nil }
             try plugin.manifest.checkContract()
-            return (plugin, JSON(entry.value))
+            return (plugin, entry.map { JSON($0.value) } ?? [:])
         }
     }
 }

@@ -32,8 +32,11 @@ public struct Facts: Sendable, Hashable {
     public var ports: [Port]
     /// By interface.
     public var leases: [String: Lease]
+    /// The terminals that the kernel writes to, such as `ttyS0`.
+    public var consoles: [String]
 
-    public init(ports: [Port] = [], leases: [String: Lease] = [:]) {
+    public init(ports: [Port] = [], leases: [String: Lease] = [:], consoles: [String] = []) {
+        self.consoles = consoles
         self.ports = ports.sorted {
             ($0.path, $0.mac.description) < ($1.path, $1.mac.description)
         }
@@ -56,6 +59,7 @@ public struct Facts: Sendable, Hashable {
                         "resolvers": .texts(lease.resolvers.map(\.description)),
                     ])
                 }),
+            "consoles": .texts(consoles),
         ]
     }
 
@@ -77,7 +81,8 @@ public struct Facts: Sendable, Hashable {
             let leases = fields.optional("leases", .dictionary(.text, lease)) ?? []
             return Facts(
                 ports: fields.optional("ports", .list(of: port)) ?? [],
-                leases: Dictionary(leases.map { ($0.key, $0.value) }) { $1 })
+                leases: Dictionary(leases.map { ($0.key, $0.value) }) { $1 },
+                consoles: fields.optional("consoles", .list(of: .text)) ?? [])
         }
     }
 }

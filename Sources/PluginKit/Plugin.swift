@@ -83,6 +83,8 @@ public struct PluginManifest: Sendable, Hashable {
     public var files: [String]
     /// The collections that it publishes in: with none it is never asked; nil when it doesn't say.
     public var publishes: [String]?
+    /// Whether it plans for documents without its key, too, as if that held an empty mapping.
+    public var isAlwaysPlanned: Bool
     /// The kinds of resources that it plans.
     public var resources: [String]
     /// Its parts; the first one is in every image that has the plugin.
@@ -91,7 +93,8 @@ public struct PluginManifest: Sendable, Hashable {
 
     public init(
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
-        yang: String, files: [String] = [], publishes: [String]? = nil, resources: [String], features: [Feature],
+        yang: String, files: [String] = [], publishes: [String]? = nil, isAlwaysPlanned: Bool = false,
+        resources: [String], features: [Feature],
         commands: [OperatorCommand] = []
     ) {
         self.name = name
@@ -99,6 +102,7 @@ public struct PluginManifest: Sendable, Hashable {
         self.contracts = contracts
         self.files = files
         self.publishes = publishes
+        self.isAlwaysPlanned = isAlwaysPlanned
         self.commands = commands
         self.summary = summary
         self.key = key
@@ -111,6 +115,7 @@ public struct PluginManifest: Sendable, Hashable {
         .object([
             "name": .text(name), "version": .text(version), "summary": .text(summary),
             "files": files.isEmpty ? nil : .texts(files), "publishes": publishes.map { .texts($0) },
+            "always": isAlwaysPlanned ? .boolean(true) : nil,
             "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
             "key": .text(key), "yang": .text(yang),
             "resources": .texts(resources),
@@ -140,7 +145,7 @@ public struct PluginManifest: Sendable, Hashable {
     public static var shape: Shape<PluginManifest> {
         .mapping("a plugin's manifest") { fields in
             let contracts = fields.required("contract", contractVersions)
-            let name = fields.required("name", .text)
+            let name = fields.required("name", .name)
             let version = fields.required("version", .text)
             let summary = fields.required("summary", .text)
             let key = fields.required("key", .text)
@@ -148,6 +153,7 @@ public struct PluginManifest: Sendable, Hashable {
             let file = Shape.text("the name of a file in the plugin's folder") { !$0.isEmpty && !$0.contains("/") }
             let files = fields.optional("files", .list(of: file)) ?? []
             let publishes = fields.optional("publishes", .list(of: .text))
+            let isAlwaysPlanned = fields.optional("always", .boolean) ?? false
             let resources = fields.required("resources", .list(of: .oneOf(ResourceKind.allCases.map(\.rawValue))))
             let feature = Shape<Feature>.mapping("a feature") { fields in
                 guard let name = fields.required("name", .text) else { return nil }
@@ -164,7 +170,8 @@ public struct PluginManifest: Sendable, Hashable {
             else { return nil }
             return PluginManifest(
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
-                files: files, publishes: publishes, resources: resources, features: features, commands: commands)
+                files: files, publishes: publishes, isAlwaysPlanned: isAlwaysPlanned, resources: resources,
+                features: features, commands: commands)
         }
     }
 }

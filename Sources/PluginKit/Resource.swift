@@ -20,8 +20,8 @@ public enum Resource: Sendable, Hashable {
     case file(path: String, content: String, owner: String, mode: Int)
     case service(ServiceResource)
     case rule(RuleResource)
-    /// Random bytes that the engine makes once and keeps: `${secret:NAME}` in a file stands for them, in hexadecimal digits.
-    case secret(name: String, bytes: Int)
+    /// What the engine makes once and keeps: `${secret:NAME}` in a file stands for it.
+    case secret(name: String, SecretSource)
     case probe(ProbeResource)
     /// What the engine itself is told.
     case setting(Setting)
@@ -157,6 +157,15 @@ public struct ProbeResource: Sendable, Hashable {
     }
 }
 
+/// What a secret is made of.
+public enum SecretSource: Sendable, Hashable {
+    /// So many random ones, in hexadecimal digits.
+    case bytes(Int)
+    /// What a program of the image writes into the file that the word `${file}` stands for, or on its standard output
+    /// where no word does.
+    case program([String])
+}
+
 /// What the engine itself is told, by one plugin for all.
 public enum Setting: Sendable, Hashable {
     public enum Drift: String, Sendable, CaseIterable {
@@ -167,6 +176,8 @@ public enum Setting: Sendable, Hashable {
     }
 
     case drift(Drift)
+    /// What every console of the box shows.
+    case notice(String)
 }
 
 /// A program that PID 1 keeps running; `docs/init.md` has what each word means.
@@ -190,13 +201,15 @@ public struct ServiceResource: Sendable, Hashable {
     public var directories: [String]
     /// It is started anew when one of these files of the plan has changed.
     public var configurationFiles: [String]
+    /// It is told by SIGHUP when one of these files of the plan has changed.
+    public var reloadFiles: [String]
     /// Bytes that it and all it starts may use.
     public var memory: Int?
 
     public init(
         name: String, command: [String], user: String = "root", capabilities: [String] = [],
         readiness: Readiness = .started, directories: [String] = [], configurationFiles: [String] = [],
-        memory: Int? = nil
+        reloadFiles: [String] = [], memory: Int? = nil
     ) {
         self.name = name
         self.command = command
@@ -205,6 +218,7 @@ public struct ServiceResource: Sendable, Hashable {
         self.readiness = readiness
         self.directories = directories
         self.configurationFiles = configurationFiles
+        self.reloadFiles = reloadFiles
         self.memory = memory
     }
 }

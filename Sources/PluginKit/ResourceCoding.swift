@@ -36,6 +36,7 @@ extension Resource {
         case .secret(let name, _): name
         case .probe(let probe): probe.name
         case .setting(.drift): "drift"
+        case .setting(.notice): "notice"
         }
     }
 
@@ -88,6 +89,7 @@ extension Resource {
                 "capabilities": .texts(service.capabilities), "ready": .text(service.readiness.text),
                 "directories": .texts(service.directories),
                 "configuration-files": .texts(service.configurationFiles),
+                "reload-files": service.reloadFiles.isEmpty ? nil : .texts(service.reloadFiles),
                 "memory": service.memory.map { .integer($0) },
             ])
         case .rule(let rule):
@@ -97,7 +99,8 @@ extension Resource {
                 "to": rule.destination.map { .text($0.description) }, "interface": rule.interface.map { .text($0) },
                 "mark": rule.mark.map { .integer(Int($0)) }, "mask": rule.mask.map { .integer(Int($0)) },
             ])
-        case .secret(_, let bytes): return ["bytes": .integer(bytes)]
+        case .secret(_, .bytes(let bytes)): return ["bytes": .integer(bytes)]
+        case .secret(_, .program(let words)): return ["program": .texts(words)]
         case .probe(let probe):
             var entries: [String: JSON] = [
                 "interval": .integer(probe.interval), "timeout": .integer(probe.timeout),
@@ -112,6 +115,7 @@ extension Resource {
             }
             return entries
         case .setting(.drift(let drift)): return ["value": .text(drift.rawValue)]
+        case .setting(.notice(let text)): return ["value": .text(text)]
         }
     }
 
@@ -234,12 +238,24 @@ private struct ResourceReader {
         case .service: return .service(try service())
         case .rule: return .rule(try rule())
         case .secret:
-            return .secret(name: try required("id"), bytes: try number("bytes", 8...1024) ?? 32)
+            return .secret(name: try required("id"), try secret())
         case .probe: return .probe(try probe())
         case .setting:
-            guard json["id"]?.text == "drift" else { throw InvalidResource("the one setting is drift", json) }
-            return .setting(.drift(try value("value") { Setting.Drift(rawValue: $0) }))
+            switch try required("id") {
+            case "drift": return .setting(.drift(try value("value") { Setting.Drift(rawValue: $0) }))
+            case "notice": return .setting(.notice(try required("value")))
+            default: throw InvalidResource("settings are drift and notice", json)
+            }
         }
+    }
+
+    private func secret() throws -> SecretSource {
+        if json["program"] == nil { return .bytes(try number("bytes", 8...1024) ?? 32) }
+        let words = try texts("program")
+        guard words.first?.hasPrefix("/") == true else {
+            throw InvalidResource("\"program\" is no list of an absolute path and its arguments", json)
+        }
+        return .program(words)
     }
 
     /// Numbers of routing tables: 0 is none, and 255 the kernel's own.

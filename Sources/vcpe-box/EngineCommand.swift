@@ -13,6 +13,10 @@ enum EngineCommand {
             case "--plugins": places.plugins = value
             case "--factory-site": places.factorySite = value
             case "--modprobe": places.modprobe = value
+            case "--logs": places.logs = value
+            case "--devices": places.devices = value
+            case "--firmware-site": places.firmwareSite = value
+            case "--site-keys": places.siteKeys = value
             default: return usage(option)
             }
         }
@@ -25,7 +29,11 @@ enum EngineCommand {
     }
 
     private static func usage(_ option: String) -> Int32 {
-        Log.say("\(option): allowed are --run, --data, --plugins, --factory-site, --modprobe, each with a path")
+        let known = [
+            "--run", "--data", "--plugins", "--factory-site", "--modprobe", "--logs", "--devices", "--firmware-site",
+            "--site-keys",
+        ]
+        Log.say("\(option): allowed are \(known.joined(separator: ", ")), each with a path")
         return 64
     }
 }

@@ -21,6 +21,9 @@ struct RunCommand: ParsableCommand {
 
     @OptionGroup var built: BuiltImageOptions
 
+    @Option(help: ArgumentHelp("A site document for the box, which takes it as from a stick.", valueName: "file"))
+    var site: String?
+
     @Option(help: "Memory in MiB.")
     var memory = 1024
 
@@ -63,6 +66,10 @@ struct RunCommand: ParsableCommand {
         machine.memory = memory
         machine.processors = cpus
         machine.isSnapshot = !persist
+        if let site {
+            guard FileSystem.exists(site) else { throw BuildFailure("there is no \(site)") }
+            machine.site = site.map { $0 == "," ? ",," : String($0) }.joined()
+        }
         machine.accelerator = try Accelerator.working(qemu: qemu, kernel: kernel, cache: .standard)
         Console.error(
             "\(image.raw) with \(machine.accelerator.rawValue)\(machine.accelerator == .tcg ? " (emulation: slow)" : ""), "

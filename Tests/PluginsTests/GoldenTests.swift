@@ -35,6 +35,7 @@ import Testing
             case "Network": self.init(folder, Network.self)
             case "Firewall": self.init(folder, Firewall.self)
             case "NAT": self.init(folder, NAT.self)
+            case "System": self.init(folder, System.self)
             default:
                 try #require(folder == "LAN")
                 self.init(folder, LAN.self)
@@ -42,7 +43,7 @@ import Testing
         }
     }
 
-    static let plugins = ["Network", "Firewall", "NAT", "LAN"]
+    static let plugins = ["Network", "Firewall", "NAT", "LAN", "System"]
 
     private var writes: Bool { getenv("VCPE_WRITE_GOLDEN") != nil }
 

@@ -33,6 +33,8 @@ int csystem_connect_unix(const char *path, int packets);
 int csystem_listen_unix(const char *path, int packets);
 /// The user at the other end; all ones when nobody knows.
 unsigned csystem_peer(int connection);
+/// 1 when who is at the other end belongs to a group, as he did when he connected.
+int csystem_peer_in_group(int connection, unsigned group);
 /// A socket for sd_notify(3) at `path`, which everybody may use. Returns a descriptor, or -1.
 int csystem_notify_socket(const char *path);
 /// Sends a message to the socket at `path` without waiting. Returns 0 or -1.
@@ -166,3 +168,5 @@ int csystem_random(void *bytes, size_t count);
 int csystem_add_entropy(const void *bytes, size_t count);
 /// Gives memory that nothing uses back to the kernel (malloc_trim(3), which Swift's module of glibc leaves out).
 void csystem_trim_memory(void);
+/// Has a file system tell its disk which blocks hold nothing any more, as far as both can.
+void csystem_trim_filesystem(const char *path);

@@ -10,9 +10,12 @@ struct ServiceDriver {
 
     /// - Parameters:
     ///   - files: contents of the plan's files: a service is started anew when one of its own has changed.
+    ///   - changedFiles: those of them that are others than before: services are told of theirs.
     ///   - mustTell: whether PID 1 is told although nothing changed: an engine may have fallen before it did.
     /// - Throws: also when PID 1 can't use one of the units.
-    func apply(_ services: [ServiceResource], files: [String: String], mustTell: Bool) throws {
+    func apply(
+        _ services: [ServiceResource], files: [String: String], changedFiles: Set<String>, mustTell: Bool
+    ) throws {
         let link = places.units
         let current = try? FileSystem.realPath(link)
         var units: [String: String] = [:]
@@ -24,9 +27,16 @@ struct ServiceDriver {
                 if "\(parent)/\(name)" != current { try FileSystem.remove("\(parent)/\(name)") }
             }
         }
-        if let current, try contents(of: current) == units {
+        // Told or not by an engine that fell, nobody knows.
+        let before = try current.map { try contents(of: $0) } ?? [:]
+        let reloaded = services.filter { service in
+            // One whose unit changes starts anew, and would not hear it.
+            !service.reloadFiles.isEmpty && before[service.name] == units[service.name]
+                && (mustTell || !changedFiles.isDisjoint(with: service.reloadFiles))
+        }
+        if current != nil, before == units {
             if mustTell { try tell(units) }
-            return
+            return reload(reloaded)
         }
         try FileSystem.makeDirectory(parent)
         let next = try FileSystem.makeTemporaryDirectory(in: parent, prefix: "units")
@@ -37,6 +47,13 @@ struct ServiceDriver {
         try FileSystem.rename(temporary, to: link)
         if let current { try FileSystem.remove(current) }
         try tell(units)
+        reload(reloaded)
+    }
+
+    /// Has services read their files anew; one that doesn't run reads them when it starts.
+    private func reload(_ services: [ServiceResource]) {
+        guard FileSystem.exists(places.initSocket) else { return }
+        for service in services { _ = try? InitClient(socket: places.initSocket).ask("signal \(service.name) HUP") }
     }
 
     /// Has PID 1 read the units.
@@ -70,6 +87,12 @@ struct ServiceDriver {
     private func unit(_ service: ServiceResource, files: [String: String]) throws -> String {
         guard let user = getpwnam(service.user) else {
             throw EngineError("service \(service.name): there is no user \(service.user)")
+        }
+        guard let program = service.command.first, access(program, X_OK) == 0 || !FileSystem.exists(places.initSocket)
+        else {
+            throw EngineError(
+                "service \(service.name): this image has no \(service.command.first ?? ""): the definition's plugins say "
+                    + "which features it has")
         }
         var lines = [
             "command \(service.command.map(UnitWords.quoted).joined(separator: " "))", "user \(user.pointee.pw_uid)",

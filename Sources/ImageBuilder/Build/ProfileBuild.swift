@@ -141,14 +141,23 @@ struct ProfileBuild {
             try Initramfs.archive(composed.kernel.microcode, time: BuildTime.epoch) + compressed(archive, tools: tools)
         try FileSystem.replace(path(initramfs), with: compressed)
 
+        var sections: [(name: String, bytes: [UInt8])] = [
+            (".osrel", try read(composed.tree, "usr/lib/os-release")),
+            (".uname", Array(composed.kernel.release.utf8)),
+            (".linux", try composed.kernel.image.read()),
+            (".initrd", compressed),
+        ]
+        // Two entries of the boot menu, each with its command line, under one signature (UAPI.5, multi-profile UKIs).
+        var profiles = [("ID=main\n", commandLine(verity))]
+        if definition.hasFactoryReset, !plugins.isEmpty {
+            profiles.append(("ID=factory-reset\nTITLE=factory reset\n", "vcpe.factory-reset \(commandLine(verity))"))
+        }
+        for (profile, line) in profiles {
+            if profiles.count > 1 { sections.append((".profile", Array(profile.utf8))) }
+            sections.append((".cmdline", Array(line.utf8)))
+        }
         var image = try UnifiedKernelImage.append(
-            [
-                (".osrel", try read(composed.tree, "usr/lib/os-release")),
-                (".uname", Array(composed.kernel.release.utf8)),
-                (".linux", try composed.kernel.image.read()),
-                (".initrd", compressed),
-                (".cmdline", Array(commandLine(verity).utf8)),
-            ], to: try tools.file("usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
+            sections, to: try tools.file("usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
         image = try signed(image, tools: tools)
         try FileSystem.replace(path(uki), with: image)
         let loader = try signed(try tools.file("usr/lib/systemd/boot/efi/systemd-bootx64.efi"), tools: tools)

@@ -69,6 +69,11 @@ extension Composer {
             "usr/lib/vcpe/modules-load",
             .file(Content(Set(modules).sorted().map { $0 + "\n" }.joined())), mode: 0o644)
         put("usr/lib/vcpe/units/engine", .file(Content(Self.engineUnit)), mode: 0o644)
+        if !definition.siteKeys.isEmpty {
+            let lines = definition.siteKeys.map { "site namespaces=\"vcpe-site\" \($0)\n" }
+            put("usr/lib/vcpe/site-keys", .file(Content(lines.joined())), mode: 0o644)
+        }
+        addLogins()
         guard let site = definition.site else { return }
         do {
             let bytes = try FileSystem.read(try resolve(site))
@@ -76,6 +81,24 @@ extension Composer {
         } catch let error as SystemError {
             throw InvalidDocument([site.problem("\(error)", hint: "the path is relative to \(folder)")])
         }
+    }
+
+    /// What libraries ask to know users: those of the image and, where a plugin brings them, those of the site.
+    private mutating func addLogins() {
+        guard result.tree["usr/lib/libnss_extrausers.so.2"] != nil else { return }
+        let sources = "files extrausers"
+        let lines = [
+            "passwd: \(sources)", "group: \(sources)", "shadow: \(sources)", "hosts: files dns", "services: files",
+            "protocols: files",
+        ]
+        put("etc/nsswitch.conf", .file(Content(lines.map { $0 + "\n" }.joined())), mode: 0o644)
+        guard result.tree["usr/bin/login"] != nil else { return }
+        // pam-auth-update(8) would write something like it.
+        let login = [
+            "auth requisite pam_nologin.so", "auth required pam_unix.so", "account required pam_unix.so",
+            "session required pam_unix.so", "password required pam_deny.so",
+        ]
+        put("etc/pam.d/login", .file(Content(login.map { $0 + "\n" }.joined())), mode: 0o644)
     }
 
     /// As `docs/init.md` has unit files.

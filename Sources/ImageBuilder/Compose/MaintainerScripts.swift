@@ -51,6 +51,17 @@ struct MaintainerScripts {
         "openssl": "moves configuration of old releases",
         "libssl3t64": "restarts daemons on upgrades",
         "ca-certificates": "collects certificates by update-ca-certificates",
+        "openssh-client": "makes a group for ssh-agent, which nobody starts on a box",
+        "openssh-server": "makes host keys and sshd_config, which the plugin system does on the box",
+        "libpam0g": "restarts daemons on upgrades",
+        "libpam-modules": "asks about modules of old releases",
+        "libwrap0": "makes /etc/hosts.allow and hosts.deny of comments alone",
+        "libwtmpdb0": "moves a database of old releases",
+        "login.defs": "takes over a file of old releases",
+        "rsyslog": "tidies up after old releases, and sets the mode of a folder of /var",
+        "procps": "sets sysctls, which PID 1 does",
+        "libselinux1": "removes what old releases left",
+        "libgssapi-krb5-2": "copies a file of old releases",
         "iproute2": "sets capabilities that debconf asks for, none by default",
     ]
 

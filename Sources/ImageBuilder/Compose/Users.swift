@@ -1,5 +1,6 @@
 import Digests
 import Files
+import PluginKit
 
 /// The users and groups of an image: Debian's fixed ones (base-passwd), those of sysusers.d(5), those of the definition.
 struct Users {
@@ -45,6 +46,8 @@ struct Users {
             groups["root"] = 0
         }
         users["root"]?.shell = tree["usr/bin/bash"] == nil ? "/bin/sh" : "/bin/bash"
+        // The engine knows by them who may ask it what.
+        for role in Role.allCases where !definition.plugins.isEmpty { groups[role.group.name] = role.group.number }
         let folder = "usr/lib/sysusers.d/"
         for path in tree.sortedPaths where path.hasPrefix(folder) && path.hasSuffix(".conf") {
             for line in try lines(path, in: tree) { try sysusers(line, path: path) }

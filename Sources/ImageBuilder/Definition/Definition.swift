@@ -35,6 +35,14 @@ public struct Definition: Sendable, Hashable {
         public var capabilities: String?
     }
 
+    /// A plugin that the image has.
+    public struct PluginChoice: Sendable, Hashable {
+        /// One of ours, or the path of another's folder.
+        public var name: Located<String>
+        /// Which of its features, beside the first; nil for all.
+        public var features: [Located<String>]?
+    }
+
     public struct Service: Sendable, Hashable {
         public enum Restart: String, Sendable, Hashable, CaseIterable {
             case always, never
@@ -79,10 +87,13 @@ public struct Definition: Sendable, Hashable {
     public var profiles: [Located<String>]
     public var packages: [Located<String>]
     /// What turns the site's configuration into rules, links and services; each brings its packages, modules and users.
-    /// Ours by their names, others by the paths of their folders.
-    public var plugins: [Located<String>]
+    public var plugins: [PluginChoice]
     /// The site document that a box follows until its operator gives it another, relative to the definition's folder.
     public var site: Located<String>?
+    /// Public keys whose signatures a document from a stick must have on a box that has one.
+    public var siteKeys: [String]
+    /// Whether the boot menu leads back to the factory's site.
+    public var hasFactoryReset: Bool
     /// What must be seen with real packets before the image may be called good.
     public var proofs: [Proof]
     /// By absolute path.

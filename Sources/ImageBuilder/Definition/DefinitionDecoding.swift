@@ -76,7 +76,29 @@ extension Definition {
         }
     }
 
-    private static var plugin: Shape<String> {
+    private static var plugin: Shape<PluginChoice> {
+        let whole = pluginName.located
+        let part = Shape<PluginChoice>.mapping("a plugin and which of its features") { fields in
+            let name = fields.required("name", whole)
+            let features = fields.optional("features", .list(of: Self.name.located))
+            return name.map { PluginChoice(name: $0, features: features) }
+        }
+        return Shape("\(whole.allowed), or a mapping of name and features") { node, path, problems in
+            if case .mapping = node.value { return part.read(node, path: path, into: problems) }
+            return whole.read(node, path: path, into: problems).map { PluginChoice(name: $0, features: nil) }
+        }
+    }
+
+    /// The last word of a line of OpenSSH's, its comment, is nobody's concern.
+    private static var publicKey: Shape<String> {
+        .text("a public key on one line, as ssh-keygen writes it") { text in
+            let words = text.split(separator: " ")
+            return words.count >= 2 && !text.unicodeScalars.contains { $0.value < 0x20 }
+                && ["ssh-", "ecdsa-", "sk-"].contains { words[0].hasPrefix($0) } && words[1].hasPrefix("AAAA")
+        }
+    }
+
+    private static var pluginName: Shape<String> {
         .text("a plugin's name, or the path of its folder, relative to the definition's folder") {
             isName($0) || $0.contains("/") && !$0.contains("\0")
         }
@@ -108,8 +130,14 @@ extension Definition {
                 fields.problems.add(fields.node["profiles"]?.value ?? fields.node, "profiles", "the list is empty")
             }
             var packages = fields.optional("packages", .list(of: packageName.located)) ?? []
-            let plugins = fields.optional("plugins", .list(of: plugin.located)) ?? []
+            let plugins = fields.optional("plugins", .list(of: plugin)) ?? []
             let site = fields.optional("site", hostPath.located)
+            let siteKeys = fields.optional("site-keys", .list(of: publicKey.located)) ?? []
+            // What verifies their signatures.
+            if let first = siteKeys.first, !packages.contains(where: { $0.value == "openssh-client" }) {
+                packages.append(Located(value: "openssh-client", position: first.position, path: first.path))
+            }
+            let hasFactoryReset = fields.optional("factory-reset-entry", .boolean) ?? true
             let proofs = fields.optional("proofs", .list(of: Proof.shape)) ?? []
             let files = fields.optional("files", .dictionary(absolutePath, file.located)) ?? []
             let services = fields.optional("services", .dictionary(Self.name, service)) ?? []
@@ -132,7 +160,8 @@ extension Definition {
             guard let name, let version, let base, let profiles else { return nil }
             return Definition(
                 digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, version: version, base: base,
-                profiles: profiles, packages: packages, plugins: plugins, site: site, proofs: proofs,
+                profiles: profiles, packages: packages, plugins: plugins, site: site,
+                siteKeys: siteKeys.map(\.value), hasFactoryReset: hasFactoryReset, proofs: proofs,
                 files: Dictionary(files.map { ($0.key, $0.value) }) { $1 },
                 services: Dictionary(services.map { ($0.key, $0.value) }) { $1 },
                 users: Dictionary(users.map { ($0.key, $0.value) }) { $1 }, partitions: partitions,
@@ -170,7 +199,7 @@ extension Definition {
             // The other value would say nothing: the key is left out for that.
             let yes = Shape<Bool>.boolean.map("true") { $0 ? true : nil }
             let directory = fields.optional("directory", yes)
-            let absent = fields.optional("absent", yes)
+            let absent = fields.optional("absent", .boolean)
             let mode = fields.optional("mode", Self.mode)
             let owner = fields.optional("owner", oneLine) ?? "root"
             let group = fields.optional("group", oneLine) ?? "root"
@@ -183,6 +212,8 @@ extension Definition {
                         ? "it says nothing of what stands there" : "\(given.joined(separator: " and ")) together",
                     hint: "give exactly one of source, content, link, directory and absent")
             }
+            // What the extended definition takes away stays.
+            if absent == false { return nil }
             let what: File.Source? =
                 source.map { .path($0) } ?? content.map { .content($0) } ?? link.map { .link(target: $0) }
                 ?? (directory == true ? .directory : absent == true ? .absent : nil)

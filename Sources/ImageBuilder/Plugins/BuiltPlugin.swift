@@ -10,6 +10,8 @@ public struct BuiltPlugin: Sendable {
     public var manifest: PluginManifest
     /// Where the definition asks for it.
     var asked: Located<String>
+    /// Those of its features that the image has.
+    var features: [PluginManifest.Feature]
     /// What lies in its folder on the box, beside the program.
     var files: [(name: String, bytes: [UInt8])]
     /// The program; nil for one of ours, which are one executable with the engine.
@@ -27,11 +29,11 @@ public struct BuiltPlugin: Sendable {
 
     /// Debian packages, as the definition would ask for them.
     var packages: [Located<String>] {
-        (Self.libraries + manifest.features.flatMap(\.packages)).map(located)
+        (Self.libraries + features.flatMap(\.packages)).map(located)
     }
 
     /// Kernel modules, as a profile would ask for them.
-    var modules: [Located<String>] { manifest.features.flatMap(\.modules).map(located) }
+    var modules: [Located<String>] { features.flatMap(\.modules).map(located) }
 
     private func located(_ value: String) -> Located<String> {
         Located(value: value, position: asked.position, path: asked.path)
@@ -59,16 +61,57 @@ public struct BuiltPlugin: Sendable {
         let files = try (["manifest.json", manifest.yang] + manifest.files).map {
             ($0, try FileSystem.read("\(folder)/\($0)"))
         }
-        return BuiltPlugin(manifest: manifest, asked: asked, files: files, program: try FileSystem.read(program))
+        return BuiltPlugin(
+            manifest: manifest, asked: asked, features: manifest.features, files: files,
+            program: try FileSystem.read(program))
+    }
+
+    /// With no more of its features than the definition wants; the first one is in every image.
+    private func with(_ wanted: [Located<String>]?) throws -> BuiltPlugin {
+        guard let wanted else { return self }
+        let known = manifest.features.map(\.name)
+        let problems = ProblemList()
+        for feature in wanted where !known.contains(feature.value) {
+            let meant = didYouMean(feature.value, among: known).map { "did you mean \($0)? " } ?? ""
+            problems.add(
+                feature.problem(
+                    "the plugin \(manifest.name) has no feature \"\(feature.value)\"",
+                    hint: meant + "its features are \(known.joined(separator: ", "))"))
+        }
+        try problems.throwIfAny()
+        var plugin = self
+        plugin.features = manifest.features.enumerated().filter { index, feature in
+            index == 0 || wanted.contains { $0.value == feature.name }
+        }.map(\.element)
+        return plugin
+    }
+
+    /// Each plugin once: what further places say of its features comes on top.
+    private static func merged(_ choices: [Definition.PluginChoice]) -> [Definition.PluginChoice] {
+        var result: [Definition.PluginChoice] = []
+        for choice in choices {
+            guard let place = result.firstIndex(where: { $0.name.value == choice.name.value }),
+                let known = result[place].features, let more = choice.features
+            else {
+                result.append(choice)
+                continue
+            }
+            result[place].features = known + more
+        }
+        return result
     }
 
     /// The plugins that a definition names: ours by their names, others by their folders, relative to the definition's.
-    static func find(_ names: [Located<String>], images: String, box: String) throws -> [BuiltPlugin] {
+    static func find(
+        _ choices: [Definition.PluginChoice], images: String, box: String
+    ) throws -> [BuiltPlugin] {
         let folder = "\(box)/plugins"
         let problems = ProblemList()
-        let found = try names.compactMap { name -> BuiltPlugin? in
+        let found = try merged(choices).compactMap { choice -> BuiltPlugin? in
+            let name = choice.name
             if name.value.contains("/") {
                 return try read(name.value.hasPrefix("/") ? name.value : "\(images)/\(name.value)", asked: name)
+                    .with(choice.features)
             }
             let place = "\(folder)/\(name.value)"
             guard FileSystem.exists("\(place)/manifest.json") else {
@@ -82,8 +125,9 @@ public struct BuiltPlugin: Sendable {
                 return nil
             }
             let files = try FileSystem.list(place).map { ($0, try FileSystem.read("\(place)/\($0)")) }
-            return BuiltPlugin(
-                manifest: try PluginManifest.read("\(place)/manifest.json"), asked: name, files: files)
+            let manifest = try PluginManifest.read("\(place)/manifest.json")
+            return try BuiltPlugin(manifest: manifest, asked: name, features: manifest.features, files: files)
+                .with(choice.features)
         }
         problems.checkUnique(
             found.map { Located(value: $0.manifest.name, position: $0.asked.position, path: $0.asked.path) }, "plugin"
@@ -100,7 +144,7 @@ extension Definition {
             for package in plugin.packages where !packages.contains(where: { $0.value == package.value }) {
                 packages.append(package)
             }
-            for feature in plugin.manifest.features {
+            for feature in plugin.features {
                 users.merge(feature.users) { mine, _ in mine }
             }
         }

@@ -63,6 +63,8 @@ public struct VirtualMachine: Sendable {
     public var isSnapshot = false
     /// The file that takes the events of the virtio port `org.vcpe.events`.
     public var events: String?
+    /// The file of a site document that the box gets by the firmware.
+    public var site: String?
     public var extra: [String] = []
 
     public init(firmware: Firmware, disks: [Disk]) {
@@ -128,6 +130,7 @@ public struct VirtualMachine: Sendable {
                 "-device", "virtserialport,chardev=events,name=org.vcpe.events",
             ]
         }
+        if let site { arguments += ["-fw_cfg", "name=opt/org.vcpe.site,file=\(site)"] }
         if isSnapshot { arguments.append("-snapshot") }
         return arguments + extra
     }

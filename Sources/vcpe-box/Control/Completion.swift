@@ -32,9 +32,17 @@ enum Completion {
     }
 
     /// Prints what the last of the words may become, a line each.
-    static func run(_ words: [String]) {
+    static func run(_ words: [String]) { for candidate in fitting(words) { Terminal.say(candidate + "\n") } }
+
+    /// What the last word of a line may become.
+    static func line(_ line: String) -> [String] {
+        let words = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+        return fitting(Array(words.dropLast().filter { !$0.isEmpty }) + words.suffix(1))
+    }
+
+    private static func fitting(_ words: [String]) -> [String] {
         let begun = words.last ?? ""
-        for candidate in candidates(words).filter({ $0.hasPrefix(begun) }).sorted() { Terminal.say(candidate + "\n") }
+        return candidates(words).filter { $0.hasPrefix(begun) }.sorted()
     }
 
     private static func candidates(_ words: [String]) -> [String] {
@@ -54,8 +62,9 @@ enum Completion {
         case ("show-commit", 2), ("rollback", 2), ("diff", 2...3):
             let answer = try? EngineClient().answer(to: ["do": "history"])
             return (answer?["commits"]?.list ?? []).compactMap { $0["number"]?.integer.map(String.init) }
-        case ("start", 2), ("stop", 2), ("restart", 2): return ((try? InitClient().services()) ?? []).map(\.name)
-        case ("log", 2): return ServiceVerbs.logNames
+        case ("start", 2), ("stop", 2), ("restart", 2):
+            return ((try? Supervision.services()) ?? []).compactMap { $0["name"]?.text }
+        case ("log", 2): return (try? Supervision.logs()) ?? []
         case ("completion", 2): return ["bash", "zsh"]
         case ("help", 2): return ControlCommand.verbs.map(\.name)
         case (let plugin, 2): return ((try? PluginVerb.all()) ?? []).filter { $0.plugin == plugin }.map(\.command.name)

@@ -6,6 +6,7 @@ import PluginKit
 
 /// `vcpectl`: the operator's command. Its verbs are values in `Verbs.swift` and beside it; plugins bring more.
 enum ControlCommand {
+    /// - Returns: the exit code: 0, 1 for what failed, 64 for wrong usage.
     static func run(_ arguments: [String]) -> Int32 {
         do {
             try dispatch(arguments)
@@ -21,6 +22,8 @@ enum ControlCommand {
 
     private static func dispatch(_ arguments: [String]) throws {
         guard let name = arguments.first else { throw WrongUsage(overview) }
+        // A shell's -c: what sshd(8) was asked to run.
+        if name == "-c", arguments.count == 2 { return try dispatch(Shell.words(of: arguments[1])) }
         if ["--help", "-h", "help"].contains(name) {
             guard arguments.count > 1 else { return Terminal.say(overview) }
             return Terminal.say(try help(of: arguments[1]))

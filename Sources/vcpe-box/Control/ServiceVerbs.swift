@@ -1,20 +1,53 @@
 import Documents
 import Engine
-import Files
 import Glibc
+
+/// What PID 1 knows of services, and what they have said. Root needs no engine for it, others have only that.
+enum Supervision {
+    private static var isRoot: Bool { geteuid() == 0 }
+
+    static func services() throws -> [JSON] {
+        if isRoot { return try InitClient().services().map(\.json) }
+        return try EngineClient().answer(to: ["do": "services"])["services"]?.list ?? []
+    }
+
+    static func tell(_ deed: String, _ name: String) throws {
+        if isRoot { return try InitClient().tell("\(deed) \(name)") }
+        _ = try EngineClient().answer(to: ["do": "service", "deed": .text(deed), "name": .text(name)])
+    }
+
+    static func restartBox(_ deed: String) throws {
+        if isRoot { return try InitClient().tell(deed) }
+        _ = try EngineClient().answer(to: ["do": "power", "deed": .text(deed)])
+    }
+
+    static func logs() throws -> [String] {
+        if isRoot { return ServiceLogs().names }
+        return (try EngineClient().answer(to: ["do": "logs"])["logs"]?.list ?? []).compactMap(\.text)
+    }
+
+    /// - Parameter place: where an earlier answer ended, by its own word.
+    static func log(_ name: String, from place: String? = nil) throws -> (text: String, next: String?) {
+        let answer =
+            isRoot
+            ? try ServiceLogs().read(name, from: place)
+            : try EngineClient().answer(
+                to: .object(["do": "log", "name": .text(name), "from": place.map { .text($0) }]))
+        return (answer["text"]?.text ?? "", answer["next"]?.text)
+    }
+}
 
 /// Verbs of what PID 1 runs.
 enum ServiceVerbs {
     static let all =
         [
             Verb(name: "services", group: .services, usage: "services", summary: "what PID 1 runs") { call in
-                let services = try InitClient().services()
-                if call.asJSON { return Terminal.say(JSON.list(services.map(\.json)).pretty) }
+                let services = try Supervision.services()
+                if call.asJSON { return Terminal.say(JSON.list(services).pretty) }
                 let rows = services.map { service -> [JSON] in
-                    [
-                        .text(service.name), .text(service.state), .integer(service.pid), .integer(service.restarts),
-                        .text(service.memory > 0 ? "\(service.memory / 1000) kB" : ""), .text(service.status),
-                    ]
+                    let memory = service["memory"]?.integer ?? 0
+                    return ["name", "state", "pid", "restarts"].map { service[$0] ?? .null }
+                        + [.text(memory > 0 ? "\(memory / 1000) kB" : ""), service["status"] ?? ""]
                 }
                 let columns = ["service", "state", "pid", "restarts", "memory", "says"]
                 Terminal.say(TextTable(columns: columns, rows: rows).text)
@@ -27,7 +60,12 @@ enum ServiceVerbs {
         .map { name, summary in
             Verb(
                 name: name, group: .services, usage: "\(name) NAME", summary: "\(name) \(summary)", words: 1...1
-            ) { call in try InitClient().tell("\(name) \(call.words[0])") }
+            ) { call in try Supervision.tell(name, call.words[0]) }
+        }
+        + [("reboot", "restart the box, in order"), ("poweroff", "end it, in order")].map { name, summary in
+            Verb(name: name, group: .services, usage: name, summary: summary) { _ in
+                try Supervision.restartBox(name)
+            }
         }
         + [
             Verb(
@@ -40,37 +78,19 @@ enum ServiceVerbs {
             }
         ]
 
-    static let logFolder = "/run/log"
-
-    static var logNames: [String] {
-        ((try? FileSystem.list(logFolder)) ?? []).filter { !$0.hasSuffix(".1") }
-    }
-
     private static func logs(_ asJSON: Bool) throws {
-        if asJSON { return Terminal.say(JSON.texts(logNames).pretty) }
-        for name in logNames { Terminal.say(name + "\n") }
+        let names = try Supervision.logs()
+        if asJSON { return Terminal.say(JSON.texts(names).pretty) }
+        for name in names { Terminal.say(name + "\n") }
     }
 
     private static func log(_ name: String, isFollowed: Bool) throws {
-        guard logNames.contains(name) else {
-            let meant = didYouMean(name, among: logNames).map { "did you mean \($0)? " } ?? ""
-            throw EngineError("there is no log \(name); \(meant)vcpectl log lists them")
-        }
-        let path = "\(logFolder)/\(name)"
-        for file in ["\(path).1", path] where FileSystem.exists(file) {
-            Terminal.say(String(decoding: try FileSystem.read(file), as: UTF8.self))
-        }
-        guard isFollowed else { return }
-        var (file, place) = (try File(path), try File(path).status().st_size)
-        while true {
+        var (text, place) = try Supervision.log(name)
+        Terminal.say(text)
+        while isFollowed {
             usleep(200_000)
-            let status = try? File(path).status()
-            // PID 1 begins a new file when one is full.
-            if let status, status.st_ino != (try file.status()).st_ino { (file, place) = (try File(path), 0) }
-            let size = try file.status().st_size
-            guard size > place else { continue }
-            Terminal.say(String(decoding: try file.read(Int(size - place), at: Int(place)), as: UTF8.self))
-            place = size
+            (text, place) = try Supervision.log(name, from: place)
+            Terminal.say(text)
         }
     }
 }

@@ -24,11 +24,11 @@ enum SupportVerbs {
                     bundle[request] = ["error": .text("\(error)")]
                 }
             }
-            bundle["services"] = (try? InitClient().services()).map { .list($0.map(\.json)) } ?? .null
+            bundle["services"] = (try? Supervision.services()).map { .list($0) } ?? .null
             var logs: [String: JSON] = [:]
-            for name in ServiceVerbs.logNames {
-                let text = (try? FileSystem.read("\(ServiceVerbs.logFolder)/\(name)")) ?? []
-                logs[name] = .text(String(decoding: text.suffix(64 << 10), as: UTF8.self))
+            for name in (try? Supervision.logs()) ?? [] {
+                let text = (try? Supervision.log(name))?.text ?? ""
+                logs[name] = .text(String(decoding: text.utf8.suffix(64 << 10), as: UTF8.self))
             }
             bundle["logs"] = .object(logs)
             for (key, path) in [
@@ -43,6 +43,20 @@ enum SupportVerbs {
             guard let path = call.words.first, path != "-" else { return Terminal.say(text) }
             try FileSystem.replace(path, with: text, mode: 0o600)
             Terminal.say("\(path): \(text.utf8.count) bytes\n")
+        },
+        Verb(
+            name: "factory-reset", group: .support, usage: "factory-reset --yes",
+            summary: "back to the factory's document; the box restarts at once",
+            details: """
+                Commits, secrets, keys and all that plugins keep are deleted. What tells the box from others, and what keeps it
+                from going back to an older release, stays.
+                """,
+            options: [.init(name: "--yes", value: nil, summary: "it can't be undone, and that is meant")]
+        ) { call in
+            guard call.has("--yes") else {
+                throw WrongUsage("factory-reset deletes the configuration and all secrets: --yes says that it is meant")
+            }
+            try call.ask(["do": "factory-reset"]) { _ in Terminal.say("the box restarts\n") }
         },
         Verb(
             name: "completion", group: .support, usage: "completion bash|zsh",

@@ -29,6 +29,8 @@ struct Preparation {
         for name in ["cache", "lib", "lib/misc", "log", "spool", "tmp", "opt", "local"] {
             Text.makeFolder("/var/\(name)", mode: name == "tmp" ? 0o1777 : 0o755)
         }
+        // Users that the site's document names, as libnss-extrausers looks for them.
+        symlink("/run/vcpe/system/users", "/var/lib/extrausers")
         symlink("/run", "/var/run")
         symlink("/run/lock", "/var/lock")
         Text.makeFolder("/run/lock")

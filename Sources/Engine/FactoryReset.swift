@@ -1,0 +1,59 @@
+import CSystem
+import Files
+import Glibc
+
+/// Back to the factory's site: everything on /data goes, but what tells the box from others and keeps it from going back
+/// to an older release.
+extension Engine {
+    /// Of /data/vcpe, what stays.
+    private static let kept: Set<String> = ["machine-id", "random-seed", "clock", "rollback"]
+
+    /// Has the next start do it; the box restarts at once.
+    func demandFactoryReset(by user: String) throws {
+        try FileSystem.replace(places.resetMark, with: "by \(user)\n", mode: 0o600)
+        Log.say("factory reset, by \(user): the box restarts")
+        try pidOne.tell("reboot")
+    }
+
+    /// Before anything is read of /data: does what was asked for, by an operator or with the boot entry. A start that is cut
+    /// short in the middle goes on with it the next time.
+    func resetToFactory() {
+        let done = "\(places.state)/reset"
+        let words = (try? File("/proc/cmdline").read(8192, at: 0)) ?? []
+        let isChosen = String(decoding: words, as: UTF8.self).split { $0 == " " || $0 == "\n" }.contains(
+            "vcpe.factory-reset")
+        do {
+            // The command line stays what it is when the engine starts again.
+            if isChosen, !FileSystem.exists(done) {
+                try FileSystem.makeDirectory("\(places.data)/vcpe")
+                if !FileSystem.exists(places.resetMark) {
+                    try FileSystem.replace(places.resetMark, with: "by the boot entry\n", mode: 0o600)
+                }
+            }
+            guard FileSystem.exists(places.resetMark) else { return }
+            try wipe()
+            try FileSystem.replace(done, with: "")
+            consoles.say("factory reset: the box follows the factory's document")
+        } catch {
+            consoles.say("factory reset is not complete, and is tried again with the next start: \(error)")
+        }
+    }
+
+    private func wipe() throws {
+        let own = "\(places.data)/vcpe"
+        for name in try FileSystem.list(places.data) where name != "vcpe" && name != "lost+found" {
+            try FileSystem.remove("\(places.data)/\(name)")
+        }
+        let mark = FileSystem.name(of: places.resetMark)
+        for name in try FileSystem.list(own) where !Self.kept.contains(name) && name != mark {
+            try FileSystem.remove("\(own)/\(name)")
+        }
+        try removeFlashedSite()
+        try FileSystem.syncDirectory(own)
+        try FileSystem.syncDirectory(places.data)
+        // What was deleted is no longer on a disk that takes the word for it.
+        csystem_trim_filesystem(places.data)
+        try FileSystem.remove(places.resetMark)
+        try FileSystem.syncDirectory(own)
+    }
+}

@@ -1,0 +1,158 @@
+import Documents
+import Files
+import Glibc
+import Processes
+
+/// Site documents that come from outside: on a disk whose file system is labelled `vcpe-site`, or from the machine that
+/// emulates the box.
+struct OutsideSites {
+    /// A document, and who gave it.
+    struct Found {
+        var source: String
+        var text: String
+        var signature: [UInt8]?
+    }
+
+    static let label = "vcpe-site"
+    private static let (document, signature) = ("site.yaml", "site.yaml.sig")
+    /// Bytes of a document, and of its signature.
+    private static let (most, mostOfSignature) = (4 << 20, 64 << 10)
+
+    private let places: Places
+    /// What was looked at: a disk that is pulled out and plugged in again counts anew.
+    private var known: Set<String> = []
+    private var knowsFirmware = false
+
+    init(places: Places) { self.places = places }
+
+    /// What has come since the last look.
+    mutating func look() -> [Found] {
+        var found: [Found] = []
+        if !knowsFirmware, let text = read(places.firmwareSite, Self.most) {
+            knowsFirmware = true
+            found.append(
+                Found(source: "the machine's firmware", text: String(decoding: text, as: UTF8.self), signature: nil))
+        }
+        let folder = "/sys/class/block"
+        var present: Set<String> = []
+        for name in (try? FileSystem.list(folder)) ?? [] {
+            let identity = "\(name) \(Self.sequence(of: "\(folder)/\(name)"))"
+            present.insert(identity)
+            if known.contains(identity) { continue }
+            guard let type = Self.labelled("\(places.devices)/\(name)") else { continue }
+            do {
+                found.append(try read("\(places.devices)/\(name)", type: type))
+            } catch {
+                Log.say("\(name), labelled \(Self.label): \(error)")
+            }
+        }
+        known = present
+        return found
+    }
+
+    /// Tells one disk from the next that is called the same.
+    private static func sequence(of folder: String) -> String {
+        guard let real = try? FileSystem.realPath(folder) else { return "" }
+        for path in ["\(real)/diskseq", "\(FileSystem.parent(of: real) ?? real)/diskseq"] {
+            if let bytes = try? File(path).read(32, at: 0) { return String(decoding: bytes, as: UTF8.self) }
+        }
+        return ""
+    }
+
+    /// The type of a file system that has our label, in any case: FAT (Microsoft's specification, BS_VolLab), and ext4.
+    private static func labelled(_ device: String) -> String? {
+        guard let file = try? File(device, O_RDONLY | O_NONBLOCK), let head = try? file.read(2048, at: 0),
+            head.count == 2048
+        else { return nil }
+        func text(_ place: Int, _ count: Int) -> String {
+            String(decoding: head[place..<place + count].prefix { $0 != 0 }, as: UTF8.self).lowercased()
+        }
+        func label(_ place: Int, _ count: Int) -> String { String(text(place, count).prefix { $0 != " " }) }
+        if head[510] == 0x55, head[511] == 0xAA {
+            if text(82, 5) == "fat32", label(71, 11) == Self.label { return "vfat" }
+            if text(54, 3) == "fat", label(43, 11) == Self.label { return "vfat" }
+        }
+        if head[1080] == 0x53, head[1081] == 0xEF, label(1144, 16) == Self.label { return "ext4" }
+        return nil
+    }
+
+    private func read(_ device: String, type: String) throws -> Found {
+        let folder = "\(places.run)/outside"
+        try FileSystem.makeDirectory(folder)
+        let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        guard mount(device, folder, type, flags, type == "ext4" ? "noload" : nil) == 0 else {
+            throw SystemError("mount", device)
+        }
+        defer { umount2(folder, Int32(MNT_DETACH)) }
+        guard let text = read("\(folder)/\(Self.document)", Self.most) else {
+            throw EngineError("it has no \(Self.document) of at most \(Self.most) bytes")
+        }
+        return Found(
+            source: "the stick", text: String(decoding: text, as: UTF8.self),
+            signature: read("\(folder)/\(Self.signature)", Self.mostOfSignature))
+    }
+
+    /// A plain file within its bound; nil for anything else.
+    private func read(_ path: String, _ most: Int) -> [UInt8]? {
+        guard let file = try? File(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK), let status = try? file.status(),
+            status.st_mode & S_IFMT == S_IFREG
+        else { return nil }
+        // A file of the firmware doesn't say how long it is.
+        let bytes = try? file.read(most + 1, at: 0)
+        return bytes.flatMap { $0.isEmpty || $0.count > most ? nil : $0 }
+    }
+
+    /// Whether one of the image's keys has signed a text, in the words of ssh-keygen(1), for nothing but this.
+    ///
+    /// - Throws: why it has not, or why nobody can know.
+    func verify(_ found: Found) throws {
+        guard FileSystem.exists(places.siteKeys) else {
+            throw EngineError("this image names no key (site-keys) that could sign another")
+        }
+        guard let signature = found.signature else { throw EngineError("there is no \(Self.signature) beside it") }
+        let folder = try FileSystem.makeTemporaryDirectory(in: places.state, prefix: FileSystem.temporaryPrefix + "sig")
+        defer { try? FileSystem.remove(folder) }
+        try FileSystem.replace("\(folder)/signature", with: signature)
+        let words = [
+            "-Y", "verify", "-f", places.siteKeys, "-I", "site", "-n", "vcpe-site", "-s", "\(folder)/signature",
+        ]
+        let result = try Command("/usr/bin/ssh-keygen", words).begin(input: .temporary(holding: Array(found.text.utf8)))
+            .finish(deadline: 10, limit: 64 << 10)
+        guard result.status == 0 else {
+            let lines = (result.text + result.errorText).split(separator: "\n").joined(separator: "; ")
+            throw EngineError("its signature is not one of the image's keys: \(lines)")
+        }
+    }
+}
+
+extension Engine {
+    /// Who gave a document that came from outside.
+    private static let giver = "stick"
+
+    /// Commits a document from outside like any other; on a box that has one only when a key of the image has signed it.
+    func take(_ found: OutsideSites.Found) {
+        if found.text == siteText { return }
+        let before = store.numbers.last { number in
+            (try? store.commit(number)).map { $0.user == Self.giver && $0.site == found.text } ?? false
+        }
+        if let before {
+            return Log.say(
+                "the document of \(found.source) was commit \(before): vcpectl rollback \(before) follows it again")
+        }
+        do {
+            if followed != nil {
+                do {
+                    try outside.verify(found)
+                } catch {
+                    throw EngineError("the box has a document already, and \(error)")
+                }
+            }
+            if let pending = head.pending { throw EngineError("commit \(pending.commit) doesn't stand yet") }
+            let done = try commit(
+                found.text, name: "site.yaml", user: Self.giver, comment: "from \(found.source)", confirm: nil)
+            consoles.say("the document of \(found.source) is followed: commit \(done.number)")
+        } catch {
+            consoles.say("the document of \(found.source) is not taken: \(error)")
+        }
+    }
+}

@@ -1,0 +1,32 @@
+import Documents
+import Files
+import Glibc
+
+/// What services have said, as PID 1 keeps it: a file each, and one that was full before it.
+public struct ServiceLogs {
+    let folder: String
+
+    public init(folder: String = Places().logs) { self.folder = folder }
+
+    public var names: [String] { ((try? FileSystem.list(folder)) ?? []).filter { !$0.hasSuffix(".1") } }
+
+    /// All that is kept of a service, or what came after an earlier answer.
+    ///
+    /// - Parameter place: what the earlier answer said as `next`.
+    public func read(_ name: String, from place: String?) throws -> JSON {
+        guard names.contains(name) else { throw EngineError.unknown("log", name, names) }
+        let path = "\(folder)/\(name)"
+        let file = try File(path)
+        let status = try file.status()
+        let size = Int(status.st_size)
+        let known = (place ?? "").split(separator: ":").compactMap { Int($0) }
+        var (start, bytes) = (0, [UInt8]())
+        if known.count == 2, known[0] == Int(status.st_ino), known[1] <= size {
+            start = known[1]
+        } else if place == nil, FileSystem.exists(path + ".1") {
+            bytes = try FileSystem.read(path + ".1")
+        }
+        bytes += try file.read(size - start, at: start)
+        return ["text": .text(String(decoding: bytes, as: UTF8.self)), "next": .text("\(status.st_ino):\(size)")]
+    }
+}

@@ -1,0 +1,270 @@
+import PluginKit
+
+/// The box itself: its name and time, who may use it, by SSH and console, and where its logs go.
+public enum System: Plugin {
+    public static let manifest = PluginManifest(
+        name: "system", version: "0.1.0", summary: "Users, SSH, consoles, time, logs", key: "system",
+        yang: "vcpe-system.yang", publishes: ["openings"], isAlwaysPlanned: true,
+        resources: ["file", "directory", "service", "sysctl", "secret", "setting"],
+        features: [
+            .init("time", packages: ["chrony"], users: ["_chrony": "/var/lib/chrony"]),
+            .init("ssh", packages: ["libnss-extrausers", "openssh-server"], users: ["sshd": "/run/sshd"]),
+            .init("console", packages: ["libnss-extrausers", "login", "util-linux"]),
+            .init("syslog", packages: ["rsyslog", "rsyslog-openssl"]),
+        ],
+        commands: [.init(.show, "time", "Where the time comes from", inputs: [.program(sources)])])
+
+    public static var configuration: Shape<SystemConfiguration> { SystemConfiguration.shape }
+
+    private static let run = "/run/vcpe/system"
+    private static let data = "/data/system"
+
+    public static func publish(_ configuration: SystemConfiguration, facts: Facts, into output: inout PublishOutput) {
+        if let ssh = configuration.ssh {
+            for interface in Set(ssh.interfaces.map(\.value)).sorted() {
+                output.add(
+                    Opening(name: "system.ssh-\(interface)", interface: interface, transport: .tcp, port: ssh.port))
+            }
+        }
+        for interface in Set(configuration.time.served.map(\.value)).sorted() {
+            output.add(Opening(name: "system.time-\(interface)", interface: interface, transport: .udp, port: 123))
+        }
+    }
+
+    public static func plan(_ configuration: SystemConfiguration, input: PlanInput, into output: inout PlanOutput) {
+        output.add(.directory(path: run, owner: "root", mode: 0o755))
+        output.add(.directory(path: data, owner: "root", mode: 0o755))
+        if let name = configuration.hostName {
+            output.add(.sysctl(key: "kernel/hostname", value: name), at: "hostname")
+        }
+        planUsers(configuration, into: &output)
+        planSSH(configuration, input: input, into: &output)
+        planConsoles(configuration, input: input, into: &output)
+        planTime(configuration.time, input: input, into: &output)
+        planLogs(configuration.collectors.map(\.value), into: &output)
+    }
+
+    /// What is written in front of a login.
+    private static func banner(of configuration: SystemConfiguration) -> String {
+        guard let banner = configuration.banner else { return "" }
+        return banner.last == "\n" ? banner : banner + "\n"
+    }
+
+    // MARK: - Users
+
+    /// As the box's name service takes them beside those of the image (libnss-extrausers).
+    private static func planUsers(_ configuration: SystemConfiguration, into output: inout PlanOutput) {
+        let users = configuration.users.map(\.value).sorted { $0.name < $1.name }
+        guard !users.isEmpty else { return }
+        let folder = "\(run)/users"
+        output.add(.directory(path: folder, owner: "root", mode: 0o755))
+        output.add(.directory(path: "\(run)/keys", owner: "root", mode: 0o755))
+        func lines(_ lines: [String]) -> String { lines.map { $0 + "\n" }.joined() }
+        let passwd = users.map {
+            "\($0.name):x:\($0.number):\($0.role.group.number):\($0.role.rawValue):/:/usr/bin/vcpectl"
+        }
+        // Everybody may look, whatever else he may.
+        let (all, group) = (users.map(\.name).joined(separator: ","), Role.readOnly.group)
+        let groups = ["\(group.name):x:\(group.number):\(all)"]
+        let shadow = users.map { "\($0.name):\($0.passwordHash ?? "*"):::::::" }
+        for (name, text, mode) in [
+            ("passwd", lines(passwd), 0o644), ("group", lines(groups), 0o644), ("shadow", lines(shadow), 0o600),
+        ] {
+            output.add(.file(path: "\(folder)/\(name)", content: text, owner: "root", mode: mode))
+        }
+        for user in users where !user.keys.isEmpty {
+            output.add(
+                .file(path: "\(run)/keys/\(user.name)", content: lines(user.keys), owner: "root", mode: 0o644))
+        }
+    }
+
+    // MARK: - SSH
+
+    private static func planSSH(
+        _ configuration: SystemConfiguration, input: PlanInput, into output: inout PlanOutput
+    ) {
+        let users = configuration.users.map(\.value)
+        let reached = configuration.ssh.map { ssh in
+            users.filter { !$0.keys.isEmpty || ssh.takesPasswords && $0.passwordHash != nil }
+        }
+        let atConsole = configuration.hasConsoleLogin ? users.filter { $0.passwordHash != nil } : []
+        if (reached ?? []).isEmpty, atConsole.isEmpty {
+            output.add(
+                .setting(
+                    .notice(
+                        "Nobody can log in on this box. Plug in a USB stick whose file system is labelled vcpe-site and holds "
+                            + "site.yaml, a site document with system.users.")))
+        }
+        guard let ssh = configuration.ssh else { return }
+        for interface in ssh.interfaces {
+            _ = output.interface(interface.value, at: interface.path, in: input.published)
+        }
+        if (reached ?? []).isEmpty {
+            output.say(
+                .warning, path: "ssh", "no user can log in by SSH", hint: "users have ssh-keys, or passwords: true")
+        }
+        let (file, key, banner) = ("\(run)/sshd_config", "\(run)/host-key", "\(run)/banner")
+        let yesOrNo = ssh.takesPasswords ? "yes" : "no"
+        let lines = [
+            "# Written by vcpe's plugin system.", "Port \(ssh.port)", "HostKey \(key)",
+            "AuthorizedKeysFile \(run)/keys/%u", "PermitRootLogin no", "PasswordAuthentication \(yesOrNo)",
+            "KbdInteractiveAuthentication no", "UsePAM no",
+            "AllowGroups \(Role.allCases.map(\.group.name).joined(separator: " "))",
+            // A box is no way into the networks behind it.
+            "DisableForwarding yes", "PermitUserRC no", "PermitUserEnvironment no",
+            "Banner \(banner)", "PrintMotd no", "PrintLastLog no", "PidFile none", "LoginGraceTime 60",
+            "MaxAuthTries 4", "MaxStartups 10:30:60", "ClientAliveInterval 60", "ClientAliveCountMax 5",
+        ]
+        output.add(
+            .secret(
+                name: "system.ssh-host-key",
+                .program(["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", "${file}"])))
+        output.add(.file(path: key, content: "${secret:system.ssh-host-key}", owner: "root", mode: 0o600))
+        output.add(.file(path: banner, content: Self.banner(of: configuration), owner: "root", mode: 0o644))
+        output.add(
+            .file(path: file, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
+        // Who is logged in stays so when this changes, as the one who changes it may be.
+        output.add(
+            .service(
+                ServiceResource(
+                    name: "system-sshd", command: ["/usr/sbin/sshd", "-D", "-e", "-f", file],
+                    capabilities: [
+                        "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "net_bind_service",
+                        "setgid",
+                        "setuid", "sys_chroot",
+                    ],
+                    directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20)))
+    }
+
+    // MARK: - Consoles
+
+    private static func planConsoles(
+        _ configuration: SystemConfiguration, input: PlanInput, into output: inout PlanOutput
+    ) {
+        guard configuration.hasConsoleLogin else { return }
+        if !configuration.users.contains(where: { $0.value.passwordHash != nil }) {
+            output.say(
+                .warning, path: "console", "no user can log in at the console", hint: "users have a password-hash")
+        }
+        let issue = "\(run)/issue"
+        // agetty reads a backslash as the beginning of something else.
+        let text = Self.banner(of: configuration).map { $0 == "\\" ? "\\\\" : String($0) }.joined()
+        output.add(.file(path: issue, content: text + "\\n on \\l\n", owner: "root", mode: 0o644))
+        for console in input.facts.consoles {
+            output.add(
+                .service(
+                    ServiceResource(
+                        name: "system-console-\(console)",
+                        command: [
+                            "/usr/sbin/agetty", "--noreset", "--noclear", "--issue-file", issue, "--local-line",
+                            "--keep-baud", console, "115200,57600,38400,9600",
+                            console.hasPrefix("tty") && console.dropFirst(3).allSatisfy(\.isNumber) ? "linux" : "vt220",
+                        ],
+                        capabilities: [
+                            "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
+                            "sys_tty_config",
+                        ], memory: 64 << 20)))
+        }
+    }
+
+    // MARK: - Time
+
+    private static func planTime(
+        _ time: SystemConfiguration.Time, input: PlanInput, into output: inout PlanOutput
+    ) {
+        let file = "\(run)/chrony.conf"
+        var lines = ["# Written by vcpe's plugin system."]
+        lines += time.pools.map { "pool \($0) iburst" } + time.servers.map { "server \($0) iburst" }
+        lines += [
+            "driftfile \(data)/chrony/drift", "makestep 1 3", "rtcsync", "cmdport 0", "bindcmdaddress \(commandSocket)",
+            "pidfile \(run)/chrony/pid",
+        ]
+        for name in time.served {
+            guard let interface = output.interface(name.value, at: name.path, in: input.published) else { continue }
+            lines += interface.addresses.map { "allow \($0.network)" }
+        }
+        output.add(.directory(path: "\(data)/chrony", owner: "_chrony", mode: 0o755))
+        output.add(.directory(path: "\(run)/chrony", owner: "_chrony", mode: 0o750))
+        output.add(
+            .file(path: file, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
+        output.add(
+            .service(
+                ServiceResource(
+                    name: "system-chrony", command: ["/usr/sbin/chronyd", "-d", "-f", file],
+                    capabilities: [
+                        "chown", "dac_override", "net_bind_service", "setgid", "setuid", "sys_resource", "sys_time",
+                    ],
+                    configurationFiles: [file], memory: 64 << 20)))
+    }
+
+    private static let commandSocket = "\(run)/chrony/socket"
+
+    /// Lines of chronyc(1), fields between commas.
+    private static let sources = ["/usr/bin/chronyc", "-c", "-h", commandSocket, "sources"]
+
+    public static func show(
+        _ command: String, _ configuration: SystemConfiguration, input: CommandInput, into output: inout ShowOutput
+    ) {
+        output.columns = ["source", "state", "stratum", "reach", "offset (s)"]
+        let states = [
+            "*": "followed", "+": "good", "-": "not needed", "?": "no answer", "x": "wrong", "~": "unsteady",
+        ]
+        for line in (input.programs[sources.joined(separator: " ")] ?? "").split(separator: "\n") {
+            let fields = line.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+            guard fields.count >= 9 else { continue }
+            output.add(
+                .text(fields[2]), .text(states[fields[1]] ?? fields[1]), .integer(Int(fields[3]) ?? 0),
+                .text(fields[5]),
+                .text(fields[8]))
+        }
+    }
+
+    // MARK: - Logs
+
+    private static func planLogs(_ collectors: [SystemConfiguration.Collector], into output: inout PlanOutput) {
+        guard !collectors.isEmpty else { return }
+        let (file, work) = ("\(run)/rsyslog.conf", "\(run)/syslog")
+        var lines = [
+            "# Written by vcpe's plugin system.",
+            "global(workDirectory=\"\(work)\" maxMessageSize=\"8k\" net.enableDNS=\"off\")",
+            // Everything that services say, as PID 1 keeps it; what it has put aside was sent before.
+            "module(load=\"imfile\")",
+            "input(type=\"imfile\" file=\"/run/log/*[!.]?\" tag=\"service\" severity=\"info\" facility=\"daemon\" "
+                + "addMetadata=\"on\" reopenOnTruncate=\"on\")",
+            "module(load=\"imklog\" permitNonKernelFacility=\"on\")",
+            "template(name=\"service\" type=\"list\") {",
+            "  constant(value=\"<\") property(name=\"pri\") constant(value=\">1 \")",
+            "  property(name=\"timereported\" dateFormat=\"rfc3339\") constant(value=\" \") property(name=\"hostname\")",
+            "  constant(value=\" \") property(name=\"$!metadata!filename\" field.delimiter=\"47\" field.number=\"4\")",
+            "  constant(value=\" - - - \") property(name=\"msg\")",
+            "}",
+        ]
+        var configurationFiles = [file]
+        for collector in collectors {
+            var action =
+                "type=\"omfwd\" target=\"\(collector.server)\" port=\"\(collector.port)\" protocol=\"tcp\" "
+                + "TCP_Framing=\"octet-counted\" action.resumeRetryCount=\"-1\" queue.type=\"LinkedList\" "
+                + "queue.size=\"10000\" queue.timeoutEnqueue=\"0\""
+            if let authority = collector.authority, collector.transport == .tls {
+                let path = "\(run)/syslog-\(collector.name).pem"
+                output.add(.file(path: path, content: authority, owner: "root", mode: 0o644))
+                configurationFiles.append(path)
+                action +=
+                    " streamDriver=\"ossl\" streamDriverMode=\"1\" streamDriverAuthMode=\"x509/name\" "
+                    + "streamDriverPermittedPeers=\"\(collector.certificateName)\" streamDriver.CAFile=\"\(path)\""
+            }
+            lines += [
+                "if $inputname == \"imfile\" then action(\(action) template=\"service\")",
+                "else action(\(action) template=\"RSYSLOG_SyslogProtocol23Format\")",
+            ]
+        }
+        output.add(.directory(path: work, owner: "root", mode: 0o700))
+        output.add(.file(path: file, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
+        output.add(
+            .service(
+                ServiceResource(
+                    name: "system-syslog", command: ["/usr/sbin/rsyslogd", "-n", "-i", "NONE", "-f", file],
+                    capabilities: ["dac_read_search", "syslog"], configurationFiles: configurationFiles,
+                    memory: 64 << 20)))
+    }
+}
