@@ -148,6 +148,8 @@ extension Engine {
         },
         "explain": Verb(.readOnly) { engine, request in ["rules": .list(try engine.explain(try request.text("text")))]
         },
+        "trace": Verb(.operator) { engine, request in try engine.trace(request.json, for: request.user) },
+        "traced": Verb(.operator) { engine, _ in engine.traced() },
         "counters": Verb(.readOnly) { engine, _ in try engine.counters() },
         "lease": Verb(.administrator) { engine, _ in
             engine.followFacts()

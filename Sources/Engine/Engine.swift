@@ -46,6 +46,8 @@ public final class Engine {
     private var isReady = false
     /// What the consoles were told.
     private var shownNotice: String?
+    /// Packets that somebody follows.
+    var tracing: Tracing?
     /// Documents that come from a stick, or from the machine that emulates the box.
     var outside: OutsideSites
     /// When a plan that failed for a reason that may pass is tried again, in milliseconds of the kernel's time.
@@ -262,8 +264,12 @@ public final class Engine {
                 pollfd(fd: server.descriptor, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0),
             ]
-            polled += probes.polled
-            let due = [still, retryAt, revertAt, leases.now().nextEnd, probes.due, nextTick].compactMap { $0 }.min()
+            let traced = tracing.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
+            polled += probes.polled + [traced].compactMap { $0 }
+            let due = [still, retryAt, revertAt, leases.now().nextEnd, probes.due, tracing?.end, nextTick].compactMap {
+                $0
+            }
+            .min()
             let patience = Int32(clamping: max(0, (due ?? nextTick) - Uptime.milliseconds))
             if poll(&polled, nfds_t(polled.count), patience) < 0, errno != EINTR { usleep(100_000) }
             Notification.send("WATCHDOG=1")
@@ -273,6 +279,7 @@ public final class Engine {
                 still = Uptime.milliseconds + Self.stillness
             }
             probes.step()
+            followTrace()
             let now = Uptime.milliseconds
             if let time = revertAt, now >= time {
                 revert("it was not confirmed in time")

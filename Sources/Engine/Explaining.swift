@@ -24,7 +24,7 @@ extension Engine {
     }
 
     /// Of a rule's origin, such as `firewall: rules[0] web`, the place in the document.
-    private func place(of origin: String) -> String? {
+    func place(of origin: String) -> String? {
         guard let colon = origin.place(of: ": "),
             let plugin = planner.plugins.first(where: { $0.manifest.name == origin[..<colon.lowerBound] })
         else { return nil }

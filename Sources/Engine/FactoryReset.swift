@@ -11,8 +11,13 @@ extension Engine {
     /// Has the next start do it; the box restarts at once.
     func demandFactoryReset(by user: String) throws {
         try FileSystem.replace(places.resetMark, with: "by \(user)\n", mode: 0o600)
+        do {
+            try pidOne.tell("reboot")
+        } catch {
+            try FileSystem.remove(places.resetMark)
+            throw error
+        }
         Log.say("factory reset, by \(user): the box restarts")
-        try pidOne.tell("reboot")
     }
 
     /// Before anything is read of /data: does what was asked for, by an operator or with the boot entry. A start that is cut

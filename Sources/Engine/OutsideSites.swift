@@ -1,6 +1,7 @@
 import Documents
 import Files
 import Glibc
+import Planning
 import Processes
 
 /// Site documents that come from outside: on a disk whose file system is labelled `vcpe-site`, or from the machine that
@@ -9,6 +10,8 @@ struct OutsideSites {
     /// A document, and who gave it.
     struct Found {
         var source: String
+        /// It was tried before.
+        var isKnown = false
         var text: String
         var signature: [UInt8]?
     }
@@ -22,12 +25,20 @@ struct OutsideSites {
     /// What was looked at: a disk that is pulled out and plugged in again counts anew.
     private var known: Set<String> = []
     private var knowsFirmware = false
+    /// What could not be taken yet, and when it is tried again, in milliseconds of the kernel's time.
+    private var postponed: [(found: Found, until: Int)] = []
+    private static let postponement = 3000
 
     init(places: Places) { self.places = places }
 
-    /// What has come since the last look.
+    /// Has a document found again a little later.
+    mutating func postpone(_ found: Found) { postponed.append((found, Uptime.milliseconds + Self.postponement)) }
+
+    /// What has come since the last look, and what is to be tried again.
     mutating func look() -> [Found] {
-        var found: [Found] = []
+        let now = Uptime.milliseconds
+        var found = postponed.filter { $0.until <= now }.map(\.found)
+        postponed.removeAll { $0.until <= now }
         if !knowsFirmware, let text = read(places.firmwareSite, Self.most) {
             knowsFirmware = true
             found.append(
@@ -147,10 +158,20 @@ extension Engine {
                     throw EngineError("the box has a document already, and \(error)")
                 }
             }
-            if let pending = head.pending { throw EngineError("commit \(pending.commit) doesn't stand yet") }
+            // Its time comes.
+            if head.pending != nil { return outside.postpone(found) }
             let done = try commit(
                 found.text, name: "site.yaml", user: Self.giver, comment: "from \(found.source)", confirm: nil)
             consoles.say("the document of \(found.source) is followed: commit \(done.number)")
+        } catch let error as InvalidSite {
+            // Ports come one by one when a box starts.
+            guard error.problems.allSatisfy({ $0.hasPrefix("absent: ") }) else {
+                return consoles.say("the document of \(found.source) is not taken: \(error)")
+            }
+            if !found.isKnown { consoles.say("the document of \(found.source) waits for what it names: \(error)") }
+            var found = found
+            found.isKnown = true
+            outside.postpone(found)
         } catch {
             consoles.say("the document of \(found.source) is not taken: \(error)")
         }

@@ -49,6 +49,7 @@ struct RuleProgram {
         case .nat(let kind, let family, let address, let port): try nat(kind, family, address: address, port: port)
         case .setMark(let selector, let value): try setMark(selector, value)
         case .notrack: try add("notrack") { _ in }
+        case .trace: try trace()
         case .element(let operation, let key, let set, let timeout):
             try element(operation, key, set: set, timeout: timeout)
         }

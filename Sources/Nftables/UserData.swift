@@ -17,4 +17,16 @@ struct UserData {
         while String(validating: text, as: UTF8.self) == nil, !text.isEmpty { text.removeLast() }
         put(type, text + [0])
     }
+
+    /// A rule's comment; nil where there is none.
+    static func comment(in bytes: [UInt8]) -> String? {
+        var place = 0
+        while place + 2 <= bytes.count {
+            let end = place + 2 + Int(bytes[place + 1])
+            guard end <= bytes.count else { return nil }
+            if bytes[place] == 0 { return String(decoding: bytes[place + 2..<end].prefix { $0 != 0 }, as: UTF8.self) }
+            place = end
+        }
+        return nil
+    }
 }

@@ -350,6 +350,6 @@ private struct ResourceReader {
             capabilities: try texts("capabilities"),
             readiness: try optional("ready") { ServiceResource.Readiness($0) } ?? .started,
             directories: try texts("directories"), configurationFiles: try texts("configuration-files"),
-            memory: try number("memory", 1 << 20...1 << 50))
+            reloadFiles: try texts("reload-files"), memory: try number("memory", 1 << 20...1 << 50))
     }
 }

@@ -128,6 +128,8 @@ public enum Statement: Sendable, Hashable {
     /// Writes a mark of the packet or of the connection.
     case setMark(Selector, Expression)
     case notrack
+    /// Has the kernel tell of every rule that the packet meets from here on. The engine's alone: no plan may say it.
+    case trace
     /// Puts the key into a set, for `timeout` seconds.
     case element(SetOperation, Expression, set: String, timeout: Int?)
 }

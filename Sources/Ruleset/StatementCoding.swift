@@ -117,6 +117,7 @@ extension Statement {
                     "family": .text(family.rawValue), "addr": address?.json, "port": port?.json,
                 ])
             ]
+        case .trace: return ["mangle": ["key": ["meta": ["key": "nftrace"]], "value": 1]]
         case .setMark(let selector, let value): return ["mangle": ["key": selector.json, "value": value.json]]
         case .notrack: return ["notrack": .null]
         case .element(let operation, let key, let set, let timeout):

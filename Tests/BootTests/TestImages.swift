@@ -24,6 +24,15 @@ enum TestImages {
         try await build("branch-office", images: "\(repository)/images", profile: "x86-server")
     }
 
+    /// branch-office for people who log in.
+    static func managed() async throws -> (image: BuiltImage, options: ImageBuild.Options) {
+        let images = "\(repository)/images"
+        return (
+            try await build("branch-managed", images: images, profile: "virtio"),
+            options(images: images, profile: "virtio")
+        )
+    }
+
     /// lab-minimal signed with OVMF's public test key.
     static func signed() async throws -> BuiltImage {
         let folder = "\(output)/signed"
@@ -113,7 +122,7 @@ enum TestImages {
         let folder = "\(output)/\(name)"
         try FileSystem.makeDirectory(folder)
         let images = "\(repository)/images"
-        for item in ["profiles", "branch-office", "lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml"] {
+        for item in ["profiles", "lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml"] {
             try Command("cp", ["-r", "\(images)/\(item)", folder]).check()
         }
         if let lock { try Command("cp", ["\(images)/\(lock)", "\(folder)/\(name).lock"]).check() }

@@ -77,7 +77,7 @@ final class BoxInNetwork {
         // Plugins run as nobodies, who must get there.
         chmod(folder, 0o755)
         try Command("cp", ["\(Self.repository)/.build/box/vcpe-box", folder]).check()
-        for name in ["run", "data", "plugins"] { try FileSystem.makeDirectory("\(folder)/\(name)") }
+        for name in ["run", "data", "plugins", "logs", "devices"] { try FileSystem.makeDirectory("\(folder)/\(name)") }
         for name in ["vcpe-engine", "vcpectl"] { try link("\(folder)/\(name)") }
         for name in ["network", "firewall", "nat", "lan"] { try plugin(name) { try link($0) } }
         for (name, text) in plugins {
@@ -102,6 +102,9 @@ final class BoxInNetwork {
         guard symlink("\(folder)/vcpe-box", path) == 0 else { throw SystemError("symlink", path) }
     }
 
+    /// The plugin that every image has; it plans without being asked to, and wants users that this host may lack.
+    func addSystem() throws { try plugin("system") { try link($0) } }
+
     private func plugin(_ name: String, _ make: (String) throws -> Void) throws {
         let place = "\(folder)/plugins/\(name)"
         try FileSystem.makeDirectory(place)
@@ -120,18 +123,20 @@ final class BoxInNetwork {
     }
 
     /// Starts the engine and waits for its socket.
-    func start() throws {
+    ///
+    /// - Parameter users: lines of passwd(5) that its system has beside this host's.
+    func start(users: [String] = []) throws {
         try FileSystem.remove("\(folder)/run/engine.sock")
         let log = try File("\(folder)/log", O_WRONLY | O_CREAT | O_APPEND)
         engine = try box.run {
-            try Command(
-                "\(folder)/vcpe-engine",
-                [
-                    "--run", "\(folder)/run", "--data", "\(folder)/data", "--plugins", "\(folder)/plugins",
-                    "--factory-site",
-                    "\(folder)/site.yaml", "--modprobe", "/bin/true",
-                ]
-            ).start(output: log)
+            let known = String(decoding: try FileSystem.read("/etc/passwd"), as: UTF8.self)
+            try FileSystem.replace("\(folder)/passwd", with: known + users.map { $0 + "\n" }.joined())
+            var words = ["\(folder)/vcpe-engine", "--factory-site", "\(folder)/site.yaml", "--modprobe", "/bin/true"]
+            for name in ["run", "data", "plugins", "logs", "devices"] { words += ["--\(name)", "\(folder)/\(name)"] }
+            for name in ["firmware-site", "site-keys"] { words += ["--\(name)", "\(folder)/\(name)"] }
+            if users.isEmpty { return try Command(words[0], Array(words.dropFirst())).start(output: log) }
+            let script = "mount --bind \(folder)/passwd /etc/passwd && exec \"$0\" \"$@\""
+            return try Command("unshare", ["--mount", "sh", "-c", script] + words).start(output: log)
         }
         for _ in 0..<500 where (try? ask("status")) == nil { usleep(20_000) }
         _ = try ask("status")

@@ -53,6 +53,22 @@ import Testing
         for finding in findings { Issue.record("\(finding)") }
     }
 
+    /// What the engine reads of a line is all that the plugin wrote there.
+    @Test(arguments: plugins) func linesAreReadAsTheyAreWritten(plugin: String) throws {
+        let folder = "\(Self.folder)/\(plugin)/cases"
+        var count = 0
+        for name in try FileSystem.list(folder) where name.hasSuffix(".plan") {
+            let text = String(decoding: try FileSystem.read("\(folder)/\(name)"), as: UTF8.self)
+            for line in try text.split(separator: "\n").map({ try JSON.parse(String($0)) }) where line["kind"] != nil {
+                var written = line.object ?? [:]
+                written["at"] = nil
+                #expect(try Resource(line).json == .object(written))
+                count += 1
+            }
+        }
+        #expect(count > 3)
+    }
+
     @Test(arguments: plugins) func manifestFileSaysWhatThePluginSays(plugin: String) throws {
         let manifest = try Tested(plugin).manifest
         let path = "\(Self.folder)/\(plugin)/manifest.json"

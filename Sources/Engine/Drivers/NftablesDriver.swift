@@ -83,6 +83,41 @@ final class NftablesDriver {
         return true
     }
 
+    // MARK: - Tracing
+
+    /// Where packets that are to be traced are marked: after the kernel knows their connections, before any stage.
+    static let traceChains = ["trace-prerouting", "trace-output"]
+
+    /// Marks packets that a rule fits from now on; beside the plan, which knows nothing of it.
+    func startTrace(_ rules: [Rule]) throws {
+        var batch = Batch(table: PacketPath.table)
+        for (name, point) in zip(Self.traceChains, [Hook.Point.prerouting, .output]) {
+            try batch.add(Chain(name, hook: Hook(.filter, point, priority: -199)))
+            batch.flushChain(name)
+            for rule in rules { try batch.add(rule, to: name) }
+        }
+        try own(batch)
+    }
+
+    func endTrace() throws {
+        let seen = try connection.observe(table: PacketPath.table).chains
+        var batch = Batch(table: PacketPath.table)
+        for name in Self.traceChains where seen.contains(name) {
+            batch.flushChain(name)
+            batch.deleteChain(name)
+        }
+        try own(batch)
+    }
+
+    /// A change of ours that no plan says.
+    private func own(_ batch: Batch) throws {
+        try connection.commit(batch)
+        if generation != nil { generation = try connection.generation() }
+    }
+
+    /// The rules that the table has now, by their handles.
+    func rules() throws -> [UInt64: PlacedRule] { try connection.rules(table: PacketPath.table) }
+
     /// The members of a set of the plan that stands.
     func members(of set: NamedSet) throws -> [SetMember] {
         try connection.members(of: set, table: PacketPath.table)

@@ -92,13 +92,13 @@ extension Composer {
             "protocols: files",
         ]
         put("etc/nsswitch.conf", .file(Content(lines.map { $0 + "\n" }.joined())), mode: 0o644)
-        guard result.tree["usr/bin/login"] != nil else { return }
-        // pam-auth-update(8) would write something like it.
-        let login = [
-            "auth requisite pam_nologin.so", "auth required pam_unix.so", "account required pam_unix.so",
-            "session required pam_unix.so", "password required pam_deny.so",
-        ]
-        put("etc/pam.d/login", .file(Content(login.map { $0 + "\n" }.joined())), mode: 0o644)
+        guard result.tree["etc/pam.d"] != nil else { return }
+        // What pam-auth-update(8) would have written: accounts of the name service, and nobody else's.
+        for (name, text) in [
+            ("auth", "auth required pam_unix.so\n"), ("account", "account required pam_unix.so\n"),
+            ("password", "password required pam_deny.so\n"), ("session", "session required pam_unix.so\n"),
+            ("session-noninteractive", "session required pam_unix.so\n"),
+        ] { put("etc/pam.d/common-\(name)", .file(Content(text)), mode: 0o644) }
     }
 
     /// As `docs/init.md` has unit files.

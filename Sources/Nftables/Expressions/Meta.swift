@@ -29,6 +29,15 @@ extension RuleProgram {
         }
     }
 
+    /// Marks the packet as one to be traced.
+    mutating func trace() throws(UnsupportedRuleset) {
+        try immediate([1], into: 1)
+        try add("meta") { expression in
+            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_META_KEY), NFT_META_NFTRACE.rawValue)
+            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_META_SREG), 1)
+        }
+    }
+
     /// Writes a mark: of the packet, or of its connection.
     mutating func setMark(_ selector: Selector, _ value: Expression) throws(UnsupportedRuleset) {
         let type = DataType.mark

@@ -229,8 +229,9 @@ public enum System: Plugin {
             "global(workDirectory=\"\(work)\" maxMessageSize=\"8k\" net.enableDNS=\"off\")",
             // Everything that services say, as PID 1 keeps it; what it has put aside was sent before.
             "module(load=\"imfile\")",
-            "input(type=\"imfile\" file=\"/run/log/*[!.]?\" tag=\"service\" severity=\"info\" facility=\"daemon\" "
+            "input(type=\"imfile\" file=\"/run/log/*\" tag=\"service\" severity=\"info\" facility=\"daemon\" "
                 + "addMetadata=\"on\" reopenOnTruncate=\"on\")",
+            "module(load=\"imuxsock\")",
             "module(load=\"imklog\" permitNonKernelFacility=\"on\")",
             "template(name=\"service\" type=\"list\") {",
             "  constant(value=\"<\") property(name=\"pri\") constant(value=\">1 \")",
@@ -239,6 +240,7 @@ public enum System: Plugin {
             "  constant(value=\" - - - \") property(name=\"msg\")",
             "}",
         ]
+        lines.append("if re_match($!metadata!filename, '[.]1$') then stop")
         var configurationFiles = [file]
         for collector in collectors {
             var action =

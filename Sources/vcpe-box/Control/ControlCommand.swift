@@ -159,7 +159,7 @@ struct Invocation {
     }
 
     /// `90`, `90s`, `10m`, `2h`.
-    private static func seconds(_ text: String) throws -> Int {
+    static func seconds(_ text: String) throws -> Int {
         let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600]
         let unit = text.last.flatMap { units[$0] }
         guard let number = Int(unit == nil ? text : String(text.dropLast())), (1...86_400).contains(number) else {

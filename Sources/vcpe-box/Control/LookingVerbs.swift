@@ -92,6 +92,7 @@ enum LookingVerbs {
                 Terminal.say("\n  \(rule["rule"]?.line ?? "")\n")
             }
         },
+        TraceVerb.verb,
         Verb(
             name: "counters", group: .looking, usage: "counters", summary: "what named counters have counted"
         ) { call in

@@ -1,0 +1,69 @@
+import Documents
+import Engine
+import Glibc
+
+/// Follows packets as they come.
+enum TraceVerb {
+    static let verb = Verb(
+        name: "trace", group: .looking, usage: "trace",
+        summary: "the way of packets as they come: which rules they meet",
+        details: """
+            Every rule that a packet meets is shown with its verdict and the place in the document that it comes from. Packets are
+            told by their own headers: answers, and what NAT has rewritten, are packets with others.
+
+              vcpectl trace --in lan --protocol tcp --port 443
+              vcpectl trace --to 192.168.1.10 --count 1 --for 60s
+            """,
+        options: [
+            .init(name: "--from", value: "NETWORK", summary: "only from this address or network"),
+            .init(name: "--to", value: "NETWORK", summary: "only to this one"),
+            .init(name: "--in", value: "INTERFACE", summary: "only what comes by it"),
+            .init(name: "--protocol", value: "NAME", summary: "tcp, udp, icmp or icmpv6"),
+            .init(name: "--port", value: "N", summary: "to this port"),
+            .init(name: "--count", value: "N", summary: "so many packets; 5"),
+            .init(name: "--for", value: "TIME", summary: "no longer than this; 30s"),
+            .init(name: "--all", value: nil, summary: "steps that decide nothing, too"),
+        ], run: run)
+
+    @Sendable private static func run(_ call: Invocation) throws {
+        var request: [String: JSON] = ["do": "trace"]
+        for (option, key) in [("--from", "from"), ("--to", "to"), ("--in", "interface"), ("--protocol", "protocol")] {
+            request[key] = call[option].map { .text($0) }
+        }
+        for (option, key) in [("--port", "port"), ("--count", "packets")] {
+            guard let text = call[option] else { continue }
+            guard let number = Int(text) else { throw WrongUsage("\(option): \"\(text)\" is no number") }
+            request[key] = .integer(number)
+        }
+        if let time = call["--for"] { request["seconds"] = .integer(try Invocation.seconds(time)) }
+        let client = EngineClient()
+        _ = try client.answer(to: .object(request))
+        var all: [JSON] = []
+        while true {
+            let answer = try client.answer(to: ["do": "traced"])
+            for packet in answer["packets"]?.list ?? [] {
+                all.append(packet)
+                if !call.asJSON { show(packet, all: call.has("--all")) }
+            }
+            if answer["over"] == .boolean(true) { break }
+            usleep(100_000)
+        }
+        if call.asJSON { return Terminal.say(JSON.list(all).pretty) }
+        if all.isEmpty { throw EngineError("no such packet came") }
+    }
+
+    private static func show(_ packet: JSON, all: Bool) {
+        let ways = [packet["in"]?.text.map { "in \($0)" }, packet["out"]?.text.map { "out \($0)" }].compactMap { $0 }
+        Terminal.say("\(packet["packet"]?.text ?? ""), \(ways.isEmpty ? "by no link" : ways.joined(separator: ", "))\n")
+        for step in packet["steps"]?.list ?? [] {
+            let (origin, verdict) = (step["origin"]?.text, step["verdict"]?.text ?? "")
+            let decides =
+                step["kind"]?.text == "rule"
+                ? step["place"] != nil || ["accept", "drop"].contains(verdict) : verdict == "drop"
+            guard all || decides else { continue }
+            let words = origin ?? (step["kind"]?.text == "policy" ? "the end of the chain" : "")
+            Terminal.say("  \(TextTable.left(step["chain"]?.text ?? "", 24)) \(TextTable.left(verdict, 10)) \(words)\n")
+            if let place = step["place"]?.text { Terminal.say("  \(TextTable.left("", 35)) \(place)\n") }
+        }
+    }
+}
