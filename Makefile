@@ -34,6 +34,7 @@ test: lint box  ## All tests, boots included; as root, or with sudo
 	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --skip Torture
 
 torture: lint box  ## Faults and garbage for a quarter of an hour, by another seed each time, into out/torture.json
+	@ci/setup iperf3
 	rm -f out/torture.json
 	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --filter Torture
 

@@ -149,7 +149,7 @@ struct ProfileBuild {
         ]
         // Two entries of the boot menu, each with its command line, under one signature (UAPI.5, multi-profile UKIs).
         var profiles = [("ID=main\n", commandLine(verity))]
-        if definition.hasFactoryReset, !plugins.isEmpty {
+        if hasFactoryReset {
             profiles.append(("ID=factory-reset\nTITLE=factory reset\n", "vcpe.factory-reset \(commandLine(verity))"))
         }
         for (profile, line) in profiles {
@@ -180,6 +180,9 @@ struct ProfileBuild {
             ["digest": identity.hex, "root-hash": verity.rootHash.hex]
         )
     }
+
+    /// Without an engine nobody would do it.
+    private var hasFactoryReset: Bool { definition.hasFactoryReset && !plugins.isEmpty }
 
     /// Unpacks what the cache holds only packed, as many at a time as there are processors.
     private func unpack(_ packages: [LockedPackage]) async throws -> [UnpackedPackage] {
@@ -296,13 +299,22 @@ struct ProfileBuild {
                 ("EFI/BOOT/BOOTX64.EFI", loader),
                 ("EFI/systemd/systemd-bootx64.efi", loader),
                 ("EFI/Linux/vcpe-1.efi", try FileSystem.read(path(uki))),
-                ("loader/loader.conf", Array("timeout 0\nconsole-mode keep\neditor no\n".utf8)),
+                ("loader/loader.conf", Array("timeout 0\ndefault vcpe-*\nconsole-mode keep\neditor no\n".utf8)),
                 ("loader/entries.srel", Array("type1\n".utf8)),
                 (
                     "vcpe/README.txt",
                     Array("A site document belongs here as site.yaml; the box reads it at its first start.\r\n".utf8)
                 ),
-            ], size: sizes.efiSystem, serial: guid("esp").bytes.integer(at: 0, UInt32.self) ?? 1)
+            ]
+                // systemd-boot 257 lists no profiles of a UKI by itself; its stub takes the number of one.
+                + (hasFactoryReset
+                    ? [
+                        (
+                            "loader/entries/factory-reset.conf",
+                            Array("title factory reset\nefi /EFI/Linux/vcpe-1.efi\noptions @1\n".utf8)
+                        )
+                    ] : []),
+            size: sizes.efiSystem, serial: guid("esp").bytes.integer(at: 0, UInt32.self) ?? 1)
         let scratch = "\(folder)/.steps/\(stem).esp"
         try esp.write(to: scratch, tools: tools)
         defer { try? FileSystem.remove(scratch) }
