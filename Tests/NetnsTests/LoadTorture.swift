@@ -63,7 +63,7 @@ import Testing
         private static let serverText = """
             import select, socket
             stream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, 64 << 20)
+            stream.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
             stream.bind(("0.0.0.0", 7000)); stream.setblocking(False)
             listener = socket.create_server(("0.0.0.0", 7001), backlog=1024); listener.setblocking(False)
             poll = select.poll(); ends = {}; seen = set()
