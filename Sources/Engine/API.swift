@@ -146,6 +146,7 @@ extension Engine {
             try engine.run(
                 try request.text("plugin"), try request.text("command"), request.words(), for: request)
         },
+        "explain-packet": Verb(.readOnly) { engine, request in try engine.explain(packet: request.json) },
         "explain": Verb(.readOnly) { engine, request in ["rules": .list(try engine.explain(try request.text("text")))]
         },
         "trace": Verb(.operator) { engine, request in try engine.trace(request.json, for: request.user) },

@@ -1,6 +1,7 @@
 import Documents
 import Planning
 import PluginKit
+import Processes
 
 /// Rules of the packet filter, in the words of the document that they come from.
 extension Engine {
@@ -31,5 +32,74 @@ extension Engine {
         let path = "\(plugin.manifest.key).\(origin[colon.upperBound...].prefix { $0 != " " })"
         guard let path = try? DocumentPath(path), let node = site.value(at: path) else { return nil }
         return "\(path), \(node.position)"
+    }
+
+    /// What would become of a packet, were it to come now: by the plan that stands, with the kernel's routes and what packets
+    /// have put into sets.
+    func explain(packet request: JSON) throws -> JSON {
+        func address(_ key: String) throws -> IPAddress {
+            guard let text = request[key]?.text, let address = IPAddress(text) else {
+                throw EngineError("a packet wants an address as \(key)")
+            }
+            return address
+        }
+        let names = try routes.links().map(\.name)
+        guard let input = request["interface"]?.text, names.contains(input) else {
+            throw EngineError.unknown("interface", request["interface"]?.text ?? "", names)
+        }
+        let (source, destination) = (try address("from"), try address("to"))
+        guard source.family == destination.family else { throw EngineError("\(source) and \(destination) never meet") }
+        let (transport, port) = (request["protocol"]?.text ?? "tcp", request["port"]?.integer)
+        let known = ["tcp", "udp", "icmp", "icmpv6"]
+        guard known.contains(transport) else { throw EngineError.unknown("protocol", transport, known) }
+        guard (transport == "tcp" || transport == "udp") == (port != nil),
+            port.map({ (1...65535).contains($0) }) ?? true
+        else { throw EngineError("tcp and udp want a port from 1 to 65535, icmp has none") }
+        let supposed = SupposedPacket(
+            input: input, source: source, destination: destination, transport: transport, port: port)
+        let kernel = PacketWalk.Kernel(
+            members: { set in Set(((try? self.nftables.members(of: set)) ?? []).map(\.key)) },
+            isLocal: { (try? self.way(to: $0, [])) == "lo" },
+            leads: { (try? self.way(to: $0, [])) == $1 })
+        var walk = PacketWalk(supposed, through: TablePlan(applied.plan.all), kernel)
+        var end = walk.pass(.prerouting)
+        if end == .accept {
+            guard let way = try way(of: walk.packet) else {
+                return answer(walk, "no route leads to \(walk.packet.destination)")
+            }
+            walk.leave(by: way == "lo" ? nil : way)
+            end = walk.pass(way == "lo" ? .input : .forward)
+            if end == .accept, way != "lo" { end = walk.pass(.postrouting) }
+        }
+        let whereTo = walk.packet.output.map { "out \($0)" } ?? "to the box itself"
+        return answer(walk, end == .accept ? "accepted, \(whereTo)" : end == .drop ? "dropped" : "rejected")
+    }
+
+    private func answer(_ walk: PacketWalk, _ end: String) -> JSON {
+        [
+            "steps": .list(
+                walk.steps.map { step in
+                    .object([
+                        "chain": .text(step.chain), "verdict": .text(step.verdict),
+                        "kind": step.origin == nil ? "policy" : "rule", "origin": step.origin.map { .text($0) },
+                        "place": step.origin.flatMap { place(of: $0) }.map { .text($0) },
+                    ])
+                }), "end": .text(end), "unknown": .texts(walk.unknown),
+        ]
+    }
+
+    /// The link that the kernel would send a packet out by, `lo` for one that is the box's own; nil when there is none.
+    private func way(of packet: SupposedPacket) throws -> String? {
+        try way(
+            to: packet.destination,
+            ["from", packet.source.description, "iif", packet.input]
+                + (packet.mark == 0 ? [] : ["mark", "\(packet.mark)"]))
+    }
+
+    private func way(to address: IPAddress, _ more: [String]) throws -> String? {
+        let words = [address.family == .ipv4 ? "-4" : "-6", "-j", "route", "get", address.description]
+        let result = try Command("ip", words + more).begin().finish(deadline: 5, limit: 64 << 10)
+        guard result.status == 0, let route = try? JSON.parse(result.output).list?.first else { return nil }
+        return route["type"]?.text == "local" ? "lo" : route["dev"]?.text
     }
 }

@@ -187,9 +187,7 @@ extension Engine {
             case .purge(let folder):
                 guard PluginFolders.isOwn(folder, of: name), let place = FileDriver(places: places).place(folder)
                 else { throw PluginFailure("plugin \(name) act: the folder \(folder) is not its own") }
-                deeds.append {
-                    for file in (try? FileSystem.list(place)) ?? [] { try FileSystem.remove("\(place)/\(file)") }
-                }
+                deeds.append { try FileDriver(places: self.places).purge(place) }
             case .say(let text): said.append(text)
             }
         }

@@ -17,6 +17,27 @@ import Testing
         "features": [], "resources": ["service"],
     ]
 
+    /// An engine that hangs gives no sign of life: PID 1 ends it and starts another, and what runs beside it goes on.
+    @Test func anEngineThatHangsIsStartedAnew() throws {
+        let box = try Sandbox(
+            units: ["engine": "command /usr/lib/vcpe/vcpe-engine\nready notify\nwatchdog 3\nessential\n"],
+            files: [
+                "plugins/daemons/daemons": Self.plugin, "plugins/daemons/manifest.json": Self.manifest.pretty,
+                "site.yaml": "daemons: {capability: net_raw}\n",
+            ])
+        #expect(box.wait("daemons-one", "running"), "\(box.ask("status") ?? "") \(box.console)")
+        let (engine, daemon) = (box.service("engine")?[2], box.service("daemons-one")?[2])
+        // Longer than its watchdog: a sound engine is left alone.
+        sleep(5)
+        #expect(box.service("engine")?[2] == engine)
+        #expect(kill(try #require(box.outside(engine)), SIGSTOP) == 0)
+        #expect(
+            box.wait(20) { box.service("engine")?[2] != engine && box.service("engine")?[1] == "running" },
+            "\(box.ask("status") ?? "")")
+        #expect(box.console.contains("service engine gives no sign of life for 3 s: killed"), "\(box.console)")
+        #expect(box.service("daemons-one")?[1] == "running" && box.service("daemons-one")?[2] == daemon)
+    }
+
     /// What PID 1 says of a unit is the engine's to hear: a service that can't run is no success.
     @Test func aUnitThatPIDOneCantUseFailsTheChange() throws {
         let box = try Sandbox(

@@ -125,6 +125,16 @@ final class Sandbox {
         }
     }
 
+    /// What a process of PID 1's is called outside its namespace; nil for one that isn't there.
+    func outside(_ pid: String?) -> pid_t? {
+        let children = (try? File("/proc/\(self.pid)/task/\(self.pid)/children").read(4096, at: 0)) ?? []
+        return String(decoding: children, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) }.first { child in
+            let status = (try? File("/proc/\(child)/status").read(4096, at: 0)) ?? []
+            let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("NSpid:") }
+            return line?.split(separator: "\t").last.map(String.init) == pid
+        }
+    }
+
     /// The columns of a service's row: name, state, pid, restarts, memory, words.
     func service(_ name: String) -> [String]? {
         for line in (ask("status") ?? "").split(separator: "\n") {

@@ -66,3 +66,59 @@ import Testing
         #expect(try box.vcpectl("trace", "--port", "80").errorText.contains("a port wants the protocol"))
     }
 }
+
+extension TraceTests {
+    /// What is told of a packet that nobody sent is what becomes of one that somebody sends.
+    @Test func aSupposedPacketMeetsWhatARealOneMeets() throws {
+        let site = BoxInNetwork.site.replacing(
+            "  rules:\n",
+            with: "  rules:\n    - {name: no-telnet, from: lan, to: wan, protocol: tcp, ports: [23], action: reject}\n")
+        let box = try BoxInNetwork.ready(site: site)
+        let network = try #require(box.network)
+        let (lan, wan) = (try network.side(.lan), try network.side(.wan))
+        func explain(_ words: String) throws -> String {
+            let result = try box.run(["explain"] + words.split(separator: " ").map(String.init))
+            #expect(result.status == 0, "\(words): \(result.errorText)")
+            return result.text
+        }
+        let out = try explain("--in lan --from \(lan.host4) --to \(wan.host4) --port 443")
+        #expect(out.hasSuffix("accepted, out wan\n") && out.contains("firewall: policies[0]"), "\(out)")
+        #expect(out.contains("masquerade") && out.contains("nat: masquerade[0]"), "\(out)")
+        #expect(!out.contains("nobody can know"), "\(out)")
+        let telnet = try explain("--in lan --from \(lan.host4) --to \(wan.host4) --port 23")
+        #expect(
+            telnet.hasSuffix("rejected\n") && telnet.contains("firewall.rules[no-telnet], site.yaml:18:7"), "\(telnet)")
+        let forwarded = try explain("--in wan --from \(wan.host4) --to 203.0.113.2 --port 8080")
+        #expect(
+            forwarded.contains("dnat to 192.168.1.10 port 80") && forwarded.hasSuffix("accepted, out lan\n"),
+            "\(forwarded)")
+        let closed = try explain("--in wan --from \(wan.host4) --to 203.0.113.2 --port 22")
+        #expect(closed.contains("input") && closed.hasSuffix("dropped\n"), "\(closed)")
+        let through = try explain("--in wan --from \(wan.host4) --to \(lan.host4) --port 22")
+        #expect(through.hasSuffix("dropped\n"), "\(through)")
+        let ping = try explain("--in lan --from \(lan.host4) --to 192.168.1.1 --protocol icmp")
+        #expect(ping.hasSuffix("accepted, to the box itself\n") && ping.contains("rules[lan-pings-box]"), "\(ping)")
+        let spoofed = try explain("--in wan --from \(lan.host4) --to 203.0.113.2 --port 8080")
+        #expect(spoofed.contains("anti-spoofing") && spoofed.hasSuffix("dropped\n"), "\(spoofed)")
+        let six = try explain("--in lan --from \(lan.host6) --to \(wan.host6) --port 443")
+        #expect(six.hasSuffix("accepted, out wan\n") && !six.contains("masquerade"), "\(six)")
+        // An address that an operator blocked a moment ago.
+        _ = try box.vcpectl("firewall", "block", "\(wan.host4)")
+        #expect(try explain("--in wan --from \(wan.host4) --to 203.0.113.2 --port 8080").hasSuffix("dropped\n"))
+        _ = try box.vcpectl("firewall", "unblock", "\(wan.host4)")
+        // As real ones meet it.
+        let probing = try box.probing()
+        func passes(_ text: String) throws -> Bool {
+            let node = try YAML.read(Array(text.utf8), file: "proof")
+            return try probing.run(try #require(Proof.shape.read(node, path: "", into: ProblemList()))).passed
+        }
+        #expect(try passes("{name: a, from: lan, to: wan, tcp: 443, source-seen: box}"))
+        #expect(try passes("{name: b, from: lan, to: wan, tcp: 23, expect: rejected}"))
+        #expect(try passes("{name: c, from: wan, to: box, tcp: 8080, arrives-at: lan, arrives-at-port: 80}"))
+        #expect(try passes("{name: d, from: wan, to: box, tcp: 22, expect: dropped}"))
+        #expect(try passes("{name: e, from: wan, to: lan, tcp: 22, expect: dropped}"))
+        #expect(
+            try box.vcpectl("explain", "--in", "lam", "--from", "10.0.0.1", "--to", "10.0.0.2").errorText.contains(
+                "did you mean lan?"))
+    }
+}

@@ -87,8 +87,10 @@ struct FileDriver {
         let place = try checked(path)
         let (uid, gid) = try user(owner)
         try FileSystem.makeDirectory(place)
-        guard chown(place, uid, gid) == 0 else { throw SystemError("chown", place) }
-        guard chmod(place, mode_t(mode)) == 0 else { throw SystemError("chmod", place) }
+        // A link that a service put there would hand it what the link leads to.
+        let folder = try File(place, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+        guard fchown(folder.descriptor, uid, gid) == 0 else { throw SystemError("fchown", place) }
+        guard fchmod(folder.descriptor, mode_t(mode)) == 0 else { throw SystemError("fchmod", place) }
     }
 
     /// Writes a file that isn't there as it should be.
@@ -101,6 +103,12 @@ struct FileDriver {
             try file.write(Array(content.utf8), at: 0)
             guard fchown(file.descriptor, uid, gid) == 0 else { throw SystemError("fchown", place) }
         }
+    }
+
+    /// Empties a folder; a link in its place is not followed.
+    func purge(_ place: String) throws {
+        guard let status = status(place), status.isDirectory else { return }
+        for name in try FileSystem.list(place) { try FileSystem.remove("\(place)/\(name)") }
     }
 
     /// Removes what was never finished beside the files of a plan.

@@ -71,14 +71,28 @@ enum LookingVerbs {
             }
         },
         Verb(
-            name: "explain", group: .looking, usage: "explain TEXT",
-            summary: "rules of the packet filter: from which line, by which plugin",
+            name: "explain", group: .looking, usage: "explain TEXT|PACKET",
+            summary: "rules of the packet filter, or what would become of a packet",
             details: """
                 TEXT is a part of a rule's origin, its chain's or its counter's name, such as a rule's name in the site document:
                 every rule that says it is shown with its chain, the plugin and the place in the document that it comes from.
+
+                A packet is told by options: the rules that it would meet as the first of a connection, were it to come now, and what
+                would become of it. Nothing is sent; vcpectl trace follows real ones.
+
+                  vcpectl explain lan-to-box
+                  vcpectl explain --in wan --from 198.51.100.7 --to 203.0.113.2 --protocol tcp --port 8080
                 """,
-            words: 1...1
+            words: 0...1,
+            options: [
+                .init(name: "--in", value: "INTERFACE", summary: "that the packet comes by"),
+                .init(name: "--from", value: "ADDRESS", summary: "its source"),
+                .init(name: "--to", value: "ADDRESS", summary: "its destination"),
+                .init(name: "--protocol", value: "NAME", summary: "tcp, udp, icmp or icmpv6; tcp"),
+                .init(name: "--port", value: "N", summary: "its destination's, of tcp and udp"),
+            ]
         ) { call in
+            if call.words.isEmpty { return try TraceVerb.explain(call) }
             let answer = try EngineClient().answer(to: ["do": "explain", "text": .text(call.words[0])])
             let rules = answer["rules"]?.list ?? []
             if call.asJSON { return Terminal.say(answer.pretty) }

@@ -25,8 +25,9 @@ enum TraceVerb {
             .init(name: "--all", value: nil, summary: "steps that decide nothing, too"),
         ], run: run)
 
-    @Sendable private static func run(_ call: Invocation) throws {
-        var request: [String: JSON] = ["do": "trace"]
+    /// What options say of a packet.
+    private static func request(_ verb: String, _ call: Invocation) throws -> [String: JSON] {
+        var request: [String: JSON] = ["do": .text(verb)]
         for (option, key) in [("--from", "from"), ("--to", "to"), ("--in", "interface"), ("--protocol", "protocol")] {
             request[key] = call[option].map { .text($0) }
         }
@@ -35,6 +36,22 @@ enum TraceVerb {
             guard let number = Int(text) else { throw WrongUsage("\(option): \"\(text)\" is no number") }
             request[key] = .integer(number)
         }
+        return request
+    }
+
+    /// What would become of a packet.
+    static func explain(_ call: Invocation) throws {
+        let answer = try EngineClient().answer(to: .object(request("explain-packet", call)))
+        if call.asJSON { return Terminal.say(answer.pretty) }
+        for step in answer["steps"]?.list ?? [] { show(step) }
+        for rule in answer["unknown"]?.list ?? [] {
+            Terminal.say("  taken as if it didn't fit, since nobody can know: \(rule.text ?? "")\n")
+        }
+        Terminal.say("\(answer["end"]?.text ?? "")\n")
+    }
+
+    @Sendable private static func run(_ call: Invocation) throws {
+        var request = try request("trace", call)
         if let time = call["--for"] { request["seconds"] = .integer(try Invocation.seconds(time)) }
         let client = EngineClient()
         _ = try client.answer(to: .object(request))
@@ -56,14 +73,19 @@ enum TraceVerb {
         let ways = [packet["in"]?.text.map { "in \($0)" }, packet["out"]?.text.map { "out \($0)" }].compactMap { $0 }
         Terminal.say("\(packet["packet"]?.text ?? ""), \(ways.isEmpty ? "by no link" : ways.joined(separator: ", "))\n")
         for step in packet["steps"]?.list ?? [] {
-            let (origin, verdict) = (step["origin"]?.text, step["verdict"]?.text ?? "")
+            let verdict = step["verdict"]?.text ?? ""
             let decides =
                 step["kind"]?.text == "rule"
                 ? step["place"] != nil || ["accept", "drop"].contains(verdict) : verdict == "drop"
             guard all || decides else { continue }
-            let words = origin ?? (step["kind"]?.text == "policy" ? "the end of the chain" : "")
-            Terminal.say("  \(TextTable.left(step["chain"]?.text ?? "", 24)) \(TextTable.left(verdict, 10)) \(words)\n")
-            if let place = step["place"]?.text { Terminal.say("  \(TextTable.left("", 35)) \(place)\n") }
+            show(step)
         }
+    }
+
+    private static func show(_ step: JSON) {
+        let words = step["origin"]?.text ?? (step["kind"]?.text == "policy" ? "the end of the chain" : "")
+        let (chain, verdict) = (step["chain"]?.text ?? "", step["verdict"]?.text ?? "")
+        Terminal.say("  \(TextTable.left(chain, 24)) \(TextTable.left(verdict, 10)) \(words)\n")
+        if let place = step["place"]?.text { Terminal.say("  \(TextTable.left("", 35)) \(place)\n") }
     }
 }

@@ -1,0 +1,298 @@
+import PluginKit
+
+/// A packet that nobody has sent: the first one of a connection.
+public struct SupposedPacket: Sendable, Hashable {
+    /// The interface that it comes by.
+    public var input: String
+    /// The one that it leaves by; nil before that is known, and for one to the box itself.
+    public var output: String?
+    public var source: IPAddress
+    public var destination: IPAddress
+    /// `tcp`, `udp`, `icmp` or `icmpv6`.
+    public var transport: String
+    public var sourcePort: Int?
+    public var port: Int?
+    public var mark = 0
+
+    public init(input: String, source: IPAddress, destination: IPAddress, transport: String, port: Int?) {
+        (self.input, self.source, self.destination, self.transport) = (input, source, destination, transport)
+        (self.port, sourcePort) = (port, port == nil ? nil : 49_152)
+    }
+
+    static let protocols: [String: Int] = ["icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "ipv6-icmp": 58]
+}
+
+/// Where a packet would go through a table, by the same values that are sent to the kernel: which rules it meets, and what
+/// becomes of it.
+public struct PacketWalk {
+    public struct Step: Sendable, Hashable {
+        public var chain: String
+        /// The rule's origin; nil for the end of a chain.
+        public var origin: String?
+        public var verdict: String
+    }
+
+    /// What became of it.
+    public enum End: String, Sendable { case accept, drop, reject }
+
+    /// What only the kernel knows.
+    public struct Kernel {
+        /// Members that packets have put into sets, as nft writes them.
+        public var members: (NamedSet) -> Set<String>
+        /// Whether an address is one of the box's own.
+        public var isLocal: (IPAddress) -> Bool
+        /// Whether a route to an address leads out by a link.
+        public var leads: (IPAddress, String) -> Bool
+
+        public init(
+            members: @escaping (NamedSet) -> Set<String>, isLocal: @escaping (IPAddress) -> Bool,
+            leads: @escaping (IPAddress, String) -> Bool
+        ) {
+            (self.members, self.isLocal, self.leads) = (members, isLocal, leads)
+        }
+    }
+
+    private let table: TablePlan
+    private let kernel: Kernel
+    public private(set) var packet: SupposedPacket
+    public private(set) var steps: [Step] = []
+    /// Rules about something of which nothing is known: taken as if they didn't fit.
+    public private(set) var unknown: [String] = []
+    private var isTranslated = false
+    private var depth = 0
+
+    public init(_ packet: SupposedPacket, through table: TablePlan, _ kernel: Kernel) {
+        (self.packet, self.table, self.kernel) = (packet, table, kernel)
+    }
+
+    public mutating func leave(by output: String?) { packet.output = output }
+
+    /// Goes through the base chains of a hook, in the order of their priorities.
+    public mutating func pass(_ point: Hook.Point) -> End {
+        let chains = table.chains.values.filter { $0.hook?.point == point }.sorted {
+            ($0.hook?.priority ?? 0) < ($1.hook?.priority ?? 0)
+        }
+        for chain in chains {
+            switch walk(chain) {
+            case .some(let end) where end != .accept: return end
+            case .some: continue
+            case nil:
+                guard chain.hook?.policy == .drop else { continue }
+                steps.append(Step(chain: chain.name, origin: nil, verdict: "drop"))
+                return .drop
+            }
+        }
+        return .accept
+    }
+
+    /// Nil when the chain's end is reached, or left by `return`.
+    private mutating func walk(_ chain: Chain) -> End? {
+        depth += 1
+        defer { depth -= 1 }
+        // As many jumps as the kernel allows.
+        guard depth <= 16 else { return nil }
+        rules: for rule in chain.rules {
+            var verdict: Verdict?
+            var words: String?
+            statements: for statement in rule.statements {
+                switch statement {
+                case .match(let left, let comparison, let right):
+                    guard let fits = fits(left, comparison, right) else {
+                        unknown.append(rule.comment ?? chain.name)
+                        continue rules
+                    }
+                    if !fits { continue rules }
+                case .verdict(let found): verdict = found
+                case .verdictMap(let key, let entries):
+                    verdict = entries.first { holds(key, $0.key) == true }?.verdict
+                case .namedVerdictMap(let key, let name):
+                    verdict = table.sets[name]?.elements.first { holds(key, $0.key) == true }?.verdict
+                case .reject:
+                    steps.append(Step(chain: chain.name, origin: rule.comment, verdict: "reject"))
+                    return .reject
+                case .masquerade: (verdict, words) = (.accept, "masquerade")
+                case .nat(let kind, _, let address, let port):
+                    (verdict, words) = (.accept, translate(kind, address, port))
+                case .setMark(.meta(.mark), .number(let mark)): packet.mark = mark
+                case .limit(let limit): if limit.isOver { continue rules }
+                case .counter, .log, .setMark, .notrack, .element, .trace: break
+                }
+                if verdict != nil { break statements }
+            }
+            guard let verdict else { continue }
+            if let target = verdict.target.flatMap({ table.chains[$0] }) {
+                if let end = walk(target) { return end }
+                if case .goto = verdict { return nil }
+                continue
+            }
+            switch verdict {
+            case .accept, .drop:
+                steps.append(
+                    Step(
+                        chain: chain.name, origin: rule.comment,
+                        verdict: words ?? (verdict == .drop ? "drop" : "accept")))
+                return verdict == .drop ? .drop : .accept
+            case .return: return nil
+            default: continue
+            }
+        }
+        return nil
+    }
+
+    private mutating func translate(_ kind: Statement.NATKind, _ address: Expression?, _ port: Expression?) -> String {
+        var words = kind.rawValue
+        if case .text(let text)? = address, let address = IPAddress(text) {
+            words += " to \(address)"
+            if kind == .dnat { packet.destination = address } else { packet.source = address }
+        }
+        if case .number(let number)? = port {
+            words += " port \(number)"
+            if kind == .dnat { packet.port = number } else { packet.sourcePort = number }
+        }
+        isTranslated = isTranslated || kind == .dnat
+        return words
+    }
+
+    // MARK: - Matching
+
+    private enum Value: Hashable {
+        case text(String)
+        case number(Int)
+        case address(IPAddress)
+        /// The packet has no such thing.
+        case none
+
+        /// As nft writes it.
+        var text: String {
+            switch self {
+            case .text(let text): text
+            case .number(let number): "\(number)"
+            case .address(let address): address.description
+            case .none: ""
+            }
+        }
+    }
+
+    /// Nil for what nobody can know of a packet that was never sent.
+    private func value(_ selector: Selector) -> Value? {
+        let isIPv4 = packet.source.family == .ipv4
+        switch selector {
+        case .meta(.interface): return .text(packet.input)
+        case .meta(.outputInterface): return packet.output.map { .text($0) } ?? Value.none
+        case .meta(.l4proto): return .text(packet.transport)
+        case .meta(.nfproto): return .text(isIPv4 ? "ipv4" : "ipv6")
+        case .meta(.mark): return .number(packet.mark)
+        case .meta(.pkttype): return .text("host")
+        case .ct(.state): return .text("new")
+        case .ct(.status): return isTranslated ? .text("dnat") : Value.none
+        case .ct(.mark): return .number(0)
+        case .payload(let header, let field):
+            switch (header, field) {
+            case (.ip, "saddr"), (.ip6, "saddr"):
+                return (header == .ip) == isIPv4 ? .address(packet.source) : Value.none
+            case (.ip, "daddr"), (.ip6, "daddr"):
+                return (header == .ip) == isIPv4 ? .address(packet.destination) : Value.none
+            case (.ip, "protocol"), (.ip6, "nexthdr"):
+                return (header == .ip) == isIPv4 ? .text(packet.transport) : Value.none
+            case (.tcp, _), (.udp, _), (.th, _):
+                guard header == .th || header.rawValue == packet.transport else { return Value.none }
+                if field == "dport" { return packet.port.map { .number($0) } ?? Value.none }
+                if field == "sport" { return packet.sourcePort.map { .number($0) } ?? Value.none }
+                return nil
+            case (.icmp, "type"), (.icmpv6, "type"):
+                return header.rawValue == packet.transport ? .text("echo-request") : Value.none
+            default: return nil
+            }
+        case .fib(let flags, .kind) where flags == [.daddr]:
+            return .text(kernel.isLocal(packet.destination) ? "local" : "unicast")
+        case .fib(let flags, .interface) where flags == [.saddr, .iif]:
+            return .number(kernel.leads(packet.source, packet.input) ? 1 : 0)
+        case .fib: return nil
+        }
+    }
+
+    private func fits(_ left: Expression, _ comparison: Statement.Comparison, _ right: Expression) -> Bool? {
+        switch comparison {
+        case .equal, .any: return holds(left, right)
+        case .notEqual:
+            // What a packet doesn't have is no other value of it either.
+            guard values(left)?.contains(.none) != true else { return false }
+            return holds(left, right).map { !$0 }
+        default:
+            guard let number = numeric(left), let other = numeric(right) else { return nil }
+            switch comparison {
+            case .less: return number < other
+            case .lessOrEqual: return number <= other
+            case .greater: return number > other
+            default: return number >= other
+            }
+        }
+    }
+
+    private func numeric(_ expression: Expression) -> Int? {
+        if case .number(let number) = expression { return number }
+        guard case .number(let number)? = values(expression)?.first else { return nil }
+        return number
+    }
+
+    /// The values that an expression selects, one for each part of a concatenation.
+    private func values(_ expression: Expression) -> [Value]? {
+        switch expression {
+        case .selector(let selector): return value(selector).map { [$0] }
+        case .concatenation(let parts):
+            let all = parts.map { values($0)?.first }
+            return all.contains { $0 == nil } ? nil : all.compactMap { $0 }
+        case .and(let inner, .number(let mask)):
+            guard case .number(let number)? = values(inner)?.first else { return nil }
+            return [.number(number & mask)]
+        default: return nil
+        }
+    }
+
+    /// Whether what `left` selects is `right`, or in it.
+    private func holds(_ left: Expression, _ right: Expression) -> Bool? {
+        guard let values = values(left) else { return nil }
+        return isIn(values, right)
+    }
+
+    private func isIn(_ values: [Value], _ right: Expression) -> Bool {
+        if values.contains(.none) { return false }
+        switch right {
+        case .set(let items), .list(let items): return items.contains { isIn(values, $0) }
+        case .named(let name):
+            let name = name.hasPrefix("@") ? String(name.dropFirst()) : name
+            guard let set = table.sets[name] else { return false }
+            if set.elements.contains(where: { isIn(values, $0.key) }) { return true }
+            return set.flags.contains(.dynamic)
+                && kernel.members(set).contains(values.map(\.text).joined(separator: " . "))
+        case .concatenation(let parts):
+            return parts.count == values.count && zip(values, parts).allSatisfy { isIn([$0], $1) }
+        default: return values.count == 1 && isSame(values[0], right)
+        }
+    }
+
+    private func isSame(_ value: Value, _ constant: Expression) -> Bool {
+        switch (value, constant) {
+        case (.text(let text), .text(let other)):
+            if other.hasSuffix("*") { return text.hasPrefix(other.dropLast()) }
+            let (one, two) = (SupposedPacket.protocols[text], SupposedPacket.protocols[other])
+            return text == other || one != nil && one == two
+        case (.text(let text), .number(let number)): return SupposedPacket.protocols[text] == number
+        case (.number(let number), .number(let other)): return number == other
+        case (.number(let number), .text(let other)): return Int(other) == number
+        case (.number(let number), .range(let low, let high)):
+            guard case .number(let low) = low, case .number(let high) = high else { return false }
+            return (low...max(low, high)).contains(number)
+        case (.address(let address), .text(let other)): return IPAddress(other) == address
+        case (.address(let address), .prefix(let network, let length)):
+            guard let network = IPAddress(network), let prefix = IPPrefix(network, length: length) else { return false }
+            return prefix.contains(address)
+        case (.address(let address), .range(let low, let high)):
+            guard case .text(let low) = low, case .text(let high) = high, let low = IPAddress(low),
+                let high = IPAddress(high)
+            else { return false }
+            return !(address < low) && !(high < address)
+        default: return false
+        }
+    }
+}
