@@ -29,7 +29,7 @@ extension BootTests {
 
         // By SSH, with the key that the document names, and as much as the role allows.
         var alice = office.ssh("alice", "services")
-        #expect(try BoxOffice.wait { try alice.run().status == 0 }, "\(box.story)")
+        #expect(try Wait.until(60) { try alice.run().status == 0 }, "\(box.story)")
         let services = try alice.run()
         #expect(services.text.contains("system-sshd  ") && services.text.contains("system-syslog  "), "\(services)")
         #expect(services.errorText.contains("Property of Example Ltd."))
@@ -53,7 +53,7 @@ extension BootTests {
         try box.type("wrong\n")
         #expect(says("Login incorrect"), "\(box.story)")
         try box.type("alice\n")
-        #expect(BoxOffice.wait { box.console.occurrences(of: "Password: ") == 2 }, "\(box.story)")
+        #expect(Wait.until(60) { box.console.occurrences(of: "Password: ") == 2 }, "\(box.story)")
         sleep(2)
         try box.type("hunter22\n")
         #expect(says("alice@branch-7> "), "\(box.story)")
@@ -65,7 +65,7 @@ extension BootTests {
         #expect(says("start  status"), "\(box.story)")
         #expect(says("from the stick"), "\(box.story)")
         try box.type("exit\n")
-        #expect(BoxOffice.wait { box.console.occurrences(of: "branch-7 login:") == 3 }, "\(box.story)")
+        #expect(Wait.until(60) { box.console.occurrences(of: "branch-7 login:") == 3 }, "\(box.story)")
 
         // Who is logged in stays so while the way in changes under him.
         let session = "\(folder)/session"
@@ -79,9 +79,9 @@ extension BootTests {
         #expect(commit.text.contains("commit 2 is applied"), "\(commit)")
         office.port = 2222
         alice = office.ssh("alice", "history")
-        #expect(try BoxOffice.wait { try alice.run().text.contains("moved") }, "\(box.story)")
+        #expect(try Wait.until(60) { try alice.run().text.contains("moved") }, "\(box.story)")
         #expect(
-            try BoxOffice.wait {
+            try Wait.until(60) {
                 String(decoding: try FileSystem.read(session), as: UTF8.self).contains("commit 2 by alice is applied")
             })
         #expect(follower.poll() == nil)
@@ -95,7 +95,7 @@ extension BootTests {
             func collected() throws -> String {
                 String(decoding: try FileSystem.read("\(folder)/collected.\(kind)"), as: UTF8.self)
             }
-            let hasArrived = try BoxOffice.wait(30) {
+            let hasArrived = try Wait.until(30) {
                 try collected().contains(" branch-7 system-sshd - - - Accepted publickey for alice")
             }
             let text = try collected()
@@ -114,7 +114,7 @@ extension BootTests {
         #expect(again.wait(forConsole: "the document of the stick is followed: commit 1"), "\(again.story)")
         office.port = 22
         alice = office.ssh("alice", "history")
-        #expect(try BoxOffice.wait { try alice.run().status == 0 }, "\(again.story)")
+        #expect(try Wait.until(60) { try alice.run().status == 0 }, "\(again.story)")
         #expect(try !alice.run().text.contains("moved"))
         #expect(try office.hostKey(port: 22) != before)
         try again.tell("system_powerdown")
@@ -255,13 +255,4 @@ private final class BoxOffice {
         func start(output: File) throws -> RunningProcess { try command.start(output: output) }
     }
 
-    /// Waits until something is so; false when the seconds are over.
-    static func wait(_ seconds: Double = 60, until isDone: () throws -> Bool) rethrows -> Bool {
-        let end = Clock.seconds + seconds
-        while Clock.seconds < end {
-            if try isDone() { return true }
-            usleep(200_000)
-        }
-        return try isDone()
-    }
 }

@@ -17,14 +17,19 @@ import Testing
         "features": [], "resources": ["service"],
     ]
 
-    /// An engine that hangs gives no sign of life: PID 1 ends it and starts another, and what runs beside it goes on.
-    @Test func anEngineThatHangsIsStartedAnew() throws {
-        let box = try Sandbox(
-            units: ["engine": "command /usr/lib/vcpe/vcpe-engine\nready notify\nwatchdog 3\nessential\n"],
+    /// - Parameter more: words of the engine's unit.
+    private static func box(more: String = "") throws -> Sandbox {
+        try Sandbox(
+            units: ["engine": "command /usr/lib/vcpe/vcpe-engine\nready notify\nessential\n\(more)"],
             files: [
-                "plugins/daemons/daemons": Self.plugin, "plugins/daemons/manifest.json": Self.manifest.pretty,
+                "plugins/daemons/daemons": plugin, "plugins/daemons/manifest.json": manifest.pretty,
                 "site.yaml": "daemons: {capability: net_raw}\n",
             ])
+    }
+
+    /// An engine that hangs gives no sign of life: PID 1 ends it and starts another, and what runs beside it goes on.
+    @Test func anEngineThatHangsIsStartedAnew() throws {
+        let box = try Self.box(more: "watchdog 3\n")
         #expect(box.wait("daemons-one", "running"), "\(box.ask("status") ?? "") \(box.console)")
         let (engine, daemon) = (box.service("engine")?[2], box.service("daemons-one")?[2])
         // Longer than its watchdog: a sound engine is left alone.
@@ -40,12 +45,7 @@ import Testing
 
     /// What PID 1 says of a unit is the engine's to hear: a service that can't run is no success.
     @Test func aUnitThatPIDOneCantUseFailsTheChange() throws {
-        let box = try Sandbox(
-            units: ["engine": "command /usr/lib/vcpe/vcpe-engine\nready notify\nessential\n"],
-            files: [
-                "plugins/daemons/daemons": Self.plugin, "plugins/daemons/manifest.json": Self.manifest.pretty,
-                "site.yaml": "daemons: {capability: net_raw}\n",
-            ])
+        let box = try Self.box()
         func apply(_ capability: String) throws -> String? {
             let connection = csystem_connect_unix(box.path("/run/vcpe/engine.sock"), 0)
             guard connection >= 0 else { throw SystemError("connect", "engine.sock") }

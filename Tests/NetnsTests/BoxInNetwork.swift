@@ -244,16 +244,6 @@ final class BoxInNetwork {
         }
     }
 
-    /// Waits until something is so; false when the seconds are over.
-    static func wait(_ seconds: Double = 10, until isDone: () throws -> Bool) rethrows -> Bool {
-        let end = Clock.seconds + seconds
-        while Clock.seconds < end {
-            if try isDone() { return true }
-            usleep(50_000)
-        }
-        return try isDone()
-    }
-
     /// Ready for packets: started, with cables in.
     static func ready(
         site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = []

@@ -3,6 +3,7 @@ import Files
 import Glibc
 @testable import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// Commits: kept, confirmed, put back.
@@ -70,7 +71,7 @@ import Testing
         #expect(try box.apply(site(82), confirm: 2) == nil)
         #expect(try port(box) == 82)
         #expect(try box.ask("status")["put-back-in"] != nil)
-        #expect(try BoxInNetwork.wait(6) { try port(box) == 81 }, "\(box.log)")
+        #expect(try Wait.until(6) { try port(box) == 81 }, "\(box.log)")
         #expect(try box.ask("status")["commit"]?.integer == 1 && box.ask("show")["site"]?.text == site(81))
         // In time it stays.
         #expect(try box.apply(site(83), confirm: 2) == nil)
@@ -84,7 +85,7 @@ import Testing
         #expect(try box.apply(site(85), confirm: 3) == nil)
         sleep(2)
         #expect(try port(box) == 85)
-        #expect(try BoxInNetwork.wait(6) { try port(box) == 83 }, "\(box.log)")
+        #expect(try Wait.until(6) { try port(box) == 83 }, "\(box.log)")
         // One without a time confirms.
         #expect(try box.apply(site(86), confirm: 2) == nil && box.apply(site(87)) == nil)
         sleep(3)
@@ -103,7 +104,7 @@ import Testing
         #expect(try port(box) == 82)
         // A change of facts leaves the clock alone, too.
         _ = try box.ask("lease")
-        #expect(try BoxInNetwork.wait(8) { try port(box) == 81 }, "\(box.log)")
+        #expect(try Wait.until(8) { try port(box) == 81 }, "\(box.log)")
 
         #expect(try box.apply(site(83), confirm: 600) == nil)
         box.killEngine()

@@ -4,6 +4,7 @@ import Glibc
 @testable import ImageBuilder
 import PluginKit
 import Processes
+import TestSupport
 import Testing
 
 /// Probes, and what they make of a commit.
@@ -25,7 +26,7 @@ import Testing
 
     @Test func aCommitThatSpoilsAProbeIsPutBack() throws {
         let box = try BoxInNetwork.ready(site: Self.probed)
-        #expect(try BoxInNetwork.wait { try holds(box, "network.peer") == true }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
         #expect(try holds(box, "network.gateway-203.0.113.1") == true)
         let before = try box.decided()
         // Another network on the WAN: the peer can't be reached any more.
@@ -33,19 +34,19 @@ import Testing
             "via: 203.0.113.1}", with: "via: 198.51.100.1}")
         #expect(try box.apply(spoiled) == nil)
         #expect(try box.decided() != before && box.ask("status")["probation"]?.list == ["network.peer"])
-        #expect(try BoxInNetwork.wait { try box.decided() == before }, "\(box.log)")
+        #expect(try Wait.until { try box.decided() == before }, "\(box.log)")
         let status = try box.ask("status")
         #expect(status["put-back"]?.text?.hasPrefix("commit 1 was put back: the probe network.peer fails") == true)
         #expect(status["commit"] == nil && status["probation"] == nil)
         // Who waits for it hears of it.
-        #expect(try BoxInNetwork.wait { try holds(box, "network.peer") == true }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
         let file = "\(box.folder)/spoiled.yaml"
         try FileSystem.replace(file, with: spoiled)
         let result = try box.vcpectl("apply", file)
         #expect(result.status == 1 && result.errorText.contains("commit 2 was put back"), "\(result)")
         #expect(try box.vcpectl("history").text.contains("put back  "))
         // So does one that leads the way to it astray, though the neighbour was seen a moment ago.
-        #expect(try BoxInNetwork.wait { try holds(box, "network.peer") == true }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
         try FileSystem.replace(
             file,
             with: Self.probed.replacing(
@@ -62,20 +63,20 @@ import Testing
     /// A commit is watched on when another one comes before the probes have said their word.
     @Test func anotherCommitMakesNoBadOneStand() throws {
         let box = try BoxInNetwork.ready(site: Self.probed)
-        #expect(try BoxInNetwork.wait { try holds(box, "network.peer") == true }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
         let before = try box.decided()
         let spoiled = Self.probed.replacing(
             "  routes:\n", with: "  routes:\n    - {to: 203.0.113.1/32, via: 192.168.1.99}\n")
         #expect(try box.apply(spoiled) == nil)
         #expect(try box.apply(spoiled.replacing("to-port: 80}", with: "to-port: 81}")) == nil)
         #expect(try box.ask("status")["probation"]?.list?.isEmpty == false)
-        #expect(try BoxInNetwork.wait(20) { try box.decided() == before }, "\(box.log)")
+        #expect(try Wait.until(20) { try box.decided() == before }, "\(box.log)")
         #expect(try box.ask("status")["put-back"]?.text?.hasPrefix("commit 2 was put back") == true)
     }
 
     @Test func aGoodCommitStandsWhenTheProbesHaveHeld() throws {
         let box = try BoxInNetwork.ready(site: Self.probed)
-        #expect(try BoxInNetwork.wait { try holds(box, "network.peer") == true }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
         let file = "\(box.folder)/good.yaml"
         try FileSystem.replace(file, with: Self.probed.replacing("to-port: 80}", with: "to-port: 81}"))
         let result = try box.vcpectl("apply", file)
@@ -93,7 +94,7 @@ import Testing
         let box = try BoxInNetwork.ready()
         #expect(try box.apply(dead) == nil)
         #expect(try box.ask("status")["probation"] == nil)
-        #expect(try BoxInNetwork.wait { try holds(box, "network.peer") == false }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.peer") == false }, "\(box.log)")
         #expect(try box.ask("status")["commit"]?.integer == 1)
         let health = try box.vcpectl("health")
         #expect(health.status == 1 && health.text.contains("FAILS") && health.errorText.contains("network.peer"))
@@ -102,7 +103,7 @@ import Testing
         let begin = Clock.seconds
         #expect(try box.apply(dead, confirm: 600) == nil)
         #expect(try box.decided().contains("default via 203.0.113.1"))
-        #expect(try BoxInNetwork.wait(20) { try box.ask("status")["put-back-in"] == nil }, "\(box.log)")
+        #expect(try Wait.until(20) { try box.ask("status")["put-back-in"] == nil }, "\(box.log)")
         #expect(try Clock.seconds - begin < 20 && !box.decided().contains("default via 203.0.113.1"))
         #expect(try box.ask("status")["put-back"]?.text?.contains("the probe network.peer fails") == true)
     }
@@ -115,7 +116,7 @@ import Testing
         box.killEngine()
         try box.start()
         #expect(try box.ask("status")["put-back-in"] != nil)
-        #expect(try BoxInNetwork.wait(20) { try box.ask("status")["put-back-in"] == nil }, "\(box.log)")
+        #expect(try Wait.until(20) { try box.ask("status")["put-back-in"] == nil }, "\(box.log)")
         #expect(try !box.decided().contains("default via"))
     }
 
@@ -131,11 +132,11 @@ import Testing
             _ = try box.ask("lease")
         }
         try lend("203.0.113.1")
-        #expect(try BoxInNetwork.wait { try holds(box, "network.gateway-wan") == true }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.gateway-wan") == true }, "\(box.log)")
         #expect(try box.apply(site.replacing("to-port: 80}", with: "to-port: 81}"), confirm: 600) == nil)
         // Nobody is there.
         try lend("203.0.113.250")
-        #expect(try BoxInNetwork.wait(30) { try holds(box, "network.gateway-wan") == false }, "\(box.log)")
+        #expect(try Wait.until(30) { try holds(box, "network.gateway-wan") == false }, "\(box.log)")
         #expect(try box.ask("status")["put-back-in"]?.integer ?? 0 > 500 && box.decided().contains("192.168.1.10:81"))
         #expect(try box.ask("confirm")["commit"]?.integer == 1)
     }
@@ -149,13 +150,13 @@ import Testing
                     + "    - {name: web, tcp: {address: 203.0.113.1, port: 443}, interval: 1}\n"
                     + "    - {name: six, ping: \"2001:db8:1::1\", interval: 1}\n"))
         let network = try #require(box.network)
-        #expect(try BoxInNetwork.wait { try holds(box, "network.six") == true }, "\(box.log)")
-        #expect(try BoxInNetwork.wait { try holds(box, "network.web") == false }, "\(box.log)")
-        #expect(try BoxInNetwork.wait { try holds(box, "network.nobody") == false }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.six") == true }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.web") == false }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.nobody") == false }, "\(box.log)")
         // The provider's, of the proofs.
         #expect(try holds(box, "network.dns") == true)
         let server = try ProofSocket(network.namespace(.wan), .ipv4, isStream: true)
         try server.bind(try #require(IPAddress("0.0.0.0")), port: 443, listen: true)
-        #expect(try BoxInNetwork.wait { try holds(box, "network.web") == true }, "\(box.log)")
+        #expect(try Wait.until { try holds(box, "network.web") == true }, "\(box.log)")
     }
 }

@@ -20,7 +20,7 @@ import Testing
         try box.addSystem()
         try box.start(users: Self.users)
         try box.connect()
-        #expect(try BoxInNetwork.wait { try box.state().contains("192.168.1.1/24") }, "\(box.log)")
+        #expect(try Wait.until { try box.state().contains("192.168.1.1/24") }, "\(box.log)")
         return box
     }
 
@@ -148,7 +148,7 @@ import Testing
         }
         let key = String(decoding: try FileSystem.read("\(box.folder)/good.pub"), as: UTF8.self)
         func site(_ port: Int) -> String { BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(port)}") }
-        func says(_ text: String) -> Bool { BoxInNetwork.wait { box.log.contains(text) } }
+        func says(_ text: String) -> Bool { Wait.until { box.log.contains(text) } }
         var number = 0
         func plug(_ files: [String: String], label: String = "VCPE-SITE") throws -> Stick {
             number += 1
@@ -180,7 +180,7 @@ import Testing
         let other = try plug([
             "site.yaml": site(85), "site.yaml.sig": try sign(site(86), with: "\(box.folder)/good", in: box.folder),
         ])
-        #expect(BoxInNetwork.wait { box.log.occurrences(of: "is not one of the image's keys") == 2 }, "\(box.log)")
+        #expect(Wait.until { box.log.occurrences(of: "is not one of the image's keys") == 2 }, "\(box.log)")
         try other.pull()
         #expect(try box.decided().contains("192.168.1.10:81"))
         let signed = [
@@ -207,11 +207,11 @@ import Testing
         try box.start()
         // Ports come later than the document.
         #expect(
-            BoxInNetwork.wait { box.log.contains("the document of the machine's firmware waits for what it names: ") },
+            Wait.until { box.log.contains("the document of the machine's firmware waits for what it names: ") },
             "\(box.log)")
         try box.connect()
         #expect(
-            BoxInNetwork.wait { box.log.contains("the document of the machine's firmware is followed: commit 1") },
+            Wait.until { box.log.contains("the document of the machine's firmware is followed: commit 1") },
             "\(box.log)")
         #expect(try box.decided().contains("192.168.1.10:81"))
         #expect(try box.vcpectl("history").text.contains("from the machine's firmware"))

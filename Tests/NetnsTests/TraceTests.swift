@@ -4,6 +4,7 @@ import Files
 import Glibc
 @testable import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// Packets that are followed as they come, in the words of the document.
@@ -61,7 +62,7 @@ import Testing
         #expect(try box.decided().contains("nftrace"))
         box.killEngine()
         try box.start()
-        #expect(try BoxInNetwork.wait { try !box.decided().contains("nftrace") })
+        #expect(try Wait.until { try !box.decided().contains("nftrace") })
         #expect(try box.ask("trace", ["protocol": "tpc"])["error"]?.text?.contains("did you mean tcp?") == true)
         #expect(try box.vcpectl("trace", "--port", "80").errorText.contains("a port wants the protocol"))
     }

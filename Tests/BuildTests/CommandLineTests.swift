@@ -1,0 +1,175 @@
+import Digests
+import Files
+import Glibc
+import ImageBuilder
+import Processes
+import Testing
+
+/// What the commands say: of what is wrong, to people and to programs.
+extension BuildTests {
+    @Test func aptsReasonComesWithTheLineThatAsked() throws {
+        let images = try copyImages()
+        let yaml = "\(images)/lab-minimal.yaml"
+        let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
+        try FileSystem.replace(yaml, with: text.replacing("  - netbase", with: "  - netbase\n  - no-such-package"))
+        let lock = try FileSystem.read("\(images)/lab-minimal.lock")
+        let result = try Command(program, ["lock", "lab-minimal", "--images", images], environment: home).run()
+        #expect(result.status == 1)
+        #expect(result.errorText.contains("lab-minimal.yaml:17:5: packages[5]: apt can't install no-such-package"))
+        #expect(result.errorText.contains("Unable to locate package no-such-package"), "\(result.errorText)")
+        #expect(try FileSystem.read("\(images)/lab-minimal.lock") == lock)
+    }
+
+    @Test func aSiteIsCheckedWithoutABox() throws {
+        let images = try copyImages()
+        func run(_ words: [String]) throws -> Command.Result {
+            try Command(
+                program, words + ["--images", images, "--box", "\(Self.repository)/.build/box"], environment: home
+            ).run()
+        }
+        let build = try run([
+            "build", "branch-office", "--profile", "virtio", "--raw-only", "--relock-gone", "--output", "\(folder)/out",
+        ])
+        #expect(build.status == 0, "\(build.errorText)")
+        let check = ["--image", "branch-office", "--profile", "virtio"]
+        let site = "\(images)/branch-office.site.yaml"
+        let good = try run(["site", "check", site] + check)
+        #expect(good.status == 0 && good.text.contains("service       lan-dnsmasq"), "\(good.errorText)")
+        #expect(good.text.contains("\(site) can be applied: "))
+        let json = try run(["site", "check", site, "--json"] + check).text
+        #expect(json.contains("\"nftables\": [") && json.contains("\"remarks\": []"))
+        let text = String(decoding: try FileSystem.read(site), as: UTF8.self)
+        try FileSystem.replace(site, with: text.replacing("zone: wan\n", with: "zone: wann\n"))
+        let bad = try run(["site", "check", site] + check)
+        #expect(bad.status == 1 && bad.text.isEmpty)
+        #expect(
+            bad.errorText.contains(
+                "site.yaml:6:13: network.interfaces[0].zone: there is no zone \"wann\"; did you mean wan?"))
+        // An image whose own site can't be planned is none.
+        let built = try digest("\(folder)/out/branch-office/branch-office.raw")
+        let words = ["build", "branch-office", "--profile", "virtio", "--raw-only", "--output", "\(folder)/out"]
+        let refused = try run(words)
+        #expect(refused.status == 1 && refused.errorText.contains("the site can't be applied"), "\(refused.errorText)")
+        #expect(try digest("\(folder)/out/branch-office/branch-office.raw") == built)
+        // Nor is one with a plugin that nobody knows.
+        let definition = "\(images)/branch-office.yaml"
+        let plugins = String(decoding: try FileSystem.read(definition), as: UTF8.self)
+        try FileSystem.replace(definition, with: plugins.replacing("[network, firewall", with: "[network, firewal"))
+        let unknown = try run(words)
+        #expect(
+            unknown.status == 1 && unknown.errorText.contains("branch-office.yaml:8:20")
+                && unknown.errorText.contains("did you mean firewall?"), "\(unknown.errorText)")
+    }
+
+    @Test func runSaysWhatItLacks() throws {
+        try warm()
+        let run = [program, "run", "lab-minimal", "--output", "\(folder)/warm"]
+        let noFirmware = try Command(
+            "unshare", ["-m", "sh", "-c", "mount -t tmpfs none /usr/share/OVMF; exec \(run.joined(separator: " "))"],
+            environment: home
+        ).run()
+        #expect(noFirmware.status == 1 && noFirmware.errorText.contains("try: apt-get install ovmf"))
+        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(listener) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let listening = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(listener, $0, length) == 0 && listen(listener, 1) == 0 && getsockname(listener, $0, &length) == 0
+            }
+        }
+        try #require(listening)
+        let port = UInt16(bigEndian: address.sin_port)
+        let busy = try Command(program, Array(run.dropFirst()) + ["--forward", "\(port):22"], environment: home).run()
+        #expect(
+            busy.status == 1 && busy.errorText.contains("port \(port) of this host is not free"), "\(busy.errorText)")
+        #expect(busy.errorText.contains("Address already in use (EADDRINUSE)"))
+    }
+
+    @Test func flashRefusesWhatIsTooSmallOrInUse() throws {
+        try warm()
+        func flash(_ device: String) throws -> String {
+            let arguments = ["flash", "lab-minimal", "--output", "\(folder)/warm", "--to", device, "--yes"]
+            let result = try Command(program, arguments, environment: home).run()
+            #expect(result.status == 1)
+            return result.errorText
+        }
+        func loop(_ size: Int) throws -> String {
+            let path = "\(folder)/disk-\(size)"
+            try File(path, O_RDWR | O_CREAT).resize(to: size)
+            return try Command("losetup", ["--find", "--show", path]).check().text.filter { $0 != "\n" }
+        }
+        let small = try loop(64 << 20)
+        defer { _ = try? Command("losetup", ["--detach", small]).run() }
+        #expect(try flash(small).contains("it has 67.1 MB, the image needs 2.8 GB"))
+        let large = try loop(3 << 30)
+        defer { _ = try? Command("losetup", ["--detach", large]).run() }
+        try Command("mke2fs", ["-q", large]).check()
+        try FileSystem.makeDirectory("\(folder)/mounted")
+        try Command("mount", [large, "\(folder)/mounted"]).check()
+        defer { _ = try? Command("umount", ["\(folder)/mounted"]).run() }
+        #expect(try flash(large).contains("\(large) is in use: mounted at \(folder)/mounted"))
+    }
+
+    @Test func budgetsNameTheOffender() throws {
+        try warm()
+        let images = try copyImages()
+        let yaml = "\(images)/lab-minimal.yaml"
+        let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
+        try FileSystem.replace(yaml, with: text.replacing("vcpe-init: 8 MB", with: "root: 1 MB"))
+        let result = try Command(program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: home)
+            .run()
+        #expect(result.status == 1)
+        #expect(result.errorText.contains("budgets.virtio.root") && result.errorText.contains("the budget is 1.0 MB"))
+        #expect(result.errorText.contains("the largest are linux-image-"), "\(result.errorText)")
+        // The other way round, the report says where the bytes are.
+        let report = String(
+            decoding: try FileSystem.read("\(folder)/out/lab-minimal/lab-minimal.report"), as: UTF8.self)
+        #expect(report.contains("The ten largest packages:") && report.contains("Left out: "))
+    }
+
+    @Test func buildsAreComparedByPackageFileAndSize() throws {
+        try warm()
+        let images = try copyImages()
+        let yaml = "\(images)/lab-minimal.yaml"
+        try FileSystem.replace(
+            yaml,
+            with: String(decoding: try FileSystem.read(yaml), as: UTF8.self)
+                + "files:\n  /etc/added: {content: hello}\n  /etc/protocols: {absent: true}\n")
+        try Command(program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: home).check()
+        let names = [
+            "\(folder)/warm/lab-minimal/lab-minimal.manifest", "\(folder)/out/lab-minimal/lab-minimal.manifest",
+        ]
+        let text = try Command(program, ["diff"] + names, environment: home).check().text
+        #expect(text.contains("  + /etc/added file 644 0:0 5 B"), "\(text)")
+        #expect(text.contains("  - /etc/protocols file 644 0:0"))
+        #expect(
+            try Command(program, ["diff", names[0], names[0]], environment: home).check().text == "no difference\n")
+    }
+
+    @Test func eventsAreJSONOnRequest() throws {
+        try warm()
+        let text = try Command(program, arguments("\(folder)/out", ["--raw-only", "--json"]), environment: home).check()
+            .text
+        let lines = text.split(separator: "\n")
+        #expect(lines.allSatisfy { $0.hasPrefix("{\"") && $0.hasSuffix("}") })
+        #expect(lines.contains { $0.contains("\"event\":\"finished\"") && $0.contains("\"step\":\"virtio-disk\"") })
+        #expect(lines.last?.contains("\"event\":\"done\"") == true)
+    }
+
+    @Test func unwritableOutputAndFullDiskAreSaid() throws {
+        try warm()
+        let disk = "\(folder)/disk"
+        try FileSystem.makeDirectory(disk)
+        try Command("mount", ["-t", "tmpfs", "-o", "size=30m", "tmpfs", disk]).check()
+        defer { _ = try? Command("umount", [disk]).run() }
+        let full = try Command(program, arguments(disk, ["--raw-only"]), environment: home).run()
+        #expect(full.status == 1 && full.errorText.contains("No space left on device (ENOSPC)"), "\(full.errorText)")
+        #expect(try FileSystem.list("\(disk)/lab-minimal").filter { !$0.hasPrefix(".") } == [])
+        try Command("mount", ["-o", "remount,ro", disk]).check()
+        let readOnly = try Command(program, arguments(disk, ["--raw-only"]), environment: home).run()
+        #expect(readOnly.status == 1 && readOnly.errorText.contains("Read-only file system (EROFS)"))
+    }
+}

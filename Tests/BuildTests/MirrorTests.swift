@@ -1,0 +1,62 @@
+import Digests
+import Files
+import Glibc
+import ImageBuilder
+import Processes
+import Testing
+
+/// What is done when the mirror no longer has what the lock names.
+extension BuildTests {
+    /// A lock that names a version which the mirror has no more.
+    func goneLock() throws -> String {
+        let images = try copyImages()
+        let path = "\(images)/lab-minimal.lock"
+        let lines = String(decoding: try FileSystem.read(path), as: UTF8.self).split(separator: "\n").map { line in
+            guard line.contains("{name: netbase,") else { return String(line) }
+            return "  - {name: netbase, version: \"6.1\", architecture: all, size: 12345, "
+                + "sha256: \(SHA256.hash(Array("gone".utf8))), archive: main, path: \"pool/main/n/netbase/netbase_6.1_all.deb\"}"
+        }
+        try FileSystem.replace(path, with: lines.joined(separator: "\n") + "\n")
+        return images
+    }
+
+    @Test func whatTheMirrorForgotIsNamedAndRelockedAlone() throws {
+        try warm()
+        let images = try goneLock()
+        let before = try FileSystem.read("\(images)/lab-minimal.lock")
+        let refused = try Command(
+            program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: home
+        )
+        .run()
+        #expect(refused.status == 1)
+        #expect(refused.errorText.contains("  netbase 6.1\n") && refused.errorText.contains("--relock-gone"))
+        #expect(try FileSystem.read("\(images)/lab-minimal.lock") == before)
+        let relocked = try Command(
+            program, arguments("\(folder)/out", ["--raw-only", "--relock-gone"], images: images), environment: home
+        ).check().errorText
+        let moved = relocked.split(separator: "\n").filter { $0.hasPrefix("relocked: ") }
+        #expect(moved.count == 1 && moved.first?.contains("virtio: netbase 6.1 → ") == true, "\(relocked)")
+    }
+
+    @Test func snapshotArchiveIsAskedForTheLocksTime() throws {
+        try warm()
+        let cache = Cache(root: "\(home["HOME"] ?? "")/.cache/vcpe")
+        let lock = try #require(try Lock.read("\(Self.repository)/images/lab-minimal.lock"))
+        let time = try #require(SnapshotTime.latest(of: Array(lock.dates.values)))
+        for package in lock.packages {
+            let archive = package.archive == .main ? "debian" : "debian-security"
+            let path = "\(folder)/snapshot/archive/\(archive)/\(time)/\(package.path)"
+            try FileSystem.makeDirectory(FileSystem.parent(of: path) ?? "/")
+            try FileSystem.replace(path, with: try FileSystem.read(cache.package(package.digest)))
+        }
+        var environment = home
+        environment["XDG_CACHE_HOME"] = "\(folder)/empty"
+        // Without network: all of it comes from the archive.
+        try Command(
+            "unshare",
+            ["-rn", program] + arguments("\(folder)/out", ["--raw-only", "--snapshot", "file://\(folder)/snapshot"]),
+            environment: environment
+        ).check()
+        #expect(try digests("\(folder)/out") == digests("\(folder)/warm"))
+    }
+}
