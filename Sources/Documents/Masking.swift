@@ -1,6 +1,6 @@
 extension Node {
     /// Keys whose values are nobody's to read, whichever plugin they belong to.
-    private static let secretKeys: Set<String> = [
+    static let secretKeys: Set<String> = [
         "password", "password-hash", "passphrase", "secret", "psk", "pre-shared-key", "private-key", "token",
     ]
 

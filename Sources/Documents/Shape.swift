@@ -6,6 +6,9 @@ public final class ProblemList {
 
     /// Notes one more problem.
     public func add(_ node: Node, _ path: String, _ message: String, hint: String? = nil) {
+        let key = path.split(separator: ".").last.map(String.init) ?? path
+        // Who made a mistake in a secret doesn't want it told to others.
+        let message = Node.secretKeys.contains(key) ? message.replacing([node.summary], with: "a secret") : message
         problems.append(Problem(position: node.position, path: path, message: message, hint: hint))
     }
 

@@ -162,6 +162,9 @@ extension Engine {
             guard ["start", "stop", "restart"].contains(deed) else {
                 throw EngineError.unknown("deed", deed, ["start", "stop", "restart"])
             }
+            // Nobody but root could start it again.
+            guard deed != "stop" || name != "engine" else { throw EngineError("the engine is not to be stopped") }
+            if deed == "stop" { try request.demand(.administrator, for: "stop") }
             try engine.pidOne.tell("\(deed) \(name)")
             return [:]
         },

@@ -44,7 +44,7 @@ extension Engine {
             if let pending = head.pending {
                 let waits = pending.until.map { $0 > Uptime.milliseconds } ?? false
                 if !waits || pending.boot != Self.boot {
-                    forget(pending, pending.boot == Self.boot ? "the engine fell" : "the box was restarted")
+                    forget(pending, pending.boot == Self.boot ? Self.fall : Self.restart)
                 }
             }
             takeFirstSite()
@@ -56,6 +56,15 @@ extension Engine {
             Log.say("the commits can't be used: \(error)")
         }
         takeFactorySite()
+    }
+
+    /// Why a commit that waited is none, through no fault of its own.
+    private static let (fall, restart) = ("the engine fell", "the box was restarted")
+
+    /// Whether a commit stood once, or was put back for what it did.
+    func wasJudged(_ commit: Commit) -> Bool {
+        guard let outcome = commit.outcome else { return commit.number <= (head.commit ?? 0) }
+        return outcome != Self.fall && outcome != Self.restart
     }
 
     private func forget(_ pending: Head.Pending, _ reason: String) {

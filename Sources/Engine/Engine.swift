@@ -74,7 +74,7 @@ public final class Engine {
         leases = Leases(places: places)
         probes = Probes(routes: routes)
         clock = WallClock(path: places.clock)
-        secrets = SecretStore(folder: places.secrets)
+        secrets = SecretStore(folder: places.secrets, scratch: places.state)
         outside = OutsideSites(places: places)
         store = CommitStore(folder: places.commits)
         let known = AppliedState(at: places.appliedState)
@@ -266,7 +266,7 @@ public final class Engine {
             ]
             let traced = tracing.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
             polled += probes.polled + [traced].compactMap { $0 }
-            let due = [still, retryAt, revertAt, leases.now().nextEnd, probes.due, tracing?.end, nextTick].compactMap {
+            let due = [still, retryAt, revertAt, leases.now().nextEnd, probes.due, tracing?.due, nextTick].compactMap {
                 $0
             }
             .min()

@@ -38,6 +38,12 @@ extension Engine {
             guard FileSystem.exists(places.resetMark) else { return }
             try wipe()
             try FileSystem.replace(done, with: "")
+            do {
+                try removeFlashedSite()
+            } catch {
+                consoles.say("what was flashed with the box can't be removed: \(error)")
+            }
+            trim()
             consoles.say("factory reset: the box follows the factory's document")
         } catch {
             consoles.say("factory reset is not complete, and is tried again with the next start: \(error)")
@@ -53,12 +59,29 @@ extension Engine {
         for name in try FileSystem.list(own) where !Self.kept.contains(name) && name != mark {
             try FileSystem.remove("\(own)/\(name)")
         }
-        try removeFlashedSite()
         try FileSystem.syncDirectory(own)
         try FileSystem.syncDirectory(places.data)
-        // What was deleted is no longer on a disk that takes the word for it.
-        csystem_trim_filesystem(places.data)
         try FileSystem.remove(places.resetMark)
         try FileSystem.syncDirectory(own)
+    }
+
+    /// What was deleted is no longer on a disk that takes the word for it. It may take minutes: nobody waits for it.
+    private func trim() {
+        // A test's data lie on a disk that is others' as well.
+        guard let data = try? File(places.data).status(), let above = try? File("\(places.data)/..").status(),
+            data.st_dev != above.st_dev
+        else { return }
+        var thread = pthread_t()
+        let path = strdup(places.data)
+        let failure = pthread_create(
+            &thread, nil,
+            { path in
+                if let path {
+                    csystem_trim_filesystem(path.assumingMemoryBound(to: CChar.self))
+                    free(path)
+                }
+                return nil
+            }, path)
+        if failure == 0 { pthread_detach(thread) }
     }
 }

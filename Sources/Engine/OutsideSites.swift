@@ -50,7 +50,11 @@ struct OutsideSites {
             let identity = "\(name) \(Self.sequence(of: "\(folder)/\(name)"))"
             present.insert(identity)
             if known.contains(identity) { continue }
+            // An engine that never came back from a dying stick leaves that one alone.
+            if (try? FileSystem.read(places.outsideTried)) == Array(identity.utf8) { continue }
             guard let type = Self.labelled("\(places.devices)/\(name)") else { continue }
+            try? FileSystem.replace(places.outsideTried, with: identity)
+            defer { try? FileSystem.remove(places.outsideTried) }
             do {
                 found.append(try read("\(places.devices)/\(name)", type: type))
             } catch {
@@ -91,7 +95,7 @@ struct OutsideSites {
         let folder = "\(places.run)/outside"
         try FileSystem.makeDirectory(folder)
         let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        guard mount(device, folder, type, flags, type == "ext4" ? "noload" : nil) == 0 else {
+        guard mount(device, folder, type, flags, type == "ext4" ? "noload,errors=continue" : nil) == 0 else {
             throw SystemError("mount", device)
         }
         defer { umount2(folder, Int32(MNT_DETACH)) }
@@ -144,7 +148,7 @@ extension Engine {
     func take(_ found: OutsideSites.Found) {
         if found.text == siteText { return }
         let before = store.numbers.last { number in
-            (try? store.commit(number)).map { $0.user == Self.giver && $0.site == found.text } ?? false
+            (try? store.commit(number)).map { $0.user == Self.giver && $0.site == found.text && wasJudged($0) } ?? false
         }
         if let before {
             return Log.say(

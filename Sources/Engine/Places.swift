@@ -27,6 +27,8 @@ public struct Places: Sendable {
     public var socket: String { "\(run)/engine.sock" }
     var state: String { "\(run)/engine" }
     var appliedState: String { "\(state)/applied" }
+    /// Names the disk from outside that is being read.
+    var outsideTried: String { "\(state)/outside" }
     var candidate: String { "\(state)/candidate" }
     /// The EFI system partition of the disk that was booted from, as PID 1 found it.
     var espDevice: String? {

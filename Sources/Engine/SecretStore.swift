@@ -8,6 +8,8 @@ import Processes
 /// Plans, commits and logs hold their names. What no plan wants any more is kept, too: a document that is put back finds it.
 struct SecretStore {
     let folder: String
+    /// For what programs make on the way, in memory.
+    let scratch: String
 
     private func path(_ name: String) -> String { "\(folder)/\(name)" }
 
@@ -38,7 +40,7 @@ struct SecretStore {
     private static let (patience, most) = (60.0, 64 << 10)
 
     private func made(by words: [String], for name: String) throws -> [UInt8] {
-        let scratch = try FileSystem.makeTemporaryDirectory(in: folder, prefix: FileSystem.temporaryPrefix + "made")
+        let scratch = try FileSystem.makeTemporaryDirectory(in: scratch, prefix: FileSystem.temporaryPrefix + "made")
         defer { try? FileSystem.remove(scratch) }
         let file = "\(scratch)/secret"
         let arguments = words.dropFirst().map { $0 == "${file}" ? file : $0 }

@@ -15,8 +15,26 @@ struct Caller {
         if user == 0 || user == geteuid() {
             role = .administrator
         } else {
-            role = Role.allCases.filter { csystem_peer_in_group(connection, UInt32($0.group.number)) == 1 }.max()
+            // As he logged in, and as the box knows him now: whoever was taken away, or may less since, has no more than that.
+            let now = Self.groups(of: user)
+            role =
+                Role.allCases.filter {
+                    csystem_peer_in_group(connection, UInt32($0.group.number)) == 1
+                        && now.contains(gid_t($0.group.number))
+                }.max()
         }
+    }
+}
+
+extension Caller {
+    /// Those that the name service knows of.
+    private static func groups(of user: uid_t) -> Set<gid_t> {
+        guard let entry = getpwuid(user)?.pointee else { return [] }
+        var groups = [gid_t](repeating: 0, count: 256)
+        var count = Int32(groups.count)
+        let name = String(cString: entry.pw_name)
+        guard getgrouplist(name, entry.pw_gid, &groups, &count) >= 0 else { return [entry.pw_gid] }
+        return Set(groups.prefix(Int(count)))
     }
 }
 
@@ -26,8 +44,8 @@ final class Server {
 
     /// Bytes that a request may have.
     private static let limit = 8 << 20
-    /// Milliseconds that a request may take to arrive: one slow caller must not stop the engine.
-    private static let patience: Int32 = 2000
+    /// Milliseconds that a request may take to arrive, and an answer to be taken: one slow caller must not stop the engine.
+    private static let patience = 2000
 
     init(path: String) throws {
         descriptor = csystem_listen_unix(path, 0)
@@ -59,9 +77,10 @@ final class Server {
         }
         let bytes = Array((reply.line + "\n").utf8)
         var done = 0
+        let end = Uptime.milliseconds + Self.patience
         while done < bytes.count {
             var polled = pollfd(fd: connection, events: Int16(POLLOUT), revents: 0)
-            guard poll(&polled, 1, Self.patience) > 0 else { return }
+            guard poll(&polled, 1, Int32(max(0, end - Uptime.milliseconds))) > 0 else { return }
             let count = send(connection, Array(bytes[done...]), bytes.count - done, Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
             if count < 0, errno == EINTR || errno == EAGAIN { continue }
             if count <= 0 { return }
@@ -72,9 +91,10 @@ final class Server {
     private func read(_ connection: Int32) -> [UInt8]? {
         var request: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        let end = Uptime.milliseconds + Self.patience
         while request.last != UInt8(ascii: "\n") {
             var polled = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
-            guard poll(&polled, 1, Self.patience) > 0 else { return nil }
+            guard poll(&polled, 1, Int32(max(0, end - Uptime.milliseconds))) > 0 else { return nil }
             let count = recv(connection, &buffer, buffer.count, 0)
             if count < 0, errno == EINTR { continue }
             if count <= 0 { return request.isEmpty ? nil : request }

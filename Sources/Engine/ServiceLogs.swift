@@ -21,7 +21,7 @@ public struct ServiceLogs {
         let size = Int(status.st_size)
         let known = (place ?? "").split(separator: ":").compactMap { Int($0) }
         var (start, bytes) = (0, [UInt8]())
-        if known.count == 2, known[0] == Int(status.st_ino), known[1] <= size {
+        if known.count == 2, known[0] == Int(status.st_ino), (0...size).contains(known[1]) {
             start = known[1]
         } else if place == nil, FileSystem.exists(path + ".1") {
             bytes = try FileSystem.read(path + ".1")

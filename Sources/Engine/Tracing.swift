@@ -23,7 +23,17 @@ final class Tracing {
     private var packets: [UInt32: Packet] = [:]
     private var order: [UInt32] = []
     /// Nothing is marked any more.
-    var isEnding = false
+    private(set) var isOver = false
+    /// When it is forgotten though nobody asked for the rest.
+    private static let patience = 5000
+
+    /// When something is to be done, in milliseconds of the kernel's time.
+    var due: Int { isOver ? end + Self.patience : end }
+
+    func markOver() { (isOver, end) = (true, Uptime.milliseconds) }
+
+    /// Has the end tried again a little later.
+    func putOff() { end = Uptime.milliseconds + 1000 }
 
     /// How long a packet may stand still before its way is taken as gone, in milliseconds.
     private static let stillness = 400
@@ -87,7 +97,7 @@ final class Tracing {
 extension Engine {
     /// Begins to follow packets that a request describes.
     func trace(_ request: JSON, for user: String) throws -> JSON {
-        if let tracing { throw EngineError("\(tracing.user) is tracing packets already") }
+        if let tracing, !tracing.isOver { throw EngineError("\(tracing.user) is tracing packets already") }
         func number(_ key: String, _ range: ClosedRange<Int>) throws -> Int? {
             guard let value = request[key] else { return nil }
             guard let number = value.integer, range.contains(number) else {
@@ -137,28 +147,31 @@ extension Engine {
     func followTrace() {
         guard let tracing else { return }
         tracing.take()
-        guard !tracing.isEnding, Uptime.milliseconds >= tracing.end else { return }
-        tracing.isEnding = true
+        guard Uptime.milliseconds >= tracing.due else { return }
+        // Whoever began it may be gone.
+        if tracing.isOver { return self.tracing = nil }
         do {
             try nftables.endTrace()
+            tracing.markOver()
         } catch {
-            Log.say("tracing can't be ended: \(error)")
+            Log.say("tracing can't be ended, and that is tried again: \(error)")
+            tracing.putOff()
         }
     }
 
     /// The packets whose way is known since the last answer.
     func traced() -> JSON {
         guard let tracing else { return ["packets": [], "over": true] }
-        followTrace()
+        tracing.take()
         let names = Dictionary(((try? routes.links()) ?? []).map { (UInt32($0.index), $0.name) }) { $1 }
-        let packets = tracing.finished(isOver: tracing.isEnding).map { packet -> JSON in
+        let packets = tracing.finished(isOver: tracing.isOver).map { packet -> JSON in
             .object([
                 "packet": .text(packet.what), "in": names[packet.input].map { .text($0) },
                 "out": names[packet.output].map { .text($0) },
                 "steps": .list(packet.steps.compactMap { json(of: $0, tracing.rules) }),
             ])
         }
-        let isOver = tracing.isEnding
+        let isOver = tracing.isOver
         if isOver { self.tracing = nil }
         return ["packets": .list(packets), "over": .boolean(isOver)]
     }

@@ -71,6 +71,21 @@ import Testing
         try FileSystem.replace("\(box.folder)/logs/engine.1", with: "before\n")
         #expect(try ask(box, as: "rita", "log", "engine").text == "before\none\ntwo\n")
         #expect(try ask(box, as: "rita", "log", "engin").errorText.contains("did you mean engine?"))
+        let next = try box.ask("log", ["name": "engine"])["next"]?.text ?? ""
+        let inode = next.split(separator: ":").first ?? ""
+        for place in ["\(inode):\(Int.min)", "\(inode):-1", "\(inode):\(Int.max)", "\(inode):4", "x"] {
+            let text = try box.ask("log", ["name": "engine", "from": .text(place)])["text"]?.text
+            #expect(text == (place.hasSuffix(":4") ? "two\n" : "one\ntwo\n"), "\(place)")
+        }
+        #expect(
+            try box.ask("service", ["deed": "stop", "name": "engine"])["error"]?.text?.contains("not to be stopped")
+                == true)
+        // Whoever the box doesn't know any more has nothing left, though his session lives.
+        let passwd = String(decoding: try FileSystem.read("\(box.folder)/passwd"), as: UTF8.self)
+        let others = passwd.split(separator: "\n").filter { !$0.hasPrefix("alice:") }.map { $0 + "\n" }.joined()
+        try File("\(box.folder)/passwd", O_WRONLY | O_TRUNC).write(Array(others.utf8), at: 0)
+        #expect(try ask(box, as: "alice", "status").errorText.contains("has no role on this box"))
+        #expect(try ask(box, as: "rita", "status").status == 0)
     }
 
     /// A hash that a plugin copies into a file is masked in the plan's lines, too.
@@ -85,6 +100,10 @@ import Testing
         let shadow = "\(box.folder)/run/system/users/shadow"
         #expect(String(decoding: try FileSystem.read(shadow), as: UTF8.self) == "alice:\(hash):::::::\n")
         #expect(try File(shadow).status().st_mode & 0o777 == 0o600)
+        let wrong = try box.ask("plan", ["site": .text(site.replacing(hash, with: "hunter22")), "name": "site.yaml"])
+        #expect(
+            wrong["error"]?.text?.contains("found a secret") == true && !wrong.line.contains("hunter22"),
+            "\(wrong.line)")
         let bundle = try box.vcpectl("support-bundle").text
         #expect(bundle.contains("alice:********:") && !bundle.contains(hash))
     }
@@ -235,7 +254,9 @@ import Testing
         box.killEngine()
         try box.start(users: Self.users)
         #expect(box.log.contains("factory reset: the box follows the factory's document"), "\(box.log)")
-        #expect(try box.decided().contains("192.168.1.10:80") && !box.decided().contains("192.168.1.10:81"))
+        let decided = try box.decided()
+        #expect(
+            decided.contains("192.168.1.10:80") && !decided.contains("192.168.1.10:81"), "\(box.log)")
         #expect(try box.ask("history")["commits"]?.list?.isEmpty == true)
         let left = try FileSystem.list("\(data)/vcpe").filter { $0 != "clock" }
         #expect(left == ["commits", "machine-id", "rollback"] || left == ["machine-id", "rollback"], "\(left)")

@@ -63,6 +63,11 @@ import Testing
         box.killEngine()
         try box.start()
         #expect(try Wait.until { try !box.decided().contains("nftrace") })
+        // One that nobody asks for any more ends by itself, and holds up no other.
+        #expect(try box.ask("trace", ["seconds": 1])["seconds"]?.integer == 1)
+        #expect(try Wait.until { try !box.decided().contains("nftrace") })
+        #expect(try box.ask("trace", ["seconds": 1])["error"] == nil)
+        #expect(try Wait.until { try !box.decided().contains("nftrace") })
         #expect(try box.ask("trace", ["protocol": "tpc"])["error"]?.text?.contains("did you mean tcp?") == true)
         #expect(try box.vcpectl("trace", "--port", "80").errorText.contains("a port wants the protocol"))
     }

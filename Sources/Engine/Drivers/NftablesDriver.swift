@@ -111,7 +111,8 @@ final class NftablesDriver {
 
     /// A change of ours that no plan says.
     private func own(_ batch: Batch) throws {
-        try connection.commit(batch)
+        // Without an owner, what others changed meanwhile must be found: not by us as our own.
+        try connection.commit(batch, expecting: flags.contains(.owner) ? nil : generation)
         if generation != nil { generation = try connection.generation() }
     }
 

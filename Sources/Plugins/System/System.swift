@@ -41,7 +41,7 @@ public enum System: Plugin {
         planSSH(configuration, input: input, into: &output)
         planConsoles(configuration, input: input, into: &output)
         planTime(configuration.time, input: input, into: &output)
-        planLogs(configuration.collectors.map(\.value), into: &output)
+        planLogs(configuration.collectors.map(\.value), of: configuration.hostName, into: &output)
     }
 
     /// What is written in front of a login.
@@ -221,12 +221,16 @@ public enum System: Plugin {
 
     // MARK: - Logs
 
-    private static func planLogs(_ collectors: [SystemConfiguration.Collector], into output: inout PlanOutput) {
+    private static func planLogs(
+        _ collectors: [SystemConfiguration.Collector], of name: String?, into output: inout PlanOutput
+    ) {
         guard !collectors.isEmpty else { return }
+        // It reads the box's name only when it starts.
+        let hostName = name.map { " localHostname=\"\($0)\"" } ?? ""
         let (file, work) = ("\(run)/rsyslog.conf", "\(run)/syslog")
         var lines = [
             "# Written by vcpe's plugin system.",
-            "global(workDirectory=\"\(work)\" maxMessageSize=\"8k\" net.enableDNS=\"off\")",
+            "global(workDirectory=\"\(work)\" maxMessageSize=\"8k\"\(hostName))",
             // Everything that services say, as PID 1 keeps it; what it has put aside was sent before.
             "module(load=\"imfile\")",
             "input(type=\"imfile\" file=\"/run/log/*\" tag=\"service\" severity=\"info\" facility=\"daemon\" "
