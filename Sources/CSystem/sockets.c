@@ -70,6 +70,11 @@ unsigned csystem_peer(int connection) {
     return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.uid : (unsigned)-1;
 }
 
+int csystem_socket(int family, const char *kind, int protocol) {
+    int type = !strcmp(kind, "stream") ? SOCK_STREAM : !strcmp(kind, "datagram") ? SOCK_DGRAM : SOCK_RAW;
+    return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+}
+
 int csystem_peer_in_group(int connection, unsigned group) {
     struct ucred peer;
     socklen_t length = sizeof peer;

@@ -1,3 +1,4 @@
+import CSystem
 import Documents
 import Glibc
 import Netlink
@@ -150,15 +151,13 @@ private final class Attempt {
 
     init(_ probe: ProbeResource, deadline: Int) throws {
         (check, self.deadline) = (probe.check, deadline)
-        let (address, port, kind, transport): (IPAddress, Int, __socket_type, Int) =
+        let (address, port, kind, transport): (IPAddress, Int, String, Int) =
             switch probe.check {
-            case .ping(let address): (address, 0, SOCK_RAW, address.family == .ipv4 ? 1 : 58)
-            case .tcp(let address, let port): (address, port, SOCK_STREAM, 0)
-            case .dns(let server, _): (server, 53, SOCK_DGRAM, 0)
+            case .ping(let address): (address, 0, "raw", address.family == .ipv4 ? 1 : 58)
+            case .tcp(let address, let port): (address, port, "stream", 0)
+            case .dns(let server, _): (server, 53, "datagram", 0)
             }
-        descriptor = socket(
-            address.family.number, Int32(kind.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue),
-            Int32(transport))
+        descriptor = csystem_socket(address.family.number, kind, Int32(transport))
         guard descriptor >= 0 else { throw Attempt.error("socket") }
         let isConnected = address.withSocketAddress(port: port) { connect(descriptor, $0, $1) == 0 }
         if !isConnected, errno != EINPROGRESS { throw Attempt.error("connect") }
