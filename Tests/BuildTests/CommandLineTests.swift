@@ -54,10 +54,10 @@ extension BuildTests {
         // Nor is one with a plugin that nobody knows.
         let definition = "\(images)/branch-office.yaml"
         let plugins = String(decoding: try FileSystem.read(definition), as: UTF8.self)
-        try FileSystem.replace(definition, with: plugins.replacing("[network, firewall", with: "[network, firewal"))
+        try FileSystem.replace(definition, with: plugins.replacing("  - firewall\n", with: "  - firewal\n"))
         let unknown = try run(words)
         #expect(
-            unknown.status == 1 && unknown.errorText.contains("branch-office.yaml:8:20")
+            unknown.status == 1 && unknown.errorText.contains("branch-office.yaml:10:5")
                 && unknown.errorText.contains("did you mean firewall?"), "\(unknown.errorText)")
     }
 
