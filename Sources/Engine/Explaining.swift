@@ -50,8 +50,9 @@ extension Engine {
         let (source, destination) = (try address("from"), try address("to"))
         guard source.family == destination.family else { throw EngineError("\(source) and \(destination) never meet") }
         let (transport, port) = (request["protocol"]?.text ?? "tcp", request["port"]?.integer)
-        let known = ["tcp", "udp", "icmp", "icmpv6"]
-        guard known.contains(transport) else { throw EngineError.unknown("protocol", transport, known) }
+        guard SupposedPacket.transports.contains(transport) else {
+            throw EngineError.unknown("protocol", transport, SupposedPacket.transports)
+        }
         guard (transport == "tcp" || transport == "udp") == (port != nil),
             port.map({ (1...65535).contains($0) }) ?? true
         else { throw EngineError("tcp and udp want a port from 1 to 65535, icmp has none") }

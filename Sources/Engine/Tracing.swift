@@ -119,10 +119,11 @@ extension Engine {
                 prefix.length == prefix.address.bytes.count * 8
                     ? .text(prefix.address.description) : .prefix(prefix.network.address.description, prefix.length))
         }
-        let known = ["tcp", "udp", "icmp", "icmpv6"]
         let name = request["protocol"]?.text
         if let name {
-            guard known.contains(name) else { throw EngineError.unknown("protocol", name, known) }
+            guard SupposedPacket.transports.contains(name) else {
+                throw EngineError.unknown("protocol", name, SupposedPacket.transports)
+            }
             match(.meta(.l4proto), .text(name == "icmpv6" ? "ipv6-icmp" : name))
         }
         if let port = try number("port", 1...65535) {

@@ -134,6 +134,10 @@ public final class Connection {
 
     /// Receives messages until `body` says that it has enough, or, without waiting, until none is there.
     private func receive(wait: Bool, _ body: (UnsafePointer<nlmsghdr>) -> Bool) {
+        Self.receive(from: descriptor, wait: wait, body)
+    }
+
+    static func receive(from descriptor: Int32, wait: Bool, _ body: (UnsafePointer<nlmsghdr>) -> Bool) {
         let capacity = 1 << 18
         withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 8) { room in
             guard let buffer = room.baseAddress else { return }

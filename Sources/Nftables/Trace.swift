@@ -63,20 +63,9 @@ public final class TraceListener {
     /// The steps since the last call, in their order, at most some thousands. What came too fast is lost.
     public func events() -> [TraceEvent] {
         var events: [TraceEvent] = []
-        let capacity = 1 << 16
-        withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 8) { room in
-            guard let buffer = room.baseAddress else { return }
-            for _ in 0..<4096 {
-                let count = recv(descriptor, buffer, capacity, Int32(MSG_DONTWAIT))
-                if count < 0, errno == EINTR || errno == ENOBUFS { continue }
-                if count <= 0 { return }
-                var left = Int32(count)
-                var header: UnsafePointer<nlmsghdr>? = UnsafePointer(buffer.assumingMemoryBound(to: nlmsghdr.self))
-                while let message = header, mnl_nlmsg_ok(message, left) {
-                    if let event = Self.event(message) { events.append(event) }
-                    header = UnsafePointer(mnl_nlmsg_next(message, &left))
-                }
-            }
+        Connection.receive(from: descriptor, wait: false) { message in
+            if let event = Self.event(message) { events.append(event) }
+            return events.count < 4096
         }
         return events
     }

@@ -19,6 +19,9 @@ public struct SupposedPacket: Sendable, Hashable {
         (self.port, sourcePort) = (port, port == nil ? nil : 49_152)
     }
 
+    /// What may be said of a packet's transport.
+    public static let transports = ["tcp", "udp", "icmp", "icmpv6"]
+
     static let protocols: [String: Int] = ["icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "ipv6-icmp": 58]
 }
 

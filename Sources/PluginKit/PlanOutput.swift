@@ -48,9 +48,6 @@ public struct PlanOutput {
         }
         var calls: [Rule] = []
         var part: (name: String, rules: [Rule])?
-        func hash(_ key: String) -> UInt64 {
-            key.utf8.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
-        }
         func end() {
             guard let (name, rules) = part else { return }
             add(.chain(Chain(name, rules: rules), stage: nil))
@@ -60,7 +57,7 @@ public struct PlanOutput {
         for (key, rules) in groups {
             if part == nil { part = ("\(name).\(key)", []) }
             part?.rules += rules
-            if hash(key) >> 16 % Self.partDivisor == 0 || part?.rules.count ?? 0 >= Self.partLength { end() }
+            if key.fnv1a >> 16 % Self.partDivisor == 0 || part?.rules.count ?? 0 >= Self.partLength { end() }
         }
         end()
         add(.chain(Chain(name, rules: calls), stage: stage))

@@ -95,6 +95,28 @@ extension Shape where Value == String {
         }
     }
 
+    /// Those that OpenSSH takes by itself.
+    private static let keyTypes = [
+        "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+        "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
+    ]
+
+    /// A public key without options before it.
+    public static var sshPublicKey: Shape {
+        .text("a public key on one line, as ssh-keygen writes it: TYPE BASE64 COMMENT") { text in
+            let words = text.split(separator: " ")
+            guard words.count >= 2, keyTypes.contains(String(words[0])), !text.utf8.contains(where: { $0 < 0x20 })
+            else {
+                return false
+            }
+            return words[1].utf8.count >= 40
+                && words[1].utf8.allSatisfy {
+                    (0x61...0x7A).contains($0) || (0x41...0x5A).contains($0) || (0x30...0x39).contains($0)
+                        || [0x2B, 0x2F, 0x3D].contains($0)
+                }
+        }
+    }
+
     private static func isName(_ text: String) -> Bool {
         guard let first = text.utf8.first, (0x61...0x7A).contains(first), text.utf8.count <= 40 else { return false }
         return text.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2D }

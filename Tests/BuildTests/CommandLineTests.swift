@@ -59,6 +59,13 @@ extension BuildTests {
         #expect(
             unknown.status == 1 && unknown.errorText.contains("branch-office.yaml:10:5")
                 && unknown.errorText.contains("did you mean firewall?"), "\(unknown.errorText)")
+        // Nor one with a feature that its plugin doesn't have.
+        try FileSystem.replace(definition, with: plugins.replacing("features: [time]", with: "features: [shs]"))
+        let feature = try run(words)
+        #expect(
+            feature.status == 1
+                && feature.errorText.contains("the plugin system has no feature \"shs\"; did you mean ssh?"),
+            "\(feature.errorText)")
     }
 
     @Test func runSaysWhatItLacks() throws {

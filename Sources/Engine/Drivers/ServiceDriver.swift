@@ -113,10 +113,7 @@ struct ServiceDriver {
     }
 }
 
-/// Tells one content from another, and no more: FNV-1a, 64 bits.
+/// Tells one content from another, and no more.
 enum Checksum {
-    static func of(_ text: String) -> String {
-        let hash = text.utf8.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
-        return String(hash, radix: 16)
-    }
+    static func of(_ text: String) -> String { String(text.fnv1a, radix: 16) }
 }

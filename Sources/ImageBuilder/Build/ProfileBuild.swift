@@ -141,23 +141,14 @@ struct ProfileBuild {
             try Initramfs.archive(composed.kernel.microcode, time: BuildTime.epoch) + compressed(archive, tools: tools)
         try FileSystem.replace(path(initramfs), with: compressed)
 
-        var sections: [(name: String, bytes: [UInt8])] = [
-            (".osrel", try read(composed.tree, "usr/lib/os-release")),
-            (".uname", Array(composed.kernel.release.utf8)),
-            (".linux", try composed.kernel.image.read()),
-            (".initrd", compressed),
-        ]
-        // Two entries of the boot menu, each with its command line, under one signature (UAPI.5, multi-profile UKIs).
-        var profiles = [("ID=main\n", commandLine(verity))]
-        if hasFactoryReset {
-            profiles.append(("ID=factory-reset\nTITLE=factory reset\n", "vcpe.factory-reset \(commandLine(verity))"))
-        }
-        for (profile, line) in profiles {
-            if profiles.count > 1 { sections.append((".profile", Array(profile.utf8))) }
-            sections.append((".cmdline", Array(line.utf8)))
-        }
         var image = try UnifiedKernelImage.append(
-            sections, to: try tools.file("usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
+            [
+                (".osrel", try read(composed.tree, "usr/lib/os-release")),
+                (".uname", Array(composed.kernel.release.utf8)),
+                (".linux", try composed.kernel.image.read()),
+                (".initrd", compressed),
+            ] + BootEntries(commandLine: commandLine(verity), hasFactoryReset: hasFactoryReset).sections,
+            to: try tools.file("usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
         image = try signed(image, tools: tools)
         try FileSystem.replace(path(uki), with: image)
         let loader = try signed(try tools.file("usr/lib/systemd/boot/efi/systemd-bootx64.efi"), tools: tools)
@@ -299,21 +290,11 @@ struct ProfileBuild {
                 ("EFI/BOOT/BOOTX64.EFI", loader),
                 ("EFI/systemd/systemd-bootx64.efi", loader),
                 ("EFI/Linux/vcpe-1.efi", try FileSystem.read(path(uki))),
-                ("loader/loader.conf", Array("timeout 0\ndefault vcpe-*\nconsole-mode keep\neditor no\n".utf8)),
-                ("loader/entries.srel", Array("type1\n".utf8)),
                 (
                     "vcpe/README.txt",
                     Array("A site document belongs here as site.yaml; the box reads it at its first start.\r\n".utf8)
                 ),
-            ]
-                // systemd-boot 257 lists no profiles of a UKI by itself; its stub takes the number of one.
-                + (hasFactoryReset
-                    ? [
-                        (
-                            "loader/entries/factory-reset.conf",
-                            Array("title factory reset\nefi /EFI/Linux/vcpe-1.efi\noptions @1\n".utf8)
-                        )
-                    ] : []),
+            ] + BootEntries.files(hasFactoryReset: hasFactoryReset),
             size: sizes.efiSystem, serial: guid("esp").bytes.integer(at: 0, UInt32.self) ?? 1)
         let scratch = "\(folder)/.steps/\(stem).esp"
         try esp.write(to: scratch, tools: tools)

@@ -1,6 +1,7 @@
 import Digests
 import Documents
 import Files
+import PluginKit
 
 extension Definition {
     /// Reads a definition and all that it extends.
@@ -89,15 +90,6 @@ extension Definition {
         }
     }
 
-    /// The last word of a line of OpenSSH's, its comment, is nobody's concern.
-    private static var publicKey: Shape<String> {
-        .text("a public key on one line, as ssh-keygen writes it") { text in
-            let words = text.split(separator: " ")
-            return words.count >= 2 && !text.unicodeScalars.contains { $0.value < 0x20 }
-                && ["ssh-", "ecdsa-", "sk-"].contains { words[0].hasPrefix($0) } && words[1].hasPrefix("AAAA")
-        }
-    }
-
     private static var pluginName: Shape<String> {
         .text("a plugin's name, or the path of its folder, relative to the definition's folder") {
             isName($0) || $0.contains("/") && !$0.contains("\0")
@@ -132,7 +124,7 @@ extension Definition {
             var packages = fields.optional("packages", .list(of: packageName.located)) ?? []
             let plugins = fields.optional("plugins", .list(of: plugin)) ?? []
             let site = fields.optional("site", hostPath.located)
-            let siteKeys = fields.optional("site-keys", .list(of: publicKey.located)) ?? []
+            let siteKeys = fields.optional("site-keys", .list(of: Shape.sshPublicKey.located)) ?? []
             // What verifies their signatures.
             if let first = siteKeys.first, !packages.contains(where: { $0.value == "openssh-client" }) {
                 packages.append(Located(value: "openssh-client", position: first.position, path: first.path))

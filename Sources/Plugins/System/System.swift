@@ -38,11 +38,20 @@ public enum System: Plugin {
             output.add(.sysctl(key: "kernel/hostname", value: name), at: "hostname")
         }
         planUsers(configuration, into: &output)
+        if !configuration.hasSSHUser, !configuration.hasConsoleUser {
+            output.add(
+                .setting(
+                    .notice(
+                        "Nobody can log in on this box. Plug in a USB stick whose file system is labelled vcpe-site and holds "
+                            + "site.yaml, a site document with system.users.")))
+        }
         planSSH(configuration, input: input, into: &output)
         planConsoles(configuration, input: input, into: &output)
         planTime(configuration.time, input: input, into: &output)
         planLogs(configuration.collectors.map(\.value), of: configuration.hostName, into: &output)
     }
+
+    private static func text(_ lines: [String]) -> String { lines.map { $0 + "\n" }.joined() }
 
     /// What is written in front of a login.
     private static func banner(of configuration: SystemConfiguration) -> String {
@@ -59,7 +68,6 @@ public enum System: Plugin {
         let folder = "\(run)/users"
         output.add(.directory(path: folder, owner: "root", mode: 0o755))
         output.add(.directory(path: "\(run)/keys", owner: "root", mode: 0o755))
-        func lines(_ lines: [String]) -> String { lines.map { $0 + "\n" }.joined() }
         let passwd = users.map {
             "\($0.name):x:\($0.number):\($0.role.group.number):\($0.role.rawValue):/:/usr/bin/vcpectl"
         }
@@ -67,14 +75,14 @@ public enum System: Plugin {
         let (all, group) = (users.map(\.name).joined(separator: ","), Role.readOnly.group)
         let groups = ["\(group.name):x:\(group.number):\(all)"]
         let shadow = users.map { "\($0.name):\($0.passwordHash ?? "*"):::::::" }
-        for (name, text, mode) in [
-            ("passwd", lines(passwd), 0o644), ("group", lines(groups), 0o644), ("shadow", lines(shadow), 0o600),
+        for (name, content, mode) in [
+            ("passwd", text(passwd), 0o644), ("group", text(groups), 0o644), ("shadow", text(shadow), 0o600),
         ] {
-            output.add(.file(path: "\(folder)/\(name)", content: text, owner: "root", mode: mode))
+            output.add(.file(path: "\(folder)/\(name)", content: content, owner: "root", mode: mode))
         }
         for user in users where !user.keys.isEmpty {
             output.add(
-                .file(path: "\(run)/keys/\(user.name)", content: lines(user.keys), owner: "root", mode: 0o644))
+                .file(path: "\(run)/keys/\(user.name)", content: text(user.keys), owner: "root", mode: 0o644))
         }
     }
 
@@ -83,23 +91,11 @@ public enum System: Plugin {
     private static func planSSH(
         _ configuration: SystemConfiguration, input: PlanInput, into output: inout PlanOutput
     ) {
-        let users = configuration.users.map(\.value)
-        let reached = configuration.ssh.map { ssh in
-            users.filter { !$0.keys.isEmpty || ssh.takesPasswords && $0.passwordHash != nil }
-        }
-        let atConsole = configuration.hasConsoleLogin ? users.filter { $0.passwordHash != nil } : []
-        if (reached ?? []).isEmpty, atConsole.isEmpty {
-            output.add(
-                .setting(
-                    .notice(
-                        "Nobody can log in on this box. Plug in a USB stick whose file system is labelled vcpe-site and holds "
-                            + "site.yaml, a site document with system.users.")))
-        }
         guard let ssh = configuration.ssh else { return }
         for interface in ssh.interfaces {
             _ = output.interface(interface.value, at: interface.path, in: input.published)
         }
-        if (reached ?? []).isEmpty {
+        if !configuration.hasSSHUser {
             output.say(
                 .warning, path: "ssh", "no user can log in by SSH", hint: "users have ssh-keys, or passwords: true")
         }
@@ -122,7 +118,7 @@ public enum System: Plugin {
         output.add(.file(path: key, content: "${secret:system.ssh-host-key}", owner: "root", mode: 0o600))
         output.add(.file(path: banner, content: Self.banner(of: configuration), owner: "root", mode: 0o644))
         output.add(
-            .file(path: file, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
+            .file(path: file, content: text(lines), owner: "root", mode: 0o644))
         // Who is logged in stays so when this changes, as the one who changes it may be.
         output.add(
             .service(
@@ -130,8 +126,7 @@ public enum System: Plugin {
                     name: "system-sshd", command: ["/usr/sbin/sshd", "-D", "-e", "-f", file],
                     capabilities: [
                         "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "net_bind_service",
-                        "setgid",
-                        "setuid", "sys_chroot",
+                        "setgid", "setuid", "sys_chroot",
                     ],
                     directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20)))
     }
@@ -142,14 +137,14 @@ public enum System: Plugin {
         _ configuration: SystemConfiguration, input: PlanInput, into output: inout PlanOutput
     ) {
         guard configuration.hasConsoleLogin else { return }
-        if !configuration.users.contains(where: { $0.value.passwordHash != nil }) {
+        if !configuration.hasConsoleUser {
             output.say(
                 .warning, path: "console", "no user can log in at the console", hint: "users have a password-hash")
         }
         let issue = "\(run)/issue"
         // agetty reads a backslash as the beginning of something else.
-        let text = Self.banner(of: configuration).map { $0 == "\\" ? "\\\\" : String($0) }.joined()
-        output.add(.file(path: issue, content: text + "\\n on \\l\n", owner: "root", mode: 0o644))
+        let banner = Self.banner(of: configuration).map { $0 == "\\" ? "\\\\" : String($0) }.joined()
+        output.add(.file(path: issue, content: banner + "\\n on \\l\n", owner: "root", mode: 0o644))
         for console in input.facts.consoles {
             output.add(
                 .service(
@@ -186,7 +181,7 @@ public enum System: Plugin {
         output.add(.directory(path: "\(data)/chrony", owner: "_chrony", mode: 0o755))
         output.add(.directory(path: "\(run)/chrony", owner: "_chrony", mode: 0o750))
         output.add(
-            .file(path: file, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
+            .file(path: file, content: text(lines), owner: "root", mode: 0o644))
         output.add(
             .service(
                 ServiceResource(
@@ -265,7 +260,7 @@ public enum System: Plugin {
             ]
         }
         output.add(.directory(path: work, owner: "root", mode: 0o700))
-        output.add(.file(path: file, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
+        output.add(.file(path: file, content: text(lines), owner: "root", mode: 0o644))
         output.add(
             .service(
                 ServiceResource(

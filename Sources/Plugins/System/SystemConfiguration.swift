@@ -44,6 +44,14 @@ public struct SystemConfiguration: Sendable {
     var hasConsoleLogin: Bool
     var time: Time
     var collectors: [Located<Collector>]
+
+    /// Whether somebody can log in by SSH, and at a console.
+    var hasSSHUser: Bool {
+        guard let ssh else { return false }
+        return users.contains { !$0.value.keys.isEmpty || ssh.takesPasswords && $0.value.passwordHash != nil }
+    }
+
+    var hasConsoleUser: Bool { hasConsoleLogin && users.contains { $0.value.passwordHash != nil } }
 }
 
 extension SystemConfiguration {
@@ -113,8 +121,7 @@ extension SystemConfiguration {
 
     /// The same for a name on all boxes.
     private static func number(of name: String) -> Int {
-        let hash = name.utf8.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
-        return numbers.lowerBound + Int(hash >> 16 % UInt64(numbers.count))
+        numbers.lowerBound + Int(name.fnv1a >> 16 % UInt64(numbers.count))
     }
 
     private static var user: Shape<User> {
@@ -122,7 +129,7 @@ extension SystemConfiguration {
             let name = fields.required("name", loginName)
             let role = fields.required(
                 "role", Shape.oneOf(Role.allCases.map(\.rawValue)).map { Role(rawValue: $0) })
-            let keys = fields.optional("ssh-keys", .list(of: publicKey)) ?? []
+            let keys = fields.optional("ssh-keys", .list(of: .sshPublicKey)) ?? []
             let hash = fields.optional("password-hash", passwordHash)
             let number = fields.optional("uid", .integer(numbers))
             guard let name, let role else { return nil }
@@ -138,24 +145,6 @@ extension SystemConfiguration {
             }
             return text != "root"
                 && text.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2D }
-        }
-    }
-
-    /// Those that OpenSSH takes by itself.
-    private static let keyTypes = [
-        "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
-        "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
-    ]
-
-    private static var publicKey: Shape<String> {
-        .text("a public key on one line, as ssh-keygen writes it: TYPE BASE64 COMMENT") { text in
-            let words = text.split(separator: " ")
-            guard words.count >= 2, keyTypes.contains(String(words[0])), !text.utf8.contains(where: { $0 < 0x20 })
-            else {
-                return false
-            }
-            return words[1].utf8.count >= 40
-                && words[1].utf8.allSatisfy { isLetterOrDigit($0) || [0x2B, 0x2F, 0x3D].contains($0) }
         }
     }
 

@@ -83,16 +83,9 @@ enum LookingVerbs {
                   vcpectl explain lan-to-box
                   vcpectl explain --in wan --from 198.51.100.7 --to 203.0.113.2 --protocol tcp --port 8080
                 """,
-            words: 0...1,
-            options: [
-                .init(name: "--in", value: "INTERFACE", summary: "that the packet comes by"),
-                .init(name: "--from", value: "ADDRESS", summary: "its source"),
-                .init(name: "--to", value: "ADDRESS", summary: "its destination"),
-                .init(name: "--protocol", value: "NAME", summary: "tcp, udp, icmp or icmpv6; tcp"),
-                .init(name: "--port", value: "N", summary: "its destination's, of tcp and udp"),
-            ]
+            words: 0...1, options: PacketVerbs.packetOptions
         ) { call in
-            if call.words.isEmpty { return try TraceVerb.explain(call) }
+            if call.words.isEmpty { return try PacketVerbs.explain(call) }
             let answer = try EngineClient().answer(to: ["do": "explain", "text": .text(call.words[0])])
             let rules = answer["rules"]?.list ?? []
             if call.asJSON { return Terminal.say(answer.pretty) }
@@ -106,7 +99,7 @@ enum LookingVerbs {
                 Terminal.say("\n  \(rule["rule"]?.line ?? "")\n")
             }
         },
-        TraceVerb.verb,
+        PacketVerbs.trace,
         Verb(
             name: "counters", group: .looking, usage: "counters", summary: "what named counters have counted"
         ) { call in

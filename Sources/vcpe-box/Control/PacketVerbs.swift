@@ -2,9 +2,18 @@ import Documents
 import Engine
 import Glibc
 
-/// Follows packets as they come.
-enum TraceVerb {
-    static let verb = Verb(
+/// What becomes of packets: of those that come, and of one that might.
+enum PacketVerbs {
+    /// What tells a packet.
+    static let packetOptions: [Verb.Option] = [
+        .init(name: "--in", value: "INTERFACE", summary: "that it comes by"),
+        .init(name: "--from", value: "ADDRESS", summary: "its source; trace takes a network, too"),
+        .init(name: "--to", value: "ADDRESS", summary: "its destination, likewise"),
+        .init(name: "--protocol", value: "NAME", summary: "tcp, udp, icmp or icmpv6"),
+        .init(name: "--port", value: "N", summary: "its destination's, of tcp and udp"),
+    ]
+
+    static let trace = Verb(
         name: "trace", group: .looking, usage: "trace",
         summary: "the way of packets as they come: which rules they meet",
         details: """
@@ -14,12 +23,7 @@ enum TraceVerb {
               vcpectl trace --in lan --protocol tcp --port 443
               vcpectl trace --to 192.168.1.10 --count 1 --for 60s
             """,
-        options: [
-            .init(name: "--from", value: "NETWORK", summary: "only from this address or network"),
-            .init(name: "--to", value: "NETWORK", summary: "only to this one"),
-            .init(name: "--in", value: "INTERFACE", summary: "only what comes by it"),
-            .init(name: "--protocol", value: "NAME", summary: "tcp, udp, icmp or icmpv6"),
-            .init(name: "--port", value: "N", summary: "to this port"),
+        options: packetOptions + [
             .init(name: "--count", value: "N", summary: "so many packets; 5"),
             .init(name: "--for", value: "TIME", summary: "no longer than this; 30s"),
             .init(name: "--all", value: nil, summary: "steps that decide nothing, too"),
