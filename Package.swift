@@ -68,6 +68,12 @@ let host: [Target] = [
         dependencies: [
             "CSystem", "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Processes", "TestSupport",
         ]),
+    .testTarget(
+        name: "PolicyTests",
+        dependencies: [
+            "Addresses", "CSystem", "Documents", "Engine", "Files", "Nftables", "Planning", "PluginKit", "Plugins",
+            "Processes", "TestSupport",
+        ]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
     .testTarget(name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "PluginKit", "Plugins", "Schema"]),
     .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),

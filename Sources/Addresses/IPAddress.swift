@@ -40,6 +40,14 @@ public struct IPAddress: Sendable, Hashable, Comparable, CustomStringConvertible
         return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
+    /// Its bits as a number.
+    public var value: UInt128 { bytes.reduce(0) { $0 << 8 | UInt128($1) } }
+
+    /// From its bits as a number; of IPv4 the lower 32.
+    public init(_ family: Family, value: UInt128) {
+        bytes = (0..<family.length).reversed().map { UInt8(truncatingIfNeeded: value >> UInt128(8 * $0)) }
+    }
+
     public static func < (left: IPAddress, right: IPAddress) -> Bool {
         left.bytes.count != right.bytes.count
             ? left.bytes.count < right.bytes.count : left.bytes.lexicographicallyPrecedes(right.bytes)
@@ -137,5 +145,46 @@ public struct MACAddress: Sendable, Hashable, CustomStringConvertible {
 
     public var description: String {
         bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
+    }
+}
+
+/// Addresses of one family, from the first to the last: `192.0.2.10-192.0.2.20`, a network, or one alone.
+public struct IPRange: Sendable, Hashable, CustomStringConvertible {
+    public let family: IPAddress.Family
+    /// The bits of its addresses as numbers.
+    public let values: ClosedRange<UInt128>
+
+    /// Nil for ends of two families, for an end before the start, and for a network with bits beyond its length.
+    public init?(_ text: String) {
+        let ends = text.split(separator: "-", omittingEmptySubsequences: false).map(String.init)
+        if ends.count == 2 {
+            guard let first = IPAddress(ends[0]), let last = IPAddress(ends[1]), first.family == last.family,
+                first.value <= last.value
+            else { return nil }
+            (family, values) = (first.family, first.value...last.value)
+            return
+        }
+        guard let prefix = IPPrefix(text), prefix.isNetwork else { return nil }
+        (family, values) = (prefix.family, prefix.address.value...prefix.last.value)
+    }
+
+    public init(_ family: IPAddress.Family, _ values: ClosedRange<UInt128>) {
+        (self.family, self.values) = (family, values)
+    }
+
+    public var first: IPAddress { IPAddress(family, value: values.lowerBound) }
+    public var last: IPAddress { IPAddress(family, value: values.upperBound) }
+
+    /// The same as a network, where it is one.
+    public var prefix: IPPrefix? {
+        let differing = values.lowerBound ^ values.upperBound
+        let bits = 128 - differing.leadingZeroBitCount
+        guard differing & (differing &+ 1) == 0, values.lowerBound & differing == 0 else { return nil }
+        return IPPrefix(first, length: 8 * family.length - bits)
+    }
+
+    public var description: String {
+        if first == last { return first.description }
+        return prefix?.description ?? "\(first)-\(last)"
     }
 }

@@ -172,7 +172,11 @@ public struct Batch {
         var flags: UInt32 = isAnonymous ? 1 : 0
         if set.flags.contains(.constant) { flags |= 2 }
         if set.flags.contains(.interval) { flags |= 4 }
-        if set.isVerdictMap { flags |= 8 }
+        switch set.content {
+        case .members: break
+        case .verdicts, .values: flags |= 8
+        case .counters: flags |= 0x40
+        }
         if set.flags.contains(.timeout) || set.timeout != nil { flags |= 0x10 }
         if set.flags.contains(.dynamic) { flags |= 0x20 }
         if isConcatenation, set.flags.contains(.interval) { flags |= 0x80 }
@@ -188,11 +192,19 @@ public struct Batch {
         u32(NFTNL_SET_ID, id)
         var data = UserData()
         data.put(0, isConcatenation ? 0 : set.key.first?.byteOrder.rawValue ?? 0)
-        if set.isVerdictMap {
+        switch set.content {
+        case .members: break
+        case .verdicts:
             // NFT_DATA_VERDICT
             u32(NFTNL_SET_DATA_TYPE, 0xFFFF_FF00)
             u32(NFTNL_SET_DATA_LEN, 0)
             data.put(1, 0)
+        case .counters: u32(NFTNL_SET_OBJ_TYPE, UInt32(NFT_OBJECT_COUNTER))
+        case .values(let types):
+            let values = NamedSet("", key: types)
+            u32(NFTNL_SET_DATA_TYPE, values.keyType)
+            u32(NFTNL_SET_DATA_LEN, UInt32(values.keyLength))
+            data.put(1, types.count > 1 ? 0 : types.first?.byteOrder.rawValue ?? 0)
         }
         let lowered = try set.lower(set.elements)
         if isAnonymous { u32(NFTNL_SET_DESC_SIZE, UInt32(set.elements.count)) }

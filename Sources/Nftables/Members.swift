@@ -15,7 +15,7 @@ extension Connection {
     /// The members of a set of a table, packets' own included, in the order of their keys' texts. Of a set with intervals,
     /// and of a map, none.
     public func members(of set: NamedSet, table: String) throws(NftablesError) -> [SetMember] {
-        if set.flags.contains(.interval) || set.isVerdictMap { return [] }
+        if set.flags.contains(.interval) || set.content != .members { return [] }
         var result: [SetMember] = []
         try dump(NFT_MSG_GETSETELEM) { header in
             mnl_attr_put_strz(header, UInt16(NFTA_SET_ELEM_LIST_TABLE.rawValue), table)

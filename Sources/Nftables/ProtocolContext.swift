@@ -22,6 +22,7 @@ extension RuleProgram {
         case .ip6: try requireNetwork(10)
         case .tcp: try requireTransport(6)
         case .udp: try requireTransport(17)
+        case .sctp: try requireTransport(132)
         case .th:
             guard context.transport != nil || context.hasPorts else {
                 throw UnsupportedRuleset("th needs a match of meta l4proto before it")

@@ -42,6 +42,7 @@ struct RuleProgram {
             try load(key)
             try lookUp(set: name, id: nil, destination: Self.verdictRegister)
         case .counter(let name): try counter(name)
+        case .counterMap(let key, let map): try counter(key, map: map)
         case .limit(let value): try limit(value)
         case .log(let value): try log(value)
         case .reject(let value): try reject(value)
@@ -80,7 +81,11 @@ struct RuleProgram {
                 selectors.append(selector)
             }
             // All that must hold goes first: it uses register 1.
-            for selector in selectors { try require(selector) }
+            for selector in selectors {
+                try require(selector)
+                // What is looked up of it settles the protocol for what comes behind.
+                if selector == .meta(.l4proto) { context.hasPorts = true }
+            }
             var words = 0
             for selector in selectors {
                 try load(selector, into: Self.register(afterWords: words))

@@ -22,7 +22,7 @@ public struct SupposedPacket: Sendable, Hashable {
     /// What may be said of a packet's transport.
     public static let transports = ["tcp", "udp", "icmp", "icmpv6"]
 
-    static let protocols: [String: Int] = ["icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "ipv6-icmp": 58]
+    var protocolNumber: Int { DataType.protocolNumber.symbols[transport].map(Int.init) ?? Int(transport) ?? 255 }
 }
 
 /// Where a packet would go through a table, by the same values that are sent to the kernel: which rules it meets, and what
@@ -56,6 +56,7 @@ public struct PacketWalk {
     }
 
     private let table: TablePlan
+    private let indexes: SetIndexes
     private let kernel: Kernel
     public private(set) var packet: SupposedPacket
     public private(set) var steps: [Step] = []
@@ -63,9 +64,15 @@ public struct PacketWalk {
     public private(set) var unknown: [String] = []
     private var isTranslated = false
     private var depth = 0
+    /// Counters that the packet was counted with.
+    public private(set) var counted: [String] = []
 
-    public init(_ packet: SupposedPacket, through table: TablePlan, _ kernel: Kernel) {
+    /// - Parameter indexes: of the same table, where many packets go through it.
+    public init(
+        _ packet: SupposedPacket, through table: TablePlan, _ kernel: Kernel, indexes: SetIndexes? = nil
+    ) {
         (self.packet, self.table, self.kernel) = (packet, table, kernel)
+        self.indexes = indexes ?? SetIndexes(table)
     }
 
     public mutating func leave(by output: String?) { packet.output = output }
@@ -94,9 +101,12 @@ public struct PacketWalk {
         defer { depth -= 1 }
         // As many jumps as the kernel allows.
         guard depth <= 16 else { return nil }
+        // A map that decides says nothing of whose rule it is; the counter beside it does.
+        var origin: String?
         rules: for rule in chain.rules {
             var verdict: Verdict?
             var words: String?
+            var isFromMap = false
             statements: for statement in rule.statements {
                 switch statement {
                 case .match(let left, let comparison, let right):
@@ -109,7 +119,8 @@ public struct PacketWalk {
                 case .verdictMap(let key, let entries):
                     verdict = entries.first { holds(key, $0.key) == true }?.verdict
                 case .namedVerdictMap(let key, let name):
-                    verdict = table.sets[name]?.elements.first { holds(key, $0.key) == true }?.verdict
+                    verdict = element(key, name)?.verdict
+                    isFromMap = true
                 case .reject:
                     steps.append(Step(chain: chain.name, origin: rule.comment, verdict: "reject"))
                     return .reject
@@ -118,7 +129,13 @@ public struct PacketWalk {
                     (verdict, words) = (.accept, translate(kind, address, port))
                 case .setMark(.meta(.mark), .number(let mark)): packet.mark = mark
                 case .limit(let limit): if limit.isOver { continue rules }
-                case .counter, .log, .setMark, .notrack, .element, .trace: break
+                case .counterMap(let key, let name):
+                    origin = nil
+                    guard case .counter(let counter)? = element(key, name)?.value else { continue rules }
+                    counted.append(counter)
+                    origin = table.counters[counter]?.comment
+                case .counter(let name): counted.append(name)
+                case .log, .setMark, .notrack, .element, .trace: break
                 }
                 if verdict != nil { break statements }
             }
@@ -132,7 +149,7 @@ public struct PacketWalk {
             case .accept, .drop:
                 steps.append(
                     Step(
-                        chain: chain.name, origin: rule.comment,
+                        chain: chain.name, origin: isFromMap ? origin ?? rule.comment : rule.comment,
                         verdict: words ?? (verdict == .drop ? "drop" : "accept")))
                 return verdict == .drop ? .drop : .accept
             case .return: return nil
@@ -158,7 +175,13 @@ public struct PacketWalk {
 
     // MARK: - Matching
 
-    private enum Value: Hashable {
+    /// The element of a map that a packet's key is.
+    private func element(_ key: Expression, _ name: String) -> SetElement? {
+        guard let values = values(key), !values.contains(.none), let index = indexes[name] else { return nil }
+        return index.find(values) ?? index.rest.first { isIn(values, $0.key) }
+    }
+
+    enum Value: Hashable {
         case text(String)
         case number(Int)
         case address(IPAddress)
@@ -182,7 +205,7 @@ public struct PacketWalk {
         switch selector {
         case .meta(.interface): return .text(packet.input)
         case .meta(.outputInterface): return packet.output.map { .text($0) } ?? Value.none
-        case .meta(.l4proto): return .text(packet.transport)
+        case .meta(.l4proto): return .number(packet.protocolNumber)
         case .meta(.nfproto): return .text(isIPv4 ? "ipv4" : "ipv6")
         case .meta(.mark): return .number(packet.mark)
         case .meta(.pkttype): return .text("host")
@@ -196,8 +219,8 @@ public struct PacketWalk {
             case (.ip, "daddr"), (.ip6, "daddr"):
                 return (header == .ip) == isIPv4 ? .address(packet.destination) : Value.none
             case (.ip, "protocol"), (.ip6, "nexthdr"):
-                return (header == .ip) == isIPv4 ? .text(packet.transport) : Value.none
-            case (.tcp, _), (.udp, _), (.th, _):
+                return (header == .ip) == isIPv4 ? .number(packet.protocolNumber) : Value.none
+            case (.tcp, _), (.udp, _), (.sctp, _), (.th, _):
                 guard header == .th || header.rawValue == packet.transport else { return Value.none }
                 if field == "dport" { return packet.port.map { .number($0) } ?? Value.none }
                 if field == "sport" { return packet.sourcePort.map { .number($0) } ?? Value.none }
@@ -264,8 +287,8 @@ public struct PacketWalk {
         case .set(let items), .list(let items): return items.contains { isIn(values, $0) }
         case .named(let name):
             let name = name.hasPrefix("@") ? String(name.dropFirst()) : name
-            guard let set = table.sets[name] else { return false }
-            if set.elements.contains(where: { isIn(values, $0.key) }) { return true }
+            guard let set = table.sets[name], let index = indexes[name] else { return false }
+            if index.find(values) != nil || index.rest.contains(where: { isIn(values, $0.key) }) { return true }
             return set.flags.contains(.dynamic)
                 && kernel.members(set).contains(values.map(\.text).joined(separator: " . "))
         case .concatenation(let parts):
@@ -278,11 +301,10 @@ public struct PacketWalk {
         switch (value, constant) {
         case (.text(let text), .text(let other)):
             if other.hasSuffix("*") { return text.hasPrefix(other.dropLast()) }
-            let (one, two) = (SupposedPacket.protocols[text], SupposedPacket.protocols[other])
-            return text == other || one != nil && one == two
-        case (.text(let text), .number(let number)): return SupposedPacket.protocols[text] == number
+            return text == other
         case (.number(let number), .number(let other)): return number == other
-        case (.number(let number), .text(let other)): return Int(other) == number
+        case (.number(let number), .text(let other)):
+            return Int(other) == number || DataType.protocolNumber.symbols[other].map { Int($0) == number } ?? false
         case (.number(let number), .range(let low, let high)):
             guard case .number(let low) = low, case .number(let high) = high else { return false }
             return (low...max(low, high)).contains(number)

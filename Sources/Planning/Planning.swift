@@ -133,6 +133,7 @@ struct Planning {
         switch resource {
         case .chain(let chain, _): name = chain.name
         case .set(let set): name = set.name
+        case .elements(let part): name = part.set
         case .counter(let counter): name = counter.name
         case .secret(let secret, _): name = secret
         case .probe(let probe): name = probe.name

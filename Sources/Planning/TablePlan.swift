@@ -6,6 +6,8 @@ public struct TablePlan: Sendable {
     public private(set) var chains: [String: Chain] = [:]
     public private(set) var sets: [String: NamedSet] = [:]
     public private(set) var counters: [String: NamedCounter] = [:]
+    /// Elements of large sets, by the set's name and the part's, beside what stands in the set itself.
+    public private(set) var parts: [String: [String: [SetElement]]] = [:]
 
     public init(_ resources: [Resource] = []) {
         for chain in PacketPath.skeleton { chains[chain.name] = chain }
@@ -16,6 +18,7 @@ public struct TablePlan: Sendable {
                 chains[chain.name] = chain
                 if let use { calls[use.stage, default: []].append((use.order, chain.name)) }
             case .set(let set): sets[set.name] = set
+            case .elements(let part): parts[part.set, default: [:]][part.part] = part.elements
             case .counter(let counter): counters[counter.name] = counter
             default: break
             }
@@ -28,10 +31,24 @@ public struct TablePlan: Sendable {
         }
     }
 
+    /// All elements of a set.
+    public func elements(of name: String) -> [SetElement] {
+        let own = sets[name]?.elements ?? []
+        guard let more = parts[name] else { return own }
+        return more.sorted { $0.key < $1.key }.reduce(own) { $0 + $1.value }
+    }
+
+    /// A set with all its elements.
+    private func whole(_ set: NamedSet) -> NamedSet {
+        var whole = set
+        whole.elements = elements(of: set.name)
+        return whole
+    }
+
     /// For `nft -j -f`, and for people.
     public var contents: TableContents {
         TableContents(
-            chains: chains.values.sorted { $0.name < $1.name }, sets: sets.values.sorted { $0.name < $1.name },
+            chains: chains.values.sorted { $0.name < $1.name }, sets: sets.values.map(whole).sorted { $0.name < $1.name },
             counters: counters.values.sorted { $0.name < $1.name })
     }
 

@@ -42,7 +42,7 @@ public struct PlanOutput {
     /// so: a rule that comes, goes or changes touches its part and no other.
     ///
     /// - Parameter groups: rules that belong together, by a key that is theirs alone.
-    public mutating func add(chain name: String, groups: [(key: String, rules: [Rule])], stage: Resource.StageUse) {
+    public mutating func add(chain name: String, groups: [(key: String, rules: [Rule])], stage: Resource.StageUse?) {
         guard groups.reduce(0, { $0 + $1.rules.count }) > Self.chainLength else {
             return add(.chain(Chain(name, rules: groups.flatMap(\.rules)), stage: stage))
         }
@@ -61,6 +61,26 @@ public struct PlanOutput {
         }
         end()
         add(.chain(Chain(name, rules: calls), stage: stage))
+    }
+
+    /// Elements up to which a set is one line of the plan, and about how many a part of a larger one has.
+    private static let (setLength, partElements) = (512, 128)
+
+    /// Adds a set or a map. A large one's elements are lines of their own, each element in the part that its key says.
+    public mutating func add(set: NamedSet) {
+        guard set.elements.count > Self.setLength else { return add(.set(set)) }
+        add(.set(set.declaration))
+        var count = 1
+        while count * Self.partElements < set.elements.count { count *= 2 }
+        var parts: [[(key: String, element: SetElement)]] = Array(repeating: [], count: count)
+        for element in set.elements {
+            let key = element.key.json.line
+            parts[Int(key.fnv1a >> 16) & (count - 1)].append((key, element))
+        }
+        for (i, part) in parts.enumerated() where !part.isEmpty {
+            let elements = part.sorted { $0.key < $1.key }.map(\.element)
+            add(.elements(SetPart(of: set, part: "\(i) of \(count)", elements)))
+        }
     }
 
     public mutating func say(_ diagnostic: Diagnostic) { diagnostics.append(diagnostic) }

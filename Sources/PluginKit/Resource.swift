@@ -11,6 +11,8 @@ public enum Resource: Sendable, Hashable {
     case sysctl(key: String, value: String)
     case chain(Chain, stage: StageUse?)
     case set(NamedSet)
+    /// A part of a large set's elements: a small change of the set touches few parts.
+    case elements(SetPart)
     case counter(NamedCounter)
     case link(LinkResource)
     case address(link: String, IPPrefix)

@@ -3,7 +3,7 @@ extension Resource {
         switch self {
         case .kernelModule: .kernelModule
         case .sysctl: .sysctl
-        case .chain, .set, .counter: .nftables
+        case .chain, .set, .elements, .counter: .nftables
         case .link: .link
         case .address: .address
         case .route: .route
@@ -24,6 +24,7 @@ extension Resource {
         case .sysctl(let key, _): key
         case .chain(let chain, _): "chain \(chain.name)"
         case .set(let set): "set \(set.name)"
+        case .elements(let part): "elements \(part.set) \(part.part)"
         case .counter(let counter): "counter \(counter.name)"
         case .link(let link): link.name
         case .address(let link, let address): "\(link) \(address)"
@@ -58,7 +59,8 @@ extension Resource {
                 "chain": ["name": .text(chain.name), "rules": .list(chain.rules.map(\.json))],
                 "stage": use.map { .text($0.stage.rawValue) }, "order": use.map { .integer($0.order) },
             ])
-        case .set(let set): return [set.isVerdictMap ? "map" : "set": set.json]
+        case .elements(let part): return ["elements": part.json]
+        case .set(let set): return [set.content == .members ? "set" : "map": set.json]
         case .counter(let counter): return ["counter": counter.json]
         case .link(let link):
             var entries = object([
@@ -302,13 +304,13 @@ private struct ResourceReader {
     }
 
     private func nftables() throws -> Resource {
-        if let body = json["set"] { return .set(try NamedSet(body, isVerdictMap: false)) }
-        if let body = json["map"] { return .set(try NamedSet(body, isVerdictMap: true)) }
+        if let body = json["elements"] { return .elements(try SetPart(body)) }
+        if let body = json["set"] ?? json["map"] { return .set(try NamedSet(body)) }
         if let name = json["counter"]?["name"]?.text {
             return .counter(NamedCounter(name, comment: json["counter"]?["comment"]?.text))
         }
         guard let name = json["chain"]?["name"]?.text, let rules = json["chain"]?["rules"]?.list else {
-            throw InvalidResource("neither a chain with its rules, nor a set, map or counter", json)
+            throw InvalidResource("neither a chain with its rules, nor a set, map, counter or elements", json)
         }
         let use = try optional("stage") { Stage(rawValue: $0) }.map {
             Resource.StageUse($0, order: json["order"]?.integer ?? 100)

@@ -21,6 +21,16 @@ extension Shape where Value == IPPrefix {
     }
 }
 
+extension Shape where Value == IPRange {
+    /// An address, a network or a range.
+    public static var addresses: Shape {
+        .scalar(
+            "an address, a network without bits beyond its length or a range, such as 192.0.2.1, 10.0.0.0/8 or "
+                + "192.0.2.10-192.0.2.20"
+        ) { IPRange($0.text) }
+    }
+}
+
 extension Shape where Value == MACAddress {
     /// Six groups of two hexadecimal digits.
     public static var macAddress: Shape {

@@ -50,6 +50,10 @@ public struct DataType: Sendable, Hashable {
     public static let addressKind = DataType("fib_addrtype", 38, 4, .host, Symbols.addressKinds)
     public static let boolean = DataType("boolean", 39, 4, .host)
     public static let interfaceName = DataType("ifname", 41, 16, .host)
+    /// Six bits of RFC 2474 within so many bytes.
+    public static func differentiatedServices(_ length: Int) -> DataType {
+        DataType("dscp", 43, length, .big, Symbols.codePoints)
+    }
     /// A number without a name of its own.
     public static func integer(_ length: Int) -> DataType { DataType("integer", 4, length) }
 
@@ -108,6 +112,12 @@ enum Symbols {
     static let addressKinds: [String: UInt64] = [
         "unspec": 0, "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6,
         "unreachable": 7, "prohibit": 8,
+    ]
+    /// RFC 2474, 2597, 3246 and 8622.
+    static let codePoints: [String: UInt64] = [
+        "cs0": 0, "cs1": 8, "cs2": 16, "cs3": 24, "cs4": 32, "cs5": 40, "cs6": 48, "cs7": 56, "af11": 10, "af12": 12,
+        "af13": 14, "af21": 18, "af22": 20, "af23": 22, "af31": 26, "af32": 28, "af33": 30, "af41": 34, "af42": 36,
+        "af43": 38, "ef": 46, "lephb": 1,
     ]
     /// syslog(3)'s, by nft's names.
     static let logLevels = ["emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"]

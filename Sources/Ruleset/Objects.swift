@@ -63,14 +63,26 @@ public struct Chain: Sendable, Hashable {
     }
 }
 
-/// A set or, with data, a verdict map.
+/// A set or a map.
 public struct NamedSet: Sendable, Hashable {
+    /// What a key leads to.
+    public enum Content: Sendable, Hashable {
+        /// To nothing: a set.
+        case members
+        /// A verdict map.
+        case verdicts
+        /// A map to names of counters.
+        case counters
+        /// A map to values, of one type or of several one after the other.
+        case values([DataType])
+    }
+
     public enum Flag: String, Sendable, CaseIterable { case constant, interval, timeout, dynamic }
 
     public var name: String
     /// One type, or several of a concatenation.
     public var key: [DataType]
-    public var isVerdictMap: Bool
+    public var content: Content
     public var flags: Set<Flag>
     /// Seconds that an element stays; nil for ever.
     public var timeout: Int?
@@ -79,12 +91,12 @@ public struct NamedSet: Sendable, Hashable {
     public var elements: [SetElement]
 
     public init(
-        _ name: String, key: [DataType], isVerdictMap: Bool = false, flags: Set<Flag> = [], timeout: Int? = nil,
+        _ name: String, key: [DataType], content: Content = .members, flags: Set<Flag> = [], timeout: Int? = nil,
         size: Int? = nil, elements: [SetElement] = []
     ) {
         self.name = name
         self.key = key
-        self.isVerdictMap = isVerdictMap
+        self.content = content
         self.flags = flags
         self.timeout = timeout
         self.size = size
@@ -99,15 +111,15 @@ public struct NamedSet: Sendable, Hashable {
     }
 
     /// Reads libnftables' JSON, without family and table.
-    public init(_ json: JSON, isVerdictMap: Bool) throws(UnsupportedRuleset) {
+    public init(_ json: JSON) throws(UnsupportedRuleset) {
         guard let name = json["name"]?.text else { throw UnsupportedRuleset(json, "a set without a name") }
-        let types = json["type"]?.list ?? [json["type"] ?? .null]
-        var key: [DataType] = []
-        for type in types {
-            guard let known = type.text.flatMap({ DataType.named[$0] }) else {
-                throw UnsupportedRuleset(json, "this key type", allowed: DataType.named.keys.sorted())
-            }
-            key.append(known)
+        let key = try Self.types(json["type"] ?? .null, of: json)
+        let content: Content
+        switch json["map"] {
+        case nil: content = .members
+        case .text("verdict"): content = .verdicts
+        case .text("counter"): content = .counters
+        case let types?: content = .values(try Self.types(types, of: json))
         }
         var flags: Set<Flag> = []
         for flag in json["flags"]?.list ?? [] {
@@ -117,20 +129,37 @@ public struct NamedSet: Sendable, Hashable {
             flags.insert(known)
         }
         var elements: [SetElement] = []
-        for item in json["elem"]?.list ?? [] { elements.append(try SetElement(item, isVerdictMap: isVerdictMap)) }
-        if isVerdictMap, json["map"]?.text != "verdict" {
-            throw UnsupportedRuleset(json, "a map to anything but verdicts")
-        }
+        for item in json["elem"]?.list ?? [] { elements.append(try SetElement(item, content)) }
         self.init(
-            name, key: key, isVerdictMap: isVerdictMap, flags: flags, timeout: try JSON.seconds(json["timeout"]),
+            name, key: key, content: content, flags: flags, timeout: try JSON.seconds(json["timeout"]),
             size: json["size"]?.integer, elements: elements)
     }
 
+    private static func types(_ json: JSON, of set: JSON) throws(UnsupportedRuleset) -> [DataType] {
+        var types: [DataType] = []
+        for type in json.list ?? [json] {
+            guard let known = type.text.flatMap({ DataType.named[$0] }) else {
+                throw UnsupportedRuleset(set, "this type", allowed: DataType.named.keys.sorted())
+            }
+            types.append(known)
+        }
+        return types
+    }
+
+    private static func json(_ types: [DataType]) -> JSON {
+        types.count == 1 ? .text(types[0].name) : .texts(types.map(\.name))
+    }
+
     public var json: JSON {
-        .object([
-            "name": .text(name),
-            "type": key.count == 1 ? .text(key[0].name) : .texts(key.map(\.name)),
-            "map": isVerdictMap ? "verdict" : nil,
+        let map: JSON? =
+            switch content {
+            case .members: nil
+            case .verdicts: "verdict"
+            case .counters: "counter"
+            case .values(let types): Self.json(types)
+            }
+        return .object([
+            "name": .text(name), "type": Self.json(key), "map": map,
             "flags": flags.isEmpty ? nil : .texts(Flag.allCases.filter(flags.contains).map(\.rawValue)),
             "timeout": timeout.map { .integer($0) }, "size": size.map { .integer($0) },
             "elem": elements.isEmpty ? nil : .list(elements.map(\.json)),
@@ -138,33 +167,59 @@ public struct NamedSet: Sendable, Hashable {
     }
 }
 
-/// A member of a set, or an entry of a verdict map.
+/// A member of a set, or an entry of a map.
 public struct SetElement: Sendable, Hashable {
+    public enum Value: Sendable, Hashable {
+        case verdict(Verdict)
+        /// Its name.
+        case counter(String)
+        case data(Expression)
+    }
+
     public var key: Expression
-    public var verdict: Verdict?
+    public var value: Value?
     /// Seconds; nil for the set's own.
     public var timeout: Int?
 
-    public init(_ key: Expression, verdict: Verdict? = nil, timeout: Int? = nil) {
+    public init(_ key: Expression, _ value: Value? = nil, timeout: Int? = nil) {
         self.key = key
-        self.verdict = verdict
+        self.value = value
         self.timeout = timeout
     }
 
-    init(_ json: JSON, isVerdictMap: Bool) throws(UnsupportedRuleset) {
-        if isVerdictMap {
-            let entry = try VerdictMapEntry(json)
-            self.init(entry.key, verdict: entry.verdict)
-        } else if let element = json["elem"], let value = element["val"] {
-            self.init(try Expression(value), timeout: try JSON.seconds(element["timeout"]))
-        } else {
-            self.init(try Expression(json))
+    public init(_ key: Expression, verdict: Verdict) { self.init(key, .verdict(verdict)) }
+
+    public var verdict: Verdict? { if case .verdict(let verdict)? = value { verdict } else { nil } }
+
+    /// Reads libnftables' JSON.
+    public init(_ json: JSON, _ content: NamedSet.Content) throws(UnsupportedRuleset) {
+        let key = content == .members ? json : json.list?.first ?? .null
+        let timeout = try JSON.seconds(key["elem"]?["timeout"])
+        let expression = try Expression(key["elem"]?["val"] ?? key)
+        if content == .members {
+            self.init(expression, timeout: timeout)
+            return
+        }
+        guard let pair = json.list, pair.count == 2 else { throw UnsupportedRuleset(json, "this entry of a map") }
+        switch content {
+        case .verdicts:
+            guard let verdict = Verdict(pair[1]) else { throw UnsupportedRuleset(json, "this entry of a verdict map") }
+            self.init(expression, .verdict(verdict), timeout: timeout)
+        case .counters:
+            guard let name = pair[1].text else { throw UnsupportedRuleset(json, "this counter in a map") }
+            self.init(expression, .counter(name), timeout: timeout)
+        default: self.init(expression, .data(try Expression(pair[1])), timeout: timeout)
         }
     }
 
     public var json: JSON {
-        if let verdict { return [key.json, verdict.json] }
-        return timeout.map { ["elem": ["val": key.json, "timeout": .integer($0)]] } ?? key.json
+        let key: JSON = timeout.map { ["elem": ["val": self.key.json, "timeout": .integer($0)]] } ?? self.key.json
+        switch value {
+        case nil: return key
+        case .verdict(let verdict): return [key, verdict.json]
+        case .counter(let name): return [key, .text(name)]
+        case .data(let data): return [key, data.json]
+        }
     }
 }
 

@@ -21,7 +21,7 @@ public enum Selector: Sendable, Hashable {
     public enum ConnectionKey: String, Sendable, CaseIterable { case state, status, mark }
 
     public enum Header: String, Sendable, CaseIterable {
-        case ether, ip, ip6, tcp, udp, th, icmp, icmpv6
+        case ether, ip, ip6, tcp, udp, sctp, th, icmp, icmpv6
     }
 
     public enum FIBFlag: String, Sendable, CaseIterable { case saddr, daddr, mark, iif, oif }
@@ -40,11 +40,14 @@ public struct HeaderField: Sendable, Hashable {
     /// Bytes from the header's start.
     public let offset: UInt32
     public let type: DataType
+    /// Where a field is a part of its bytes only: the bits that are its own, in a number as long as the bytes.
+    public let bits: UInt32?
 
-    private init(_ base: UInt32, _ offset: UInt32, _ type: DataType) {
+    private init(_ base: UInt32, _ offset: UInt32, _ type: DataType, bits: UInt32? = nil) {
         self.base = base
         self.offset = offset
         self.type = type
+        self.bits = bits
     }
 
     private static let all: [Selector.Header: [String: HeaderField]] = [
@@ -53,11 +56,13 @@ public struct HeaderField: Sendable, Hashable {
             "type": .init(0, 12, .etherType),
         ],
         .ip: [
-            "length": .init(1, 2, .integer(2)), "ttl": .init(1, 8, .integer(1)),
+            "dscp": .init(1, 1, .differentiatedServices(1), bits: 0xFC), "length": .init(1, 2, .integer(2)),
+            "ttl": .init(1, 8, .integer(1)),
             "protocol": .init(1, 9, .protocolNumber), "saddr": .init(1, 12, .ipv4Address),
             "daddr": .init(1, 16, .ipv4Address),
         ],
         .ip6: [
+            "dscp": .init(1, 0, .differentiatedServices(2), bits: 0x0FC0),
             "length": .init(1, 4, .integer(2)), "nexthdr": .init(1, 6, .protocolNumber),
             "hoplimit": .init(1, 7, .integer(1)), "saddr": .init(1, 8, .ipv6Address),
             "daddr": .init(1, 24, .ipv6Address),
@@ -66,6 +71,7 @@ public struct HeaderField: Sendable, Hashable {
             "sport": .init(2, 0, .service), "dport": .init(2, 2, .service), "flags": .init(2, 13, .tcpFlag),
         ],
         .udp: ["sport": .init(2, 0, .service), "dport": .init(2, 2, .service)],
+        .sctp: ["sport": .init(2, 0, .service), "dport": .init(2, 2, .service)],
         .th: ["sport": .init(2, 0, .service), "dport": .init(2, 2, .service)],
         .icmp: ["type": .init(2, 0, .icmpType), "code": .init(2, 1, .icmpCode)],
         .icmpv6: ["type": .init(2, 0, .icmpv6Type), "code": .init(2, 1, .icmpv6Code)],

@@ -120,6 +120,8 @@ public enum Statement: Sendable, Hashable {
     /// The same with a named map.
     case namedVerdictMap(Expression, String)
     case counter(String)
+    /// Looks the key up and counts with the counter that the named map says; nothing found, the rule ends here.
+    case counterMap(Expression, String)
     case limit(Limit)
     case log(Log)
     case reject(Rejection)

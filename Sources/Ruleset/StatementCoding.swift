@@ -12,6 +12,10 @@ extension Statement {
         case "match": self = try Self.match(body, json)
         case "vmap": self = try Self.verdictMap(body, json)
         case "counter":
+            if let map = body["map"], let key = map["key"], let name = map["data"]?.text, name.hasPrefix("@") {
+                self = .counterMap(try Expression(key), String(name.dropFirst()))
+                return
+            }
             guard let counter = body.text else {
                 throw UnsupportedRuleset(json, "an anonymous counter (it loses its count at every change)")
             }
@@ -94,6 +98,8 @@ extension Statement {
             return ["vmap": ["key": key.json, "data": ["set": .list(entries.map(\.json))]]]
         case .namedVerdictMap(let key, let name): return ["vmap": ["key": key.json, "data": .text("@" + name)]]
         case .counter(let name): return ["counter": .text(name)]
+        case .counterMap(let key, let name):
+            return ["counter": ["map": ["key": key.json, "data": .text("@" + name)]]]
         case .limit(let limit):
             return [
                 "limit": .object([

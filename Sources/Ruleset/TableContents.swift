@@ -32,7 +32,7 @@ public struct TableContents: Sendable, Hashable {
                     "policy": chain.hook.map { .text($0.policy.rawValue) },
                 ]))
         }
-        for set in sets { object(set.isVerdictMap ? "map" : "set", set.json) }
+        for set in sets { object(set.content == .members ? "set" : "map", set.json) }
         for chain in chains {
             for rule in chain.rules {
                 var body = rule.json.object ?? [:]

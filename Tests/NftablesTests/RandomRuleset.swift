@@ -234,7 +234,7 @@ struct RandomRuleset {
                 elements: distinct(number(0...9)) { .text($0.ipv6()) }.map { SetElement($0) }),
             NamedSet("seen", key: [.ipv4Address], flags: [.dynamic, .timeout], timeout: 60, size: 65535),
             NamedSet(
-                "zones", key: [.interfaceName], isVerdictMap: true,
+                "zones", key: [.interfaceName], content: .verdicts,
                 elements: [
                     SetElement(.text("lan"), verdict: .jump("other")), SetElement(.text("wan"), verdict: .drop),
                 ]),

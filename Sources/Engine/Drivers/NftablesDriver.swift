@@ -161,6 +161,24 @@ final class NftablesDriver {
         return batch
     }
 
+    /// The elements of a set that go and that come: parts that did not change are not looked into.
+    private static func difference(
+        _ old: TablePlan, _ new: TablePlan, of name: String
+    ) -> (gone: [SetElement], come: [SetElement]) {
+        var (before, after): ([SetElement], [SetElement]) = ([], [])
+        func compare(_ had: [SetElement], _ wanted: [SetElement]) {
+            if had == wanted { return }
+            before += had
+            after += wanted
+        }
+        compare(old.sets[name]?.elements ?? [], new.sets[name]?.elements ?? [])
+        let (had, wanted) = (old.parts[name] ?? [:], new.parts[name] ?? [:])
+        for (part, elements) in had { compare(elements, wanted[part] ?? []) }
+        for (part, elements) in wanted where had[part] == nil { compare([], elements) }
+        let (all, kept) = (Set(before), Set(after))
+        return (before.filter { !kept.contains($0) }, after.filter { !all.contains($0) })
+    }
+
     /// What leads from one plan to another; nil when a set's declaration changes under the rules that use it, which
     /// wants a full load.
     private func changes(from old: TablePlan, to new: TablePlan) throws(UnsupportedRuleset) -> Batch? {
@@ -173,17 +191,15 @@ final class NftablesDriver {
             if let counter = new.counters[name] { try batch.add(counter) }
         }
         for name in sorted(new.chains.keys.filter { old.chains[$0] == nil }) { try batch.add(Chain(name)) }
-        for name in sorted(new.sets.keys.filter { old.sets[$0] != new.sets[$0] }) {
+        for name in sorted(new.sets.keys) {
             guard let set = new.sets[name] else { continue }
-            guard let before = old.sets[name] else {
+            guard old.sets[name] != nil else {
                 try batch.add(set)
+                for (_, elements) in new.parts[name] ?? [:] { try batch.add(elements, to: set) }
                 continue
             }
-            let (had, wanted) = (Set(before.elements), Set(set.elements))
-            if had == wanted { continue }
-            let gone = before.elements.filter { !wanted.contains($0) }
+            let (gone, come) = Self.difference(old, new, of: name)
             if !gone.isEmpty { try batch.delete(gone, from: set) }
-            let come = set.elements.filter { !had.contains($0) }
             if !come.isEmpty { try batch.add(come, to: set) }
         }
         for name in sorted(new.chains.keys.filter { old.chains[$0]?.rules != new.chains[$0]?.rules }) {

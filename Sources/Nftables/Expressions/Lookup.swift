@@ -30,7 +30,7 @@ extension RuleProgram {
         let types = try load(key)
         let map = try makeSet(
             NamedSet(
-                "__map%d", key: types, isVerdictMap: true, flags: .needed(for: verdicts.map(\.key)),
+                "__map%d", key: types, content: .verdicts, flags: .needed(for: verdicts.map(\.key)),
                 elements: verdicts.map { SetElement($0.key, verdict: $0.verdict) }))
         try lookUp(set: map.name, id: map.id, destination: Self.verdictRegister)
     }

@@ -18,6 +18,11 @@ extension RuleProgram {
             try load(selector, into: 1, length: bits / 8)
             return try compare(comparison, Array(first[..<(bits / 8)]))
         }
+        if case .selector(let selector) = left, case .payload(let header, let name) = selector,
+            let field = HeaderField.find(header, name), let bits = field.bits
+        {
+            return try match(selector, field, bits, comparison, right)
+        }
         let types = try load(left)
         if case .selector(let selector) = left { note(selector, comparison, right) }
         switch right {
@@ -31,6 +36,25 @@ extension RuleProgram {
             }
             try matchValue(type, comparison, right)
         }
+    }
+
+    /// A field that is some bits of its bytes: they are compared where they stand.
+    private mutating func match(
+        _ selector: Selector, _ field: HeaderField, _ bits: UInt32, _ comparison: Statement.Comparison,
+        _ right: Expression
+    ) throws(UnsupportedRuleset) {
+        guard comparison == .equal || comparison == .notEqual else {
+            throw UnsupportedRuleset("\(comparison.rawValue) with \(Expression.selector(selector).json.line), which can be equal or not")
+        }
+        let value = try field.type.bytes(right).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        let shifted = value << UInt32(bits.trailingZeroBitCount)
+        guard shifted & ~bits == 0 else { throw UnsupportedRuleset("\(right.json.line) does not fit \(field.type.name)") }
+        try load(.selector(selector))
+        func bytes(_ number: UInt32) -> [UInt8] {
+            (0..<field.type.length).reversed().map { UInt8(truncatingIfNeeded: number >> UInt32(8 * $0)) }
+        }
+        try bitwise(field.type, mask: bytes(bits))
+        try compare(comparison, bytes(shifted))
     }
 
     private mutating func matchValue(

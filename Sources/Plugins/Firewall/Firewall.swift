@@ -32,40 +32,132 @@ public enum Firewall: Plugin {
     }
 
     public static func plan(_ configuration: FirewallConfiguration, input: PlanInput, into output: inout PlanOutput) {
-        var compiler = FirewallCompiler(published: input.published)
+        var compiler = FirewallCompiler(published: input.published, configuration: configuration)
         if configuration.preventsSpoofing { planAntiSpoofing(&output) }
         planOpenings(input.published, &output)
+        for set in configuration.sets { plan(set.value, &output) }
 
         // Operators' rules come first but for what IPv6 can't live without; then what RFC 4890 wants let through; policies last.
-        var toBox: [(key: String, rules: [Rule])] = [("-discovery", neighbourDiscovery)]
-        var through: [(key: String, rules: [Rule])] = []
-        for rule in configuration.rules {
-            if let until = rule.value.until {
-                if until <= input.now { continue }
-                output.planAgain(at: until)
-            }
-            let compiled = compiler.compile(rule, &output)
-            if rule.value.to.value == .box || rule.value.to.value == .any {
-                toBox.append((rule.value.name, compiled.toBox))
-            }
-            if rule.value.to.value != .box { through.append((rule.value.name, compiled.through)) }
+        var outcomes: [Classifier.Outcome] = []
+        var (toBox, through): ([Box], [Box]) = ([], [])
+        var paths: [String] = []
+        for rule in configuration.rules where rule.value.isEnabled {
+            let (isHeld, changes) = rule.value.times.holds(at: input.now)
+            if let changes { output.planAgain(at: changes) }
+            guard isHeld else { continue }
+            let place = outcomes.count
+            let (isToBox, isThrough) = (
+                rule.value.to.value == .box || rule.value.to.value == .any, rule.value.to.value != .box
+            )
+            let here = isToBox ? compiler.boxes(rule, place: place, .toBox, &output) : []
+            // What is wrong is said once.
+            let there = isThrough && !(isToBox && here.isEmpty) ? compiler.boxes(rule, place: place, .through, &output) : []
+            toBox += here
+            through += there
+            outcomes.append(compiler.outcome(rule.value))
+            paths.append(rule.path)
         }
-        toBox.append(("-echo", echoToBox))
-        var policies = echoThrough
-        for policy in configuration.policies { policies += compiler.compile(policy, &output) }
-        if configuration.logsDrops {
-            for (chain, prefix) in [(0, "to box"), (1, "through")] {
-                let rule = Rule(
-                    [
-                        .limit(.init(rate: 10, per: .second, burst: 20)), .log(.init(prefix: "vcpe drop \(prefix): ")),
-                    ], comment: "firewall: log-drops")
-                if chain == 0 { toBox.append(("-log", [rule])) } else { policies.append(rule) }
-            }
+        var input = Classifier(interfaces: compiler.interfaces, boxes: toBox, outcomes: outcomes)
+        var forward = Classifier(interfaces: compiler.interfaces, boxes: through, outcomes: outcomes)
+        var groups = [(key: "-discovery", rules: neighbourDiscovery)]
+        groups += input.compile(chain: "firewall.input")
+        groups.append(("-echo", echoToBox))
+        if configuration.logsDrops { groups.append(("-log", [logDrops("to box")])) }
+        output.add(chain: "firewall.input", groups: groups, stage: .init(.input, order: 100))
+        let rules = forward.compile(chain: "firewall.forward")
+        output.add(chain: "firewall.forward", groups: rules, stage: .init(.forward, order: 100))
+        for classifier in [input, forward] {
+            for (name, groups) in classifier.chains { output.add(chain: name, groups: groups, stage: nil) }
+            for set in classifier.sets { output.add(set: set) }
         }
+        plan(configuration, &compiler, &output)
         for counter in compiler.counters { output.add(.counter(counter)) }
-        output.add(chain: "firewall.input", groups: toBox, stage: .init(.input, order: 100))
-        output.add(chain: "firewall.forward", groups: through, stage: .init(.forward, order: 100))
-        output.add(.chain(Chain("firewall.policies", rules: policies), stage: .init(.forward, order: 300)))
+        for chain in compiler.chains + [FirewallCompiler.rejecting] { output.add(.chain(chain, stage: nil)) }
+
+        let had = Set(toBox.map(\.rule)).union(through.map(\.rule))
+        for rule in had.subtracting(input.reached).subtracting(forward.reached).sorted() {
+            output.say(
+                .warning, path: paths[rule], "no packet ever meets this rule: rules before it take all of its packets",
+                hint: "put it before them, or leave it out")
+        }
+    }
+
+    private static func logDrops(_ what: String) -> Rule {
+        Rule(
+            [.limit(.init(rate: 10, per: .second, burst: 20)), .log(.init(prefix: "vcpe drop \(what): "))],
+            comment: "firewall: log-drops")
+    }
+
+    /// Members of a site's set, a set of the kernel for each family that it has.
+    private static func plan(_ set: FirewallConfiguration.AddressSet, _ output: inout PlanOutput) {
+        for family in IPAddress.Family.allCases {
+            // The kernel takes no member of a set twice.
+            let ranges = [ClosedRange<UInt128>].united(set.members.filter { $0.family == family }.map(\.values))
+            if ranges.isEmpty { continue }
+            let elements = ranges.map { values -> SetElement in
+                let range = IPRange(family, values)
+                if range.first == range.last { return SetElement(.text(range.first.description)) }
+                if let prefix = range.prefix { return SetElement(.prefix(prefix.address.description, prefix.length)) }
+                return SetElement(.range(.text(range.first.description), .text(range.last.description)))
+            }
+            output.add(
+                set: NamedSet(
+                    FirewallCompiler.name(ofSet: set.name, family),
+                    key: [family == .ipv4 ? .ipv4Address : .ipv6Address], flags: [.interval], elements: elements))
+        }
+    }
+
+    /// One look-up of the pair of interfaces, however many zones there are. The policy that says more goes before one that
+    /// is for any zone.
+    private static func plan(
+        _ configuration: FirewallConfiguration, _ compiler: inout FirewallCompiler, _ output: inout PlanOutput
+    ) {
+        var decided: [[String]: (counter: String, action: FirewallConfiguration.Action)] = [:]
+        func members(_ place: Located<FirewallConfiguration.Place>) -> [String] {
+            guard case .zone(let name) = place.value else { return compiler.interfaces }
+            guard let zone = output.zone(name, at: place.path, in: compiler.published) else { return [] }
+            return compiler.interfaces.filter { compiler.published.interfaces[$0]?.zone == zone.name }
+        }
+        func weight(_ policy: FirewallConfiguration.Policy) -> Int {
+            (policy.from.value == .any ? 2 : 0) + (policy.to.value == .any ? 1 : 0)
+        }
+        var counters: [NamedCounter] = []
+        for policy in configuration.policies.enumerated().sorted(by: {
+            (weight($0.element.value), $0.offset) < (weight($1.element.value), $1.offset)
+        }).map(\.element) {
+            let pair = "\(policy.value.from.value)-\(policy.value.to.value)"
+            let comment = "firewall: \(policy.path) \(policy.value.from.value) to \(policy.value.to.value)"
+            counters.append(NamedCounter("firewall.policy.\(pair)", comment: comment))
+            let outputs = members(policy.value.to)
+            for input in members(policy.value.from) {
+                for output in outputs where decided[[input, output]] == nil {
+                    decided[[input, output]] = ("firewall.policy.\(pair)", policy.value.action)
+                }
+            }
+        }
+        for counter in counters { output.add(.counter(counter)) }
+        let entries = decided.sorted { $0.key.lexicographicallyPrecedes($1.key) }.map { pair, policy in
+            (key: Expression.concatenation(pair.map { .text($0) }), policy: policy)
+        }
+        let pair = Expression.concatenation([.meta(.interface), .meta(.outputInterface)])
+        var rules = echoThrough
+        if !entries.isEmpty {
+            let (key, name) = ([DataType.interfaceName, .interfaceName], "firewall.policy-map")
+            output.add(
+                set: NamedSet(
+                    name + ".n", key: key, content: .counters,
+                    elements: entries.map { SetElement($0.key, .counter($0.policy.counter)) }))
+            output.add(
+                set: NamedSet(
+                    name, key: key, content: .verdicts,
+                    elements: entries.map {
+                        SetElement($0.key, .verdict(FirewallCompiler.verdict($0.policy.action)))
+                    }))
+            rules.append(Rule([.counterMap(pair, name + ".n")], comment: "firewall: policies"))
+            rules.append(Rule([.namedVerdictMap(pair, name)], comment: "firewall: policies"))
+        }
+        if configuration.logsDrops { rules.append(logDrops("through")) }
+        output.add(.chain(Chain("firewall.policies", rules: rules), stage: .init(.forward, order: 300)))
     }
 
     /// A source to which the answer would not go back by the same interface is somebody else's (RFC 3704, strict).

@@ -1,164 +1,253 @@
 import PluginKit
 
-/// Turns rules and policies of a site document into rules of nftables.
+/// Turns rules of a site document into boxes and what happens to packets in them.
 struct FirewallCompiler {
+    /// Packets that a rule is about: those to the box itself, or those through it.
+    enum Direction { case toBox, through }
+
     let published: Published
+    let configuration: FirewallConfiguration
+    /// Of all interfaces, in their order: dimensions know them by their places.
+    let interfaces: [String]
+    private let zones: [String: [ClosedRange<UInt128>]]
+    private let services: [String: [Service]]
+    /// By name, the families that they have members of.
+    private let sets: [String: Set<IPAddress.Family>]
     private(set) var counters: [NamedCounter] = []
+    /// Chains of rules that do more than to count and to decide.
+    private(set) var chains: [Chain] = []
 
-    init(published: Published) { self.published = published }
-
-    // MARK: - Policies
-
-    mutating func compile(
-        _ policy: Located<FirewallConfiguration.Policy>, _ output: inout PlanOutput
-    ) -> [Rule] {
-        let from = output.zone(policy.value.from.value, at: policy.value.from.path, in: published)
-        let to = output.zone(policy.value.to.value, at: policy.value.to.path, in: published)
-        guard let from, let to else { return [] }
-        let comment = "firewall: \(policy.path) \(from.name) to \(to.name)"
-        let counter = NamedCounter("firewall.policy.\(from.name)-\(to.name)", comment: comment)
-        counters.append(counter)
-        let zones: [Statement] = [
-            .match(.meta(.interface), .equal, .named(from.set)),
-            .match(.meta(.outputInterface), .equal, .named(to.set)),
-        ]
-        return verdicts(policy.value.action, transport: nil).map {
-            Rule(zones + [.counter(counter.name)] + $0, comment: comment)
+    init(published: Published, configuration: FirewallConfiguration) {
+        self.published = published
+        self.configuration = configuration
+        let interfaces = published.interfaces.keys.sorted()
+        self.interfaces = interfaces
+        zones = published.zones.mapValues { zone in
+            .united(
+                interfaces.indices.filter { published.interfaces[interfaces[$0]]?.zone == zone.name }.map {
+                    UInt128($0)...UInt128($0)
+                })
         }
+        services = Service.wellKnown.merging(configuration.services.map { ($0.value.name, $0.value.services) }) { $1 }
+        sets = Dictionary(configuration.sets.map { ($0.value.name, Set($0.value.members.map(\.family))) }) { $1 }
     }
+
+    static let rejection = "firewall.reject"
 
     /// The right answer to what is refused: TCP has one of its own (RFC 9293, section 3.10.7).
-    private func verdicts(
-        _ action: FirewallConfiguration.Action, transport: FirewallConfiguration.Transport?
-    ) -> [[Statement]] {
+    static let rejecting = Chain(
+        rejection,
+        rules: [
+            Rule(
+                [.match(.meta(.l4proto), .equal, .text("tcp")), .reject(.tcpReset)],
+                comment: "firewall: compiled"),
+            Rule([.reject(.icmpx("admin-prohibited"))], comment: "firewall: compiled"),
+        ])
+
+    static func verdict(_ action: FirewallConfiguration.Action) -> Verdict {
         switch action {
-        case .accept: return [[.verdict(.accept)]]
-        case .drop: return [[.verdict(.drop)]]
-        case .reject:
-            let tcp: [Statement] = [.reject(.tcpReset)]
-            let other: [Statement] = [.reject(.icmpx("admin-prohibited"))]
-            switch transport {
-            case .tcp: return [tcp]
-            case nil: return [[.match(.meta(.l4proto), .equal, .text("tcp"))] + tcp, other]
-            case .any: return [[.match(.meta(.l4proto), .equal, .text("tcp"))] + tcp, other]
-            default: return [other]
-            }
+        case .accept: .accept
+        case .drop: .drop
+        case .reject: .goto(rejection)
         }
     }
 
-    // MARK: - Rules
-
-    /// A rule may need several: one a family, and one for the log.
-    mutating func compile(
-        _ rule: Located<FirewallConfiguration.Rule>, _ output: inout PlanOutput
-    ) -> (toBox: [Rule], through: [Rule]) {
-        let value = rule.value
+    /// What a rule that is in force does; its counter, and its chain where it needs one, are noted.
+    mutating func outcome(_ rule: FirewallConfiguration.Rule) -> Classifier.Outcome {
         // By its name: a rule that comes before it changes nothing of it.
-        let comment = "firewall: rules[\(value.name)]"
-        let counter = NamedCounter("firewall.rule.\(value.name)", comment: comment)
-        var start: [Statement] = []
-        var end: [Statement] = []
-        if case .zone(let name) = value.from.value {
-            guard let zone = output.zone(name, at: value.from.path, in: published) else { return ([], []) }
-            start.append(.match(.meta(.interface), .equal, .named(zone.set)))
-        }
-        if case .zone(let name) = value.to.value {
-            guard let zone = output.zone(name, at: value.to.path, in: published) else { return ([], []) }
-            end.append(.match(.meta(.outputInterface), .equal, .named(zone.set)))
-        }
+        let comment = "firewall: rules[\(rule.name)]"
+        let counter = NamedCounter("firewall.rule.\(rule.name)", comment: comment)
         counters.append(counter)
-        var compiled: [Rule] = []
-        for match in matches(value) {
-            let condition = start + end + match
-            if value.isLogged {
-                compiled.append(
-                    Rule(
-                        condition + [
-                            .limit(.init(rate: 10, per: .second, burst: 20)),
-                            .log(.init(prefix: "vcpe \(value.action.rawValue) \(value.name): ")),
-                        ], comment: comment))
-            }
-            for verdict in verdicts(value.action, transport: value.transport) {
-                compiled.append(Rule(condition + [.counter(counter.name)] + verdict, comment: comment))
-            }
+        let verdict = Self.verdict(rule.action)
+        guard rule.isLogged || rule.rate != nil else {
+            return Classifier.Outcome(comment: comment, counter: counter.name, verdict: verdict, isFinal: true)
         }
-        return (compiled, compiled)
+        let log: [Statement] = [.log(.init(prefix: "vcpe \(rule.action.rawValue) \(rule.name): "))]
+        let few: [Statement] = [.limit(.init(rate: 10, per: .second, burst: 20))]
+        let counted: [Statement] = [.counter(counter.name), .verdict(verdict)]
+        var rules: [Rule] = []
+        // Beyond its rate a rule is as if it weren't there: nothing else of it may happen then.
+        if let rate = rule.rate {
+            var over = rate
+            over.isOver = true
+            rules.append(Rule([.limit(over), .verdict(.return)], comment: comment))
+        }
+        if rule.isLogged { rules.append(Rule(few + log, comment: comment)) }
+        rules.append(Rule(counted, comment: comment))
+        let chain = Chain("firewall.do.\(rule.name)", rules: rules)
+        chains.append(chain)
+        return Classifier.Outcome(
+            comment: comment, counter: nil, verdict: .jump(chain.name), isFinal: rule.rate == nil)
     }
 
-    /// The conditions beside zones, one list for each family that the rule is about; one for both where none is named.
-    private func matches(_ rule: FirewallConfiguration.Rule) -> [[Statement]] {
-        let named = rule.sources + rule.destinations
-        let families: [IPAddress.Family?] =
-            named.isEmpty
-            ? (rule.transport == .icmp ? [.ipv4, .ipv6] : [nil])
-            : IPAddress.Family.allCases.filter { family in
-                [rule.sources, rule.destinations].allSatisfy { list in
-                    list.isEmpty || list.contains { $0.family == family }
-                }
-            }
-        return families.map { family in
-            var statements: [Statement] = []
-            if let family {
-                let header: Selector.Header = family == .ipv4 ? .ip : .ip6
-                for (list, field) in [(rule.sources, "saddr"), (rule.destinations, "daddr")] {
-                    let items = Self.apart(list.filter { $0.family == family })
-                    if !items.isEmpty {
-                        statements.append(.match(.payload(header, field), .equal, .set(items.map(Self.expression))))
+    // MARK: - Boxes
+
+    /// The boxes of a rule; none for one that is about other packets, or that can't be read.
+    func boxes(
+        _ rule: Located<FirewallConfiguration.Rule>, place: Int, _ direction: Direction, _ output: inout PlanOutput
+    ) -> [Box] {
+        let value = rule.value
+        var box = Box(rule: place)
+        guard let inbound = limits(value.from, value.interface, &output) else { return [] }
+        box[.inbound] = inbound
+        if direction == .through {
+            guard let outbound = limits(value.to, nil, &output) else { return [] }
+            box[.outbound] = outbound
+        }
+        // A zone without an interface has no packets.
+        if box[.inbound]?.isEmpty == true || box[.outbound]?.isEmpty == true { return [] }
+        guard let services = services(of: value, &output) else { return [] }
+        var boxes: [Box] = []
+        for (family, sources, source) in addresses(value.sources, "saddr", &output) {
+            for (other, destinations, destination) in addresses(value.destinations, "daddr", &output)
+            where family == nil || other == nil || family == other {
+                for service in services {
+                    var made = box
+                    (made[.source], made[.destination]) = (sources, destinations)
+                    made.conditions = source + destination
+                    for family in add(service, to: &made, family ?? other) {
+                        made.family = family
+                        for one in withMACs(value, made) { boxes += withCodePoints(value, one) }
                     }
                 }
             }
-            return statements + transport(rule, family)
         }
+        return boxes
     }
 
-    /// Without networks that lie within others: the kernel takes no member of a set twice.
-    private static func apart(_ prefixes: [IPPrefix]) -> [IPPrefix] {
-        var kept: [IPPrefix] = []
-        for prefix in prefixes.sorted(by: { $0.length < $1.length })
-        where !kept.contains(where: { $0.overlaps(prefix) }) {
-            kept.append(prefix)
+    /// The interfaces of a zone, and of them one; no limits for any. Nil for what isn't there, which is said.
+    private func limits(
+        _ place: Located<FirewallConfiguration.Place>, _ interface: Located<String>?, _ output: inout PlanOutput
+    ) -> [ClosedRange<UInt128>]?? {
+        var limits: [ClosedRange<UInt128>]?
+        if case .zone(let name) = place.value {
+            guard let zone = output.zone(name, at: place.path, in: published) else { return nil }
+            limits = zones[zone.name] ?? []
         }
-        return kept.sorted { $0.address < $1.address }
+        if let interface {
+            guard let found = output.interface(interface.value, at: interface.path, in: published) else { return nil }
+            if case .zone(let name) = place.value, found.zone != name {
+                output.say(
+                    .error, path: interface.path, "the interface \(found.name) is in the zone \(found.zone), not in \(name)",
+                    hint: "give from: \(found.zone), or an interface of \(name)")
+                return nil
+            }
+            let number = UInt128(interfaces.firstIndex(of: found.name) ?? 0)
+            limits = [number...number]
+        }
+        return .some(limits)
     }
 
-    /// Ranges that meet become one.
-    private static func apart(_ ports: [ClosedRange<Int>]) -> [ClosedRange<Int>] {
-        var kept: [ClosedRange<Int>] = []
-        for range in ports.sorted(by: { $0.lowerBound < $1.lowerBound }) {
-            if let last = kept.last, range.lowerBound <= last.upperBound + 1 {
-                kept[kept.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
-            } else {
-                kept.append(range)
+    /// What a rule is about beside addresses; one that stands for all where it says nothing.
+    private func services(of rule: FirewallConfiguration.Rule, _ output: inout PlanOutput) -> [Service?]? {
+        var found: [Service?] = rule.services
+        for name in rule.named {
+            guard let services = services[name.value] else {
+                let known = configuration.services.map(\.value.name) + Service.wellKnown.keys.sorted()
+                let meant = didYouMean(name.value, among: known).map { "did you mean \($0)? " } ?? ""
+                output.say(
+                    .error, path: name.path, "there is no service \"\(name.value)\"",
+                    hint: meant + "define it under services, or give protocol and ports")
+                return nil
+            }
+            found += services
+        }
+        return found.isEmpty ? [nil] : found
+    }
+
+    /// By family the ranges that are named, and sets each by itself; one without a limit where nothing is named.
+    private func addresses(
+        _ list: [Located<FirewallConfiguration.Addresses>], _ field: String, _ output: inout PlanOutput
+    ) -> [(family: IPAddress.Family?, ranges: [ClosedRange<UInt128>]?, conditions: [Statement])] {
+        if list.isEmpty { return [(nil, nil, [])] }
+        var result: [(IPAddress.Family?, [ClosedRange<UInt128>]?, [Statement])] = []
+        for family in IPAddress.Family.allCases {
+            let ranges = list.compactMap { item -> ClosedRange<UInt128>? in
+                if case .range(let range) = item.value, range.family == family { range.values } else { nil }
+            }
+            if !ranges.isEmpty { result.append((family, .united(ranges), [])) }
+        }
+        for item in list {
+            guard case .set(let name) = item.value else { continue }
+            guard let families = sets[name] else {
+                let known = configuration.sets.map(\.value.name)
+                let meant = didYouMean(name, among: known).map { "did you mean @\($0)? " } ?? ""
+                output.say(
+                    .error, path: item.path, "there is no set \"\(name)\"",
+                    hint: meant + "sets are \(known.isEmpty ? "nowhere defined" : known.sorted().joined(separator: ", "))")
+                continue
+            }
+            for family in IPAddress.Family.allCases where families.contains(family) {
+                let selector = Expression.payload(family == .ipv4 ? .ip : .ip6, field)
+                result.append((family, nil, [.match(selector, .equal, .named(Self.name(ofSet: name, family)))]))
             }
         }
-        return kept
+        return result
     }
 
-    private static func expression(_ prefix: IPPrefix) -> Expression {
-        prefix.length == 8 * prefix.family.length
-            ? .text(prefix.address.description) : .prefix(prefix.address.description, prefix.length)
+    static func name(ofSet name: String, _ family: IPAddress.Family) -> String {
+        "firewall.set.\(name)" + (family == .ipv4 ? "" : ".6")
     }
 
-    private func transport(_ rule: FirewallConfiguration.Rule, _ family: IPAddress.Family?) -> [Statement] {
-        let ports = Self.apart(rule.ports).map { ports -> Expression in
-            ports.count == 1
-                ? .number(ports.lowerBound) : .range(.number(ports.lowerBound), .number(ports.upperBound))
+    /// Puts what a service says into a box.
+    ///
+    /// - Returns: the family that it may be of, nil for both; none when the two don't go together.
+    private func add(_ service: Service?, to box: inout Box, _ family: IPAddress.Family?) -> [IPAddress.Family?] {
+        guard let service else { return [family] }
+        let number = UInt128(service.transport)
+        box[.transport] = [number...number]
+        box[.port] = service.ports.isEmpty ? nil : service.ports
+        let header: Selector.Header =
+            switch service.transport {
+            case 1: .icmp
+            case 58: .icmpv6
+            case 17: .udp
+            case 132: .sctp
+            default: .tcp
+            }
+        if !service.sourcePorts.isEmpty {
+            box.conditions.append(
+                .match(
+                    .payload(header, "sport"), .equal,
+                    .set(
+                        service.sourcePorts.map { range in
+                            let (first, last) = (Int(range.lowerBound), Int(range.upperBound))
+                            return first == last ? .number(first) : .range(.number(first), .number(last))
+                        })))
         }
-        switch rule.transport {
-        case nil: return []
-        case .tcp, .udp:
-            let isTCP = rule.transport == .tcp
-            if ports.isEmpty { return [.match(.meta(.l4proto), .equal, .text(isTCP ? "tcp" : "udp"))] }
-            return [.match(.payload(isTCP ? .tcp : .udp, "dport"), .equal, .set(ports))]
-        case .any:
-            let both: Statement = .match(.meta(.l4proto), .equal, .set([.text("tcp"), .text("udp")]))
-            return ports.isEmpty ? [both] : [both, .match(.payload(.th, "dport"), .equal, .set(ports))]
-        case .icmp:
-            return family == .ipv6
-                ? [.match(.payload(.icmpv6, "type"), .equal, .text("echo-request"))]
-                : [.match(.payload(.icmp, "type"), .equal, .text("echo-request"))]
-        case .gre: return [.match(.meta(.l4proto), .equal, .text("gre"))]
-        case .esp: return [.match(.meta(.l4proto), .equal, .text("esp"))]
+        if let flags = service.flags {
+            let mask: Expression = .list((flags.set + flags.clear).map { .text($0) })
+            let wanted: Expression = flags.set.isEmpty ? .number(0) : .list(flags.set.map { .text($0) })
+            box.conditions.append(.match(.and(.payload(.tcp, "flags"), mask), .equal, wanted))
+        }
+        guard service.transport == 1 || service.transport == 58 else { return [family] }
+        // ICMP is of one family only.
+        let own: IPAddress.Family = service.transport == 1 ? .ipv4 : .ipv6
+        guard family == nil || family == own else { return [] }
+        if !service.icmpTypes.isEmpty {
+            box.conditions.append(
+                .match(.payload(header, "type"), .equal, .set(service.icmpTypes.map { .text($0) })))
+        }
+        return [own]
+    }
+
+    private func withMACs(_ rule: FirewallConfiguration.Rule, _ box: Box) -> [Box] {
+        if rule.macs.isEmpty { return [box] }
+        var made = box
+        made.conditions.append(
+            .match(.payload(.ether, "saddr"), .equal, .set(rule.macs.map { .text($0.description) })))
+        return [made]
+    }
+
+    private func withCodePoints(_ rule: FirewallConfiguration.Rule, _ box: Box) -> [Box] {
+        if rule.codePoints.isEmpty { return [box] }
+        return (box.family.map { [$0] } ?? IPAddress.Family.allCases).flatMap { family in
+            rule.codePoints.map { point in
+                var made = box
+                made.family = family
+                made.conditions.append(.match(.payload(family == .ipv4 ? .ip : .ip6, "dscp"), .equal, .text(point)))
+                return made
+            }
         }
     }
 }

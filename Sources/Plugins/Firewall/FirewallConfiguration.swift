@@ -12,33 +12,54 @@ public struct FirewallConfiguration: Sendable {
         case zone(String)
     }
 
-    enum Transport: String, CaseIterable { case tcp, udp, icmp, any = "tcp-and-udp", gre, esp }
-
     struct Policy {
-        var from: Located<String>
-        var to: Located<String>
+        var from: Located<Place>
+        var to: Located<Place>
         var action: Action
+    }
+
+    /// Addresses, or a set of them by its name.
+    enum Addresses: Hashable {
+        case range(IPRange)
+        case set(String)
     }
 
     struct Rule {
         var name: String
+        var isEnabled = true
         var from: Located<Place>
         var to: Located<Place>
-        var transport: Transport?
-        var ports: [ClosedRange<Int>]
-        var sources: [IPPrefix]
-        var destinations: [IPPrefix]
+        /// That packets come by.
+        var interface: Located<String>?
+        var sources: [Located<Addresses>]
+        var destinations: [Located<Addresses>]
+        var macs: [MACAddress]
+        var services: [Service]
+        var named: [Located<String>]
+        var codePoints: [String]
         var action: Action
         var isLogged: Bool
-        /// Seconds since 1970 from which on it is none any more.
-        var until: Int?
+        var rate: Statement.Limit?
+        var times: Times
     }
 
     var policies: [Located<Policy>]
     var rules: [Located<Rule>]
+    var services: [Located<NamedService>]
+    var sets: [Located<AddressSet>]
     var preventsSpoofing: Bool
     /// Packets that no rule takes are noted in the log, at most so many a second.
     var logsDrops: Bool
+
+    struct NamedService {
+        var name: String
+        var services: [Service]
+    }
+
+    struct AddressSet {
+        var name: String
+        var members: [IPRange]
+    }
 }
 
 extension FirewallConfiguration {
@@ -46,12 +67,17 @@ extension FirewallConfiguration {
         .mapping("the firewall") { fields in
             let policies = fields.optional("policies", .list(of: policy.located)) ?? []
             let rules = fields.optional("rules", .list(of: rule.located)) ?? []
+            let services = fields.optional("services", .list(of: namedService.located)) ?? []
+            let sets = fields.optional("sets", .list(of: set.located)) ?? []
             let preventsSpoofing = fields.optional("anti-spoofing", .boolean) ?? true
             let logsDrops = fields.optional("log-drops", .boolean) ?? false
             fields.problems.checkUnique(rules, "rule") { $0.name }
             fields.problems.checkUnique(policies, "policy") { "\($0.from.value) to \($0.to.value)" }
+            fields.problems.checkUnique(services, "service") { $0.name }
+            fields.problems.checkUnique(sets, "set") { $0.name }
             return FirewallConfiguration(
-                policies: policies, rules: rules, preventsSpoofing: preventsSpoofing, logsDrops: logsDrops)
+                policies: policies, rules: rules, services: services, sets: sets, preventsSpoofing: preventsSpoofing,
+                logsDrops: logsDrops)
         }
     }
 
@@ -61,11 +87,34 @@ extension FirewallConfiguration {
 
     private static var policy: Shape<Policy> {
         .mapping("a policy") { fields in
-            let from = fields.required("from", Shape.name.located)
-            let to = fields.required("to", Shape.name.located)
+            let from = fields.required("from", place(box: false).located)
+            let to = fields.required("to", place(box: false).located)
             let action = fields.required("action", Self.action)
             guard let from, let to, let action else { return nil }
             return Policy(from: from, to: to, action: action)
+        }
+    }
+
+    private static var namedService: Shape<NamedService> {
+        let part = Service.shape
+        return .mapping("a service") { fields in
+            let name = fields.required("name", .name)
+            let services = Service.read(part, &fields)
+            guard let name, let services else { return nil }
+            if services.isEmpty {
+                fields.problems.add(
+                    fields.node, fields.path, "a service without a protocol", hint: "give it protocol, and ports")
+            }
+            return NamedService(name: name, services: services)
+        }
+    }
+
+    private static var set: Shape<AddressSet> {
+        .mapping("a set of addresses") { fields in
+            let name = fields.required("name", .name)
+            let members = fields.required("members", .list(of: .addresses))
+            guard let name, let members else { return nil }
+            return AddressSet(name: name, members: members)
         }
     }
 
@@ -75,39 +124,70 @@ extension FirewallConfiguration {
         }
     }
 
+    private static var addresses: Shape<Addresses> {
+        .scalar("an address, a network, a range, or a set of the site as @NAME") { scalar in
+            if scalar.text.hasPrefix("@") { return .set(String(scalar.text.dropFirst())) }
+            return IPRange(scalar.text).map { .range($0) }
+        }
+    }
+
     private static var rule: Shape<Rule> {
         // Made once, and not for each of ten thousand rules.
         let (nameShape, source, destination) = (Shape.name, place(box: false).located, place(box: true).located)
-        let protocolShape = Shape.oneOf(Transport.allCases.map(\.rawValue)).map { Transport(rawValue: $0) }
-        let (portList, networks, actionShape) = (
-            Shape.list(of: Shape.ports), Shape.list(of: Shape<IPPrefix>.network), action
+        let (list, actionShape, names) = (
+            Shape.list(of: addresses.located), action, Shape.list(of: Shape<String>.name.located)
         )
+        let (macs, parts) = (Shape.list(of: Shape<MACAddress>.macAddress), Service.shape)
+        let codePoints = Shape.list(of: .oneOf(DataType.differentiatedServices(1).symbols.keys.sorted()))
         return .mapping("a rule") { fields in
             let name = fields.required("name", nameShape)
+            let isEnabled = fields.optional("enabled", .boolean) ?? true
             let from = fields.required("from", source)
             let to = fields.required("to", destination)
-            let transport = fields.optional("protocol", protocolShape)
-            let ports = fields.optional("ports", portList) ?? []
-            let sources = fields.optional("source", networks) ?? []
-            let destinations = fields.optional("destination", networks) ?? []
+            let interface = fields.optional("interface", Shape.name.located)
+            let services = Service.read(parts, &fields)
+            let named = fields.optional("services", names) ?? []
+            let sources = fields.optional("source", list) ?? []
+            let destinations = fields.optional("destination", list) ?? []
+            let macs = fields.optional("source-mac", macs) ?? []
+            let dscp = fields.optional("dscp", codePoints) ?? []
             let action = fields.required("action", actionShape)
             let isLogged = fields.optional("log", .boolean) ?? false
-            let until = fields.optional("until", .time)
-            if !ports.isEmpty, ![.tcp, .udp, .any].contains(transport) {
+            let rate = fields.optional("rate", Self.rate)
+            let times = Times.read(&fields)
+            if !(services ?? []).isEmpty, !named.isEmpty {
                 fields.problems.add(
-                    fields.node["ports"]?.value ?? fields.node, fields.path + ".ports",
-                    "ports without a protocol that has ports", hint: "protocol: tcp, udp or tcp-and-udp")
+                    fields.node["services"]?.value ?? fields.node, fields.path + ".services",
+                    "services beside a protocol of its own", hint: "leave one of them out, or name a service for it")
             }
-            let families = (Set(sources.map(\.family)), Set(destinations.map(\.family)))
-            if !families.0.isEmpty, !families.1.isEmpty, families.0.isDisjoint(with: families.1) {
+            func families(_ list: [Located<Addresses>]) -> Set<IPAddress.Family>? {
+                var families: Set<IPAddress.Family> = []
+                for item in list {
+                    guard case .range(let range) = item.value else { return nil }
+                    families.insert(range.family)
+                }
+                return families.isEmpty ? nil : families
+            }
+            if let one = families(sources), let other = families(destinations), one.isDisjoint(with: other) {
                 fields.problems.add(
                     fields.node, fields.path, "its sources are of one family and its destinations of the other",
                     hint: "no packet is both; give addresses of the same family")
             }
-            guard let name, let from, let to, let action else { return nil }
+            guard let name, let from, let to, let action, let services, let times else { return nil }
             return Rule(
-                name: name, from: from, to: to, transport: transport, ports: ports, sources: sources,
-                destinations: destinations, action: action, isLogged: isLogged, until: until)
+                name: name, isEnabled: isEnabled, from: from, to: to, interface: interface, sources: sources,
+                destinations: destinations, macs: macs, services: services, named: named, codePoints: dscp,
+                action: action, isLogged: isLogged, rate: rate, times: times)
+        }
+    }
+
+    private static var rate: Shape<Statement.Limit> {
+        .mapping("a rate") { fields in
+            let packets = fields.required("packets", .integer(1...1_000_000_000))
+            let units = Statement.Limit.Unit.allCases.map(\.rawValue)
+            let per = fields.optional("per", Shape.oneOf(units).map { Statement.Limit.Unit(rawValue: $0) }) ?? .second
+            let burst = fields.optional("burst", .integer(0...4_000_000_000))
+            return packets.map { Statement.Limit(rate: $0, per: per, burst: burst ?? 5) }
         }
     }
 }
