@@ -35,8 +35,13 @@ struct Planning {
     private mutating func note(_ json: JSON, _ plugin: Planner.Member) -> Bool {
         guard let diagnostic = Diagnostic(json) else { return false }
         let path = plugin.manifest.key + (diagnostic.path.isEmpty ? "" : "." + diagnostic.path)
+        let other = diagnostic.other.map { other in
+            let path = "\(plugin.manifest.key).\(other)"
+            return " (\(path), \(site.node(at: path).position))"
+        }
         let problem = Problem(
-            position: site.node(at: path).position, path: path, message: diagnostic.message, hint: diagnostic.hint)
+            position: site.node(at: path).position, path: path, message: diagnostic.message + (other ?? ""),
+            hint: diagnostic.hint)
         switch diagnostic.severity {
         case .error: problems.append("error: \(problem)")
         case .absent: absent.append("absent: \(problem)")

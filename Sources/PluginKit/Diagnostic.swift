@@ -15,8 +15,13 @@ public struct Diagnostic: Sendable, Hashable, CustomStringConvertible {
     public var path: String
     public var message: String
     public var hint: String?
+    /// Of another node that it is about as well.
+    public var other: String?
 
-    public init(_ severity: Severity, path: String, _ message: String, hint: String? = nil) {
+    public init(
+        _ severity: Severity, path: String, _ message: String, hint: String? = nil, other: String? = nil
+    ) {
+        self.other = other
         self.severity = severity
         self.path = path
         self.message = message
@@ -28,7 +33,7 @@ public struct Diagnostic: Sendable, Hashable, CustomStringConvertible {
     public var json: JSON {
         .object([
             "diagnostic": .text(severity.rawValue), "path": .text(path), "message": .text(message),
-            "hint": hint.map { .text($0) },
+            "hint": hint.map { .text($0) }, "other": other.map { .text($0) },
         ])
     }
 
@@ -38,7 +43,8 @@ public struct Diagnostic: Sendable, Hashable, CustomStringConvertible {
         else {
             return nil
         }
-        self.init(severity, path: json["path"]?.text ?? "", message, hint: json["hint"]?.text)
+        self.init(severity, path: json["path"]?.text ?? "", message, hint: json["hint"]?.text,
+            other: json["other"]?.text)
     }
 
     public var description: String {

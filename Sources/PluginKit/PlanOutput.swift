@@ -85,8 +85,11 @@ public struct PlanOutput {
 
     public mutating func say(_ diagnostic: Diagnostic) { diagnostics.append(diagnostic) }
 
-    public mutating func say(_ severity: Diagnostic.Severity, path: String, _ message: String, hint: String? = nil) {
-        diagnostics.append(Diagnostic(severity, path: path, message, hint: hint))
+    /// - Parameter other: the path of another node that it is about as well.
+    public mutating func say(
+        _ severity: Diagnostic.Severity, path: String, _ message: String, hint: String? = nil, other: String? = nil
+    ) {
+        diagnostics.append(Diagnostic(severity, path: path, message, hint: hint, other: other))
     }
 
     /// Has the box plan again at a time, in seconds since 1970, as when something ends then.

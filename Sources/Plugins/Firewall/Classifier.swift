@@ -29,6 +29,8 @@ struct Classifier {
     private(set) var sets: [NamedSet] = []
     /// Rules that some packet may come to.
     private(set) var reached: Set<Int> = []
+    /// A rule before a rule that takes packets of it.
+    private(set) var takers: [Int: Int] = [:]
     private var names: Set<String> = []
     /// How many more places than there are boxes they may stand in.
     private var budget: Int
@@ -56,16 +58,24 @@ struct Classifier {
     // MARK: - Lists
 
     /// What a packet of the region meets: without what stands behind a box that takes all.
-    private func pruned(_ list: [Int], _ region: Region) -> [Int] {
+    private mutating func pruned(_ list: [Int], _ region: Region) -> [Int] {
         var kept: [Int] = []
-        for box in list {
+        for (place, box) in list.enumerated() {
             // Few are compared with all before them; of many, only the last ones.
-            let isCovered = kept.suffix(Self.few * 8).contains {
+            let taker = kept.suffix(Self.few * 8).first {
                 outcomes[boxes[$0].rule].isFinal && boxes[$0].contains(boxes[box])
             }
-            if isCovered { continue }
+            if let taker {
+                takers[boxes[box].rule] = boxes[taker].rule
+                continue
+            }
             kept.append(box)
-            if outcomes[boxes[box].rule].isFinal, region.isWithin(boxes[box]) { break }
+            if outcomes[boxes[box].rule].isFinal, region.isWithin(boxes[box]) {
+                for other in list[(place + 1)...] where takers[boxes[other].rule] == nil {
+                    takers[boxes[other].rule] = boxes[box].rule
+                }
+                break
+            }
         }
         return kept
     }

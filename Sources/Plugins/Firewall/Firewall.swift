@@ -77,8 +77,9 @@ public enum Firewall: Plugin {
         let had = Set(toBox.map(\.rule)).union(through.map(\.rule))
         for rule in had.subtracting(input.reached).subtracting(forward.reached).sorted() {
             output.say(
-                .warning, path: paths[rule], "no packet ever meets this rule: rules before it take all of its packets",
-                hint: "put it before them, or leave it out")
+                .warning, path: paths[rule], "no packet ever meets this rule: what comes before takes all of its packets",
+                hint: "put it before, or leave it out",
+                other: (forward.takers[rule] ?? input.takers[rule]).map { paths[$0] })
         }
     }
 
