@@ -31,24 +31,7 @@ cat >"$work/box" <<'SH'
 set -eu
 work=$1
 seconds() { start=$EPOCHREALTIME; "$@" >"$work/said" || { cat "$work/said" >&2; exit 1; }; awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", b - a }'; }
-ip link add eth0 type veth peer name p0
-ip link add eth1 type veth peer name p1
-mkdir -p "$work/run" "$work/data"
-cp -r .build/box/plugins .build/box/vcpe-box "$work/"
-for name in network firewall nat lan; do ln -s ../../vcpe-box "$work/plugins/$name/$name"; done
-# It plans unasked, and wants users that only an image has.
-rm -r "$work/plugins/system"
-ln -s vcpe-box "$work/vcpe-engine"
-ln -s vcpe-box "$work/vcpectl"
-echo 'network: {zones: [wan], interfaces: [{name: wan, zone: wan, port: order 1}]}' >"$work/site.yaml"
-mount -t tmpfs tmpfs /run
-mkdir /run/vcpe
-mount --bind "$work/run" /run/vcpe
-"$work/vcpe-engine" --run "$work/run" --data "$work/data" --plugins "$work/plugins" --factory-site "$work/site.yaml" \
-    --modprobe /bin/true --devices "$work" >"$work/log" 2>&1 </dev/null &
-engine=$!
-for _ in $(seq 100); do [ -S "$work/run/engine.sock" ] && break; sleep 0.1; done
-sleep 1
+. Benchmarks/box.sh
 memory() { awk '/VmRSS/ { print $2 * 1024 }' "/proc/$engine/status"; }
 memory >"$work/idle"
 seconds timeout 60 "$work/vcpectl" apply "$work/a.yaml" >"$work/cold"
