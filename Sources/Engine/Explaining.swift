@@ -58,6 +58,12 @@ extension Engine {
         else { throw EngineError("tcp and udp want a port from 1 to 65535, icmp has none") }
         let supposed = SupposedPacket(
             input: input, source: source, destination: destination, transport: transport, port: port)
+        let (walk, end) = try walk(supposed)
+        return answer(walk, end)
+    }
+
+    /// The way of a packet through the plan that stands, and what became of it, in words.
+    func walk(_ supposed: SupposedPacket) throws -> (PacketWalk, end: String) {
         let kernel = PacketWalk.Kernel(
             members: { set in Set(((try? self.nftables.members(of: set)) ?? []).map(\.key)) },
             isLocal: { (try? self.way(to: $0, [])) == "lo" },
@@ -65,15 +71,13 @@ extension Engine {
         var walk = PacketWalk(supposed, through: TablePlan(applied.plan.all), kernel)
         var end = walk.pass(.prerouting)
         if end == .accept {
-            guard let way = try way(of: walk.packet) else {
-                return answer(walk, "no route leads to \(walk.packet.destination)")
-            }
+            guard let way = try way(of: walk.packet) else { return (walk, "no route leads to \(walk.packet.destination)") }
             walk.leave(by: way == "lo" ? nil : way)
             end = walk.pass(way == "lo" ? .input : .forward)
             if end == .accept, way != "lo" { end = walk.pass(.postrouting) }
         }
         let whereTo = walk.packet.output.map { "out \($0)" } ?? "to the box itself"
-        return answer(walk, end == .accept ? "accepted, \(whereTo)" : end == .drop ? "dropped" : "rejected")
+        return (walk, end == .accept ? "accepted, \(whereTo)" : end == .drop ? "dropped" : "rejected")
     }
 
     private func answer(_ walk: PacketWalk, _ end: String) -> JSON {

@@ -75,22 +75,48 @@ final class Tracing {
         }
     }
 
+    /// What its headers say of a packet.
+    private struct Headers {
+        let from: IPAddress
+        let to: IPAddress
+        let transport: UInt8
+        var ports: (from: Int, to: Int)?
+
+        init?(_ network: [UInt8], _ transport: [UInt8]) {
+            let isIPv4 = network.first.map { $0 >> 4 } == 4
+            let (start, length) = isIPv4 ? (12, 4) : (8, 16)
+            guard network.count >= start + 2 * length, let from = IPAddress(network[start..<start + length]),
+                let to = IPAddress(network[start + length..<start + 2 * length])
+            else { return nil }
+            (self.from, self.to, self.transport) = (from, to, isIPv4 ? network[9] : network[6])
+            func port(_ place: Int) -> Int { Int(transport[place]) << 8 | Int(transport[place + 1]) }
+            if [6, 17, 132].contains(self.transport), transport.count >= 4 { ports = (port(0), port(2)) }
+        }
+
+        var name: String {
+            let names: [UInt8: String] = [1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"]
+            return names[transport] ?? "\(transport)"
+        }
+    }
+
     /// A packet in the words of those who know it by its headers.
     private static func words(_ network: [UInt8], _ transport: [UInt8]) -> String {
-        let isIPv4 = network.first.map { $0 >> 4 } == 4
-        let (start, length) = isIPv4 ? (12, 4) : (8, 16)
-        guard network.count >= start + 2 * length, let from = IPAddress(network[start..<start + length]),
-            let to = IPAddress(network[start + length..<start + 2 * length])
-        else { return "a packet" }
-        let number = isIPv4 ? network[9] : network[6]
-        let names: [UInt8: String] = [1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"]
-        let name = names[number] ?? "protocol \(number)"
-        guard number == 6 || number == 17, transport.count >= 4 else { return "\(name) \(from) > \(to)" }
-        func port(_ place: Int) -> Int { Int(transport[place]) << 8 | Int(transport[place + 1]) }
-        func end(_ address: IPAddress, _ place: Int) -> String {
-            address.family == .ipv4 ? "\(address):\(port(place))" : "[\(address)]:\(port(place))"
+        guard let headers = Headers(network, transport) else { return "a packet" }
+        let name = headers.name.first?.isNumber == true ? "protocol \(headers.name)" : headers.name
+        guard let ports = headers.ports else { return "\(name) \(headers.from) > \(headers.to)" }
+        func end(_ address: IPAddress, _ port: Int) -> String {
+            address.family == .ipv4 ? "\(address):\(port)" : "[\(address)]:\(port)"
         }
-        return "\(name) \(end(from, 0)) > \(end(to, 2))"
+        return "\(name) \(end(headers.from, ports.from)) > \(end(headers.to, ports.to))"
+    }
+
+    /// The same packet as one that is supposed to come by an interface.
+    static func supposed(_ first: TraceEvent?, by input: String?) -> SupposedPacket? {
+        guard let first, let input, let headers = Headers(first.network, first.transport) else { return nil }
+        var packet = SupposedPacket(
+            input: input, source: headers.from, destination: headers.to, transport: headers.name, port: headers.ports?.to)
+        packet.sourcePort = headers.ports?.from
+        return packet
     }
 }
 
@@ -166,10 +192,14 @@ extension Engine {
         tracing.take()
         let names = Dictionary(((try? routes.links()) ?? []).map { (UInt32($0.index), $0.name) }) { $1 }
         let packets = tracing.finished(isOver: tracing.isOver).map { packet -> JSON in
-            .object([
+            // A rule that stands for many is told apart by what the same packet meets in the plan.
+            let isCompiled = packet.steps.contains { tracing.rules[$0.rule]?.comment.map(Rule.isCompiled) ?? false }
+            let supposed = isCompiled ? Tracing.supposed(packet.steps.first, by: names[packet.input]) : nil
+            let met = supposed.flatMap { try? walk($0).0.steps } ?? []
+            return .object([
                 "packet": .text(packet.what), "in": names[packet.input].map { .text($0) },
                 "out": names[packet.output].map { .text($0) },
-                "steps": .list(packet.steps.compactMap { json(of: $0, tracing.rules) }),
+                "steps": .list(packet.steps.compactMap { json(of: $0, tracing.rules, met) }),
             ])
         }
         let isOver = tracing.isOver
@@ -177,10 +207,15 @@ extension Engine {
         return ["packets": .list(packets), "over": .boolean(isOver)]
     }
 
-    private func json(of step: TraceEvent, _ rules: [UInt64: PlacedRule]) -> JSON? {
+    private func json(
+        of step: TraceEvent, _ rules: [UInt64: PlacedRule], _ met: [PacketWalk.Step]
+    ) -> JSON? {
         let isOurs = step.table == PacketPath.table
         if isOurs, NftablesDriver.traceChains.contains(step.chain) { return nil }
-        let origin = isOurs && step.kind == .rule ? rules[step.rule]?.comment : nil
+        var origin = isOurs && step.kind == .rule ? rules[step.rule]?.comment : nil
+        if let compiled = origin, Rule.isCompiled(compiled) {
+            origin = met.last { $0.chain == step.chain }?.origin ?? compiled
+        }
         return .object([
             "chain": .text(isOurs ? step.chain : "\(step.table) \(step.chain)"), "verdict": .text(step.verdict),
             "kind": .text(step.kind == .rule ? "rule" : step.kind == .policy ? "policy" : "end"),

@@ -101,12 +101,9 @@ public struct PacketWalk {
         defer { depth -= 1 }
         // As many jumps as the kernel allows.
         guard depth <= 16 else { return nil }
-        // A map that decides says nothing of whose rule it is; the counter beside it does.
-        var origin: String?
         rules: for rule in chain.rules {
             var verdict: Verdict?
             var words: String?
-            var isFromMap = false
             statements: for statement in rule.statements {
                 switch statement {
                 case .match(let left, let comparison, let right):
@@ -120,9 +117,8 @@ public struct PacketWalk {
                     verdict = entries.first { holds(key, $0.key) == true }?.verdict
                 case .namedVerdictMap(let key, let name):
                     verdict = element(key, name)?.verdict
-                    isFromMap = true
                 case .reject:
-                    steps.append(Step(chain: chain.name, origin: rule.comment, verdict: "reject"))
+                    steps.append(Step(chain: chain.name, origin: origin(of: rule), verdict: "reject"))
                     return .reject
                 case .masquerade: (verdict, words) = (.accept, "masquerade")
                 case .nat(let kind, _, let address, let port):
@@ -130,10 +126,8 @@ public struct PacketWalk {
                 case .setMark(.meta(.mark), .number(let mark)): packet.mark = mark
                 case .limit(let limit): if limit.isOver { continue rules }
                 case .counterMap(let key, let name):
-                    origin = nil
                     guard case .counter(let counter)? = element(key, name)?.value else { continue rules }
                     counted.append(counter)
-                    origin = table.counters[counter]?.comment
                 case .counter(let name): counted.append(name)
                 case .log, .setMark, .notrack, .element, .trace: break
                 }
@@ -149,7 +143,7 @@ public struct PacketWalk {
             case .accept, .drop:
                 steps.append(
                     Step(
-                        chain: chain.name, origin: isFromMap ? origin ?? rule.comment : rule.comment,
+                        chain: chain.name, origin: origin(of: rule),
                         verdict: words ?? (verdict == .drop ? "drop" : "accept")))
                 return verdict == .drop ? .drop : .accept
             case .return: return nil
@@ -157,6 +151,12 @@ public struct PacketWalk {
             }
         }
         return nil
+    }
+
+    /// A rule that is compiled from many says nothing of whose it is; the counter before it does.
+    private func origin(of rule: Rule) -> String? {
+        guard rule.isCompiled, let counter = counted.last else { return rule.comment }
+        return table.counters[counter]?.comment ?? rule.comment
     }
 
     private mutating func translate(_ kind: Statement.NATKind, _ address: Expression?, _ port: Expression?) -> String {

@@ -36,6 +36,10 @@ public struct Rule: Sendable, Hashable {
         self.comment = comment
     }
 
+    /// It stands for many rules of a configuration: its origin names none of them.
+    public var isCompiled: Bool { comment.map(Self.isCompiled) ?? false }
+    public static func isCompiled(_ comment: String) -> Bool { comment.hasSuffix(": compiled") }
+
     /// Reads libnftables' JSON, without family, table and chain.
     public init(_ json: JSON) throws(UnsupportedRuleset) {
         guard let items = json["expr"]?.list else { throw UnsupportedRuleset(json, "a rule without expr") }

@@ -219,7 +219,8 @@ struct Classifier {
         return result
     }
 
-    private static let comment = "firewall: compiled"
+    /// The origin of rules that stand for many: the counter that a packet was counted with says which it met.
+    static let comment = "firewall: compiled"
 
     private static func letter(_ dimension: Box.Dimension, _ family: IPAddress.Family?) -> String {
         let letter =

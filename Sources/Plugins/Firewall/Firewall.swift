@@ -154,8 +154,8 @@ public enum Firewall: Plugin {
                     elements: entries.map {
                         SetElement($0.key, .verdict(FirewallCompiler.verdict($0.policy.action)))
                     }))
-            rules.append(Rule([.counterMap(pair, name + ".n")], comment: "firewall: policies"))
-            rules.append(Rule([.namedVerdictMap(pair, name)], comment: "firewall: policies"))
+            rules.append(Rule([.counterMap(pair, name + ".n")], comment: Classifier.comment))
+            rules.append(Rule([.namedVerdictMap(pair, name)], comment: Classifier.comment))
         }
         if configuration.logsDrops { rules.append(logDrops("through")) }
         output.add(.chain(Chain("firewall.policies", rules: rules), stage: .init(.forward, order: 300)))

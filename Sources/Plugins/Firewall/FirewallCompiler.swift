@@ -40,8 +40,7 @@ struct FirewallCompiler {
         rules: [
             Rule(
                 [.match(.meta(.l4proto), .equal, .text("tcp")), .reject(.tcpReset)],
-                comment: "firewall: compiled"),
-            Rule([.reject(.icmpx("admin-prohibited"))], comment: "firewall: compiled"),
+                comment: Classifier.comment), Rule([.reject(.icmpx("admin-prohibited"))], comment: Classifier.comment),
         ])
 
     static func verdict(_ action: FirewallConfiguration.Action) -> Verdict {
