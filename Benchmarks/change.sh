@@ -26,6 +26,22 @@ YAML
 }
 site accept >"$work/a.yaml"
 site drop >"$work/b.yaml"
+# The same policy as people write it for nft, rule by rule.
+{
+    echo 'table inet peer { chain forward { type filter hook forward priority 0; policy drop; ct state established,related accept'
+    awk -v n="$rules" 'BEGIN { for (i = 0; i < n; i++) printf "    iifname lan oifname wan ip saddr 10.0.%d.%d ip daddr 198.18.%d.%d tcp dport %d counter accept\n", i / 256, i % 256, i / 256, i % 256, 1000 + i }'
+    printf '  }\n}\n'
+} >"$work/rules.nft"
+# A list of 100,000 networks, and one without the last.
+networks() { awk -v n="$1" 'BEGIN { for (i = 0; i < n; i++) printf "%s%d.%d.%d.0/24", i ? ", " : "", 20 + i / 32768, i / 128 % 256, i * 2 % 256 }'; }
+for n in 100000 99999; do
+    {
+        site accept | sed -n '1,/^  rules:/p'
+        echo '    - {name: listed, from: wan, to: any, source: ["@list"], action: drop}'
+        echo "  sets: [{name: list, members: [$(networks $n)]}]"
+    } >"$work/set-$n.yaml"
+done
+printf 'table inet peer {\n set networks {\n  type ipv4_addr\n  flags interval\n  elements = { %s }\n }\n}\n' "$(networks 100000)" >"$work/set.nft"
 
 cat >"$work/box" <<'SH'
 set -eu
@@ -37,16 +53,22 @@ memory >"$work/idle"
 seconds timeout 60 "$work/vcpectl" apply "$work/a.yaml" >"$work/cold"
 for file in b a b a b; do seconds timeout 60 "$work/vcpectl" apply "$work/$file.yaml"; done | sort | head -1 >"$work/change"
 "$work/vcpectl" history --json | awk -F'[:,]' '/apply-milliseconds/ { print $2 / 1000 }' | head -5 | sort -g | head -1 >"$work/apply"
-nft list ruleset | grep -v 'flags owner' >"$work/all.nft"
+seconds timeout 60 "$work/vcpectl" apply "$work/set-100000.yaml" >"$work/set-cold"
+for n in 99999 100000 99999; do seconds timeout 60 "$work/vcpectl" apply "$work/set-$n.yaml"; done | sort | head -1 >"$work/set-change"
+"$work/vcpectl" history --json | awk -F'[:,]' '/apply-milliseconds/ { print $2 / 1000 }' | head -3 | sort -g | head -1 >"$work/set-apply"
 kill "$engine"
 wait "$engine" || true
 SH
 timeout 300 unshare --net --mount bash "$work/box" "$work" </dev/null
-# As a whole file into an empty kernel, and over what stands, as a reload does.
-nft_file() { timeout 60 unshare --net bash -c "
-    start=\$EPOCHREALTIME; nft -f '$work/all.nft'; awk -v a=\"\$start\" -v b=\"\$EPOCHREALTIME\" 'BEGIN { printf \"%.3f\n\", b - a }'"; }
-peer=$(for _ in 1 2 3; do nft_file; done | sort | head -1)
-figure "one rule of 10,000, whole path / nft -f of all" "$(cat "$work/change")" "$peer" 1.0 s
-figure "its diff and apply / nft -f of all" "$(cat "$work/apply")" "$peer" 0.1 s
+# As a whole file into an empty kernel: what stood there before is not even taken away.
+nft_file() { for _ in 1 2 3; do timeout 60 unshare --net bash -c "
+    start=\$EPOCHREALTIME; nft -f '$1' || exit 1; awk -v a=\"\$start\" -v b=\"\$EPOCHREALTIME\" 'BEGIN { printf \"%.3f\n\", b - a }'"; done | sort | head -1; }
+peer=$(nft_file "$work/rules.nft")
+figure "one rule of 10,000, whole path / nft -f of all" "$(cat "$work/change")" "$peer" 0.5 s
+figure "its diff and apply / nft -f of all" "$(cat "$work/apply")" "$peer" 0.05 s
 figure "cold load of 10,000 rules, whole path / nft -f" "$(cat "$work/cold")" "$peer" 3.5 s
+peer=$(nft_file "$work/set.nft")
+figure "one of 100,000 networks, whole path / nft -f of all" "$(cat "$work/set-change")" "$peer" 0.5 s
+figure "its diff and apply / nft -f of all" "$(cat "$work/set-apply")" "$peer" 0.05 s
+figure "cold load of 100,000 networks, whole path / nft -f" "$(cat "$work/set-cold")" "$peer" 3.5 s
 figure "idle engine / 30 MB" "$(cat "$work/idle")" 30000000 1.0 B

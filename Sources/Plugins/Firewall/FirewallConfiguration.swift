@@ -137,14 +137,15 @@ extension FirewallConfiguration {
         let (list, actionShape, names) = (
             Shape.list(of: addresses.located), action, Shape.list(of: Shape<String>.name.located)
         )
-        let (macs, parts) = (Shape.list(of: Shape<MACAddress>.macAddress), Service.shape)
+        let (macs, parts, moments) = (Shape.list(of: Shape<MACAddress>.macAddress), Service.shape, Times.shape)
+        let (boolean, rateShape, interfaceName) = (Shape<Bool>.boolean, Self.rate, Shape<String>.name.located)
         let codePoints = Shape.list(of: .oneOf(DataType.differentiatedServices(1).symbols.keys.sorted()))
         return .mapping("a rule") { fields in
             let name = fields.required("name", nameShape)
-            let isEnabled = fields.optional("enabled", .boolean) ?? true
+            let isEnabled = fields.optional("enabled", boolean) ?? true
             let from = fields.required("from", source)
             let to = fields.required("to", destination)
-            let interface = fields.optional("interface", Shape.name.located)
+            let interface = fields.optional("interface", interfaceName)
             let services = Service.read(parts, &fields)
             let named = fields.optional("services", names) ?? []
             let sources = fields.optional("source", list) ?? []
@@ -152,9 +153,9 @@ extension FirewallConfiguration {
             let macs = fields.optional("source-mac", macs) ?? []
             let dscp = fields.optional("dscp", codePoints) ?? []
             let action = fields.required("action", actionShape)
-            let isLogged = fields.optional("log", .boolean) ?? false
-            let rate = fields.optional("rate", Self.rate)
-            let times = Times.read(&fields)
+            let isLogged = fields.optional("log", boolean) ?? false
+            let rate = fields.optional("rate", rateShape)
+            let times = Times.read(moments, &fields)
             if !(services ?? []).isEmpty, !named.isEmpty {
                 fields.problems.add(
                     fields.node["services"]?.value ?? fields.node, fields.path + ".services",
@@ -173,7 +174,7 @@ extension FirewallConfiguration {
                     fields.node, fields.path, "its sources are of one family and its destinations of the other",
                     hint: "no packet is both; give addresses of the same family")
             }
-            guard let name, let from, let to, let action, let services, let times else { return nil }
+            guard let name, let from, let to, let action, let services else { return nil }
             return Rule(
                 name: name, isEnabled: isEnabled, from: from, to: to, interface: interface, sources: sources,
                 destinations: destinations, macs: macs, services: services, named: named, codePoints: dscp,

@@ -31,7 +31,7 @@ struct Service: Sendable, Hashable {
         let transport: Shape<String>
         let ports: Shape<[ClosedRange<Int>]>
         let icmpTypes: Shape<[String]>
-        let flags: Shape<[String]>
+        let flags: Shape<(set: [String], clear: [String])>
     }
 
     static var shape: Parts {
@@ -40,9 +40,12 @@ struct Service: Sendable, Hashable {
             names.contains(scalar.text) || Int(scalar.text).map { (0...255).contains($0) } == true ? scalar.text : nil
         }
         let types = Set(DataType.icmpType.symbols.keys).union(DataType.icmpv6Type.symbols.keys).sorted()
+        let flags = Shape.list(of: Shape<String>.oneOf(DataType.tcpFlag.symbols.keys.sorted()))
         return Parts(
             transport: number, ports: .list(of: .ports), icmpTypes: .list(of: .oneOf(types)),
-            flags: .list(of: .oneOf(DataType.tcpFlag.symbols.keys.sorted())))
+            flags: .mapping("flags that are set and such that are not") { fields in
+                (fields.optional("set", flags) ?? [], fields.optional("clear", flags) ?? [])
+            })
     }
 
     /// Reads `protocol`, `ports`, `source-ports`, `icmp-types` and `tcp-flags`; nil when they can't be read.
@@ -51,11 +54,8 @@ struct Service: Sendable, Hashable {
         let ports = fields.optional("ports", parts.ports) ?? []
         let sourcePorts = fields.optional("source-ports", parts.ports) ?? []
         let types = fields.optional("icmp-types", parts.icmpTypes) ?? []
-        let flags = fields.optional(
-            "tcp-flags",
-            .mapping("flags that are set and such that are not") { inner in
-                (inner.optional("set", parts.flags) ?? [], inner.optional("clear", parts.flags) ?? [])
-            })
+        let flags = fields.optional("tcp-flags", parts.flags)
+        if name == nil, ports.isEmpty, sourcePorts.isEmpty, types.isEmpty, flags == nil { return [] }
         func mustBe(_ isRight: Bool, _ key: String, _ message: String, _ hint: String) {
             guard !isRight, let node = fields.node[key]?.value else { return }
             fields.problems.add(node, "\(fields.path).\(key)", message, hint: hint)
@@ -74,7 +74,7 @@ struct Service: Sendable, Hashable {
         }
         mustBe(numbers == [1, 58], "icmp-types", "ICMP's types without its protocol", "protocol: icmp")
         mustBe(numbers == [6], "tcp-flags", "TCP's flags without its protocol", "protocol: tcp")
-        if let flags, !Set(flags.0).isDisjoint(with: flags.1) {
+        if let flags, !Set(flags.set).isDisjoint(with: flags.clear) {
             mustBe(false, "tcp-flags", "a flag can't be set and clear at once", "leave it out of one")
         }
         return numbers.map { number in

@@ -19,20 +19,29 @@ struct Times: Sendable, Hashable {
     private static let dayNames = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
     private static let day = 86_400
 
-    /// Reads `starts`, `until`, `hours` and `days`; nil when they can't be read.
-    static func read(_ fields: inout Fields) -> Times? {
-        var times = Times()
-        times.starts = fields.optional("starts", .time)
-        times.until = fields.optional("until", .time)
+    /// What its keys in a rule are read as.
+    struct Parts {
+        let time: Shape<Int>
+        let hours: Shape<(Int, Int)>
+        let days: Shape<[String]>
+    }
+
+    static var shape: Parts {
         let hours = Shape<(Int, Int)>.scalar("hours of a day in UTC, such as 08:00-18:30") { scalar in
             let ends = scalar.text.split(separator: "-", omittingEmptySubsequences: false).map { seconds($0) }
             guard ends.count == 2, let first = ends[0], let last = ends[1], first != last else { return nil }
             return (first, last)
         }
-        times.hours = fields.optional("hours", hours)
-        times.days = fields.optional("days", .list(of: .oneOf(dayNames))).map {
-            Set($0.compactMap(dayNames.firstIndex(of:)))
-        }
+        return Parts(time: .time, hours: hours, days: .list(of: .oneOf(dayNames)))
+    }
+
+    /// Reads `starts`, `until`, `hours` and `days`.
+    static func read(_ parts: Parts, _ fields: inout Fields) -> Times {
+        var times = Times()
+        times.starts = fields.optional("starts", parts.time)
+        times.until = fields.optional("until", parts.time)
+        times.hours = fields.optional("hours", parts.hours)
+        times.days = fields.optional("days", parts.days).map { Set($0.compactMap(dayNames.firstIndex(of:))) }
         if let starts = times.starts, let until = times.until, until <= starts {
             fields.problems.add(
                 fields.node["until"]?.value ?? fields.node, fields.path + ".until", "it ends before it starts",
