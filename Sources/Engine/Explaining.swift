@@ -71,7 +71,9 @@ extension Engine {
         var walk = PacketWalk(supposed, through: TablePlan(applied.plan.all), kernel)
         var end = walk.pass(.prerouting)
         if end == .accept {
-            guard let way = try way(of: walk.packet) else { return (walk, "no route leads to \(walk.packet.destination)") }
+            guard let way = try way(of: walk.packet) else {
+                return (walk, "no route leads to \(walk.packet.destination)")
+            }
             walk.leave(by: way == "lo" ? nil : way)
             end = walk.pass(way == "lo" ? .input : .forward)
             if end == .accept, way != "lo" { end = walk.pass(.postrouting) }

@@ -114,7 +114,8 @@ final class Tracing {
     static func supposed(_ first: TraceEvent?, by input: String?) -> SupposedPacket? {
         guard let first, let input, let headers = Headers(first.network, first.transport) else { return nil }
         var packet = SupposedPacket(
-            input: input, source: headers.from, destination: headers.to, transport: headers.name, port: headers.ports?.to)
+            input: input, source: headers.from, destination: headers.to, transport: headers.name,
+            port: headers.ports?.to)
         packet.sourcePort = headers.ports?.from
         return packet
     }

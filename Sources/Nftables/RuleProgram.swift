@@ -47,7 +47,8 @@ struct RuleProgram {
         case .log(let value): try log(value)
         case .reject(let value): try reject(value)
         case .masquerade: try masquerade()
-        case .nat(let kind, let family, let address, let port): try nat(kind, family, address: address, port: port)
+        case .nat(let kind, let family, let address, let port, let flags):
+            try nat(kind, family, address: address, port: port, flags: flags)
         case .setMark(let selector, let value): try setMark(selector, value)
         case .notrack: try add("notrack") { _ in }
         case .trace: try trace()

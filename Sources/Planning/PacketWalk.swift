@@ -121,8 +121,8 @@ public struct PacketWalk {
                     steps.append(Step(chain: chain.name, origin: origin(of: rule), verdict: "reject"))
                     return .reject
                 case .masquerade: (verdict, words) = (.accept, "masquerade")
-                case .nat(let kind, _, let address, let port):
-                    (verdict, words) = (.accept, translate(kind, address, port))
+                case .nat(let kind, _, let address, let port, let flags):
+                    (verdict, words) = (.accept, translate(kind, address, port, flags))
                 case .setMark(.meta(.mark), .number(let mark)): packet.mark = mark
                 case .limit(let limit): if limit.isOver { continue rules }
                 case .counterMap(let key, let name):
@@ -159,8 +159,21 @@ public struct PacketWalk {
         return table.counters[counter]?.comment ?? rule.comment
     }
 
-    private mutating func translate(_ kind: Statement.NATKind, _ address: Expression?, _ port: Expression?) -> String {
+    private mutating func translate(
+        _ kind: Statement.NATKind, _ address: Expression?, _ port: Expression?, _ flags: Set<Statement.NATFlag>
+    ) -> String {
         var words = kind.rawValue
+        // Which of a pool it becomes is the kernel's to say.
+        if case .range(.text(let first), .text(let last))? = address { words += " to \(first)-\(last)" }
+        if flags.contains(.netmap), case .prefix(let text, let length)? = address, let start = IPAddress(text),
+            let network = IPPrefix(start, length: length)
+        {
+            let old = kind == .dnat ? packet.destination : packet.source
+            let host = network.last.value ^ network.address.value
+            let new = IPAddress(start.family, value: network.address.value | old.value & host)
+            words += " to \(new)"
+            if kind == .dnat { packet.destination = new } else { packet.source = new }
+        }
         if case .text(let text)? = address, let address = IPAddress(text) {
             words += " to \(address)"
             if kind == .dnat { packet.destination = address } else { packet.source = address }

@@ -48,7 +48,8 @@ public struct TablePlan: Sendable {
     /// For `nft -j -f`, and for people.
     public var contents: TableContents {
         TableContents(
-            chains: chains.values.sorted { $0.name < $1.name }, sets: sets.values.map(whole).sorted { $0.name < $1.name },
+            chains: chains.values.sorted { $0.name < $1.name },
+            sets: sets.values.map(whole).sorted { $0.name < $1.name },
             counters: counters.values.sorted { $0.name < $1.name })
     }
 

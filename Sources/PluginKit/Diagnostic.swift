@@ -43,7 +43,8 @@ public struct Diagnostic: Sendable, Hashable, CustomStringConvertible {
         else {
             return nil
         }
-        self.init(severity, path: json["path"]?.text ?? "", message, hint: json["hint"]?.text,
+        self.init(
+            severity, path: json["path"]?.text ?? "", message, hint: json["hint"]?.text,
             other: json["other"]?.text)
     }
 

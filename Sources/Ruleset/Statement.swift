@@ -109,6 +109,13 @@ public enum Statement: Sendable, Hashable {
 
     public enum NATKind: String, Sendable, CaseIterable { case snat, dnat }
 
+    public enum NATFlag: String, Sendable, CaseIterable {
+        /// One source has the same address of a pool for all that it talks to.
+        case persistent
+        /// What is beyond the prefix stays.
+        case netmap
+    }
+
     public enum Family: String, Sendable, CaseIterable { case ip, ip6 }
 
     public enum SetOperation: String, Sendable, CaseIterable { case add, update, delete }
@@ -126,7 +133,8 @@ public enum Statement: Sendable, Hashable {
     case log(Log)
     case reject(Rejection)
     case masquerade
-    case nat(NATKind, Family, address: Expression?, port: Expression?)
+    /// A range of addresses is a pool; a prefix with the flag `netmap` maps networks of one length to each other.
+    case nat(NATKind, Family, address: Expression?, port: Expression?, flags: Set<NATFlag> = [])
     /// Writes a mark of the packet or of the connection.
     case setMark(Selector, Expression)
     case notrack

@@ -62,14 +62,22 @@ extension Statement {
         guard let family = (body["family"]?.text).flatMap(Family.init) else {
             throw UnsupportedRuleset(json, "\(kind.rawValue) without family ip or ip6")
         }
-        guard body["flags"] == nil, body["type_flags"] == nil else {
-            throw UnsupportedRuleset(json, "\(kind.rawValue) with flags")
+        var flags: Set<NATFlag> = []
+        for flag in body["flags"]?.list ?? (body["flags"].map { [$0] } ?? []) {
+            guard let known = flag.text.flatMap(NATFlag.init) else {
+                throw UnsupportedRuleset(
+                    json, "this flag of \(kind.rawValue)", allowed: NATFlag.allCases.map(\.rawValue))
+            }
+            flags.insert(known)
+        }
+        guard body["type_flags"] == nil || body["type_flags"]?.text == "prefix" && flags.contains(.netmap) else {
+            throw UnsupportedRuleset(json, "\(kind.rawValue) with type_flags but prefix")
         }
         var address: Expression?
         var port: Expression?
         if let value = body["addr"] { address = try Expression(value) }
         if let value = body["port"] { port = try Expression(value) }
-        return .nat(kind, family, address: address, port: port)
+        return .nat(kind, family, address: address, port: port, flags: flags)
     }
 
     private static func element(_ body: JSON, _ json: JSON) throws(UnsupportedRuleset) -> Statement {
@@ -117,10 +125,14 @@ extension Statement {
         case .reject(.tcpReset): return ["reject": ["type": "tcp reset"]]
         case .reject(.icmpx(let code)): return ["reject": ["type": "icmpx", "expr": .text(code)]]
         case .masquerade: return ["masquerade": .null]
-        case .nat(let kind, let family, let address, let port):
+        case .nat(let kind, let family, let address, let port, let flags):
+            let names = NATFlag.allCases.filter(flags.contains).map(\.rawValue)
             return [
                 kind.rawValue: .object([
                     "family": .text(family.rawValue), "addr": address?.json, "port": port?.json,
+                    // As nft itself writes them.
+                    "flags": names.isEmpty ? nil : names.count == 1 ? .text(names[0]) : .texts(names),
+                    "type_flags": flags.contains(.netmap) ? "prefix" : nil,
                 ])
             ]
         case .trace: return ["mangle": ["key": ["meta": ["key": "nftrace"]], "value": 1]]

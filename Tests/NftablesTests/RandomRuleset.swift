@@ -190,7 +190,7 @@ struct RandomRuleset {
             .match(.meta(kind == .dnat ? .interface : .outputInterface), .equal, interface())
         ]
         let isIPv6 = chance(20)
-        let address: Expression = isIPv6 ? .text(ipv6()) : chance(20) ? ipv4Range() : .text(ipv4())
+        var address: Expression = isIPv6 ? .text(ipv6()) : chance(20) ? ipv4Range() : .text(ipv4())
         if chance(40) {
             statements.append(
                 .match(.payload(isIPv6 ? .ip6 : .ip, "daddr"), .equal, isIPv6 ? .text(ipv6()) : .text(ipv4())))
@@ -203,7 +203,13 @@ struct RandomRuleset {
         if kind == .snat, chance(40) {
             statements.append(.masquerade)
         } else {
-            statements.append(.nat(kind, isIPv6 ? .ip6 : .ip, address: address, port: port))
+            var flags: Set<Statement.NATFlag> = []
+            if port == nil, chance(20) {
+                (address, flags) = (isIPv6 ? ipv6Prefix() : ipv4Prefix(), [.netmap])
+            } else if chance(20) {
+                flags = [.persistent]
+            }
+            statements.append(.nat(kind, isIPv6 ? .ip6 : .ip, address: address, port: port, flags: flags))
         }
         return Rule(statements, comment: "nat: forwards[\(number(0...99))]")
     }

@@ -16,7 +16,11 @@ struct CompiledPolicy {
         var (resources, diagnostics): ([Resource], [Diagnostic]) = ([], [])
         for line in lines {
             let json = try JSON.parse(line)
-            if let diagnostic = Diagnostic(json) { diagnostics.append(diagnostic) } else { resources.append(try Resource(json)) }
+            if let diagnostic = Diagnostic(json) {
+                diagnostics.append(diagnostic)
+            } else {
+                resources.append(try Resource(json))
+            }
         }
         (table, self.diagnostics) = (TablePlan(resources), diagnostics)
     }

@@ -64,7 +64,9 @@ struct RandomPolicy {
         if let to = rule.to, Self.zones[packet.output] != to { return false }
         if let interface = rule.interface, packet.input != interface { return false }
         if !rule.sources.isEmpty, !rule.sources.contains(where: { has($0, packet.source) }) { return false }
-        if !rule.destinations.isEmpty, !rule.destinations.contains(where: { has($0, packet.destination) }) { return false }
+        if !rule.destinations.isEmpty, !rule.destinations.contains(where: { has($0, packet.destination) }) {
+            return false
+        }
         if !rule.transports.isEmpty, !rule.transports.contains(packet.transport) { return false }
         if !rule.ports.isEmpty, !rule.ports.contains(where: { $0.contains(packet.port) }) { return false }
         return true
@@ -101,7 +103,8 @@ struct RandomPolicy {
                         case []: nil
                         case [6, 17]: "tcp-and-udp"
                         case [1, 58]: "icmp"
-                        default: ["6": "tcp", "17": "udp", "132": "sctp"]["\(rule.transports[0])"] ?? "\(rule.transports[0])"
+                        default:
+                            ["6": "tcp", "17": "udp", "132": "sctp"]["\(rule.transports[0])"] ?? "\(rule.transports[0])"
                         }
                     return .object([
                         "name": .text(rule.name), "from": .text(rule.from ?? "any"), "to": .text(rule.to ?? "any"),
@@ -110,7 +113,11 @@ struct RandomPolicy {
                         "destination": rule.destinations.isEmpty ? nil : texts(rule.destinations),
                         "protocol": transport.map { .text($0) },
                         "ports": rule.ports.isEmpty
-                            ? nil : .texts(rule.ports.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }),
+                            ? nil
+                            : .texts(
+                                rule.ports.map {
+                                    $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)"
+                                }),
                         "action": .text(rule.action),
                     ])
                 }),
@@ -251,7 +258,9 @@ struct RandomPolicy {
         let from = source ?? Self.address(family, &random)
         let output = Int(family == .ipv4 ? to.value >> 16 & 0xFF : to.value >> 96 & 0xFFFF)
         var transport = [6, 6, 6, 17, 17, family == .ipv4 ? 1 : 17, 47, 50, 132][random.next(9)]
-        if let known = near?.transports, !known.isEmpty, random.next(6) != 0 { transport = known[random.next(known.count)] }
+        if let known = near?.transports, !known.isEmpty, random.next(6) != 0 {
+            transport = known[random.next(known.count)]
+        }
         if transport == 58 { transport = 17 }
         if transport == 1, family == .ipv6 { transport = 6 }
         var port = 1 + random.next(3300)

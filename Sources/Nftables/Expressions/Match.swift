@@ -44,11 +44,14 @@ extension RuleProgram {
         _ right: Expression
     ) throws(UnsupportedRuleset) {
         guard comparison == .equal || comparison == .notEqual else {
-            throw UnsupportedRuleset("\(comparison.rawValue) with \(Expression.selector(selector).json.line), which can be equal or not")
+            throw UnsupportedRuleset(
+                "\(comparison.rawValue) with \(Expression.selector(selector).json.line), which can be equal or not")
         }
         let value = try field.type.bytes(right).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
         let shifted = value << UInt32(bits.trailingZeroBitCount)
-        guard shifted & ~bits == 0 else { throw UnsupportedRuleset("\(right.json.line) does not fit \(field.type.name)") }
+        guard shifted & ~bits == 0 else {
+            throw UnsupportedRuleset("\(right.json.line) does not fit \(field.type.name)")
+        }
         try load(.selector(selector))
         func bytes(_ number: UInt32) -> [UInt8] {
             (0..<field.type.length).reversed().map { UInt8(truncatingIfNeeded: number >> UInt32(8 * $0)) }

@@ -7,7 +7,8 @@ extension RuleProgram {
 
     /// `nat` (NFTA_NAT_*): another source or destination, from constants in registers.
     mutating func nat(
-        _ kind: Statement.NATKind, _ family: Statement.Family, address: Expression?, port: Expression?
+        _ kind: Statement.NATKind, _ family: Statement.Family, address: Expression?, port: Expression?,
+        flags: Set<Statement.NATFlag>
     ) throws(UnsupportedRuleset) {
         guard address != nil || port != nil else { throw UnsupportedRuleset("\(kind.rawValue) to nothing") }
         if port != nil, context.transport == nil, !context.hasPorts {
@@ -43,8 +44,10 @@ extension RuleProgram {
             for (attribute, register) in registers {
                 nftnl_expr_set_u32(expression, UInt16(attribute), register)
             }
-            // NF_NAT_RANGE_PROTO_SPECIFIED
-            if port != nil { nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_NAT_FLAGS), 2) }
+            // NF_NAT_RANGE_PROTO_SPECIFIED, _PERSISTENT and _NETMAP
+            let bits: UInt32 =
+                (port != nil ? 2 : 0) | (flags.contains(.persistent) ? 8 : 0) | (flags.contains(.netmap) ? 0x40 : 0)
+            if bits != 0 { nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_NAT_FLAGS), bits) }
         }
     }
 }

@@ -76,19 +76,6 @@ extension Box {
 }
 
 extension [ClosedRange<UInt128>] {
-    /// In their order, those that meet or touch as one.
-    static func united(_ ranges: [ClosedRange<UInt128>]) -> Self {
-        var result: Self = []
-        for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
-            guard let last = result.last, last.upperBound == .max || range.lowerBound <= last.upperBound + 1 else {
-                result.append(range)
-                continue
-            }
-            result[result.count - 1] = last.lowerBound...Swift.max(last.upperBound, range.upperBound)
-        }
-        return result
-    }
-
     /// Whether all of `others` lies within; both in their order and apart.
     func contain(_ others: Self) -> Bool {
         var i = 0

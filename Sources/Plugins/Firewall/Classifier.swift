@@ -135,7 +135,9 @@ struct Classifier {
         // Where values differ most, cutting helps most: the others are not tried.
         let promising = others.map { ($0, distinct(list, region, $0)) }.filter { $0.1 > 1 }.sorted { $0.1 > $1.1 }
         for (dimension, _) in promising.prefix(2) {
-            guard let found = cut(list, region, along: dimension), found.longest <= list.count - Self.few else { continue }
+            guard let found = cut(list, region, along: dimension), found.longest <= list.count - Self.few else {
+                continue
+            }
             if found.longest < best?.longest ?? .max { best = found }
         }
         guard let cut = best, spend(cut) else { return nil }
@@ -165,7 +167,9 @@ struct Classifier {
             return cut(list, region, along: .transport)
         }
         func isLimited(_ box: Int) -> Bool { !region.isWithin(boxes[box], dimension) }
-        guard let first = list.firstIndex(where: isLimited), let last = list.lastIndex(where: isLimited) else { return nil }
+        guard let first = list.firstIndex(where: isLimited), let last = list.lastIndex(where: isLimited) else {
+            return nil
+        }
         let range = first..<last + 1
         let middle = Array(list[range])
         var cut = Cut(dimension: dimension, range: range, sweeps: [], longest: 0)
@@ -258,23 +262,30 @@ struct Classifier {
             here[dimension] = found.values
             let kept = pruned(boxes, here)
             // One that takes all of the class needs no chain.
-            let alone = kept.first.flatMap { kept.count == 1 && here.isWithin(self.boxes[$0]) ? self.boxes[$0].rule : nil }
+            let alone = kept.first.flatMap {
+                kept.count == 1 && here.isWithin(self.boxes[$0]) ? self.boxes[$0].rule : nil
+            }
             let verdict: Verdict
             if let alone {
                 reached.insert(alone)
                 verdict = outcomes[alone].verdict
             } else {
-                let child = name(chain, Self.letter(dimension, region.family) + "-" + text(found.values[0].lowerBound, dimension, region))
+                let child = name(
+                    chain,
+                    Self.letter(dimension, region.family) + "-" + text(found.values[0].lowerBound, dimension, region))
                 chains.append((child, body(kept, here, child, depth: depth + 1)))
                 verdict = calls(child)
             }
             for range in found.values {
-                if range.lowerBound != range.upperBound, dimension != .inbound, dimension != .outbound { isInterval = true }
+                if range.lowerBound != range.upperBound, dimension != .inbound, dimension != .outbound {
+                    isInterval = true
+                }
                 for key in expressions(range, dimension, region) { entries.append((key, alone, verdict)) }
             }
         }
         result += map(
-            name(chain, Self.letter(dimension, region.family) + "-map"), key: [type(dimension, region)], selector(dimension, region),
+            name(chain, Self.letter(dimension, region.family) + "-map"), key: [type(dimension, region)],
+            selector(dimension, region),
             entries, flags: isInterval ? [.interval] : [])
         return result
     }
@@ -310,7 +321,11 @@ struct Classifier {
         var classes: [Int: [Int]] = [:]
         var shared: Set<Int> = []
         for (i, found) in sweep.classes.enumerated() {
-            if found.boxes.count == 1 { classes[found.boxes[0], default: []].append(i) } else { shared.formUnion(found.boxes) }
+            if found.boxes.count == 1 {
+                classes[found.boxes[0], default: []].append(i)
+            } else {
+                shared.formUnion(found.boxes)
+            }
         }
         var result: [[Int]: [(key: Expression, rule: Int?, verdict: Verdict)]] = [:]
         var taken: Set<Int> = []
@@ -318,7 +333,9 @@ struct Classifier {
             let box = boxes[list[place]]
             let limited = Box.Dimension.allCases.filter { !region.isWithin(box, $0) }
             // One dimension alone is the class's own map.
-            guard box.conditions.isEmpty, outcomes[box.rule].isFinal, limited.count > 1, limited.count <= 5 else { continue }
+            guard box.conditions.isEmpty, outcomes[box.rule].isFinal, limited.count > 1, limited.count <= 5 else {
+                continue
+            }
             // A key of addresses is of one family; a port is one of a protocol that is asked for.
             guard region.family != nil || limited.allSatisfy({ $0 == .transport || $0 == .port }) && box.family == nil,
                 !limited.contains(.port) || limited.contains(.transport) || region[.transport]?.size == 1,
@@ -389,15 +406,15 @@ struct Classifier {
     }
 
     /// A range as elements of a set.
-    private func expressions(_ range: ClosedRange<UInt128>, _ dimension: Box.Dimension, _ region: Region) -> [Expression] {
+    private func expressions(_ range: ClosedRange<UInt128>, _ dimension: Box.Dimension, _ region: Region)
+        -> [Expression]
+    {
         if range.lowerBound == range.upperBound { return [expression(range.lowerBound, dimension, region)] }
         switch dimension {
         case .inbound, .outbound:
             return (range.lowerBound...range.upperBound).map { expression($0, dimension, region) }
         case .source, .destination:
-            let addresses = IPRange(region.family ?? .ipv4, range)
-            if let prefix = addresses.prefix { return [.prefix(prefix.address.description, prefix.length)] }
-            return [.range(.text(addresses.first.description), .text(addresses.last.description))]
+            return [IPRange(region.family ?? .ipv4, range).expression]
         case .transport, .port: return [.range(.number(Int(range.lowerBound)), .number(Int(range.upperBound)))]
         }
     }

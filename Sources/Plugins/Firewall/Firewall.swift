@@ -51,7 +51,8 @@ public enum Firewall: Plugin {
             )
             let here = isToBox ? compiler.boxes(rule, place: place, .toBox, &output) : []
             // What is wrong is said once.
-            let there = isThrough && !(isToBox && here.isEmpty) ? compiler.boxes(rule, place: place, .through, &output) : []
+            let there =
+                isThrough && !(isToBox && here.isEmpty) ? compiler.boxes(rule, place: place, .through, &output) : []
             toBox += here
             through += there
             outcomes.append(compiler.outcome(rule.value))
@@ -77,7 +78,8 @@ public enum Firewall: Plugin {
         let had = Set(toBox.map(\.rule)).union(through.map(\.rule))
         for rule in had.subtracting(input.reached).subtracting(forward.reached).sorted() {
             output.say(
-                .warning, path: paths[rule], "no packet ever meets this rule: what comes before takes all of its packets",
+                .warning, path: paths[rule],
+                "no packet ever meets this rule: what comes before takes all of its packets",
                 hint: "put it before, or leave it out",
                 other: (forward.takers[rule] ?? input.takers[rule]).map { paths[$0] })
         }
@@ -95,12 +97,7 @@ public enum Firewall: Plugin {
             // The kernel takes no member of a set twice.
             let ranges = [ClosedRange<UInt128>].united(set.members.filter { $0.family == family }.map(\.values))
             if ranges.isEmpty { continue }
-            let elements = ranges.map { values -> SetElement in
-                let range = IPRange(family, values)
-                if range.first == range.last { return SetElement(.text(range.first.description)) }
-                if let prefix = range.prefix { return SetElement(.prefix(prefix.address.description, prefix.length)) }
-                return SetElement(.range(.text(range.first.description), .text(range.last.description)))
-            }
+            let elements = ranges.map { SetElement(IPRange(family, $0).expression) }
             output.add(
                 set: NamedSet(
                     FirewallCompiler.name(ofSet: set.name, family),

@@ -127,7 +127,8 @@ struct FirewallCompiler {
             guard let found = output.interface(interface.value, at: interface.path, in: published) else { return nil }
             if case .zone(let name) = place.value, found.zone != name {
                 output.say(
-                    .error, path: interface.path, "the interface \(found.name) is in the zone \(found.zone), not in \(name)",
+                    .error, path: interface.path,
+                    "the interface \(found.name) is in the zone \(found.zone), not in \(name)",
                     hint: "give from: \(found.zone), or an interface of \(name)")
                 return nil
             }
@@ -173,7 +174,8 @@ struct FirewallCompiler {
                 let meant = didYouMean(name, among: known).map { "did you mean @\($0)? " } ?? ""
                 output.say(
                     .error, path: item.path, "there is no set \"\(name)\"",
-                    hint: meant + "sets are \(known.isEmpty ? "nowhere defined" : known.sorted().joined(separator: ", "))")
+                    hint: meant
+                        + "sets are \(known.isEmpty ? "nowhere defined" : known.sorted().joined(separator: ", "))")
                 continue
             }
             for family in IPAddress.Family.allCases where families.contains(family) {

@@ -94,10 +94,12 @@ struct Service: Sendable, Hashable {
         func udp(_ ports: Int...) -> [Service] { [Service(17, ports: ports.map { $0...$0 })] }
         return [
             "ftp": tcp(21), "ssh": tcp(22), "telnet": tcp(23), "smtp": tcp(25), "tacacs": tcp(49), "domain": both(53),
-            "bootps": udp(67), "bootpc": udp(68), "tftp": udp(69), "http": tcp(80), "kerberos": both(88), "pop3": tcp(110),
+            "bootps": udp(67), "bootpc": udp(68), "tftp": udp(69), "http": tcp(80), "kerberos": both(88),
+            "pop3": tcp(110),
             "sunrpc": both(111), "nntp": tcp(119), "ntp": udp(123), "netbios-ns": udp(137), "netbios-dgm": udp(138),
             "netbios-ssn": tcp(139), "imap": tcp(143), "snmp": udp(161), "snmptrap": udp(162), "bgp": tcp(179),
-            "irc": tcp(194), "ldap": both(389), "https": tcp(443) + udp(443), "microsoft-ds": tcp(445), "isakmp": udp(500),
+            "irc": tcp(194), "ldap": both(389), "https": tcp(443) + udp(443), "microsoft-ds": tcp(445),
+            "isakmp": udp(500),
             "syslog": udp(514), "printer": tcp(515), "rtsp": tcp(554), "submissions": tcp(465), "submission": tcp(587),
             "ipp": tcp(631), "ldaps": tcp(636), "syslog-tls": tcp(6514), "domain-s": both(853), "rsync": tcp(873),
             "ftps": tcp(990), "imaps": tcp(993), "pop3s": tcp(995), "socks": tcp(1080), "openvpn": both(1194),

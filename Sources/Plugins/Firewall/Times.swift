@@ -53,7 +53,8 @@ struct Times: Sendable, Hashable {
     /// Of `18:30`; `24:00` is the day's end.
     private static func seconds(_ text: Substring) -> Int? {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts.allSatisfy({ $0.utf8.count == 2 }), let hour = Int(parts[0]), let minute = Int(parts[1]),
+        guard parts.count == 2, parts.allSatisfy({ $0.utf8.count == 2 }), let hour = Int(parts[0]),
+            let minute = Int(parts[1]),
             (0...59).contains(minute), (0...23).contains(hour) || hour == 24 && minute == 0
         else { return nil }
         return 3600 * hour + 60 * minute

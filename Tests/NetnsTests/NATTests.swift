@@ -1,0 +1,141 @@
+import Addresses
+@testable import ImageBuilder
+import Processes
+import Testing
+
+/// Translations, by what hosts on both sides see of each other.
+@Suite(.serialized) struct NATTests {
+    private static let site = BoxInNetwork.site.replacing(
+        "nat:\n",
+        with: """
+                - {name: server, from: any, to: lan, destination: [192.168.1.50, "fd00:1::/64"], protocol: udp, ports: [7000], action: accept}
+            nat:
+              source:
+                - {name: partner, from: lan, to: wan, destination: [198.51.100.0/24], translate: none}
+                - {name: pool, from: lan, to: wan, source: [192.168.1.64/26], translate: 203.0.113.10-203.0.113.13}
+              one-to-one:
+                - {name: server, zone: wan, outside: 203.0.113.50, inside: 192.168.1.50}
+                - {name: hosts, zone: wan, outside: 203.0.113.64/28, inside: 192.168.1.32/28}
+                - {name: site, zone: wan, outside: "2001:db8:100::/64", inside: "fd00:1::/64"}
+
+            """
+    ).replacing(
+        "firewall:\n",
+        with: """
+              routes:
+                - {to: 198.51.100.0/24, via: 203.0.113.1}
+            firewall:
+
+            """
+    ).replacing(
+        "  forwards:\n",
+        with: """
+              forwards:
+                - {name: trusted, from: wan, source: [198.51.100.0/24], protocol: tcp-and-udp, ports: 7100-7110, to: 192.168.1.10}
+
+            """)
+
+    private let box: BoxInNetwork
+    private let network: ProofNetwork
+
+    init() throws {
+        box = try BoxInNetwork.ready(site: Self.site)
+        network = try #require(box.network)
+        func ip(_ place: Proof.Place, _ words: String) throws {
+            try network.namespace(place).run { try Command("ip", words.split(separator: " ").map(String.init)).check() }
+        }
+        for host in [50, 33, 70, 71] { try ip(.lan, "addr replace 192.168.1.\(host)/24 dev lan") }
+        try ip(.lan, "route replace default via 192.168.1.1")
+        try ip(.lan, "-6 route replace default via fd00:1::1")
+        try ip(.wan, "addr replace 198.51.100.9/32 dev wan")
+        // As a provider would: what is the box's is routed to it.
+        for words in ["203.0.113.8/29", "203.0.113.48/29", "203.0.113.64/28", "192.168.1.0/24"] {
+            try ip(.wan, "route replace \(words) via 203.0.113.2")
+        }
+        try ip(.wan, "-6 route replace 2001:db8:100::/64 via 2001:db8:1::2")
+    }
+
+    private func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
+
+    /// Sends a packet there and one back.
+    ///
+    /// - Returns: whom the receiver saw, and whom the sender saw answer; nil where nothing came.
+    private func talk(
+        _ from: String, at place: Proof.Place, to: String, receiver: String, at other: Proof.Place, port: Int
+    ) throws -> (sender: String?, answerer: String?) {
+        let (source, target, host) = (try address(from), try address(to), try address(receiver))
+        let server = try ProofSocket(network.namespace(other), source.family, isStream: false)
+        try server.bind(host, port: port, listen: false)
+        let client = try ProofSocket(network.namespace(place), source.family, isStream: false)
+        try client.bind(source, port: 0, listen: false)
+        for _ in 0..<5 {
+            _ = client.send([1], to: target, port: port)
+            if server.wait(seconds: 0.5) { break }
+        }
+        let seen = server.receive()
+        guard let peer = seen.peer else { return (nil, nil) }
+        _ = server.send([2], to: peer, port: seen.port)
+        return (peer.description, client.wait(seconds: 3) ? client.receive().peer?.description : nil)
+    }
+
+    @Test func everySourceBecomesWhatItsRuleSays() throws {
+        let wan = "203.0.113.1"
+        #expect(try network.side(.wan).host4.description == wan)
+        func seen(_ from: String, _ port: Int, to: String = wan) throws -> String? {
+            let (sender, answerer) = try talk(from, at: .lan, to: to, receiver: to, at: .wan, port: port)
+            #expect(answerer == to, "\(from) to \(to) \(port): \(box.log)")
+            return sender
+        }
+        // One source has one address of the pool, whatever it talks to.
+        let first = Set(try (0..<6).map { try seen("192.168.1.70", 6000 + $0) })
+        #expect(first.count == 1 && first.first.flatMap { $0 }?.hasPrefix("203.0.113.1") == true, "\(first)")
+        #expect(["10", "11", "12", "13"].contains { first == ["203.0.113.\($0)"] }, "\(first)")
+        // No rule, no mapping: masquerade.
+        #expect(try seen("192.168.1.10", 6001) == "203.0.113.2")
+        // An exception goes before all.
+        #expect(try seen("192.168.1.10", 6002, to: "198.51.100.9") == "192.168.1.10")
+        // One for one, and network for network.
+        #expect(try seen("192.168.1.50", 6003) == "203.0.113.50")
+        #expect(try seen("192.168.1.33", 6004) == "203.0.113.65")
+        let inside = try network.side(.lan).host6.description
+        #expect(inside.hasPrefix("fd00:1::"))
+        let (sender, answerer) = try talk(
+            inside, at: .lan, to: network.side(.wan).host6.description, receiver: network.side(.wan).host6.description,
+            at: .wan, port: 6005)
+        #expect(sender == inside.replacing("fd00:1::", with: "2001:db8:100::"))
+        #expect(answerer == (try network.side(.wan).host6.description))
+        let counted = try box.ask("counters")
+        #expect(counted["nat.source.pool"]?["packets"]?.integer == 6, "\(counted.pretty)")
+        #expect(counted["nat.one-to-one.site"]?["packets"]?.integer == 1)
+    }
+
+    @Test func hostsBehindMappingsAreReached() throws {
+        // From outside, as far as the firewall lets it in.
+        let server = try talk(
+            "203.0.113.1", at: .wan, to: "203.0.113.50", receiver: "192.168.1.50", at: .lan, port: 7000)
+        #expect(server.sender == "203.0.113.1" && server.answerer == "203.0.113.50")
+        let refused = try talk(
+            "203.0.113.1", at: .wan, to: "203.0.113.50", receiver: "192.168.1.50", at: .lan, port: 7001)
+        #expect(refused.sender == nil)
+        let inside = try network.side(.lan).host6.description
+        let outside = inside.replacing("fd00:1::", with: "2001:db8:100::")
+        let six = try talk(
+            network.side(.wan).host6.description, at: .wan, to: outside, receiver: inside, at: .lan, port: 7000)
+        #expect(six.sender == (try network.side(.wan).host6.description) && six.answerer == outside)
+        // A neighbour that asks for the address outside is answered by it.
+        try network.namespace(.lan).run {
+            // Both ends are in one place here: packets must not take the short way.
+            try Command("ip", ["route", "add", "203.0.113.50/32", "via", "192.168.1.1"]).check()
+        }
+        let hairpin = try talk(
+            "192.168.1.10", at: .lan, to: "203.0.113.50", receiver: "192.168.1.50", at: .lan, port: 7000)
+        #expect(hairpin.sender == "192.168.1.1" && hairpin.answerer == "203.0.113.50")
+        // A forward for some sources only.
+        let trusted = try talk(
+            "198.51.100.9", at: .wan, to: "203.0.113.2", receiver: "192.168.1.10", at: .lan, port: 7105)
+        #expect(trusted.sender == "198.51.100.9" && trusted.answerer == "203.0.113.2")
+        let others = try talk(
+            "203.0.113.1", at: .wan, to: "203.0.113.2", receiver: "192.168.1.10", at: .lan, port: 7105)
+        #expect(others.sender == nil)
+    }
+}
