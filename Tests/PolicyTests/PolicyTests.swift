@@ -1,3 +1,4 @@
+import Addresses
 import Documents
 import Planning
 import TestSupport
@@ -28,15 +29,50 @@ import Testing
     @Test func randomPoliciesMeanTheSameCompiled() throws {
         var random = Random(seed: 7)
         var compared = 0
-        for round in 0..<60 {
+        for round in 0..<100 {
             let rules = [1, 2, 3, 5, 8, 13, 21, 40, 80, 200][round % 10]
-            let (count, difference) = try Self.compare(rules: rules, packets: 200, &random)
+            let (count, difference) = try Self.compare(rules: rules, packets: 300, &random)
             compared += count
             if let difference {
                 Issue.record("round \(round): \(difference)")
                 return
             }
         }
-        print("\(compared) packets through 60 compiled policies: as written")
+        print("\(compared) packets through 100 compiled policies: as written")
+    }
+
+    /// A rule that alone would be one look-up, but shares a source with one before it.
+    @Test func aRuleThatMeetsAnotherIsNoElementOfATable() throws {
+        func host(_ number: UInt128) -> RandomPolicy.Addresses {
+            let address = IPAddress(.ipv4, value: 10 << 24 | number)
+            return .range(first: address, last: address, text: address.description)
+        }
+        func rule(_ name: String, from: [UInt128], to: [UInt128], ports: [ClosedRange<Int>], _ action: String)
+            -> RandomPolicy.Rule
+        {
+            RandomPolicy.Rule(
+                name: name, sources: from.map(host), destinations: to.map(host), transports: [6], ports: ports,
+                action: action)
+        }
+        var rules = [
+            rule("first", from: [1], to: [], ports: [], "drop"),
+            rule("second", from: [1, 2], to: [100], ports: [80...80], "accept"),
+        ]
+        for i in 0..<8 {
+            rules.append(rule("r\(i)", from: [UInt128(10 + i)], to: [UInt128(200 + i)], ports: [80...80], "accept"))
+        }
+        let policy = RandomPolicy(rules)
+        let compiled = try CompiledPolicy(policy)
+        // The others are elements of one.
+        #expect(compiled.table.sets.keys.contains { $0.hasSuffix("src-dst-proto-port") }, "\(compiled.table.sets.keys)")
+        let indexes = SetIndexes(compiled.table)
+        for from in [1, 2, 3, 10, 11] as [UInt128] {
+            for to in [100, 200, 201] as [UInt128] {
+                let packet = TestPacket(
+                    input: 0, output: 0, source: IPAddress(.ipv4, value: 10 << 24 | from),
+                    destination: IPAddress(.ipv4, value: 10 << 24 | to), transport: 6, sourcePort: 5000, port: 80)
+                #expect(policy.decide(packet) == compiled.decide(packet, indexes))
+            }
+        }
     }
 }

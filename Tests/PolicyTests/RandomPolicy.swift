@@ -140,6 +140,12 @@ struct RandomPolicy {
 
     // MARK: - Chance
 
+    /// Rules that somebody wrote.
+    init(_ rules: [Rule]) {
+        self.rules = rules
+        policies = [(nil, nil, "drop")]
+    }
+
     /// - Parameter rules: how many.
     init(rules count: Int, _ random: inout Random) {
         // Some policies have many rules about the same things, some few about many.
@@ -174,8 +180,8 @@ struct RandomPolicy {
         let family = IPAddress.Family.allCases[random.next(100) < 70 ? 0 : 1]
         func list(_ share: Int, _ random: inout Random) -> [Addresses] {
             guard random.next(100) < share else { return [] }
-            if !sets.isEmpty, random.next(12) == 0 { return [.set(sets[random.next(sets.count)].name)] }
-            let count = random.next(4) == 0 ? 1 + random.next(4) : 1
+            if !sets.isEmpty, random.next(8) == 0 { return [.set(sets[random.next(sets.count)].name)] }
+            let count = random.next(3) == 0 ? 1 + random.next(4) : 1
             return (0..<count).map { _ in
                 random.next(100) < exact ? Self.host(family, &random) : Self.addresses(&random, kind, family)
             }
@@ -206,7 +212,9 @@ struct RandomPolicy {
     }
 
     static func address(_ family: IPAddress.Family, _ random: inout Random) -> IPAddress {
-        let (network, low) = (UInt128(random.next(interfaces.count)), UInt128(random.next(4096)))
+        // Half of them are among few, which rules share.
+        let low = UInt128(random.next(random.next(2) == 0 ? 12 : 4096))
+        let network = UInt128(random.next(interfaces.count))
         return family == .ipv4
             ? IPAddress(.ipv4, value: 10 << 24 | network << 16 | low)
             : IPAddress(.ipv6, value: 0xFD00 << 112 | network << 96 | low)
