@@ -39,10 +39,11 @@ torture: lint box  ## Faults and garbage for a quarter of an hour, by another se
 	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --filter Torture
 
 bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway and nft, into out/bench.json
-	@ci/setup mmdebstrap
+	@ci/setup mmdebstrap iptables
 	$(SWIFT) build -c release --product vcpe
 	.build/release/vcpe build $(IMAGE) --profile virtio --raw-only --relock-gone
 	rm -rf out/.bench
 	Benchmarks/build.sh $(IMAGE)
 	$(AS_ROOT) Benchmarks/boot.sh $(IMAGE)
 	$(AS_ROOT) Benchmarks/change.sh
+	$(AS_ROOT) Benchmarks/forward.sh

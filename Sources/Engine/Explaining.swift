@@ -1,4 +1,5 @@
 import Documents
+import Nftables
 import Planning
 import PluginKit
 import Processes
@@ -9,7 +10,7 @@ extension Engine {
     func explain(_ text: String) throws -> [JSON] {
         let table = TablePlan(applied.plan.all)
         let counted = try nftables.counters()
-        return table.contents.chains.flatMap { chain in
+        let rules = table.contents.chains.flatMap { chain in
             chain.rules.compactMap { rule -> JSON? in
                 let counter = rule.statements.lazy.compactMap { if case .counter(let name) = $0 { name } else { nil } }
                     .first
@@ -19,6 +20,26 @@ extension Engine {
                     "chain": .text(chain.name), "origin": .text(rule.comment ?? "the engine's own"), "rule": rule.json,
                     "place": place(of: rule.comment ?? "").map { .text($0) }, "counter": counter.map { .text($0) },
                     "packets": counter.flatMap { counted[$0] }.map { .integer(Int(clamping: $0.packets)) },
+                ])
+            }
+        }
+        return rules + elements(of: table, saying: text, counted)
+    }
+
+    /// The same of rules that are elements of maps: what they count with says whose they are.
+    private func elements(of table: TablePlan, saying text: String, _ counted: [String: CounterValue]) -> [JSON] {
+        table.sets.values.filter { $0.content == .counters }.sorted { $0.name < $1.name }.flatMap { set -> [JSON] in
+            var keys: [String: [JSON]] = [:]
+            for element in table.elements(of: set.name) {
+                if case .counter(let name)? = element.value { keys[name, default: []].append(element.key.json) }
+            }
+            return keys.sorted { $0.key < $1.key }.compactMap { name, keys -> JSON? in
+                let origin = table.counters[name]?.comment ?? name
+                guard origin.place(of: text) != nil || name.place(of: text) != nil else { return nil }
+                return .object([
+                    "chain": .text(set.name), "origin": .text(origin), "rule": ["elements": .list(keys)],
+                    "place": place(of: origin).map { .text($0) }, "counter": .text(name),
+                    "packets": counted[name].map { .integer(Int(clamping: $0.packets)) },
                 ])
             }
         }

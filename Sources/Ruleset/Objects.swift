@@ -118,13 +118,7 @@ public struct NamedSet: Sendable, Hashable {
     public init(_ json: JSON) throws(UnsupportedRuleset) {
         guard let name = json["name"]?.text else { throw UnsupportedRuleset(json, "a set without a name") }
         let key = try Self.types(json["type"] ?? .null, of: json)
-        let content: Content
-        switch json["map"] {
-        case nil: content = .members
-        case .text("verdict"): content = .verdicts
-        case .text("counter"): content = .counters
-        case let types?: content = .values(try Self.types(types, of: json))
-        }
+        let content = try Content(map: json["map"], of: json)
         var flags: Set<Flag> = []
         for flag in json["flags"]?.list ?? [] {
             guard let known = flag.text.flatMap(Flag.init) else {
@@ -139,7 +133,7 @@ public struct NamedSet: Sendable, Hashable {
             size: json["size"]?.integer, elements: elements)
     }
 
-    private static func types(_ json: JSON, of set: JSON) throws(UnsupportedRuleset) -> [DataType] {
+    fileprivate static func types(_ json: JSON, of set: JSON) throws(UnsupportedRuleset) -> [DataType] {
         var types: [DataType] = []
         for type in json.list ?? [json] {
             guard let known = type.text.flatMap({ DataType.named[$0] }) else {
@@ -150,24 +144,38 @@ public struct NamedSet: Sendable, Hashable {
         return types
     }
 
-    private static func json(_ types: [DataType]) -> JSON {
+    fileprivate static func json(_ types: [DataType]) -> JSON {
         types.count == 1 ? .text(types[0].name) : .texts(types.map(\.name))
     }
 
     public var json: JSON {
-        let map: JSON? =
-            switch content {
-            case .members: nil
-            case .verdicts: "verdict"
-            case .counters: "counter"
-            case .values(let types): Self.json(types)
-            }
-        return .object([
-            "name": .text(name), "type": Self.json(key), "map": map,
+        .object([
+            "name": .text(name), "type": Self.json(key), "map": content.map,
             "flags": flags.isEmpty ? nil : .texts(Flag.allCases.filter(flags.contains).map(\.rawValue)),
             "timeout": timeout.map { .integer($0) }, "size": size.map { .integer($0) },
             "elem": elements.isEmpty ? nil : .list(elements.map(\.json)),
         ])
+    }
+}
+
+extension NamedSet.Content {
+    /// Reads what a map is to; nil is no map.
+    init(map: JSON?, of set: JSON) throws(UnsupportedRuleset) {
+        switch map {
+        case nil: self = .members
+        case .text("verdict"): self = .verdicts
+        case .text("counter"): self = .counters
+        case let types?: self = .values(try NamedSet.types(types, of: set))
+        }
+    }
+
+    var map: JSON? {
+        switch self {
+        case .members: nil
+        case .verdicts: "verdict"
+        case .counters: "counter"
+        case .values(let types): NamedSet.json(types)
+        }
     }
 }
 

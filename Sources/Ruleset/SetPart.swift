@@ -19,27 +19,15 @@ public struct SetPart: Sendable, Hashable {
             throw UnsupportedRuleset(json, "elements without set, part and elem")
         }
         (self.set, self.part) = (set, part)
-        switch json["map"]?.text {
-        case nil: content = .members
-        case "verdict": content = .verdicts
-        case "counter": content = .counters
-        default: content = .values([])
-        }
+        content = try NamedSet.Content(map: json["map"], of: json)
         elements = []
         elements.reserveCapacity(items.count)
         for item in items { elements.append(try SetElement(item, content)) }
     }
 
     public var json: JSON {
-        let map: JSON? =
-            switch content {
-            case .members: nil
-            case .verdicts: "verdict"
-            case .counters: "counter"
-            case .values: "data"
-            }
-        return .object([
-            "set": .text(set), "part": .text(part), "map": map, "elem": .list(elements.map(\.json)),
+        .object([
+            "set": .text(set), "part": .text(part), "map": content.map, "elem": .list(elements.map(\.json)),
         ])
     }
 }

@@ -38,6 +38,20 @@ extension BuildTests {
         #expect(good.text.contains("\(site) can be applied: "))
         let json = try run(["site", "check", site, "--json"] + check).text
         #expect(json.contains("\"nftables\": [") && json.contains("\"remarks\": []"))
+        let example = "\(Self.repository)/Examples/sites/enterprise-branch.yaml"
+        let branch = try run(["site", "check", example] + check)
+        #expect(branch.status == 0 && branch.errorText.isEmpty, "\(branch.errorText)")
+        // What can never match is said with both lines.
+        let late = String(decoding: try FileSystem.read(example), as: UTF8.self).replacing(
+            "    - {name: staff-to-box",
+            with: "    - {name: late, from: staff, to: wan, protocol: tcp, ports: [23], action: accept}\n"
+                + "    - {name: staff-to-box")
+        try FileSystem.replace("\(folder)/late.yaml", with: late)
+        let warned = try run(["site", "check", "\(folder)/late.yaml"] + check)
+        #expect(
+            warned.status == 0
+                && warned.text.contains("late.yaml:34:7: firewall.rules[6]: no packet ever meets this rule")
+                && warned.text.contains("(firewall.rules[1], \(folder)/late.yaml:29:7)"), "\(warned.text)")
         let text = String(decoding: try FileSystem.read(site), as: UTF8.self)
         try FileSystem.replace(site, with: text.replacing("zone: wan\n", with: "zone: wann\n"))
         let bad = try run(["site", "check", site] + check)

@@ -91,6 +91,9 @@ extension TraceTests {
         #expect(out.hasSuffix("accepted, out wan\n") && out.contains("firewall: policies[0]"), "\(out)")
         #expect(out.contains("masquerade") && out.contains("nat: masquerade[0]"), "\(out)")
         #expect(!out.contains("nobody can know"), "\(out)")
+        // Of a policy, which is an element of a map, the line is known too.
+        let policy = try explain("policies[0]")
+        #expect(policy.contains("firewall.policy-map.n") && policy.contains("site.yaml:16:7"), "\(policy)")
         let telnet = try explain("--in lan --from \(lan.host4) --to \(wan.host4) --port 23")
         #expect(
             telnet.hasSuffix("rejected\n") && telnet.contains("firewall.rules[no-telnet], site.yaml:18:7"), "\(telnet)")
