@@ -42,7 +42,9 @@ import Testing
         box = try BoxInNetwork.ready(site: Self.site)
         network = try #require(box.network)
         func ip(_ place: Proof.Place, _ words: String) throws {
-            try network.namespace(place).run { try Command("ip", words.split(separator: " ").map(String.init)).check() }
+            _ = try network.namespace(place).run {
+                try Command("ip", words.split(separator: " ").map(String.init)).check()
+            }
         }
         for host in [50, 33, 70, 71] { try ip(.lan, "addr replace 192.168.1.\(host)/24 dev lan") }
         try ip(.lan, "route replace default via 192.168.1.1")
@@ -123,7 +125,7 @@ import Testing
             network.side(.wan).host6.description, at: .wan, to: outside, receiver: inside, at: .lan, port: 7000)
         #expect(six.sender == (try network.side(.wan).host6.description) && six.answerer == outside)
         // A neighbour that asks for the address outside is answered by it.
-        try network.namespace(.lan).run {
+        _ = try network.namespace(.lan).run {
             // Both ends are in one place here: packets must not take the short way.
             try Command("ip", ["route", "add", "203.0.113.50/32", "via", "192.168.1.1"]).check()
         }

@@ -75,4 +75,29 @@ import Testing
             }
         }
     }
+
+    /// Rules that only their ports tell apart, or only their sources, or both by halves: a packet is compared with few.
+    @Test(arguments: ["ports", "sources", "halves"]) func aThousandRulesAreAFewLookUps(kind: String) throws {
+        let rules = (0..<1000).map { i -> RandomPolicy.Rule in
+            var rule = RandomPolicy.Rule(name: "r\(i)", transports: [6], action: i % 3 == 0 ? "drop" : "accept")
+            if kind == "ports" || kind == "halves" && i < 500 {
+                rule.ports = [1000 + 2 * i...1001 + 2 * i]
+            } else {
+                let address = IPAddress(.ipv4, value: 10 << 24 | UInt128(i))
+                rule.sources = [.range(first: address, last: address, text: address.description)]
+            }
+            return rule
+        }
+        let policy = RandomPolicy(rules)
+        let compiled = try CompiledPolicy(policy)
+        let longest = compiled.table.chains.values.filter { $0.name.hasPrefix("firewall.forward") }.map(\.rules.count)
+            .max()
+        #expect(longest ?? 0 <= 8, "\(kind): a chain of \(longest ?? 0) rules")
+        let indexes = SetIndexes(compiled.table)
+        var random = Random(seed: 3)
+        for _ in 0..<500 {
+            let packet = policy.packet(&random)
+            #expect(policy.decide(packet) == compiled.decide(packet, indexes), "\(packet)")
+        }
+    }
 }

@@ -161,11 +161,7 @@ struct Classifier {
     }
 
     private func cut(_ list: [Int], _ region: Region, along dimension: Box.Dimension) -> Cut? {
-        // A port is a port of one protocol.
-        if dimension == .port, region[.transport]?.size != 1 {
-            guard list.contains(where: { boxes[$0][.port] != nil }) else { return nil }
-            return cut(list, region, along: .transport)
-        }
+        if dimension == .port, region[.transport]?.size != 1 { return cutByService(list, region) }
         func isLimited(_ box: Int) -> Bool { !region.isWithin(boxes[box], dimension) }
         guard let first = list.firstIndex(where: isLimited), let last = list.lastIndex(where: isLimited) else {
             return nil
@@ -183,6 +179,23 @@ struct Classifier {
             cut.sweeps.append((family, sweep, here))
             cut.longest = max(cut.longest, list.count - range.count + sweep.longest)
         }
+        return cut
+    }
+
+    /// A port is a port of one protocol: the list is cut by protocol, and judged by what ports make of it then.
+    private func cutByService(_ list: [Int], _ region: Region) -> Cut? {
+        guard var cut = cut(list, region, along: .transport), let (_, sweep, middle) = cut.sweeps.first else {
+            return nil
+        }
+        var longest = sweep.rest.count
+        for found in sweep.classes {
+            var here = region
+            here[.transport] = found.values
+            let boxes = found.boxes.map { middle[$0] }
+            let inner = found.values.size == 1 ? self.cut(boxes, here, along: .port) : nil
+            longest = max(longest, inner?.longest ?? boxes.count)
+        }
+        cut.longest = list.count - cut.range.count + longest
         return cut
     }
 
