@@ -101,16 +101,18 @@ extension Node {
         try changed(path.steps[...], path) { (_) throws(InvalidEdit) in new }
     }
 
-    /// The document without what stands at a path, and without the lists and mappings that are empty by it.
+    /// The document without what stands at a path, and without the lists and mappings that are empty by it. A list of plain
+    /// values stays, empty: of such a one nothing often means everything, which is for its reader to refuse.
     public func removing(at path: DocumentPath) throws(InvalidEdit) -> Node {
         guard let last = path.steps.last else { return Node(value: .mapping([]), position: position) }
-        guard value(at: path) != nil else { throw InvalidEdit("\(path): nothing stands there") }
+        guard let gone = value(at: path) else { throw InvalidEdit("\(path): nothing stands there") }
         let above = DocumentPath(steps: Array(path.steps.dropLast()))
         let emptied = try changed(above.steps[...], path) { (node) throws(InvalidEdit) in
             guard let node else { throw InvalidEdit("\(path): nothing stands there") }
             return node.without(last)
         }
-        guard !above.steps.isEmpty, emptied.value(at: above)?.isEmpty == true else { return emptied }
+        guard !above.steps.isEmpty, let rest = emptied.value(at: above), rest.isEmpty else { return emptied }
+        if case .scalar = gone.value, case .sequence = rest.value { return emptied }
         return try emptied.removing(at: above)
     }
 

@@ -296,6 +296,8 @@ public final class Engine {
                     // What fails is tried again in its own time.
                     replanAt = nil
                     follow()
+                    // A document that can't be planned now may be in the next minute: what should have ended has not.
+                    if trouble != nil, retryAt == nil, replanAt == nil { replanAt = clock.now + 60 }
                 } else if now >= nextFacts || leases.now().leases != plannedFacts?.leases {
                     nextFacts = now + Self.factsEvery
                     followFacts()

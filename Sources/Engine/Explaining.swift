@@ -79,17 +79,21 @@ extension Engine {
         else { throw EngineError("tcp and udp want a port from 1 to 65535, icmp has none") }
         let supposed = SupposedPacket(
             input: input, source: source, destination: destination, transport: transport, port: port)
-        let (walk, end) = try walk(supposed)
+        let (walk, end) = try walk(supposed, through: TablePlan(applied.plan.all))
         return answer(walk, end)
     }
 
     /// The way of a packet through the plan that stands, and what became of it, in words.
-    func walk(_ supposed: SupposedPacket) throws -> (PacketWalk, end: String) {
+    ///
+    /// - Parameter indexes: of the same table, where several packets go through it.
+    func walk(
+        _ supposed: SupposedPacket, through table: TablePlan, _ indexes: SetIndexes? = nil
+    ) throws -> (PacketWalk, end: String) {
         let kernel = PacketWalk.Kernel(
             members: { set in Set(((try? self.nftables.members(of: set)) ?? []).map(\.key)) },
             isLocal: { (try? self.way(to: $0, [])) == "lo" },
             leads: { (try? self.way(to: $0, [])) == $1 })
-        var walk = PacketWalk(supposed, through: TablePlan(applied.plan.all), kernel)
+        var walk = PacketWalk(supposed, through: table, kernel, indexes: indexes)
         var end = walk.pass(.prerouting)
         if end == .accept {
             guard let way = try way(of: walk.packet) else {

@@ -192,11 +192,14 @@ extension Engine {
         guard let tracing else { return ["packets": [], "over": true] }
         tracing.take()
         let names = Dictionary(((try? routes.links()) ?? []).map { (UInt32($0.index), $0.name) }) { $1 }
-        let packets = tracing.finished(isOver: tracing.isOver).map { packet -> JSON in
+        let finished = tracing.finished(isOver: tracing.isOver)
+        let table = finished.isEmpty ? TablePlan() : TablePlan(applied.plan.all)
+        let indexes = SetIndexes(table)
+        let packets = finished.map { packet -> JSON in
             // A rule that stands for many is told apart by what the same packet meets in the plan.
             let isCompiled = packet.steps.contains { tracing.rules[$0.rule]?.comment.map(Rule.isCompiled) ?? false }
             let supposed = isCompiled ? Tracing.supposed(packet.steps.first, by: names[packet.input]) : nil
-            let met = supposed.flatMap { try? walk($0).0.steps } ?? []
+            let met = supposed.flatMap { try? walk($0, through: table, indexes).0.steps } ?? []
             return .object([
                 "packet": .text(packet.what), "in": names[packet.input].map { .text($0) },
                 "out": names[packet.output].map { .text($0) },

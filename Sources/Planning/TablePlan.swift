@@ -35,7 +35,7 @@ public struct TablePlan: Sendable {
     public func elements(of name: String) -> [SetElement] {
         let own = sets[name]?.elements ?? []
         guard let more = parts[name] else { return own }
-        return more.sorted { $0.key < $1.key }.reduce(own) { $0 + $1.value }
+        return more.sorted { $0.key < $1.key }.reduce(into: own) { $0 += $1.value }
     }
 
     /// A set with all its elements.

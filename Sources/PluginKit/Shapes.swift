@@ -21,6 +21,16 @@ extension Shape where Value == IPPrefix {
     }
 }
 
+extension Fields {
+    /// Notes lists that are there and empty: a limit that limits nothing was hardly meant.
+    public func refuseEmptyLists(_ keys: [String]) {
+        for key in keys {
+            guard let node = node[key]?.value, case .sequence(let items) = node.value, items.isEmpty else { continue }
+            problems.add(node, "\(path).\(key)", "an empty list", hint: "leave \(key) out where there is no limit")
+        }
+    }
+}
+
 extension Shape where Value == IPRange {
     /// An address, a network or a range.
     public static var addresses: Shape {

@@ -116,7 +116,7 @@ extension BootTests {
         let said = box.console
         for words in [
             "lan-dnsmasq", "all is applied", "the operator's document", "+ {\"chain\":{\"name\":\"nat.dnat\"",
-            "is applied: 1 lines came, 1 went", "firewall.policy.lan-wan", "is applied: planned in",
+            "is applied: 1 lines came, 1 went", "firewall.policy.lan.wan", "is applied: planned in",
             "did you mean wan?", "it ended with 1",
             "PID 1: error there is no service nobody", "ports: 8080",
         ] { #expect(said.contains(words), "\(words) is not in \(said.suffix(6000))") }

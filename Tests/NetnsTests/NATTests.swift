@@ -31,6 +31,7 @@ import Testing
         "  forwards:\n",
         with: """
               forwards:
+                - {name: to-server, from: wan, outside: 203.0.113.51, source: [198.51.100.0/24], protocol: udp, ports: 7200, to: 192.168.1.50}
                 - {name: trusted, from: wan, source: [198.51.100.0/24], protocol: tcp-and-udp, ports: 7100-7110, to: 192.168.1.10}
 
             """)
@@ -132,6 +133,12 @@ import Testing
         let hairpin = try talk(
             "192.168.1.10", at: .lan, to: "203.0.113.50", receiver: "192.168.1.50", at: .lan, port: 7000)
         #expect(hairpin.sender == "192.168.1.1" && hairpin.answerer == "203.0.113.50")
+        // A forward to the same host, for others and by another address, opens nothing of the mapping.
+        let side = try talk("203.0.113.1", at: .wan, to: "203.0.113.50", receiver: "192.168.1.50", at: .lan, port: 7200)
+        #expect(side.sender == nil)
+        let meant = try talk(
+            "198.51.100.9", at: .wan, to: "203.0.113.51", receiver: "192.168.1.50", at: .lan, port: 7200)
+        #expect(meant.sender == "198.51.100.9" && meant.answerer == "203.0.113.51")
         // A forward for some sources only.
         let trusted = try talk(
             "198.51.100.9", at: .wan, to: "203.0.113.2", receiver: "192.168.1.10", at: .lan, port: 7105)

@@ -31,7 +31,7 @@ import Testing
             ),
             (good.replacing("192.168.1.1/24", with: "203.0.113.9/24"), "overlaps 203.0.113.2/24 of wan"),
             (good.replacing("ports: 8080", with: "ports: 90-80"), "nat.forwards[0].ports: found \"90-80\""),
-            (good.replacing("to: 192.168.1.10", with: "to: \"fd00::1\""), "allowed is the IPv4 address of a host"),
+            (good.replacing("to: 192.168.1.10", with: "to: \"fd00::1\""), "fd00::1 is in no network of an interface"),
             (good.replacing("to: 192.168.1.10", with: "to: 10.0.0.1"), "10.0.0.1 is in no network of an interface"),
             (
                 good.replacing("{from: lan, to: wan, action: accept}", with: "{from: lan, to: wan, action: allow}"),

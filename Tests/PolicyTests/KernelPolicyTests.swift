@@ -35,9 +35,14 @@ import Testing
             }
         }
         let counted = try network.counters().compactMapValues { $0 }.map { ($0.key, $0.value - (before[$0.key] ?? 0)) }
-        for (name, count) in counted.sorted(by: { $0.0 < $1.0 }) where count != wanted[name] ?? 0 {
-            return "\(rules) rules: \(name) counted \(count), written \(wanted[name] ?? 0), such as "
-                + "\(sample[name].map { "\($0)" } ?? "none")"
+        let wrong = counted.filter { $0.1 != wanted[$0.0] ?? 0 }.sorted { $0.0 < $1.0 }
+        if !wrong.isEmpty {
+            let lines = wrong.map { name, count in
+                "\(name) counted \(count), written \(wanted[name] ?? 0), such as "
+                    + "\(sample[name].map { "\($0)" } ?? "none")"
+            }
+            return "\(rules) rules, \(sent) sent, \(counted.reduce(0) { $0 + $1.1 }) counted:\n"
+                + lines.joined(separator: "\n")
         }
         return nil
     }

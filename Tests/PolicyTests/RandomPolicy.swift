@@ -53,7 +53,7 @@ struct RandomPolicy {
         // What names both zones says more than what names one, and the source's more than the destination's.
         for wanted in [(from, to), (from, nil), (nil, to), (nil, nil)] as [(String?, String?)] {
             if let policy = policies.first(where: { $0.from == wanted.0 && $0.to == wanted.1 }) {
-                return ("firewall.policy.\(policy.from ?? "any")-\(policy.to ?? "any")", policy.action)
+                return ("firewall.policy.\(policy.from ?? "any").\(policy.to ?? "any")", policy.action)
             }
         }
         return ("", "drop")

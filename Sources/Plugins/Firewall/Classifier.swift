@@ -227,7 +227,15 @@ struct Classifier {
             // Whoever was led away from here has met the rest already.
             let all = name(chain, Self.letter(cut.dimension, family))
             var rules = look(cut.dimension, family, sweep, list, here, all, depth + 1, calls: Verdict.goto)
-            rules += body(rest, here, all, depth: depth + 1)
+            let unled = body(rest, here, all, depth: depth + 1)
+            if unled.reduce(0, { $0 + $1.rules.count }) > Self.few * 8 {
+                // A long chain is cut in parts, from which nobody who was led away may come back to the next.
+                let name = name(all, "rest")
+                chains.append((name, unled))
+                rules.append((name, [Rule([.verdict(.jump(name))], comment: Self.comment)]))
+            } else {
+                rules += unled
+            }
             chains.append((all, rules))
             let only: [Statement] =
                 family.map { [.match(.meta(.nfproto), .equal, .text($0 == .ipv4 ? "ipv4" : "ipv6"))] } ?? []

@@ -44,15 +44,15 @@ public enum Firewall: Plugin {
         for rule in configuration.rules where rule.value.isEnabled {
             let (isHeld, changes) = rule.value.times.holds(at: input.now)
             if let changes { output.planAgain(at: changes) }
-            guard isHeld else { continue }
             let place = outcomes.count
             let (isToBox, isThrough) = (
                 rule.value.to.value == .box || rule.value.to.value == .any, rule.value.to.value != .box
             )
             let here = isToBox ? compiler.boxes(rule, place: place, .toBox, &output) : []
-            // What is wrong is said once.
+            // What is wrong is said once, and now, not when its time has come.
             let there =
                 isThrough && !(isToBox && here.isEmpty) ? compiler.boxes(rule, place: place, .through, &output) : []
+            guard isHeld else { continue }
             toBox += here
             through += there
             outcomes.append(compiler.outcome(rule.value))
@@ -120,12 +120,25 @@ public enum Firewall: Plugin {
             (policy.from.value == .any ? 2 : 0) + (policy.to.value == .any ? 1 : 0)
         }
         var counters: [NamedCounter] = []
+        var last: [Rule] = []
         for policy in configuration.policies.enumerated().sorted(by: {
             (weight($0.element.value), $0.offset) < (weight($1.element.value), $1.offset)
         }).map(\.element) {
-            let pair = "\(policy.value.from.value)-\(policy.value.to.value)"
+            // No name of a zone has a dot.
+            let pair = "\(policy.value.from.value).\(policy.value.to.value)"
             let comment = "firewall: \(policy.path) \(policy.value.from.value) to \(policy.value.to.value)"
             counters.append(NamedCounter("firewall.policy.\(pair)", comment: comment))
+            if policy.value.from.value == .any, policy.value.to.value == .any {
+                // However many pairs are left, one rule behind the map takes them.
+                last = [
+                    Rule(
+                        [
+                            .counter("firewall.policy.\(pair)"),
+                            .verdict(FirewallCompiler.verdict(policy.value.action)),
+                        ], comment: comment)
+                ]
+                continue
+            }
             let outputs = members(policy.value.to)
             for input in members(policy.value.from) {
                 for output in outputs where decided[[input, output]] == nil {
@@ -154,6 +167,7 @@ public enum Firewall: Plugin {
             rules.append(Rule([.counterMap(pair, name + ".n")], comment: Classifier.comment))
             rules.append(Rule([.namedVerdictMap(pair, name)], comment: Classifier.comment))
         }
+        rules += last
         if configuration.logsDrops { rules.append(logDrops("through")) }
         output.add(.chain(Chain("firewall.policies", rules: rules), stage: .init(.forward, order: 300)))
     }

@@ -12,7 +12,7 @@ extension Firewall {
         }
         let policies = configuration.policies.map { policy in
             let (from, to) = (policy.value.from.value, policy.value.to.value)
-            return ("\(from)-\(to)", "policy", "firewall.policy.\(from)-\(to)")
+            return ("\(from)-\(to)", "policy", "firewall.policy.\(from).\(to)")
         }
         var rows = (rules + policies).map { (name: $0.0, what: $0.1, count: input.counters[$0.2] ?? (0, 0)) }
         if let name = input.arguments["rule"] {
@@ -39,7 +39,9 @@ extension Firewall {
                 .error, path: "", "\"\(text)\" is no address and no network",
                 hint: "198.51.100.7 and 198.51.100.0/24 are")
         }
-        let name = "block-" + text.map { $0.isLetter || $0.isNumber ? $0.lowercased() : "-" }.joined()
+        var name = "block-" + text.map { $0.isLetter || $0.isNumber ? $0.lowercased() : "-" }.joined()
+        // Names have at most 40 characters, and addresses as many.
+        if name.utf8.count > 40 { name = "\(name.prefix(25))-\(String(name.fnv1a, radix: 36))" }
         let index = configuration.rules.firstIndex { $0.value.name == name }
         switch (command, index) {
         case ("block", nil):

@@ -81,6 +81,8 @@ struct FirewallCompiler {
 
     // MARK: - Boxes
 
+    private static let mostBoxes = 4096
+
     /// The boxes of a rule; none for one that is about other packets, or that can't be read.
     func boxes(
         _ rule: Located<FirewallConfiguration.Rule>, place: Int, _ direction: Direction, _ output: inout PlanOutput
@@ -97,8 +99,19 @@ struct FirewallCompiler {
         if box[.inbound]?.isEmpty == true || box[.outbound]?.isEmpty == true { return [] }
         guard let services = services(of: value, &output) else { return [] }
         var boxes: [Box] = []
-        for (family, sources, source) in addresses(value.sources, "saddr", &output) {
-            for (other, destinations, destination) in addresses(value.destinations, "daddr", &output)
+        let (origins, targets) = (
+            addresses(value.sources, "saddr", &output), addresses(value.destinations, "daddr", &output)
+        )
+        let count = [origins.count, targets.count, services.count, max(1, value.codePoints.count)].reduce(1, *)
+        guard count <= Self.mostBoxes else {
+            output.say(
+                .error, path: rule.path,
+                "its sets, services and code points make \(count) combinations, and \(Self.mostBoxes) are allowed",
+                hint: "put sets together, or make several rules")
+            return []
+        }
+        for (family, sources, source) in origins {
+            for (other, destinations, destination) in targets
             where family == nil || other == nil || family == other {
                 for service in services {
                     var made = box

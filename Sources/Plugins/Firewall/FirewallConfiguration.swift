@@ -156,6 +156,10 @@ extension FirewallConfiguration {
             let isLogged = fields.optional("log", boolean) ?? false
             let rate = fields.optional("rate", rateShape)
             let times = Times.read(moments, &fields)
+            fields.refuseEmptyLists([
+                "source", "destination", "source-mac", "services", "ports", "source-ports", "icmp-types", "dscp",
+                "days",
+            ])
             if !(services ?? []).isEmpty, !named.isEmpty {
                 fields.problems.add(
                     fields.node["services"]?.value ?? fields.node, fields.path + ".services",
@@ -188,7 +192,15 @@ extension FirewallConfiguration {
             let units = Statement.Limit.Unit.allCases.map(\.rawValue)
             let per = fields.optional("per", Shape.oneOf(units).map { Statement.Limit.Unit(rawValue: $0) }) ?? .second
             let burst = fields.optional("burst", .integer(0...4_000_000_000))
-            return packets.map { Statement.Limit(rate: $0, per: per, burst: burst ?? 5) }
+            guard let packets else { return nil }
+            // The kernel counts the burst in nanoseconds, in 64 bits.
+            let nanoseconds = Double(per.seconds) * 1e9 / Double(packets) * Double(burst ?? 5)
+            if nanoseconds > 9e18 {
+                fields.problems.add(
+                    fields.node["burst"]?.value ?? fields.node, fields.path + ".burst",
+                    "a burst of more than 285 years at this rate", hint: "give fewer, or a higher rate")
+            }
+            return Statement.Limit(rate: packets, per: per, burst: burst ?? 5)
         }
     }
 }

@@ -29,7 +29,9 @@ struct Times: Sendable, Hashable {
     static var shape: Parts {
         let hours = Shape<(Int, Int)>.scalar("hours of a day in UTC, such as 08:00-18:30") { scalar in
             let ends = scalar.text.split(separator: "-", omittingEmptySubsequences: false).map { seconds($0) }
-            guard ends.count == 2, let first = ends[0], let last = ends[1], first != last else { return nil }
+            guard ends.count == 2, let first = ends[0], let last = ends[1], first != last, first < day else {
+                return nil
+            }
             return (first, last)
         }
         return Parts(time: .time, hours: hours, days: .list(of: .oneOf(dayNames)))

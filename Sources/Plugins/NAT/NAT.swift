@@ -15,8 +15,9 @@ public enum NAT: Plugin {
 
     public static func plan(_ configuration: NATConfiguration, input: PlanInput, into output: inout PlanOutput) {
         var rules = NATRules()
-        for mapping in configuration.oneToOne { rules.plan(mapping, input.published, &output) }
+        // A port of an address goes before the whole address.
         for forward in configuration.forwards { rules.plan(forward, input.published, &output) }
+        for mapping in configuration.oneToOne { rules.plan(mapping, input.published, &output) }
         for rule in configuration.sourceRules { rules.plan(rule, input.published, &output) }
         for masquerade in configuration.masquerade { rules.plan(masquerade, input.published, &output) }
         output.add(.chain(Chain("nat.dnat", rules: rules.dnat), stage: .init(.dnat, order: 100)))

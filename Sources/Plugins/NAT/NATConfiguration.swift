@@ -83,9 +83,9 @@ extension NATConfiguration {
                     && $0.value.to.value.family == forward.value.to.value.family
                     && ($0.value.transport == forward.value.transport || $0.value.transport == .both
                         || forward.value.transport == .both)
-                    && ($0.value.outside == nil || forward.value.outside == nil
-                        || $0.value.outside == forward.value.outside)
-                    && $0.value.sources.isEmpty && $0.value.ports.overlaps(forward.value.ports)
+                    && ($0.value.outside == nil || $0.value.outside == forward.value.outside)
+                    && ($0.value.sources.isEmpty || $0.value.sources == forward.value.sources)
+                    && $0.value.ports.overlaps(forward.value.ports)
             }
             if let other {
                 problems.add(
@@ -166,6 +166,7 @@ extension NATConfiguration {
             let sources = fields.optional("source", .list(of: .addresses)) ?? []
             let destinations = fields.optional("destination", .list(of: .addresses)) ?? []
             let translate = fields.required("translate", translation.located)
+            fields.refuseEmptyLists(["source", "destination"])
             guard let name, let from, let to, let translate else { return nil }
             let rule = SourceRule(
                 name: name, from: from, to: to, sources: sources, destinations: destinations, translation: translate)
@@ -207,6 +208,7 @@ extension NATConfiguration {
             let ports = fields.required("ports", .ports)
             let to = fields.required("to", Shape<IPAddress>.ipAddress.located)
             let toPort = fields.optional("to-port", .integer(1...65535))
+            fields.refuseEmptyLists(["source"])
             guard let name, let from, let transport, let ports, let to else { return nil }
             if let outside, outside.value.family != to.value.family {
                 fields.problems.add(

@@ -187,7 +187,17 @@ struct NATRules {
                 .match(
                     .payload(header, "dport"), .equal, ports(target...target + value.ports.count - 1)),
             ]
-            through.append(Rule(arrived + [.verdict(.accept)], comment: comment))
+            // From where it is forwarded, and for whom: a mapping may have brought others to the same host.
+            through.append(
+                Rule(
+                    [.match(.meta(.interface), .equal, .named(from.set))] + Self.isIn(value.sources, family, "saddr")
+                        + arrived + [.verdict(.accept)], comment: comment))
+            if !outside.isEmpty, value.sources.isEmpty {
+                through.append(
+                    Rule(
+                        [.match(.meta(.interface), .equal, .text(home.name))] + arrived + [.verdict(.accept)],
+                        comment: comment + " (hairpin)"))
+            }
             hairpin.append(
                 Rule(
                     [
