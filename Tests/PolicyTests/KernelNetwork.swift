@@ -14,6 +14,26 @@ final class KernelNetwork {
     private let driver: NftablesDriver
     private let connection: Connection
     private let ends: [File]
+    /// Connections that the kernel may know of.
+    private var known: Set<Connected> = []
+
+    /// What the kernel knows a connection by: of protocols without ports, the addresses alone.
+    private struct Connected: Hashable {
+        var source: IPAddress
+        var destination: IPAddress
+        var transport: Int
+        var sourcePort = 0
+        var port = 0
+
+        init(_ packet: TestPacket, isReply: Bool = false) {
+            (source, destination, transport) = (packet.source, packet.destination, packet.transport)
+            if [6, 17, 132].contains(transport) { (sourcePort, port) = (packet.sourcePort, packet.port) }
+            if isReply { (source, destination, sourcePort, port) = (destination, source, port, sourcePort) }
+        }
+    }
+
+    /// Whether no rule is asked of a packet, since it answers one that was sent before.
+    func isReply(_ packet: TestPacket) -> Bool { known.contains(Connected(packet, isReply: true)) }
 
     init() throws {
         let namespace = try NetworkNamespace()
@@ -49,6 +69,7 @@ final class KernelNetwork {
     }
 
     func send(_ packet: TestPacket) throws {
+        known.insert(Connected(packet))
         let frame = [2, 0, 0, 0, 1, UInt8(packet.input)] + [2, 0, 0, 0, 0, 9] + Self.network(packet)
         guard Glibc.send(ends[packet.input].descriptor, frame, frame.count, 0) == frame.count else {
             throw SystemError("send", ends[packet.input].path)
@@ -83,7 +104,10 @@ final class KernelNetwork {
         switch packet.transport {
         case 1: put(checksum(body), 2, &body)
         case 6: put(checksum(pseudo + body), 16, &body)
-        case 17: put(checksum(pseudo + body), 6, &body)
+        case 17:
+            // A sum of zero is written as all ones: zero means that there is none (RFC 768).
+            let sum = checksum(pseudo + body)
+            put(sum == 0 ? 0xFFFF : sum, 6, &body)
         default: break
         }
         if isIPv4 {

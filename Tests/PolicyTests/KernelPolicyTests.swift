@@ -21,7 +21,8 @@ import Testing
         while sent < packets {
             // As many at once as wait in the kernel without a loss.
             for _ in 0..<min(200, packets - sent) {
-                let packet = policy.packet(&random)
+                var packet = policy.packet(&random)
+                while network.isReply(packet) { packet = policy.packet(&random) }
                 let counter = policy.decide(packet).counter
                 wanted[counter, default: 0] += 1
                 sample[counter] = packet
