@@ -47,30 +47,33 @@ struct Classifier {
     /// Elements that a box may become.
     private static let mostElements = 64
 
+    /// A key of a map: whose counter it counts with, none where that is done elsewhere, and where it leads.
+    private typealias Entry = (key: Expression, rule: Int?, verdict: Verdict)
+
     typealias Body = [(key: String, rules: [Rule])]
 
     /// The rules of a chain of that name, which say what all boxes say; other chains and the sets are put together beside.
     mutating func compile(chain: String) -> Body {
         names.insert(chain)
-        return body(Array(boxes.indices), Region(), chain, depth: 0)
+        return body(pruned(Array(boxes.indices), Space()), Space(), chain, depth: 0)
     }
 
     // MARK: - Lists
 
     /// What a packet of the region meets: without what stands behind a box that takes all.
-    private mutating func pruned(_ list: [Int], _ region: Region) -> [Int] {
+    private mutating func pruned(_ list: [Int], _ region: Space) -> [Int] {
         var kept: [Int] = []
         for (place, box) in list.enumerated() {
             // Few are compared with all before them; of many, only the last ones.
             let taker = kept.suffix(Self.few * 8).first {
-                outcomes[boxes[$0].rule].isFinal && boxes[$0].contains(boxes[box])
+                outcomes[boxes[$0].rule].isFinal && boxes[$0].takes(boxes[box].space)
             }
             if let taker {
                 takers[boxes[box].rule] = boxes[taker].rule
                 continue
             }
             kept.append(box)
-            if outcomes[boxes[box].rule].isFinal, region.isWithin(boxes[box]) {
+            if outcomes[boxes[box].rule].isFinal, boxes[box].takes(region) {
                 for other in list[(place + 1)...] where takers[boxes[other].rule] == nil {
                     takers[boxes[other].rule] = boxes[box].rule
                 }
@@ -80,24 +83,24 @@ struct Classifier {
         return kept
     }
 
-    private mutating func body(_ whole: [Int], _ region: Region, _ chain: String, depth: Int) -> Body {
-        let list = pruned(whole, region)
+    /// - Parameter list: without what no packet of the region meets.
+    private mutating func body(_ list: [Int], _ region: Space, _ chain: String, depth: Int) -> Body {
         guard list.count > 1, depth < Self.deepest, let cut = bestCut(of: list, region) else {
             return oneByOne(list, region)
         }
         // What has no limit here, before and behind what has, is met by all packets: it is cut by something else.
         var result = body(Array(list[..<cut.range.lowerBound]), region, chain, depth: depth)
-        result += split(cut, Array(list[cut.range]), region, chain, depth)
+        result += split(cut, region, chain, depth)
         result += body(Array(list[cut.range.upperBound...]), region, chain, depth: depth)
         return result
     }
 
-    private mutating func oneByOne(_ list: [Int], _ region: Region) -> Body {
+    private mutating func oneByOne(_ list: [Int], _ region: Space) -> Body {
         var groups: Body = []
         for box in list {
             let rule = boxes[box].rule
             reached.insert(rule)
-            let statements = conditions(of: boxes[box], region) + boxes[box].conditions + deed(rule)
+            let statements = conditions(of: boxes[box].space, region) + boxes[box].conditions + deed(rule)
             let made = Rule(statements, comment: outcomes[rule].comment)
             if groups.last?.key == outcomes[rule].comment {
                 groups[groups.count - 1].rules.append(made)
@@ -114,24 +117,32 @@ struct Classifier {
 
     // MARK: - Cutting
 
+    /// Packets of one family, where a cut tells families apart: what they meet of the list that is cut.
+    private struct Slice {
+        var family: IPAddress.Family?
+        var sweep: Sweep
+        /// The boxes that the sweep's places mean.
+        var list: [Int]
+    }
+
     private struct Cut {
-        var dimension: Box.Dimension
+        var dimension: Space.Dimension
         /// The part of the list that is cut: from the first box with a limit to the last.
         var range: Range<Int>
         /// One for each family that the packets may be of, in the dimensions that are addresses; else one.
-        var sweeps: [(family: IPAddress.Family?, sweep: Sweep, list: [Int])]
+        var slices: [Slice] = []
         /// The most boxes that a packet meets afterwards.
-        var longest: Int
+        var longest = 0
     }
 
-    private mutating func bestCut(of list: [Int], _ region: Region) -> Cut? {
+    private mutating func bestCut(of list: [Int], _ region: Space) -> Cut? {
         var best: Cut?
         // Interfaces first: what is left is about one pair of zones, and fits shorter keys.
-        for dimension in [Box.Dimension.inbound, .outbound] {
+        for dimension in [Space.Dimension.inbound, .outbound] {
             if let cut = cut(list, region, along: dimension), spend(cut) { return cut }
         }
         guard list.count > Self.few else { return nil }
-        let others: [Box.Dimension] = [.source, .destination, .transport, .port]
+        let others: [Space.Dimension] = [.source, .destination, .transport, .port]
         // Where values differ most, cutting helps most: the others are not tried.
         let promising = others.map { ($0, distinct(list, region, $0)) }.filter { $0.1 > 1 }.sorted { $0.1 > $1.1 }
         for (dimension, _) in promising.prefix(2) {
@@ -145,53 +156,57 @@ struct Classifier {
     }
 
     private mutating func spend(_ cut: Cut) -> Bool {
-        let more = cut.sweeps.reduce(0) { $0 + $1.sweep.total } - cut.range.count
+        let more = cut.slices.reduce(0) { $0 + $1.sweep.total } - cut.range.count
         guard more <= budget else { return false }
         budget -= max(0, more)
         return true
     }
 
     /// About how many values of a dimension the boxes of a list begin with.
-    private func distinct(_ list: [Int], _ region: Region, _ dimension: Box.Dimension) -> Int {
+    private func distinct(_ list: [Int], _ region: Space, _ dimension: Space.Dimension) -> Int {
         var seen: Set<UInt128> = []
-        for box in list where !region.isWithin(boxes[box], dimension) {
-            if let first = boxes[box][dimension]?.first?.lowerBound { seen.insert(first) }
+        for box in list where !boxes[box].space.contains(region, along: dimension) {
+            if let first = boxes[box].space[dimension]?.first?.lowerBound { seen.insert(first) }
         }
         return seen.count
     }
 
-    private func cut(_ list: [Int], _ region: Region, along dimension: Box.Dimension) -> Cut? {
+    private func cut(_ list: [Int], _ region: Space, along dimension: Space.Dimension) -> Cut? {
         if dimension == .port, region[.transport]?.size != 1 { return cutByService(list, region) }
-        func isLimited(_ box: Int) -> Bool { !region.isWithin(boxes[box], dimension) }
+        func isLimited(_ box: Int) -> Bool { !boxes[box].space.contains(region, along: dimension) }
         guard let first = list.firstIndex(where: isLimited), let last = list.lastIndex(where: isLimited) else {
             return nil
         }
         let range = first..<last + 1
         let middle = Array(list[range])
-        var cut = Cut(dimension: dimension, range: range, sweeps: [], longest: 0)
+        var cut = Cut(dimension: dimension, range: range)
         let families: [IPAddress.Family?] =
             dimension == .source || dimension == .destination
             ? (region.family.map { [$0] } ?? IPAddress.Family.allCases) : [nil]
         for family in families {
-            let here = family == nil ? middle : middle.filter { boxes[$0].family == nil || boxes[$0].family == family }
-            let limits = here.map { region.isWithin(boxes[$0], dimension) ? nil : boxes[$0][dimension] }
+            let here =
+                family == nil
+                ? middle : middle.filter { boxes[$0].space.family == nil || boxes[$0].space.family == family }
+            let limits = here.map {
+                boxes[$0].space.contains(region, along: dimension) ? nil : boxes[$0].space[dimension]
+            }
             guard let sweep = Sweep(limits, most: budget + 4 * here.count) else { return nil }
-            cut.sweeps.append((family, sweep, here))
+            cut.slices.append(Slice(family: family, sweep: sweep, list: here))
             cut.longest = max(cut.longest, list.count - range.count + sweep.longest)
         }
         return cut
     }
 
     /// A port is a port of one protocol: the list is cut by protocol, and judged by what ports make of it then.
-    private func cutByService(_ list: [Int], _ region: Region) -> Cut? {
-        guard var cut = cut(list, region, along: .transport), let (_, sweep, middle) = cut.sweeps.first else {
+    private func cutByService(_ list: [Int], _ region: Space) -> Cut? {
+        guard var cut = cut(list, region, along: .transport), let slice = cut.slices.first else {
             return nil
         }
-        var longest = sweep.rest.count
-        for found in sweep.classes {
+        var longest = slice.sweep.rest.count
+        for found in slice.sweep.classes {
             var here = region
             here[.transport] = found.values
-            let boxes = found.boxes.map { middle[$0] }
+            let boxes = found.boxes.map { slice.list[$0] }
             let inner = found.values.size == 1 ? self.cut(boxes, here, along: .port) : nil
             longest = max(longest, inner?.longest ?? boxes.count)
         }
@@ -213,21 +228,21 @@ struct Classifier {
         return name
     }
 
-    private mutating func split(_ cut: Cut, _ middle: [Int], _ region: Region, _ chain: String, _ depth: Int) -> Body {
+    private mutating func split(_ cut: Cut, _ region: Space, _ chain: String, _ depth: Int) -> Body {
         var result: Body = []
-        for (family, sweep, list) in cut.sweeps where !list.isEmpty {
+        for slice in cut.slices where !slice.list.isEmpty {
             var here = region
-            if let family { here.family = family }
+            if let family = slice.family { here.family = family }
             // What takes packets that no class has, and packets of which none has settled anything.
-            let rest = sweep.rest.map { list[$0] }
+            let rest = slice.sweep.rest.map { slice.list[$0] }
             if rest.isEmpty {
-                result += look(cut.dimension, family, sweep, list, here, chain, depth, calls: Verdict.jump)
+                result += look(cut.dimension, slice, here, chain, depth, calls: Verdict.jump)
                 continue
             }
             // Whoever was led away from here has met the rest already.
-            let all = name(chain, Self.letter(cut.dimension, family))
-            var rules = look(cut.dimension, family, sweep, list, here, all, depth + 1, calls: Verdict.goto)
-            let unled = body(rest, here, all, depth: depth + 1)
+            let all = name(chain, Self.letter(cut.dimension, slice.family))
+            var rules = look(cut.dimension, slice, here, all, depth + 1, calls: Verdict.goto)
+            let unled = body(pruned(rest, here), here, all, depth: depth + 1)
             if unled.reduce(0, { $0 + $1.rules.count }) > Self.few * 8 {
                 // A long chain is cut in parts, from which nobody who was led away may come back to the next.
                 let name = name(all, "rest")
@@ -238,7 +253,7 @@ struct Classifier {
             }
             chains.append((all, rules))
             let only: [Statement] =
-                family.map { [.match(.meta(.nfproto), .equal, .text($0 == .ipv4 ? "ipv4" : "ipv6"))] } ?? []
+                slice.family.map { [.match(.meta(.nfproto), .equal, .text($0 == .ipv4 ? "ipv4" : "ipv6"))] } ?? []
             result.append((all, [Rule(only + [.verdict(.jump(all))], comment: Self.comment)]))
         }
         return result
@@ -247,44 +262,30 @@ struct Classifier {
     /// The origin of rules that stand for many: the counter that a packet was counted with says which it met.
     static let comment = "firewall: compiled"
 
-    private static func letter(_ dimension: Box.Dimension, _ family: IPAddress.Family?) -> String {
-        let letter =
-            switch dimension {
-            case .inbound: "from"
-            case .outbound: "to"
-            case .source: "src"
-            case .destination: "dst"
-            case .transport: "proto"
-            case .port: "port"
-            }
-        return letter + (family == .ipv6 ? "6" : "")
-    }
-
     /// Look-ups that lead packets to what their class meets.
     private mutating func look(
-        _ dimension: Box.Dimension, _ family: IPAddress.Family?, _ sweep: Sweep, _ list: [Int], _ region: Region,
-        _ chain: String, _ depth: Int, calls: (String) -> Verdict
+        _ dimension: Space.Dimension, _ slice: Slice, _ region: Space, _ chain: String, _ depth: Int,
+        calls: (String) -> Verdict
     ) -> Body {
         var result: Body = []
-        let (tuples, taken) = tuples(dimension, sweep, list, region)
+        let (tuples, taken) = tuples(dimension, slice, region)
         for (shape, entries) in tuples.sorted(by: { $0.key.lexicographicallyPrecedes($1.key) }) {
-            let key = shape.compactMap { Box.Dimension(rawValue: $0) }
+            let key = shape.compactMap { Space.Dimension(rawValue: $0) }
             let letters = key.map { Self.letter($0, region.family) }.joined(separator: "-")
-            let selectors = key.map { selector($0, region) }
             result += map(
                 name(chain, letters), key: key.map { type($0, region) },
-                selectors.count == 1 ? selectors[0] : .concatenation(selectors), entries, flags: [])
+                .concatenation(key.map { selector($0, region) }), entries, flags: [])
         }
-        var entries: [(key: Expression, rule: Int?, verdict: Verdict)] = []
+        var entries: [Entry] = []
         var isInterval = false
-        for (i, found) in sweep.classes.enumerated() where !taken.contains(i) {
-            let boxes = found.boxes.map { list[$0] }
+        for (i, found) in slice.sweep.classes.enumerated() where !taken.contains(i) {
+            let boxes = found.boxes.map { slice.list[$0] }
             var here = region
             here[dimension] = found.values
             let kept = pruned(boxes, here)
             // One that takes all of the class needs no chain.
             let alone = kept.first.flatMap {
-                kept.count == 1 && here.isWithin(self.boxes[$0]) ? self.boxes[$0].rule : nil
+                kept.count == 1 && self.boxes[$0].takes(here) ? self.boxes[$0].rule : nil
             }
             let verdict: Verdict
             if let alone {
@@ -314,7 +315,7 @@ struct Classifier {
     /// A map that counts, and one that decides.
     private mutating func map(
         _ name: String, key: [DataType], _ selector: Expression,
-        _ entries: [(key: Expression, rule: Int?, verdict: Verdict)], flags: Set<NamedSet.Flag>
+        _ entries: [Entry], flags: Set<NamedSet.Flag>
     ) -> Body {
         if entries.isEmpty { return [] }
         var rules: [Rule] = []
@@ -336,37 +337,39 @@ struct Classifier {
     ///
     /// - Returns: elements by the dimensions of their keys, and the classes that nobody else is in.
     private mutating func tuples(
-        _ dimension: Box.Dimension, _ sweep: Sweep, _ list: [Int], _ region: Region
-    ) -> ([[Int]: [(key: Expression, rule: Int?, verdict: Verdict)]], Set<Int>) {
+        _ dimension: Space.Dimension, _ slice: Slice, _ region: Space
+    ) -> ([[Int]: [Entry]], Set<Int>) {
         guard dimension != .inbound, dimension != .outbound else { return ([:], []) }
         var classes: [Int: [Int]] = [:]
         var shared: Set<Int> = []
-        for (i, found) in sweep.classes.enumerated() {
+        for (i, found) in slice.sweep.classes.enumerated() {
             if found.boxes.count == 1 {
                 classes[found.boxes[0], default: []].append(i)
             } else {
                 shared.formUnion(found.boxes)
             }
         }
-        var result: [[Int]: [(key: Expression, rule: Int?, verdict: Verdict)]] = [:]
+        var result: [[Int]: [Entry]] = [:]
         var taken: Set<Int> = []
         for (place, own) in classes.sorted(by: { $0.key < $1.key }) where !shared.contains(place) {
-            let box = boxes[list[place]]
-            let limited = Box.Dimension.allCases.filter { !region.isWithin(box, $0) }
+            let box = boxes[slice.list[place]]
+            let limited = Space.Dimension.allCases.filter { !box.space.contains(region, along: $0) }
             // One dimension alone is the class's own map.
             guard box.conditions.isEmpty, outcomes[box.rule].isFinal, limited.count > 1, limited.count <= 5 else {
                 continue
             }
             // A key of addresses is of one family; a port is one of a protocol that is asked for.
-            guard region.family != nil || limited.allSatisfy({ $0 == .transport || $0 == .port }) && box.family == nil,
+            guard
+                region.family != nil
+                    || limited.allSatisfy({ $0 == .transport || $0 == .port }) && box.space.family == nil,
                 !limited.contains(.port) || limited.contains(.transport) || region[.transport]?.size == 1,
                 limited.reduce(0, { $0 + type($1, region).paddedLength }) <= 64
             else { continue }
-            let sizes = limited.map { box[$0]?.size ?? 0 }
+            let sizes = limited.map { box.space[$0]?.size ?? 0 }
             guard sizes.reduce(1, { min($0 * $1, 1 << 30) }) <= Self.mostElements else { continue }
             var keys: [[Expression]] = [[]]
             for dimension in limited {
-                let values = (box[dimension] ?? []).flatMap { range in
+                let values = (box.space[dimension] ?? []).flatMap { range in
                     (range.lowerBound...range.upperBound).map { expression($0, dimension, region) }
                 }
                 keys = keys.flatMap { key in values.map { key + [$0] } }
@@ -379,93 +382,5 @@ struct Classifier {
             taken.formUnion(own)
         }
         return (result, taken)
-    }
-
-    // MARK: - Words of nftables
-
-    private func type(_ dimension: Box.Dimension, _ region: Region) -> DataType {
-        switch dimension {
-        case .inbound, .outbound: .interfaceName
-        case .source, .destination: region.family == .ipv6 ? .ipv6Address : .ipv4Address
-        case .transport: .protocolNumber
-        case .port: .service
-        }
-    }
-
-    private func selector(_ dimension: Box.Dimension, _ region: Region) -> Expression {
-        let network: Selector.Header = region.family == .ipv6 ? .ip6 : .ip
-        switch dimension {
-        case .inbound: return .meta(.interface)
-        case .outbound: return .meta(.outputInterface)
-        case .source: return .payload(network, "saddr")
-        case .destination: return .payload(network, "daddr")
-        case .transport: return .meta(.l4proto)
-        case .port:
-            switch region[.transport]?.first?.lowerBound {
-            case 6: return .payload(.tcp, "dport")
-            case 17: return .payload(.udp, "dport")
-            case 132: return .payload(.sctp, "dport")
-            default: return .payload(.th, "dport")
-            }
-        }
-    }
-
-    private func text(_ value: UInt128, _ dimension: Box.Dimension, _ region: Region) -> String {
-        switch dimension {
-        case .inbound, .outbound: interfaces[Int(value)]
-        case .source, .destination: IPAddress(region.family ?? .ipv4, value: value).description
-        case .transport: Transports.name(of: Int(value))
-        case .port: "\(value)"
-        }
-    }
-
-    private func expression(_ value: UInt128, _ dimension: Box.Dimension, _ region: Region) -> Expression {
-        switch dimension {
-        case .port: .number(Int(value))
-        default: .text(text(value, dimension, region))
-        }
-    }
-
-    /// A range as elements of a set.
-    private func expressions(_ range: ClosedRange<UInt128>, _ dimension: Box.Dimension, _ region: Region)
-        -> [Expression]
-    {
-        if range.lowerBound == range.upperBound { return [expression(range.lowerBound, dimension, region)] }
-        switch dimension {
-        case .inbound, .outbound:
-            return (range.lowerBound...range.upperBound).map { expression($0, dimension, region) }
-        case .source, .destination:
-            return [IPRange(region.family ?? .ipv4, range).expression]
-        case .transport, .port: return [.range(.number(Int(range.lowerBound)), .number(Int(range.upperBound)))]
-        }
-    }
-
-    /// What of a box the region does not say already.
-    private func conditions(of box: Box, _ region: Region) -> [Statement] {
-        var statements: [Statement] = []
-        var here = region
-        here.family = box.family ?? region.family
-        func match(_ dimension: Box.Dimension) {
-            guard let wanted = box[dimension], !region.isWithin(box, dimension) else { return }
-            let items = wanted.flatMap { expressions($0, dimension, here) }
-            statements.append(
-                .match(selector(dimension, here), .equal, items.count == 1 ? items[0] : .set(items)))
-        }
-        match(.inbound)
-        match(.outbound)
-        if !region.isWithinFamily(of: box), box[.source] == nil, box[.destination] == nil, let family = box.family {
-            statements.append(.match(.meta(.nfproto), .equal, .text(family == .ipv4 ? "ipv4" : "ipv6")))
-        }
-        match(.source)
-        match(.destination)
-        if let ports = box[.port], !region.isWithin(box, .port) {
-            // Its header says the protocol too, where that has one of its own.
-            here[.transport] = box[.transport] ?? region[.transport]
-            let items = ports.flatMap { expressions($0, .port, here) }
-            statements.append(.match(selector(.port, here), .equal, items.count == 1 ? items[0] : .set(items)))
-        } else {
-            match(.transport)
-        }
-        return statements
     }
 }

@@ -44,17 +44,11 @@ public enum Firewall: Plugin {
         for rule in configuration.rules where rule.value.isEnabled {
             let (isHeld, changes) = rule.value.times.holds(at: input.now)
             if let changes { output.planAgain(at: changes) }
-            let place = outcomes.count
-            let (isToBox, isThrough) = (
-                rule.value.to.value == .box || rule.value.to.value == .any, rule.value.to.value != .box
-            )
-            let here = isToBox ? compiler.boxes(rule, place: place, .toBox, &output) : []
-            // What is wrong is said once, and now, not when its time has come.
-            let there =
-                isThrough && !(isToBox && here.isEmpty) ? compiler.boxes(rule, place: place, .through, &output) : []
+            // What is wrong is said now, not when its time has come.
+            let boxes = compiler.boxes(rule, place: outcomes.count, &output)
             guard isHeld else { continue }
-            toBox += here
-            through += there
+            if [.box, .any].contains(rule.value.to.value) { toBox += boxes }
+            if rule.value.to.value != .box { through += boxes }
             outcomes.append(compiler.outcome(rule.value))
             paths.append(rule.path)
         }
@@ -71,7 +65,7 @@ public enum Firewall: Plugin {
             for (name, groups) in classifier.chains { output.add(chain: name, groups: groups, stage: nil) }
             for set in classifier.sets { output.add(set: set) }
         }
-        plan(configuration, &compiler, &output)
+        planPolicies(configuration, compiler, &output)
         for counter in compiler.counters { output.add(.counter(counter)) }
         for chain in compiler.chains + [FirewallCompiler.rejecting] { output.add(.chain(chain, stage: nil)) }
 
@@ -107,19 +101,18 @@ public enum Firewall: Plugin {
 
     /// One look-up of the pair of interfaces, however many zones there are. The policy that says more goes before one that
     /// is for any zone.
-    private static func plan(
-        _ configuration: FirewallConfiguration, _ compiler: inout FirewallCompiler, _ output: inout PlanOutput
+    private static func planPolicies(
+        _ configuration: FirewallConfiguration, _ compiler: FirewallCompiler, _ output: inout PlanOutput
     ) {
         var decided: [[String]: (counter: String, action: FirewallConfiguration.Action)] = [:]
         func members(_ place: Located<FirewallConfiguration.Place>) -> [String] {
             guard case .zone(let name) = place.value else { return compiler.interfaces }
-            guard let zone = output.zone(name, at: place.path, in: compiler.published) else { return [] }
-            return compiler.interfaces.filter { compiler.published.interfaces[$0]?.zone == zone.name }
+            return output.zone(name, at: place.path, in: compiler.published).map { compiler.interfaces(in: $0.name) }
+                ?? []
         }
         func weight(_ policy: FirewallConfiguration.Policy) -> Int {
             (policy.from.value == .any ? 2 : 0) + (policy.to.value == .any ? 1 : 0)
         }
-        var counters: [NamedCounter] = []
         var last: [Rule] = []
         for policy in configuration.policies.enumerated().sorted(by: {
             (weight($0.element.value), $0.offset) < (weight($1.element.value), $1.offset)
@@ -127,13 +120,14 @@ public enum Firewall: Plugin {
             // No name of a zone has a dot.
             let pair = "\(policy.value.from.value).\(policy.value.to.value)"
             let comment = "firewall: \(policy.path) \(policy.value.from.value) to \(policy.value.to.value)"
-            counters.append(NamedCounter("firewall.policy.\(pair)", comment: comment))
+            let counter = "firewall.policy.\(pair)"
+            output.add(.counter(NamedCounter(counter, comment: comment)))
             if policy.value.from.value == .any, policy.value.to.value == .any {
                 // However many pairs are left, one rule behind the map takes them.
                 last = [
                     Rule(
                         [
-                            .counter("firewall.policy.\(pair)"),
+                            .counter(counter),
                             .verdict(FirewallCompiler.verdict(policy.value.action)),
                         ], comment: comment)
                 ]
@@ -142,11 +136,10 @@ public enum Firewall: Plugin {
             let outputs = members(policy.value.to)
             for input in members(policy.value.from) {
                 for output in outputs where decided[[input, output]] == nil {
-                    decided[[input, output]] = ("firewall.policy.\(pair)", policy.value.action)
+                    decided[[input, output]] = (counter, policy.value.action)
                 }
             }
         }
-        for counter in counters { output.add(.counter(counter)) }
         let entries = decided.sorted { $0.key.lexicographicallyPrecedes($1.key) }.map { pair, policy in
             (key: Expression.concatenation(pair.map { .text($0) }), policy: policy)
         }

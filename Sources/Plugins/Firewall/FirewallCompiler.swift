@@ -2,9 +2,6 @@ import PluginKit
 
 /// Turns rules of a site document into boxes and what happens to packets in them.
 struct FirewallCompiler {
-    /// Packets that a rule is about: those to the box itself, or those through it.
-    enum Direction { case toBox, through }
-
     let published: Published
     let configuration: FirewallConfiguration
     /// Of all interfaces, in their order: dimensions know them by their places.
@@ -30,6 +27,10 @@ struct FirewallCompiler {
         }
         services = Service.wellKnown.merging(configuration.services.map { ($0.value.name, $0.value.services) }) { $1 }
         sets = Dictionary(configuration.sets.map { ($0.value.name, Set($0.value.members.map(\.family))) }) { $1 }
+    }
+
+    func interfaces(in zone: String) -> [String] {
+        (zones[zone] ?? []).flatMap { $0.lowerBound...$0.upperBound }.map { interfaces[Int($0)] }
     }
 
     static let rejection = "firewall.reject"
@@ -83,20 +84,17 @@ struct FirewallCompiler {
 
     private static let mostBoxes = 4096
 
-    /// The boxes of a rule; none for one that is about other packets, or that can't be read.
+    /// The boxes of a rule, the same for packets to the box and through it; none for one that can't be read.
     func boxes(
-        _ rule: Located<FirewallConfiguration.Rule>, place: Int, _ direction: Direction, _ output: inout PlanOutput
+        _ rule: Located<FirewallConfiguration.Rule>, place: Int, _ output: inout PlanOutput
     ) -> [Box] {
         let value = rule.value
         var box = Box(rule: place)
         guard let inbound = limits(value.from, value.interface, &output) else { return [] }
-        box[.inbound] = inbound
-        if direction == .through {
-            guard let outbound = limits(value.to, nil, &output) else { return [] }
-            box[.outbound] = outbound
-        }
+        guard let outbound = limits(value.to, nil, &output) else { return [] }
+        (box.space[.inbound], box.space[.outbound]) = (inbound, outbound)
         // A zone without an interface has no packets.
-        if box[.inbound]?.isEmpty == true || box[.outbound]?.isEmpty == true { return [] }
+        if inbound?.isEmpty == true || outbound?.isEmpty == true { return [] }
         guard let services = services(of: value, &output) else { return [] }
         var boxes: [Box] = []
         let (origins, targets) = (
@@ -115,10 +113,10 @@ struct FirewallCompiler {
             where family == nil || other == nil || family == other {
                 for service in services {
                     var made = box
-                    (made[.source], made[.destination]) = (sources, destinations)
+                    (made.space[.source], made.space[.destination]) = (sources, destinations)
                     made.conditions = source + destination
                     for family in add(service, to: &made, family ?? other) {
-                        made.family = family
+                        made.space.family = family
                         for one in withMACs(value, made) { boxes += withCodePoints(value, one) }
                     }
                 }
@@ -209,8 +207,8 @@ struct FirewallCompiler {
     private func add(_ service: Service?, to box: inout Box, _ family: IPAddress.Family?) -> [IPAddress.Family?] {
         guard let service else { return [family] }
         let number = UInt128(service.transport)
-        box[.transport] = [number...number]
-        box[.port] = service.ports.isEmpty ? nil : service.ports
+        box.space[.transport] = [number...number]
+        box.space[.port] = service.ports.isEmpty ? nil : service.ports
         let header: Selector.Header =
             switch service.transport {
             case 1: .icmp
@@ -255,10 +253,10 @@ struct FirewallCompiler {
 
     private func withCodePoints(_ rule: FirewallConfiguration.Rule, _ box: Box) -> [Box] {
         if rule.codePoints.isEmpty { return [box] }
-        return (box.family.map { [$0] } ?? IPAddress.Family.allCases).flatMap { family in
+        return (box.space.family.map { [$0] } ?? IPAddress.Family.allCases).flatMap { family in
             rule.codePoints.map { point in
                 var made = box
-                made.family = family
+                made.space.family = family
                 made.conditions.append(.match(.payload(family == .ipv4 ? .ip : .ip6, "dscp"), .equal, .text(point)))
                 return made
             }
