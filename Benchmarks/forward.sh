@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a packet costs that no connection is known of yet, at 10, 1,000 and 10,000 rules: ours as the engine loads it, the same
+# What a packet costs of connections that nobody has answered, so that each asks for the rules, at 10, 1,000 and 10,000 rules: ours as the engine loads it, the same
 # rules one after the other in nft, and in iptables-nft. One processor, the same packets, the same run. Needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ work=$(mktemp -d)
 chmod 755 "$work"
 trap 'rm -rf "$work"' EXIT
 
-rules() {  # a rule in the middle of each policy that every packet asks for has its own addresses and port
+rules() {  # COUNT ours|nft|iptables: each with a source, a destination and a port of its own
     awk -v n="$1" -v kind="$2" 'BEGIN { for (i = 0; i < n; i++) {
         a = "10.0." int(i / 256) "." i % 256; b = "198.18." int(i / 256) "." i % 256; p = 1000 + i
         if (kind == "ours") printf "    - {name: r%d, from: lan, to: wan, protocol: udp, ports: [%d], source: [%s], destination: [%s], action: accept}\n", i, p, a, b
@@ -59,9 +59,9 @@ for n in 10 1000 10000; do
         ip neigh replace 203.0.113.1 lladdr 02:00:00:00:00:01 dev wan nud permanent
     fi
     measure ours $n 200000
-    # Every packet was taken by a rule of its own.
-    "$work/vcpectl" firewall hits r0 >"$work/said" && grep -q 'r0 *rule' "$work/said"
-    awk '$1 == "r0" { exit $(NF - 1) < 100 }' "$work/said" || { echo "the packets met no rule" >&2; cat "$work/said" >&2; exit 1; }
+    # The packets do meet the rules.
+    "$work/vcpectl" firewall hits r0 >"$work/said"
+    awk '$1 == "r0" { hits = $(NF - 1) } END { exit hits < 100 }' "$work/said" || { echo "the packets met no rule" >&2; cat "$work/said" >&2; exit 1; }
 done
 kill "$engine"
 wait "$engine" || true

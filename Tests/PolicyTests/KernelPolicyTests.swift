@@ -35,7 +35,7 @@ import Testing
                 return now.reduce(0) { $0 + $1.value - (before[$1.key] ?? 0) } >= sent
             }
         }
-        let counted = try network.counters().compactMapValues { $0 }.map { ($0.key, $0.value - (before[$0.key] ?? 0)) }
+        let counted = try network.counters().map { ($0.key, $0.value - (before[$0.key] ?? 0)) }
         let wrong = counted.filter { $0.1 != wanted[$0.0] ?? 0 }.sorted { $0.0 < $1.0 }
         if !wrong.isEmpty {
             let lines = wrong.map { name, count in

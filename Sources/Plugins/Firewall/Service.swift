@@ -7,7 +7,7 @@ struct Service: Sendable, Hashable {
     /// Destination ports; none for all.
     var ports: [ClosedRange<UInt128>] = []
     var sourcePorts: [ClosedRange<UInt128>] = []
-    /// Numbers of ICMP and of ICMPv6; none for all.
+    /// By nft's names, of the family that the protocol is of; none for all.
     var icmpTypes: [String] = []
     /// Of TCP: these are set, and those are not.
     var flags: (set: [String], clear: [String])? {
