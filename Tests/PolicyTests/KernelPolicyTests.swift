@@ -66,38 +66,32 @@ import Testing
 @Suite(.serialized) struct PolicyTorture {
     private static let sizes = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]
 
-    @Test func aMillionPacketsInMemory() throws {
+    /// Compares policies of all sizes until enough packets are compared, or a difference is found.
+    private func run(
+        _ name: String, until enough: Int, _ compare: (Int, inout Random) throws -> (compared: Int, difference: String?)
+    ) throws {
         var random = Random(seed: Torture.seed)
-        var compared = 0
-        var round = 0
-        while compared < 1_000_000 {
-            let (count, difference) = try PolicyTests.compare(
-                rules: Self.sizes[round % Self.sizes.count], packets: 5000, &random)
-            compared += count
+        var (compared, round) = (0, 0)
+        var difference: String?
+        while compared < enough, difference == nil {
+            let found = try compare(Self.sizes[round % Self.sizes.count], &random)
+            compared += found.compared
+            difference = found.difference.map { "round \(round), seed \(Torture.seed): \($0)" }
             round += 1
-            if let difference {
-                try Torture.note("packets through compiled policies in memory", checked: compared, failed: 1)
-                Issue.record("round \(round), seed \(Torture.seed): \(difference)")
-                return
-            }
         }
-        try Torture.note("packets through compiled policies in memory", checked: compared, failed: 0)
+        try Torture.note(
+            "packets through compiled policies \(name)", checked: compared, failed: difference == nil ? 0 : 1)
+        if let difference { Issue.record("\(difference)") }
+    }
+
+    @Test func aMillionPacketsInMemory() throws {
+        try run("in memory", until: 1_000_000) { try PolicyTests.compare(rules: $0, packets: 5000, &$1) }
     }
 
     @Test func aHundredThousandPacketsInTheKernel() throws {
-        var random = Random(seed: Torture.seed)
         let network = try KernelNetwork()
-        var compared = 0
-        for round in 0..<220 {
-            let difference = try KernelPolicyTests.compare(
-                rules: Self.sizes[round % Self.sizes.count], packets: 500, network, &random)
-            compared += 500
-            if let difference {
-                try Torture.note("packets through compiled policies in the kernel", checked: compared, failed: 1)
-                Issue.record("round \(round), seed \(Torture.seed): \(difference)")
-                return
-            }
+        try run("in the kernel", until: 110_000) {
+            (500, try KernelPolicyTests.compare(rules: $0, packets: 500, network, &$1))
         }
-        try Torture.note("packets through compiled policies in the kernel", checked: compared, failed: 0)
     }
 }

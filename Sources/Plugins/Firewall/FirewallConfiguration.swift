@@ -156,10 +156,7 @@ extension FirewallConfiguration {
             let isLogged = fields.optional("log", boolean) ?? false
             let rate = fields.optional("rate", rateShape)
             let times = Times.read(moments, &fields)
-            fields.refuseEmptyLists([
-                "source", "destination", "source-mac", "services", "ports", "source-ports", "icmp-types", "dscp",
-                "days",
-            ])
+            fields.refuseEmptyLists(["source", "destination", "source-mac", "services", "dscp", "days"])
             if !(services ?? []).isEmpty, !named.isEmpty {
                 fields.problems.add(
                     fields.node["services"]?.value ?? fields.node, fields.path + ".services",

@@ -9,13 +9,15 @@ struct Service: Sendable, Hashable {
     var sourcePorts: [ClosedRange<UInt128>] = []
     /// By nft's names, of the family that the protocol is of; none for all.
     var icmpTypes: [String] = []
-    /// Of TCP: these are set, and those are not.
-    var flags: (set: [String], clear: [String])? {
-        get { flagsSet.isEmpty && flagsClear.isEmpty ? nil : (flagsSet, flagsClear) }
-        set { (flagsSet, flagsClear) = (newValue?.set ?? [], newValue?.clear ?? []) }
+    var flags: Flags?
+
+    /// Of TCP.
+    struct Flags: Sendable, Hashable {
+        /// These are set …
+        var set: [String]
+        /// … and those are not.
+        var clear: [String]
     }
-    private var flagsSet: [String] = []
-    private var flagsClear: [String] = []
 
     init(_ transport: Int, ports: [ClosedRange<Int>] = []) {
         self.transport = transport
@@ -31,11 +33,11 @@ struct Service: Sendable, Hashable {
         let transport: Shape<String>
         let ports: Shape<[ClosedRange<Int>]>
         let icmpTypes: Shape<[String]>
-        let flags: Shape<(set: [String], clear: [String])>
+        let flags: Shape<Flags>
     }
 
     static var shape: Parts {
-        let names = Transports.numbers.keys.sorted().filter { $0 != "icmpv6" } + ["tcp-and-udp"]
+        let names = Transports.names + ["tcp-and-udp"]
         let number = Shape<String>.scalar("one of \(names.joined(separator: ", ")), or a protocol's number") { scalar in
             names.contains(scalar.text) || Int(scalar.text).map { (0...255).contains($0) } == true ? scalar.text : nil
         }
@@ -44,7 +46,7 @@ struct Service: Sendable, Hashable {
         return Parts(
             transport: number, ports: .list(of: .ports), icmpTypes: .list(of: .oneOf(types)),
             flags: .mapping("flags that are set and such that are not") { fields in
-                (fields.optional("set", flags) ?? [], fields.optional("clear", flags) ?? [])
+                Flags(set: fields.optional("set", flags) ?? [], clear: fields.optional("clear", flags) ?? [])
             })
     }
 
@@ -55,6 +57,7 @@ struct Service: Sendable, Hashable {
         let sourcePorts = fields.optional("source-ports", parts.ports) ?? []
         let types = fields.optional("icmp-types", parts.icmpTypes) ?? []
         let flags = fields.optional("tcp-flags", parts.flags)
+        fields.refuseEmptyLists(["ports", "source-ports", "icmp-types"])
         if name == nil, ports.isEmpty, sourcePorts.isEmpty, types.isEmpty, flags == nil { return [] }
         func mustBe(_ isRight: Bool, _ key: String, _ message: String, _ hint: String) {
             guard !isRight, let node = fields.node[key]?.value else { return }
@@ -66,7 +69,7 @@ struct Service: Sendable, Hashable {
             case "tcp-and-udp": [6, 17]
             // One rule for both families.
             case "icmp": [1, 58]
-            case let name?: [Transports.numbers[name] ?? Int(name) ?? 0]
+            case let name?: [Transports.number(of: name) ?? 0]
             }
         let hasPorts = !numbers.isEmpty && numbers.allSatisfy(Transports.withPorts.contains)
         for key in ["ports", "source-ports"] {
@@ -74,6 +77,9 @@ struct Service: Sendable, Hashable {
         }
         mustBe(numbers == [1, 58], "icmp-types", "ICMP's types without its protocol", "protocol: icmp")
         mustBe(numbers == [6], "tcp-flags", "TCP's flags without its protocol", "protocol: tcp")
+        if let flags, flags.set.isEmpty, flags.clear.isEmpty {
+            mustBe(false, "tcp-flags", "no flag is named", "give set or clear, or leave tcp-flags out")
+        }
         if let flags, !Set(flags.set).isDisjoint(with: flags.clear) {
             mustBe(false, "tcp-flags", "a flag can't be set and clear at once", "leave it out of one")
         }
@@ -82,7 +88,7 @@ struct Service: Sendable, Hashable {
             service.sourcePorts = united(sourcePorts)
             if number == 1 { service.icmpTypes = types.filter { DataType.icmpType.symbols[$0] != nil } }
             if number == 58 { service.icmpTypes = types.filter { DataType.icmpv6Type.symbols[$0] != nil } }
-            if let flags { service.flags = flags }
+            service.flags = flags
             return service
         }.filter { types.isEmpty || !$0.icmpTypes.isEmpty }
     }

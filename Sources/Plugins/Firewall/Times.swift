@@ -6,15 +6,15 @@ struct Times: Sendable, Hashable {
     var starts: Int?
     /// Seconds since 1970 from which on it is none any more.
     var until: Int?
-    /// Seconds within a day; one that ends before it begins goes over midnight.
-    var hours: (first: Int, last: Int)? {
-        get { hoursFirst.flatMap { first in hoursLast.map { (first, $0) } } }
-        set { (hoursFirst, hoursLast) = (newValue?.first, newValue?.last) }
-    }
-    private var hoursFirst: Int?
-    private var hoursLast: Int?
+    var hours: Hours?
     /// Days on which it begins to hold, 0 for Monday; nil for all.
     var days: Set<Int>?
+
+    /// Seconds within a day; one that ends before it begins goes over midnight.
+    struct Hours: Sendable, Hashable {
+        var first: Int
+        var last: Int
+    }
 
     private static let dayNames = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
     private static let day = 86_400
@@ -22,17 +22,17 @@ struct Times: Sendable, Hashable {
     /// What its keys in a rule are read as.
     struct Parts {
         let time: Shape<Int>
-        let hours: Shape<(Int, Int)>
+        let hours: Shape<Hours>
         let days: Shape<[String]>
     }
 
     static var shape: Parts {
-        let hours = Shape<(Int, Int)>.scalar("hours of a day in UTC, such as 08:00-18:30") { scalar in
+        let hours = Shape<Hours>.scalar("hours of a day in UTC, such as 08:00-18:30") { scalar in
             let ends = scalar.text.split(separator: "-", omittingEmptySubsequences: false).map { seconds($0) }
             guard ends.count == 2, let first = ends[0], let last = ends[1], first != last, first < day else {
                 return nil
             }
-            return (first, last)
+            return Hours(first: first, last: last)
         }
         return Parts(time: .time, hours: hours, days: .list(of: .oneOf(dayNames)))
     }
@@ -67,15 +67,15 @@ struct Times: Sendable, Hashable {
         if let until, until <= now { return (false, nil) }
         if let starts, now < starts { return (false, starts) }
         guard hours != nil || days != nil else { return (true, until) }
-        let (first, last) = hours ?? (0, Self.day)
-        let length = last > first ? last - first : last + Self.day - first
+        let hours = hours ?? Hours(first: 0, last: Self.day)
+        let length = hours.last - hours.first + (hours.last > hours.first ? 0 : Self.day)
         let today = now / Self.day
         var (isHeld, changes): (Bool, Int?) = (false, nil)
         // Yesterday's may go over midnight; within a week every day comes.
         for day in today - 1...today + 8 {
             // 1970 began with a Thursday.
             guard days?.contains((day + 3) % 7) ?? true else { continue }
-            let (start, end) = (day * Self.day + first, day * Self.day + first + length)
+            let (start, end) = (day * Self.day + hours.first, day * Self.day + hours.first + length)
             if start <= now, now < end { isHeld = true }
             for edge in [start, end] where edge > now { changes = min(changes ?? edge, edge) }
         }

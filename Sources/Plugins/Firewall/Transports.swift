@@ -1,16 +1,18 @@
-/// IP protocols by their numbers (IANA).
+import PluginKit
+
+/// IP protocols by their names, as nftables has them.
 enum Transports {
-    static let numbers: [String: Int] = [
-        "icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58, "sctp": 132,
-    ]
+    /// Those that a rule names so; others are numbers.
+    static let names = ["ah", "esp", "gre", "icmp", "igmp", "sctp", "tcp", "udp"]
 
     /// Those with ports.
     static let withPorts: Set<Int> = [6, 17, 132]
 
-    private static let names = Dictionary(numbers.map { ($1, $0) }) { one, _ in one }
+    /// IANA's number.
+    static func number(of name: String) -> Int? { DataType.protocolNumber.symbols[name].map { Int($0) } ?? Int(name) }
 
     /// As nftables writes it.
     static func name(of number: Int) -> String {
-        number == 58 ? "ipv6-icmp" : names[number] ?? "\(number)"
+        (names + ["ipv6-icmp"]).first { self.number(of: $0) == number } ?? "\(number)"
     }
 }
