@@ -14,10 +14,16 @@ public struct Batch {
     /// What each message is about, by its sequence number; number 0 is the batch itself.
     private(set) var subjects = ["the batch"]
     private var nextSetID: UInt32 = 1
+    /// What maps hold, by their names: those of this batch, and those that stand in the table already.
+    private var contents: [String: NamedSet.Content]
     /// Longer messages do not exist: attributes end at 64 KiB, and ``Bounds`` keep rules shorter.
     private let scratch = Scratch(capacity: 1 << 18)
 
-    public init(table: String) { self.table = table }
+    /// - Parameter sets: that stand in the table, as far as rules of this batch translate by them.
+    public init(table: String, sets: some Sequence<NamedSet> = []) {
+        self.table = table
+        contents = Dictionary(sets.lazy.filter { $0.content != .members }.map { ($0.name, $0.content) }) { $1 }
+    }
 
     public var isEmpty: Bool { subjects.count == 1 }
 
@@ -85,6 +91,7 @@ public struct Batch {
             nftnl_chain_set_u32(object, UInt16(NFTNL_CHAIN_HOOKNUM.rawValue), hook.point.number)
             nftnl_chain_set_s32(object, UInt16(NFTNL_CHAIN_PRIO.rawValue), Int32(truncatingIfNeeded: hook.priority))
             nftnl_chain_set_u32(object, UInt16(NFTNL_CHAIN_POLICY.rawValue), hook.policy == .accept ? 1 : 0)
+            if let device = hook.device { nftnl_chain_set_str(object, UInt16(NFTNL_CHAIN_DEV.rawValue), device) }
         }
         message(type, flags: flags, "chain \(chain.name)") { nftnl_chain_nlmsg_build_payload($0, object) }
     }
@@ -113,13 +120,14 @@ public struct Batch {
         let subject = "a rule of chain \(chain)" + (rule.comment.map { " (\($0))" } ?? "")
         var sets: [(NamedSet, UInt32)] = []
         var next = nextSetID
+        let contents = contents
         var program = RuleProgram(
             rule: object,
             makeSet: { (set: NamedSet) throws(UnsupportedRuleset) -> (name: String, id: UInt32) in
                 sets.append((set, next))
                 next += 1
                 return (set.name, next - 1)
-            })
+            }, contents: { contents[$0] })
         do throws(UnsupportedRuleset) {
             for statement in rule.statements { try program.add(statement) }
             nextSetID = next
@@ -151,6 +159,7 @@ public struct Batch {
     public mutating func add(_ set: NamedSet) throws(UnsupportedRuleset) {
         let id = nextSetID
         nextSetID += 1
+        contents[set.name] = set.content
         try add(set, id: id, subject: "set \(set.name)")
     }
 
@@ -174,7 +183,7 @@ public struct Batch {
         if set.flags.contains(.interval) { flags |= 4 }
         switch set.content {
         case .members: break
-        case .verdicts, .values: flags |= 8
+        case .verdicts, .values, .ranges: flags |= 8
         case .counters: flags |= 0x40
         }
         if set.flags.contains(.timeout) || set.timeout != nil { flags |= 0x10 }
@@ -200,11 +209,14 @@ public struct Batch {
             u32(NFTNL_SET_DATA_LEN, 0)
             data.put(1, 0)
         case .counters: u32(NFTNL_SET_OBJ_TYPE, UInt32(NFT_OBJECT_COUNTER))
-        case .values(let types):
+        case .values(let types), .ranges(let types):
             let values = NamedSet("", key: types)
+            var isRange = false
+            if case .ranges = set.content { isRange = true }
             u32(NFTNL_SET_DATA_TYPE, values.keyType)
-            u32(NFTNL_SET_DATA_LEN, UInt32(values.keyLength))
+            u32(NFTNL_SET_DATA_LEN, UInt32(isRange ? 2 * values.paddedKeyLength : values.keyLength))
             data.put(1, types.count > 1 ? 0 : types.first?.byteOrder.rawValue ?? 0)
+            if isRange { data.put(6, 1) }
         }
         let lowered = try set.lower(set.elements)
         if isAnonymous { u32(NFTNL_SET_DESC_SIZE, UInt32(set.elements.count)) }

@@ -27,6 +27,9 @@ extension NamedSet {
         key.count == 1 ? key[0].length : key.reduce(0) { $0 + $1.paddedLength }
     }
 
+    /// Bytes of a key in registers.
+    var paddedKeyLength: Int { key.reduce(0) { $0 + $1.paddedLength } }
+
     /// nft's number for the key: of a concatenation six bits a part.
     var keyType: UInt32 { key.reduce(0) { $0 << 6 | $1.number } }
 
@@ -40,6 +43,19 @@ extension NamedSet {
         case (.counters, .counter(let name)):
             try Bounds.check(name: name)
             return .object(name)
+        case (.ranges(let types), .data(let data)):
+            var parts = [data]
+            if case .concatenation(let items) = data { parts = items }
+            guard parts.count == types.count else {
+                throw UnsupportedRuleset("\(data.json.line) in the map \(name), to \(types.count) ranges")
+            }
+            var (first, last): ([UInt8], [UInt8]) = ([], [])
+            for (part, type) in zip(parts, types) {
+                let ends = try type.interval(part)
+                first += type.padded(ends.first)
+                last += type.padded(ends.last)
+            }
+            return .data(first + last)
         case (.values(let types), .data(let data)):
             if types.count == 1 { return .data(try types[0].bytes(data)) }
             guard case .concatenation(let parts) = data, parts.count == types.count else {

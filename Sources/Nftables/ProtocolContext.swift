@@ -15,6 +15,7 @@ struct ProtocolContext {
 extension RuleProgram {
     /// Makes sure that the packet has the header which a selector reads.
     mutating func require(_ selector: Selector) throws(UnsupportedRuleset) {
+        if selector == .isFragment { return try requireNetwork(10) }
         guard case .payload(let header, _) = selector else { return }
         switch header {
         case .ether: try requireEthernet()

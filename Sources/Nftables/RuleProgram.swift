@@ -12,6 +12,8 @@ struct RuleProgram {
     let rule: OpaquePointer
     /// Makes a set without a name and returns its name and its id within the batch.
     let makeSet: (NamedSet) throws(UnsupportedRuleset) -> (name: String, id: UInt32)
+    /// What a named map of the table holds; nil for one that nobody has declared.
+    let contents: (String) -> NamedSet.Content?
     var context = ProtocolContext()
     private(set) var instructions = 0
 
@@ -52,8 +54,11 @@ struct RuleProgram {
         case .setMark(let selector, let value): try setMark(selector, value)
         case .notrack: try add("notrack") { _ in }
         case .trace: try trace()
-        case .element(let operation, let key, let set, let timeout):
-            try element(operation, key, set: set, timeout: timeout)
+        case .element(let operation, let key, let set, let timeout, let each):
+            try element(operation, key, set: set, timeout: timeout, each: each)
+        case .mapElement(let operation, let key, let data, let map):
+            try element(operation, key, data: data, set: map)
+        case .synproxy(let proxy): try synproxy(proxy)
         }
     }
 
@@ -63,11 +68,11 @@ struct RuleProgram {
     ///
     /// - Returns: the types of what was loaded.
     @discardableResult
-    mutating func load(_ expression: Expression) throws(UnsupportedRuleset) -> [DataType] {
+    mutating func load(_ expression: Expression, afterWords start: Int = 0) throws(UnsupportedRuleset) -> [DataType] {
         switch expression {
         case .selector(let selector):
             try require(selector)
-            try load(selector, into: 1)
+            try load(selector, into: Self.register(afterWords: start))
             return [selector.type]
         case .and(.selector(let selector), let mask):
             try load(.selector(selector))
@@ -87,7 +92,7 @@ struct RuleProgram {
                 // What is looked up of it settles the protocol for what comes behind.
                 if selector == .meta(.l4proto) { context.hasPorts = true }
             }
-            var words = 0
+            var words = start
             for selector in selectors {
                 try load(selector, into: Self.register(afterWords: words))
                 words += selector.type.paddedLength / 4
@@ -105,6 +110,8 @@ struct RuleProgram {
         switch selector {
         case .meta(let key): try meta(key, into: register)
         case .ct(let key): try connection(key, into: register)
+        case .tuple(let direction, let field): try connection(direction, field, into: register)
+        case .isFragment: try fragmentHeader(into: register)
         case .payload(let header, let name):
             guard let field = HeaderField.find(header, name) else {
                 throw UnsupportedRuleset("the field \(name) of \(header.rawValue)")

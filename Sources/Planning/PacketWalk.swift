@@ -124,12 +124,15 @@ public struct PacketWalk {
                 case .nat(let kind, _, let address, let port, let flags):
                     (verdict, words) = (.accept, translate(kind, address, port, flags))
                 case .setMark(.meta(.mark), .number(let mark)): packet.mark = mark
+                // A lone packet is beyond no limit of its source.
+                case .element(_, _, _, _, .some): continue rules
+                case .synproxy: verdict = .accept
                 case .limit(let limit): if limit.isOver { continue rules }
                 case .counterMap(let key, let name):
                     guard case .counter(let counter)? = element(key, name)?.value else { continue rules }
                     counted.append(counter)
                 case .counter(let name): counted.append(name)
-                case .log, .setMark, .notrack, .element, .trace: break
+                case .log, .setMark, .notrack, .element, .mapElement, .trace: break
                 }
                 if verdict != nil { break statements }
             }
@@ -225,6 +228,10 @@ public struct PacketWalk {
         case .ct(.state): return .text("new")
         case .ct(.status): return isTranslated ? .text("dnat") : Value.none
         case .ct(.mark): return .number(0)
+        case .ct(.direction): return .text("original")
+        case .tuple: return nil
+        case .isFragment: return .number(0)
+        case .payload(.ip, "frag-off"): return isIPv4 ? .number(0) : Value.none
         case .payload(let header, let field):
             switch (header, field) {
             case (.ip, "saddr"), (.ip6, "saddr"):

@@ -49,6 +49,9 @@ public struct DataType: Sendable, Hashable {
     public static let icmpv6Code = DataType("icmpv6_code", 33, 1, .big, Symbols.icmpv6Codes)
     public static let addressKind = DataType("fib_addrtype", 38, 4, .host, Symbols.addressKinds)
     public static let boolean = DataType("boolean", 39, 4, .host)
+    /// The same in one byte, as in an extension header's being there.
+    public static let flag = DataType("boolean", 39, 1, .host)
+    public static let ctDirection = DataType("ct_dir", 27, 1, .host, ["original": 0, "reply": 1])
     public static let interfaceName = DataType("ifname", 41, 16, .host)
     /// Six bits of RFC 2474 within so many bytes.
     public static func differentiatedServices(_ length: Int) -> DataType {

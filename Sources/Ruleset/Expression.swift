@@ -17,6 +17,8 @@ public indirect enum Expression: Sendable, Hashable {
     case selector(Selector)
     case and(Expression, Expression)
     case or(Expression, Expression)
+    /// What a named map holds for a key.
+    case map(Expression, String)
 
     public static func meta(_ key: Selector.Meta) -> Expression { .selector(.meta(key)) }
     public static func ct(_ key: Selector.ConnectionKey) -> Expression { .selector(.ct(key)) }
@@ -56,6 +58,11 @@ public indirect enum Expression: Sendable, Hashable {
         case "range":
             let ends = try Self.pair(body, of: json)
             self = .range(ends.0, ends.1)
+        case "map":
+            guard let key = body["key"], let name = body["data"]?.text, name.hasPrefix("@") else {
+                throw UnsupportedRuleset(json, "a map that is not a named one")
+            }
+            self = .map(try Expression(key), String(name.dropFirst()))
         case "set": self = .set(try Self.all(body.list ?? [body]))
         case "concat":
             guard let items = body.list, items.count > 1 else { throw UnsupportedRuleset(json, "this concatenation") }
@@ -94,6 +101,7 @@ public indirect enum Expression: Sendable, Hashable {
         case .selector(let selector): selector.json
         case .and(let first, let second): ["&": [first.json, second.json]]
         case .or(let first, let second): ["|": [first.json, second.json]]
+        case .map(let key, let name): ["map": ["key": key.json, "data": .text("@" + name)]]
         }
     }
 }

@@ -4,6 +4,8 @@ import Documents
 public struct Hook: Sendable, Hashable {
     public enum Point: String, Sendable, CaseIterable {
         case prerouting, input, forward, output, postrouting
+        /// Where a device's packets come in, before all others.
+        case ingress
 
         /// NF_INET_*.
         public var number: UInt32 { UInt32(Self.allCases.firstIndex(of: self) ?? 0) }
@@ -15,14 +17,17 @@ public struct Hook: Sendable, Hashable {
     public var point: Point
     public var priority: Int
     public var policy: Policy
+    /// Of ingress.
+    public var device: String?
 
     public enum Policy: String, Sendable, CaseIterable { case accept, drop }
 
-    public init(_ kind: Kind, _ point: Point, priority: Int, policy: Policy = .accept) {
+    public init(_ kind: Kind, _ point: Point, priority: Int, policy: Policy = .accept, device: String? = nil) {
         self.kind = kind
         self.point = point
         self.priority = priority
         self.policy = policy
+        self.device = device
     }
 }
 
@@ -79,6 +84,8 @@ public struct NamedSet: Sendable, Hashable {
         case counters
         /// A map to values, of one type or of several one after the other.
         case values([DataType])
+        /// A map to ranges of such values: for translations.
+        case ranges([DataType])
     }
 
     public enum Flag: String, Sendable, CaseIterable { case constant, interval, timeout, dynamic }
@@ -165,7 +172,14 @@ extension NamedSet.Content {
         case nil: self = .members
         case .text("verdict"): self = .verdicts
         case .text("counter"): self = .counters
-        case let types?: self = .values(try NamedSet.types(types, of: set))
+        case let types?:
+            // As nft has it beside "type" only: the word that says that ranges are meant.
+            let names = types.list ?? [types]
+            if names.first == "interval" {
+                self = .ranges(try NamedSet.types(.list(Array(names.dropFirst())), of: set))
+            } else {
+                self = .values(try NamedSet.types(types, of: set))
+            }
         }
     }
 
@@ -175,6 +189,7 @@ extension NamedSet.Content {
         case .verdicts: "verdict"
         case .counters: "counter"
         case .values(let types): NamedSet.json(types)
+        case .ranges(let types): .texts(["interval"] + types.map(\.name))
         }
     }
 }

@@ -6,6 +6,10 @@ public enum Selector: Sendable, Hashable {
     case meta(Meta)
     /// `ct KEY`.
     case ct(ConnectionKey)
+    /// `ct DIRECTION FIELD`: what a connection's packets have in one of its directions, before or behind a translation.
+    case tuple(Direction, TupleField)
+    /// `exthdr frag exists`: the packet is a fragment by IPv6.
+    case isFragment
     /// A field of a header: `tcp dport`.
     case payload(Header, String)
     /// `fib FLAGS RESULT`.
@@ -18,7 +22,20 @@ public enum Selector: Sendable, Hashable {
         case l4proto, nfproto, mark, pkttype
     }
 
-    public enum ConnectionKey: String, Sendable, CaseIterable { case state, status, mark }
+    public enum ConnectionKey: String, Sendable, CaseIterable { case state, status, mark, direction }
+
+    /// IP_CT_DIR_*
+    public enum Direction: String, Sendable, CaseIterable { case original, reply }
+
+    /// Raw values are libnftables' names.
+    public enum TupleField: String, Sendable, CaseIterable {
+        case source4 = "ip saddr"
+        case source6 = "ip6 saddr"
+        case destination4 = "ip daddr"
+        case destination6 = "ip6 daddr"
+        case sourcePort = "proto-src"
+        case port = "proto-dst"
+    }
 
     public enum Header: String, Sendable, CaseIterable {
         case ether, ip, ip6, tcp, udp, sctp, th, icmp, icmpv6
@@ -57,7 +74,7 @@ public struct HeaderField: Sendable, Hashable {
         ],
         .ip: [
             "dscp": .init(1, 1, .differentiatedServices(1), bits: 0xFC), "length": .init(1, 2, .integer(2)),
-            "ttl": .init(1, 8, .integer(1)),
+            "frag-off": .init(1, 6, .integer(2)), "ttl": .init(1, 8, .integer(1)),
             "protocol": .init(1, 9, .protocolNumber), "saddr": .init(1, 12, .ipv4Address),
             "daddr": .init(1, 16, .ipv4Address),
         ],
@@ -99,6 +116,11 @@ extension Selector {
         case .ct(.state): .ctState
         case .ct(.status): .ctStatus
         case .ct(.mark): .mark
+        case .ct(.direction): .ctDirection
+        case .tuple(_, .source4), .tuple(_, .destination4): .ipv4Address
+        case .tuple(_, .source6), .tuple(_, .destination6): .ipv6Address
+        case .tuple(_, .sourcePort), .tuple(_, .port): .service
+        case .isFragment: .flag
         case .payload(let header, let field): HeaderField.find(header, field)?.type ?? .integer(1)
         case .fib(_, .interface): .boolean
         case .fib(_, .kind): .addressKind
@@ -115,10 +137,23 @@ extension Selector {
             }
             self = .meta(meta)
         case "ct":
+            if let direction = body["dir"]?.text.flatMap(Direction.init) {
+                guard let field = (body["key"]?.text).flatMap(TupleField.init) else {
+                    throw UnsupportedRuleset(
+                        json, "this ct key with a direction", allowed: TupleField.allCases.map(\.rawValue))
+                }
+                self = .tuple(direction, field)
+                return
+            }
             guard let key = body["key"]?.text, let known = ConnectionKey(rawValue: key), body["dir"] == nil else {
                 throw UnsupportedRuleset(json, "this ct key", allowed: ConnectionKey.allCases.map(\.rawValue))
             }
             self = .ct(known)
+        case "exthdr":
+            guard body["name"]?.text == "frag", body["field"] == nil else {
+                throw UnsupportedRuleset(json, "this extension header", allowed: ["frag"])
+            }
+            self = .isFragment
         case "payload":
             guard let header = body["protocol"]?.text.flatMap(Header.init) else {
                 throw UnsupportedRuleset(json, "this header", allowed: Header.allCases.map(\.rawValue))
@@ -148,6 +183,9 @@ extension Selector {
         switch self {
         case .meta(let key): ["meta": ["key": .text(key.rawValue)]]
         case .ct(let key): ["ct": ["key": .text(key.rawValue)]]
+        case .tuple(let direction, let field):
+            ["ct": ["key": .text(field.rawValue), "dir": .text(direction.rawValue)]]
+        case .isFragment: ["exthdr": ["name": "frag"]]
         case .payload(let header, let field):
             ["payload": ["protocol": .text(header.rawValue), "field": .text(field)]]
         case .fib(let flags, let result):

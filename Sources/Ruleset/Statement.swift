@@ -118,6 +118,32 @@ public enum Statement: Sendable, Hashable {
 
     public enum Family: String, Sendable, CaseIterable { case ip, ip6 }
 
+    /// What a set keeps for each of its keys.
+    public enum Each: Sendable, Hashable {
+        case limit(Limit)
+        /// Connections at once; matches those beyond.
+        case connections(over: Int)
+    }
+
+    /// What a server would offer in its answer.
+    public struct SynProxy: Sendable, Hashable {
+        /// Bytes of a segment.
+        public var mss: Int
+        /// Shift of the window.
+        public var windowScale: Int
+        public var timestamps: Bool
+        public var selectiveAcknowledgements: Bool
+
+        public init(
+            mss: Int = 1460, windowScale: Int = 7, timestamps: Bool = true, selectiveAcknowledgements: Bool = true
+        ) {
+            self.mss = mss
+            self.windowScale = windowScale
+            self.timestamps = timestamps
+            self.selectiveAcknowledgements = selectiveAcknowledgements
+        }
+    }
+
     public enum SetOperation: String, Sendable, CaseIterable { case add, update, delete }
 
     case match(Expression, Comparison, Expression)
@@ -140,8 +166,12 @@ public enum Statement: Sendable, Hashable {
     case notrack
     /// Has the kernel tell of every rule that the packet meets from here on. The engine's alone: no plan may say it.
     case trace
-    /// Puts the key into a set, for `timeout` seconds.
-    case element(SetOperation, Expression, set: String, timeout: Int?)
+    /// Puts the key into a set, for `timeout` seconds; with what is kept for each key, goes on where that says so.
+    case element(SetOperation, Expression, set: String, timeout: Int?, each: Each? = nil)
+    /// Puts the key into a map, leading to what the packet's values are.
+    case mapElement(SetOperation, Expression, Expression, map: String)
+    /// Answers TCP's first packets in the place of the server, until the client has answered.
+    case synproxy(SynProxy)
 }
 
 /// A key and where it leads.

@@ -35,6 +35,20 @@ extension Statement {
             self = .setMark(selector, try Expression(value))
         case "notrack": self = .notrack
         case "set": self = try Self.element(body, json)
+        case "map":
+            guard let operation = (body["op"]?.text).flatMap(SetOperation.init), let key = body["elem"],
+                let data = body["data"], let name = body["map"]?.text, name.hasPrefix("@")
+            else { throw UnsupportedRuleset(json, "this use of a map") }
+            self = .mapElement(operation, try Expression(key), try Expression(data), map: String(name.dropFirst()))
+        case "synproxy":
+            let flags = body["flags"]?.list?.compactMap(\.text) ?? []
+            guard let mss = body["mss"]?.integer, let scale = body["wscale"]?.integer, (1...65535).contains(mss),
+                (0...14).contains(scale), Set(flags).isSubset(of: ["timestamp", "sack-perm"])
+            else { throw UnsupportedRuleset(json, "this synproxy (it wants mss and wscale)") }
+            self = .synproxy(
+                SynProxy(
+                    mss: mss, windowScale: scale, timestamps: flags.contains("timestamp"),
+                    selectiveAcknowledgements: flags.contains("sack-perm")))
         default: throw UnsupportedRuleset(json, "the statement \"\(name)\"")
         }
     }
@@ -86,8 +100,26 @@ extension Statement {
         else { throw UnsupportedRuleset(json, "this use of a set") }
         let inner = element["elem"]
         let key = inner?["val"] ?? element
+        var each: Each?
+        switch body["stmt"]?.list {
+        case nil, []?: break
+        case let items?:
+            guard items.count == 1, let (what, inner) = items[0].single else {
+                throw UnsupportedRuleset(json, "other than one thing for each element")
+            }
+            switch what {
+            case "limit": each = .limit(try Limit(inner, items[0]))
+            case "ct count":
+                guard let count = inner["val"]?.integer, count > 0, inner["inv"]?.boolean == true else {
+                    throw UnsupportedRuleset(json, "a count of connections but \"over\"")
+                }
+                each = .connections(over: count)
+            default: throw UnsupportedRuleset(json, "\"\(what)\" for each element", allowed: ["limit", "ct count"])
+            }
+        }
         return .element(
-            operation, try Expression(key), set: String(name.dropFirst()), timeout: try JSON.seconds(inner?["timeout"]))
+            operation, try Expression(key), set: String(name.dropFirst()), timeout: try JSON.seconds(inner?["timeout"]),
+            each: each)
     }
 
     public var json: JSON {
@@ -95,7 +127,7 @@ extension Statement {
         case .match(let left, let comparison, let right):
             // "missing" and "exists" are booleans in JSON.
             let value: JSON =
-                if case .selector(.fib(_, .interface)) = left, case .number(let number) = right {
+                if case .selector(let selector) = left, selector.isBoolean, case .number(let number) = right {
                     .boolean(number != 0)
                 } else {
                     right.json
@@ -108,13 +140,7 @@ extension Statement {
         case .counter(let name): return ["counter": .text(name)]
         case .counterMap(let key, let name):
             return ["counter": ["map": ["key": key.json, "data": .text("@" + name)]]]
-        case .limit(let limit):
-            return [
-                "limit": .object([
-                    "rate": .integer(limit.rate), "per": .text(limit.per.rawValue), "burst": .integer(limit.burst),
-                    "inv": limit.isOver ? true : nil,
-                ])
-            ]
+        case .limit(let limit): return limit.json
         case .log(let log):
             return [
                 "log": .object([
@@ -138,15 +164,61 @@ extension Statement {
         case .trace: return ["mangle": ["key": ["meta": ["key": "nftrace"]], "value": 1]]
         case .setMark(let selector, let value): return ["mangle": ["key": selector.json, "value": value.json]]
         case .notrack: return ["notrack": .null]
-        case .element(let operation, let key, let set, let timeout):
+        case .element(let operation, let key, let set, let timeout, let each):
             let element: JSON =
                 timeout.map { ["elem": ["val": key.json, "timeout": .integer($0)]] } ?? key.json
-            return ["set": ["op": .text(operation.rawValue), "elem": element, "set": .text("@" + set)]]
+            let kept: JSON? =
+                switch each {
+                case nil: nil
+                case .limit(let limit): limit.json
+                case .connections(let count): ["ct count": ["val": .integer(count), "inv": true]]
+                }
+            return [
+                "set": .object([
+                    "op": .text(operation.rawValue), "elem": element, "set": .text("@" + set),
+                    "stmt": kept.map { .list([$0]) },
+                ])
+            ]
+        case .mapElement(let operation, let key, let data, let map):
+            return [
+                "map": [
+                    "op": .text(operation.rawValue), "elem": key.json, "data": data.json, "map": .text("@" + map),
+                ]
+            ]
+        case .synproxy(let proxy):
+            let flags = [
+                proxy.timestamps ? "timestamp" : nil, proxy.selectiveAcknowledgements ? "sack-perm" : nil,
+            ].compactMap { $0 }
+            return [
+                "synproxy": .object([
+                    "mss": .integer(proxy.mss), "wscale": .integer(proxy.windowScale),
+                    "flags": flags.isEmpty ? nil : .texts(flags),
+                ])
+            ]
+        }
+    }
+}
+
+extension Selector {
+    /// Something is there, or it isn't.
+    fileprivate var isBoolean: Bool {
+        switch self {
+        case .fib(_, .interface), .isFragment: true
+        default: false
         }
     }
 }
 
 extension Statement.Limit {
+    fileprivate var json: JSON {
+        [
+            "limit": .object([
+                "rate": .integer(rate), "per": .text(per.rawValue), "burst": .integer(burst),
+                "inv": isOver ? true : nil,
+            ])
+        ]
+    }
+
     fileprivate init(_ body: JSON, _ json: JSON) throws(UnsupportedRuleset) {
         guard let rate = body["rate"]?.integer, rate > 0, let per = (body["per"]?.text).flatMap(Unit.init) else {
             throw UnsupportedRuleset(json, "this limit", allowed: Unit.allCases.map { "a rate a \($0.rawValue)" })

@@ -30,6 +30,7 @@ public struct TableContents: Sendable, Hashable {
                     "hook": chain.hook.map { .text($0.point.rawValue) },
                     "prio": chain.hook.map { .integer($0.priority) },
                     "policy": chain.hook.map { .text($0.policy.rawValue) },
+                    "dev": chain.hook?.device.map { .text($0) },
                 ]))
         }
         for set in sets { object(set.content == .members ? "set" : "map", set.json) }

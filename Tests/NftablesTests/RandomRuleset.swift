@@ -4,8 +4,10 @@ import TestSupport
 /// Rulesets by chance, within what the model has; the same seed gives the same ones.
 struct RandomRuleset {
     private var random: Random
+    /// nft before 1.1 knows no rules in JSON that fill maps, nor maps to several values.
+    private let fillsMaps: Bool
 
-    init(seed: UInt64) { random = Random(seed: seed) }
+    init(seed: UInt64, fillsMaps: Bool = false) { (random, self.fillsMaps) = (Random(seed: seed), fillsMaps) }
 
     private mutating func number(_ range: ClosedRange<Int>) -> Int { range.lowerBound + random.next(range.count) }
 
@@ -109,6 +111,15 @@ struct RandomRuleset {
                 .match(.selector(.fib([.saddr, .iif], .interface)), .equal, .number(chance(50) ? 0 : 1)))
         }
         if chance(5) { statements.append(.match(.ct(.status), .any, .text("dnat"))) }
+        if chance(5) { statements.append(.match(.ct(.direction), .equal, .text(pick(["original", "reply"])))) }
+        if chance(5) {
+            statements.append(
+                .match(.selector(.tuple(pick([.original, .reply]), .source4)), comparison, .text(ipv4())))
+        }
+        if chance(3) { statements.append(.match(.selector(.isFragment), .equal, .number(number(0...1)))) }
+        if chance(3) {
+            statements.append(.match(.and(.payload(.ip, "frag-off"), .number(0x3FFF)), .notEqual, .number(0)))
+        }
         if chance(4) {
             statements.append(
                 .match(
@@ -146,6 +157,25 @@ struct RandomRuleset {
         if chance(5) {
             statements.append(.element(pick([.add, .update]), .payload(.ip, "saddr"), set: "seen", timeout: nil))
         }
+        if chance(4) {
+            let limit = Statement.Limit(
+                rate: number(1...1000), per: pick(Statement.Limit.Unit.allCases), burst: number(1...50), isOver: true)
+            statements.append(
+                .element(
+                    .update, .payload(.ip, "saddr"), set: "seen", timeout: chance(50) ? 10 : nil, each: .limit(limit)))
+        }
+        if chance(4) {
+            statements.append(
+                .element(
+                    .add, .payload(.ip, "saddr"), set: "connected", timeout: nil,
+                    each: .connections(over: number(1...99))))
+        }
+        if fillsMaps, chance(4) {
+            statements.append(
+                .mapElement(
+                    .update, .concatenation([.payload(.ip, "saddr"), .meta(.mark)]),
+                    .concatenation([.payload(.ip, "daddr"), .meta(.mark)]), map: "filled"))
+        }
         if chance(5) {
             statements.append(
                 .setMark(.meta(.mark), .or(.and(.meta(.mark), .number(0xFFFF_00FF)), .number(number(1...255) << 8))))
@@ -154,11 +184,18 @@ struct RandomRuleset {
         // Both families in one rule can't be.
         if statements.contains(where: {
             "\($0)".contains("payload(Ruleset.Selector.Header.ip6") || "\($0)".contains("icmpv6")
+                || "\($0)".contains("isFragment")
         }) {
-            statements.removeAll { "\($0)".contains("Selector.Header.ip,") || "\($0)".contains("Header.icmp,") }
+            statements.removeAll {
+                "\($0)".contains("Selector.Header.ip,") || "\($0)".contains("Header.icmp,")
+                    || "\($0)".contains("source4")
+            }
         }
         if statements.contains(where: { "\($0)".contains("nfproto") }) {
-            statements.removeAll { "\($0)".contains("Selector.Header.ip") || "\($0)".contains("Header.icmp") }
+            statements.removeAll {
+                "\($0)".contains("Selector.Header.ip") || "\($0)".contains("Header.icmp")
+                    || "\($0)".contains("source4") || "\($0)".contains("isFragment")
+            }
         }
         switch number(0...12) {
         case 0: statements.append(.verdict(.drop))
@@ -200,7 +237,10 @@ struct RandomRuleset {
             statements.append(.match(.payload(pick([.tcp, .udp]), "dport"), .equal, ports()))
             if chance(70) { port = ports() }
         }
-        if kind == .snat, chance(40) {
+        if !isIPv6, !"\(statements)".contains("dport"), chance(40) {
+            let key = Expression.concatenation([.payload(.ip, "saddr"), .payload(.tcp, "sport")])
+            statements.append(.nat(kind, .ip, address: .map(key, "targets"), port: nil))
+        } else if kind == .snat, chance(40) {
             statements.append(.masquerade)
         } else {
             var flags: Set<Statement.NATFlag> = []
@@ -232,19 +272,34 @@ struct RandomRuleset {
                     chance(50) ? .number(80 + i) : .range(.number(1000), .number(2000 + i)),
                 ]))
         }
-        let sets = [
+        var sets = [
             NamedSet("addresses", key: [.ipv4Address], flags: [.interval], elements: addresses),
             NamedSet("services", key: [.ipv4Address, .service], flags: [.interval], elements: services),
             NamedSet(
                 "plain6", key: [.ipv6Address],
                 elements: distinct(number(0...9)) { .text($0.ipv6()) }.map { SetElement($0) }),
             NamedSet("seen", key: [.ipv4Address], flags: [.dynamic, .timeout], timeout: 60, size: 65535),
+            NamedSet("connected", key: [.ipv4Address], flags: [.dynamic], size: 65535),
+            NamedSet(
+                "targets", key: [.ipv4Address, .service],
+                content: .values(fillsMaps ? [.ipv4Address, .service] : [.ipv4Address]),
+                elements: (0..<number(0...5)).map { i in
+                    SetElement(
+                        .concatenation([.text("10.1.1.\(i + 1)"), .number(number(1...65535))]),
+                        .data(fillsMaps ? .concatenation([.text(ipv4()), .number(number(1...65535))]) : .text(ipv4())))
+                }),
             NamedSet(
                 "zones", key: [.interfaceName], content: .verdicts,
                 elements: [
                     SetElement(.text("lan"), verdict: .jump("other")), SetElement(.text("wan"), verdict: .drop),
                 ]),
         ]
+        if fillsMaps {
+            sets.append(
+                NamedSet(
+                    "filled", key: [.ipv4Address, .mark], content: .values([.ipv4Address, .mark]),
+                    flags: [.dynamic, .timeout], timeout: 60, size: 65535))
+        }
         let forward = Chain(
             "forward", hook: Hook(.filter, .forward, priority: 0, policy: pick([.accept, .drop])),
             rules: (0..<number(1...12)).map { _ in rule() })
@@ -254,8 +309,25 @@ struct RandomRuleset {
         let snat = Chain(
             "snat", hook: Hook(.nat, .postrouting, priority: 100),
             rules: (0..<number(0...4)).map { _ in natRule(.snat) })
+        let ingress = Chain(
+            "ingress", hook: Hook(.filter, .ingress, priority: -500, device: "lo"),
+            rules: [
+                Rule([.match(.payload(.ip, "saddr"), .equal, ipv4Prefix()), .verdict(.drop)]),
+                Rule([.match(.and(.payload(.ip, "frag-off"), .number(0x3FFF)), .notEqual, .number(0)), .verdict(.drop)]),
+            ])
+        let syn = Chain(
+            "syn", hook: Hook(.filter, .input, priority: 5),
+            rules: [
+                Rule([
+                    .match(.payload(.tcp, "dport"), .equal, ports()),
+                    .synproxy(
+                        .init(
+                            mss: number(500...1460), windowScale: number(0...14), timestamps: chance(50),
+                            selectiveAcknowledgements: chance(50))),
+                ])
+            ])
         return TableContents(
-            chains: [Chain("other"), forward, dnat, snat], sets: sets,
+            chains: [Chain("other"), forward, dnat, snat, ingress, syn], sets: sets,
             counters: [NamedCounter("counted", comment: chance(50) ? "how often" : nil)])
     }
 }

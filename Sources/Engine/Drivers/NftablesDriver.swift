@@ -139,7 +139,7 @@ final class NftablesDriver {
     /// All of a plan, whatever the kernel holds.
     private func full(_ plan: TablePlan, flags: Batch.TableFlags) throws -> Batch {
         let seen = try connection.observe(table: PacketPath.table)
-        var batch = Batch(table: PacketPath.table)
+        var batch = Batch(table: PacketPath.table, sets: plan.sets.values)
         batch.addTable(flags)
         // Rules first: they hold on to chains, sets and counters.
         for chain in seen.chains.sorted() { batch.flushChain(chain) }
@@ -182,7 +182,7 @@ final class NftablesDriver {
     /// What leads from one plan to another; nil when a set's declaration changes under the rules that use it, which
     /// wants a full load.
     private func changes(from old: TablePlan, to new: TablePlan) throws(UnsupportedRuleset) -> Batch? {
-        var batch = Batch(table: PacketPath.table)
+        var batch = Batch(table: PacketPath.table, sets: new.sets.values)
         for (name, set) in new.sets {
             if let before = old.sets[name], before.declaration != set.declaration { return nil }
         }

@@ -9,10 +9,32 @@ extension RuleProgram {
             case .state: NFT_CT_STATE
             case .status: NFT_CT_STATUS
             case .mark: NFT_CT_MARK
+            case .direction: NFT_CT_DIRECTION
             }
         try add("ct") { expression in
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_KEY), number.rawValue)
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_DREG), register)
+        }
+    }
+
+    /// The same of one of its directions.
+    mutating func connection(
+        _ direction: Selector.Direction, _ field: Selector.TupleField, into register: UInt32
+    ) throws(UnsupportedRuleset) {
+        // The keys for one family each are macros of the header, or not known to it.
+        let number: UInt32 =
+            switch field {
+            case .source4: 19
+            case .destination4: 20
+            case .source6: 21
+            case .destination6: 22
+            case .sourcePort: NFT_CT_PROTO_SRC.rawValue
+            case .port: NFT_CT_PROTO_DST.rawValue
+            }
+        try add("ct") { expression in
+            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_KEY), number)
+            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_DREG), register)
+            nftnl_expr_set_u8(expression, UInt16(NFTNL_EXPR_CT_DIR), direction == .original ? 0 : 1)
         }
     }
 

@@ -15,6 +15,9 @@ extension RuleProgram {
             throw UnsupportedRuleset("\(kind.rawValue) to a port needs a match of tcp or udp before it")
         }
         let network = UInt32(family == .ip ? NFPROTO_IPV4 : NFPROTO_IPV6)
+        if case .map(let key, let name)? = address, port == nil {
+            return try nat(kind, network, family == .ip ? .ipv4Address : .ipv6Address, key, name, flags)
+        }
         if let settled = context.network, UInt32(settled) != network {
             throw UnsupportedRuleset("\(kind.rawValue) to \(family.rawValue) in a rule of the other family")
         }
@@ -44,10 +47,48 @@ extension RuleProgram {
             for (attribute, register) in registers {
                 nftnl_expr_set_u32(expression, UInt16(attribute), register)
             }
-            // NF_NAT_RANGE_PROTO_SPECIFIED, _PERSISTENT and _NETMAP
-            let bits: UInt32 =
-                (port != nil ? 2 : 0) | (flags.contains(.persistent) ? 8 : 0) | (flags.contains(.netmap) ? 0x40 : 0)
+            let bits = Self.bits(flags, hasPort: port != nil)
             if bits != 0 { nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_NAT_FLAGS), bits) }
+        }
+    }
+
+    /// NF_NAT_RANGE_PROTO_SPECIFIED, _PERSISTENT and _NETMAP
+    private static func bits(_ flags: Set<Statement.NATFlag>, hasPort: Bool) -> UInt32 {
+        (hasPort ? 2 : 0) | (flags.contains(.persistent) ? 8 : 0) | (flags.contains(.netmap) ? 0x40 : 0)
+    }
+
+    /// To what a map of addresses with ports holds for a key.
+    private mutating func nat(
+        _ kind: Statement.NATKind, _ family: UInt32, _ type: DataType, _ key: Expression, _ name: String,
+        _ flags: Set<Statement.NATFlag>
+    ) throws(UnsupportedRuleset) {
+        guard let content = contents(name) else { throw UnsupportedRuleset("\(kind.rawValue) to a map that is not there") }
+        try requireNetwork(UInt8(family))
+        try load(key)
+        try lookUp(set: name, id: nil, destination: 1)
+        let (types, isRange): ([DataType], Bool)
+        switch content {
+        case .values(let found): (types, isRange) = (found, false)
+        case .ranges(let found): (types, isRange) = (found, true)
+        default: throw UnsupportedRuleset("\(kind.rawValue) to the map \(name), which holds no addresses")
+        }
+        guard types.first == type, types.count == 1 || types.count == 2 && types[1] == .service else {
+            throw UnsupportedRuleset("\(kind.rawValue) to the map \(name), which holds other than addresses and ports")
+        }
+        let (address, hasPort) = (type.paddedLength / 4, types.count == 2)
+        let range = address + (hasPort ? 1 : 0)
+        try add("nat") { expression in
+            func u32(_ attribute: Int, _ value: UInt32) { nftnl_expr_set_u32(expression, UInt16(attribute), value) }
+            u32(Int(NFTNL_EXPR_NAT_TYPE), kind == .snat ? NFT_NAT_SNAT.rawValue : NFT_NAT_DNAT.rawValue)
+            u32(Int(NFTNL_EXPR_NAT_FAMILY), family)
+            u32(Int(NFTNL_EXPR_NAT_REG_ADDR_MIN), 1)
+            if isRange { u32(Int(NFTNL_EXPR_NAT_REG_ADDR_MAX), Self.register(afterWords: range)) }
+            if hasPort {
+                u32(Int(NFTNL_EXPR_NAT_REG_PROTO_MIN), Self.register(afterWords: address))
+                if isRange { u32(Int(NFTNL_EXPR_NAT_REG_PROTO_MAX), Self.register(afterWords: range + address)) }
+            }
+            let bits = Self.bits(flags, hasPort: hasPort)
+            if bits != 0 { u32(Int(NFTNL_EXPR_NAT_FLAGS), bits) }
         }
     }
 }
