@@ -12,6 +12,7 @@ let box: [Target] = [
     .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
     .systemLibrary(name: "CNftables", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
     .target(name: "CSystem"),
+    .target(name: "CResolver", linkerSettings: [.linkedLibrary("resolv")]),
     .target(name: "Addresses"),
     .target(name: "Documents", dependencies: ["CYaml"]),
     .target(name: "Ruleset", dependencies: ["Documents"]),
@@ -28,7 +29,8 @@ let box: [Target] = [
             "CSystem", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes",
         ]),
     .target(name: "Schema", dependencies: ["Documents", "Files"]),
-    .executableTarget(name: "vcpe-box", dependencies: ["Engine", "PluginKit", "Plugins", "Schema"]),
+    .executableTarget(
+        name: "vcpe-box", dependencies: ["CResolver", "Engine", "Files", "PluginKit", "Plugins", "Schema"]),
     .executableTarget(name: "vcpe-init", dependencies: ["CSystem"]),
 ]
 

@@ -149,6 +149,25 @@ extension Engine {
         "explain-packet": Verb(.readOnly) { engine, request in try engine.explain(packet: request.json) },
         "explain": Verb(.readOnly) { engine, request in ["rules": .list(try engine.explain(try request.text("text")))]
         },
+        "feeds": Verb(.readOnly) { engine, _ in ["feeds": engine.feedList()] },
+        "feed": Verb(.readOnly) { engine, request in
+            ["members": try engine.feedMembers(of: try request.text("name"))]
+        },
+        "feed-change": Verb(.operator) { engine, request in
+            let name = try request.text("deed")
+            guard let deed = Engine.FeedDeed(rawValue: name) else {
+                throw EngineError.unknown("deed", name, Engine.FeedDeed.allCases.map(\.rawValue))
+            }
+            let seconds = request.json["seconds"]?.integer
+            guard seconds.map({ (1...31_622_400).contains($0) }) ?? true else {
+                throw EngineError("seconds are 1 to 31622400, a year")
+            }
+            return [
+                "members": .integer(
+                    try engine.change(
+                        feed: try request.text("name"), deed, try request.text("members"), seconds: seconds))
+            ]
+        },
         "trace": Verb(.operator) { engine, request in try engine.trace(request.json, for: request.user) },
         "traced": Verb(.operator) { engine, _ in engine.traced() },
         "counters": Verb(.readOnly) { engine, _ in try engine.counters() },

@@ -43,6 +43,7 @@ public final class Engine {
     private var replanAt: Int?
     var drift = Drift()
     let secrets: SecretStore
+    let feeds: Feeds
     private var isReady = false
     /// What the consoles were told.
     private var shownNotice: String?
@@ -76,12 +77,14 @@ public final class Engine {
         clock = WallClock(path: places.clock)
         secrets = SecretStore(folder: places.secrets, scratch: places.state)
         outside = OutsideSites(places: places)
+        feeds = Feeds(places: places)
         store = CommitStore(folder: places.commits)
         let known = AppliedState(at: places.appliedState)
         applied = known ?? AppliedState()
         nftables.believed = TablePlan(applied.everything.values.map(\.resource))
         // What a predecessor has told PID 1 of the units, nobody knows.
         applied.isSettled = false
+        nftables.fed = { [unowned self] in (self.feeds.content(of: $0), self.clock.now) }
         // An engine that starts again finds the table as it was left: what stands there stays until a plan is there.
         if try known == nil || !nftables.hasTable { try nftables.load(TablePlan()) }
     }
@@ -303,6 +306,7 @@ public final class Engine {
                     followFacts()
                 }
                 drift.look()
+                followFeeds()
                 mendDrift()
                 for found in outside.look() { take(found) }
             }

@@ -79,7 +79,8 @@ extension Engine {
         else { throw EngineError("tcp and udp want a port from 1 to 65535, icmp has none") }
         let supposed = SupposedPacket(
             input: input, source: source, destination: destination, transport: transport, port: port)
-        let (walk, end) = try walk(supposed, through: TablePlan(applied.plan.all))
+        let table = TablePlan(applied.plan.all)
+        let (walk, end) = try walk(supposed, through: table.filled(with: feeds.content(of: table)))
         return answer(walk, end)
     }
 
@@ -94,7 +95,8 @@ extension Engine {
             isLocal: { (try? self.way(to: $0, [])) == "lo" },
             leads: { (try? self.way(to: $0, [])) == $1 })
         var walk = PacketWalk(supposed, through: table, kernel, indexes: indexes)
-        var end = walk.pass(.prerouting)
+        var end = walk.pass(.ingress)
+        if end == .accept { end = walk.pass(.prerouting) }
         if end == .accept {
             guard let way = try way(of: walk.packet) else {
                 return (walk, "no route leads to \(walk.packet.destination)")

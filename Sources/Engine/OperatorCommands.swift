@@ -115,7 +115,18 @@ extension Engine {
             input["counters"] = .object((try counters().object ?? [:]).filter { $0.key.hasPrefix(plugin + ".") })
         case .sets:
             var sets: [String: JSON] = [:]
+            let fed = feeds.content(of: nftables.table)
             for case .set(let set) in applied.plan.all where set.name.hasPrefix(plugin + ".") {
+                if let members = fed[set.name] {
+                    sets[set.name] = .list(
+                        members.members.compactMap { member in
+                            if let until = member.until, until <= now { return nil }
+                            return .object([
+                                "key": .text(member.key.words), "expires": member.until.map { .integer($0 - now) },
+                            ])
+                        })
+                    continue
+                }
                 sets[set.name] = .list(
                     try nftables.members(of: set).map { member in
                         .object([
@@ -188,6 +199,22 @@ extension Engine {
                 guard PluginFolders.isOwn(folder, of: name), let place = FileDriver(places: places).place(folder)
                 else { throw PluginFailure("plugin \(name) act: the folder \(folder) is not its own") }
                 deeds.append { try FileDriver(places: self.places).purge(place) }
+            case .admit(let feed, _, _), .expel(let feed, _):
+                guard feed.hasPrefix(name + ".") else {
+                    throw PluginFailure("plugin \(name) act: the feed \(feed) is not its own")
+                }
+                deeds.append {
+                    if case .admit(_, let member, let seconds) = effect {
+                        _ = try self.change(feed: feed, .add, member, seconds: seconds)
+                    } else if case .expel(_, let member) = effect {
+                        _ = try self.change(feed: feed, .remove, member, seconds: nil)
+                    }
+                }
+            case .forget(let set, let member):
+                guard set.hasPrefix(name + "."), let known = nftables.table.sets[set], known.flags.contains(.dynamic),
+                    known.key.count == 1
+                else { throw PluginFailure("plugin \(name) act: packets fill no set \(set) of it") }
+                deeds.append { try self.nftables.forget(.text(member), of: known) }
             case .say(let text): said.append(text)
             }
         }

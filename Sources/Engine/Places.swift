@@ -41,6 +41,8 @@ public struct Places: Sendable {
 
     /// The operators' documents.
     var commits: String { "\(data)/vcpe/commits" }
+    /// What operators have put into sets.
+    var feeds: String { "\(data)/vcpe/feeds" }
     var secrets: String { "\(data)/vcpe/secrets" }
     /// Says that everything but what protects against rollback goes, with the next start.
     var resetMark: String { "\(data)/vcpe/factory-reset" }

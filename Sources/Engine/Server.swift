@@ -42,8 +42,6 @@ extension Caller {
 final class Server {
     let descriptor: Int32
 
-    /// Bytes that a request may have.
-    private static let limit = 8 << 20
     /// Milliseconds that a request may take to arrive, and an answer to be taken: one slow caller must not stop the engine.
     private static let patience = 2000
 
@@ -99,7 +97,7 @@ final class Server {
             if count < 0, errno == EINTR { continue }
             if count <= 0 { return request.isEmpty ? nil : request }
             request += buffer[..<count]
-            if request.count > Self.limit { return nil }
+            if request.count > EngineClient.largestRequest { return nil }
         }
         return request
     }
@@ -107,6 +105,9 @@ final class Server {
 
 /// Asks the engine, from another program of the box.
 public struct EngineClient {
+    /// Bytes.
+    public static let largestRequest = 64 << 20
+
     let socket: String
 
     public init(socket: String = Places().socket) { self.socket = socket }

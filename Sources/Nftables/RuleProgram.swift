@@ -56,8 +56,8 @@ struct RuleProgram {
         case .trace: try trace()
         case .element(let operation, let key, let set, let timeout, let each):
             try element(operation, key, set: set, timeout: timeout, each: each)
-        case .mapElement(let operation, let key, let data, let map):
-            try element(operation, key, data: data, set: map)
+        case .mapElement(let operation, let key, let data, let map, let timeout):
+            try element(operation, key, data: data, set: map, timeout: timeout)
         case .synproxy(let proxy): try synproxy(proxy)
         }
     }
@@ -99,6 +99,13 @@ struct RuleProgram {
             }
             guard words <= 16 else { throw UnsupportedRuleset("a concatenation beyond 64 bytes") }
             return selectors.map(\.type)
+        case .map(let key, let name):
+            guard case .values(let types)? = contents(name) else {
+                throw UnsupportedRuleset("a look-up in \(name), which is no map to values that is there")
+            }
+            try load(key)
+            try lookUp(set: name, id: nil, destination: 1)
+            return types
         default: throw UnsupportedRuleset("\(expression.json.line) on the left side")
         }
     }

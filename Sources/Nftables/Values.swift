@@ -6,6 +6,11 @@ extension DataType {
     /// The bytes of a constant, in the type's own order.
     func bytes(_ value: Expression) throws(UnsupportedRuleset) -> [UInt8] {
         switch value {
+        case .number(let number) where self == .time:
+            guard number >= 0, number <= Int(UInt32.max) / 1000 else {
+                throw UnsupportedRuleset("\(number) seconds do not fit \(name)")
+            }
+            return bytes(UInt64(number * 1000))
         case .number(let number):
             guard number >= 0, length >= 8 || UInt64(number) < 1 << UInt64(8 * length) else {
                 throw UnsupportedRuleset("\(number) does not fit \(name)")

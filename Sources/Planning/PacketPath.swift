@@ -42,6 +42,13 @@ public enum PacketPath {
             ], comment: comment)
     }
 
+    /// What a link's packets meet first.
+    static func ingress(of device: String) -> Chain {
+        Chain(
+            "ingress.\(device)", hook: Hook(.filter, .ingress, priority: -500, device: device),
+            rules: [call(.earlyDrop)])
+    }
+
     private static var base: [Chain] {
         [
             Chain(
@@ -77,6 +84,8 @@ public enum PacketPath {
                         comment: comment),
                 ]),
             Chain("postrouting-nat", hook: Hook(.nat, .postrouting, priority: 100), rules: [call(.snat)]),
+            Chain(
+                "postrouting-translated", hook: Hook(.filter, .postrouting, priority: 110), rules: [call(.translated)]),
         ]
     }
 }

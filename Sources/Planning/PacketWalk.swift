@@ -79,7 +79,9 @@ public struct PacketWalk {
 
     /// Goes through the base chains of a hook, in the order of their priorities.
     public mutating func pass(_ point: Hook.Point) -> End {
-        let chains = table.chains.values.filter { $0.hook?.point == point }.sorted {
+        let chains = table.chains.values.filter {
+            $0.hook?.point == point && $0.hook?.device ?? packet.input == packet.input
+        }.sorted {
             ($0.hook?.priority ?? 0) < ($1.hook?.priority ?? 0)
         }
         for chain in chains {
@@ -121,6 +123,9 @@ public struct PacketWalk {
                     steps.append(Step(chain: chain.name, origin: origin(of: rule), verdict: "reject"))
                     return .reject
                 case .masquerade: (verdict, words) = (.accept, "masquerade")
+                case .nat(let kind, _, .map(let key, let name), _, _):
+                    guard case .data(let target)? = element(key, name)?.value else { continue rules }
+                    (verdict, words) = (.accept, translate(kind, by: target))
                 case .nat(let kind, _, let address, let port, let flags):
                     (verdict, words) = (.accept, translate(kind, address, port, flags))
                 case .setMark(.meta(.mark), .number(let mark)): packet.mark = mark
@@ -160,6 +165,17 @@ public struct PacketWalk {
     private func origin(of rule: Rule) -> String? {
         guard rule.isCompiled, let counter = counted.last else { return rule.comment }
         return table.counters[counter]?.comment ?? rule.comment
+    }
+
+    /// By what a map holds: an address, and a port, or ranges of them, of which the kernel takes one.
+    private mutating func translate(_ kind: Statement.NATKind, by target: Expression) -> String {
+        var parts = [target]
+        if case .concatenation(let items) = target { parts = items }
+        var words = translate(kind, parts.first, parts.count > 1 ? parts[1] : nil, [])
+        if parts.count > 1, case .range(.number(let first), .number(let last)) = parts[1] {
+            words += " port \(first)-\(last)"
+        }
+        return words
     }
 
     private mutating func translate(
@@ -229,7 +245,7 @@ public struct PacketWalk {
         case .ct(.status): return isTranslated ? .text("dnat") : Value.none
         case .ct(.mark): return .number(0)
         case .ct(.direction): return .text("original")
-        case .tuple: return nil
+        case .ct(.expiration), .tuple: return nil
         case .isFragment: return .number(0)
         case .payload(.ip, "frag-off"): return isIPv4 ? .number(0) : Value.none
         case .payload(let header, let field):

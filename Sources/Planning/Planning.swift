@@ -121,6 +121,13 @@ struct Planning {
         (plan.warnings, plan.absent, plan.replanAt) = (warnings, absent, replanAt)
         if let violation = TablePlan.guardViolation(plan.all) { problems.append("error: \(violation)") }
         for planned in plan.ordered {
+            if case .feed(let feed) = planned.resource {
+                for set in feed.sets where plan.resources["nftables set \(set)"]?.plugin != planned.plugin {
+                    problems.append(
+                        "error: plugin \(planned.plugin): the feed \(feed.name) fills the set \(set), which it doesn't plan"
+                    )
+                }
+            }
             guard case .file(let path, let content, _, _) = planned.resource else { continue }
             for name in Secrets.references(in: content) where plan.resources["secret \(name)"]?.plugin != planned.plugin
             {
@@ -140,6 +147,14 @@ struct Planning {
         case .set(let set): name = set.name
         case .elements(let part): name = part.set
         case .counter(let counter): name = counter.name
+        case .feed(let feed):
+            name = feed.name
+            if let other = feed.sets.first(where: { !$0.hasPrefix(plugin + ".") }) {
+                return "the feed \(name) fills the set \(other), which is not its own"
+            }
+            if let file = feed.file, !PluginFolders.isOwn(file, of: plugin) {
+                return "\(file) is not below \(PluginFolders.of(plugin).joined(separator: " or "))"
+            }
         case .secret(let secret, _): name = secret
         case .probe(let probe): name = probe.name
         case .service(let service):

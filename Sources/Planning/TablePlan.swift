@@ -8,20 +8,31 @@ public struct TablePlan: Sendable {
     public private(set) var counters: [String: NamedCounter] = [:]
     /// Elements of large sets, by the set's name and the part's, beside what stands in the set itself.
     public private(set) var parts: [String: [String: [SetElement]]] = [:]
+    /// Of sets that are filled from beside the plan.
+    public private(set) var feeds: [FeedResource] = []
 
     public init(_ resources: [Resource] = []) {
         for chain in PacketPath.skeleton { chains[chain.name] = chain }
         var calls: [Stage: [(order: Int, chain: String)]] = [:]
+        var devices: Set<String> = []
         for resource in resources {
             switch resource {
             case .chain(let chain, let use):
                 chains[chain.name] = chain
-                if let use { calls[use.stage, default: []].append((use.order, chain.name)) }
+                if let use {
+                    calls[use.stage, default: []].append((use.order, chain.name))
+                    if use.stage == .earlyDrop { devices.formUnion(use.devices) }
+                }
             case .set(let set): sets[set.name] = set
             case .elements(let part): parts[part.set, default: [:]][part.part] = part.elements
             case .counter(let counter): counters[counter.name] = counter
+            case .feed(let feed): feeds.append(feed)
             default: break
             }
+        }
+        for device in devices {
+            let chain = PacketPath.ingress(of: device)
+            chains[chain.name] = chain
         }
         for (stage, entries) in calls {
             let sorted = entries.sorted { ($0.order, $0.chain) < ($1.order, $1.chain) }
@@ -29,6 +40,26 @@ public struct TablePlan: Sendable {
                 Rule([.verdict(.jump(entry.chain))], comment: "\(stage.rawValue), order \(entry.order)")
             }
         }
+    }
+
+    /// The same without chains of links that aren't there: the kernel takes none of them.
+    public func withLinks(where isThere: (String) -> Bool) -> TablePlan {
+        withoutChains { $0.hook?.device.map { !isThere($0) } ?? false }
+    }
+
+    public func withoutChains(where isGone: (Chain) -> Bool) -> TablePlan {
+        var left = self
+        left.chains = chains.filter { !isGone($0.value) }
+        return left
+    }
+
+    /// The same with what feeds put into its sets.
+    public func filled(with fed: [String: FedSet]) -> TablePlan {
+        var filled = self
+        for (name, set) in fed where sets[name] != nil {
+            filled.parts[name, default: [:]]["fed"] = set.members.map { SetElement($0.key) }
+        }
+        return filled
     }
 
     /// All elements of a set.
@@ -59,7 +90,7 @@ public struct TablePlan: Sendable {
         var guards: [(String, Stage)] = []
         for case .chain(let chain, let use) in resources {
             byName[chain.name] = chain
-            if let use, use.stage == .inputGuard || use.stage == .forwardGuard {
+            if let use, [.inputGuard, .forwardGuard, .earlyDrop].contains(use.stage) {
                 guards.append((chain.name, use.stage))
             }
         }

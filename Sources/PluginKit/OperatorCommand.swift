@@ -229,6 +229,12 @@ public enum Effect: Sendable, Hashable {
     case signal(service: String, Signal)
     /// Empties a folder below /run/vcpe/NAME or /data/NAME.
     case purge(folder: String)
+    /// Puts a member into one of the plugin's feeds, for so many seconds; nil for good.
+    case admit(feed: String, String, seconds: Int?)
+    /// Takes it out again.
+    case expel(feed: String, String)
+    /// Takes out of one of the plugin's sets what a packet has put there.
+    case forget(set: String, String)
     /// A line for people.
     case say(String)
 
@@ -244,6 +250,13 @@ public enum Effect: Sendable, Hashable {
         case .signal(let service, let signal):
             ["effect": "signal", "service": .text(service), "signal": .text(signal.rawValue)]
         case .purge(let folder): ["effect": "purge", "folder": .text(folder)]
+        case .admit(let feed, let member, let seconds):
+            .object([
+                "effect": "admit", "feed": .text(feed), "member": .text(member),
+                "seconds": seconds.map { .integer($0) },
+            ])
+        case .expel(let feed, let member): ["effect": "expel", "feed": .text(feed), "member": .text(member)]
+        case .forget(let set, let member): ["effect": "forget", "set": .text(set), "member": .text(member)]
         case .say(let text): ["effect": "say", "text": .text(text)]
         }
     }
@@ -270,6 +283,14 @@ public enum Effect: Sendable, Hashable {
         case "purge":
             guard let folder = json["folder"]?.text else { return nil }
             self = .purge(folder: folder)
+        case "admit", "expel":
+            guard let feed = json["feed"]?.text, let member = json["member"]?.text else { return nil }
+            self =
+                json["effect"] == "admit"
+                ? .admit(feed: feed, member, seconds: json["seconds"]?.integer) : .expel(feed: feed, member)
+        case "forget":
+            guard let set = json["set"]?.text, let member = json["member"]?.text else { return nil }
+            self = .forget(set: set, member)
         case "say":
             guard let text = json["text"]?.text else { return nil }
             self = .say(text)

@@ -14,6 +14,8 @@ public enum Resource: Sendable, Hashable {
     /// A part of a large set's elements: a small change of the set touches few parts.
     case elements(SetPart)
     case counter(NamedCounter)
+    /// Sets that are filled from beside the plan.
+    case feed(FeedResource)
     case link(LinkResource)
     case address(link: String, IPPrefix)
     case route(RouteResource)
@@ -33,16 +35,21 @@ public enum Resource: Sendable, Hashable {
         public var stage: Stage
         /// The lower one is called first.
         public var order: Int
+        /// Of `early-drop`: the links whose packets it is for, as far as they are there.
+        public var devices: [String]
 
-        public init(_ stage: Stage, order: Int) {
+        public init(_ stage: Stage, order: Int, devices: [String] = []) {
             self.stage = stage
             self.order = order
+            self.devices = devices
         }
     }
 }
 
 /// A place in the packet path where plugins' chains are called.
 public enum Stage: String, Sendable, CaseIterable {
+    /// Where packets come in, before anything else is done with them: drops only.
+    case earlyDrop = "early-drop"
     case defend
     case noTrack = "no-track"
     case classify, steer, dnat
@@ -53,6 +60,8 @@ public enum Stage: String, Sendable, CaseIterable {
     case forwardGuard = "forward-guard"
     case noOffload = "no-offload"
     case forward, inspect, output, shape, snat
+    /// Packets that leave, as they are after their translation.
+    case translated
 }
 
 /// A network link.

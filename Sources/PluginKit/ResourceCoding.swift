@@ -3,7 +3,7 @@ extension Resource {
         switch self {
         case .kernelModule: .kernelModule
         case .sysctl: .sysctl
-        case .chain, .set, .elements, .counter: .nftables
+        case .chain, .set, .elements, .counter, .feed: .nftables
         case .link: .link
         case .address: .address
         case .route: .route
@@ -26,6 +26,7 @@ extension Resource {
         case .set(let set): "set \(set.name)"
         case .elements(let part): "elements \(part.set) \(part.part)"
         case .counter(let counter): "counter \(counter.name)"
+        case .feed(let feed): "feed \(feed.name)"
         case .link(let link): link.name
         case .address(let link, let address): "\(link) \(address)"
         case .route(let route):
@@ -58,10 +59,12 @@ extension Resource {
             return object([
                 "chain": ["name": .text(chain.name), "rules": .list(chain.rules.map(\.json))],
                 "stage": use.map { .text($0.stage.rawValue) }, "order": use.map { .integer($0.order) },
+                "devices": use.flatMap { $0.devices.isEmpty ? nil : .texts($0.devices) },
             ])
         case .elements(let part): return ["elements": part.json]
         case .set(let set): return [set.content == .members ? "set" : "map": set.json]
         case .counter(let counter): return ["counter": counter.json]
+        case .feed(let feed): return ["feed": feed.json]
         case .link(let link):
             var entries = object([
                 "name": .text(link.name), "master": link.master.map { .text($0) }, "mtu": link.mtu.map { .integer($0) },
@@ -309,11 +312,18 @@ private struct ResourceReader {
         if let name = json["counter"]?["name"]?.text {
             return .counter(NamedCounter(name, comment: json["counter"]?["comment"]?.text))
         }
+        if let body = json["feed"] {
+            guard let feed = FeedResource(body) else {
+                throw InvalidResource("a feed without name, sets and members", json)
+            }
+            return .feed(feed)
+        }
         guard let name = json["chain"]?["name"]?.text, let rules = json["chain"]?["rules"]?.list else {
-            throw InvalidResource("neither a chain with its rules, nor a set, map, counter or elements", json)
+            throw InvalidResource("neither a chain with its rules, nor a set, map, counter, feed or elements", json)
         }
         let use = try optional("stage") { Stage(rawValue: $0) }.map {
-            Resource.StageUse($0, order: json["order"]?.integer ?? 100)
+            Resource.StageUse(
+                $0, order: json["order"]?.integer ?? 100, devices: (json["devices"]?.list ?? []).compactMap(\.text))
         }
         return .chain(Chain(name, rules: try rules.map { try Rule($0) }), stage: use)
     }

@@ -62,6 +62,17 @@ extension Shape where Value == ClosedRange<Int> {
 }
 
 extension Shape where Value == Int {
+    /// `90s`, `10m`, `4h` or `2d`, in seconds.
+    public static func seconds(_ range: ClosedRange<Int>) -> Shape {
+        .scalar("a time such as 90s, 10m, 4h or 2d, of \(range.lowerBound) to \(range.upperBound) seconds") { scalar in
+            let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
+            guard let unit = scalar.text.last.flatMap({ units[$0] }), let number = Int(scalar.text.dropLast()),
+                number > 0, number <= range.upperBound, range.contains(number * unit)
+            else { return nil }
+            return number * unit
+        }
+    }
+
     /// A day, or a time of a day, in UTC (RFC 3339), as seconds since 1970.
     public static var time: Shape {
         .scalar("a day or a time in UTC, such as 2026-12-24 or 2026-12-24T18:00:00Z") { seconds(of: $0.text) }

@@ -57,7 +57,15 @@ extension Command {
         let argv = ([program] + arguments).map { strdup($0) } + [nil]
         let envp = environment.sorted { $0.key < $1.key }.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { for pointer in argv + envp { free(pointer) } }
-        let failure = posix_spawnp(&pid, program, &actions, nil, argv, envp)
+        // A thread that waits for signals blocks them, and what it starts would never have its own timers' or be ended.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+        let failure = posix_spawnp(&pid, program, &actions, &attributes, argv, envp)
         guard failure == 0 else { throw SystemError("posix_spawn", program, code: failure) }
         return pid
     }

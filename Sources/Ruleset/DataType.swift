@@ -51,6 +51,8 @@ public struct DataType: Sendable, Hashable {
     public static let boolean = DataType("boolean", 39, 4, .host)
     /// The same in one byte, as in an extension header's being there.
     public static let flag = DataType("boolean", 39, 1, .host)
+    /// Milliseconds; in nft's language seconds.
+    public static let time = DataType("time", 22, 4, .host)
     public static let ctDirection = DataType("ct_dir", 27, 1, .host, ["original": 0, "reply": 1])
     public static let interfaceName = DataType("ifname", 41, 16, .host)
     /// Six bits of RFC 2474 within so many bytes.

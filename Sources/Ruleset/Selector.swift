@@ -22,7 +22,7 @@ public enum Selector: Sendable, Hashable {
         case l4proto, nfproto, mark, pkttype
     }
 
-    public enum ConnectionKey: String, Sendable, CaseIterable { case state, status, mark, direction }
+    public enum ConnectionKey: String, Sendable, CaseIterable { case state, status, mark, direction, expiration }
 
     /// IP_CT_DIR_*
     public enum Direction: String, Sendable, CaseIterable { case original, reply }
@@ -117,6 +117,7 @@ extension Selector {
         case .ct(.status): .ctStatus
         case .ct(.mark): .mark
         case .ct(.direction): .ctDirection
+        case .ct(.expiration): .time
         case .tuple(_, .source4), .tuple(_, .destination4): .ipv4Address
         case .tuple(_, .source6), .tuple(_, .destination6): .ipv6Address
         case .tuple(_, .sourcePort), .tuple(_, .port): .service

@@ -169,7 +169,7 @@ public enum Statement: Sendable, Hashable {
     /// Puts the key into a set, for `timeout` seconds; with what is kept for each key, goes on where that says so.
     case element(SetOperation, Expression, set: String, timeout: Int?, each: Each? = nil)
     /// Puts the key into a map, leading to what the packet's values are.
-    case mapElement(SetOperation, Expression, Expression, map: String)
+    case mapElement(SetOperation, Expression, Expression, map: String, timeout: Int? = nil)
     /// Answers TCP's first packets in the place of the server, until the client has answered.
     case synproxy(SynProxy)
 }

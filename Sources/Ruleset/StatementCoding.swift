@@ -39,7 +39,10 @@ extension Statement {
             guard let operation = (body["op"]?.text).flatMap(SetOperation.init), let key = body["elem"],
                 let data = body["data"], let name = body["map"]?.text, name.hasPrefix("@")
             else { throw UnsupportedRuleset(json, "this use of a map") }
-            self = .mapElement(operation, try Expression(key), try Expression(data), map: String(name.dropFirst()))
+            let inner = key["elem"]
+            self = .mapElement(
+                operation, try Expression(inner?["val"] ?? key), try Expression(data), map: String(name.dropFirst()),
+                timeout: try JSON.seconds(inner?["timeout"]))
         case "synproxy":
             let flags = body["flags"]?.list?.compactMap(\.text) ?? []
             guard let mss = body["mss"]?.integer, let scale = body["wscale"]?.integer, (1...65535).contains(mss),
@@ -165,8 +168,6 @@ extension Statement {
         case .setMark(let selector, let value): return ["mangle": ["key": selector.json, "value": value.json]]
         case .notrack: return ["notrack": .null]
         case .element(let operation, let key, let set, let timeout, let each):
-            let element: JSON =
-                timeout.map { ["elem": ["val": key.json, "timeout": .integer($0)]] } ?? key.json
             let kept: JSON? =
                 switch each {
                 case nil: nil
@@ -175,14 +176,15 @@ extension Statement {
                 }
             return [
                 "set": .object([
-                    "op": .text(operation.rawValue), "elem": element, "set": .text("@" + set),
+                    "op": .text(operation.rawValue), "elem": Self.element(key, timeout), "set": .text("@" + set),
                     "stmt": kept.map { .list([$0]) },
                 ])
             ]
-        case .mapElement(let operation, let key, let data, let map):
+        case .mapElement(let operation, let key, let data, let map, let timeout):
             return [
                 "map": [
-                    "op": .text(operation.rawValue), "elem": key.json, "data": data.json, "map": .text("@" + map),
+                    "op": .text(operation.rawValue), "elem": Self.element(key, timeout), "data": data.json,
+                    "map": .text("@" + map),
                 ]
             ]
         case .synproxy(let proxy):
@@ -196,6 +198,12 @@ extension Statement {
                 ])
             ]
         }
+    }
+}
+
+extension Statement {
+    fileprivate static func element(_ key: Expression, _ timeout: Int?) -> JSON {
+        timeout.map { ["elem": ["val": key.json, "timeout": .integer($0)]] } ?? key.json
     }
 }
 

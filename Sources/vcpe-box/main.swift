@@ -15,12 +15,14 @@ case "vcpectl": exit(ControlCommand.run(arguments))
 // As login(1) and sshd start somebody's shell.
 case "-vcpectl": exit(Shell.run(arguments))
 case "report-lease": exit(LeaseReport.run())
+case "resolve-names": exit(NameResolution.run(arguments))
 case "network": exit(PluginProgram.run(Network.self, arguments))
 case "firewall": exit(PluginProgram.run(Firewall.self, arguments))
 case "nat": exit(PluginProgram.run(NAT.self, arguments))
 case "lan": exit(PluginProgram.run(LAN.self, arguments))
 case "system": exit(PluginProgram.run(System.self, arguments))
 default:
-    Log.say("\(calledAs) is none of vcpe-engine, vcpectl, report-lease, network, firewall, nat, lan, system")
+    Log.say(
+        "\(calledAs) is none of vcpe-engine, vcpectl, report-lease, resolve-names, network, firewall, nat, lan, system")
     exit(64)
 }

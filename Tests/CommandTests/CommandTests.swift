@@ -152,4 +152,12 @@ import Testing
         #expect(try vcpe("cache", "--prune", "--days", "0", environment: environment).text == "freed 8.2 kB\n")
         #expect(!FileSystem.exists(name))
     }
+
+    @Test func programsBlockNoSignals() throws {
+        var (all, before) = (sigset_t(), sigset_t())
+        sigfillset(&all)
+        pthread_sigmask(SIG_SETMASK, &all, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        #expect(try Command("grep", ["SigBlk", "/proc/self/status"]).run().text == "SigBlk:\t0000000000000000\n")
+    }
 }

@@ -185,7 +185,8 @@ import Testing
             _vcpectl; printf '%s|' "${COMPREPLY[@]}"
             """
         let result = try box.onBox(["bash", "-c", bash])
-        #expect(result.text == "nat.forwards[web].protocol |block|hits|top|unblock|", "\(result.errorText)")
+        #expect(
+            result.text == "nat.forwards[web].protocol |block|blocked|hits|names|top|unblock|", "\(result.errorText)")
     }
 
     @Test func documentsLeaveAsInstanceDataOfTheirModules() throws {

@@ -111,6 +111,9 @@ struct RandomRuleset {
                 .match(.selector(.fib([.saddr, .iif], .interface)), .equal, .number(chance(50) ? 0 : 1)))
         }
         if chance(5) { statements.append(.match(.ct(.status), .any, .text("dnat"))) }
+        if chance(4) {
+            statements.append(.match(.ct(.expiration), pick([.greater, .lessOrEqual]), .number(number(1...9999))))
+        }
         if chance(5) { statements.append(.match(.ct(.direction), .equal, .text(pick(["original", "reply"])))) }
         if chance(5) {
             statements.append(
@@ -174,7 +177,8 @@ struct RandomRuleset {
             statements.append(
                 .mapElement(
                     .update, .concatenation([.payload(.ip, "saddr"), .meta(.mark)]),
-                    .concatenation([.payload(.ip, "daddr"), .meta(.mark)]), map: "filled"))
+                    .concatenation([.payload(.ip, "daddr"), .meta(.mark)]), map: "filled",
+                    timeout: chance(50) ? number(1...900) : nil))
         }
         if chance(5) {
             statements.append(
@@ -313,7 +317,8 @@ struct RandomRuleset {
             "ingress", hook: Hook(.filter, .ingress, priority: -500, device: "lo"),
             rules: [
                 Rule([.match(.payload(.ip, "saddr"), .equal, ipv4Prefix()), .verdict(.drop)]),
-                Rule([.match(.and(.payload(.ip, "frag-off"), .number(0x3FFF)), .notEqual, .number(0)), .verdict(.drop)]),
+                Rule([.match(.and(.payload(.ip, "frag-off"), .number(0x3FFF)), .notEqual, .number(0)), .verdict(.drop)]
+                ),
             ])
         let syn = Chain(
             "syn", hook: Hook(.filter, .input, priority: 5),

@@ -1,3 +1,4 @@
+import Glibc
 import Nftables
 import Planning
 import PluginKit
@@ -9,12 +10,19 @@ final class NftablesDriver {
     private var loaded: TablePlan?
     /// What a predecessor has put there, as far as its word goes.
     var believed: TablePlan?
+    /// Members of a plan's sets that come from beside it, and the time in seconds since 1970.
+    var fed: (TablePlan) -> (sets: [String: FedSet], now: Int) = { _ in ([:], 0) }
+    /// What the kernel has of them.
+    private var loadedFed: [String: FedSet] = [:]
     /// Counts our changes.
     private var revision = 0
     /// The ruleset's, after our last change.
     private var generation: UInt32?
     /// Kernels before 6.9 can't keep a table without its owner: there it has none.
     private var flags: Batch.TableFlags = [.owner, .persist]
+
+    /// What the kernel holds by our plan.
+    var table: TablePlan { loaded ?? TablePlan() }
 
     init() throws(NftablesError) { connection = try Connection() }
 
@@ -24,6 +32,7 @@ final class NftablesDriver {
     /// Takes the table over, or makes it, with what `plan` says: all chains are refilled in one transaction. Counters
     /// and sets that packets fill keep what they hold.
     func load(_ plan: TablePlan) throws {
+        let plan = Self.possible(plan)
         do {
             try retrying { try self.full(plan, flags: self.flags) }
         } catch let error as NftablesError
@@ -32,7 +41,42 @@ final class NftablesDriver {
             flags = []
             try retrying { try self.full(plan, flags: []) }
         }
+        loadedFed = fed(plan).sets
         (loaded, generation, revision) = (plan, try connection.generation(), revision + 1)
+    }
+
+    /// Brings what comes from beside the plan into the kernel: members that came and went, nothing else.
+    func refresh() throws {
+        guard let loaded else { return }
+        let (wanted, now) = fed(loaded)
+        let changed = wanted.filter { loadedFed[$0.key]?.version != $0.value.version }
+        if changed.isEmpty { return }
+        var (batch, anew) = (Batch(table: PacketPath.table), Batch(table: PacketPath.table))
+        for (name, members) in changed.sorted(by: { $0.key < $1.key }) {
+            guard let set = loaded.sets[name] else { continue }
+            try batch.bring(set, from: loadedFed[name], to: members, now: now)
+            anew.flushSet(name)
+            try anew.bring(set, from: nil, to: members, now: now)
+        }
+        do {
+            try own(batch)
+        } catch is NftablesError {
+            // A member that ended by itself in this very moment can't be taken out any more.
+            try own(anew)
+        }
+        loadedFed = wanted
+    }
+
+    /// Chains of links that are there: others come with their links.
+    private static func possible(_ plan: TablePlan) -> TablePlan { plan.withLinks { if_nametoindex($0) != 0 } }
+
+    /// With a link its chains went, and the kernel has told nobody.
+    private func forgetLostChains() throws {
+        guard let loaded, loaded.chains.values.contains(where: { $0.hook?.device != nil }) else { return }
+        let seen = try connection.observe(table: PacketPath.table).chains
+        let left = loaded.withoutChains { $0.hook?.device != nil && !seen.contains($0.name) }
+        guard left.chains.count != loaded.chains.count else { return }
+        (self.loaded, revision) = (left, revision + 1)
     }
 
     /// A plan, and what leads to it from what the table holds.
@@ -42,32 +86,43 @@ final class NftablesDriver {
         fileprivate var batch: Batch?
         /// Of which state that is true.
         fileprivate var revision: Int?
+        fileprivate var fed: [String: FedSet] = [:]
+        /// How many chains it has with the links that were there.
+        fileprivate var chains = 0
     }
 
     /// Has the kernel check a plan, and changes nothing.
     func check(_ plan: TablePlan) throws -> Change {
+        try forgetLostChains()
         guard let loaded else { return Change(plan: plan) }
-        let batch = try changes(from: loaded, to: plan)
-        try connection.check(try batch ?? full(plan, flags: flags))
-        return Change(plan: plan, batch: batch, revision: revision)
+        let (possible, fed) = (Self.possible(plan), fed(plan))
+        let batch = try changes(from: loaded, to: possible, fed)
+        try connection.check(try batch ?? full(possible, flags: flags))
+        return Change(
+            plan: plan, batch: batch, revision: revision, fed: fed.sets, chains: possible.chains.count)
     }
 
     /// Brings the table from what it holds to a plan.
     func apply(_ change: Change) throws {
+        try forgetLostChains()
         guard let loaded else { return try load(change.plan) }
-        let isCurrent = change.revision == revision
-        let batch = isCurrent ? change.batch : try changes(from: loaded, to: change.plan)
+        // Links may have come since.
+        let plan = Self.possible(change.plan)
+        let isCurrent = change.revision == revision && change.chains == plan.chains.count
+        let fed = isCurrent ? (change.fed, 0) : fed(plan)
+        let batch = isCurrent ? change.batch : try changes(from: loaded, to: plan, fed)
         if let batch {
             do {
                 // A table with an owner is nobody else's to change.
                 try connection.commit(batch, expecting: flags.contains(.owner) ? nil : generation)
             } catch {
                 guard error.isStale else { throw error }
-                return try load(change.plan)
+                return try load(plan)
             }
         }
-        if batch == nil { try retrying { try self.full(change.plan, flags: self.flags) } }
-        (self.loaded, generation, revision) = (change.plan, try connection.generation(), revision + 1)
+        if batch == nil { try retrying { try self.full(plan, flags: self.flags) } }
+        loadedFed = batch == nil ? self.fed(plan).sets : fed.0
+        (self.loaded, generation, revision) = (plan, try connection.generation(), revision + 1)
     }
 
     func apply(_ plan: TablePlan) throws { try apply(Change(plan: plan)) }
@@ -124,6 +179,13 @@ final class NftablesDriver {
         try connection.members(of: set, table: PacketPath.table)
     }
 
+    /// Takes a member out of a set that packets fill.
+    func forget(_ key: Expression, of set: NamedSet) throws {
+        var batch = Batch(table: PacketPath.table)
+        try batch.delete([SetElement(key)], from: set)
+        try own(batch)
+    }
+
     func counters() throws -> [String: CounterValue] { try connection.counters(table: PacketPath.table) }
 
     /// Commits what `make` gives for the generation that it saw; once more when somebody changed the ruleset meanwhile.
@@ -156,7 +218,11 @@ final class NftablesDriver {
         let contents = plan.contents
         for counter in contents.counters where !seen.counters.contains(counter.name) { try batch.add(counter) }
         for chain in contents.chains { try batch.add(Chain(chain.name, hook: chain.hook)) }
-        for set in contents.sets where kept[set.name] == nil { try batch.add(set) }
+        let (fed, now) = fed(plan)
+        for set in contents.sets where kept[set.name] == nil {
+            try batch.add(set)
+            if let members = fed[set.name] { try batch.bring(set, from: nil, to: members, now: now) }
+        }
         for chain in contents.chains { for rule in chain.rules { try batch.add(rule, to: chain.name) } }
         return batch
     }
@@ -181,7 +247,9 @@ final class NftablesDriver {
 
     /// What leads from one plan to another; nil when a set's declaration changes under the rules that use it, which
     /// wants a full load.
-    private func changes(from old: TablePlan, to new: TablePlan) throws(UnsupportedRuleset) -> Batch? {
+    private func changes(
+        from old: TablePlan, to new: TablePlan, _ fed: (sets: [String: FedSet], now: Int)
+    ) throws(UnsupportedRuleset) -> Batch? {
         var batch = Batch(table: PacketPath.table, sets: new.sets.values)
         for (name, set) in new.sets {
             if let before = old.sets[name], before.declaration != set.declaration { return nil }
@@ -190,17 +258,23 @@ final class NftablesDriver {
         for name in sorted(new.counters.keys.filter { old.counters[$0] == nil }) {
             if let counter = new.counters[name] { try batch.add(counter) }
         }
-        for name in sorted(new.chains.keys.filter { old.chains[$0] == nil }) { try batch.add(Chain(name)) }
+        for name in sorted(new.chains.keys.filter { old.chains[$0] == nil }) {
+            try batch.add(Chain(name, hook: new.chains[name]?.hook))
+        }
         for name in sorted(new.sets.keys) {
             guard let set = new.sets[name] else { continue }
             guard old.sets[name] != nil else {
                 try batch.add(set)
                 for (_, elements) in new.parts[name] ?? [:] { try batch.add(elements, to: set) }
+                if let members = fed.sets[name] { try batch.bring(set, from: nil, to: members, now: fed.now) }
                 continue
             }
             let (gone, come) = Self.difference(old, new, of: name)
             if !gone.isEmpty { try batch.delete(gone, from: set) }
             if !come.isEmpty { try batch.add(come, to: set) }
+            if let members = fed.sets[name] {
+                try batch.bring(set, from: loadedFed[name], to: members, now: fed.now)
+            }
         }
         for name in sorted(new.chains.keys.filter { old.chains[$0]?.rules != new.chains[$0]?.rules }) {
             guard let chain = new.chains[name] else { continue }
@@ -213,5 +287,28 @@ final class NftablesDriver {
         for name in goneChains { batch.deleteChain(name) }
         for name in sorted(old.counters.keys.filter { new.counters[$0] == nil }) { batch.deleteCounter(name) }
         return batch
+    }
+}
+
+extension Batch {
+    /// Seconds before its end in which a member is left to go by itself: it may be gone before this is with the kernel.
+    private static let lastSeconds = 5
+
+    /// Puts the members into a set that came, and takes those out that went.
+    fileprivate mutating func bring(
+        _ set: NamedSet, from old: FedSet?, to new: FedSet, now: Int
+    ) throws(UnsupportedRuleset) {
+        if old?.version == new.version { return }
+        let (had, wanted) = (Set(old?.members ?? []), Set(new.members))
+        let come = new.members.filter { !had.contains($0) && $0.until.map { $0 > now } ?? true }
+        let again = Set(come.map(\.key))
+        let gone = (old?.members ?? []).filter { member in
+            !wanted.contains(member)
+                && member.until.map { $0 > now + Self.lastSeconds || again.contains(member.key) && $0 > now } ?? true
+        }
+        if !gone.isEmpty { try delete(gone.map { SetElement($0.key) }, from: set) }
+        if !come.isEmpty {
+            try add(come.map { SetElement($0.key, timeout: $0.until.map { $0 - now }) }, to: set)
+        }
     }
 }

@@ -51,7 +51,7 @@ extension Composer {
         if plugins.isEmpty { return }
         let links = [
             "usr/lib/vcpe/vcpe-engine": "vcpe-box", "usr/lib/vcpe/report-lease": "vcpe-box",
-            "usr/bin/vcpectl": "../lib/vcpe/vcpe-box",
+            "usr/lib/vcpe/resolve-names": "vcpe-box", "usr/bin/vcpectl": "../lib/vcpe/vcpe-box",
         ]
         for (path, target) in links { put(path, .symbolicLink(target: target), mode: 0o777) }
         for plugin in plugins {

@@ -10,6 +10,7 @@ extension RuleProgram {
             case .status: NFT_CT_STATUS
             case .mark: NFT_CT_MARK
             case .direction: NFT_CT_DIRECTION
+            case .expiration: NFT_CT_EXPIRATION
             }
         try add("ct") { expression in
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_KEY), number.rawValue)

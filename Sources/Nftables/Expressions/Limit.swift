@@ -8,11 +8,11 @@ extension RuleProgram {
     }
 
     static func fill(_ expression: OpaquePointer, _ limit: Statement.Limit) {
-            nftnl_expr_set_u64(expression, UInt16(NFTNL_EXPR_LIMIT_RATE), UInt64(limit.rate))
-            nftnl_expr_set_u64(expression, UInt16(NFTNL_EXPR_LIMIT_UNIT), limit.per.seconds)
-            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_LIMIT_BURST), UInt32(clamping: limit.burst))
-            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_LIMIT_TYPE), NFT_LIMIT_PKTS.rawValue)
-            nftnl_expr_set_u32(
-                expression, UInt16(NFTNL_EXPR_LIMIT_FLAGS), limit.isOver ? UInt32(NFT_LIMIT_F_INV.rawValue) : 0)
+        nftnl_expr_set_u64(expression, UInt16(NFTNL_EXPR_LIMIT_RATE), UInt64(limit.rate))
+        nftnl_expr_set_u64(expression, UInt16(NFTNL_EXPR_LIMIT_UNIT), limit.per.seconds)
+        nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_LIMIT_BURST), UInt32(clamping: limit.burst))
+        nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_LIMIT_TYPE), NFT_LIMIT_PKTS.rawValue)
+        nftnl_expr_set_u32(
+            expression, UInt16(NFTNL_EXPR_LIMIT_FLAGS), limit.isOver ? UInt32(NFT_LIMIT_F_INV.rawValue) : 0)
     }
 }

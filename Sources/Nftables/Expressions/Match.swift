@@ -30,6 +30,11 @@ extension RuleProgram {
             try lookUp(set: name, id: nil, inverted: try isInverted(comparison, right))
         case .set(let items):
             try lookUp(items, types: types, inverted: try isInverted(comparison, right))
+        case .concatenation(let parts) where parts.count == types.count && comparison == .notEqual:
+            // What a map holds, against a constant.
+            var bytes: [UInt8] = []
+            for (part, type) in zip(parts, types) { bytes += type.padded(try type.bytes(part)) }
+            try compare(.notEqual, bytes)
         default:
             guard types.count == 1, let type = types.first else {
                 throw UnsupportedRuleset("a concatenation is looked up in a set, not compared to \(right.json.line)")
@@ -88,10 +93,12 @@ extension RuleProgram {
                 try bitwise(type, mask: try type.bytes(right))
                 try compare(.notEqual, [UInt8](repeating: 0, count: type.length))
             } else {
-                if comparison != .equal, comparison != .notEqual, type.byteOrder == .host, type.length > 1 {
-                    throw UnsupportedRuleset("an order of \(type.name), whose values are in the host's order")
+                guard comparison != .equal, comparison != .notEqual, type.byteOrder == .host, type.length > 1 else {
+                    return try compare(comparison, try type.bytes(right))
                 }
-                try compare(comparison, try type.bytes(right))
+                // The kernel compares bytes from the first on.
+                try swapBytes(type.length)
+                try compare(comparison, try type.bytes(right).reversed())
             }
         }
     }

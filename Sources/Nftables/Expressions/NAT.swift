@@ -62,7 +62,9 @@ extension RuleProgram {
         _ kind: Statement.NATKind, _ family: UInt32, _ type: DataType, _ key: Expression, _ name: String,
         _ flags: Set<Statement.NATFlag>
     ) throws(UnsupportedRuleset) {
-        guard let content = contents(name) else { throw UnsupportedRuleset("\(kind.rawValue) to a map that is not there") }
+        guard let content = contents(name) else {
+            throw UnsupportedRuleset("\(kind.rawValue) to a map that is not there")
+        }
         try requireNetwork(UInt8(family))
         try load(key)
         try lookUp(set: name, id: nil, destination: 1)

@@ -4,14 +4,15 @@ import PluginKit
 public enum Firewall: Plugin {
     public static let manifest = PluginManifest(
         name: "firewall", version: "0.1.0", summary: "Policies between zones, and rules",
-        key: "firewall", yang: "vcpe-firewall.yang", publishes: [], resources: ["nftables"],
+        key: "firewall", yang: "vcpe-firewall.yang", publishes: [],
+        resources: ["nftables", "sysctl", "directory", "file", "service"],
         features: [
             .init(
                 "base",
                 modules: [
                     "nf_tables", "nft_ct", "nft_limit", "nft_log", "nft_reject_inet", "nft_fib_inet", "nf_conntrack",
-                    "nf_log_syslog",
-                ])
+                    "nf_log_syslog", "nft_connlimit", "nft_synproxy",
+                ], users: ["vcpe-names": "/nonexistent"])
         ],
         commands: [
             .init(
@@ -20,10 +21,17 @@ public enum Firewall: Plugin {
             .init(.show, "top", "The rules and policies that counted most", inputs: [.counters]),
             .init(
                 .act, "block", "Drop all from an address or a network, before any other rule",
-                arguments: [.init("address", "Such as 198.51.100.7 or 198.51.100.0/24")]),
+                arguments: [
+                    .init("address", "Such as 198.51.100.7 or 198.51.100.0/24"),
+                    .init("time", "90s, 10m, 4h: it ends by itself, and is no commit", isOptional: true),
+                ]),
             .init(
-                .act, "unblock", "Take a block back",
-                arguments: [.init("address", "As it was blocked")]),
+                .act, "unblock", "Take a block back, also one of a limit",
+                arguments: [.init("address", "As it was blocked")], inputs: [.sets]),
+            .init(.show, "blocked", "Who is blocked for a time, by whom and how long", inputs: [.sets]),
+            .init(
+                .show, "names", "Domain names of rules and sets, and what became of them",
+                inputs: [.file("\(Names.folder)/names/.status")]),
         ])
 
     public static var configuration: Shape<FirewallConfiguration> { FirewallConfiguration.shape }
@@ -33,7 +41,10 @@ public enum Firewall: Plugin {
 
     public static func plan(_ configuration: FirewallConfiguration, input: PlanInput, into output: inout PlanOutput) {
         var compiler = FirewallCompiler(published: input.published, configuration: configuration)
-        if configuration.preventsSpoofing { planAntiSpoofing(&output) }
+        let blocked = Protection.planBlocked(configuration.protections, &output)
+        planDefence(blocked, configuration, &output)
+        Protection.plan(configuration.protections, blocked: blocked, input.published, &output)
+        configuration.identities.plan(&output)
         planOpenings(input.published, &output)
         for set in configuration.sets { plan(set.value, &output) }
 
@@ -66,7 +77,9 @@ public enum Firewall: Plugin {
             for set in classifier.sets { output.add(set: set) }
         }
         planPolicies(configuration, compiler, &output)
+        compiler.names.plan(compiler.published, &output)
         for counter in compiler.counters { output.add(.counter(counter)) }
+        for set in compiler.counting { output.add(set: set) }
         for chain in compiler.chains + [FirewallCompiler.rejecting] { output.add(.chain(chain, stage: nil)) }
 
         let had = Set(toBox.map(\.rule)).union(through.map(\.rule))
@@ -87,6 +100,11 @@ public enum Firewall: Plugin {
 
     /// Members of a site's set, a set of the kernel for each family that it has.
     private static func plan(_ set: FirewallConfiguration.AddressSet, _ output: inout PlanOutput) {
+        if set.isFed {
+            let members = set.members.map { FeedMember(.addresses($0)) }
+            return output.add(
+                .feed(FeedResource(set.feed, sets: FedAddresses.plan(set.feed, &output), members: members)))
+        }
         for family in IPAddress.Family.allCases {
             // The kernel takes no member of a set twice.
             let ranges = [ClosedRange<UInt128>].united(set.members.filter { $0.family == family }.map(\.values))
@@ -94,7 +112,7 @@ public enum Firewall: Plugin {
             let elements = ranges.map { SetElement(IPRange(family, $0).expression) }
             output.add(
                 set: NamedSet(
-                    FirewallCompiler.name(ofSet: set.name, family),
+                    FedAddresses.name(set.feed, family),
                     key: [family == .ipv4 ? .ipv4Address : .ipv6Address], flags: [.interval], elements: elements))
         }
     }
@@ -165,30 +183,35 @@ public enum Firewall: Plugin {
         output.add(.chain(Chain("firewall.policies", rules: rules), stage: .init(.forward, order: 300)))
     }
 
-    /// A source to which the answer would not go back by the same interface is somebody else's (RFC 3704, strict).
-    private static func planAntiSpoofing(_ output: inout PlanOutput) {
+    /// Whoever is blocked, and sources to which the answer would not go back by the same interface: they are somebody else's
+    /// (RFC 3704, strict).
+    private static func planDefence(
+        _ blocked: [Rule], _ configuration: FirewallConfiguration, _ output: inout PlanOutput
+    ) {
         let comment = "firewall: anti-spoofing"
-        output.add(.counter(NamedCounter("firewall.spoofed", comment: comment)))
-        output.add(
-            .chain(
-                Chain(
-                    "firewall.defend",
-                    rules: [
-                        // Who has no address yet asks for one from none.
-                        Rule(
-                            [.match(.payload(.ip, "saddr"), .equal, .text("0.0.0.0")), .verdict(.return)],
-                            comment: comment),
-                        Rule(
-                            [.match(.payload(.ip6, "saddr"), .equal, .text("::")), .verdict(.return)], comment: comment),
-                        Rule(
-                            [.match(.payload(.ip6, "saddr"), .equal, .prefix("fe80::", 10)), .verdict(.return)],
-                            comment: comment),
-                        Rule(
-                            [
-                                .match(.selector(.fib([.saddr, .iif], .interface)), .equal, .number(0)),
-                                .counter("firewall.spoofed"), .verdict(.drop),
-                            ], comment: comment),
-                    ]), stage: .init(.defend, order: 100)))
+        if configuration.preventsSpoofing {
+            output.add(.counter(NamedCounter("firewall.spoofed", comment: comment)))
+        }
+        let spoofed =
+            !configuration.preventsSpoofing
+            ? []
+            : [
+                // Who has no address yet asks for one from none.
+                Rule(
+                    [.match(.payload(.ip, "saddr"), .equal, .text("0.0.0.0")), .verdict(.return)],
+                    comment: comment),
+                Rule(
+                    [.match(.payload(.ip6, "saddr"), .equal, .text("::")), .verdict(.return)], comment: comment),
+                Rule(
+                    [.match(.payload(.ip6, "saddr"), .equal, .prefix("fe80::", 10)), .verdict(.return)],
+                    comment: comment),
+                Rule(
+                    [
+                        .match(.selector(.fib([.saddr, .iif], .interface)), .equal, .number(0)),
+                        .counter("firewall.spoofed"), .verdict(.drop),
+                    ], comment: comment),
+            ]
+        output.add(.chain(Chain("firewall.defend", rules: blocked + spoofed), stage: .init(.defend, order: 100)))
     }
 
     /// What services of other plugins want to be reached by.

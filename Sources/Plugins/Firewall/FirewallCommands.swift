@@ -4,6 +4,11 @@ extension Firewall {
     public static func show(
         _ command: String, _ configuration: FirewallConfiguration, input: CommandInput, into output: inout ShowOutput
     ) {
+        switch command {
+        case "names": return showNames(input, &output)
+        case "blocked": return showBlocked(input, &output)
+        default: break
+        }
         let rules = configuration.rules.map { rule in
             (
                 rule.value.name, "rule \(rule.value.from.value) to \(rule.value.to.value)",
@@ -30,6 +35,29 @@ extension Firewall {
         }
     }
 
+    private static func showNames(_ input: CommandInput, _ output: inout ShowOutput) {
+        output.columns = ["name", "addresses", "trouble", "for"]
+        for line in (input.files["\(Names.folder)/names/.status"] ?? "").split(separator: "\n") {
+            let words = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
+            guard words.count == 4, let count = Int(words[1]), let since = Int(words[3]) else { continue }
+            output.add(
+                .text(words[0]), .integer(count), .text(words[2]),
+                .text(since > 0 ? "\(max(0, input.now - since)) s" : ""))
+        }
+    }
+
+    private static func showBlocked(_ input: CommandInput, _ output: inout ShowOutput) {
+        output.columns = ["address", "by", "ends"]
+        for (set, by) in [(Protection.blocked, "operator"), (Protection.offenders, "its limit")] {
+            for family in IPAddress.Family.allCases {
+                for member in input.sets[FedAddresses.name(set, family)] ?? [] {
+                    output.add(
+                        .text(member.key), .text(by), .text(member.expires.map { "in \($0) s" } ?? ""))
+                }
+            }
+        }
+    }
+
     public static func act(
         _ command: String, _ configuration: FirewallConfiguration, input: CommandInput, into output: inout ActOutput
     ) {
@@ -43,6 +71,31 @@ extension Firewall {
         // Names have at most 40 characters, and addresses as many.
         if name.utf8.count > 40 { name = "\(name.prefix(25))-\(String(name.fnv1a, radix: 36))" }
         let index = configuration.rules.firstIndex { $0.value.name == name }
+        if command == "block", let time = input.arguments["time"] {
+            let scalar = Node(.text(time), position: SourcePosition(file: "time", line: 1, column: 1))
+            guard let seconds = Shape.seconds(1...2_592_000).read(scalar, path: "", into: ProblemList()) else {
+                return output.say(.error, path: "", "\"\(time)\" is no time", hint: "90s, 10m, 4h and 2d are")
+            }
+            output.add(
+                .admit(
+                    feed: Protection.blocked,
+                    network.length == 8 * network.family.length ? network.address.description : text, seconds: seconds))
+            output.add(.say("\(text) is blocked for \(time)"))
+            return
+        }
+        if command == "unblock", index == nil {
+            // By whomever: a limit has blocked an address of IPv4, or a network of 64 bits.
+            for family in IPAddress.Family.allCases where family == network.family {
+                let offenders = FedAddresses.name(Protection.offenders, family)
+                let key = (family == .ipv4 ? network : IPPrefix(network.address, length: 64)?.network)?.address
+                for member in input.sets[offenders] ?? [] where member.key == key?.description {
+                    output.add(.forget(set: offenders, member.key))
+                    return output.add(.say("\(text) is not blocked any more"))
+                }
+            }
+            output.add(.expel(feed: Protection.blocked, text))
+            return output.add(.say("\(text) is not blocked any more"))
+        }
         switch (command, index) {
         case ("block", nil):
             let rule: JSON = [

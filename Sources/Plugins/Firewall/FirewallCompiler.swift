@@ -8,8 +8,11 @@ struct FirewallCompiler {
     let interfaces: [String]
     private let zones: [String: [ClosedRange<UInt128>]]
     private let services: [String: [Service]]
-    /// By name, the families that they have members of.
-    private let sets: [String: Set<IPAddress.Family>]
+    /// By name, the kernel's sets that it is, each with the family of its members.
+    private var sets: [String: [(family: IPAddress.Family, name: String)]] = [:]
+    private(set) var names = Names()
+    /// Sets in which packets keep count.
+    private(set) var counting: [NamedSet] = []
     private(set) var counters: [NamedCounter] = []
     /// Chains of rules that do more than to count and to decide.
     private(set) var chains: [Chain] = []
@@ -26,7 +29,23 @@ struct FirewallCompiler {
                 })
         }
         services = Service.wellKnown.merging(configuration.services.map { ($0.value.name, $0.value.services) }) { $1 }
-        sets = Dictionary(configuration.sets.map { ($0.value.name, Set($0.value.members.map(\.family))) }) { $1 }
+        for set in configuration.sets.map(\.value) {
+            let families =
+                set.isFed
+                ? IPAddress.Family.allCases
+                : IPAddress.Family.allCases.filter {
+                    set.members.map(\.family).contains($0)
+                }
+            sets[set.name] = families.map { ($0, FedAddresses.name(set.feed, $0)) }
+            if set.names.isEmpty { continue }
+            names.add(set.name, set.names)
+            sets[set.name]? += Self.named(set.name)
+        }
+    }
+
+    /// The sets with the addresses of domain names.
+    private static func named(_ key: String) -> [(family: IPAddress.Family, name: String)] {
+        IPAddress.Family.allCases.map { ($0, FedAddresses.name(Names.feed(key), $0)) }
     }
 
     func interfaces(in zone: String) -> [String] {
@@ -59,7 +78,7 @@ struct FirewallCompiler {
         let counter = NamedCounter("firewall.rule.\(rule.name)", comment: comment)
         counters.append(counter)
         let verdict = Self.verdict(rule.action)
-        guard rule.isLogged || rule.rate != nil else {
+        guard rule.isLogged || rule.rate != nil || rule.connections != nil else {
             return Classifier.Outcome(comment: comment, counter: counter.name, verdict: verdict, isFinal: true)
         }
         let log: [Statement] = [.log(.init(prefix: "vcpe \(rule.action.rawValue) \(rule.name): "))]
@@ -68,16 +87,36 @@ struct FirewallCompiler {
         var rules: [Rule] = []
         // Beyond its rate a rule is as if it weren't there: nothing else of it may happen then.
         if let rate = rule.rate {
-            var over = rate
-            over.isOver = true
-            rules.append(Rule([.limit(over), .verdict(.return)], comment: comment))
+            if let each = rule.rateEach {
+                rules += over(.limit(rate), "firewall.rate.\(rule.name)", each, comment)
+            } else {
+                var over = rate
+                over.isOver = true
+                rules.append(Rule([.limit(over), .verdict(.return)], comment: comment))
+            }
+        }
+        if let connections = rule.connections {
+            rules += over(
+                .connections(over: connections.most), "firewall.connections.\(rule.name)", connections.each, comment)
         }
         if rule.isLogged { rules.append(Rule(few + log, comment: comment)) }
         rules.append(Rule(counted, comment: comment))
         let chain = Chain("firewall.do.\(rule.name)", rules: rules)
         chains.append(chain)
         return Classifier.Outcome(
-            comment: comment, counter: nil, verdict: .jump(chain.name), isFinal: rule.rate == nil)
+            comment: comment, counter: nil, verdict: .jump(chain.name),
+            isFinal: rule.rate == nil && rule.connections == nil)
+    }
+
+    /// Leaves the rule for what is beyond a limit of its own address.
+    private mutating func over(
+        _ each: Statement.Each, _ name: String, _ address: FirewallConfiguration.Each, _ comment: String
+    ) -> [Rule] {
+        IPAddress.Family.allCases.map { family in
+            let (test, set) = DynamicAddresses.over(each, name, family, address == .source ? "saddr" : "daddr")
+            counting.append(set)
+            return Rule([test, .verdict(.return)], comment: comment)
+        }
     }
 
     // MARK: - Boxes
@@ -85,7 +124,7 @@ struct FirewallCompiler {
     private static let mostBoxes = 4096
 
     /// The boxes of a rule, the same for packets to the box and through it; none for one that can't be read.
-    func boxes(
+    mutating func boxes(
         _ rule: Located<FirewallConfiguration.Rule>, place: Int, _ output: inout PlanOutput
     ) -> [Box] {
         let value = rule.value
@@ -98,7 +137,8 @@ struct FirewallCompiler {
         guard let services = services(of: value, &output) else { return [] }
         var boxes: [Box] = []
         let (origins, targets) = (
-            addresses(value.sources, "saddr", &output), addresses(value.destinations, "daddr", &output)
+            addresses(value.sources, value.sourceGroups, "saddr", value.name, &output),
+            addresses(value.destinations, value.destinationGroups, "daddr", value.name, &output)
         )
         let count = [origins.count, targets.count, services.count, max(1, value.codePoints.count)].reduce(1, *)
         guard count <= Self.mostBoxes else {
@@ -167,10 +207,11 @@ struct FirewallCompiler {
     }
 
     /// By family the ranges that are named, and sets each by itself; one without a limit where nothing is named.
-    private func addresses(
-        _ list: [Located<FirewallConfiguration.Addresses>], _ field: String, _ output: inout PlanOutput
+    private mutating func addresses(
+        _ list: [Located<FirewallConfiguration.Addresses>], _ groups: [Located<String>], _ field: String,
+        _ rule: String, _ output: inout PlanOutput
     ) -> [(family: IPAddress.Family?, ranges: [ClosedRange<UInt128>]?, conditions: [Statement])] {
-        if list.isEmpty { return [(nil, nil, [])] }
+        if list.isEmpty, groups.isEmpty { return [(nil, nil, [])] }
         var result: [(IPAddress.Family?, [ClosedRange<UInt128>]?, [Statement])] = []
         for family in IPAddress.Family.allCases {
             let ranges = list.compactMap { item -> ClosedRange<UInt128>? in
@@ -180,7 +221,7 @@ struct FirewallCompiler {
         }
         for item in list {
             guard case .set(let name) = item.value else { continue }
-            guard let families = sets[name] else {
+            guard let parts = sets[name] else {
                 let known = configuration.sets.map(\.value.name)
                 let meant = didYouMean(name, among: known).map { "did you mean @\($0)? " } ?? ""
                 output.say(
@@ -189,16 +230,34 @@ struct FirewallCompiler {
                         + "sets are \(known.isEmpty ? "nowhere defined" : known.sorted().joined(separator: ", "))")
                 continue
             }
-            for family in IPAddress.Family.allCases where families.contains(family) {
-                let selector = Expression.payload(family == .ipv4 ? .ip : .ip6, field)
-                result.append((family, nil, [.match(selector, .equal, .named(Self.name(ofSet: name, family)))]))
+            result += parts.map { ($0.family, nil, [Self.isIn($0.name, $0.family, field)]) }
+        }
+        let domains = list.compactMap { item -> String? in if case .name(let name) = item.value { name } else { nil } }
+        if !domains.isEmpty {
+            let key = "\(rule).\(field == "saddr" ? "source" : "destination")"
+            names.add(key, domains)
+            result += Self.named(key).map { ($0.family, nil, [Self.isIn($0.name, $0.family, field)]) }
+        }
+        let known = configuration.identities.groups.map(\.value.name)
+        for group in groups {
+            guard known.contains(group.value) else {
+                let problem = group.unknown("group", known)
+                output.say(.error, path: group.path, problem.message, hint: problem.hint)
+                continue
+            }
+            let feed = Identities.feed(group.value)
+            result += IPAddress.Family.allCases.map { ($0, nil, [FedAddresses.isIn(feed, $0, field)]) }
+            // A destination has no hardware address that the box would know before it forwards.
+            if field == "saddr" {
+                result.append(
+                    (nil, nil, [.match(.payload(.ether, "saddr"), .equal, .named(Identities.macs(group.value)))]))
             }
         }
         return result
     }
 
-    static func name(ofSet name: String, _ family: IPAddress.Family) -> String {
-        "firewall.set.\(name)" + (family == .ipv4 ? "" : ".6")
+    private static func isIn(_ set: String, _ family: IPAddress.Family, _ field: String) -> Statement {
+        .match(.payload(family == .ipv4 ? .ip : .ip6, field), .equal, .named(set))
     }
 
     /// Puts what a service says into a box.

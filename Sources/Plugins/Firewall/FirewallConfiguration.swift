@@ -18,10 +18,20 @@ public struct FirewallConfiguration: Sendable {
         var action: Action
     }
 
-    /// Addresses, or a set of them by its name.
+    /// Addresses, a set of them by its name, or a domain name.
     enum Addresses: Hashable {
         case range(IPRange)
         case set(String)
+        case name(String)
+    }
+
+    /// What holds for each address by itself.
+    enum Each: String, CaseIterable { case source, destination }
+
+    /// Connections at once of each address.
+    struct Connections {
+        var most: Int
+        var each: Each
     }
 
     struct Rule {
@@ -33,6 +43,9 @@ public struct FirewallConfiguration: Sendable {
         var interface: Located<String>?
         var sources: [Located<Addresses>]
         var destinations: [Located<Addresses>]
+        /// Groups whose members are sources, or destinations, as well.
+        var sourceGroups: [Located<String>]
+        var destinationGroups: [Located<String>]
         var macs: [MACAddress]
         var services: [Service]
         var named: [Located<String>]
@@ -40,6 +53,9 @@ public struct FirewallConfiguration: Sendable {
         var action: Action
         var isLogged: Bool
         var rate: Statement.Limit?
+        /// Nil for one rate for all.
+        var rateEach: Each?
+        var connections: Connections?
         var times: Times
     }
 
@@ -47,6 +63,8 @@ public struct FirewallConfiguration: Sendable {
     var rules: [Located<Rule>]
     var services: [Located<NamedService>]
     var sets: [Located<AddressSet>]
+    var identities: Identities
+    var protections: [Located<Protection>]
     var preventsSpoofing: Bool
     /// Packets that no rule takes are noted in the log, at most so many a second.
     var logsDrops: Bool
@@ -59,6 +77,12 @@ public struct FirewallConfiguration: Sendable {
     struct AddressSet {
         var name: String
         var members: [IPRange]
+        /// Domain names whose addresses are members too.
+        var names: [String]
+        /// Operators fill it, beside its members.
+        var isFed: Bool
+
+        var feed: String { "firewall.set.\(name)" }
     }
 }
 
@@ -69,15 +93,18 @@ extension FirewallConfiguration {
             let rules = fields.optional("rules", .list(of: rule.located)) ?? []
             let services = fields.optional("services", .list(of: namedService.located)) ?? []
             let sets = fields.optional("sets", .list(of: set.located)) ?? []
+            let identities = Identities.read(&fields)
+            let protections = fields.optional("protection", .list(of: Protection.shape.located)) ?? []
             let preventsSpoofing = fields.optional("anti-spoofing", .boolean) ?? true
             let logsDrops = fields.optional("log-drops", .boolean) ?? false
             fields.problems.checkUnique(rules, "rule") { $0.name }
             fields.problems.checkUnique(policies, "policy") { "\($0.from.value) to \($0.to.value)" }
             fields.problems.checkUnique(services, "service") { $0.name }
             fields.problems.checkUnique(sets, "set") { $0.name }
+            fields.problems.checkUnique(protections, "protection of") { $0.zone.value }
             return FirewallConfiguration(
-                policies: policies, rules: rules, services: services, sets: sets, preventsSpoofing: preventsSpoofing,
-                logsDrops: logsDrops)
+                policies: policies, rules: rules, services: services, sets: sets, identities: identities,
+                protections: protections, preventsSpoofing: preventsSpoofing, logsDrops: logsDrops)
         }
     }
 
@@ -110,11 +137,25 @@ extension FirewallConfiguration {
     }
 
     private static var set: Shape<AddressSet> {
-        .mapping("a set of addresses") { fields in
+        let member = Shape<Addresses>.scalar("an address, a network, a range or a domain name") { scalar in
+            IPRange(scalar.text).map { .range($0) }
+                ?? (Shape.isDomainName(scalar.text) ? .name(scalar.text.lowercased()) : nil)
+        }
+        return .mapping("a set of addresses") { fields in
             let name = fields.required("name", .name)
-            let members = fields.required("members", .list(of: .addresses))
+            let isFed = fields.optional("fed", .boolean) ?? false
+            let list = Shape.list(of: member)
+            let members = isFed ? fields.optional("members", list) ?? [] : fields.required("members", list)
             guard let name, let members else { return nil }
-            return AddressSet(name: name, members: members)
+            var (ranges, names): ([IPRange], [String]) = ([], [])
+            for member in members {
+                switch member {
+                case .range(let range): ranges.append(range)
+                case .name(let name): names.append(name)
+                case .set: break
+                }
+            }
+            return AddressSet(name: name, members: ranges, names: names, isFed: isFed)
         }
     }
 
@@ -125,9 +166,10 @@ extension FirewallConfiguration {
     }
 
     private static var addresses: Shape<Addresses> {
-        .scalar("an address, a network, a range, or a set of the site as @NAME") { scalar in
+        .scalar("an address, a network, a range, a domain name, or a set of the site as @NAME") { scalar in
             if scalar.text.hasPrefix("@") { return .set(String(scalar.text.dropFirst())) }
             return IPRange(scalar.text).map { .range($0) }
+                ?? (Shape.isDomainName(scalar.text) ? .name(scalar.text.lowercased()) : nil)
         }
     }
 
@@ -138,8 +180,14 @@ extension FirewallConfiguration {
             Shape.list(of: addresses.located), action, Shape.list(of: Shape<String>.name.located)
         )
         let (macs, parts, moments) = (Shape.list(of: Shape<MACAddress>.macAddress), Service.shape, Times.shape)
-        let (boolean, rateShape, interfaceName) = (Shape<Bool>.boolean, Self.rate, Shape<String>.name.located)
+        let (boolean, rateShape, interfaceName) = (Shape<Bool>.boolean, Self.ruleRate, Shape<String>.name.located)
         let codePoints = Shape.list(of: .oneOf(DataType.differentiatedServices(1).symbols.keys.sorted()))
+        let each = Shape.oneOf(Each.allCases.map(\.rawValue)).map { Each(rawValue: $0) }
+        let connectionsShape = Shape<Connections>.mapping("connections at once") { fields in
+            let most = fields.required("most", .integer(1...1_000_000))
+            let each = fields.optional("each", each) ?? .source
+            return most.map { Connections(most: $0, each: each) }
+        }
         return .mapping("a rule") { fields in
             let name = fields.required("name", nameShape)
             let isEnabled = fields.optional("enabled", boolean) ?? true
@@ -150,13 +198,19 @@ extension FirewallConfiguration {
             let named = fields.optional("services", names) ?? []
             let sources = fields.optional("source", list) ?? []
             let destinations = fields.optional("destination", list) ?? []
+            let sourceGroups = fields.optional("source-groups", names) ?? []
+            let destinationGroups = fields.optional("destination-groups", names) ?? []
             let macs = fields.optional("source-mac", macs) ?? []
             let dscp = fields.optional("dscp", codePoints) ?? []
             let action = fields.required("action", actionShape)
             let isLogged = fields.optional("log", boolean) ?? false
             let rate = fields.optional("rate", rateShape)
+            let connections = fields.optional("connections", connectionsShape)
             let times = Times.read(moments, &fields)
-            fields.refuseEmptyLists(["source", "destination", "source-mac", "services", "dscp", "days"])
+            fields.refuseEmptyLists([
+                "source", "destination", "source-groups", "destination-groups", "source-mac", "services", "dscp",
+                "days",
+            ])
             if !(services ?? []).isEmpty, !named.isEmpty {
                 fields.problems.add(
                     fields.node["services"]?.value ?? fields.node, fields.path + ".services",
@@ -178,26 +232,35 @@ extension FirewallConfiguration {
             guard let name, let from, let to, let action, let services else { return nil }
             return Rule(
                 name: name, isEnabled: isEnabled, from: from, to: to, interface: interface, sources: sources,
-                destinations: destinations, macs: macs, services: services, named: named, codePoints: dscp,
-                action: action, isLogged: isLogged, rate: rate, times: times)
+                destinations: destinations, sourceGroups: sourceGroups, destinationGroups: destinationGroups,
+                macs: macs, services: services, named: named, codePoints: dscp, action: action, isLogged: isLogged,
+                rate: rate?.limit, rateEach: rate?.each, connections: connections, times: times)
         }
     }
 
-    private static var rate: Shape<Statement.Limit> {
-        .mapping("a rate") { fields in
-            let packets = fields.required("packets", .integer(1...1_000_000_000))
-            let units = Statement.Limit.Unit.allCases.map(\.rawValue)
-            let per = fields.optional("per", Shape.oneOf(units).map { Statement.Limit.Unit(rawValue: $0) }) ?? .second
-            let burst = fields.optional("burst", .integer(0...4_000_000_000))
-            guard let packets else { return nil }
-            // The kernel counts the burst in nanoseconds, in 64 bits.
-            let nanoseconds = Double(per.seconds) * 1e9 / Double(packets) * Double(burst ?? 5)
-            if nanoseconds > 9e18 {
-                fields.problems.add(
-                    fields.node["burst"]?.value ?? fields.node, fields.path + ".burst",
-                    "a burst of more than 285 years at this rate", hint: "give fewer, or a higher rate")
-            }
-            return Statement.Limit(rate: packets, per: per, burst: burst ?? 5)
+    static var rate: Shape<Statement.Limit> { .mapping("a rate") { readRate(&$0) } }
+
+    private static var ruleRate: Shape<(limit: Statement.Limit, each: Each?)> {
+        let each = Shape.oneOf(Each.allCases.map(\.rawValue)).map { Each(rawValue: $0) }
+        return .mapping("a rate") { fields in
+            let each = fields.optional("each", each)
+            return readRate(&fields).map { ($0, each) }
         }
+    }
+
+    private static func readRate(_ fields: inout Fields) -> Statement.Limit? {
+        let packets = fields.required("packets", .integer(1...1_000_000_000))
+        let units = Statement.Limit.Unit.allCases.map(\.rawValue)
+        let per = fields.optional("per", Shape.oneOf(units).map { Statement.Limit.Unit(rawValue: $0) }) ?? .second
+        let burst = fields.optional("burst", .integer(0...4_000_000_000))
+        guard let packets else { return nil }
+        // The kernel counts the burst in nanoseconds, in 64 bits.
+        let nanoseconds = Double(per.seconds) * 1e9 / Double(packets) * Double(burst ?? 5)
+        if nanoseconds > 9e18 {
+            fields.problems.add(
+                fields.node["burst"]?.value ?? fields.node, fields.path + ".burst",
+                "a burst of more than 285 years at this rate", hint: "give fewer, or a higher rate")
+        }
+        return Statement.Limit(rate: packets, per: per, burst: burst ?? 5)
     }
 }

@@ -40,7 +40,9 @@ enum ControlCommand {
     }
 
     /// All verbs of vcpectl's own, in the order of the overview.
-    static let verbs = LookingVerbs.all + ConfigurationVerbs.all + CommitVerbs.all + ServiceVerbs.all + SupportVerbs.all
+    static let verbs =
+        LookingVerbs.all + ConfigurationVerbs.all + CommitVerbs.all + FeedVerbs.all + ServiceVerbs.all
+        + SupportVerbs.all
 
     private static var overview: String {
         var text = "vcpectl: looks at the box and changes it.\n"
@@ -71,6 +73,7 @@ struct Verb: Sendable {
         case looking = "Looking:"
         case configuration = "The candidate configuration:"
         case commits = "Commits:"
+        case feeds = "Lists that are filled beside the configuration:"
         case services = "Services:"
         case support = "Help:"
     }

@@ -1,0 +1,220 @@
+import Files
+import Glibc
+import Planning
+import PluginKit
+
+/// Members of sets that come from beside the plan: operators' own, which lie below /data, and those that services write.
+final class Feeds {
+    private let places: Places
+    /// What was read of a file, and what that makes of each set.
+    private struct Known {
+        var stamp: Stamp?
+        var members: [FeedMember]
+        var wrong: Int
+        var resource: FeedResource?
+        var sets: [String: FedSet] = [:]
+    }
+
+    private struct Stamp: Equatable {
+        var file: ino_t
+        var size: Int
+        var seconds: Int
+        var nanoseconds: Int
+    }
+
+    private var known: [String: Known] = [:]
+    private var lastVersion = 0
+
+    /// Members that an operator may give one feed, and bytes of a file.
+    static let (most, mostBytes) = (1_000_000, 64 << 20)
+
+    init(places: Places) { self.places = places }
+
+    private func path(of feed: FeedResource) -> String? {
+        guard let file = feed.file else { return "\(places.feeds)/\(feed.name)" }
+        return FileDriver(places: places).place(file)
+    }
+
+    private func stamp(of feed: FeedResource) -> Stamp? {
+        var status = stat()
+        guard let path = path(of: feed), lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            return nil
+        }
+        return Stamp(
+            file: status.st_ino, size: Int(status.st_size), seconds: status.st_mtim.tv_sec,
+            nanoseconds: status.st_mtim.tv_nsec)
+    }
+
+    /// Whether a file says something else than when it was read.
+    func haveChanged(_ feeds: [FeedResource]) -> Bool { feeds.contains { known[$0.name]?.stamp != stamp(of: $0) } }
+
+    /// What a feed's file says. What is no member there is counted, and left out.
+    private func read(_ feed: FeedResource) -> Known {
+        let now = stamp(of: feed)
+        if let found = known[feed.name], found.stamp == now { return found }
+        var made = Known(stamp: now, members: [], wrong: 0)
+        if let path = path(of: feed), let now {
+            do {
+                guard now.size <= Self.mostBytes else { throw EngineError("it has \(now.size) bytes") }
+                // A service of less trust may have written it: no link is followed.
+                let file = try File(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+                let read = FeedMember.read(String(decoding: try file.read(now.size, at: 0), as: UTF8.self))
+                (made.members, made.wrong) = (read.members, read.wrong.count)
+                if let first = read.wrong.first {
+                    Log.say(
+                        "feed \(feed.name): \(read.wrong.count) lines are no members, such as line \(first.line): "
+                            + String(first.text.prefix(80)))
+                }
+            } catch {
+                // What it had stays.
+                Log.say("feed \(feed.name): \(path) can't be read: \(error)")
+                made.members = known[feed.name]?.members ?? []
+            }
+        }
+        known[feed.name] = made
+        return made
+    }
+
+    /// What the sets of a table's feeds shall hold, by their names.
+    func content(of table: TablePlan) -> [String: FedSet] {
+        var result: [String: FedSet] = [:]
+        for feed in table.feeds {
+            var found = read(feed)
+            if found.resource != feed {
+                found.sets = [:]
+                for name in feed.sets {
+                    guard let type = table.sets[name]?.key.first else { continue }
+                    lastVersion += 1
+                    found.sets[name] = FedSet(feed.members + found.members, type: type, version: lastVersion)
+                }
+                found.resource = feed
+                known[feed.name] = found
+            }
+            result.merge(found.sets) { $1 }
+        }
+        return result
+    }
+
+    /// - Returns: what comes from beside the plan, and how many lines of the file are no members.
+    func members(of feed: FeedResource) -> (members: [FeedMember], wrong: Int) {
+        let found = read(feed)
+        return (found.members, found.wrong)
+    }
+
+    /// Has a feed of operators say something else from now on; what is over is left out.
+    func write(_ members: [FeedMember], to feed: FeedResource, now: Int) throws {
+        guard feed.file == nil, let path = path(of: feed) else {
+            throw EngineError("\(feed.name) is filled by a service, not by operators")
+        }
+        try FileSystem.makeDirectory(places.feeds)
+        let lines = members.filter { $0.until.map { $0 > now } ?? true }.map { "\($0)\n" }
+        try FileSystem.replace(path, with: lines.joined(), mode: 0o600)
+    }
+}
+
+extension Engine {
+    private var feedResources: [FeedResource] { nftables.table.feeds }
+
+    private func feed(_ name: String) throws -> FeedResource {
+        let all = feedResources
+        guard let feed = all.first(where: { $0.name == name }) else {
+            throw EngineError.unknown("feed", name, all.map(\.name))
+        }
+        return feed
+    }
+
+    /// Looks whether files of feeds have changed, and brings the kernel's sets there.
+    func followFeeds() {
+        guard feeds.haveChanged(feedResources) else { return }
+        refreshFeeds()
+    }
+
+    private func refreshFeeds() {
+        do { try nftables.refresh() } catch { Log.say("feeds can't be brought into the kernel: \(error)") }
+    }
+
+    func feedList() -> JSON {
+        .list(
+            feedResources.map { feed in
+                let (members, wrong) = feeds.members(of: feed)
+                let passing = members.filter { $0.until != nil }
+                return .object([
+                    "name": .text(feed.name), "planned": .integer(feed.members.count),
+                    "members": .integer(members.count - passing.count),
+                    "passing": .integer(passing.count { ($0.until ?? 0) > now }),
+                    "from": .text(feed.file ?? "operators"), "wrong": wrong > 0 ? .integer(wrong) : nil,
+                ])
+            })
+    }
+
+    func feedMembers(of name: String) throws -> JSON {
+        let feed = try feed(name)
+        let beside = feeds.members(of: feed).members.filter { $0.until.map { $0 > now } ?? true }
+        func list(_ members: [FeedMember], _ from: String) -> [JSON] {
+            members.map {
+                .object([
+                    "member": .text($0.name), "from": .text(from),
+                    "expires": $0.until.map { .integer($0 - now) },
+                ])
+            }
+        }
+        return .list(list(feed.members, "site") + list(beside, feed.file ?? "operators"))
+    }
+
+    enum FeedDeed: String, CaseIterable { case add, remove, load }
+
+    /// Puts members into a feed, takes them out, or has it hold these and no others; the kernel has it when this returns.
+    ///
+    /// - Parameter seconds: after which they go by themselves; nil for good.
+    /// - Returns: how many it has now beside the planned ones.
+    func change(feed name: String, _ deed: FeedDeed, _ text: String, seconds: Int?) throws -> Int {
+        let feed = try feed(name)
+        let (given, wrong) = FeedMember.read(text)
+        if !wrong.isEmpty {
+            let lines = wrong.prefix(5).map { "line \($0.line): \"\($0.text.prefix(60))\"" }.joined(separator: "; ")
+            throw EngineError(
+                "\(wrong.count) lines are no member (\(lines)): an address, a network, a range or a hardware address are, "
+                    + "and behind one \"until SECONDS\"")
+        }
+        guard given.count <= Feeds.most else {
+            throw EngineError("\(given.count) members, and \(Feeds.most) are allowed in one feed")
+        }
+        let table = nftables.table
+        let types = Set(feed.sets.compactMap { table.sets[$0]?.key.first })
+        for member in given where !types.contains(member.type) {
+            throw EngineError("\(member.name): \(name) takes \(types.map(\.name).sorted().joined(separator: ", "))")
+        }
+        let until = seconds.map { now + $0 }
+        var members = deed == .load ? [] : feeds.members(of: feed).members
+        let named = Set(given.map(\.what))
+        if deed == .remove {
+            let there = Set(members.map(\.what))
+            for member in given where !there.contains(member.what) {
+                let isPlanned = feed.members.contains { $0.what == member.what }
+                throw EngineError(
+                    isPlanned
+                        ? "\(member.name) is in \(name) by the site's document: take it out there"
+                        : "\(member.name) is not in \(name)")
+            }
+        }
+        members.removeAll { named.contains($0.what) }
+        if deed != .remove {
+            members += given.map { FeedMember($0.what, until: until ?? $0.until) }
+        }
+        guard members.count <= Feeds.most else {
+            throw EngineError("\(name) would have \(members.count) members, and \(Feeds.most) are allowed")
+        }
+        try feeds.write(members, to: feed, now: now)
+        try nftables.refresh()
+        return members.count
+    }
+}
+
+extension FeedMember {
+    fileprivate var type: DataType {
+        switch what {
+        case .addresses(let range): range.family == .ipv4 ? .ipv4Address : .ipv6Address
+        case .mac: .etherAddress
+        }
+    }
+}
