@@ -352,4 +352,18 @@ extension Engine {
                 return .object(entries)
             })
     }
+
+    /// The document that the box followed at a time: that of the last commit before it which was not put back.
+    func siteFollowed(at time: Int) throws -> Node {
+        if time >= now { return site }
+        for number in store.numbers.reversed() {
+            guard let commit = try? store.commit(number), commit.time <= time, commit.outcome == nil else { continue }
+            return try YAML.read(Array(commit.site.utf8), file: "commit \(number)")
+        }
+        // Before the first commit it was the factory's; of older ones than are kept nobody knows.
+        guard store.numbers.first ?? 1 == 1 else {
+            throw EngineError("the history begins after that: the last \(store.numbers.count) commits are kept")
+        }
+        return try YAML.read(try FileSystem.read(places.factorySite), file: FileSystem.name(of: places.factorySite))
+    }
 }

@@ -64,7 +64,7 @@ extension Engine {
                 Dictionary(zip(command.arguments.map(\.name), words.map { JSON.text($0) })) { $1 }),
             "configuration": JSON(part), "facts": try facts().json, "now": .integer(now),
         ]
-        for wanted in command.inputs { try collect(wanted, of: name, into: &input) }
+        for wanted in command.inputs { try collect(wanted, of: plugin.manifest, into: &input) }
         let lines = try plugin.runner.ask(command.verb.rawValue, .object(input))
         var (rest, warnings): ([JSON], [String]) = ([], [])
         for line in lines {
@@ -103,8 +103,9 @@ extension Engine {
     private static let patience = 5.0
 
     private func collect(
-        _ wanted: OperatorCommand.Input, of plugin: String, into input: inout [String: JSON]
+        _ wanted: OperatorCommand.Input, of manifest: PluginManifest, into input: inout [String: JSON]
     ) throws {
+        let plugin = manifest.name
         func put(_ collection: String, _ key: String, _ text: String) {
             var entries = input[collection]?.object ?? [:]
             entries[key] = .text(text)
@@ -140,6 +141,15 @@ extension Engine {
                 try pidOne.services().filter {
                     applied.plan.resources["service \($0.name)"]?.plugin == plugin
                 }.map(\.json))
+        case .past(let argument):
+            guard let text = input["arguments"]?[argument]?.text else { return }
+            let node = Node(.text(text), position: site.position)
+            let problems = ProblemList()
+            guard let time = Shape<Int>.time.read(node, path: argument, into: problems) else {
+                throw EngineError("\"\(text)\" is no time; 2026-11-25 and 2026-11-25T18:00:00Z are, in UTC")
+            }
+            guard time <= now else { throw EngineError("\(text) is still to come") }
+            input["configuration"] = try siteFollowed(at: time)[manifest.key].map { JSON($0.value) } ?? [:]
         case .file(let path):
             guard PluginFolders.isOwn(path, of: plugin), let place = FileDriver(places: places).place(path) else {
                 throw PluginFailure("plugin \(plugin): its manifest asks for \(path), which is not its own")

@@ -31,6 +31,8 @@ public struct OperatorCommand: Sendable, Hashable {
         case sets
         /// How the plugin's services are.
         case services
+        /// The plugin's configuration as it was at the time that an argument says; the configuration itself is that one then.
+        case past(String)
         /// A file below /run/vcpe/NAME or /data/NAME.
         case file(String)
         /// What a program of the image says.
@@ -41,6 +43,7 @@ public struct OperatorCommand: Sendable, Hashable {
             case .counters: "counters"
             case .sets: "sets"
             case .services: "services"
+            case .past(let argument): ["past": .text(argument)]
             case .file(let path): ["file": .text(path)]
             case .program(let words): ["program": .texts(words)]
             }
@@ -109,7 +112,10 @@ public struct OperatorCommand: Sendable, Hashable {
             ["counters": .counters, "sets": .sets, "services": .services][text]
         }
         let absolute = Shape.text("an absolute path") { $0.hasPrefix("/") }
-        let mapping = Shape<Input>.mapping("counters, sets, services, {file: PATH} or {program: [PATH, …]}") { fields in
+        let mapping = Shape<Input>.mapping(
+            "counters, sets, services, {past: ARGUMENT}, {file: PATH} or {program: [PATH, …]}"
+        ) { fields in
+            if let argument = fields.optional("past", .name) { return .past(argument) }
             let file = fields.optional("file", absolute)
             let program = fields.optional("program", .list(of: .text))
             if let file { return .file(file) }

@@ -66,11 +66,7 @@ import Testing
             return try listing()
         }
         let items = tables.flatMap { $0.contents.document(table: $0.name)["nftables"]?.list ?? [] }
-        var text = JSON.object(["nftables": .list(items)]).line
-        if !nftKnowsDynamicSets {
-            text = text.replacing("\"timeout\",\"dynamic\"", with: "\"timeout\"").replacing(
-                "\"flags\":[\"dynamic\"],", with: "")
-        }
+        let text = JSON.object(["nftables": .list(items)]).line
         let theirs = try theirs(text)
         if let place = zip(ours, theirs).enumerated().first(where: { $0.element.0 != $0.element.1 })?.offset {
             let before = ours[max(0, place - 8)..<place].joined()
@@ -84,7 +80,12 @@ import Testing
     private static func theirs(_ document: String) throws -> [String] {
         let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-oracle")
         defer { try? FileSystem.remove(folder) }
-        try FileSystem.replace("\(folder)/document.json", with: document)
+        var text = document
+        if !nftKnowsDynamicSets {
+            text = text.replacing("\"timeout\",\"dynamic\"", with: "\"timeout\"").replacing(
+                "\"flags\":[\"dynamic\"],", with: "")
+        }
+        try FileSystem.replace("\(folder)/document.json", with: text)
         return try NetworkNamespace().run {
             try Command("nft", ["-j", "-f", "\(folder)/document.json"]).check()
             return try listing()
@@ -103,10 +104,12 @@ import Testing
                 try Resource(try JSON.parse($0.utf8))
             }
             if resources.isEmpty { continue }
-            var contents = TablePlan(resources).contents
+            // Maps to ranges are beyond nft's JSON, and its older versions know no rules that fill maps.
+            if lines.contains(where: { $0.contains("\"interval\",\"ipv4_addr\"") }) { continue }
+            var contents = TablePlan(resources).withLinks { _ in false }.contents
             // What another plugin brings is brought here, empty.
             let text = lines.joined()
-            for zone in ["wan", "lan", "guest"]
+            for zone in ["wan", "lan", "guest", "access"]
             where text.contains("@network.zone-\(zone)")
                 && !contents.sets.contains(where: { $0.name == "network.zone-\(zone)" })
             {

@@ -238,29 +238,11 @@ extension FirewallConfiguration {
         }
     }
 
-    static var rate: Shape<Statement.Limit> { .mapping("a rate") { readRate(&$0) } }
-
     private static var ruleRate: Shape<(limit: Statement.Limit, each: Each?)> {
         let each = Shape.oneOf(Each.allCases.map(\.rawValue)).map { Each(rawValue: $0) }
         return .mapping("a rate") { fields in
             let each = fields.optional("each", each)
-            return readRate(&fields).map { ($0, each) }
+            return Statement.Limit(&fields).map { ($0, each) }
         }
-    }
-
-    private static func readRate(_ fields: inout Fields) -> Statement.Limit? {
-        let packets = fields.required("packets", .integer(1...1_000_000_000))
-        let units = Statement.Limit.Unit.allCases.map(\.rawValue)
-        let per = fields.optional("per", Shape.oneOf(units).map { Statement.Limit.Unit(rawValue: $0) }) ?? .second
-        let burst = fields.optional("burst", .integer(0...4_000_000_000))
-        guard let packets else { return nil }
-        // The kernel counts the burst in nanoseconds, in 64 bits.
-        let nanoseconds = Double(per.seconds) * 1e9 / Double(packets) * Double(burst ?? 5)
-        if nanoseconds > 9e18 {
-            fields.problems.add(
-                fields.node["burst"]?.value ?? fields.node, fields.path + ".burst",
-                "a burst of more than 285 years at this rate", hint: "give fewer, or a higher rate")
-        }
-        return Statement.Limit(rate: packets, per: per, burst: burst ?? 5)
     }
 }

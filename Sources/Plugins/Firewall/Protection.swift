@@ -28,8 +28,8 @@ struct Protection: Sendable {
         let limits = Shape<Limits>.mapping("limits") { fields in
             let open = fields.optional("open", .integer(1...1_000_000))
             return Limits(
-                connections: fields.optional("connections", FirewallConfiguration.rate),
-                packets: fields.optional("packets", FirewallConfiguration.rate), open: open)
+                connections: fields.optional("connections", .rate),
+                packets: fields.optional("packets", .rate), open: open)
         }
         return .mapping("the protection of a zone") { fields in
             let zone = fields.required("zone", Shape<String>.name.located)

@@ -56,6 +56,7 @@ public struct NATConfiguration: Sendable {
     var sourceRules: [Located<SourceRule>]
     var oneToOne: [Located<OneToOne>]
     var forwards: [Located<Forward>]
+    var carriers: [Located<CarrierGrade>]
 }
 
 extension NATConfiguration {
@@ -65,14 +66,17 @@ extension NATConfiguration {
             let sourceRules = fields.optional("source", .list(of: sourceRule.located)) ?? []
             let oneToOne = fields.optional("one-to-one", .list(of: Self.oneToOne.located)) ?? []
             let forwards = fields.optional("forwards", .list(of: forward.located)) ?? []
+            let carriers = fields.optional("carrier-grade", .list(of: CarrierGrade.shape.located)) ?? []
+            fields.problems.checkUnique(carriers, "carrier-grade translation") { $0.name }
             fields.problems.checkUnique(forwards, "forward") { $0.name }
             fields.problems.checkUnique(sourceRules, "source rule") { $0.name }
             fields.problems.checkUnique(oneToOne, "one-to-one mapping") { $0.name }
             fields.problems.checkUnique(masquerade, "masquerade") { "\($0.from.value) to \($0.to.value)" }
             checkPorts(forwards, fields.problems)
-            checkAddresses(sourceRules, oneToOne, fields.problems)
+            checkAddresses(sourceRules, oneToOne, carriers, fields.problems)
             return NATConfiguration(
-                masquerade: masquerade, sourceRules: sourceRules, oneToOne: oneToOne, forwards: forwards)
+                masquerade: masquerade, sourceRules: sourceRules, oneToOne: oneToOne, forwards: forwards,
+                carriers: carriers)
         }
     }
 
@@ -98,7 +102,8 @@ extension NATConfiguration {
 
     /// An address outside is somebody's alone: of one pool, which several rules may share, or of one mapping.
     private static func checkAddresses(
-        _ rules: [Located<SourceRule>], _ mappings: [Located<OneToOne>], _ problems: ProblemList
+        _ rules: [Located<SourceRule>], _ mappings: [Located<OneToOne>], _ carriers: [Located<CarrierGrade>],
+        _ problems: ProblemList
     ) {
         var known: [(what: String, path: String, range: IPRange, isPool: Bool)] = []
         func add<Value>(_ what: String, _ place: Located<Value>, _ range: IPRange, isPool: Bool) {
@@ -123,6 +128,23 @@ extension NATConfiguration {
         for rule in rules {
             guard case .pool(let range) = rule.value.translation.value else { continue }
             add("the rule \"\(rule.value.name)\"", rule.value.translation, range, isPool: true)
+        }
+        for carrier in carriers {
+            for range in carrier.value.pool {
+                add("the carrier-grade translation \"\(carrier.value.name)\"", range, range.value, isPool: false)
+            }
+        }
+        for (i, carrier) in carriers.enumerated() {
+            for subscribers in carrier.value.subscribers {
+                let other = carriers[..<i].lazy.flatMap(\.value.subscribers).first {
+                    $0.value.values.overlaps(subscribers.value.values)
+                }
+                guard let other else { continue }
+                problems.add(
+                    subscribers.problem(
+                        "\(subscribers.value) overlaps \(other.value) (\(other.path))",
+                        hint: "a subscriber belongs to one translation"))
+            }
         }
         for (i, mapping) in mappings.enumerated() {
             let other = mappings[..<i].first {

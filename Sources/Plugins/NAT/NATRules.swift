@@ -8,6 +8,10 @@ struct NATRules {
     private(set) var hairpin: [Rule] = []
     private(set) var snat: [Rule] = []
 
+    mutating func add(source rule: Rule) { snat.append(rule) }
+    mutating func add(destination rule: Rule) { dnat.append(rule) }
+    mutating func add(through rule: Rule) { through.append(rule) }
+
     private static func isOf(_ family: IPAddress.Family) -> Statement {
         .match(.meta(.nfproto), .equal, .text(family == .ipv4 ? "ipv4" : "ipv6"))
     }
