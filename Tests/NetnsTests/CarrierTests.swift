@@ -43,7 +43,9 @@ import Testing
 
     private func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
 
-    private func socket(_ place: Proof.Place, _ from: String, port: Int = 0, isStream: Bool = false) throws -> ProofSocket {
+    private func socket(_ place: Proof.Place, _ from: String, port: Int = 0, isStream: Bool = false) throws
+        -> ProofSocket
+    {
         let socket = try ProofSocket(network.namespace(place), .ipv4, isStream: isStream)
         try socket.bind(try address(from), port: port, listen: false)
         return socket
@@ -68,20 +70,26 @@ import Testing
     }
 
     @Test func everySubscriberHasItsBlockAndEverySocketItsPort() throws {
-        let server = try socket(.wan, "203.0.113.1", port: 7000)
-        let others = [try socket(.wan, "203.0.113.1", port: 7001), try socket(.wan, Self.known, port: 7000)]
+        let servers = try [("203.0.113.1", 7000), ("203.0.113.1", 7001), (Self.known, 7000)].map {
+            (socket: try socket(.wan, $0.0, port: $0.1), address: $0.0, port: $0.1)
+        }
         var (clients, outside): ([ProofSocket], [[String: Int]]) = ([], [])
-        for (subscriber, expected) in [("192.168.1.64", "203.0.113.200 1024-2023"), ("192.168.1.65", "203.0.113.200 2024-3023")] {
+        for (subscriber, expected) in [
+            ("192.168.1.64", "203.0.113.200 1024-2023"), ("192.168.1.65", "203.0.113.200 2024-3023"),
+        ] {
             var ports: [String: Int] = [:]
             for i in 0..<150 {
                 let client = try socket(.lan, subscriber)
-                let seen = try #require(try send(client, to: server, "203.0.113.1", 7000), "\(subscriber) \(i)")
+                // Each begins with another destination: the kernel would let them share a port then.
+                let first = servers[i % 3]
+                let seen = try #require(
+                    try send(client, to: first.socket, first.address, first.port), "\(subscriber) \(i)")
                 ports["\(seen.peer):\(seen.port)", default: 0] += 1
                 // The same port for whomever it talks to.
                 if i < 40 {
-                    for (other, target) in zip(others, [("203.0.113.1", 7001), (Self.known, 7000)]) {
-                        let again = try #require(try send(client, to: other, target.0, target.1))
-                        #expect(again == seen, "\(subscriber) \(i) to \(target)")
+                    for other in servers {
+                        let again = try #require(try send(client, to: other.socket, other.address, other.port))
+                        #expect(again == seen, "\(subscriber) \(i) to \(other.address) \(other.port)")
                     }
                 }
                 clients.append(client)
@@ -97,13 +105,17 @@ import Testing
                 let parts = key.split(separator: ":")
                 #expect(parts[0] == words[0] && (range[0]...range[1]).contains(Int(parts[1]) ?? 0), "\(key)")
             }
-            let (one, port) = (try #require(ports.keys.first), try #require(ports.keys.first?.split(separator: ":").last))
+            let (one, port) = (
+                try #require(ports.keys.first), try #require(ports.keys.first?.split(separator: ":").last)
+            )
             let who = try box.vcpectl("nat", "who", String(one.prefix { $0 != ":" }), String(port)).text
             #expect(who.contains(subscriber), "\(who)")
         }
         #expect(Set(outside[0].keys).isDisjoint(with: outside[1].keys))
         #expect(try counted("homes.mappings") == 300)
-        print("carrier: \(try counted("homes.collisions")) of 300 sockets met a port that was taken, and were tried again")
+        let again = try counted("homes.collisions")
+        #expect(again > 0, "the kernel gave no port twice")
+        print("carrier: \(again) packets of 300 sockets met a port that was taken, and were tried again")
         let shown = try box.vcpectl("nat", "carriers").text
         #expect(shown.contains("homes") && shown.contains("300"), "\(shown)")
     }
@@ -179,9 +191,8 @@ import Testing
             }
         }
         // Forty ports, forty connections; who comes after them is told by ICMP (RFC 6888, REQ-11).
-        #expect(reached <= 40 && reached >= 30 && refused >= 15, "\(reached) reached, \(refused) refused")
+        #expect(reached <= 40 && reached >= 30 && refused >= 5, "\(reached) reached, \(refused) refused")
         #expect(try counted("strict.refused") >= refused)
-        print("carrier: \(try counted("strict.collisions")) collisions while 40 sockets took 40 ports")
         // Others have theirs.
         #expect(try send(try socket(.lan, "192.168.1.64"), to: server, "203.0.113.1", 7300) != nil)
     }
