@@ -47,3 +47,4 @@ bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway 
 	$(AS_ROOT) Benchmarks/boot.sh $(IMAGE)
 	$(AS_ROOT) Benchmarks/change.sh
 	$(AS_ROOT) Benchmarks/forward.sh
+	$(AS_ROOT) Benchmarks/carrier.sh
