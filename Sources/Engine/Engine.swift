@@ -44,6 +44,9 @@ public final class Engine {
     var drift = Drift()
     let secrets: SecretStore
     let feeds: Feeds
+    /// What stood before connections were looked at last, while some are not yet.
+    var evictionBase: Standing?
+    var eviction: Eviction?
     private var isReady = false
     /// What the consoles were told.
     private var shownNotice: String?
@@ -169,12 +172,17 @@ public final class Engine {
             }
         }
         let change = transaction(from: before, to: plan)
+        let standing = standing
         try change.check()
         // An engine that falls from here on leaves word of what the box may have.
         note { $0 = $0.onTheWay(to: plan) }
         do {
             try change.apply()
             note { $0 = $0.settled(plan) }
+            let isOtherPolicy = (plan.beyond(before.plan) + before.plan.beyond(plan)).contains {
+                $0.resource.kind == .nftables
+            }
+            if isOtherPolicy, !before.plan.resources.isEmpty { watchConnections(since: standing) }
             probes.follow(plan.others.probes)
             drift = Drift()
             show(plan.others.notice)
@@ -269,10 +277,12 @@ public final class Engine {
             ]
             let traced = tracing.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
             polled += probes.polled + [traced].compactMap { $0 }
-            let due = [still, retryAt, revertAt, leases.now().nextEnd, probes.due, tracing?.due, nextTick].compactMap {
-                $0
-            }
-            .min()
+            let looking = evictionBase == nil ? nil : Uptime.milliseconds
+            let due = [still, retryAt, revertAt, leases.now().nextEnd, probes.due, tracing?.due, looking, nextTick]
+                .compactMap {
+                    $0
+                }
+                .min()
             let patience = Int32(clamping: max(0, (due ?? nextTick) - Uptime.milliseconds))
             if poll(&polled, nfds_t(polled.count), patience) < 0, errno != EINTR { usleep(100_000) }
             Notification.send("WATCHDOG=1")
@@ -311,6 +321,7 @@ public final class Engine {
                 for found in outside.look() { take(found) }
             }
             judge()
+            followEviction()
             if polled[0].revents != 0 { server.serve { self.answer($0, from: $1) } }
         }
     }

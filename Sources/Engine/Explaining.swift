@@ -1,8 +1,8 @@
 import Documents
+import Netlink
 import Nftables
 import Planning
 import PluginKit
-import Processes
 
 /// Rules of the packet filter, in the words of the document that they come from.
 extension Engine {
@@ -77,8 +77,9 @@ extension Engine {
         guard (transport == "tcp" || transport == "udp") == (port != nil),
             port.map({ (1...65535).contains($0) }) ?? true
         else { throw EngineError("tcp and udp want a port from 1 to 65535, icmp has none") }
-        let supposed = SupposedPacket(
+        var supposed = SupposedPacket(
             input: input, source: source, destination: destination, transport: transport, port: port)
+        supposed.mac = Neighbourhood(routes).mac(to: source)
         let table = TablePlan(applied.plan.all)
         let (walk, end) = try walk(supposed, through: table.filled(with: feeds.content(of: table)))
         return answer(walk, end)
@@ -90,10 +91,11 @@ extension Engine {
     func walk(
         _ supposed: SupposedPacket, through table: TablePlan, _ indexes: SetIndexes? = nil
     ) throws -> (PacketWalk, end: String) {
+        let names = try linkNames()
         let kernel = PacketWalk.Kernel(
             members: { set in Set(((try? self.nftables.members(of: set)) ?? []).map(\.key)) },
-            isLocal: { (try? self.way(to: $0, [])) == "lo" },
-            leads: { (try? self.way(to: $0, [])) == $1 })
+            isLocal: { (try? self.routes.way(to: $0)) == .here },
+            leads: { self.name(of: try? self.routes.way(to: $0), names) == $1 })
         var walk = PacketWalk(supposed, through: table, kernel, indexes: indexes)
         var end = walk.pass(.ingress)
         if end == .accept { end = walk.pass(.prerouting) }
@@ -124,16 +126,22 @@ extension Engine {
 
     /// The link that the kernel would send a packet out by, `lo` for one that is the box's own; nil when there is none.
     private func way(of packet: SupposedPacket) throws -> String? {
-        try way(
-            to: packet.destination,
-            ["from", packet.source.description, "iif", packet.input]
-                + (packet.mark == 0 ? [] : ["mark", "\(packet.mark)"]))
+        let names = try linkNames()
+        let input = names.first { $0.value == packet.input }?.key
+        let way = try routes.way(
+            to: packet.destination, from: packet.source, input: input, mark: UInt32(truncatingIfNeeded: packet.mark))
+        return name(of: way, names)
     }
 
-    private func way(to address: IPAddress, _ more: [String]) throws -> String? {
-        let words = [address.family == .ipv4 ? "-4" : "-6", "-j", "route", "get", address.description]
-        let result = try Command("ip", words + more).begin().finish(deadline: 5, limit: 64 << 10)
-        guard result.status == 0, let route = try? JSON.parse(result.output).list?.first else { return nil }
-        return route["type"]?.text == "local" ? "lo" : route["dev"]?.text
+    private func linkNames() throws -> [Int: String] {
+        Dictionary(try routes.links().map { ($0.index, $0.name) }) { $1 }
+    }
+
+    private func name(of way: RouteSocket.Way?, _ names: [Int: String]) -> String? {
+        switch way {
+        case .here?: "lo"
+        case .out(let index, _)?: names[index]
+        case nil: nil
+        }
     }
 }

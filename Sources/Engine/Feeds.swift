@@ -130,7 +130,13 @@ extension Engine {
     }
 
     private func refreshFeeds() {
-        do { try nftables.refresh() } catch { Log.say("feeds can't be brought into the kernel: \(error)") }
+        do { try refresh() } catch { Log.say("feeds can't be brought into the kernel: \(error)") }
+    }
+
+    private func refresh() throws {
+        let before = standing
+        try nftables.refresh()
+        watchConnections(since: before)
     }
 
     func feedList() -> JSON {
@@ -205,7 +211,7 @@ extension Engine {
             throw EngineError("\(name) would have \(members.count) members, and \(Feeds.most) are allowed")
         }
         try feeds.write(members, to: feed, now: now)
-        try nftables.refresh()
+        try refresh()
         return members.count
     }
 }

@@ -141,6 +141,8 @@ extension Engine {
                 try pidOne.services().filter {
                     applied.plan.resources["service \($0.name)"]?.plugin == plugin
                 }.map(\.json))
+        case .connections(let argument):
+            input["connections"] = try connections(of: input["arguments"]?[argument]?.text)
         case .past(let argument):
             guard let text = input["arguments"]?[argument]?.text else { return }
             let node = Node(.text(text), position: site.position)

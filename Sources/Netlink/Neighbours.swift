@@ -6,15 +6,19 @@ import Glibc
 public struct Neighbour: Sendable, Hashable {
     public var address: IPAddress
     public var link: Int
+    /// Nil while nobody knows it.
+    public var mac: MACAddress?
     /// It has answered within the last seconds (NUD_REACHABLE of linux/neighbour.h).
     public var isReachable: Bool
 
     init?(_ answer: Answer) {
         guard answer.type == Int(RTM_NEWNEIGH) else { return nil }
         let body = answer.body(ndmsg.self)
-        // NDA_DST
-        guard let address = answer.attributes(behind: ndmsg.self)[1]?.address else { return nil }
+        let attributes = answer.attributes(behind: ndmsg.self)
+        // NDA_DST, NDA_LLADDR
+        guard let address = attributes[1]?.address else { return nil }
         self.address = address
+        mac = attributes[2].flatMap { MACAddress($0.bytes) }
         link = Int(body.ndm_ifindex)
         isReachable = body.ndm_state & 0x02 != 0
     }

@@ -13,6 +13,8 @@ public struct SupposedPacket: Sendable, Hashable {
     public var sourcePort: Int?
     public var port: Int?
     public var mark = 0
+    /// Of the frame that brings it; nil while nobody knows.
+    public var mac: MACAddress?
 
     public init(input: String, source: IPAddress, destination: IPAddress, transport: String, port: Int?) {
         (self.input, self.source, self.destination, self.transport) = (input, source, destination, transport)
@@ -75,15 +77,23 @@ public struct PacketWalk {
         self.indexes = indexes ?? SetIndexes(table)
     }
 
+    /// Its destination is another one from here on.
+    public mutating func translate(to destination: IPAddress, port: Int?) {
+        (packet.destination, packet.port, isTranslated) = (destination, port, true)
+    }
+
     public mutating func leave(by output: String?) { packet.output = output }
 
     /// Goes through the base chains of a hook, in the order of their priorities.
-    public mutating func pass(_ point: Hook.Point) -> End {
-        let chains = table.chains.values.filter {
-            $0.hook?.point == point && $0.hook?.device ?? packet.input == packet.input
-        }.sorted {
-            ($0.hook?.priority ?? 0) < ($1.hook?.priority ?? 0)
-        }
+    ///
+    /// - Parameter kind: of the chains; nil for all.
+    public mutating func pass(_ point: Hook.Point, kind: Hook.Kind? = nil) -> End {
+        let chains = table.chains.values.filter { chain in
+            guard let hook = chain.hook, hook.point == point, hook.device ?? packet.input == packet.input else {
+                return false
+            }
+            return kind == nil || hook.kind == kind
+        }.sorted { ($0.hook?.priority ?? 0) < ($1.hook?.priority ?? 0) }
         for chain in chains {
             switch walk(chain) {
             case .some(let end) where end != .accept: return end
@@ -250,6 +260,7 @@ public struct PacketWalk {
         case .payload(.ip, "frag-off"): return isIPv4 ? .number(0) : Value.none
         case .payload(let header, let field):
             switch (header, field) {
+            case (.ether, "saddr"): return packet.mac.map { .text($0.description) }
             case (.ip, "saddr"), (.ip6, "saddr"):
                 return (header == .ip) == isIPv4 ? .address(packet.source) : Value.none
             case (.ip, "daddr"), (.ip6, "daddr"):
@@ -313,6 +324,12 @@ public struct PacketWalk {
 
     /// Whether what `left` selects is `right`, or in it.
     private func holds(_ left: Expression, _ right: Expression) -> Bool? {
+        // Nothing is in an empty set, whatever it is.
+        if case .named(let name) = right, let set = table.sets[name], !set.flags.contains(.dynamic),
+            indexes[name]?.isEmpty == true
+        {
+            return false
+        }
         guard let values = values(left) else { return nil }
         return isIn(values, right)
     }

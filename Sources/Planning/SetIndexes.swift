@@ -24,6 +24,8 @@ struct SetIndex {
     /// What fits neither.
     private(set) var rest: [SetElement] = []
 
+    var isEmpty: Bool { exact.isEmpty && intervals.isEmpty && rest.isEmpty }
+
     init(_ set: NamedSet, _ elements: [SetElement]) {
         for element in elements {
             var parts = [element.key]
@@ -64,6 +66,7 @@ struct SetIndex {
         case .text(let text):
             switch type {
             case .ipv4Address, .ipv6Address: return IPAddress(text).map { .address($0) }
+            case .etherAddress: return MACAddress(text.lowercased()).map { .text($0.description) }
             case .interfaceName: return text.hasSuffix("*") ? nil : .text(text)
             case .protocolNumber, .service:
                 return (type.symbols[text].map(Int.init) ?? Int(text)).map { .number($0) }

@@ -31,6 +31,8 @@ public struct OperatorCommand: Sendable, Hashable {
         case sets
         /// How the plugin's services are.
         case services
+        /// Connections that the kernel keeps track of, of the address that an argument says where it is given.
+        case connections(String)
         /// The plugin's configuration as it was at the time that an argument says; the configuration itself is that one then.
         case past(String)
         /// A file below /run/vcpe/NAME or /data/NAME.
@@ -44,6 +46,7 @@ public struct OperatorCommand: Sendable, Hashable {
             case .sets: "sets"
             case .services: "services"
             case .past(let argument): ["past": .text(argument)]
+            case .connections(let argument): ["connections": .text(argument)]
             case .file(let path): ["file": .text(path)]
             case .program(let words): ["program": .texts(words)]
             }
@@ -113,9 +116,10 @@ public struct OperatorCommand: Sendable, Hashable {
         }
         let absolute = Shape.text("an absolute path") { $0.hasPrefix("/") }
         let mapping = Shape<Input>.mapping(
-            "counters, sets, services, {past: ARGUMENT}, {file: PATH} or {program: [PATH, …]}"
+            "counters, sets, services, {past: ARGUMENT}, {connections: ARGUMENT}, {file: PATH} or {program: [PATH, …]}"
         ) { fields in
             if let argument = fields.optional("past", .name) { return .past(argument) }
+            if let argument = fields.optional("connections", .name) { return .connections(argument) }
             let file = fields.optional("file", absolute)
             let program = fields.optional("program", .list(of: .text))
             if let file { return .file(file) }
@@ -140,6 +144,7 @@ public struct CommandInput: Sendable {
     /// By the set's name.
     public var sets: [String: [Member]] = [:]
     public var services: [Service] = []
+    public var connections: [Connection] = []
     /// By path; empty for one that isn't there.
     public var files: [String: String] = [:]
     /// What programs said, by their words with blanks in between.
@@ -150,6 +155,35 @@ public struct CommandInput: Sendable {
         public var key: String
         /// Seconds until it goes; nil for one that stays.
         public var expires: Int?
+    }
+
+    public struct Connection: Sendable, Hashable {
+        /// As its packets come in, in one of its directions.
+        public struct Tuple: Sendable, Hashable {
+            public var source: String
+            public var destination: String
+            public var sourcePort: Int?
+            public var port: Int?
+
+            init(_ json: JSON?) {
+                (source, destination) = (json?["source"]?.text ?? "", json?["destination"]?.text ?? "")
+                (sourcePort, port) = (json?["source-port"]?.integer, json?["port"]?.integer)
+            }
+        }
+
+        public var original: Tuple
+        public var reply: Tuple
+        /// IANA's number of the protocol.
+        public var transport: Int
+        public var state: String
+        /// That it stays without a packet.
+        public var seconds: Int
+
+        init(_ json: JSON) {
+            (original, reply) = (Tuple(json["original"]), Tuple(json["reply"]))
+            (transport, seconds) = (json["protocol"]?.integer ?? 0, json["seconds"]?.integer ?? 0)
+            state = json["state"]?.text ?? ""
+        }
     }
 
     public struct Service: Sendable, Hashable {
@@ -180,6 +214,7 @@ public struct CommandInput: Sendable {
                 name: $0["name"]?.text ?? "", state: $0["state"]?.text ?? "", restarts: $0["restarts"]?.integer ?? 0,
                 memory: $0["memory"]?.integer ?? 0, status: $0["status"]?.text ?? "")
         }
+        connections = (json["connections"]?.list ?? []).map { Connection($0) }
         files = json["files"]?.object?.compactMapValues(\.text) ?? [:]
         programs = json["programs"]?.object?.compactMapValues(\.text) ?? [:]
     }

@@ -186,7 +186,8 @@ import Testing
             """
         let result = try box.onBox(["bash", "-c", bash])
         #expect(
-            result.text == "nat.forwards[web].protocol |block|blocked|hits|names|top|unblock|", "\(result.errorText)")
+            result.text == "nat.forwards[web].protocol |block|blocked|hits|names|sessions|top|unblock|",
+            "\(result.errorText)")
     }
 
     @Test func documentsLeaveAsInstanceDataOfTheirModules() throws {

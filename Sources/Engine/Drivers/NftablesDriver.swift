@@ -13,7 +13,7 @@ final class NftablesDriver {
     /// Members of a plan's sets that come from beside it, and the time in seconds since 1970.
     var fed: (TablePlan) -> (sets: [String: FedSet], now: Int) = { _ in ([:], 0) }
     /// What the kernel has of them.
-    private var loadedFed: [String: FedSet] = [:]
+    private(set) var loadedFed: [String: FedSet] = [:]
     /// Counts our changes.
     private var revision = 0
     /// The ruleset's, after our last change.

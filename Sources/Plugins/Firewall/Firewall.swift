@@ -28,6 +28,11 @@ public enum Firewall: Plugin {
             .init(
                 .act, "unblock", "Take a block back, also one of a limit",
                 arguments: [.init("address", "As it was blocked")], inputs: [.sets]),
+            .init(
+                .show, "sessions", "Connections that stand, and how they are translated",
+                arguments: [
+                    .init("address", "Of one address or network alone", isOptional: true)
+                ], inputs: [.connections("address")]),
             .init(.show, "blocked", "Who is blocked for a time, by whom and how long", inputs: [.sets]),
             .init(
                 .show, "names", "Domain names of rules and sets, and what became of them",

@@ -7,6 +7,7 @@ extension Firewall {
         switch command {
         case "names": return showNames(input, &output)
         case "blocked": return showBlocked(input, &output)
+        case "sessions": return showSessions(input, &output)
         default: break
         }
         let rules = configuration.rules.map { rule in
@@ -43,6 +44,28 @@ extension Firewall {
             output.add(
                 .text(words[0]), .integer(count), .text(words[2]),
                 .text(since > 0 ? "\(max(0, input.now - since)) s" : ""))
+        }
+    }
+
+    private static func showSessions(_ input: CommandInput, _ output: inout ShowOutput) {
+        func words(_ address: String, _ port: Int?) -> String {
+            port.map { address.contains(":") ? "[\(address)]:\($0)" : "\(address):\($0)" } ?? address
+        }
+        output.columns = ["protocol", "from", "to", "translated", "state", "seconds"]
+        let names = Dictionary(DataType.protocolNumber.symbols.map { (Int($0.value), $0.key) }) { min($0, $1) }
+        for connection in input.connections {
+            let (original, reply) = (connection.original, connection.reply)
+            var translations: [String] = []
+            if (reply.destination, reply.port) != (original.source, original.sourcePort) {
+                translations.append("from " + words(reply.destination, reply.port))
+            }
+            if (reply.source, reply.sourcePort) != (original.destination, original.port) {
+                translations.append("to " + words(reply.source, reply.sourcePort))
+            }
+            output.add(
+                .text(names[connection.transport] ?? "\(connection.transport)"),
+                .text(words(original.source, original.sourcePort)), .text(words(original.destination, original.port)),
+                .text(translations.joined(separator: ", ")), .text(connection.state), .integer(connection.seconds))
         }
     }
 

@@ -1,8 +1,9 @@
 import Documents
+import Glibc
 
-/// A table for people that fits 80 columns: numbers to the right, the longest texts cut.
+/// A table for people: numbers to the right; on a terminal it fits 80 columns, the longest texts cut.
 struct TextTable {
-    private static let width = 80
+    private static let width = isatty(1) == 1 ? 80 : Int.max
 
     let columns: [String]
     let rows: [[JSON]]

@@ -2,17 +2,22 @@ import CMnl
 import Glibc
 
 /// A socket to the kernel's links, addresses, routes and policy rules (rtnetlink(7)).
-public final class RouteSocket {
+public final class RouteSocket: NetlinkSocket {
+    public init() throws(NetlinkError) { try super.init(NETLINK_ROUTE, "NETLINK_ROUTE") }
+}
+
+/// A socket to a part of the kernel: requests and their answers.
+public class NetlinkSocket {
     private let socket: OpaquePointer
     private var sequence: UInt32 = 0
 
-    public init() throws(NetlinkError) {
-        guard let socket = mnl_socket_open2(NETLINK_ROUTE, Int32(SOCK_CLOEXEC.rawValue)) else {
-            throw NetlinkError("socket(NETLINK_ROUTE)")
+    init(_ part: Int32, _ name: String) throws(NetlinkError) {
+        guard let socket = mnl_socket_open2(part, Int32(SOCK_CLOEXEC.rawValue)) else {
+            throw NetlinkError("socket(\(name))")
         }
         self.socket = socket
         guard mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) == 0 else {
-            let error = NetlinkError("bind(NETLINK_ROUTE)")
+            let error = NetlinkError("bind(\(name))")
             mnl_socket_close(socket)
             throw error
         }
@@ -37,6 +42,28 @@ public final class RouteSocket {
             return false
         }
         if let failure { throw failure }
+    }
+
+    /// Asks for one thing; nil when the kernel has an errno for an answer, one of `none`.
+    func ask<Item>(
+        _ message: Message, _ subject: String, none: Set<Int32>, _ read: (Answer) -> Item?
+    ) throws(NetlinkError) -> Item? {
+        message.header.pointee.nlmsg_flags |= UInt16(NLM_F_ACK)
+        try send(message, subject)
+        var (item, failure): (Item?, NetlinkError?)
+        try receive(subject) { answer in
+            guard answer.type == Int(NLMSG_ERROR) else {
+                item = item ?? read(answer)
+                return true
+            }
+            failure = Self.failure(answer, subject)
+            return false
+        }
+        if let failure {
+            if none.contains(failure.code) { return nil }
+            throw failure
+        }
+        return item
     }
 
     /// Asks for all of a kind; once more when a change interrupted the answer (NLM_F_DUMP_INTR).

@@ -1,0 +1,36 @@
+import Netlink
+import PluginKit
+
+/// Ways and hardware addresses as the kernel has them, asked once for each address.
+final class Neighbourhood {
+    private let routes: RouteSocket
+    private lazy var links = Dictionary(((try? routes.links()) ?? []).map { ($0.index, $0.name) }) { $1 }
+    private lazy var macs = Dictionary(
+        ((try? routes.neighbours()) ?? []).compactMap { neighbour in neighbour.mac.map { (neighbour.address, $0) } }
+    ) { $1 }
+    private var known: [IPAddress: RouteSocket.Way?] = [:]
+
+    init(_ routes: RouteSocket) { self.routes = routes }
+
+    private func way(to address: IPAddress) -> RouteSocket.Way? {
+        if let found = known[address] { return found }
+        let way = try? routes.way(to: address)
+        known[address] = .some(way)
+        return way
+    }
+
+    /// The link that leads to an address, `lo` for one that is the box's own; nil when there is none.
+    func link(to address: IPAddress) -> String? {
+        switch way(to: address) {
+        case .here?: "lo"
+        case .out(let index, _)?: links[index]
+        case nil: nil
+        }
+    }
+
+    /// Whose frames bring an address's packets; nil while nobody knows.
+    func mac(to address: IPAddress) -> MACAddress? {
+        guard case .out(_, let gateway)? = way(to: address) else { return nil }
+        return macs[gateway ?? address]
+    }
+}
