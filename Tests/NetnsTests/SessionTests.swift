@@ -1,5 +1,6 @@
 import Addresses
 import Documents
+import Files
 import Glibc
 @testable import ImageBuilder
 import Processes
@@ -11,7 +12,9 @@ import Testing
         BoxInNetwork.site.replacing(
             "  rules:\n",
             with: "  groups:\n    - {name: staff, members: [192.168.1.10]}\n    - {name: late}\n  rules:\n\(rule)"
-                + "    - {name: late, from: lan, to: wan, source-groups: [late], action: drop}\n")
+                + "    - {name: late, from: lan, to: wan, source-groups: [late], action: drop}\n"
+                + "    - {name: telnet, from: lan, to: wan, protocol: tcp, ports: [23], action: reject, log: true, log-prefix: 'telnet: '}\n"
+        ).replacing("firewall:\n", with: "firewall:\n  logging: {packets: true, sessions: true}\n")
     }
 
     private let box: BoxInNetwork
@@ -109,5 +112,44 @@ import Testing
                     with: "    - {from: lan, to: wan, action: drop}\n  groups")) == nil)
         #expect(ends(web))
         #expect(try box.vcpectl("firewall", "sessions", "nobody").errorText.contains("is no address"))
+    }
+
+    @Test func packetsAndConnectionsAreNotedAsJSON() throws {
+        // As PID 1 would start it.
+        let log = try File("\(box.folder)/log.json", O_WRONLY | O_CREAT | O_TRUNC)
+        let service = try box.box.run {
+            try Command("/usr/sbin/ulogd", ["--configfile", "\(box.folder)/run/firewall/ulogd.conf"]).start(output: log)
+        }
+        defer { service.kill() }
+        func lines() throws -> [JSON] {
+            String(decoding: try FileSystem.read("\(box.folder)/log.json"), as: UTF8.self).split(separator: "\n")
+                .compactMap { try? JSON.parse($0.utf8) }
+        }
+        let (lan, wan) = (try network.namespace(.lan), try network.namespace(.wan))
+        var noted: JSON?
+        for _ in 0..<20 where noted == nil {
+            let client = try ProofSocket(lan, .ipv4, isStream: true)
+            _ = client.connect(try #require(IPAddress("203.0.113.1")), port: 23)
+            usleep(200_000)
+            noted = try lines().first { $0["oob.prefix"]?.text == "telnet: " }
+        }
+        let said = (try? FileSystem.read("\(box.folder)/log.json")).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        let packet = try #require(noted, "\(said)")
+        #expect(packet["src_ip"]?.text == "192.168.1.10" && packet["dest_ip"]?.text == "203.0.113.1")
+        #expect(
+            packet["dest_port"]?.integer == 23 && packet["oob.in"]?.text == "lan" && packet["oob.out"]?.text == "wan")
+        let talk = try Talk((lan, "192.168.1.10"), to: (wan, "203.0.113.1", 8444))
+        #expect(talk.goesOn())
+        _ = try box.box.run { try Command("conntrack", ["-D", "-p", "tcp", "--orig-port-dst", "8444"]).run() }
+        var ended: JSON?
+        for _ in 0..<20 where ended == nil {
+            usleep(100_000)
+            ended = try lines().first { $0["orig.l4.dport"]?.integer == 8444 }
+        }
+        let session = try #require(ended)
+        #expect(
+            session["orig.ip.saddr.str"]?.text == "192.168.1.10" || session["src_ip"]?.text == "192.168.1.10",
+            "\(session.line)")
+        #expect(session["orig.raw.pktcount"]?.integer ?? 0 >= 3, "\(session.line)")
     }
 }

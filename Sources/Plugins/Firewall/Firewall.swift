@@ -12,7 +12,8 @@ public enum Firewall: Plugin {
                 modules: [
                     "nf_tables", "nft_ct", "nft_limit", "nft_log", "nft_reject_inet", "nft_fib_inet", "nf_conntrack",
                     "nf_log_syslog", "nft_connlimit", "nft_synproxy",
-                ], users: ["vcpe-names": "/nonexistent"])
+                ], users: ["vcpe-names": "/nonexistent"]),
+            .init("log", packages: ["ulogd2", "ulogd2-json"], modules: ["nfnetlink_log", "nf_conntrack_netlink"]),
         ],
         commands: [
             .init(
@@ -73,7 +74,7 @@ public enum Firewall: Plugin {
         var groups = [(key: "-discovery", rules: neighbourDiscovery)]
         groups += input.compile(chain: "firewall.input")
         groups.append(("-echo", echoToBox))
-        if configuration.logsDrops { groups.append(("-log", [logDrops("to box")])) }
+        if configuration.logsDrops { groups.append(("-log", [logDrops("to box", configuration.logging)])) }
         output.add(chain: "firewall.input", groups: groups, stage: .init(.input, order: 100))
         let rules = forward.compile(chain: "firewall.forward")
         output.add(chain: "firewall.forward", groups: rules, stage: .init(.forward, order: 100))
@@ -82,6 +83,7 @@ public enum Firewall: Plugin {
             for set in classifier.sets { output.add(set: set) }
         }
         planPolicies(configuration, compiler, &output)
+        configuration.logging.plan(&output)
         compiler.names.plan(compiler.published, &output)
         for counter in compiler.counters { output.add(.counter(counter)) }
         for set in compiler.counting { output.add(set: set) }
@@ -97,9 +99,9 @@ public enum Firewall: Plugin {
         }
     }
 
-    private static func logDrops(_ what: String) -> Rule {
+    private static func logDrops(_ what: String, _ logging: Logging) -> Rule {
         Rule(
-            [.limit(.init(rate: 10, per: .second, burst: 20)), .log(.init(prefix: "vcpe drop \(what): "))],
+            [.limit(Logging.Note.usual.limit), logging.statement("vcpe drop \(what): ")],
             comment: "firewall: log-drops")
     }
 
@@ -184,7 +186,7 @@ public enum Firewall: Plugin {
             rules.append(Rule([.namedVerdictMap(pair, name)], comment: Classifier.comment))
         }
         rules += last
-        if configuration.logsDrops { rules.append(logDrops("through")) }
+        if configuration.logsDrops { rules.append(logDrops("through", configuration.logging)) }
         output.add(.chain(Chain("firewall.policies", rules: rules), stage: .init(.forward, order: 300)))
     }
 

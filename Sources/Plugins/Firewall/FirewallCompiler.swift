@@ -78,11 +78,9 @@ struct FirewallCompiler {
         let counter = NamedCounter("firewall.rule.\(rule.name)", comment: comment)
         counters.append(counter)
         let verdict = Self.verdict(rule.action)
-        guard rule.isLogged || rule.rate != nil || rule.connections != nil else {
+        guard rule.note != nil || rule.rate != nil || rule.connections != nil else {
             return Classifier.Outcome(comment: comment, counter: counter.name, verdict: verdict, isFinal: true)
         }
-        let log: [Statement] = [.log(.init(prefix: "vcpe \(rule.action.rawValue) \(rule.name): "))]
-        let few: [Statement] = [.limit(.init(rate: 10, per: .second, burst: 20))]
         let counted: [Statement] = [.counter(counter.name), .verdict(verdict)]
         var rules: [Rule] = []
         // Beyond its rate a rule is as if it weren't there: nothing else of it may happen then.
@@ -99,7 +97,10 @@ struct FirewallCompiler {
             rules += over(
                 .connections(over: connections.most), "firewall.connections.\(rule.name)", connections.each, comment)
         }
-        if rule.isLogged { rules.append(Rule(few + log, comment: comment)) }
+        if let note = rule.note {
+            let prefix = note.prefix ?? "vcpe \(rule.action.rawValue) \(rule.name): "
+            rules.append(Rule([.limit(note.limit), configuration.logging.statement(prefix)], comment: comment))
+        }
         rules.append(Rule(counted, comment: comment))
         let chain = Chain("firewall.do.\(rule.name)", rules: rules)
         chains.append(chain)

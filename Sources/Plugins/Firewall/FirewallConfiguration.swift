@@ -51,7 +51,7 @@ public struct FirewallConfiguration: Sendable {
         var named: [Located<String>]
         var codePoints: [String]
         var action: Action
-        var isLogged: Bool
+        var note: Logging.Note?
         var rate: Statement.Limit?
         /// Nil for one rate for all.
         var rateEach: Each?
@@ -68,6 +68,7 @@ public struct FirewallConfiguration: Sendable {
     var preventsSpoofing: Bool
     /// Packets that no rule takes are noted in the log, at most so many a second.
     var logsDrops: Bool
+    var logging: Logging
 
     struct NamedService {
         var name: String
@@ -97,6 +98,7 @@ extension FirewallConfiguration {
             let protections = fields.optional("protection", .list(of: Protection.shape.located)) ?? []
             let preventsSpoofing = fields.optional("anti-spoofing", .boolean) ?? true
             let logsDrops = fields.optional("log-drops", .boolean) ?? false
+            let logging = fields.optional("logging", Logging.shape) ?? Logging()
             fields.problems.checkUnique(rules, "rule") { $0.name }
             fields.problems.checkUnique(policies, "policy") { "\($0.from.value) to \($0.to.value)" }
             fields.problems.checkUnique(services, "service") { $0.name }
@@ -104,7 +106,8 @@ extension FirewallConfiguration {
             fields.problems.checkUnique(protections, "protection of") { $0.zone.value }
             return FirewallConfiguration(
                 policies: policies, rules: rules, services: services, sets: sets, identities: identities,
-                protections: protections, preventsSpoofing: preventsSpoofing, logsDrops: logsDrops)
+                protections: protections, preventsSpoofing: preventsSpoofing, logsDrops: logsDrops,
+                logging: logging)
         }
     }
 
@@ -182,6 +185,7 @@ extension FirewallConfiguration {
         let (macs, parts, moments) = (Shape.list(of: Shape<MACAddress>.macAddress), Service.shape, Times.shape)
         let (boolean, rateShape, interfaceName) = (Shape<Bool>.boolean, Self.ruleRate, Shape<String>.name.located)
         let codePoints = Shape.list(of: .oneOf(DataType.differentiatedServices(1).symbols.keys.sorted()))
+        let noteParts = Logging.note
         let each = Shape.oneOf(Each.allCases.map(\.rawValue)).map { Each(rawValue: $0) }
         let connectionsShape = Shape<Connections>.mapping("connections at once") { fields in
             let most = fields.required("most", .integer(1...1_000_000))
@@ -203,7 +207,7 @@ extension FirewallConfiguration {
             let macs = fields.optional("source-mac", macs) ?? []
             let dscp = fields.optional("dscp", codePoints) ?? []
             let action = fields.required("action", actionShape)
-            let isLogged = fields.optional("log", boolean) ?? false
+            let note = Logging.read(noteParts, &fields)
             let rate = fields.optional("rate", rateShape)
             let connections = fields.optional("connections", connectionsShape)
             let times = Times.read(moments, &fields)
@@ -233,7 +237,7 @@ extension FirewallConfiguration {
             return Rule(
                 name: name, isEnabled: isEnabled, from: from, to: to, interface: interface, sources: sources,
                 destinations: destinations, sourceGroups: sourceGroups, destinationGroups: destinationGroups,
-                macs: macs, services: services, named: named, codePoints: dscp, action: action, isLogged: isLogged,
+                macs: macs, services: services, named: named, codePoints: dscp, action: action, note: note,
                 rate: rate?.limit, rateEach: rate?.each, connections: connections, times: times)
         }
     }
