@@ -33,6 +33,8 @@ public struct Plan: Sendable {
     public var warnings: [String] = []
     /// What is named and isn't there now.
     public var absent: [String] = []
+    /// What became of what, where somebody asked.
+    public var notes: [String] = []
     /// When the same document may mean something else, in seconds since 1970.
     public var replanAt: Int?
 
@@ -106,9 +108,12 @@ public struct Planner: Sendable {
 
     /// - Parameters:
     ///   - now: seconds since 1970, the same for all of them.
+    ///   - explains: whether notes are wanted of what becomes of what.
     ///   - known: a plan whose lines were read before: a line that did not change is not read again.
     /// - Throws: ``InvalidSite`` with positions in `site`; ``PluginFailure`` when a plugin fails.
-    public func plan(site: Node, facts: Facts, now: Int, knowing known: Plan = Plan()) throws -> Plan {
+    public func plan(
+        site: Node, facts: Facts, now: Int, knowing known: Plan = Plan(), explains: Bool = false
+    ) throws -> Plan {
         var planning = Planning(site: site, known: known)
         let configured = try configurations(of: site, &planning)
         // Written once, however large it is: what an input begins with.
@@ -127,7 +132,8 @@ public struct Planner: Sendable {
         // Each would only say again that what others could not read is missing.
         try planning.throwIfAny()
         let published = JSON.object(planning.published.mapValues { .object($0) })
-        let rest = common.dropLast() + Array(",\"published\":\(published.line)}".utf8)
+        let asked = explains ? ",\"explain\":true" : ""
+        let rest = common.dropLast() + Array("\(asked),\"published\":\(published.line)}".utf8)
         // They know nothing of each other, and work at once.
         let planned = try zip(configured, beginnings).map { try $0.plugin.runner.begin("plan", $1 + rest) }
         for ((plugin, _), asked) in zip(configured, planned) {

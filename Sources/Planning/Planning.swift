@@ -6,6 +6,7 @@ struct Planning {
     let site: Node
     private var warnings: [String] = []
     private var absent: [String] = []
+    private var notes: [String] = []
     private var replanAt: Int?
     /// As they came.
     private var planned: [PlannedResource] = []
@@ -46,6 +47,7 @@ struct Planning {
         case .error: problems.append("error: \(problem)")
         case .absent: absent.append("absent: \(problem)")
         case .warning: warnings.append("warning: \(problem)")
+        case .note: notes.append("note: \(problem)")
         }
         return true
     }
@@ -118,7 +120,7 @@ struct Planning {
     /// - Throws: what is wrong with it, and what no line alone can show.
     mutating func finish() throws -> Plan {
         var plan = Plan(planned)
-        (plan.warnings, plan.absent, plan.replanAt) = (warnings, absent, replanAt)
+        (plan.warnings, plan.absent, plan.notes, plan.replanAt) = (warnings, absent, notes, replanAt)
         if let violation = TablePlan.guardViolation(plan.all) { problems.append("error: \(violation)") }
         for planned in plan.ordered {
             if case .feed(let feed) = planned.resource {

@@ -8,6 +8,8 @@ public struct Diagnostic: Sendable, Hashable, CustomStringConvertible {
         case absent
         /// Worth a look.
         case warning
+        /// What became of it, for whoever asks.
+        case note
     }
 
     public var severity: Severity

@@ -4,11 +4,14 @@ public struct PlanInput: Sendable {
     public var published: Published
     /// Seconds since 1970, the same for all plugins of one plan.
     public var now: Int
+    /// Whether somebody wants to know what becomes of what: notes are asked for.
+    public var explains: Bool
 
-    public init(facts: Facts, published: Published, now: Int = 0) {
+    public init(facts: Facts, published: Published, now: Int = 0, explains: Bool = false) {
         self.facts = facts
         self.published = published
         self.now = now
+        self.explains = explains
     }
 }
 

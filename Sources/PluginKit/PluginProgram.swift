@@ -51,7 +51,9 @@ public enum PluginProgram {
         if isPlan {
             var output = PlanOutput()
             let now = document["now"]?.integer ?? 0
-            P.plan(configuration, input: PlanInput(facts: facts, published: published, now: now), into: &output)
+            let input = PlanInput(
+                facts: facts, published: published, now: now, explains: document["explain"]?.boolean ?? false)
+            P.plan(configuration, input: input, into: &output)
             lines = output.lines + output.diagnostics.map(\.json.line)
             if let time = output.replanAt { lines.append((["replan-at": .integer(time)] as JSON).line) }
         } else {

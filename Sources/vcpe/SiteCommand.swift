@@ -33,6 +33,11 @@ struct SiteCommand: ParsableCommand {
         @Option(help: "The folder of the box's own executables.")
         var box = ".build/box"
 
+        @Flag(
+            help:
+                "Say what became of rules: those that are one look-up, that change nothing, that differ about packets.")
+        var explain = false
+
         @Flag(help: "The plan's lines and remarks as JSON, and the packet filter as nft -j -f takes it.")
         var json = false
 
@@ -42,16 +47,16 @@ struct SiteCommand: ParsableCommand {
             options.mirror = image.mirror
             options.profile = profile
             options.box = box
-            let plan = try ImageBuild(name, options: options) { _ in }.plan(site: file)
+            let plan = try ImageBuild(name, options: options) { _ in }.plan(site: file, explains: explain)
             let remarks = (plan.absent + plan.warnings).sorted()
             if json {
                 let document: JSON = [
-                    "lines": .texts(plan.lines), "remarks": .texts(remarks),
+                    "lines": .texts(plan.lines), "remarks": .texts(remarks), "notes": .texts(plan.notes),
                     "nftables": TablePlan(plan.all).contents.document(table: PacketPath.table),
                 ]
                 return print(document.pretty, terminator: "")
             }
-            for remark in remarks { print(remark) }
+            for remark in remarks + plan.notes { print(remark) }
             let rows = plan.resources.values.map { ($0.resource.kind.rawValue, $0.resource.identity, $0.plugin) }
             for (kind, identity, plugin) in rows.sorted(by: { $0 < $1 }) {
                 func left(_ text: String, _ width: Int) -> String {

@@ -33,6 +33,24 @@ extension BootTests {
         let services = try alice.run()
         #expect(services.text.contains("system-sshd  ") && services.text.contains("system-syslog  "), "\(services)")
         #expect(services.errorText.contains("Property of Example Ltd."))
+        // The firewall's services, on a kernel that this machine doesn't run.
+        #expect(services.text.contains("firewall-log  ") && services.text.contains("firewall-names  "), "\(services)")
+        let names = office.ssh("alice", "firewall names")
+        var known = ""
+        #expect(
+            try Wait.until(60) {
+                known = try names.run().text
+                return known.contains("www.example.test          1")
+            }, "\(known) \(box.story)")
+        let telnet = try ProofSocket(network.namespace(.lan), .ipv4, isStream: true)
+        _ = telnet.connect(try network.side(.wan).host4, port: 23)
+        let log = office.ssh("alice", "log firewall-log")
+        var noted = ""
+        #expect(
+            try Wait.until(60) {
+                noted = try log.run().text
+                return noted.contains(#""oob.prefix": "telnet: ""#)
+            }, "\(noted) \(box.story)")
         let rita = try office.ssh("rita", "set nat.forwards[web].to-port 81").run()
         #expect(rita.status == 1 && rita.errorText.contains("edit is for the role administrator"), "\(rita)")
         let oscar = try office.ssh("oscar", "lan flush").run()
@@ -202,7 +220,17 @@ private final class BoxOffice {
             .split(separator: "\n")[0]
         let certificate = try text("\(folder)/tls.pem").split(separator: "\n").map { "        \($0)\n" }.joined()
         let site =
-            try text("\(TestImages.repository)/images/branch-office.site.yaml") + """
+            try text("\(TestImages.repository)/images/branch-office.site.yaml").replacing(
+                "  rules:\n",
+                with: """
+                      logging: {packets: true, sessions: true}
+                      protection:
+                        - {zone: wan, per-source: {open: 500, connections: {packets: 1000}}, block-for: 1m}
+                      rules:
+                        - {name: telnet, from: lan, to: wan, protocol: tcp, ports: [23], action: reject, log: true, log-prefix: "telnet: "}
+                        - {name: named, from: lan, to: wan, destination: [www.example.test], action: accept}
+
+                    """) + """
                 system:
                   hostname: branch-7
                   banner: Property of Example Ltd.

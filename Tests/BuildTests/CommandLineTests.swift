@@ -41,6 +41,8 @@ extension BuildTests {
         let example = "\(Self.repository)/Examples/sites/enterprise-branch.yaml"
         let branch = try run(["site", "check", example] + check)
         #expect(branch.status == 0 && branch.errorText.isEmpty, "\(branch.errorText)")
+        let carrier = try run(["site", "check", "\(Self.repository)/Examples/sites/carrier.yaml"] + check)
+        #expect(carrier.status == 0 && carrier.errorText.isEmpty, "\(carrier.errorText)")
         // What can never match is said with both lines.
         let late = String(decoding: try FileSystem.read(example), as: UTF8.self).replacing(
             "    - {name: staff-to-box",
@@ -52,6 +54,23 @@ extension BuildTests {
             warned.status == 0
                 && warned.text.contains("late.yaml:34:7: firewall.rules[6]: no packet ever meets this rule")
                 && warned.text.contains("(firewall.rules[1], \(folder)/late.yaml:29:7)"), "\(warned.text)")
+        // For whoever asks: rules that differ about packets, that change nothing, and what is one look-up.
+        let overlapping = late.replacing(
+            "    - {name: late, from: staff, to: wan, protocol: tcp, ports: [23], action: accept}\n",
+            with: "    - {name: idle, from: staff, to: wan, protocol: tcp, ports: [8080], action: accept}\n"
+                + "    - {name: early, from: wan, to: staff, protocol: udp, ports: [5000-5010], source: [192.0.2.0/24], action: accept}\n"
+                + "    - {name: half, from: wan, to: staff, protocol: udp, ports: [5005-5020], action: drop}\n")
+        try FileSystem.replace("\(folder)/overlaps.yaml", with: overlapping)
+        let explained = try run(["site", "check", "\(folder)/overlaps.yaml", "--explain"] + check)
+        #expect(
+            explained.text.contains(
+                "overlaps.yaml:36:7: firewall.rules[8]: packets of this rule are taken by another before it, which accepts them"
+            )
+                && explained.text.contains("(firewall.rules[7], \(folder)/overlaps.yaml:35:7)"),
+            "\(explained.text)\(explained.errorText)")
+        #expect(
+            explained.text.contains("overlaps.yaml:34:7: firewall.rules[6]: it changes nothing but its counter")
+                && explained.text.contains("(firewall.policies[1], "), "\(explained.text)")
         let text = String(decoding: try FileSystem.read(site), as: UTF8.self)
         try FileSystem.replace(site, with: text.replacing("zone: wan\n", with: "zone: wann\n"))
         let bad = try run(["site", "check", site] + check)
@@ -68,7 +87,7 @@ extension BuildTests {
         // Nor is one with a plugin that nobody knows.
         let definition = "\(images)/branch-office.yaml"
         let plugins = String(decoding: try FileSystem.read(definition), as: UTF8.self)
-        try FileSystem.replace(definition, with: plugins.replacing("  - firewall\n", with: "  - firewal\n"))
+        try FileSystem.replace(definition, with: plugins.replacing("  - {name: firewall, features: [base]}\n", with: "  - firewal\n"))
         let unknown = try run(words)
         #expect(
             unknown.status == 1 && unknown.errorText.contains("branch-office.yaml:10:5")

@@ -166,7 +166,7 @@ public struct ImageBuild: Sendable {
     ///
     /// - Parameter path: the document's.
     /// - Throws: every problem with file, line and column.
-    public func plan(site path: String) throws -> Plan {
+    public func plan(site path: String, explains: Bool = false) throws -> Plan {
         guard !plugins.isEmpty, let profile = profiles.first(where: { options.profile ?? $0.name == $0.name }) else {
             throw BuildFailure("\(definition.name) has no plugins that could plan", hint: "plugins: in its definition")
         }
@@ -175,7 +175,7 @@ public struct ImageBuild: Sendable {
         }
         return try FactorySite(
             definition: definition, plugins: plugins, packages: packages, box: options.box, cache: cache
-        ).plan(try FileSystem.read(path), name: path)
+        ).plan(try FileSystem.read(path), name: path, explains: explains)
     }
 
     // MARK: - Building

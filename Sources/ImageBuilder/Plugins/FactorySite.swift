@@ -28,11 +28,13 @@ struct FactorySite {
     }
 
     /// What a box plans for a document.
-    func plan(_ bytes: [UInt8], name: String, _ runners: [PluginRunner]? = nil) throws -> Plan {
+    func plan(
+        _ bytes: [UInt8], name: String, _ runners: [PluginRunner]? = nil, explains: Bool = false
+    ) throws -> Plan {
         let document = try YAML.read(bytes, file: name)
         do {
             let members = zip(try runners ?? self.runners(), plugins.map(\.manifest)).map { Planner.Member($0, $1) }
-            return try Planner(members).plan(site: document, facts: Self.supposed, now: time(nil))
+            return try Planner(members).plan(site: document, facts: Self.supposed, now: time(nil), explains: explains)
         } catch let invalid as InvalidSite {
             throw BuildFailure("the site can't be applied:\n\(invalid)")
         }

@@ -58,6 +58,7 @@ public enum Firewall: Plugin {
         var outcomes: [Classifier.Outcome] = []
         var (toBox, through): ([Box], [Box]) = ([], [])
         var paths: [String] = []
+        var items: [Overlaps.Item] = []
         for rule in configuration.rules where rule.value.isEnabled {
             let (isHeld, changes) = rule.value.times.holds(at: input.now)
             if let changes { output.planAgain(at: changes) }
@@ -66,9 +67,18 @@ public enum Firewall: Plugin {
             guard isHeld else { continue }
             if [.box, .any].contains(rule.value.to.value) { toBox += boxes }
             if rule.value.to.value != .box { through += boxes }
+            if input.explains {
+                let isPlain = rule.value.note == nil && rule.value.rate == nil && rule.value.connections == nil
+                let to = rule.value.to.value
+                items.append(
+                    .init(
+                        path: rule.path, action: rule.value.action, isToBox: to == .box || to == .any,
+                        isThrough: to != .box, boxes: boxes, isPlain: isPlain))
+            }
             outcomes.append(compiler.outcome(rule.value))
             paths.append(rule.path)
         }
+        let explains = input.explains
         var input = Classifier(interfaces: compiler.interfaces, boxes: toBox, outcomes: outcomes)
         var forward = Classifier(interfaces: compiler.interfaces, boxes: through, outcomes: outcomes)
         var groups = [(key: "-discovery", rules: neighbourDiscovery)]
@@ -83,6 +93,10 @@ public enum Firewall: Plugin {
             for set in classifier.sets { output.add(set: set) }
         }
         planPolicies(configuration, compiler, &output)
+        if explains {
+            Overlaps(items + compiler.policyItems(configuration.policies)).explain(&output)
+            Overlaps.explain(input.sets + forward.sets, &output)
+        }
         configuration.logging.plan(&output)
         compiler.names.plan(compiler.published, &output)
         for counter in compiler.counters { output.add(.counter(counter)) }
@@ -124,6 +138,18 @@ public enum Firewall: Plugin {
         }
     }
 
+    /// The policy that says more goes first.
+    static func sorted(
+        _ policies: [Located<FirewallConfiguration.Policy>]
+    ) -> [Located<FirewallConfiguration.Policy>] {
+        func weight(_ policy: FirewallConfiguration.Policy) -> Int {
+            (policy.from.value == .any ? 2 : 0) + (policy.to.value == .any ? 1 : 0)
+        }
+        return policies.enumerated().sorted {
+            (weight($0.element.value), $0.offset) < (weight($1.element.value), $1.offset)
+        }.map(\.element)
+    }
+
     /// One look-up of the pair of interfaces, however many zones there are. The policy that says more goes before one that
     /// is for any zone.
     private static func planPolicies(
@@ -135,13 +161,8 @@ public enum Firewall: Plugin {
             return output.zone(name, at: place.path, in: compiler.published).map { compiler.interfaces(in: $0.name) }
                 ?? []
         }
-        func weight(_ policy: FirewallConfiguration.Policy) -> Int {
-            (policy.from.value == .any ? 2 : 0) + (policy.to.value == .any ? 1 : 0)
-        }
         var last: [Rule] = []
-        for policy in configuration.policies.enumerated().sorted(by: {
-            (weight($0.element.value), $0.offset) < (weight($1.element.value), $1.offset)
-        }).map(\.element) {
+        for policy in sorted(configuration.policies) {
             // No name of a zone has a dot.
             let pair = "\(policy.value.from.value).\(policy.value.to.value)"
             let comment = "firewall: \(policy.path) \(policy.value.from.value) to \(policy.value.to.value)"

@@ -52,6 +52,22 @@ struct FirewallCompiler {
         (zones[zone] ?? []).flatMap { $0.lowerBound...$0.upperBound }.map { interfaces[Int($0)] }
     }
 
+    /// Policies as rules behind all others, the more exact ones first.
+    func policyItems(_ policies: [Located<FirewallConfiguration.Policy>]) -> [Overlaps.Item] {
+        func limits(_ place: FirewallConfiguration.Place) -> [ClosedRange<UInt128>]? {
+            if case .zone(let name) = place { zones[name] ?? [] } else { nil }
+        }
+        return Firewall.sorted(policies).map { policy in
+            var box = Box(rule: 0)
+            (box.space[.inbound], box.space[.outbound]) = (
+                limits(policy.value.from.value), limits(policy.value.to.value)
+            )
+            return Overlaps.Item(
+                path: policy.path, action: policy.value.action, isToBox: false, isThrough: true, boxes: [box],
+                isPlain: true, isPolicy: true)
+        }
+    }
+
     static let rejection = "firewall.reject"
 
     /// The right answer to what is refused: TCP has one of its own (RFC 9293, section 3.10.7).
