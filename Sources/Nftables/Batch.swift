@@ -300,4 +300,30 @@ public struct Batch {
         }
         message(type, flags: flags, "counter \(counter.name)") { nftnl_obj_nlmsg_build_payload($0, object) }
     }
+
+    // MARK: - Helpers
+
+    /// Makes a helper of connection tracking; one that is there stays.
+    public mutating func add(_ helper: NamedHelper) throws(UnsupportedRuleset) {
+        try Bounds.check(name: helper.name)
+        withHelper(helper, NFT_MSG_NEWOBJ, NLM_F_CREATE)
+    }
+
+    public mutating func deleteHelper(_ name: String) {
+        withHelper(NamedHelper(name, "", "tcp"), NFT_MSG_DELOBJ, 0)
+    }
+
+    private mutating func withHelper(_ helper: NamedHelper, _ type: nf_tables_msg_types, _ flags: Int32) {
+        guard let object = nftnl_obj_alloc() else { return }
+        defer { nftnl_obj_free(object) }
+        nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_TABLE), table)
+        nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_NAME), helper.name)
+        nftnl_obj_set_u32(object, UInt16(NFTNL_OBJ_TYPE), UInt32(NFT_OBJECT_CT_HELPER))
+        if flags != 0 {
+            nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_CT_HELPER_NAME), helper.kind)
+            nftnl_obj_set_u16(object, UInt16(NFTNL_OBJ_CT_HELPER_L3PROTO), UInt16(NFPROTO_INET))
+            nftnl_obj_set_u8(object, UInt16(NFTNL_OBJ_CT_HELPER_L4PROTO), helper.transport == "tcp" ? 6 : 17)
+        }
+        message(type, flags: flags, "helper \(helper.name)") { nftnl_obj_nlmsg_build_payload($0, object) }
+    }
 }

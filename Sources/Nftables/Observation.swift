@@ -8,6 +8,7 @@ public struct TableObservation: Sendable, Hashable {
     public var chains: Set<String> = []
     public var sets: Set<String> = []
     public var counters: Set<String> = []
+    public var helpers: Set<String> = []
 }
 
 /// What a named counter has counted.
@@ -33,8 +34,20 @@ extension Connection {
             // Sets without a name of their own go with their rules.
             result.sets = $0.filter { !$0.hasPrefix("__") }
         }
-        try names(NFT_MSG_GETOBJ, in: table, UInt32(NFTA_OBJ_TABLE.rawValue), UInt32(NFTA_OBJ_NAME.rawValue)) {
-            result.counters = $0
+        try dump(NFT_MSG_GETOBJ) { header in
+            guard Self.name(header, UInt32(NFTA_OBJ_TABLE.rawValue)) == table,
+                let name = Self.name(header, UInt32(NFTA_OBJ_NAME.rawValue))
+            else { return }
+            var kind: UInt32 = 0
+            Attributes.each(header, offset: MemoryLayout<nfgenmsg>.size) {
+                if UInt32(mnl_attr_get_type($0)) == NFTA_OBJ_TYPE.rawValue {
+                    kind = UInt32(bigEndian: mnl_attr_get_u32($0))
+                }
+            }
+            if kind == UInt32(NFT_OBJECT_COUNTER) { result.counters.insert(name) }
+            if kind == UInt32(NFT_OBJECT_CT_HELPER) { result.helpers.insert(name) }
+        } restart: {
+            (result.counters, result.helpers) = ([], [])
         }
         return result
     }

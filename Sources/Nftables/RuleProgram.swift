@@ -59,6 +59,7 @@ struct RuleProgram {
         case .mapElement(let operation, let key, let data, let map, let timeout):
             try element(operation, key, data: data, set: map, timeout: timeout)
         case .synproxy(let proxy): try synproxy(proxy)
+        case .helper(let name): try object(name, UInt32(NFT_OBJECT_CT_HELPER))
         }
     }
 

@@ -6,6 +6,7 @@ public struct TablePlan: Sendable {
     public private(set) var chains: [String: Chain] = [:]
     public private(set) var sets: [String: NamedSet] = [:]
     public private(set) var counters: [String: NamedCounter] = [:]
+    public private(set) var helpers: [String: NamedHelper] = [:]
     /// Elements of large sets, by the set's name and the part's, beside what stands in the set itself.
     public private(set) var parts: [String: [String: [SetElement]]] = [:]
     /// Of sets that are filled from beside the plan.
@@ -26,6 +27,7 @@ public struct TablePlan: Sendable {
             case .set(let set): sets[set.name] = set
             case .elements(let part): parts[part.set, default: [:]][part.part] = part.elements
             case .counter(let counter): counters[counter.name] = counter
+            case .helper(let helper): helpers[helper.name] = helper
             case .feed(let feed): feeds.append(feed)
             default: break
             }
@@ -81,7 +83,8 @@ public struct TablePlan: Sendable {
         TableContents(
             chains: chains.values.sorted { $0.name < $1.name },
             sets: sets.values.map(whole).sorted { $0.name < $1.name },
-            counters: counters.values.sorted { $0.name < $1.name })
+            counters: counters.values.sorted { $0.name < $1.name },
+            helpers: helpers.values.sorted { $0.name < $1.name })
     }
 
     /// A chain at a guard stage that could accept: what it accepts nobody behind it could drop any more.

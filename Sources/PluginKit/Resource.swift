@@ -14,6 +14,7 @@ public enum Resource: Sendable, Hashable {
     /// A part of a large set's elements: a small change of the set touches few parts.
     case elements(SetPart)
     case counter(NamedCounter)
+    case helper(NamedHelper)
     /// Sets that are filled from beside the plan.
     case feed(FeedResource)
     case link(LinkResource)

@@ -3,7 +3,7 @@ extension Resource {
         switch self {
         case .kernelModule: .kernelModule
         case .sysctl: .sysctl
-        case .chain, .set, .elements, .counter, .feed: .nftables
+        case .chain, .set, .elements, .counter, .helper, .feed: .nftables
         case .link: .link
         case .address: .address
         case .route: .route
@@ -26,6 +26,7 @@ extension Resource {
         case .set(let set): "set \(set.name)"
         case .elements(let part): "elements \(part.set) \(part.part)"
         case .counter(let counter): "counter \(counter.name)"
+        case .helper(let helper): "helper \(helper.name)"
         case .feed(let feed): "feed \(feed.name)"
         case .link(let link): link.name
         case .address(let link, let address): "\(link) \(address)"
@@ -64,6 +65,7 @@ extension Resource {
         case .elements(let part): return ["elements": part.json]
         case .set(let set): return [set.content == .members ? "set" : "map": set.json]
         case .counter(let counter): return ["counter": counter.json]
+        case .helper(let helper): return ["ct helper": helper.json]
         case .feed(let feed): return ["feed": feed.json]
         case .link(let link):
             var entries = object([
@@ -312,6 +314,7 @@ private struct ResourceReader {
         if let name = json["counter"]?["name"]?.text {
             return .counter(NamedCounter(name, comment: json["counter"]?["comment"]?.text))
         }
+        if let body = json["ct helper"] { return .helper(try NamedHelper(body)) }
         if let body = json["feed"] {
             guard let feed = FeedResource(body) else {
                 throw InvalidResource("a feed without name, sets and members", json)
@@ -319,7 +322,8 @@ private struct ResourceReader {
             return .feed(feed)
         }
         guard let name = json["chain"]?["name"]?.text, let rules = json["chain"]?["rules"]?.list else {
-            throw InvalidResource("neither a chain with its rules, nor a set, map, counter, feed or elements", json)
+            throw InvalidResource(
+                "neither a chain with its rules, nor a set, map, counter, helper, feed or elements", json)
         }
         let use = try optional("stage") { Stage(rawValue: $0) }.map {
             Resource.StageUse(

@@ -262,3 +262,28 @@ public struct NamedCounter: Sendable, Hashable {
 
     public var json: JSON { .object(["name": .text(name), "comment": comment.map { .text($0) }]) }
 }
+
+/// A helper of connection tracking: it reads what a protocol says of connections to come, such as FTP's for data.
+public struct NamedHelper: Sendable, Hashable {
+    public var name: String
+    /// The kernel's own name of it, such as `ftp`.
+    public var kind: String
+    /// `tcp` or `udp`.
+    public var transport: String
+
+    public init(_ name: String, _ kind: String, _ transport: String) {
+        (self.name, self.kind, self.transport) = (name, kind, transport)
+    }
+
+    /// Reads libnftables' JSON, without family and table.
+    public init(_ json: JSON) throws(UnsupportedRuleset) {
+        guard let name = json["name"]?.text, let kind = json["type"]?.text, let transport = json["protocol"]?.text,
+            ["tcp", "udp"].contains(transport)
+        else { throw UnsupportedRuleset(json, "a helper without name, type and protocol") }
+        self.init(name, kind, transport)
+    }
+
+    public var json: JSON {
+        ["name": .text(name), "type": .text(kind), "protocol": .text(transport), "l3proto": "inet"]
+    }
+}

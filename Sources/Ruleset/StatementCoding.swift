@@ -43,6 +43,9 @@ extension Statement {
             self = .mapElement(
                 operation, try Expression(inner?["val"] ?? key), try Expression(data), map: String(name.dropFirst()),
                 timeout: try JSON.seconds(inner?["timeout"]))
+        case "ct helper":
+            guard let name = body.text else { throw UnsupportedRuleset(json, "this helper") }
+            self = .helper(name)
         case "synproxy":
             let flags = body["flags"]?.list?.compactMap(\.text) ?? []
             guard let mss = body["mss"]?.integer, let scale = body["wscale"]?.integer, (1...65535).contains(mss),
@@ -187,6 +190,7 @@ extension Statement {
                     "map": .text("@" + map),
                 ]
             ]
+        case .helper(let name): return ["ct helper": .text(name)]
         case .synproxy(let proxy):
             let flags = [
                 proxy.timestamps ? "timestamp" : nil, proxy.selectiveAcknowledgements ? "sack-perm" : nil,

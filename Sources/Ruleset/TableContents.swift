@@ -5,11 +5,15 @@ public struct TableContents: Sendable, Hashable {
     public var chains: [Chain]
     public var sets: [NamedSet]
     public var counters: [NamedCounter]
+    public var helpers: [NamedHelper]
 
-    public init(chains: [Chain] = [], sets: [NamedSet] = [], counters: [NamedCounter] = []) {
+    public init(
+        chains: [Chain] = [], sets: [NamedSet] = [], counters: [NamedCounter] = [], helpers: [NamedHelper] = []
+    ) {
         self.chains = chains
         self.sets = sets
         self.counters = counters
+        self.helpers = helpers
     }
 
     /// A document that `nft -j -f` takes: whoever doubts our own way to the kernel can compare.
@@ -22,6 +26,7 @@ public struct TableContents: Sendable, Hashable {
             items.append([kind: .object(entries)])
         }
         for counter in counters { object("counter", counter.json) }
+        for helper in helpers { object("ct helper", helper.json) }
         for chain in chains {
             object(
                 "chain",

@@ -87,7 +87,8 @@ extension BuildTests {
         // Nor is one with a plugin that nobody knows.
         let definition = "\(images)/branch-office.yaml"
         let plugins = String(decoding: try FileSystem.read(definition), as: UTF8.self)
-        try FileSystem.replace(definition, with: plugins.replacing("  - {name: firewall, features: [base]}\n", with: "  - firewal\n"))
+        try FileSystem.replace(
+            definition, with: plugins.replacing("  - {name: firewall, features: [base]}\n", with: "  - firewal\n"))
         let unknown = try run(words)
         #expect(
             unknown.status == 1 && unknown.errorText.contains("branch-office.yaml:10:5")

@@ -152,4 +152,59 @@ import Testing
             "\(session.line)")
         #expect(session["orig.raw.pktcount"]?.integer ?? 0 >= 3, "\(session.line)")
     }
+
+    @Test func aHelperLetsDataPassWhereARuleSaysSo() throws {
+        // A server that expects its data's connection wherever it says, and nobody's policy lets anything else through.
+        let closed = Self.site().replacing(
+            "{from: lan, to: wan, action: accept}", with: "{from: lan, to: wan, action: drop}")
+        func rule(_ helper: String) -> String {
+            closed.replacing(
+                "    - {name: late,",
+                with:
+                    "    - {name: files, from: lan, to: wan, protocol: tcp, ports: [21]\(helper), action: accept}\n    - {name: late,"
+            )
+        }
+        let home = "\(box.folder)/ftp"
+        try FileSystem.makeDirectory(home)
+        try FileSystem.replace("\(home)/file", with: "what was asked for\n", mode: 0o644)
+        try FileSystem.replace(
+            "\(box.folder)/vsftpd.conf",
+            with: """
+                listen=YES
+                background=NO
+                anonymous_enable=YES
+                anon_root=\(home)
+                secure_chroot_dir=\(home)
+                seccomp_sandbox=NO
+                write_enable=NO
+
+                """)
+        let log = try File("\(box.folder)/ftp.log", O_WRONLY | O_CREAT | O_TRUNC)
+        let server = try network.namespace(.wan).run {
+            try Command("vsftpd", ["\(box.folder)/vsftpd.conf"]).start(output: log)
+        }
+        defer { server.kill() }
+        _ = try network.namespace(.lan).run {
+            try Command("ip", ["route", "replace", "default", "via", "192.168.1.1"]).check()
+        }
+        func fetch(_ options: String...) throws -> Command.Result {
+            try network.namespace(.lan).run {
+                try Command("curl", ["-sS", "--max-time", "4"] + options + ["ftp://203.0.113.1/file"]).run()
+            }
+        }
+        #expect(try box.apply(rule(", helper: ftp")) == nil)
+        var passive = try fetch("--ftp-pasv")
+        for _ in 0..<10 where passive.status == 7 {
+            usleep(200_000)
+            passive = try fetch("--ftp-pasv")
+        }
+        let said = String(decoding: try FileSystem.read("\(box.folder)/ftp.log"), as: UTF8.self)
+        #expect(passive.text == "what was asked for\n", "\(passive.errorText) \(said)")
+        // The other way round: the server calls, at an address that was translated.
+        let active = try fetch("--ftp-port", "-", "--disable-eprt")
+        #expect(active.text == "what was asked for\n", "\(active.errorText)")
+        // Without it the data find no way.
+        #expect(try box.apply(rule("")) == nil)
+        #expect(try fetch("--ftp-pasv").status != 0)
+    }
 }

@@ -14,6 +14,7 @@ import Testing
         var batch = Batch(table: table)
         batch.addTable()
         for counter in contents.counters { try batch.add(counter) }
+        for helper in contents.helpers { try batch.add(helper) }
         for chain in contents.chains { try batch.add(Chain(chain.name, hook: chain.hook)) }
         for set in contents.sets { try batch.add(set) }
         for chain in contents.chains { for rule in chain.rules { try batch.add(rule, to: chain.name) } }
@@ -119,7 +120,9 @@ import Testing
                 try Self.load(contents, table: PacketPath.table, try Connection())
                 return try Self.listing()
             }
-            #expect(try ours == Self.theirs(contents.document(table: PacketPath.table).line), "\(path)")
+            let theirs = try Self.theirs(contents.document(table: PacketPath.table).line)
+            let differing = zip(ours, theirs).first { $0 != $1 }
+            #expect(ours == theirs, "\(path): \(differing.map { "\($0.0) and \($0.1)" } ?? "")")
             compared += 1
         }
         #expect(compared >= 8)

@@ -215,7 +215,9 @@ final class NftablesDriver {
         // Maps hold on to the chains that they lead to.
         for chain in seen.chains.subtracting(plan.chains.keys).sorted() { batch.deleteChain(chain) }
         for counter in seen.counters.subtracting(plan.counters.keys).sorted() { batch.deleteCounter(counter) }
+        for helper in seen.helpers.subtracting(plan.helpers.keys).sorted() { batch.deleteHelper(helper) }
         let contents = plan.contents
+        for helper in contents.helpers where !seen.helpers.contains(helper.name) { try batch.add(helper) }
         for counter in contents.counters where !seen.counters.contains(counter.name) { try batch.add(counter) }
         for chain in contents.chains { try batch.add(Chain(chain.name, hook: chain.hook)) }
         let (fed, now) = fed(plan)
@@ -255,6 +257,9 @@ final class NftablesDriver {
             if let before = old.sets[name], before.declaration != set.declaration { return nil }
         }
         func sorted(_ names: some Sequence<String>) -> [String] { names.sorted() }
+        for name in sorted(new.helpers.keys.filter { old.helpers[$0] == nil }) {
+            if let helper = new.helpers[name] { try batch.add(helper) }
+        }
         for name in sorted(new.counters.keys.filter { old.counters[$0] == nil }) {
             if let counter = new.counters[name] { try batch.add(counter) }
         }
@@ -286,6 +291,7 @@ final class NftablesDriver {
         for name in sorted(old.sets.keys.filter { new.sets[$0] == nil }) { batch.deleteSet(name) }
         for name in goneChains { batch.deleteChain(name) }
         for name in sorted(old.counters.keys.filter { new.counters[$0] == nil }) { batch.deleteCounter(name) }
+        for name in sorted(old.helpers.keys.filter { new.helpers[$0] == nil }) { batch.deleteHelper(name) }
         return batch
     }
 }

@@ -5,7 +5,7 @@ public enum Firewall: Plugin {
     public static let manifest = PluginManifest(
         name: "firewall", version: "0.1.0", summary: "Policies between zones, and rules",
         key: "firewall", yang: "vcpe-firewall.yang", publishes: [],
-        resources: ["nftables", "sysctl", "directory", "file", "service"],
+        resources: ["nftables", "sysctl", "kernel-module", "directory", "file", "service"],
         features: [
             .init(
                 "base",
@@ -13,6 +13,9 @@ public enum Firewall: Plugin {
                     "nf_tables", "nft_ct", "nft_limit", "nft_log", "nft_reject_inet", "nft_fib_inet", "nf_conntrack",
                     "nf_log_syslog", "nft_connlimit", "nft_synproxy",
                 ], users: ["vcpe-names": "/nonexistent"]),
+            .init(
+                "helpers",
+                modules: ["ftp", "pptp", "sip", "tftp"].flatMap { ["nf_conntrack_\($0)", "nf_nat_\($0)"] }),
             .init("log", packages: ["ulogd2", "ulogd2-json"], modules: ["nfnetlink_log", "nf_conntrack_netlink"]),
         ],
         commands: [
@@ -101,6 +104,11 @@ public enum Firewall: Plugin {
         compiler.names.plan(compiler.published, &output)
         for counter in compiler.counters { output.add(.counter(counter)) }
         for set in compiler.counting { output.add(set: set) }
+        for helper in compiler.helpers.sorted() {
+            let parts = helper.split(separator: ".").map(String.init)
+            output.add(.helper(NamedHelper("firewall.helper.\(helper)", parts[0], parts[1])))
+            for module in ["nf_conntrack_\(parts[0])", "nf_nat_\(parts[0])"] { output.add(.kernelModule(module)) }
+        }
         for chain in compiler.chains + [FirewallCompiler.rejecting] { output.add(.chain(chain, stage: nil)) }
 
         let had = Set(toBox.map(\.rule)).union(through.map(\.rule))

@@ -13,6 +13,8 @@ struct FirewallCompiler {
     private(set) var names = Names()
     /// Sets in which packets keep count.
     private(set) var counting: [NamedSet] = []
+    /// Kinds of helpers that rules want, with their transports.
+    private(set) var helpers: Set<String> = []
     private(set) var counters: [NamedCounter] = []
     /// Chains of rules that do more than to count and to decide.
     private(set) var chains: [Chain] = []
@@ -94,10 +96,19 @@ struct FirewallCompiler {
         let counter = NamedCounter("firewall.rule.\(rule.name)", comment: comment)
         counters.append(counter)
         let verdict = Self.verdict(rule.action)
-        guard rule.note != nil || rule.rate != nil || rule.connections != nil else {
+        guard rule.note != nil || rule.helper != nil || rule.rate != nil || rule.connections != nil else {
             return Classifier.Outcome(comment: comment, counter: counter.name, verdict: verdict, isFinal: true)
         }
         let counted: [Statement] = [.counter(counter.name), .verdict(verdict)]
+        // The kernel's is of one transport.
+        let followed = (rule.helper?.transports ?? []).map { transport in
+            helpers.insert("\(rule.helper?.rawValue ?? "").\(transport)")
+            return Rule(
+                [
+                    .match(.meta(.l4proto), .equal, .text(transport)),
+                    .helper("firewall.helper.\(rule.helper?.rawValue ?? "").\(transport)"),
+                ], comment: comment)
+        }
         var rules: [Rule] = []
         // Beyond its rate a rule is as if it weren't there: nothing else of it may happen then.
         if let rate = rule.rate {
@@ -117,6 +128,7 @@ struct FirewallCompiler {
             let prefix = note.prefix ?? "vcpe \(rule.action.rawValue) \(rule.name): "
             rules.append(Rule([.limit(note.limit), configuration.logging.statement(prefix)], comment: comment))
         }
+        rules += followed
         rules.append(Rule(counted, comment: comment))
         let chain = Chain("firewall.do.\(rule.name)", rules: rules)
         chains.append(chain)

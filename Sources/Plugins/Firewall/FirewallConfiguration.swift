@@ -25,6 +25,19 @@ public struct FirewallConfiguration: Sendable {
         case name(String)
     }
 
+    /// Protocols that speak of connections to come, by the kernel's names.
+    enum Helper: String, CaseIterable {
+        case ftp, pptp, sip, tftp
+
+        var transports: [String] {
+            switch self {
+            case .ftp, .pptp: ["tcp"]
+            case .sip: ["tcp", "udp"]
+            case .tftp: ["udp"]
+            }
+        }
+    }
+
     /// What holds for each address by itself.
     enum Each: String, CaseIterable { case source, destination }
 
@@ -52,6 +65,8 @@ public struct FirewallConfiguration: Sendable {
         var codePoints: [String]
         var action: Action
         var note: Logging.Note?
+        /// Of connection tracking, for its connections.
+        var helper: Helper?
         var rate: Statement.Limit?
         /// Nil for one rate for all.
         var rateEach: Each?
@@ -186,6 +201,7 @@ extension FirewallConfiguration {
         let (boolean, rateShape, interfaceName) = (Shape<Bool>.boolean, Self.ruleRate, Shape<String>.name.located)
         let codePoints = Shape.list(of: .oneOf(DataType.differentiatedServices(1).symbols.keys.sorted()))
         let noteParts = Logging.note
+        let helperShape = Shape.oneOf(Helper.allCases.map(\.rawValue)).map { Helper(rawValue: $0) }
         let each = Shape.oneOf(Each.allCases.map(\.rawValue)).map { Each(rawValue: $0) }
         let connectionsShape = Shape<Connections>.mapping("connections at once") { fields in
             let most = fields.required("most", .integer(1...1_000_000))
@@ -208,6 +224,12 @@ extension FirewallConfiguration {
             let dscp = fields.optional("dscp", codePoints) ?? []
             let action = fields.required("action", actionShape)
             let note = Logging.read(noteParts, &fields)
+            let helper = fields.optional("helper", helperShape)
+            if helper != nil, action != nil, action != .accept {
+                fields.problems.add(
+                    fields.node["helper"]?.value ?? fields.node, fields.path + ".helper",
+                    "a helper for connections that are not accepted", hint: "leave it out, or accept them")
+            }
             let rate = fields.optional("rate", rateShape)
             let connections = fields.optional("connections", connectionsShape)
             let times = Times.read(moments, &fields)
@@ -238,6 +260,7 @@ extension FirewallConfiguration {
                 name: name, isEnabled: isEnabled, from: from, to: to, interface: interface, sources: sources,
                 destinations: destinations, sourceGroups: sourceGroups, destinationGroups: destinationGroups,
                 macs: macs, services: services, named: named, codePoints: dscp, action: action, note: note,
+                helper: helper,
                 rate: rate?.limit, rateEach: rate?.each, connections: connections, times: times)
         }
     }
