@@ -40,6 +40,9 @@ public struct TrackedConnection: Sendable, Hashable {
 
     /// In a word.
     public var state: String {
+        // IPS_OFFLOAD, IPS_HW_OFFLOAD
+        if status & 0x8000 != 0 { return "hardware" }
+        if status & 0x4000 != 0 { return "offloaded" }
         if let tcpState, Self.tcpStates.indices.contains(tcpState) { return Self.tcpStates[tcpState] }
         return isAnswered ? "answered" : "new"
     }

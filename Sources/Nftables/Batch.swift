@@ -326,4 +326,38 @@ public struct Batch {
         }
         message(type, flags: flags, "helper \(helper.name)") { nftnl_obj_nlmsg_build_payload($0, object) }
     }
+
+    // MARK: - Flowtables
+
+    /// Makes a flowtable; all its devices must be there.
+    public mutating func add(_ flowtable: Flowtable) throws(UnsupportedRuleset) {
+        try Bounds.check(name: flowtable.name)
+        withFlowtable(flowtable, NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE)
+    }
+
+    public mutating func deleteFlowtable(_ name: String) {
+        withFlowtable(Flowtable(name, devices: []), NFT_MSG_DELFLOWTABLE, 0)
+    }
+
+    private mutating func withFlowtable(_ flowtable: Flowtable, _ type: nf_tables_msg_types, _ flags: Int32) {
+        guard let object = nftnl_flowtable_alloc() else { return }
+        defer { nftnl_flowtable_free(object) }
+        func u16(_ attribute: nftnl_flowtable_attr) -> UInt16 { UInt16(attribute.rawValue) }
+        nftnl_flowtable_set_str(object, u16(NFTNL_FLOWTABLE_TABLE), table)
+        nftnl_flowtable_set_str(object, u16(NFTNL_FLOWTABLE_NAME), flowtable.name)
+        if flags != 0 {
+            // NF_NETDEV_INGRESS
+            nftnl_flowtable_set_u32(object, u16(NFTNL_FLOWTABLE_HOOKNUM), 0)
+            nftnl_flowtable_set_s32(object, u16(NFTNL_FLOWTABLE_PRIO), 0)
+            // NFT_FLOWTABLE_HW_OFFLOAD
+            if flowtable.isHardware { nftnl_flowtable_set_u32(object, u16(NFTNL_FLOWTABLE_FLAGS), 1) }
+            let names = flowtable.devices.map { strdup($0) }
+            defer { for name in names { free(name) } }
+            var list = names.map { UnsafePointer<CChar>($0) } + [nil]
+            nftnl_flowtable_set_array(object, u16(NFTNL_FLOWTABLE_DEVICES), &list)
+        }
+        message(type, flags: flags, "flowtable \(flowtable.name)") {
+            nftnl_flowtable_nlmsg_build_payload($0, object)
+        }
+    }
 }

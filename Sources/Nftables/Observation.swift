@@ -9,6 +9,7 @@ public struct TableObservation: Sendable, Hashable {
     public var sets: Set<String> = []
     public var counters: Set<String> = []
     public var helpers: Set<String> = []
+    public var flowtables: Set<String> = []
 }
 
 /// What a named counter has counted.
@@ -33,6 +34,12 @@ extension Connection {
         try names(NFT_MSG_GETSET, in: table, UInt32(NFTA_SET_TABLE.rawValue), UInt32(NFTA_SET_NAME.rawValue)) {
             // Sets without a name of their own go with their rules.
             result.sets = $0.filter { !$0.hasPrefix("__") }
+        }
+        try names(
+            NFT_MSG_GETFLOWTABLE, in: table, UInt32(NFTA_FLOWTABLE_TABLE.rawValue),
+            UInt32(NFTA_FLOWTABLE_NAME.rawValue)
+        ) {
+            result.flowtables = $0
         }
         try dump(NFT_MSG_GETOBJ) { header in
             guard Self.name(header, UInt32(NFTA_OBJ_TABLE.rawValue)) == table,

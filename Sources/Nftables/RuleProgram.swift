@@ -59,6 +59,9 @@ struct RuleProgram {
         case .mapElement(let operation, let key, let data, let map, let timeout):
             try element(operation, key, data: data, set: map, timeout: timeout)
         case .synproxy(let proxy): try synproxy(proxy)
+        case .flow(let name):
+            try Bounds.check(name: name)
+            try add("flow_offload") { nftnl_expr_set_str($0, UInt16(NFTNL_EXPR_FLOW_TABLE_NAME), name) }
         case .helper(let name): try object(name, UInt32(NFT_OBJECT_CT_HELPER))
         }
     }

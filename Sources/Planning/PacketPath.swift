@@ -49,6 +49,20 @@ public enum PacketPath {
             rules: [call(.earlyDrop)])
     }
 
+    /// The forward chain with a rule that gives established connections to a flowtable, behind the stage that may keep them
+    /// from it; without one where there is none.
+    static func offloading(_ chain: Chain, to flowtable: Flowtable?) -> Chain {
+        var chain = chain
+        chain.rules.removeAll { rule in
+            rule.statements.contains { if case .flow = $0 { true } else { false } }
+        }
+        guard let flowtable, let place = chain.rules.firstIndex(of: established) else { return chain }
+        let rule = Rule(
+            [.match(.ct(.state), .any, .text("established")), .flow(flowtable.name)], comment: comment)
+        chain.rules.insert(rule, at: place)
+        return chain
+    }
+
     private static var base: [Chain] {
         [
             Chain(

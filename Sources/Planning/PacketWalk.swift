@@ -147,7 +147,7 @@ public struct PacketWalk {
                     guard case .counter(let counter)? = element(key, name)?.value else { continue rules }
                     counted.append(counter)
                 case .counter(let name): counted.append(name)
-                case .log, .setMark, .notrack, .element, .mapElement, .helper, .trace: break
+                case .log, .setMark, .notrack, .element, .mapElement, .helper, .flow, .trace: break
                 }
                 if verdict != nil { break statements }
             }

@@ -150,6 +150,7 @@ struct Planning {
         case .elements(let part): name = part.set
         case .counter(let counter): name = counter.name
         case .helper(let helper): name = helper.name
+        case .flowtable(let flowtable): name = flowtable.name
         case .feed(let feed):
             name = feed.name
             if let other = feed.sets.first(where: { !$0.hasPrefix(plugin + ".") }) {

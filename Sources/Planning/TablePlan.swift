@@ -7,6 +7,7 @@ public struct TablePlan: Sendable {
     public private(set) var sets: [String: NamedSet] = [:]
     public private(set) var counters: [String: NamedCounter] = [:]
     public private(set) var helpers: [String: NamedHelper] = [:]
+    public private(set) var flowtable: Flowtable?
     /// Elements of large sets, by the set's name and the part's, beside what stands in the set itself.
     public private(set) var parts: [String: [String: [SetElement]]] = [:]
     /// Of sets that are filled from beside the plan.
@@ -27,6 +28,7 @@ public struct TablePlan: Sendable {
             case .set(let set): sets[set.name] = set
             case .elements(let part): parts[part.set, default: [:]][part.part] = part.elements
             case .counter(let counter): counters[counter.name] = counter
+            case .flowtable(let wanted): flowtable = wanted
             case .helper(let helper): helpers[helper.name] = helper
             case .feed(let feed): feeds.append(feed)
             default: break
@@ -36,6 +38,7 @@ public struct TablePlan: Sendable {
             let chain = PacketPath.ingress(of: device)
             chains[chain.name] = chain
         }
+        if let flowtable { chains["forward"].map { chains["forward"] = PacketPath.offloading($0, to: flowtable) } }
         for (stage, entries) in calls {
             let sorted = entries.sorted { ($0.order, $0.chain) < ($1.order, $1.chain) }
             chains[PacketPath.chain(of: stage)]?.rules = sorted.map { entry in
@@ -46,7 +49,17 @@ public struct TablePlan: Sendable {
 
     /// The same without chains of links that aren't there: the kernel takes none of them.
     public func withLinks(where isThere: (String) -> Bool) -> TablePlan {
-        withoutChains { $0.hook?.device.map { !isThere($0) } ?? false }
+        var left = withoutChains { $0.hook?.device.map { !isThere($0) } ?? false }
+        left.flowtable?.devices.removeAll { !isThere($0) }
+        return left
+    }
+
+    /// The same with another fast path, or without one.
+    public func with(flowtable: Flowtable?) -> TablePlan {
+        var plan = self
+        plan.flowtable = flowtable
+        if let chain = chains["forward"] { plan.chains["forward"] = PacketPath.offloading(chain, to: flowtable) }
+        return plan
     }
 
     public func withoutChains(where isGone: (Chain) -> Bool) -> TablePlan {
@@ -84,7 +97,7 @@ public struct TablePlan: Sendable {
             chains: chains.values.sorted { $0.name < $1.name },
             sets: sets.values.map(whole).sorted { $0.name < $1.name },
             counters: counters.values.sorted { $0.name < $1.name },
-            helpers: helpers.values.sorted { $0.name < $1.name })
+            helpers: helpers.values.sorted { $0.name < $1.name }, flowtable: flowtable)
     }
 
     /// A chain at a guard stage that could accept: what it accepts nobody behind it could drop any more.

@@ -15,6 +15,9 @@ public enum Resource: Sendable, Hashable {
     case elements(SetPart)
     case counter(NamedCounter)
     case helper(NamedHelper)
+    /// The fast path of forwarded connections that are established. One for all; links that can't have it, and a kernel that
+    /// can't, go without.
+    case flowtable(Flowtable)
     /// Sets that are filled from beside the plan.
     case feed(FeedResource)
     case link(LinkResource)

@@ -3,7 +3,7 @@ extension Resource {
         switch self {
         case .kernelModule: .kernelModule
         case .sysctl: .sysctl
-        case .chain, .set, .elements, .counter, .helper, .feed: .nftables
+        case .chain, .set, .elements, .counter, .helper, .flowtable, .feed: .nftables
         case .link: .link
         case .address: .address
         case .route: .route
@@ -26,6 +26,7 @@ extension Resource {
         case .set(let set): "set \(set.name)"
         case .elements(let part): "elements \(part.set) \(part.part)"
         case .counter(let counter): "counter \(counter.name)"
+        case .flowtable: "flowtable"
         case .helper(let helper): "helper \(helper.name)"
         case .feed(let feed): "feed \(feed.name)"
         case .link(let link): link.name
@@ -65,6 +66,7 @@ extension Resource {
         case .elements(let part): return ["elements": part.json]
         case .set(let set): return [set.content == .members ? "set" : "map": set.json]
         case .counter(let counter): return ["counter": counter.json]
+        case .flowtable(let flowtable): return ["flowtable": flowtable.json]
         case .helper(let helper): return ["ct helper": helper.json]
         case .feed(let feed): return ["feed": feed.json]
         case .link(let link):
@@ -314,6 +316,7 @@ private struct ResourceReader {
         if let name = json["counter"]?["name"]?.text {
             return .counter(NamedCounter(name, comment: json["counter"]?["comment"]?.text))
         }
+        if let body = json["flowtable"] { return .flowtable(try Flowtable(body)) }
         if let body = json["ct helper"] { return .helper(try NamedHelper(body)) }
         if let body = json["feed"] {
             guard let feed = FeedResource(body) else {

@@ -287,3 +287,32 @@ public struct NamedHelper: Sendable, Hashable {
         ["name": .text(name), "type": .text(kind), "protocol": .text(transport), "l3proto": "inet"]
     }
 }
+
+/// Connections whose packets go from link to link without asking for any rule.
+public struct Flowtable: Sendable, Hashable {
+    public var name: String
+    public var devices: [String]
+    /// By the network cards themselves, as far as they can.
+    public var isHardware: Bool
+
+    public init(_ name: String, devices: [String], isHardware: Bool = false) {
+        (self.name, self.devices, self.isHardware) = (name, devices, isHardware)
+    }
+
+    /// Reads libnftables' JSON, without family and table.
+    public init(_ json: JSON) throws(UnsupportedRuleset) {
+        guard let name = json["name"]?.text, json["hook"]?.text == "ingress", let devices = json["dev"]?.list else {
+            throw UnsupportedRuleset(json, "a flowtable without name, hook ingress and dev")
+        }
+        self.init(
+            name, devices: devices.compactMap(\.text),
+            isHardware: json["flags"]?.text == "offload" || json["flags"]?.list?.first?.text == "offload")
+    }
+
+    public var json: JSON {
+        .object([
+            "name": .text(name), "hook": "ingress", "prio": 0, "dev": .texts(devices),
+            "flags": isHardware ? "offload" : nil,
+        ])
+    }
+}

@@ -172,6 +172,8 @@ public enum Statement: Sendable, Hashable {
     case mapElement(SetOperation, Expression, Expression, map: String, timeout: Int? = nil)
     /// Answers TCP's first packets in the place of the server, until the client has answered.
     case synproxy(SynProxy)
+    /// Puts the connection into a flowtable.
+    case flow(String)
     /// Has a named helper follow the connection.
     case helper(String)
 }

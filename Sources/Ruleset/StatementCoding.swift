@@ -43,6 +43,11 @@ extension Statement {
             self = .mapElement(
                 operation, try Expression(inner?["val"] ?? key), try Expression(data), map: String(name.dropFirst()),
                 timeout: try JSON.seconds(inner?["timeout"]))
+        case "flow":
+            guard body["op"]?.text == "add", let name = body["flowtable"]?.text, name.hasPrefix("@") else {
+                throw UnsupportedRuleset(json, "this use of a flowtable")
+            }
+            self = .flow(String(name.dropFirst()))
         case "ct helper":
             guard let name = body.text else { throw UnsupportedRuleset(json, "this helper") }
             self = .helper(name)
@@ -190,6 +195,7 @@ extension Statement {
                     "map": .text("@" + map),
                 ]
             ]
+        case .flow(let name): return ["flow": ["op": "add", "flowtable": .text("@" + name)]]
         case .helper(let name): return ["ct helper": .text(name)]
         case .synproxy(let proxy):
             let flags = [

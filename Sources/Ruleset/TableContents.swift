@@ -6,14 +6,17 @@ public struct TableContents: Sendable, Hashable {
     public var sets: [NamedSet]
     public var counters: [NamedCounter]
     public var helpers: [NamedHelper]
+    public var flowtable: Flowtable?
 
     public init(
-        chains: [Chain] = [], sets: [NamedSet] = [], counters: [NamedCounter] = [], helpers: [NamedHelper] = []
+        chains: [Chain] = [], sets: [NamedSet] = [], counters: [NamedCounter] = [], helpers: [NamedHelper] = [],
+        flowtable: Flowtable? = nil
     ) {
         self.chains = chains
         self.sets = sets
         self.counters = counters
         self.helpers = helpers
+        self.flowtable = flowtable
     }
 
     /// A document that `nft -j -f` takes: whoever doubts our own way to the kernel can compare.
@@ -27,6 +30,7 @@ public struct TableContents: Sendable, Hashable {
         }
         for counter in counters { object("counter", counter.json) }
         for helper in helpers { object("ct helper", helper.json) }
+        if let flowtable { object("flowtable", flowtable.json) }
         for chain in chains {
             object(
                 "chain",

@@ -44,6 +44,23 @@ extension BootTests {
             }, "\(known) \(box.story)")
         let telnet = try ProofSocket(network.namespace(.lan), .ipv4, isStream: true)
         _ = telnet.connect(try network.side(.wan).host4, port: 23)
+        // A connection that goes on is forwarded the fast way, by software where no card can.
+        let listener = try ProofSocket(network.namespace(.wan), .ipv4, isStream: true)
+        try listener.bind(try network.side(.wan).host4, port: 8443, listen: true)
+        let talker = try ProofSocket(network.namespace(.lan), .ipv4, isStream: true)
+        _ = talker.connect(try network.side(.wan).host4, port: 8443)
+        #expect(listener.wait(seconds: 20))
+        let (listening, _) = try #require(listener.accept())
+        for i in 0..<20 {
+            _ = talker.send([UInt8(i)])
+            #expect(listening.wait(seconds: 10) && listening.receive().bytes == [UInt8(i)], "\(box.story)")
+            _ = listening.send([UInt8(i)])
+            #expect(talker.wait(seconds: 10) && talker.receive().bytes == [UInt8(i)])
+        }
+        let sessions = try office.ssh("alice", "firewall sessions").run().text
+        #expect(
+            sessions.split(separator: "\n").contains { $0.contains(":8443") && $0.contains("offloaded") },
+            "\(sessions) \(box.story)")
         let log = office.ssh("alice", "log firewall-log")
         var noted = ""
         #expect(
@@ -223,6 +240,7 @@ private final class BoxOffice {
             try text("\(TestImages.repository)/images/branch-office.site.yaml").replacing(
                 "  rules:\n",
                 with: """
+                      fast-path: hardware
                       logging: {packets: true, sessions: true}
                       protection:
                         - {zone: wan, per-source: {open: 500, connections: {packets: 1000}}, block-for: 1m}

@@ -14,7 +14,8 @@ import Testing
             with: "  groups:\n    - {name: staff, members: [192.168.1.10]}\n    - {name: late}\n  rules:\n\(rule)"
                 + "    - {name: late, from: lan, to: wan, source-groups: [late], action: drop}\n"
                 + "    - {name: telnet, from: lan, to: wan, protocol: tcp, ports: [23], action: reject, log: true, log-prefix: 'telnet: '}\n"
-        ).replacing("firewall:\n", with: "firewall:\n  logging: {packets: true, sessions: true}\n")
+        ).replacing(
+            "firewall:\n", with: "firewall:\n  fast-path: hardware\n  logging: {packets: true, sessions: true}\n")
     }
 
     private let box: BoxInNetwork

@@ -14,6 +14,8 @@ final class NftablesDriver {
     var fed: (TablePlan) -> (sets: [String: FedSet], now: Int) = { _ in ([:], 0) }
     /// What the kernel has of them.
     private(set) var loadedFed: [String: FedSet] = [:]
+    /// Fast paths that were tried.
+    private var knownFlowtables: [Flowtable: Flowtable?] = [:]
     /// Counts our changes.
     private var revision = 0
     /// The ruleset's, after our last change.
@@ -32,7 +34,7 @@ final class NftablesDriver {
     /// Takes the table over, or makes it, with what `plan` says: all chains are refilled in one transaction. Counters
     /// and sets that packets fill keep what they hold.
     func load(_ plan: TablePlan) throws {
-        let plan = Self.possible(plan)
+        let plan = possible(plan)
         do {
             try retrying { try self.full(plan, flags: self.flags) }
         } catch let error as NftablesError
@@ -68,7 +70,35 @@ final class NftablesDriver {
     }
 
     /// Chains of links that are there: others come with their links.
-    private static func possible(_ plan: TablePlan) -> TablePlan { plan.withLinks { if_nametoindex($0) != 0 } }
+    private func possible(_ plan: TablePlan) -> TablePlan {
+        let plan = plan.withLinks { if_nametoindex($0) != 0 }
+        return plan.flowtable.map { plan.with(flowtable: supported($0)) } ?? plan
+    }
+
+    /// What of a fast path this kernel and these links can; the kernel is asked, and nothing is changed by it. A link that can't
+    /// must never cost routing.
+    private func supported(_ wanted: Flowtable) -> Flowtable? {
+        if let known = knownFlowtables[wanted] { return known }
+        var (found, reasons): (Flowtable?, [String]) = (nil, [])
+        for isHardware in wanted.isHardware ? [true, false] : [false] where found == nil && !wanted.devices.isEmpty {
+            let candidate = Flowtable(wanted.name, devices: wanted.devices, isHardware: isHardware)
+            var batch = Batch(table: "vcpe-trial")
+            batch.addTable()
+            do {
+                try batch.add(candidate)
+                try connection.check(batch)
+                found = candidate
+            } catch {
+                reasons.append("\(isHardware ? "by hardware" : "by software"): \(error)")
+            }
+        }
+        if !reasons.isEmpty {
+            Log.say(
+                "fast path \(found == nil ? "is not to be had" : "by software"), \(reasons.joined(separator: "; "))")
+        }
+        knownFlowtables[wanted] = .some(found)
+        return found
+    }
 
     /// With a link its chains went, and the kernel has told nobody.
     private func forgetLostChains() throws {
@@ -95,7 +125,7 @@ final class NftablesDriver {
     func check(_ plan: TablePlan) throws -> Change {
         try forgetLostChains()
         guard let loaded else { return Change(plan: plan) }
-        let (possible, fed) = (Self.possible(plan), fed(plan))
+        let (possible, fed) = (possible(plan), fed(plan))
         let batch = try changes(from: loaded, to: possible, fed)
         try connection.check(try batch ?? full(possible, flags: flags))
         return Change(
@@ -107,7 +137,7 @@ final class NftablesDriver {
         try forgetLostChains()
         guard let loaded else { return try load(change.plan) }
         // Links may have come since.
-        let plan = Self.possible(change.plan)
+        let plan = possible(change.plan)
         let isCurrent = change.revision == revision && change.chains == plan.chains.count
         let fed = isCurrent ? (change.fed, 0) : fed(plan)
         let batch = isCurrent ? change.batch : try changes(from: loaded, to: plan, fed)
@@ -214,6 +244,8 @@ final class NftablesDriver {
         for set in seen.sets.subtracting(kept.keys).sorted() { batch.deleteSet(set) }
         // Maps hold on to the chains that they lead to.
         for chain in seen.chains.subtracting(plan.chains.keys).sorted() { batch.deleteChain(chain) }
+        for flowtable in seen.flowtables.sorted() { batch.deleteFlowtable(flowtable) }
+        if let flowtable = plan.flowtable { try batch.add(flowtable) }
         for counter in seen.counters.subtracting(plan.counters.keys).sorted() { batch.deleteCounter(counter) }
         for helper in seen.helpers.subtracting(plan.helpers.keys).sorted() { batch.deleteHelper(helper) }
         let contents = plan.contents
@@ -253,6 +285,7 @@ final class NftablesDriver {
         from old: TablePlan, to new: TablePlan, _ fed: (sets: [String: FedSet], now: Int)
     ) throws(UnsupportedRuleset) -> Batch? {
         var batch = Batch(table: PacketPath.table, sets: new.sets.values)
+        if old.flowtable != new.flowtable { return nil }
         for (name, set) in new.sets {
             if let before = old.sets[name], before.declaration != set.declaration { return nil }
         }

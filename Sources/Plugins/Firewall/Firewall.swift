@@ -12,6 +12,7 @@ public enum Firewall: Plugin {
                 modules: [
                     "nf_tables", "nft_ct", "nft_limit", "nft_log", "nft_reject_inet", "nft_fib_inet", "nf_conntrack",
                     "nf_log_syslog", "nft_connlimit", "nft_synproxy",
+                    "nft_flow_offload", "nf_flow_table_inet",
                 ], users: ["vcpe-names": "/nonexistent"]),
             .init(
                 "helpers",
@@ -101,6 +102,11 @@ public enum Firewall: Plugin {
             Overlaps.explain(input.sets + forward.sets, &output)
         }
         configuration.logging.plan(&output)
+        if configuration.fastPath != .off {
+            let flowtable = Flowtable(
+                "firewall.fast", devices: compiler.interfaces, isHardware: configuration.fastPath == .hardware)
+            output.add(.flowtable(flowtable))
+        }
         compiler.names.plan(compiler.published, &output)
         for counter in compiler.counters { output.add(.counter(counter)) }
         for set in compiler.counting { output.add(set: set) }

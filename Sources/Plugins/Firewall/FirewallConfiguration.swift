@@ -38,6 +38,8 @@ public struct FirewallConfiguration: Sendable {
         }
     }
 
+    enum FastPath: String, CaseIterable { case off, software, hardware }
+
     /// What holds for each address by itself.
     enum Each: String, CaseIterable { case source, destination }
 
@@ -81,6 +83,8 @@ public struct FirewallConfiguration: Sendable {
     var identities: Identities
     var protections: [Located<Protection>]
     var preventsSpoofing: Bool
+    /// How established connections are forwarded without asking for rules.
+    var fastPath: FastPath
     /// Packets that no rule takes are noted in the log, at most so many a second.
     var logsDrops: Bool
     var logging: Logging
@@ -113,6 +117,10 @@ extension FirewallConfiguration {
             let protections = fields.optional("protection", .list(of: Protection.shape.located)) ?? []
             let preventsSpoofing = fields.optional("anti-spoofing", .boolean) ?? true
             let logsDrops = fields.optional("log-drops", .boolean) ?? false
+            let fastPath =
+                fields.optional(
+                    "fast-path",
+                    Shape.oneOf(FastPath.allCases.map(\.rawValue)).map { FastPath(rawValue: $0) }) ?? .off
             let logging = fields.optional("logging", Logging.shape) ?? Logging()
             fields.problems.checkUnique(rules, "rule") { $0.name }
             fields.problems.checkUnique(policies, "policy") { "\($0.from.value) to \($0.to.value)" }
@@ -121,7 +129,7 @@ extension FirewallConfiguration {
             fields.problems.checkUnique(protections, "protection of") { $0.zone.value }
             return FirewallConfiguration(
                 policies: policies, rules: rules, services: services, sets: sets, identities: identities,
-                protections: protections, preventsSpoofing: preventsSpoofing, logsDrops: logsDrops,
+                protections: protections, preventsSpoofing: preventsSpoofing, fastPath: fastPath, logsDrops: logsDrops,
                 logging: logging)
         }
     }
