@@ -56,6 +56,12 @@ for file in b a b a b; do seconds timeout 60 "$work/vcpectl" apply "$work/$file.
 seconds timeout 60 "$work/vcpectl" apply "$work/set-100000.yaml" >"$work/set-cold"
 for n in 99999 100000 99999; do seconds timeout 60 "$work/vcpectl" apply "$work/set-$n.yaml"; done | sort | head -1 >"$work/set-change"
 "$work/vcpectl" history --json | awk -F'[:,]' '/apply-milliseconds/ { print $2 / 1000 }' | head -3 | sort -g | head -1 >"$work/set-apply"
+# The same list filled beside the document.
+sed 's/members: .*/fed: true}]/' "$work/set-100000.yaml" >"$work/fed.yaml"
+timeout 60 "$work/vcpectl" apply "$work/fed.yaml" >/dev/null
+awk 'BEGIN { for (i = 0; i < 100000; i++) printf "%d.%d.%d.0/24\n", 20 + i / 32768, i / 128 % 256, i * 2 % 256 }' >"$work/list"
+seconds timeout 60 "$work/vcpectl" feed firewall.set.list load "$work/list" >"$work/feed-cold"
+for i in 1 2 3 4 5; do seconds timeout 60 "$work/vcpectl" feed firewall.set.list add 9.9.$i.0/24; done | sort | head -1 >"$work/feed-change"
 kill "$engine"
 wait "$engine" || true
 SH
@@ -71,4 +77,6 @@ peer=$(nft_file "$work/set.nft")
 figure "one of 100,000 networks, whole path / nft -f of all" "$(cat "$work/set-change")" "$peer" 0.5 s
 figure "its diff and apply / nft -f of all" "$(cat "$work/set-apply")" "$peer" 0.05 s
 figure "cold load of 100,000 networks, whole path / nft -f" "$(cat "$work/set-cold")" "$peer" 3.5 s
+figure "one of 100,000 networks of a feed, whole path / nft -f of all" "$(cat "$work/feed-change")" "$peer" 0.5 s
+figure "cold load of a feed of 100,000, whole path / nft -f" "$(cat "$work/feed-cold")" "$peer" 3.5 s
 figure "idle engine / 30 MB" "$(cat "$work/idle")" 30000000 1.0 B

@@ -17,7 +17,8 @@ final class Eviction {
 
     /// Nil where there is no connection to look at.
     init?(
-        from old: TablePlan, to new: TablePlan, routes: RouteSocket, members: @escaping (NamedSet) -> Set<String>
+        from old: @autoclosure () -> TablePlan, to new: @autoclosure () -> TablePlan, routes: RouteSocket,
+        members: @escaping (NamedSet) -> Set<String>
     ) throws {
         socket = try ConnectionSocket()
         let all = try socket.connections()
@@ -31,7 +32,7 @@ final class Eviction {
                 known[set.name] = members(set)
                 return known[set.name] ?? []
             }, isLocal: { [ways] in ways.link(to: $0) == "lo" }, leads: { [ways] in ways.link(to: $0) == $1 })
-        (self.old, self.new) = (Judge(old, kernel), Judge(new, kernel))
+        (self.old, self.new) = (Judge(old(), kernel), Judge(new(), kernel))
     }
 
     var isOver: Bool { rest.isEmpty }

@@ -109,6 +109,8 @@ final class Feeds {
         try FileSystem.makeDirectory(places.feeds)
         let lines = members.filter { $0.until.map { $0 > now } ?? true }.map { "\($0)\n" }
         try FileSystem.replace(path, with: lines.joined(), mode: 0o600)
+        // What was written need not be read.
+        known[feed.name] = Known(stamp: stamp(of: feed), members: members, wrong: 0)
     }
 }
 
@@ -141,7 +143,7 @@ extension Engine {
 
     func feedList() -> JSON {
         .list(
-            feedResources.map { feed in
+            feedResources.sorted { $0.name < $1.name }.map { feed in
                 let (members, wrong) = feeds.members(of: feed)
                 let passing = members.filter { $0.until != nil }
                 return .object([

@@ -123,7 +123,8 @@ extension Engine {
                         members.members.compactMap { member in
                             if let until = member.until, until <= now { return nil }
                             return .object([
-                                "key": .text(member.key.words), "expires": member.until.map { .integer($0 - now) },
+                                "key": .text(members.key(of: member).words),
+                                "expires": member.until.map { .integer($0 - now) },
                             ])
                         })
                     continue

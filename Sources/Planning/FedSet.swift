@@ -2,13 +2,16 @@ import PluginKit
 
 /// The members of a set that come from a feed, as the kernel takes them.
 public struct FedSet: Sendable {
+    /// From the first value to the last: addresses, or a hardware address as a number.
     public struct Member: Sendable, Hashable {
-        public var key: Expression
+        public var values: ClosedRange<UInt128>
         /// In seconds since 1970; nil for good.
         public var until: Int?
     }
 
+    /// In their order, and apart from each other.
     public let members: [Member]
+    private let type: DataType
     /// The same for the same members.
     public let version: Int
 
@@ -16,20 +19,57 @@ public struct FedSet: Sendable {
     ///   - members: of a feed, whatever they are; those that a key of `type` can't be are others' business.
     ///   - version: a number that no other content has.
     public init(_ members: [FeedMember], type: DataType, version: Int) {
-        self.version = version
+        (self.version, self.type) = (version, type)
         switch type {
         case .etherAddress:
-            var ends: [MACAddress: Int] = [:]
+            var ends: [UInt128: Int] = [:]
             for member in members {
-                if case .mac(let mac) = member.what { ends[mac] = max(ends[mac] ?? 0, member.until ?? .max) }
+                guard case .mac(let mac) = member.what else { continue }
+                let number = mac.bytes.reduce(UInt128(0)) { $0 << 8 | UInt128($1) }
+                ends[number] = max(ends[number] ?? 0, member.until ?? .max)
             }
-            self.members = ends.map {
-                Member(key: .text($0.key.description), until: $0.value == .max ? nil : $0.value)
-            }.sorted { "\($0.key)" < "\($1.key)" }
+            self.members = ends.sorted { $0.key < $1.key }.map {
+                Member(values: $0.key...$0.key, until: $0.value == .max ? nil : $0.value)
+            }
         case .ipv4Address: self.members = Self.apart(members, .ipv4)
         case .ipv6Address: self.members = Self.apart(members, .ipv6)
         default: self.members = []
         }
+    }
+
+    /// A member as nft has it.
+    public func key(of member: Member) -> Expression {
+        switch type {
+        case .ipv4Address: IPRange(.ipv4, member.values).expression
+        case .ipv6Address: IPRange(.ipv6, member.values).expression
+        default:
+            .text(
+                MACAddress(
+                    (0..<6).reversed().map { UInt8(truncatingIfNeeded: member.values.lowerBound >> UInt128(8 * $0)) })?
+                    .description ?? "")
+        }
+    }
+
+    /// What came and what went since another content of the same set.
+    public func difference(from old: FedSet?) -> (gone: [Member], come: [Member]) {
+        var (gone, come): ([Member], [Member]) = ([], [])
+        let before = old?.members ?? []
+        var (i, j) = (0, 0)
+        while i < before.count || j < members.count {
+            if i < before.count, j < members.count, before[i] == members[j] {
+                i += 1
+                j += 1
+            } else if j == members.count
+                || i < before.count && before[i].values.lowerBound <= members[j].values.lowerBound
+            {
+                gone.append(before[i])
+                i += 1
+            } else {
+                come.append(members[j])
+                j += 1
+            }
+        }
+        return (gone, come)
     }
 
     /// The kernel takes no two intervals that meet: what two members have in common stays as long as the longer of them.
@@ -40,16 +80,17 @@ public struct FedSet: Sendable {
             if let until = member.until { passing.append((range.values, until)) } else { lasting.append(range.values) }
         }
         var taken = [ClosedRange<UInt128>].united(lasting)
-        var result = taken.map { Member(key: IPRange(family, $0).expression, until: nil) }
+        var result = taken.map { Member(values: $0, until: nil) }
+        if passing.isEmpty { return result }
         for (range, until) in passing.sorted(by: { ($1.until, $0.range.lowerBound) < ($0.until, $1.range.lowerBound) })
         {
             for gap in gaps(in: range, beside: taken) {
-                result.append(Member(key: IPRange(family, gap).expression, until: until))
+                result.append(Member(values: gap, until: until))
                 let place = firstIndex(from: gap.lowerBound, of: taken)
                 taken.insert(gap, at: place)
             }
         }
-        return result
+        return result.sorted { $0.values.lowerBound < $1.values.lowerBound }
     }
 
     /// The first of some ranges, in their order, that doesn't end before a value.

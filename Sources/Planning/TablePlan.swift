@@ -72,7 +72,7 @@ public struct TablePlan: Sendable {
     public func filled(with fed: [String: FedSet]) -> TablePlan {
         var filled = self
         for (name, set) in fed where sets[name] != nil {
-            filled.parts[name, default: [:]]["fed"] = set.members.map { SetElement($0.key) }
+            filled.parts[name, default: [:]]["fed"] = set.members.map { SetElement(set.key(of: $0)) }
         }
         return filled
     }

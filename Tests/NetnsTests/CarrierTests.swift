@@ -151,6 +151,26 @@ import Testing
         #expect(caller.wait(seconds: 3, writing: true) && caller.pendingError() == 0)
         #expect(listener.wait(seconds: 2))
         #expect(listener.accept()?.peer?.description == "203.0.113.200")
+        // The same socket's port to another destination has the same port outside (RFC 5382, REQ-1).
+        let far = try ProofSocket(network.namespace(.wan), .ipv4, isStream: true)
+        try far.bind(try address(Self.known), port: 7102, listen: true)
+        let again = try socket(.lan, "192.168.1.65", port: 6881, isStream: true)
+        #expect(again.connect(try address(Self.known), port: 7102) == 0)
+        #expect(far.wait(seconds: 2))
+        let sessions =
+            try JSON.parse(
+                box.vcpectl("firewall", "sessions", "192.168.1.65", "--json").text.utf8
+            ).list ?? []
+        let ports = sessions.filter { $0["from"]?.text == "192.168.1.65:6881" }.compactMap { $0["translated"]?.text }
+        #expect(ports.count == 2 && Set(ports).count == 1, "\(ports)")
+        // Somebody calls back, by TCP.
+        let inside = try ProofSocket(network.namespace(.lan), .ipv4, isStream: true)
+        try inside.bind(try address("192.168.1.65"), port: 6881, listen: true)
+        let outer = try #require(ports.first?.split(separator: ":").last.flatMap { Int($0) })
+        let guest = try socket(.wan, Self.known, isStream: true)
+        #expect(guest.connect(try address("203.0.113.200"), port: outer) == 0)
+        #expect(inside.wait(seconds: 2))
+        #expect(inside.accept()?.peer?.description == Self.known)
     }
 
     @Test func subscribersReachEachOtherByTheirAddressesOutside() throws {

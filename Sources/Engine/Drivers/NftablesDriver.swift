@@ -338,16 +338,15 @@ extension Batch {
         _ set: NamedSet, from old: FedSet?, to new: FedSet, now: Int
     ) throws(UnsupportedRuleset) {
         if old?.version == new.version { return }
-        let (had, wanted) = (Set(old?.members ?? []), Set(new.members))
-        let come = new.members.filter { !had.contains($0) && $0.until.map { $0 > now } ?? true }
-        let again = Set(come.map(\.key))
-        let gone = (old?.members ?? []).filter { member in
-            !wanted.contains(member)
-                && member.until.map { $0 > now + Self.lastSeconds || again.contains(member.key) && $0 > now } ?? true
+        let (went, came) = new.difference(from: old)
+        let come = came.filter { $0.until.map { $0 > now } ?? true }
+        let again = Set(come.map(\.values))
+        let gone = went.filter { member in
+            member.until.map { $0 > now + Self.lastSeconds || again.contains(member.values) && $0 > now } ?? true
         }
-        if !gone.isEmpty { try delete(gone.map { SetElement($0.key) }, from: set) }
+        if !gone.isEmpty { try delete(gone.map { SetElement(new.key(of: $0)) }, from: set) }
         if !come.isEmpty {
-            try add(come.map { SetElement($0.key, timeout: $0.until.map { $0 - now }) }, to: set)
+            try add(come.map { SetElement(new.key(of: $0), timeout: $0.until.map { $0 - now }) }, to: set)
         }
     }
 }

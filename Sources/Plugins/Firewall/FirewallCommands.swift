@@ -125,7 +125,7 @@ extension Firewall {
                 "name": .text(name), "from": "any", "to": "any", "source": [.text(text)], "action": "drop",
             ]
             output.add(.insert(path: "rules", at: 0, rule))
-            output.add(.say("\(text) is blocked; what is established already goes on until it ends"))
+            output.add(.say("\(text) is blocked"))
         case ("block", _): output.say(.error, path: "", "\(text) is blocked already")
         case (_, nil): output.say(.error, path: "", "\(text) is not blocked")
         case (_, let index?):

@@ -16,10 +16,10 @@ enum FeedVerbs {
             }
         },
         Verb(
-            name: "feed", group: .feeds, usage: "feed NAME [add|remove|load WHAT…]",
+            name: "feed", group: .feeds, usage: "feed NAME [DEED WHAT…]",
             summary: "what is in a list; puts in, takes out, or has it hold a file's lines",
             details: """
-                WHAT is an address, a network, a range or a hardware address; of load, a file with one a line. What is put in with
+                DEED is add, remove or load; WHAT an address, a network, a range or a hardware address; of load, a file with one a line. What is put in with
                 --for goes by itself. The packet filter has it at once; established connections go on.
 
                   vcpectl feed firewall.guests add 192.168.1.77 --for 4h
