@@ -357,7 +357,16 @@ extension Engine {
     func siteFollowed(at time: Int) throws -> Node {
         if time >= now { return site }
         for number in store.numbers.reversed() {
-            guard let commit = try? store.commit(number), commit.time <= time, commit.outcome == nil else { continue }
+            guard let commit = try? store.commit(number), commit.time <= time else { continue }
+            if commit.outcome != nil {
+                // It stood for a while, at most for the day that a confirmation may take.
+                guard time > commit.time + 86_400 else {
+                    throw EngineError(
+                        "commit \(number) was tried then, and put back: which of the two the box followed at that time nobody noted"
+                    )
+                }
+                continue
+            }
             return try YAML.read(Array(commit.site.utf8), file: "commit \(number)")
         }
         // Before the first commit it was the factory's; of older ones than are kept nobody knows.

@@ -38,7 +38,7 @@ public final class Engine {
     var probation: Probation?
     /// Why a commit was put back last.
     var lastRevert: String?
-    private var clock: WallClock
+    private(set) var clock: WallClock
     /// When the site is planned again by its own wish, in seconds since 1970.
     private var replanAt: Int?
     var drift = Drift()
@@ -47,6 +47,9 @@ public final class Engine {
     /// What stood before connections were looked at last, while some are not yet.
     var evictionBase: Standing?
     var eviction: Eviction?
+    /// When feeds were looked at last, in seconds since 1970, and what was wrong with them.
+    var feedsLookedAt = 0
+    var saidOfFeeds: String?
     private var isReady = false
     /// What the consoles were told.
     private var shownNotice: String?
@@ -316,7 +319,7 @@ public final class Engine {
                     followFacts()
                 }
                 drift.look()
-                followFeeds()
+                followFeeds(clockWasSet: wasSet)
                 mendDrift()
                 for found in outside.look() { take(found) }
             }

@@ -42,7 +42,7 @@ final class Eviction {
         for connection in rest.prefix(count) where !connection.isExpected {
             looked += 1
             guard let input = ways.link(to: connection.original.source), input != "lo",
-                let output = ways.link(to: connection.reply.source)
+                let output = ways.link(to: connection.reply.source, mark: connection.mark)
             else { continue }
             let mac = ways.mac(to: connection.original.source)
             // What was never allowed is here by a way that nobody knows of.
@@ -96,8 +96,8 @@ final class Eviction {
 
 extension Engine {
     /// What the kernel has: the plan's, and of feeds.
-    var standing: Standing { (nftables.table, nftables.loadedFed) }
-    typealias Standing = (table: TablePlan, fed: [String: FedSet])
+    var standing: Standing { (nftables.table, nftables.loadedFed, now) }
+    typealias Standing = (table: TablePlan, fed: [String: FedSet], at: Int)
 
     /// Connections that stand by this are looked at when there is nothing more urgent to do.
     func watchConnections(since old: Standing) {
@@ -112,7 +112,8 @@ extension Engine {
         do {
             if eviction == nil {
                 eviction = try Eviction(
-                    from: base.table.filled(with: base.fed), to: standing.table.filled(with: standing.fed),
+                    from: base.table.filled(with: base.fed, at: base.at),
+                    to: standing.table.filled(with: standing.fed, at: standing.at),
                     routes: routes,
                     members: { set in Set(((try? self.nftables.members(of: set)) ?? []).map(\.key)) })
             }

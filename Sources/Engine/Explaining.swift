@@ -81,7 +81,7 @@ extension Engine {
             input: input, source: source, destination: destination, transport: transport, port: port)
         supposed.mac = Neighbourhood(routes).mac(to: source)
         let table = TablePlan(applied.plan.all)
-        let (walk, end) = try walk(supposed, through: table.filled(with: feeds.content(of: table)))
+        let (walk, end) = try walk(supposed, through: table.filled(with: feeds.content(of: table), at: clock.now))
         return answer(walk, end)
     }
 

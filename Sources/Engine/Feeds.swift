@@ -27,6 +27,8 @@ final class Feeds {
 
     /// Members that an operator may give one feed, and bytes of a file.
     static let (most, mostBytes) = (1_000_000, 64 << 20)
+    /// Of them, those that end: each is set beside the others.
+    static let mostPassing = 10_000
 
     init(places: Places) { self.places = places }
 
@@ -45,9 +47,6 @@ final class Feeds {
             nanoseconds: status.st_mtim.tv_nsec)
     }
 
-    /// Whether a file says something else than when it was read.
-    func haveChanged(_ feeds: [FeedResource]) -> Bool { feeds.contains { known[$0.name]?.stamp != stamp(of: $0) } }
-
     /// What a feed's file says. What is no member there is counted, and left out.
     private func read(_ feed: FeedResource) -> Known {
         let now = stamp(of: feed)
@@ -60,6 +59,16 @@ final class Feeds {
                 let file = try File(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
                 let read = FeedMember.read(String(decoding: try file.read(now.size, at: 0), as: UTF8.self))
                 (made.members, made.wrong) = (read.members, read.wrong.count)
+                let passing = made.members.count { $0.until != nil }
+                if passing > Self.mostPassing {
+                    Log.say("feed \(feed.name): \(passing) members with an end, and \(Self.mostPassing) are the most")
+                    var left = Self.mostPassing
+                    made.members.removeAll { member in
+                        if member.until == nil { return false }
+                        left -= 1
+                        return left < 0
+                    }
+                }
                 if let first = read.wrong.first {
                     Log.say(
                         "feed \(feed.name): \(read.wrong.count) lines are no members, such as line \(first.line): "
@@ -125,20 +134,25 @@ extension Engine {
         return feed
     }
 
-    /// Looks whether files of feeds have changed, and brings the kernel's sets there.
-    func followFeeds() {
-        guard feeds.haveChanged(feedResources) else { return }
-        refreshFeeds()
-    }
-
-    private func refreshFeeds() {
-        do { try refresh() } catch { Log.say("feeds can't be brought into the kernel: \(error)") }
-    }
-
-    private func refresh() throws {
-        let before = standing
-        try nftables.refresh()
-        watchConnections(since: before)
+    /// Brings the kernel's sets to what files of feeds say by now, and looks at connections when a member has ended.
+    ///
+    /// - Parameter wasSet: the clock was: what ends, ends at another time of the kernel's.
+    func followFeeds(clockWasSet wasSet: Bool) {
+        do {
+            let before = standing
+            if try nftables.refresh(again: wasSet) {
+                watchConnections(since: before)
+            } else if before.fed.values.contains(where: { $0.hasEnds(after: feedsLookedAt, by: before.at) }) {
+                watchConnections(since: (before.table, before.fed, feedsLookedAt))
+            }
+            saidOfFeeds = nil
+        } catch {
+            // It is tried again with the next look.
+            let said = "feeds can't be brought into the kernel: \(error)"
+            if said != saidOfFeeds { Log.say(said) }
+            saidOfFeeds = said
+        }
+        feedsLookedAt = now
     }
 
     func feedList() -> JSON {
@@ -209,11 +223,22 @@ extension Engine {
         if deed != .remove {
             members += given.map { FeedMember($0.what, until: until ?? $0.until) }
         }
+        let passing = members.count { $0.until != nil }
+        guard passing <= Feeds.mostPassing else {
+            throw EngineError("\(name) would have \(passing) members with an end, and \(Feeds.mostPassing) are allowed")
+        }
         guard members.count <= Feeds.most else {
             throw EngineError("\(name) would have \(members.count) members, and \(Feeds.most) are allowed")
         }
+        let (before, old) = (standing, feeds.members(of: feed).members)
         try feeds.write(members, to: feed, now: now)
-        try refresh()
+        do {
+            if try nftables.refresh() { watchConnections(since: before) }
+        } catch {
+            // What the kernel doesn't take must not wait for the next start.
+            try feeds.write(old, to: feed, now: now)
+            throw error
+        }
         return members.count
     }
 }

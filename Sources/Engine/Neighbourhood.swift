@@ -8,20 +8,26 @@ final class Neighbourhood {
     private lazy var macs = Dictionary(
         ((try? routes.neighbours()) ?? []).compactMap { neighbour in neighbour.mac.map { (neighbour.address, $0) } }
     ) { $1 }
-    private var known: [IPAddress: RouteSocket.Way?] = [:]
+    private struct Question: Hashable {
+        let address: IPAddress
+        let mark: UInt32
+    }
+
+    private var known: [Question: RouteSocket.Way?] = [:]
 
     init(_ routes: RouteSocket) { self.routes = routes }
 
-    private func way(to address: IPAddress) -> RouteSocket.Way? {
-        if let found = known[address] { return found }
-        let way = try? routes.way(to: address)
-        known[address] = .some(way)
+    private func way(to address: IPAddress, mark: UInt32) -> RouteSocket.Way? {
+        let question = Question(address: address, mark: mark)
+        if let found = known[question] { return found }
+        let way = try? routes.way(to: address, mark: mark)
+        known[question] = .some(way)
         return way
     }
 
     /// The link that leads to an address, `lo` for one that is the box's own; nil when there is none.
-    func link(to address: IPAddress) -> String? {
-        switch way(to: address) {
+    func link(to address: IPAddress, mark: UInt32 = 0) -> String? {
+        switch way(to: address, mark: mark) {
         case .here?: "lo"
         case .out(let index, _)?: links[index]
         case nil: nil
@@ -30,7 +36,7 @@ final class Neighbourhood {
 
     /// Whose frames bring an address's packets; nil while nobody knows.
     func mac(to address: IPAddress) -> MACAddress? {
-        guard case .out(_, let gateway)? = way(to: address) else { return nil }
+        guard case .out(_, let gateway)? = way(to: address, mark: 0) else { return nil }
         return macs[gateway ?? address]
     }
 }

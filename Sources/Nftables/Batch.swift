@@ -349,8 +349,8 @@ public struct Batch {
             // NF_NETDEV_INGRESS
             nftnl_flowtable_set_u32(object, u16(NFTNL_FLOWTABLE_HOOKNUM), 0)
             nftnl_flowtable_set_s32(object, u16(NFTNL_FLOWTABLE_PRIO), 0)
-            // NFT_FLOWTABLE_HW_OFFLOAD
-            if flowtable.isHardware { nftnl_flowtable_set_u32(object, u16(NFTNL_FLOWTABLE_FLAGS), 1) }
+            // NFT_FLOWTABLE_HW_OFFLOAD; NFT_FLOWTABLE_COUNTER: what goes by is counted for its connection all the same.
+            nftnl_flowtable_set_u32(object, u16(NFTNL_FLOWTABLE_FLAGS), 2 | (flowtable.isHardware ? 1 : 0))
             let names = flowtable.devices.map { strdup($0) }
             defer { for name in names { free(name) } }
             var list = names.map { UnsafePointer<CChar>($0) } + [nil]

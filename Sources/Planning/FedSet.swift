@@ -12,6 +12,8 @@ public struct FedSet: Sendable {
     /// In their order, and apart from each other.
     public let members: [Member]
     private let type: DataType
+    /// When members end, in their order.
+    private let ends: [Int]
     /// The same for the same members.
     public let version: Int
 
@@ -20,6 +22,7 @@ public struct FedSet: Sendable {
     ///   - version: a number that no other content has.
     public init(_ members: [FeedMember], type: DataType, version: Int) {
         (self.version, self.type) = (version, type)
+        let made: [Member]
         switch type {
         case .etherAddress:
             var ends: [UInt128: Int] = [:]
@@ -28,13 +31,22 @@ public struct FedSet: Sendable {
                 let number = mac.bytes.reduce(UInt128(0)) { $0 << 8 | UInt128($1) }
                 ends[number] = max(ends[number] ?? 0, member.until ?? .max)
             }
-            self.members = ends.sorted { $0.key < $1.key }.map {
+            made = ends.sorted { $0.key < $1.key }.map {
                 Member(values: $0.key...$0.key, until: $0.value == .max ? nil : $0.value)
             }
-        case .ipv4Address: self.members = Self.apart(members, .ipv4)
-        case .ipv6Address: self.members = Self.apart(members, .ipv6)
-        default: self.members = []
+        case .ipv4Address: made = Self.apart(members, .ipv4)
+        case .ipv6Address: made = Self.apart(members, .ipv6)
+        default: made = []
         }
+        (self.members, ends) = (made, made.compactMap(\.until).sorted())
+    }
+
+    /// Whether members end by themselves.
+    public var isPassing: Bool { !ends.isEmpty }
+
+    /// Whether one has ended after a time, and by another.
+    public func hasEnds(after start: Int, by end: Int) -> Bool {
+        ends.contains { $0 > start && $0 <= end }
     }
 
     /// A member as nft has it.

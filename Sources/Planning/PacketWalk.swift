@@ -61,6 +61,8 @@ public struct PacketWalk {
     private let indexes: SetIndexes
     private let kernel: Kernel
     public private(set) var packet: SupposedPacket
+    /// As it came.
+    private let first: SupposedPacket
     public private(set) var steps: [Step] = []
     /// Rules about something of which nothing is known: taken as if they didn't fit.
     public private(set) var unknown: [String] = []
@@ -73,7 +75,7 @@ public struct PacketWalk {
     public init(
         _ packet: SupposedPacket, through table: TablePlan, _ kernel: Kernel, indexes: SetIndexes? = nil
     ) {
-        (self.packet, self.table, self.kernel) = (packet, table, kernel)
+        (self.packet, first, self.table, self.kernel) = (packet, packet, table, kernel)
         self.indexes = indexes ?? SetIndexes(table)
     }
 
@@ -255,6 +257,10 @@ public struct PacketWalk {
         case .ct(.status): return isTranslated ? .text("dnat") : Value.none
         case .ct(.mark): return .number(0)
         case .ct(.direction): return .text("original")
+        case .tuple(.original, .source4): return isIPv4 ? .address(first.source) : Value.none
+        case .tuple(.original, .destination4): return isIPv4 ? .address(first.destination) : Value.none
+        case .tuple(.original, .source6): return isIPv4 ? Value.none : .address(first.source)
+        case .tuple(.original, .destination6): return isIPv4 ? Value.none : .address(first.destination)
         case .ct(.expiration), .tuple: return nil
         case .isFragment: return .number(0)
         case .payload(.ip, "frag-off"): return isIPv4 ? .number(0) : Value.none
@@ -315,9 +321,18 @@ public struct PacketWalk {
         case .concatenation(let parts):
             let all = parts.map { values($0)?.first }
             return all.contains { $0 == nil } ? nil : all.compactMap { $0 }
+        case .and(.selector(.payload(.tcp, "flags")), let mask):
+            guard packet.transport == "tcp" else { return [.none] }
+            // It is the first of its connection.
+            return Self.flags(mask).map { [.number($0 & (Self.flags(.text("syn")) ?? 0))] }
         case .and(let inner, .number(let mask)):
-            guard case .number(let number)? = values(inner)?.first else { return nil }
+            guard let found = values(inner)?.first else { return nil }
+            guard case .number(let number) = found else { return found == .none ? [found] : nil }
             return [.number(number & mask)]
+        case .and(let inner, .text(let mask)):
+            guard let found = values(inner)?.first, let mask = IPAddress(mask) else { return nil }
+            guard case .address(let address) = found else { return [found] }
+            return [.address(IPAddress(address.family, value: address.value & mask.value))]
         default: return nil
         }
     }
@@ -331,7 +346,26 @@ public struct PacketWalk {
             return false
         }
         guard let values = values(left) else { return nil }
+        // Flags together are one value, and none of several.
+        if case .and(.selector(.payload(.tcp, "flags")), _) = left {
+            guard case .number(let number)? = values.first else { return false }
+            return Self.flags(right).map { $0 == number }
+        }
         return isIn(values, right)
+    }
+
+    /// TCP's flags as a number.
+    private static func flags(_ expression: Expression) -> Int? {
+        switch expression {
+        case .number(let number): number
+        case .text(let name): DataType.tcpFlag.symbols[name].map(Int.init)
+        case .list(let items):
+            items.reduce(Int?.some(0)) { sum, item in
+                guard let sum, let more = flags(item) else { return nil }
+                return sum | more
+            }
+        default: nil
+        }
     }
 
     private func isIn(_ values: [Value], _ right: Expression) -> Bool {

@@ -68,11 +68,13 @@ public struct TablePlan: Sendable {
         return left
     }
 
-    /// The same with what feeds put into its sets.
-    public func filled(with fed: [String: FedSet]) -> TablePlan {
+    /// The same with what feeds have in its sets at a time, in seconds since 1970.
+    public func filled(with fed: [String: FedSet], at now: Int) -> TablePlan {
         var filled = self
         for (name, set) in fed where sets[name] != nil {
-            filled.parts[name, default: [:]]["fed"] = set.members.map { SetElement(set.key(of: $0)) }
+            filled.parts[name, default: [:]]["fed"] = set.members.compactMap { member in
+                member.until.map { $0 > now } ?? true ? SetElement(set.key(of: member)) : nil
+            }
         }
         return filled
     }

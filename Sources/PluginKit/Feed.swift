@@ -35,7 +35,8 @@ public struct FeedMember: Sendable, Hashable, CustomStringConvertible {
         guard words.count == 1 || words.count == 3 && words[1] == "until" else { return nil }
         until = nil
         if words.count == 3 {
-            guard let time = Int(words[2]), time > 0 else { return nil }
+            // To the end of the year 9999.
+            guard let time = Int(words[2]), (1..<253_402_300_800).contains(time) else { return nil }
             until = time
         }
         let word = String(words[0])
@@ -62,7 +63,7 @@ public struct FeedMember: Sendable, Hashable, CustomStringConvertible {
     public static func read(_ text: String) -> (members: [FeedMember], wrong: [(line: Int, text: String)]) {
         var (members, wrong): ([FeedMember], [(Int, String)]) = ([], [])
         var number = 0
-        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+        for line in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline) {
             number += 1
             let words = line.prefix { $0 != "#" }
             if words.allSatisfy({ $0 == " " || $0 == "\t" || $0 == "\r" }) { continue }

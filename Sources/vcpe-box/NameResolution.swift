@@ -10,8 +10,8 @@ struct NameResolution {
     /// Seconds: the shortest and the longest time between two questions, the time after a failed one, and how long an address
     /// stays that is in no answer any more: hosts behind the box may have asked before it.
     private static let (shortest, longest, retry, grace) = (5, 3600, 15, 900)
-    /// Addresses of one name and family.
-    private static let most = 256
+    /// Addresses of one name and family in an answer, and of a name in all.
+    private static let (most, mostKept) = (256, 1024)
 
     private struct Name {
         /// Until when each address stays.
@@ -19,12 +19,16 @@ struct NameResolution {
         var due = 0
         /// Why there was no answer, and since when.
         var trouble: (words: String, since: Int)?
+        /// Nobody has ever answered for it.
+        var isSilent = false
     }
 
     private let sets: [(key: String, names: [String])]
     private let folder: String
     private var names: [String: Name]
     private var written: [String: String] = [:]
+    /// What a predecessor has found out, by set.
+    private var inherited: [String: [IPAddress: Int]] = [:]
 
     static func run(_ arguments: [String]) -> Int32 {
         guard arguments.count == 2 else {
@@ -50,6 +54,13 @@ struct NameResolution {
         }
         self.folder = folder
         names = Dictionary(sets.flatMap(\.names).map { ($0, Name()) }) { $1 }
+        for (key, _) in sets {
+            guard let bytes = try? FileSystem.read("\(folder)/\(key)") else { continue }
+            for member in FeedMember.read(String(decoding: bytes, as: UTF8.self)).members {
+                guard case .addresses(let range) = member.what, let until = member.until else { continue }
+                inherited[key, default: [:]][range.first] = until
+            }
+        }
     }
 
     /// Asks for what is due, and writes what is new.
@@ -103,14 +114,28 @@ struct NameResolution {
             Log.say("\(name): \(words ?? "\(found.count) addresses")")
             known.trouble = words.map { ($0, now) }
         }
+        known.isSilent = !silent.isEmpty && known.addresses.isEmpty
         known.due = Self.uptime + (words == nil ? wait : Self.retry)
         known.addresses = known.addresses.filter { $0.value > now }
+        if known.addresses.count > Self.mostKept {
+            // Whoever answers otherwise each time must not fill the box.
+            let kept = known.addresses.sorted { $0.value > $1.value }.prefix(Self.mostKept)
+            known.addresses = Dictionary(kept.map { ($0.key, $0.value) }) { $1 }
+        }
         names[name] = known
     }
 
     private mutating func write() {
         for (key, wanted) in sets {
+            // What a predecessor found out stands until it is known better, and as long as somebody doesn't answer.
+            if wanted.contains(where: { names[$0]?.due == 0 }) { continue }
             var ends: [IPAddress: Int] = [:]
+            if wanted.contains(where: { names[$0]?.isSilent == true }) {
+                let now = time(nil)
+                ends = (inherited[key] ?? [:]).mapValues { max($0, now + Self.grace) }
+            } else {
+                inherited[key] = nil
+            }
             for name in wanted { ends.merge(names[name]?.addresses ?? [:]) { max($0, $1) } }
             replace(key, ends.map { "\($0.key) until \($0.value)\n" }.sorted().joined())
         }

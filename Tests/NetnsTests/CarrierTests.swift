@@ -79,7 +79,8 @@ import Testing
         ] {
             var ports: [String: Int] = [:]
             for i in 0..<150 {
-                let client = try socket(.lan, subscriber)
+                // A port of its own: sockets that may share an address are given one port twice.
+                let client = try socket(.lan, subscriber, port: 20_000 + i)
                 // Each begins with another destination: the kernel would let them share a port then.
                 let first = servers[i % 3]
                 let seen = try #require(

@@ -95,6 +95,22 @@ import Testing
             explained.text.contains("firewall.protection[0], site.yaml:"), "\(explained.text)\(explained.errorText)")
     }
 
+    @Test func whatIsExplainedLeavesNoRuleOpen() throws {
+        // Or no connection of a protected zone could ever be judged.
+        for (from, to, transport) in [
+            ("9.9.9.9", "192.168.1.10", "tcp"), ("9.9.9.9", "203.0.113.2", "udp"),
+            ("2001:db8:1::1", "fd00:1::10", "tcp"),
+        ] {
+            let answer = try box.ask(
+                "explain-packet",
+                [
+                    "interface": "wan", "from": .text(from), "to": .text(to), "protocol": .text(transport),
+                    "port": 7000,
+                ])
+            #expect(answer["unknown"] == [] && answer["end"] != nil, "\(from): \(answer.pretty)")
+        }
+    }
+
     @Test func whoFloodsIsBlockedAndOthersAreNot() throws {
         let address = try #require(IPAddress("192.168.1.10"))
         let server = try ProofSocket(network.namespace(.lan), .ipv4, isStream: false)
@@ -166,6 +182,16 @@ import Testing
         #expect(accepted.wait(seconds: 3) && accepted.receive().bytes == Array("hello".utf8))
         #expect(accepted.send(Array("welcome".utf8)) == 0)
         #expect(client.wait(seconds: 3) && client.receive().bytes == Array("welcome".utf8))
+        // Where no rule accepts, nobody is answered, and no server hears of it.
+        _ = try network.namespace(.lan).run {
+            try Command("ip", ["addr", "replace", "192.168.1.11/24", "dev", "lan"]).check()
+        }
+        let other = try ProofSocket(network.namespace(.lan), .ipv4, isStream: true)
+        try other.bind(try #require(IPAddress("192.168.1.11")), port: 443, listen: true)
+        let stranger = try ProofSocket(wan, .ipv4, isStream: true)
+        try stranger.bind(try #require(IPAddress("9.9.9.9")), port: 0, listen: false)
+        _ = stranger.connect(try #require(IPAddress("192.168.1.11")), port: 443)
+        #expect(!stranger.wait(seconds: 1, writing: true) && !other.wait(seconds: 0.2))
         // Ten thousand first packets from as many sources, none of which ever answers.
         _ = try network.namespace(.lan).run {
             try Command(

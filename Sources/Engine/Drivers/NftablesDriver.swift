@@ -14,8 +14,10 @@ final class NftablesDriver {
     var fed: (TablePlan) -> (sets: [String: FedSet], now: Int) = { _ in ([:], 0) }
     /// What the kernel has of them.
     private(set) var loadedFed: [String: FedSet] = [:]
-    /// Fast paths that were tried.
-    private var knownFlowtables: [Flowtable: Flowtable?] = [:]
+    /// Why there is no better fast path.
+    private var saidOfFastPath: String?
+    /// Members that the last full load was made with.
+    private var fullFed: [String: FedSet] = [:]
     /// Counts our changes.
     private var revision = 0
     /// The ruleset's, after our last change.
@@ -43,30 +45,39 @@ final class NftablesDriver {
             flags = []
             try retrying { try self.full(plan, flags: []) }
         }
-        loadedFed = fed(plan).sets
+        loadedFed = fullFed
         (loaded, generation, revision) = (plan, try connection.generation(), revision + 1)
     }
 
     /// Brings what comes from beside the plan into the kernel: members that came and went, nothing else.
-    func refresh() throws {
-        guard let loaded else { return }
+    ///
+    /// - Parameter again: has members that end by themselves sent anew: the clock was set.
+    /// - Returns: whether there was anything to send.
+    func refresh(again: Bool = false) throws -> Bool {
+        guard let loaded else { return false }
         let (wanted, now) = fed(loaded)
-        let changed = wanted.filter { loadedFed[$0.key]?.version != $0.value.version }
-        if changed.isEmpty { return }
-        var (batch, anew) = (Batch(table: PacketPath.table), Batch(table: PacketPath.table))
-        for (name, members) in changed.sorted(by: { $0.key < $1.key }) {
-            guard let set = loaded.sets[name] else { continue }
-            try batch.bring(set, from: loadedFed[name], to: members, now: now)
-            anew.flushSet(name)
-            try anew.bring(set, from: nil, to: members, now: now)
+        let changed = wanted.filter {
+            loadedFed[$0.key]?.version != $0.value.version || again && $0.value.isPassing
+        }.sorted { $0.key < $1.key }
+        if changed.isEmpty { return false }
+        func batch(from known: [String: FedSet]?) throws(UnsupportedRuleset) -> Batch {
+            var batch = Batch(table: PacketPath.table)
+            for (name, members) in changed {
+                guard let set = loaded.sets[name] else { continue }
+                if known == nil { batch.flushSet(name) }
+                try batch.bring(set, from: known?[name], to: members, now: now)
+            }
+            return batch
         }
+        let difference = try batch(from: again ? nil : loadedFed)
         do {
-            try own(batch)
-        } catch is NftablesError {
+            if !difference.isEmpty { try own(difference) }
+        } catch is NftablesError where !again {
             // A member that ended by itself in this very moment can't be taken out any more.
-            try own(anew)
+            try own(try batch(from: nil))
         }
         loadedFed = wanted
+        return !difference.isEmpty
     }
 
     /// Chains of links that are there: others come with their links.
@@ -78,7 +89,6 @@ final class NftablesDriver {
     /// What of a fast path this kernel and these links can; the kernel is asked, and nothing is changed by it. A link that can't
     /// must never cost routing.
     private func supported(_ wanted: Flowtable) -> Flowtable? {
-        if let known = knownFlowtables[wanted] { return known }
         var (found, reasons): (Flowtable?, [String]) = (nil, [])
         for isHardware in wanted.isHardware ? [true, false] : [false] where found == nil && !wanted.devices.isEmpty {
             let candidate = Flowtable(wanted.name, devices: wanted.devices, isHardware: isHardware)
@@ -92,11 +102,11 @@ final class NftablesDriver {
                 reasons.append("\(isHardware ? "by hardware" : "by software"): \(error)")
             }
         }
-        if !reasons.isEmpty {
-            Log.say(
-                "fast path \(found == nil ? "is not to be had" : "by software"), \(reasons.joined(separator: "; "))")
-        }
-        knownFlowtables[wanted] = .some(found)
+        let said =
+            reasons.isEmpty
+            ? nil : "fast path \(found == nil ? "is not to be had" : "by software"), \(reasons.joined(separator: "; "))"
+        if let said, said != saidOfFastPath { Log.say(said) }
+        saidOfFastPath = said
         return found
     }
 
@@ -151,7 +161,7 @@ final class NftablesDriver {
             }
         }
         if batch == nil { try retrying { try self.full(plan, flags: self.flags) } }
-        loadedFed = batch == nil ? self.fed(plan).sets : fed.0
+        loadedFed = batch == nil ? fullFed : fed.0
         (self.loaded, generation, revision) = (plan, try connection.generation(), revision + 1)
     }
 
@@ -253,6 +263,7 @@ final class NftablesDriver {
         for counter in contents.counters where !seen.counters.contains(counter.name) { try batch.add(counter) }
         for chain in contents.chains { try batch.add(Chain(chain.name, hook: chain.hook)) }
         let (fed, now) = fed(plan)
+        fullFed = fed
         for set in contents.sets where kept[set.name] == nil {
             try batch.add(set)
             if let members = fed[set.name] { try batch.bring(set, from: nil, to: members, now: now) }
@@ -332,12 +343,14 @@ final class NftablesDriver {
 extension Batch {
     /// Seconds before its end in which a member is left to go by itself: it may be gone before this is with the kernel.
     private static let lastSeconds = 5
+    /// Seconds beyond which an end is none: the kernel counts in 64 bits of less than nanoseconds.
+    private static let forever = 3_155_760_000
 
     /// Puts the members into a set that came, and takes those out that went.
     fileprivate mutating func bring(
         _ set: NamedSet, from old: FedSet?, to new: FedSet, now: Int
     ) throws(UnsupportedRuleset) {
-        if old?.version == new.version { return }
+        if let old, old.version == new.version { return }
         let (went, came) = new.difference(from: old)
         let come = came.filter { $0.until.map { $0 > now } ?? true }
         let again = Set(come.map(\.values))
@@ -346,7 +359,11 @@ extension Batch {
         }
         if !gone.isEmpty { try delete(gone.map { SetElement(new.key(of: $0)) }, from: set) }
         if !come.isEmpty {
-            try add(come.map { SetElement(new.key(of: $0), timeout: $0.until.map { $0 - now }) }, to: set)
+            let elements = come.map { member in
+                let left = member.until.map { $0 - now }
+                return SetElement(new.key(of: member), timeout: left.flatMap { $0 < Self.forever ? $0 : nil })
+            }
+            try add(elements, to: set)
         }
     }
 }

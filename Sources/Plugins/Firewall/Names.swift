@@ -23,7 +23,7 @@ struct Names {
         }
         if published.resolvers.values.joined().isEmpty {
             output.say(
-                .absent, path: "", "nobody resolves names for the box yet",
+                .warning, path: "", "nobody resolves names for the box yet",
                 hint: "give network.resolvers, or an interface with dhcp")
         }
         let lines = wanted.map { "set \($0.key) \($0.names.joined(separator: " "))" }

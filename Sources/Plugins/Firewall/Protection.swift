@@ -90,7 +90,7 @@ struct Protection: Sendable {
         _ protections: [Located<Protection>], blocked: [Rule], _ published: Published, _ output: inout PlanOutput
     ) {
         var (early, new, devices): ([Rule], [Rule], [String]) = ([], [], [])
-        var (untracked, proxied): ([Rule], [Rule]) = ([], [])
+        var (untracked, answered, proven): ([Rule], [Rule], [Rule]) = ([], [], [])
         for protection in protections {
             guard let zone = output.zone(protection.value.zone.value, at: protection.value.zone.path, in: published)
             else { continue }
@@ -126,12 +126,17 @@ struct Protection: Sendable {
                         .match(.payload(.tcp, "dport"), .equal, ports),
                         .match(.and(.payload(.tcp, "flags"), flags), .equal, .text("syn")), .notrack,
                     ], comment: comment))
-            proxied.append(
+            // The first packet is answered where the rules have accepted it, and only there: a client that has no such answer
+            // can't prove that it is one, and what is proven reaches the server past all rules.
+            let proxy = { (state: String) in
                 Rule(
                     [
                         comes, .match(.payload(.tcp, "dport"), .equal, ports),
-                        .match(.ct(.state), .any, .list([.text("invalid"), .text("untracked")])), .synproxy(.init()),
-                    ], comment: comment))
+                        .match(.ct(.state), .any, .text(state)), .synproxy(.init()),
+                    ], comment: comment)
+            }
+            answered.append(proxy("untracked"))
+            proven.append(proxy("invalid"))
         }
         if !early.isEmpty {
             output.add(
@@ -145,7 +150,9 @@ struct Protection: Sendable {
         }
         if !untracked.isEmpty {
             output.add(.chain(Chain("firewall.untracked", rules: untracked), stage: .init(.noTrack, order: 100)))
-            output.add(.chain(Chain("firewall.syn-proxy", rules: proxied), stage: .init(.forwardGuard, order: 10)))
+            output.add(.chain(Chain("firewall.syn-proxy", rules: answered), stage: .init(.inspect, order: 900)))
+            // Behind whoever is isolated.
+            output.add(.chain(Chain("firewall.syn-proven", rules: proven), stage: .init(.forwardGuard, order: 150)))
             // An answer to a challenge belongs to no connection yet, and none may be taken up in the middle.
             output.add(.sysctl(key: "net/netfilter/nf_conntrack_tcp_loose", value: "0"))
         }

@@ -89,14 +89,13 @@ struct CarrierGrade: Sendable {
             add("blocks of \(block) ports, and an address has \(ports.count)", "give fewer ports-per-subscriber")
             return false
         }
-        let size = block ?? max(1, addresses * ports.count / many)
-        let fit = addresses * (ports.count / size)
-        guard many <= fit, block != nil || size <= ports.count else {
-            if block == nil, many <= addresses { return true }
-            let needed = block.map { (many + ports.count / $0 - 1) / (ports.count / $0) } ?? addresses + 1
+        // As many on each address as there must be, whatever size that leaves.
+        let perAddress = block.map { ports.count / $0 } ?? ports.count
+        guard many <= addresses * perAddress else {
             add(
-                "\(many) subscribers with \(size) ports each, and the pool's \(addresses) addresses have room for \(fit)",
-                "give \(needed) addresses, or fewer ports-per-subscriber")
+                "\(many) subscribers with \(block ?? 1) ports each, and the pool's \(addresses) addresses have room for "
+                    + "\(addresses * perAddress)",
+                "give \((many + perAddress - 1) / perAddress) addresses, or fewer ports-per-subscriber")
             return false
         }
         return true
@@ -256,11 +255,31 @@ struct CarrierGrade: Sendable {
                 through: Rule(
                     [
                         .match(.meta(.outputInterface), .equal, .named(from.set)), hairpin, isSubscriber("daddr"),
+                        // By a mapping of this one, and not by what others forward.
+                        .match(Self.tuple(.original, .destination4), .equal, Self.ranges(pool)),
                         counter("inbound"), .verdict(.accept),
                     ], comment: comment))
         }
+        planSlowPath(
+            comesFrom, .match(.meta(.outputInterface), .equal, .named(from.set)), isSubscriber, comment, &output)
         planMappings(comesFrom, hasPorts, comment, counter("collisions"), counter("mappings"), &output)
         planLimits(comesFrom, isSubscriber("saddr"), comment, counter("refused"), &output)
+    }
+
+    /// Mappings stay as long as packets are seen: those of subscribers don't go the fast way.
+    private func planSlowPath(
+        _ comes: Statement, _ goes: Statement, _ isSubscriber: (String) -> Statement, _ comment: String,
+        _ output: inout PlanOutput
+    ) {
+        let isEstablished = Statement.match(.ct(.state), .any, .text("established"))
+        output.add(
+            .chain(
+                Chain(
+                    "\(prefix).slow",
+                    rules: [
+                        Rule([comes, isSubscriber("saddr"), isEstablished, .verdict(.accept)], comment: comment),
+                        Rule([goes, isSubscriber("daddr"), isEstablished, .verdict(.accept)], comment: comment),
+                    ]), stage: .init(.noOffload, order: 100)))
     }
 
     private static func ranges(_ list: [Located<IPRange>]) -> Expression {
