@@ -139,7 +139,7 @@ import Testing
         }
         let yaml = "\(images)/lab-minimal.yaml"
         let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
-        try FileSystem.replace(yaml, with: text + "files:\n  /etc/motd: {content: hello}\n")
+        try FileSystem.replace(yaml, with: text.replacing("files:\n", with: "files:\n  /etc/motd: {content: hello}\n"))
         var environment = home
         environment["XDG_CACHE_HOME"] = "\(folder)/cache"
         let said = try Command(

@@ -177,8 +177,8 @@ extension BuildTests {
         let yaml = "\(images)/lab-minimal.yaml"
         try FileSystem.replace(
             yaml,
-            with: String(decoding: try FileSystem.read(yaml), as: UTF8.self)
-                + "files:\n  /etc/added: {content: hello}\n  /etc/protocols: {absent: true}\n")
+            with: String(decoding: try FileSystem.read(yaml), as: UTF8.self).replacing(
+                "files:\n", with: "files:\n  /etc/added: {content: hello}\n  /etc/protocols: {absent: true}\n"))
         try Command(program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: home).check()
         let names = [
             "\(folder)/warm/lab-minimal/lab-minimal.manifest", "\(folder)/out/lab-minimal/lab-minimal.manifest",

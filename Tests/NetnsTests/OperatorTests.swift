@@ -165,7 +165,7 @@ import Testing
         #expect(try complete("show", "nat.forwards[") == ["nat.forwards[web]"])
         #expect(try complete("show", "nat.forwards[web].to") == ["nat.forwards[web].to", "nat.forwards[web].to-port"])
         // What isn't there yet is known by the YANG modules.
-        #expect(try complete("set", "firewall.log") == ["firewall.log-drops"])
+        #expect(try complete("set", "firewall.log-") == ["firewall.log-drops"])
         #expect(try complete("set", "firewall.rules[x].action", "") == ["accept", "drop", "reject"])
         #expect(try complete("set", "firewall.log-drops", "") == ["false", "true"])
         #expect(try complete("apply", "x", "--c") == ["--comment", "--confirm"])
