@@ -1,5 +1,7 @@
 # Sourced by benchmarks within a network and mounts of their own: starts an engine for two ports, wan and lan, in the folder
 # $work. Sets $engine.
+# Prints how long a command took; what it said is in $work/said.
+seconds() { start=$EPOCHREALTIME; "$@" >"$work/said" || { cat "$work/said" >&2; exit 1; }; awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.4f\n", b - a }'; }
 # Ports are counted by their addresses.
 ip link add eth0 address 02:00:00:00:00:01 type veth peer name p0 address 02:00:00:00:01:00
 ip link add eth1 address 02:00:00:00:00:02 type veth peer name p1 address 02:00:00:00:01:01

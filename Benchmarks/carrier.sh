@@ -29,7 +29,6 @@ sed 's/subscribers: \[100.64.0.0\/16\]/subscribers: [100.64.0.0-100.64.255.254]/
 cat >"$work/box" <<'SH'
 set -eu
 work=$1
-seconds() { start=$EPOCHREALTIME; "$@" >"$work/said" || { cat "$work/said" >&2; exit 1; }; awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.4f\n", b - a }'; }
 . Benchmarks/box.sh
 seconds timeout 60 "$work/vcpectl" apply "$work/carrier.yaml" >"$work/cold"
 for file in less carrier less; do seconds timeout 60 "$work/vcpectl" apply "$work/$file.yaml"; done | sort | head -1 >"$work/change"

@@ -46,7 +46,6 @@ printf 'table inet peer {\n set networks {\n  type ipv4_addr\n  flags interval\n
 cat >"$work/box" <<'SH'
 set -eu
 work=$1
-seconds() { start=$EPOCHREALTIME; "$@" >"$work/said" || { cat "$work/said" >&2; exit 1; }; awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", b - a }'; }
 . Benchmarks/box.sh
 memory() { awk '/VmRSS/ { print $2 * 1024 }' "/proc/$engine/status"; }
 memory >"$work/idle"

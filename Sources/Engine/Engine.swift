@@ -182,10 +182,7 @@ public final class Engine {
         do {
             try change.apply()
             note { $0 = $0.settled(plan) }
-            let isOtherPolicy = (plan.beyond(before.plan) + before.plan.beyond(plan)).contains {
-                $0.resource.kind == .nftables
-            }
-            if isOtherPolicy, !before.plan.resources.isEmpty { watchConnections(since: standing) }
+            if change.touchesFilter, !before.plan.resources.isEmpty { watchConnections(since: standing) }
             probes.follow(plan.others.probes)
             drift = Drift()
             show(plan.others.notice)

@@ -1,5 +1,4 @@
 import Documents
-import Netlink
 import Nftables
 import Planning
 import PluginKit
@@ -91,16 +90,15 @@ extension Engine {
     func walk(
         _ supposed: SupposedPacket, through table: TablePlan, _ indexes: SetIndexes? = nil
     ) throws -> (PacketWalk, end: String) {
-        let names = try linkNames()
+        let near = Neighbourhood(routes)
         let kernel = PacketWalk.Kernel(
             members: { set in Set(((try? self.nftables.members(of: set)) ?? []).map(\.key)) },
-            isLocal: { (try? self.routes.way(to: $0)) == .here },
-            leads: { self.name(of: try? self.routes.way(to: $0), names) == $1 })
+            isLocal: { near.link(to: $0) == "lo" }, leads: { near.link(to: $0) == $1 })
         var walk = PacketWalk(supposed, through: table, kernel, indexes: indexes)
         var end = walk.pass(.ingress)
         if end == .accept { end = walk.pass(.prerouting) }
         if end == .accept {
-            guard let way = try way(of: walk.packet) else {
+            guard let way = try near.link(for: walk.packet) else {
                 return (walk, "no route leads to \(walk.packet.destination)")
             }
             walk.leave(by: way == "lo" ? nil : way)
@@ -122,26 +120,5 @@ extension Engine {
                     ])
                 }), "end": .text(end), "unknown": .texts(walk.unknown),
         ]
-    }
-
-    /// The link that the kernel would send a packet out by, `lo` for one that is the box's own; nil when there is none.
-    private func way(of packet: SupposedPacket) throws -> String? {
-        let names = try linkNames()
-        let input = names.first { $0.value == packet.input }?.key
-        let way = try routes.way(
-            to: packet.destination, from: packet.source, input: input, mark: UInt32(truncatingIfNeeded: packet.mark))
-        return name(of: way, names)
-    }
-
-    private func linkNames() throws -> [Int: String] {
-        Dictionary(try routes.links().map { ($0.index, $0.name) }) { $1 }
-    }
-
-    private func name(of way: RouteSocket.Way?, _ names: [Int: String]) -> String? {
-        switch way {
-        case .here?: "lo"
-        case .out(let index, _)?: names[index]
-        case nil: nil
-        }
     }
 }

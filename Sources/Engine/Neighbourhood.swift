@@ -1,4 +1,5 @@
 import Netlink
+import Planning
 import PluginKit
 
 /// Ways and hardware addresses as the kernel has them, asked once for each address.
@@ -25,13 +26,23 @@ final class Neighbourhood {
         return way
     }
 
-    /// The link that leads to an address, `lo` for one that is the box's own; nil when there is none.
-    func link(to address: IPAddress, mark: UInt32 = 0) -> String? {
-        switch way(to: address, mark: mark) {
+    private func name(of way: RouteSocket.Way?) -> String? {
+        switch way {
         case .here?: "lo"
         case .out(let index, _)?: links[index]
         case nil: nil
         }
+    }
+
+    /// The link that leads to an address, `lo` for one that is the box's own; nil when there is none.
+    func link(to address: IPAddress, mark: UInt32 = 0) -> String? { name(of: way(to: address, mark: mark)) }
+
+    /// The same for a packet, by where it came in, too.
+    func link(for packet: SupposedPacket) throws -> String? {
+        name(
+            of: try routes.way(
+                to: packet.destination, from: packet.source, input: links.first { $0.value == packet.input }?.key,
+                mark: UInt32(truncatingIfNeeded: packet.mark)))
     }
 
     /// Whose frames bring an address's packets; nil while nobody knows.

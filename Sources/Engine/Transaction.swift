@@ -31,11 +31,17 @@ final class Transaction {
         (self.old, self.new, table, self.remember) = (old, new, TablePlan(new.all), remember)
     }
 
+    /// What only one of the two plans has.
+    private lazy var difference = new.beyond(old.plan) + old.plan.beyond(new)
+
+    /// Whether the packet filter changes.
+    var touchesFilter: Bool { difference.contains { $0.resource.kind == .nftables } }
+
     /// Has the kernel check what can be checked without changing anything.
     ///
     /// Where nothing but the packet filter changes, its own batch is checked and applied as one.
     func check() throws {
-        let isFilterAlone = (new.beyond(old.plan) + old.plan.beyond(new)).allSatisfy { $0.resource.kind == .nftables }
+        let isFilterAlone = difference.allSatisfy { $0.resource.kind == .nftables }
         if !old.isSettled || !isFilterAlone { checked = try nftables.check(table) }
     }
 

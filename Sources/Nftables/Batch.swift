@@ -277,54 +277,46 @@ public struct Batch {
         }
     }
 
-    // MARK: - Counters
+    // MARK: - Counters and helpers
 
     /// Makes a counter; one that is there keeps its count.
     public mutating func add(_ counter: NamedCounter) throws(UnsupportedRuleset) {
         try Bounds.check(name: counter.name)
-        withCounter(counter, NFT_MSG_NEWOBJ, NLM_F_CREATE)
-    }
-
-    public mutating func deleteCounter(_ name: String) { withCounter(NamedCounter(name), NFT_MSG_DELOBJ, 0) }
-
-    private mutating func withCounter(_ counter: NamedCounter, _ type: nf_tables_msg_types, _ flags: Int32) {
-        guard let object = nftnl_obj_alloc() else { return }
-        defer { nftnl_obj_free(object) }
-        nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_TABLE), table)
-        nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_NAME), counter.name)
-        nftnl_obj_set_u32(object, UInt16(NFTNL_OBJ_TYPE), UInt32(NFT_OBJECT_COUNTER))
-        if let comment = counter.comment {
+        object("counter", counter.name, UInt32(NFT_OBJECT_COUNTER)) { object in
+            guard let comment = counter.comment else { return }
             var data = UserData()
             data.put(comment: comment)
             nftnl_obj_set_data(object, UInt16(NFTNL_OBJ_USERDATA), data.bytes, UInt32(data.bytes.count))
         }
-        message(type, flags: flags, "counter \(counter.name)") { nftnl_obj_nlmsg_build_payload($0, object) }
     }
 
-    // MARK: - Helpers
+    public mutating func deleteCounter(_ name: String) { object("counter", name, UInt32(NFT_OBJECT_COUNTER)) }
 
     /// Makes a helper of connection tracking; one that is there stays.
     public mutating func add(_ helper: NamedHelper) throws(UnsupportedRuleset) {
         try Bounds.check(name: helper.name)
-        withHelper(helper, NFT_MSG_NEWOBJ, NLM_F_CREATE)
-    }
-
-    public mutating func deleteHelper(_ name: String) {
-        withHelper(NamedHelper(name, "", "tcp"), NFT_MSG_DELOBJ, 0)
-    }
-
-    private mutating func withHelper(_ helper: NamedHelper, _ type: nf_tables_msg_types, _ flags: Int32) {
-        guard let object = nftnl_obj_alloc() else { return }
-        defer { nftnl_obj_free(object) }
-        nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_TABLE), table)
-        nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_NAME), helper.name)
-        nftnl_obj_set_u32(object, UInt16(NFTNL_OBJ_TYPE), UInt32(NFT_OBJECT_CT_HELPER))
-        if flags != 0 {
+        object("helper", helper.name, UInt32(NFT_OBJECT_CT_HELPER)) { object in
             nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_CT_HELPER_NAME), helper.kind)
             nftnl_obj_set_u16(object, UInt16(NFTNL_OBJ_CT_HELPER_L3PROTO), UInt16(NFPROTO_INET))
             nftnl_obj_set_u8(object, UInt16(NFTNL_OBJ_CT_HELPER_L4PROTO), helper.transport == "tcp" ? 6 : 17)
         }
-        message(type, flags: flags, "helper \(helper.name)") { nftnl_obj_nlmsg_build_payload($0, object) }
+    }
+
+    public mutating func deleteHelper(_ name: String) { object("helper", name, UInt32(NFT_OBJECT_CT_HELPER)) }
+
+    /// Makes a named object that `fill` fills; without it, takes the object away.
+    private mutating func object(
+        _ what: String, _ name: String, _ kind: UInt32, _ fill: ((OpaquePointer) -> Void)? = nil
+    ) {
+        guard let object = nftnl_obj_alloc() else { return }
+        defer { nftnl_obj_free(object) }
+        nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_TABLE), table)
+        nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_NAME), name)
+        nftnl_obj_set_u32(object, UInt16(NFTNL_OBJ_TYPE), kind)
+        fill?(object)
+        message(
+            fill == nil ? NFT_MSG_DELOBJ : NFT_MSG_NEWOBJ, flags: fill == nil ? 0 : NLM_F_CREATE, "\(what) \(name)"
+        ) { nftnl_obj_nlmsg_build_payload($0, object) }
     }
 
     // MARK: - Flowtables

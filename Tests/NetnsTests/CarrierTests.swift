@@ -191,8 +191,9 @@ import Testing
     @Test func whoHasUsedUpItsPortsIsToldSo() throws {
         let server = try socket(.wan, "203.0.113.1", port: 7300)
         var (clients, reached, refused): ([ProofSocket], Int, Int) = ([], 0, 0)
-        for _ in 0..<60 {
-            let client = try socket(.lan, "192.168.1.96")
+        for i in 0..<60 {
+            // Of its own, too.
+            let client = try socket(.lan, "192.168.1.96", port: 21_000 + i)
             clients.append(client)
             // Datagrams hear of hosts that can't be reached only when they ask for it (ip(7)).
             var on: Int32 = 1

@@ -259,13 +259,13 @@ struct FirewallCompiler {
                         + "sets are \(known.isEmpty ? "nowhere defined" : known.sorted().joined(separator: ", "))")
                 continue
             }
-            result += parts.map { ($0.family, nil, [Self.isIn($0.name, $0.family, field)]) }
+            result += parts.map { ($0.family, nil, [FedAddresses.isIn(set: $0.name, $0.family, field)]) }
         }
         let domains = list.compactMap { item -> String? in if case .name(let name) = item.value { name } else { nil } }
         if !domains.isEmpty {
             let key = "\(rule).\(field == "saddr" ? "source" : "destination")"
             names.add(key, domains)
-            result += Self.named(key).map { ($0.family, nil, [Self.isIn($0.name, $0.family, field)]) }
+            result += Self.named(key).map { ($0.family, nil, [FedAddresses.isIn(set: $0.name, $0.family, field)]) }
         }
         let known = configuration.identities.groups.map(\.value.name)
         for group in groups {
@@ -283,10 +283,6 @@ struct FirewallCompiler {
             }
         }
         return result
-    }
-
-    private static func isIn(_ set: String, _ family: IPAddress.Family, _ field: String) -> Statement {
-        .match(.payload(family == .ipv4 ? .ip : .ip6, field), .equal, .named(set))
     }
 
     /// Puts what a service says into a box.
@@ -310,10 +306,7 @@ struct FirewallCompiler {
                 .match(
                     .payload(header, "sport"), .equal,
                     .set(
-                        service.sourcePorts.map { range in
-                            let (first, last) = (Int(range.lowerBound), Int(range.upperBound))
-                            return first == last ? .number(first) : .range(.number(first), .number(last))
-                        })))
+                        service.sourcePorts.map { .ports($0) })))
         }
         if let flags = service.flags {
             let mask: Expression = .list((flags.set + flags.clear).map { .text($0) })

@@ -186,7 +186,12 @@ enum FedAddresses {
     }
 
     static func isIn(_ feed: String, _ family: IPAddress.Family, _ field: String) -> Statement {
-        .match(.payload(family == .ipv4 ? .ip : .ip6, field), .equal, .named(name(feed, family)))
+        isIn(set: name(feed, family), family, field)
+    }
+
+    /// The same of a set by its own name.
+    static func isIn(set: String, _ family: IPAddress.Family, _ field: String) -> Statement {
+        .match(.payload(family == .ipv4 ? .ip : .ip6, field), .equal, .named(set))
     }
 }
 

@@ -113,11 +113,7 @@ struct Protection: Sendable {
                 )
             }
             if protection.value.synProxy.isEmpty { continue }
-            let ports = Expression.set(
-                protection.value.synProxy.map { range in
-                    range.count == 1
-                        ? .number(range.lowerBound) : .range(.number(range.lowerBound), .number(range.upperBound))
-                })
+            let ports = Expression.set(protection.value.synProxy.map { .ports($0) })
             let flags: Expression = .list(["fin", "syn", "rst", "ack"].map { .text($0) })
             untracked.append(
                 Rule(

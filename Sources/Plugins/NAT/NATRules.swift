@@ -22,12 +22,7 @@ struct NATRules {
 
     /// One that an address lies in; no condition where nothing of the family is named.
     private static func isIn(_ list: [IPRange], _ family: IPAddress.Family, _ field: String) -> [Statement] {
-        // The kernel takes no member of a set twice.
-        let apart = [ClosedRange<UInt128>].united(list.filter { $0.family == family }.map(\.values)).map {
-            IPRange(family, $0).expression
-        }
-        if apart.isEmpty { return [] }
-        return [.match(.payload(header(family), field), .equal, apart.count == 1 ? apart[0] : .set(apart))]
+        Expression.any(of: list, family).map { [.match(.payload(header(family), field), .equal, $0)] } ?? []
     }
 
     private static func counter(_ name: String, _ comment: String, _ output: inout PlanOutput) -> Statement {
@@ -145,9 +140,6 @@ struct NATRules {
         let counter = Self.counter("nat.forward.\(value.name)", comment, &output)
         let family = value.to.value.family
         let address = Self.header(family)
-        func ports(_ range: ClosedRange<Int>) -> Expression {
-            range.count == 1 ? .number(range.lowerBound) : .range(.number(range.lowerBound), .number(range.upperBound))
-        }
         let target = value.toPort ?? value.ports.lowerBound
         let host: Expression = .text(value.to.value.description)
         // Hairpin: a host of the same network that asks for the outside address is answered like anybody, and its
@@ -164,7 +156,7 @@ struct NATRules {
             }
         for header in transports {
             let arrives: [Statement] = [
-                .match(.payload(header, "dport"), .equal, ports(value.ports)), counter,
+                .match(.payload(header, "dport"), .equal, .ports(value.ports)), counter,
                 .nat(
                     .dnat, Self.family(family), address: host,
                     port: value.ports.count == 1 ? .number(target) : nil),
@@ -189,7 +181,7 @@ struct NATRules {
             let arrived: [Statement] = [
                 .match(.ct(.status), .any, .text("dnat")), .match(.payload(address, "daddr"), .equal, host),
                 .match(
-                    .payload(header, "dport"), .equal, ports(target...target + value.ports.count - 1)),
+                    .payload(header, "dport"), .equal, .ports(target...target + value.ports.count - 1)),
             ]
             // From where it is forwarded, and for whom: a mapping may have brought others to the same host.
             through.append(
