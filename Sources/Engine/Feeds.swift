@@ -198,6 +198,11 @@ extension Engine {
                 "\(wrong.count) lines are no member (\(lines)): an address, a network, a range or a hardware address are, "
                     + "and behind one \"until SECONDS\"")
         }
+        // A list may be empty; whoever adds or removes nothing has forgotten something.
+        guard deed == .load || !given.isEmpty else {
+            throw EngineError(
+                "no member to \(deed.rawValue): an address, a network, a range or a hardware address are")
+        }
         guard given.count <= Feeds.most else {
             throw EngineError("\(given.count) members, and \(Feeds.most) are allowed in one feed")
         }

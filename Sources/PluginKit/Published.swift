@@ -16,11 +16,14 @@ public struct Interface: Sendable, Hashable {
     public var zone: String
     /// Its own addresses with their networks, as configured.
     public var addresses: [IPPrefix]
+    /// The kernel's links that its frames come by: itself, or the ports of a bridge.
+    public var ports: [String]
 
-    public init(name: String, zone: String, addresses: [IPPrefix]) {
+    public init(name: String, zone: String, addresses: [IPPrefix], ports: [String]? = nil) {
         self.name = name
         self.zone = zone
         self.addresses = addresses
+        self.ports = ports ?? [name]
     }
 }
 
@@ -64,13 +67,16 @@ public struct Published: Sendable, Hashable {
             for (name, set) in read("zones", .mapping("a zone") { $0.required("set", .text) }) {
                 published.zones[name] = Zone(name: name, set: set)
             }
-            let interface = Shape<(String, [IPPrefix])>.mapping("an interface") { fields in
+            let interface = Shape<Interface>.mapping("an interface") { fields in
                 let zone = fields.required("zone", .text)
                 let addresses = fields.optional("addresses", .list(of: .ipPrefix)) ?? []
-                return zone.map { ($0, addresses) }
+                let ports = fields.optional("ports", .list(of: .text)) ?? []
+                return zone.map { Interface(name: "", zone: $0, addresses: addresses, ports: ports) }
             }
-            for (name, value) in read("interfaces", interface) {
-                published.interfaces[name] = Interface(name: name, zone: value.0, addresses: value.1)
+            for (name, var value) in read("interfaces", interface) {
+                value.name = name
+                if value.ports.isEmpty { value.ports = [name] }
+                published.interfaces[name] = value
             }
             let opening = Shape<Opening>.mapping("an opening") { fields in
                 let interface = fields.required("interface", .text)
@@ -109,7 +115,10 @@ public struct PublishOutput {
     public mutating func add(_ interface: Interface) {
         add(
             "interfaces", interface.name,
-            ["zone": .text(interface.zone), "addresses": .texts(interface.addresses.map(\.description))])
+            .object([
+                "zone": .text(interface.zone), "addresses": .texts(interface.addresses.map(\.description)),
+                "ports": interface.ports == [interface.name] ? nil : .texts(interface.ports),
+            ]))
     }
 
     public mutating func add(_ opening: Opening) {

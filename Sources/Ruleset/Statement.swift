@@ -66,16 +66,21 @@ public enum Statement: Sendable, Hashable {
             }
         }
 
-        /// Packets a unit.
+        /// What is counted.
+        public enum Measure: String, Sendable, CaseIterable { case packets, bytes }
+
+        /// Packets or bytes a unit.
         public var rate: Int
+        public var measure: Measure
         public var per: Unit
-        /// Packets beyond the rate at once.
+        /// Packets or bytes beyond the rate at once.
         public var burst: Int
         /// Matches what is over the limit.
         public var isOver: Bool
 
-        public init(rate: Int, per: Unit, burst: Int = 5, isOver: Bool = false) {
+        public init(rate: Int, _ measure: Measure = .packets, per: Unit, burst: Int = 5, isOver: Bool = false) {
             self.rate = rate
+            self.measure = measure
             self.per = per
             self.burst = burst
             self.isOver = isOver

@@ -229,10 +229,11 @@ extension Selector {
 
 extension Statement.Limit {
     fileprivate var json: JSON {
-        [
+        let unit: JSON? = measure == .packets ? nil : .text(measure.rawValue)
+        return [
             "limit": .object([
                 "rate": .integer(rate), "per": .text(per.rawValue), "burst": .integer(burst),
-                "inv": isOver ? true : nil,
+                "inv": isOver ? true : nil, "rate_unit": unit, "burst_unit": unit,
             ])
         ]
     }
@@ -241,11 +242,13 @@ extension Statement.Limit {
         guard let rate = body["rate"]?.integer, rate > 0, let per = (body["per"]?.text).flatMap(Unit.init) else {
             throw UnsupportedRuleset(json, "this limit", allowed: Unit.allCases.map { "a rate a \($0.rawValue)" })
         }
-        guard ["rate_unit", "burst_unit"].allSatisfy({ body[$0] == nil || body[$0]?.text == "packets" }) else {
-            throw UnsupportedRuleset(json, "a limit in bytes")
+        let units = ["rate_unit", "burst_unit"].map { body[$0]?.text ?? "packets" }
+        guard let measure = Measure(rawValue: units[0]), units[0] == units[1] else {
+            throw UnsupportedRuleset(
+                json, "the units of this limit", allowed: Measure.allCases.map { "\($0.rawValue) for both" })
         }
         self.init(
-            rate: rate, per: per, burst: body["burst"]?.integer ?? 5, isOver: body["inv"]?.boolean ?? false)
+            rate: rate, measure, per: per, burst: body["burst"]?.integer ?? 5, isOver: body["inv"]?.boolean ?? false)
     }
 }
 

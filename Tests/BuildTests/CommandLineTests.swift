@@ -57,9 +57,16 @@ extension BuildTests {
         // For whoever asks: rules that differ about packets, that change nothing, and what is one look-up.
         let overlapping = late.replacing(
             "    - {name: late, from: staff, to: wan, protocol: tcp, ports: [23], action: accept}\n",
-            with: "    - {name: idle, from: staff, to: wan, protocol: tcp, ports: [8080], action: accept}\n"
-                + "    - {name: early, from: wan, to: staff, protocol: udp, ports: [5000-5010], source: [192.0.2.0/24], action: accept}\n"
-                + "    - {name: half, from: wan, to: staff, protocol: udp, ports: [5005-5020], action: drop}\n")
+            with: """
+                    - {name: idle, from: staff, to: wan, protocol: tcp, ports: [8080], action: accept}
+                    - {name: early, from: wan, to: staff, protocol: udp, ports: [5000-5010], source: [192.0.2.0/24], action: accept}
+                    - {name: half, from: wan, to: staff, protocol: udp, ports: [5005-5020], action: drop}
+                    - {name: low, from: wan, to: staff, protocol: tcp, ports: [6000-6500], source: [192.0.2.0/24], action: accept}
+                    - {name: high, from: wan, to: any, protocol: tcp, ports: [6501-7000], action: drop}
+                    - {name: both, from: wan, to: staff, protocol: tcp, ports: [6400-6600], source: [192.0.2.7], action: drop}
+                    - {name: beyond, from: wan, to: staff, protocol: tcp, ports: [6400-7001], source: [192.0.2.7], action: accept}
+
+                """)
         try FileSystem.replace("\(folder)/overlaps.yaml", with: overlapping)
         let explained = try run(["site", "check", "\(folder)/overlaps.yaml", "--explain"] + check)
         #expect(
@@ -68,6 +75,10 @@ extension BuildTests {
             )
                 && explained.text.contains("(firewall.rules[7], \(folder)/overlaps.yaml:35:7)"),
             "\(explained.text)\(explained.errorText)")
+        #expect(
+            explained.text.contains(
+                "overlaps.yaml:39:7: firewall.rules[11]: no packet ever meets this rule: rules[9], rules[10] together"
+            ) && !explained.text.contains("firewall.rules[12]: no packet"), "\(explained.text)")
         #expect(
             explained.text.contains("overlaps.yaml:34:7: firewall.rules[6]: it changes nothing but its counter")
                 && explained.text.contains("(firewall.policies[1], "), "\(explained.text)")

@@ -120,6 +120,8 @@ import Testing
         #expect(planned.status == 1 && planned.errorText.contains("by the site's document"), "\(planned.errorText)")
         let wrong = try box.vcpectl("feed", "firewall.group.staff", "add", "192.168.1.300")
         #expect(wrong.status == 1 && wrong.errorText.contains("line 1: \"192.168.1.300\""), "\(wrong.errorText)")
+        let nothing = try box.vcpectl("feed", "firewall.group.staff", "add", "")
+        #expect(nothing.status == 1 && nothing.errorText.contains("no member to add"), "\(nothing.errorText)")
         let strange = try box.vcpectl("feed", "firewall.group.stuff", "add", "192.168.1.30")
         #expect(strange.errorText.contains("did you mean firewall.group.staff"), "\(strange.errorText)")
         let mac = try box.vcpectl("feed", "firewall.blocked", "add", "02:00:00:00:00:01")

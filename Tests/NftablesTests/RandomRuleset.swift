@@ -145,7 +145,8 @@ struct RandomRuleset {
             statements.append(
                 .limit(
                     .init(
-                        rate: number(1...1000), per: pick(Statement.Limit.Unit.allCases), burst: number(1...50),
+                        rate: number(1...1000), pick(Statement.Limit.Measure.allCases),
+                        per: pick(Statement.Limit.Unit.allCases), burst: number(1...50),
                         isOver: chance(30))))
         }
         if chance(10) {
@@ -162,7 +163,8 @@ struct RandomRuleset {
         }
         if chance(4) {
             let limit = Statement.Limit(
-                rate: number(1...1000), per: pick(Statement.Limit.Unit.allCases), burst: number(1...50), isOver: true)
+                rate: number(1...1000), pick(Statement.Limit.Measure.allCases),
+                per: pick(Statement.Limit.Unit.allCases), burst: number(1...50), isOver: true)
             statements.append(
                 .element(
                     .update, .payload(.ip, "saddr"), set: "seen", timeout: chance(50) ? 10 : nil, each: .limit(limit)))

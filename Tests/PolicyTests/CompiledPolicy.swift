@@ -9,10 +9,14 @@ struct CompiledPolicy {
     let diagnostics: [Diagnostic]
     let lines: [String]
 
-    init(_ policy: RandomPolicy) throws {
+    /// - Parameter explains: whether it is to say more about rules that no packet meets.
+    init(_ policy: RandomPolicy, explains: Bool = false) throws {
         lines = PluginProgram.answer(
             Firewall.self, isPlan: true,
-            ["configuration": policy.configuration, "published": RandomPolicy.published, "now": 1])
+            [
+                "configuration": policy.configuration, "published": RandomPolicy.published, "now": 1,
+                "explain": .boolean(explains),
+            ])
         var (resources, diagnostics): ([Resource], [Diagnostic]) = ([], [])
         for line in lines {
             let json = try JSON.parse(line)
@@ -23,6 +27,14 @@ struct CompiledPolicy {
             }
         }
         (table, self.diagnostics) = (TablePlan(resources), diagnostics)
+    }
+
+    /// The places of rules that no packet meets, by what it has said.
+    var unreached: Set<String> {
+        Set(
+            diagnostics.filter { $0.message.hasPrefix("no packet ever meets this rule") }.map {
+                String($0.path.drop { $0 != "[" }.dropFirst().dropLast())
+            })
     }
 
     /// The counter that a packet counts with, and what becomes of it.

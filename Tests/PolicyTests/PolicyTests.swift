@@ -41,6 +41,30 @@ import Testing
         print("\(compared) packets through 100 compiled policies: as written")
     }
 
+    /// What is said of rules that no packet meets holds, and finds those that several others take together.
+    @Test func whatIsNeverMetIsNeverMet() throws {
+        var random = Random(seed: 11)
+        var (told, more) = (0, 0)
+        for round in 0..<60 {
+            let policy = RandomPolicy(rules: [5, 8, 13, 21, 40, 80][round % 6], &random)
+            let compiled = try CompiledPolicy(policy, explains: true)
+            let counters = Set(
+                compiled.unreached.compactMap { Int($0) }.map { "firewall.rule.\(policy.rules[$0].name)" })
+            told += counters.count
+            more += compiled.unreached.subtracting(try CompiledPolicy(policy).unreached).count
+            for _ in 0..<300 {
+                let packet = policy.packet(&random)
+                let counter = policy.decide(packet).counter
+                guard !counters.contains(counter) else {
+                    Issue.record("round \(round): \(packet) meets \(counter)\n\(policy.configuration.pretty)")
+                    return
+                }
+            }
+        }
+        #expect(told > 0 && more > 0)
+        print("\(told) rules that no packet meets, \(more) of them taken by several others together")
+    }
+
     /// A rule that alone would be one look-up, but shares a source with one before it.
     @Test func aRuleThatMeetsAnotherIsNoElementOfATable() throws {
         func host(_ number: UInt128) -> RandomPolicy.Addresses {

@@ -54,7 +54,7 @@ public enum Firewall: Plugin {
         let blocked = Protection.planBlocked(configuration.protections, &output)
         planDefence(blocked, configuration, &output)
         Protection.plan(configuration.protections, blocked: blocked, input.published, &output)
-        configuration.identities.plan(&output)
+        configuration.identities.plan(input.published, slowly: configuration.fastPath != .off, &output)
         planOpenings(input.published, &output)
         for set in configuration.sets { plan(set.value, &output) }
 
@@ -77,7 +77,8 @@ public enum Firewall: Plugin {
                 items.append(
                     .init(
                         path: rule.path, action: rule.value.action, isToBox: to == .box || to == .any,
-                        isThrough: to != .box, boxes: boxes, isPlain: isPlain))
+                        isThrough: to != .box, boxes: boxes, isPlain: isPlain,
+                        isFinal: rule.value.rate == nil && rule.value.connections == nil))
             }
             outcomes.append(compiler.outcome(rule.value))
             paths.append(rule.path)
@@ -97,8 +98,11 @@ public enum Firewall: Plugin {
             for set in classifier.sets { output.add(set: set) }
         }
         planPolicies(configuration, compiler, &output)
+        var taken: Set<String> = []
         if explains {
-            Overlaps(items + compiler.policyItems(configuration.policies)).explain(&output)
+            taken = Overlaps(
+                items + compiler.policyItems(configuration.policies), interfaces: compiler.interfaces.count
+            ).explain(&output)
             Overlaps.explain(input.sets + forward.sets, &output)
         }
         configuration.logging.plan(&output)
@@ -118,7 +122,8 @@ public enum Firewall: Plugin {
         for chain in compiler.chains + [FirewallCompiler.rejecting] { output.add(.chain(chain, stage: nil)) }
 
         let had = Set(toBox.map(\.rule)).union(through.map(\.rule))
-        for rule in had.subtracting(input.reached).subtracting(forward.reached).sorted() {
+        for rule in had.subtracting(input.reached).subtracting(forward.reached).sorted()
+        where !taken.contains(paths[rule]) {
             output.say(
                 .warning, path: paths[rule],
                 "no packet ever meets this rule: what comes before takes all of its packets",

@@ -28,6 +28,7 @@ struct Identities: Sendable {
         var members: [Located<Member>]
         /// Nothing from its members and to them passes, established connections neither.
         var isIsolated: Bool
+        var bandwidth: Bandwidth?
     }
 
     var devices: [Located<Device>] = []
@@ -97,7 +98,8 @@ struct Identities: Sendable {
             let name = fields.required("name", .name)
             let members = fields.optional("members", .list(of: member.located)) ?? []
             let isIsolated = fields.optional("isolated", .boolean) ?? false
-            return name.map { Group(name: $0, members: members, isIsolated: isIsolated) }
+            let bandwidth = fields.optional("bandwidth", Bandwidth.shape)
+            return name.map { Group(name: $0, members: members, isIsolated: isIsolated, bandwidth: bandwidth) }
         }
     }
 
@@ -106,8 +108,10 @@ struct Identities: Sendable {
     static func feed(_ group: String) -> String { "firewall.group.\(group)" }
     static func macs(_ group: String) -> String { feed(group) + ".mac" }
 
-    /// The three sets of each group, and the list that fills them.
-    func plan(_ output: inout PlanOutput) {
+    /// The three sets of each group, the list that fills them, and what all of its packets are held to.
+    ///
+    /// - Parameter slowly: whether connections with a bandwidth have to be kept from a fast path.
+    func plan(_ published: Published, slowly: Bool, _ output: inout PlanOutput) {
         for group in groups {
             let name = Self.feed(group.value.name)
             let sets = FedAddresses.plan(name, &output) + [Self.macs(group.value.name)]
@@ -122,6 +126,7 @@ struct Identities: Sendable {
                 at: group.path)
         }
         planIsolation(&output)
+        Bandwidth.plan(groups, published, slowly: slowly, &output)
     }
 
     private func members(of group: Group) -> [FeedMember] {

@@ -13,21 +13,31 @@ struct Overlaps {
         var boxes: [Box]
         /// Nothing else happens than to count and to decide.
         var isPlain: Bool
+        /// It decides about all of its packets, however many there are.
+        var isFinal = true
         var isPolicy = false
     }
 
     private let items: [Item]
+    /// Interfaces that there are.
+    private let interfaces: Int
     /// Rules that are compared with each other, and notes of a kind that are told one by one.
     private static let (mostItems, mostNotes) = (3000, 50)
 
-    init(_ items: [Item]) { self.items = items }
+    init(_ items: [Item], interfaces: Int) {
+        self.items = items
+        self.interfaces = interfaces
+    }
 
-    func explain(_ output: inout PlanOutput) {
+    /// - Returns: the paths of rules of which it has said that no packet meets them.
+    func explain(_ output: inout PlanOutput) -> Set<String> {
         guard items.count <= Self.mostItems else {
-            return output.say(
+            output.say(
                 .note, path: "rules",
                 "\(items.count) rules and policies are not compared with each other: \(Self.mostItems) are at most")
+            return []
         }
+        let taken = warnOfTaken(&output)
         var (differing, idle): ([(Int, Int)], [(Int, Int)]) = ([], [])
         for (place, item) in items.enumerated() where !item.boxes.isEmpty && !item.isPolicy {
             var later: Int?
@@ -50,6 +60,46 @@ struct Overlaps {
         say(idle.map { ($1, $0) }, &output) { later, _ in
             "it changes nothing but its counter: what comes behind it \(Self.word(later.action)) the same packets"
         }
+        return taken
+    }
+
+    /// Warns of rules all of whose packets several before it take together; where one alone does, every plan says so.
+    private func warnOfTaken(_ output: inout PlanOutput) -> Set<String> {
+        var taken: Set<String> = []
+        for (place, item) in items.enumerated() where !item.isPolicy && !item.boxes.isEmpty {
+            let before = items[..<place].filter { $0.isFinal && meet($0, item) }
+            if before.contains(where: { covers($0, item) }) { continue }
+            var takers: Set<String> = []
+            let directions = [(item.isToBox, \Item.isToBox), (item.isThrough, \.isThrough)].filter(\.0).map(\.1)
+            let isTaken = directions.allSatisfy { direction in
+                let takes = before.filter { $0[keyPath: direction] }
+                return item.boxes.allSatisfy { left(of: $0.space, takes, &takers).isEmpty }
+            }
+            guard isTaken, takers.count > 1 else { continue }
+            let others = before.map(\.path).filter(takers.contains)
+            output.say(
+                .warning, path: item.path,
+                "no packet ever meets this rule: \(others.joined(separator: ", ")) together take all of its packets",
+                hint: "put it before them, or leave it out", other: others[0])
+            taken.insert(item.path)
+        }
+        return taken
+    }
+
+    /// Where a rule is in more pieces, it is taken for one that packets meet.
+    private static let mostPieces = 512
+
+    /// What rules before it leave of a space, and which of them took some.
+    private func left(of space: Space, _ before: [Item], _ takers: inout Set<String>) -> [Space] {
+        var left = [space]
+        for item in before {
+            for box in item.boxes where box.conditions.isEmpty && left.contains(where: box.space.meets) {
+                left = left.flatMap { $0.without(box.space, interfaces: interfaces) }
+                takers.insert(item.path)
+                if left.isEmpty || left.count > Self.mostPieces { return left }
+            }
+        }
+        return left
     }
 
     private static func word(_ action: FirewallConfiguration.Action) -> String { action.rawValue + "s" }
@@ -103,6 +153,58 @@ extension Space {
         return Dimension.allCases.allSatisfy { dimension in
             guard let mine = self[dimension], let its = other[dimension] else { return true }
             return mine.contains { range in its.contains { range.overlaps($0) } }
+        }
+    }
+
+    /// What another one leaves of it, in pieces that don't meet.
+    func without(_ other: Space, interfaces: Int) -> [Space] {
+        guard meets(other) else { return [self] }
+        var (pieces, rest): ([Space], Space) = ([], self)
+        if family == nil, let taken = other.family {
+            var piece = rest
+            piece.family = taken == .ipv4 ? .ipv6 : .ipv4
+            pieces.append(piece)
+            rest.family = taken
+        }
+        for dimension in Dimension.allCases {
+            guard let taken = other[dimension] else { continue }
+            let mine = rest[dimension] ?? [dimension.all(rest.family, interfaces: interfaces)]
+            let outside = mine.without(taken)
+            if !outside.isEmpty {
+                var piece = rest
+                piece[dimension] = outside
+                pieces.append(piece)
+            }
+            rest[dimension] = mine.without(outside)
+        }
+        return pieces
+    }
+}
+
+extension Space.Dimension {
+    /// All values that packets of a family have.
+    func all(_ family: IPAddress.Family?, interfaces: Int) -> ClosedRange<UInt128> {
+        switch self {
+        case .inbound, .outbound: 0...UInt128(max(interfaces, 1) - 1)
+        case .source, .destination: 0...(family == .ipv4 ? UInt128(UInt32.max) : .max)
+        case .transport: 0...255
+        case .port: 0...65535
+        }
+    }
+}
+
+extension [ClosedRange<UInt128>] {
+    /// Both in their order and apart, and so is what is left.
+    func without(_ others: Self) -> Self {
+        flatMap { range in
+            var (left, start): (Self, UInt128?) = ([], range.lowerBound)
+            for other in others where other.overlaps(range) {
+                guard let from = start else { break }
+                if other.lowerBound > from { left.append(from...(other.lowerBound - 1)) }
+                start = other.upperBound >= range.upperBound ? nil : other.upperBound + 1
+            }
+            if let start { left.append(start...range.upperBound) }
+            return left
         }
     }
 }

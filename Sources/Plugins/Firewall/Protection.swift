@@ -17,6 +17,9 @@ struct Protection: Sendable {
     var dropsFragments = false
     /// Flags that no TCP has together, and fragments that would write over a header.
     var dropsStrange = true
+    /// Hosts that pretend to be routers (RFC 6105), and such that pretend to be DHCP servers.
+    var guardsRouters = false
+    var guardsDHCP = false
     var source = Limits()
     var destination = Limits()
     /// Seconds that a source which is beyond its limits is blocked.
@@ -36,6 +39,8 @@ struct Protection: Sendable {
             let bogons = fields.optional("bogons", .boolean) ?? false
             let fragments = fields.optional("fragments", .boolean) ?? true
             let strange = fields.optional("strange", .boolean) ?? false
+            let guardsRouters = fields.optional("ra-guard", .boolean) ?? false
+            let guardsDHCP = fields.optional("dhcp-guard", .boolean) ?? false
             let source = fields.optional("per-source", limits) ?? Limits()
             let destination = fields.optional("per-destination", limits) ?? Limits()
             let block = fields.optional("block-for", .seconds(1...2_592_000))
@@ -52,7 +57,8 @@ struct Protection: Sendable {
             }
             return zone.map {
                 Protection(
-                    zone: $0, dropsBogons: bogons, dropsFragments: !fragments, dropsStrange: !strange, source: source,
+                    zone: $0, dropsBogons: bogons, dropsFragments: !fragments, dropsStrange: !strange,
+                    guardsRouters: guardsRouters, guardsDHCP: guardsDHCP, source: source,
                     destination: destination, block: block, synProxy: proxy)
             }
         }
@@ -91,6 +97,7 @@ struct Protection: Sendable {
     ) {
         var (early, new, devices): ([Rule], [Rule], [String]) = ([], [], [])
         var (untracked, answered, proven): ([Rule], [Rule], [Rule]) = ([], [], [])
+        var (guarded, ports): ([Rule], [String]) = ([], [])
         for protection in protections {
             guard let zone = output.zone(protection.value.zone.value, at: protection.value.zone.path, in: published)
             else { continue }
@@ -103,6 +110,20 @@ struct Protection: Sendable {
                 rules: blocked + protection.value.early(zone.name, interfaces, comment, &output))
             output.add(.chain(first, stage: nil))
             early.append(Rule([comes, .verdict(.jump(first.name))], comment: comment))
+            // Hosts of a bridge hear each other without the box's being asked, but for the ports.
+            let guards = protection.value.guards(zone.name, comment, &output)
+            let links = interfaces.flatMap(\.ports).sorted()
+            if !guards.isEmpty, !links.isEmpty {
+                let chain = Chain("firewall.guard.\(zone.name)", rules: guards)
+                output.add(.chain(chain, stage: nil))
+                ports += links
+                guarded.append(
+                    Rule(
+                        [
+                            .match(.meta(.interface), .equal, .set(links.map { .text($0) })),
+                            .verdict(.jump(chain.name)),
+                        ], comment: comment))
+            }
             let limits = protection.value.limits(zone.name, comment, &output)
             if !limits.isEmpty {
                 let chain = Chain("firewall.flood.\(zone.name)", rules: limits)
@@ -139,6 +160,12 @@ struct Protection: Sendable {
                 .chain(
                     Chain("firewall.early", rules: early),
                     stage: .init(.earlyDrop, order: 100, devices: devices.sorted())))
+        }
+        if !guarded.isEmpty {
+            output.add(
+                .chain(
+                    Chain("firewall.guard", rules: guarded),
+                    stage: .init(.earlyDrop, order: 50, devices: ports.sorted())))
         }
         if !new.isEmpty {
             output.add(.chain(Chain("firewall.flood", rules: new), stage: .init(.forwardGuard, order: 100)))
@@ -211,6 +238,32 @@ struct Protection: Sendable {
         }
         if let limit = source.packets {
             rules += over(.limit(limit), zone, "packets", "saddr", comment, &output)
+        }
+        return rules
+    }
+
+    /// What only a router or a server sends.
+    private func guards(_ zone: String, _ comment: String, _ output: inout PlanOutput) -> [Rule] {
+        var rules: [Rule] = []
+        if guardsRouters {
+            let types = Expression.set(["nd-router-advert", "nd-redirect"].map { .text($0) })
+            rules.append(
+                Rule(
+                    [
+                        .match(.payload(.icmpv6, "type"), .equal, types), counter(zone, "routers", comment, &output),
+                        .verdict(.drop),
+                    ], comment: comment))
+        }
+        if guardsDHCP {
+            let counter = counter(zone, "dhcp", comment, &output)
+            // From a server's port to a client's.
+            rules += [(67, 68), (547, 546)].map { server, client in
+                Rule(
+                    [
+                        .match(.payload(.udp, "sport"), .equal, .number(server)),
+                        .match(.payload(.udp, "dport"), .equal, .number(client)), counter, .verdict(.drop),
+                    ], comment: comment)
+            }
         }
         return rules
     }

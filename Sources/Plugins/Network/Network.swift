@@ -31,7 +31,10 @@ public enum Network: Plugin {
         for interface in configuration.interfaces.map(\.value) {
             let lease = lease(of: interface, configuration, facts)
             let addresses = interface.addresses.map(\.value) + (lease.map { [$0.address] } ?? [])
-            output.add(Interface(name: interface.name, zone: interface.zone.value, addresses: addresses))
+            output.add(
+                Interface(
+                    name: interface.name, zone: interface.zone.value, addresses: addresses,
+                    ports: interface.ports.indices.map(interface.link)))
             if let lease, !lease.resolvers.isEmpty { output.add(resolvers: lease.resolvers, from: interface.name) }
         }
         // What the operator names comes first, by name.
@@ -185,7 +188,7 @@ public enum Network: Plugin {
                     continue
                 }
                 present.insert(interface.name)
-                let name = interface.isBridge ? "\(interface.name)-\(number + 1)" : interface.name
+                let name = interface.link(number)
                 output.add(
                     .link(
                         LinkResource(

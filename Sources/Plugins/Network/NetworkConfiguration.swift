@@ -46,6 +46,9 @@ public struct NetworkConfiguration: Sendable {
         var addresses: [Located<IPPrefix>]
         var usesDHCP: Bool
         var acceptsRouterAdvertisements: Bool
+
+        /// The kernel's name of one of its ports.
+        func link(_ number: Int) -> String { isBridge ? "\(name)-\(number + 1)" : name }
     }
 
     struct StaticRoute {
