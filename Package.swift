@@ -42,6 +42,10 @@ let host: [Target] = [
     .target(name: "Digests", dependencies: ["CCrypto"]),
     .target(name: "Archives", dependencies: ["CArchive"]),
     .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
+    .target(name: "Updates", dependencies: ["CCrypto", "Digests", "Documents", "Files", "Transfers"]),
+    .executableTarget(
+        name: "vcpe-tuf",
+        dependencies: ["Files", "Updates", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
     .target(
         name: "ImageBuilder",
         dependencies: [
@@ -54,7 +58,7 @@ let host: [Target] = [
             "Documents", "ImageBuilder", "Planning", "PluginKit",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]),
-    .target(name: "TestSupport", dependencies: ["Documents", "Files"], path: "Tests/Support"),
+    .target(name: "TestSupport", dependencies: ["Documents", "Files", "Processes"], path: "Tests/Support"),
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
     .testTarget(name: "FilesTests", dependencies: ["Files"]),
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
@@ -80,7 +84,9 @@ let host: [Target] = [
     .testTarget(name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "PluginKit", "Plugins", "Schema"]),
     .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),
     .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
-    .testTarget(name: "BuildTests", dependencies: ["ImageBuilder", "Processes"]),
+    .testTarget(
+        name: "UpdatesTests", dependencies: ["Digests", "Documents", "Files", "Processes", "TestSupport", "Updates"]),
+    .testTarget(name: "BuildTests", dependencies: ["ImageBuilder", "Processes", "TestSupport"]),
     .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes", "TestSupport"]),
     .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),
 ]

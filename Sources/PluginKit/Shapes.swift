@@ -75,34 +75,7 @@ extension Shape where Value == Int {
 
     /// A day, or a time of a day, in UTC (RFC 3339), as seconds since 1970.
     public static var time: Shape {
-        .scalar("a day or a time in UTC, such as 2026-12-24 or 2026-12-24T18:00:00Z") { seconds(of: $0.text) }
-    }
-
-    private static func seconds(of text: String) -> Int? {
-        let parts = text.split(separator: "T", omittingEmptySubsequences: false)
-        func numbers(_ text: Substring, _ separator: Character, _ widths: [Int]) -> [Int]? {
-            let words = text.split(separator: separator, omittingEmptySubsequences: false)
-            guard words.map(\.count) == widths, words.allSatisfy({ $0.allSatisfy { $0.isASCII && $0.isNumber } }) else {
-                return nil
-            }
-            return words.compactMap { Int($0) }
-        }
-        guard (1...2).contains(parts.count), let date = numbers(parts[0], "-", [4, 2, 2]) else { return nil }
-        let (year, month, day) = (date[0], date[1], date[2])
-        let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-        let lengths = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-        guard (1970...9999).contains(year), (1...12).contains(month), (1...lengths[month - 1]).contains(day) else {
-            return nil
-        }
-        let before = year - 1
-        let days =
-            365 * (year - 1970) + (before / 4 - before / 100 + before / 400) - 477
-            + lengths.prefix(month - 1).reduce(0, +) + day - 1
-        guard parts.count == 2 else { return 86_400 * days }
-        guard parts[1].last == "Z", let time = numbers(parts[1].dropLast(), ":", [2, 2, 2]), time[0] < 24, time[1] < 60,
-            time[2] < 60
-        else { return nil }
-        return 86_400 * days + 3600 * time[0] + 60 * time[1] + time[2]
+        .scalar("a day or a time in UTC, such as 2026-12-24 or 2026-12-24T18:00:00Z") { UTC.seconds(of: $0.text) }
     }
 }
 

@@ -84,7 +84,7 @@ public enum Transfers {
         return downloads.compactMap { failures[$0.path] }
     }
 
-    private static let initialize: Void = { curl_global_init(Int(CURL_GLOBAL_DEFAULT)) }()
+    static let initialize: Void = { curl_global_init(Int(CURL_GLOBAL_DEFAULT)) }()
 }
 
 /// One file on its way.
@@ -120,15 +120,7 @@ private final class Transfer {
             try part.resize(to: 0)
         }
         resumedFrom = position
-        ccurl_set_string(handle, CURLOPT_URL, download.url)
-        ccurl_set_long(handle, CURLOPT_FOLLOWLOCATION, 1)
-        ccurl_set_long(handle, CURLOPT_FAILONERROR, 1)
-        ccurl_set_long(handle, CURLOPT_NOSIGNAL, 1)
-        ccurl_set_long(handle, CURLOPT_CONNECTTIMEOUT, 20)
-        ccurl_set_long(handle, CURLOPT_LOW_SPEED_LIMIT, 1000)
-        ccurl_set_long(handle, CURLOPT_LOW_SPEED_TIME, 30)
-        ccurl_set_string(handle, CURLOPT_USERAGENT, "vcpe")
-        if let proxy { ccurl_set_string(handle, CURLOPT_PROXY, proxy) }
+        Transfers.prepare(handle, download.url, proxy: proxy)
         if position > 0 { ccurl_set_offset(handle, CURLOPT_RESUME_FROM_LARGE, curl_off_t(position)) }
         ccurl_set_pointer(handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
         ccurl_set_write_function(handle) { bytes, size, count, context in
@@ -193,11 +185,7 @@ private final class Transfer {
             ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
             cantResume = [CURLE_RANGE_ERROR, CURLE_BAD_DOWNLOAD_RESUME].contains(result) || status == 416
             if position == 0 { unlink(part.path) }
-            if [404, 410].contains(status) || result == CURLE_FILE_COULDNT_READ_FILE { return failure(.gone) }
-            let text = String(cString: curl_easy_strerror(result))
-            return failure(
-                status >= 400 && status < 500
-                    ? .refused(status) : .transfer(status >= 500 ? "the server answered with \(status)" : text))
+            return failure(Transfers.reason(result, status))
         }
         if let size = download.size, position != size {
             return failure(.transfer("ended after \(position) of \(size) bytes"))

@@ -3,6 +3,7 @@ import Files
 import Glibc
 import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// Whole builds by the command, of lab-minimal: with a warm cache, so that each takes a second.
@@ -183,18 +184,9 @@ import Testing
     /// By the validator that the SPDX project publishes.
     @Test func billOfMaterialsSatisfiesItsValidator() throws {
         try warm()
-        let environment = "\(home["HOME"] ?? "")/.cache/vcpe-tests/spdx"
-        if !FileSystem.exists("\(environment)/bin/pyspdxtools") {
-            try Command("python3", ["-m", "venv", environment]).check()
-            var variables = home
-            for name in ["PIP_INDEX_URL", "PIP_CONFIG_FILE", "http_proxy", "https_proxy", "PIP_CERT", "SSL_CERT_FILE"] {
-                variables[name] = getenv(name).map { String(cString: $0) }
-            }
-            try Command("\(environment)/bin/pip", ["install", "-q", "spdx-tools==0.8.3"], environment: variables)
-                .check()
-        }
+        let python = try PythonEnvironment("spdx", ["spdx-tools==0.8.3"])
         let bill = "\(folder)/warm/lab-minimal/lab-minimal.spdx.json"
-        let result = try Command("\(environment)/bin/pyspdxtools", ["-i", bill]).run()
+        let result = try Command(python.program("pyspdxtools"), ["-i", bill]).run()
         #expect(result.status == 0, "\(result.errorText.suffix(2000))")
         #expect(String(decoding: try FileSystem.read(bill), as: UTF8.self).contains("\"name\": \"systemd-boot-efi\""))
     }
