@@ -43,6 +43,7 @@ let host: [Target] = [
     .target(name: "Archives", dependencies: ["CArchive"]),
     .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
     .target(name: "Updates", dependencies: ["CCrypto", "Digests", "Documents", "Files", "Transfers"]),
+    .target(name: "Releases", dependencies: ["CCrypto", "Digests", "Documents", "Files", "Updates"]),
     .executableTarget(
         name: "vcpe-tuf",
         dependencies: ["Files", "Updates", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
@@ -55,7 +56,7 @@ let host: [Target] = [
     .executableTarget(
         name: "vcpe",
         dependencies: [
-            "Documents", "ImageBuilder", "Planning", "PluginKit",
+            "Documents", "ImageBuilder", "Planning", "PluginKit", "Releases",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]),
     .target(name: "TestSupport", dependencies: ["Documents", "Files", "Processes"], path: "Tests/Support"),
@@ -85,7 +86,10 @@ let host: [Target] = [
     .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),
     .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
     .testTarget(
-        name: "UpdatesTests", dependencies: ["Digests", "Documents", "Files", "Processes", "TestSupport", "Updates"]),
+        name: "UpdatesTests",
+        dependencies: [
+            "Digests", "Documents", "Files", "Processes", "Releases", "TestSupport", "Updates",
+        ]),
     .testTarget(name: "BuildTests", dependencies: ["ImageBuilder", "Processes", "TestSupport"]),
     .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes", "TestSupport"]),
     .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),

@@ -78,6 +78,19 @@ public final class File: Sendable {
     /// All bytes of a regular file.
     public func readAll() throws(SystemError) -> [UInt8] { try read(Int(try status().st_size), at: 0) }
 
+    /// Reads the whole file a MiB at a time, however large it is.
+    ///
+    /// - Returns: its bytes' number.
+    @discardableResult public func readPieces(_ body: ([UInt8]) -> Void) throws(SystemError) -> Int {
+        var offset = 0
+        while true {
+            let bytes = try read(1 << 20, at: offset)
+            if bytes.isEmpty { return offset }
+            body(bytes)
+            offset += bytes.count
+        }
+    }
+
     /// Copies `count` bytes from `offset` of another file to `target` here, inside the kernel where it can.
     public func copy(from source: File, at offset: Int, count: Int, to target: Int) throws(SystemError) {
         var from = off_t(offset)

@@ -228,3 +228,13 @@ private final class Pipe {
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 }
+
+extension Command {
+    /// Makes this process another program, with its environment and its terminal.
+    ///
+    /// - Returns: only when there is no such program.
+    public static func become(_ program: String, _ arguments: [String]) -> SystemError {
+        execv(program, ([program] + arguments).map { strdup($0) } + [nil])
+        return SystemError("execve", program)
+    }
+}

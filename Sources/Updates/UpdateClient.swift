@@ -187,20 +187,12 @@ public struct UpdateClient {
     private static func check(_ file: String, _ meta: FileMeta, _ path: String) throws(UpdateFailure) {
         var check = HashCheck()
         for algorithm in meta.hashes.keys.sorted() { try check.begin(algorithm, name: path) }
-        var offset = 0
-        do {
-            let opened = try File(file)
-            while true {
-                let bytes = try opened.read(1 << 20, at: offset)
-                if bytes.isEmpty { break }
-                check.update(bytes)
-                offset += bytes.count
-            }
-        } catch {
+        let count: Int
+        do { count = try File(file).readPieces { check.update($0) } } catch {
             throw UpdateFailure(.storage, path, "\(error)")
         }
-        guard offset == meta.length else {
-            throw UpdateFailure(.mismatch, path, "\(offset) bytes, \(meta.length ?? 0) are signed")
+        guard count == meta.length else {
+            throw UpdateFailure(.mismatch, path, "\(count) bytes, \(meta.length ?? 0) are signed")
         }
         try check.finish(meta.hashes, name: path)
     }

@@ -75,10 +75,8 @@ struct RunCommand: ParsableCommand {
             "\(image.raw) with \(machine.accelerator.rawValue)\(machine.accelerator == .tcg ? " (emulation: slow)" : ""), "
                 + "\(memory) MiB, \(cpus) processors\(persist ? "" : ", changes are thrown away"); Ctrl-] h for help")
         let arguments =
-            try [qemu] + machine.arguments() + ["-display", "none", "-serial", "mon:stdio", "-echr", "0x1d"]
-        let argv = arguments.map { strdup($0) } + [nil]
-        execv(qemu, argv)
-        throw SystemError("execve", qemu)
+            try machine.arguments() + ["-display", "none", "-serial", "mon:stdio", "-echr", "0x1d"]
+        throw Command.become(qemu, arguments)
     }
 
     /// One machine an image: two would share the LAN port's socket. QEMU inherits the lock, and it goes with QEMU.

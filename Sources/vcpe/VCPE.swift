@@ -21,7 +21,7 @@ struct VCPE: AsyncParsableCommand {
             """,
         subcommands: [
             LockCommand.self, BuildCommand.self, TestCommand.self, RunCommand.self, FlashCommand.self, SiteCommand.self,
-            PluginCommand.self,
+            PluginCommand.self, ReleaseCommand.self,
             CacheCommand.self, DiffCommand.self, BootTimeCommand.self,
         ])
 

@@ -1,0 +1,467 @@
+import Digests
+import Documents
+import Files
+import Glibc
+import Updates
+
+/// A repository of releases (TUF 1.0): plain files, which any server, CDN or stick may hold. `metadata/` and `targets/` are what boxes
+/// read; `unsigned/` is what waits for further signatures.
+///
+/// Nothing is published that a box would refuse: each change is read by the box's own client first. The timestamp is written last, so that
+/// whoever reads meanwhile sees the old or the new.
+public struct ReleaseRepository {
+    /// Who signs for a role from the start.
+    public struct Keys: Sendable {
+        public var publicKeys: [JSON]
+        public var threshold: Int
+
+        public init(_ publicKeys: [JSON], threshold: Int) {
+            self.publicKeys = publicKeys
+            self.threshold = threshold
+        }
+    }
+
+    /// What a change has come to.
+    public enum Outcome: Sendable, Hashable {
+        case published
+        /// Signatures that are missing still, by role.
+        case waiting([String: Int])
+    }
+
+    /// A role as it stands.
+    public struct RoleStatus: Sendable, Hashable {
+        public var role: String
+        public var version: Int
+        /// Seconds since 1970; 0 before the first version.
+        public var expires: Int
+        public var keys: [String]
+        public var threshold: Int
+        /// Signatures that a change of it waits for; 0 for none.
+        public var missing: Int
+    }
+
+    public let folder: String
+    private var documents: [String: SignedDocument] = [:]
+    private let now: Int
+    /// Held as long as this lives: two changes at once would lose one.
+    private let lock: File
+
+    static let online = ["snapshot", "timestamp"]
+    /// Days that metadata of a role hold.
+    static let days = ["root": 730, "targets": 365, "snapshot": 30, "timestamp": 7]
+    static let channelDays = 365
+
+    // MARK: - Beginning
+
+    /// Throws where there is a repository already.
+    public static func checkIsNew(_ folder: String) throws(ReleaseFailure) {
+        guard !FileSystem.exists("\(folder)/metadata"), !FileSystem.exists("\(folder)/unsigned") else {
+            throw ReleaseFailure("\(folder) is a repository already", hint: "vcpe release status \(folder)")
+        }
+    }
+
+    /// Makes a repository with its roles and its first channel. Where keys are missing it waits for their signatures.
+    public static func make(
+        _ folder: String, roles: [String: Keys], channel: String, channelKeys: Keys, signing keys: KeyFolder, now: Int
+    ) throws -> (ReleaseRepository, Outcome) {
+        try checkIsNew(folder)
+        var repository = try ReleaseRepository(empty: folder, now: now)
+        var listed: [String: JSON] = [:]
+        for role in TrustedMetadata.topLevel {
+            guard let signers = roles[role] else { throw ReleaseFailure("no keys for \(role)") }
+            for key in signers.publicKeys { listed[SigningKey.identifier(of: key)] = key }
+        }
+        let signers = roles.mapValues { JSON.object(Signers($0.publicKeys, threshold: $0.threshold).json) }
+        repository.documents["root"] = SignedDocument(
+            "root",
+            repository.body("root", ["keys": .object(listed), "roles": .object(signers), "consistent_snapshot": true]))
+        repository.documents["targets"] = SignedDocument(
+            "targets", repository.body("targets", ["targets": [:], "delegations": ["keys": [:], "roles": []]]))
+        try repository.addDelegation(channel, channelKeys)
+        let outcome = try repository.commit(["root", "targets", channel], keys)
+        return (repository, outcome)
+    }
+
+    private init(empty folder: String, now: Int) throws {
+        (self.folder, self.now) = (folder, now)
+        try FileSystem.makeDirectory(folder)
+        lock = try File("\(folder)/.lock", O_RDWR | O_CREAT)
+        guard flock(lock.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            throw ReleaseFailure("somebody else changes \(folder) just now", hint: "again, when they are done")
+        }
+        for role in Self.online { documents[role] = SignedDocument(role, body(role, ["meta": [:]])) }
+    }
+
+    private func body(_ role: String, _ rest: [String: JSON]) -> [String: JSON] {
+        rest.merging([
+            "_type": .text(TrustedMetadata.topLevel.contains(role) ? role : "targets"), "spec_version": "1.0.31",
+            "version": 0, "expires": .text(expiry(role)),
+        ]) { $1 }
+    }
+
+    private func expiry(_ role: String, days: Int? = nil) -> String {
+        UTC.text(of: now + 86_400 * (days ?? Self.days[role] ?? Self.channelDays))
+    }
+
+    /// Reads what is published.
+    ///
+    /// - Parameter now: seconds since 1970.
+    public init(_ folder: String, now: Int) throws {
+        let names = (try? FileSystem.list("\(folder)/metadata")) ?? []
+        guard names.contains("timestamp.json") else {
+            let waits = FileSystem.exists("\(folder)/unsigned")
+            throw ReleaseFailure(
+                waits ? "\(folder) waits for signatures since it was made" : "\(folder) is no repository of releases",
+                hint: waits ? "vcpe release sign \(folder) --keys FOLDER" : "vcpe release init \(folder)")
+        }
+        try self.init(empty: folder, now: now)
+        documents["timestamp"] = try read("timestamp", "timestamp.json")
+        documents["root"] = try publishedRoot()
+        let snapshot = documents["timestamp"]?.signed["meta"]?["snapshot.json"]?["version"]?.integer ?? 0
+        documents["snapshot"] = try read("snapshot", "\(snapshot).snapshot.json")
+        for (file, meta) in documents["snapshot"]?.signed["meta"]?.object ?? [:] {
+            documents[String(file.dropLast(5))] = try read(
+                String(file.dropLast(5)), "\(meta["version"]?.integer ?? 0).\(file)")
+        }
+    }
+
+    /// Nil before the first.
+    private func publishedRoot() throws -> SignedDocument? {
+        let names = (try? FileSystem.list("\(folder)/metadata")) ?? []
+        let versions = names.compactMap { $0.hasSuffix(".root.json") ? Int($0.prefix { $0 != "." }) : nil }
+        return try versions.max().map { try read("root", "\($0).root.json") }
+    }
+
+    private func read(_ role: String, _ file: String) throws -> SignedDocument {
+        try SignedDocument(role, try FileSystem.read("\(folder)/metadata/\(file)"))
+    }
+
+    // MARK: - Roles
+
+    private var delegations: [JSON] { documents["targets"]?.signed["delegations"]?["roles"]?.list ?? [] }
+
+    /// Channels, by name.
+    public var channels: [String] { delegations.compactMap { $0["name"]?.text }.sorted() }
+
+    private func signers(_ role: String) -> Signers? {
+        Signers(
+            documents["root"]?.signed["roles"]?[role] ?? delegations.first { $0["name"]?.text == role })
+    }
+
+    public var status: [RoleStatus] {
+        let waiting = (try? pending()) ?? [:]
+        var next = self
+        for (role, document) in waiting { next.documents[role] = document }
+        return (TrustedMetadata.topLevel + next.channels).compactMap { role in
+            guard let signers = signers(role) ?? next.signers(role) else { return nil }
+            let document = documents[role]
+            return RoleStatus(
+                role: role, version: document?.version ?? 0,
+                expires: document?.signed["expires"]?.text.flatMap(UTC.seconds) ?? 0, keys: signers.identifiers,
+                threshold: signers.threshold, missing: waiting[role].map(next.missing) ?? 0)
+        }
+    }
+
+    private mutating func addDelegation(_ channel: String, _ keys: Keys) throws {
+        guard !TrustedMetadata.topLevel.contains(channel), !channels.contains(channel) else {
+            throw ReleaseFailure("there is a role \(channel) already", hint: "vcpe release status \(folder)")
+        }
+        var known = documents["targets"]?.signed["delegations"]?["keys"]?.object ?? [:]
+        for key in keys.publicKeys { known[SigningKey.identifier(of: key)] = key }
+        var role = Signers(keys.publicKeys, threshold: keys.threshold).json
+        role["name"] = .text(channel)
+        role["terminating"] = true
+        // CHANNEL/IMAGE/PROFILE/VERSION/FILE
+        role["paths"] = [.text("\(channel)/*/*/*/*")]
+        let delegated: JSON = ["keys": .object(known), "roles": .list(delegations + [.object(role)])]
+        documents["targets"]?.signed["delegations"] = delegated
+        documents[channel] = SignedDocument(channel, body(channel, ["targets": [:]]))
+    }
+
+    // MARK: - Changes
+
+    /// Another team's releases, signed by their keys.
+    public mutating func addChannel(_ name: String, _ channelKeys: Keys, signing keys: KeyFolder) throws -> Outcome {
+        try refuseWhileWaiting()
+        try addDelegation(name, channelKeys)
+        return try commit(["targets", name], keys)
+    }
+
+    /// Signs roles anew, so that they hold longer; online ones where none is named.
+    public mutating func resign(_ roles: [String], days: Int? = nil, signing keys: KeyFolder) throws -> Outcome {
+        for role in roles where documents[role] == nil {
+            throw ReleaseFailure(
+                "there is no role \(role)", hint: (TrustedMetadata.topLevel + channels).joined(separator: ", "))
+        }
+        let offline = roles.filter { !Self.online.contains($0) }
+        if !offline.isEmpty { try refuseWhileWaiting() }
+        return try commit(offline, keys, days: days)
+    }
+
+    /// Another key instead of one of a role's, which signs nothing from then on. Of root, the old keys sign once more.
+    ///
+    /// - Parameter old: the first digits of its identifier.
+    public mutating func replaceKey(_ old: String, of role: String, by key: JSON?, signing keys: KeyFolder) throws
+        -> Outcome
+    {
+        try refuseWhileWaiting()
+        guard var signers = signers(role) else {
+            throw ReleaseFailure(
+                "there is no role \(role)", hint: (TrustedMetadata.topLevel + channels).joined(separator: ", "))
+        }
+        let found = signers.identifiers.filter { $0.hasPrefix(old) }
+        guard found.count == 1, let gone = found.first, !old.isEmpty else {
+            throw ReleaseFailure(
+                "\(found.count) keys of \(role) begin with \"\(old)\"",
+                hint: "its keys are " + signers.identifiers.map { String($0.prefix(12)) }.joined(separator: ", "))
+        }
+        signers.identifiers.removeAll { $0 == gone }
+        if let key {
+            let identifier = SigningKey.identifier(of: key)
+            guard !signers.identifiers.contains(identifier) else {
+                throw ReleaseFailure("\(identifier.prefix(12)) is a key of \(role) already")
+            }
+            signers.identifiers.append(identifier)
+        }
+        guard signers.identifiers.count >= signers.threshold else {
+            throw ReleaseFailure(
+                "\(signers.identifiers.count) keys of \(role) would be left, and \(signers.threshold) must sign",
+                hint: "vcpe release rotate puts another in its place")
+        }
+        let delegator = TrustedMetadata.topLevel.contains(role) ? "root" : "targets"
+        func changed(_ keys: JSON?, _ all: [JSON]) -> JSON {
+            var known = keys?.object ?? [:]
+            if let key { known[SigningKey.identifier(of: key)] = key }
+            let used = Set(all.flatMap { $0["keyids"]?.list?.compactMap(\.text) ?? [] })
+            return .object(known.filter { used.contains($0.key) })
+        }
+        if delegator == "root" {
+            var roles = documents["root"]?.signed["roles"]?.object ?? [:]
+            roles[role] = .object(signers.json)
+            let known = changed(documents["root"]?.signed["keys"], Array(roles.values))
+            documents["root"]?.signed["roles"] = .object(roles)
+            documents["root"]?.signed["keys"] = known
+        } else {
+            let list = delegations.map { item -> JSON in
+                guard item["name"]?.text == role else { return item }
+                return .object((item.object ?? [:]).merging(signers.json) { $1 })
+            }
+            let known = changed(documents["targets"]?.signed["delegations"]?["keys"], list)
+            documents["targets"]?.signed["delegations"] = ["keys": known, "roles": .list(list)]
+        }
+        // What the old key signed alone counts no more.
+        let again = role == "root" || Self.online.contains(role) ? [] : [role]
+        return try commit([delegator] + again, keys)
+    }
+
+    /// Adds files to a channel.
+    ///
+    /// - Parameters:
+    ///   - files: by their paths within the channel, the files on this machine.
+    ///   - custom: what is signed of all of them beside length and hash.
+    public mutating func add(
+        _ files: [String: String], to channel: String, custom: JSON, signing keys: KeyFolder
+    ) throws -> Outcome {
+        try refuseWhileWaiting()
+        guard channels.contains(channel) else {
+            let meant = didYouMean(channel, among: channels).map { "did you mean \($0)? " } ?? ""
+            throw ReleaseFailure(
+                "there is no channel \(channel)", hint: meant + "channels are \(channels.joined(separator: ", "))")
+        }
+        var targets = documents[channel]?.signed["targets"]?.object ?? [:]
+        for (path, file) in files.sorted(by: { $0.key < $1.key }) {
+            let target = "\(channel)/\(path)"
+            guard targets[target] == nil else {
+                throw ReleaseFailure(
+                    "\(target) was released before", hint: "a release never changes: give the image another version")
+            }
+            let (length, digest) = try copy(file, to: target)
+            targets[target] = ["length": .integer(length), "hashes": ["sha256": .text(digest)], "custom": custom]
+        }
+        documents[channel]?.signed["targets"] = .object(targets)
+        return try commit([channel], keys)
+    }
+
+    /// Puts a file where targets are, under its hash's name.
+    private func copy(_ file: String, to target: String) throws -> (length: Int, digest: String) {
+        let source = try File(file)
+        var hash = SHA256()
+        let count = try source.readPieces { hash.update($0) }
+        let digest = hash.finish().hex
+        let place = "\(folder)/targets/\(FileSystem.parent(of: target) ?? "")"
+        try FileSystem.makeDirectory(place)
+        let copied = "\(place)/\(digest).\(FileSystem.name(of: target))"
+        if !FileSystem.exists(copied) {
+            try FileSystem.replace(copied) { (made: File) throws(SystemError) in
+                try made.copy(from: source, at: 0, count: count, to: 0)
+            }
+        }
+        return (count, digest)
+    }
+
+    // MARK: - Signing and publishing
+
+    private func pending() throws -> [String: SignedDocument] {
+        let names = (try? FileSystem.list("\(folder)/unsigned")) ?? []
+        var found: [String: SignedDocument] = [:]
+        for name in names where name.hasSuffix(".json") && !name.hasPrefix(".") {
+            let role = String(name.dropLast(5))
+            found[role] = try SignedDocument(role, try FileSystem.read("\(folder)/unsigned/\(name)"))
+        }
+        return found
+    }
+
+    private func refuseWhileWaiting() throws {
+        let waiting = try pending()
+        guard waiting.isEmpty else {
+            throw ReleaseFailure(
+                "a change of \(waiting.keys.sorted().joined(separator: ", ")) waits for signatures",
+                hint: "vcpe release sign \(folder) --keys FOLDER, or vcpe release discard \(folder)")
+        }
+    }
+
+    /// Forgets a change that waits for signatures.
+    public static func discard(_ folder: String) throws {
+        guard FileSystem.exists("\(folder)/unsigned") else {
+            throw ReleaseFailure("nothing waits for signatures in \(folder)")
+        }
+        try FileSystem.remove("\(folder)/unsigned")
+    }
+
+    /// Adds the signatures of keys at hand to what waits, and publishes it once there are enough.
+    public static func sign(_ folder: String, with keys: KeyFolder, now: Int) throws -> Outcome {
+        var repository =
+            FileSystem.exists("\(folder)/metadata")
+            ? try ReleaseRepository(folder, now: now) : try ReleaseRepository(empty: folder, now: now)
+        let waiting = try repository.pending()
+        guard !waiting.isEmpty else { throw ReleaseFailure("nothing waits for signatures in \(folder)") }
+        let before = try repository.publishedRoot()
+        for (role, document) in waiting { repository.documents[role] = document }
+        return try repository.finish(Array(waiting.keys).sorted(), keys, before: before)
+    }
+
+    /// Gives the named roles' metadata their next version, signs them with what is at hand, and publishes all or keeps all waiting.
+    private mutating func commit(_ roles: [String], _ keys: KeyFolder, days: Int? = nil) throws -> Outcome {
+        let before = try publishedRoot()
+        for role in roles {
+            let expires = expiry(role, days: days)
+            documents[role]?.renew(expires: expires)
+        }
+        return try finish(roles, keys, before: before)
+    }
+
+    /// - Parameter before: the root that boxes trust now.
+    private mutating func finish(_ roles: [String], _ keys: KeyFolder, before: SignedDocument?) throws -> Outcome {
+        var waiting: [String: Int] = [:]
+        for role in roles {
+            guard var document = documents[role] else { continue }
+            for signers in signersOf(role, before) { try document.sign(signers.identifiers, keys) }
+            documents[role] = document
+            let missing = signersOf(role, before).map { $0.missing(document) }.max() ?? 0
+            if missing > 0 { waiting[role] = missing }
+        }
+        guard waiting.isEmpty else {
+            try FileSystem.makeDirectory("\(folder)/unsigned")
+            for role in roles {
+                try FileSystem.replace("\(folder)/unsigned/\(role).json", with: documents[role]?.bytes ?? [])
+            }
+            return .waiting(waiting)
+        }
+        try publish(roles, keys)
+        try FileSystem.remove("\(folder)/unsigned")
+        return .published
+    }
+
+    private func signersOf(_ role: String, _ before: SignedDocument?) -> [Signers] {
+        var list = [signers(role)].compactMap { $0 }
+        // Boxes take a root that those sign whom they trust already.
+        if role == "root", let old = Signers(before?.signed["roles"]?["root"]) { list.append(old) }
+        return list
+    }
+
+    private func missing(_ document: SignedDocument) -> Int {
+        signersOf(document.role, try? publishedRoot()).map { $0.missing(document) }.max() ?? 0
+    }
+
+    private mutating func publish(_ roles: [String], _ keys: KeyFolder) throws {
+        var files: [String: [UInt8]] = [:]
+        var meta = documents["snapshot"]?.signed["meta"]?.object ?? [:]
+        for role in roles {
+            guard let document = documents[role] else { continue }
+            files["\(document.version).\(role).json"] = document.bytes
+            if role != "root" { meta["\(role).json"] = Self.meta(document) }
+        }
+        documents["snapshot"]?.signed["meta"] = .object(meta)
+        for role in Self.online {
+            if role == "timestamp", let snapshot = documents["snapshot"] {
+                documents[role]?.signed["meta"] = ["snapshot.json": Self.meta(snapshot)]
+            }
+            guard var document = documents[role], let signers = signers(role) else { continue }
+            document.renew(expires: expiry(role))
+            try document.sign(signers.identifiers, keys)
+            guard signers.missing(document) == 0 else {
+                throw ReleaseFailure(
+                    "\(signers.missing(document)) keys of \(role) are missing, which every change needs",
+                    hint: "--keys may be given several times: also the folder of the online keys")
+            }
+            documents[role] = document
+            files[role == "timestamp" ? "timestamp.json" : "\(document.version).\(role).json"] = document.bytes
+        }
+        try check(files)
+        try FileSystem.makeDirectory("\(folder)/metadata")
+        try FileSystem.makeDirectory("\(folder)/targets")
+        for (name, bytes) in files.sorted(by: { $0.key < $1.key }) where name != "timestamp.json" {
+            try FileSystem.replace("\(folder)/metadata/\(name)", with: bytes)
+        }
+        try FileSystem.syncDirectory("\(folder)/metadata")
+        if let timestamp = files["timestamp.json"] {
+            try FileSystem.replace("\(folder)/metadata/timestamp.json", with: timestamp)
+        }
+        try FileSystem.syncDirectory("\(folder)/metadata")
+    }
+
+    private static func meta(_ document: SignedDocument) -> JSON {
+        let bytes = document.bytes
+        return [
+            "version": .integer(document.version), "length": .integer(bytes.count),
+            "hashes": ["sha256": .text(SHA256.hash(bytes).hex)],
+        ]
+    }
+
+    /// Reads the new repository as a box would that knows its first root.
+    private func check(_ files: [String: [UInt8]]) throws {
+        let place = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-release")
+        defer { try? FileSystem.remove(place) }
+        let source = Candidate(folder: "\(folder)/metadata", files: files)
+        guard let root = try source.read("1.root.json", most: 1 << 20) else {
+            throw ReleaseFailure("there is no first root")
+        }
+        try UpdateClient.initialize(place, root: root)
+        var client = try UpdateClient(folder: place, source: source, now: now)
+        do {
+            try client.refresh()
+            // Each channel is read, though nobody has that file.
+            for channel in channels {
+                do { _ = try client.find("\(channel)/a/b/c/d") } catch {
+                    if error.reason != .unknownTarget { throw error }
+                }
+            }
+        } catch {
+            throw ReleaseFailure("a box would refuse this: \(error)")
+        }
+    }
+
+    /// What would be published, over what is.
+    private struct Candidate: MetadataSource {
+        var folder: String
+        var files: [String: [UInt8]]
+
+        func read(_ file: String, most: Int) throws(UpdateFailure) -> [UInt8]? {
+            let bytes = files[file] ?? (try? FileSystem.read("\(folder)/\(file)"))
+            if let bytes, bytes.count > most {
+                throw UpdateFailure(.tooLong, file, "\(bytes.count) bytes, \(most) are allowed")
+            }
+            return bytes
+        }
+    }
+}
