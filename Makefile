@@ -39,7 +39,7 @@ torture: lint box  ## Faults and garbage for a quarter of an hour, by another se
 	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --filter Torture
 
 bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway and nft, into out/bench.json
-	@ci/setup mmdebstrap iptables
+	@ci/setup mmdebstrap iptables casync zchunk
 	$(SWIFT) build -c release --product vcpe
 	.build/release/vcpe build $(IMAGE) --profile virtio --raw-only --relock-gone
 	rm -rf out/.bench
@@ -48,3 +48,4 @@ bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway 
 	$(AS_ROOT) Benchmarks/change.sh
 	$(AS_ROOT) Benchmarks/forward.sh
 	$(AS_ROOT) Benchmarks/carrier.sh
+	Benchmarks/delta.sh $(IMAGE)

@@ -42,8 +42,8 @@ let host: [Target] = [
     .target(name: "Digests", dependencies: ["CCrypto"]),
     .target(name: "Archives", dependencies: ["CArchive"]),
     .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
-    .target(name: "Updates", dependencies: ["CCrypto", "Digests", "Documents", "Files", "Transfers"]),
-    .target(name: "Releases", dependencies: ["CCrypto", "Digests", "Documents", "Files", "Updates"]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .target(name: "Updates", dependencies: ["CCrypto", "CZstd", "Digests", "Documents", "Files", "Transfers"]),
     .executableTarget(
         name: "vcpe-tuf",
         dependencies: ["Files", "Updates", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
@@ -53,6 +53,9 @@ let host: [Target] = [
             "Addresses", "Archives", "CSystem", "Digests", "Documents", "Files", "Planning", "PluginKit", "Processes",
             "Transfers",
         ]),
+    .target(
+        name: "Releases",
+        dependencies: ["Addresses", "CCrypto", "Digests", "Documents", "Files", "ImageBuilder", "Updates"]),
     .executableTarget(
         name: "vcpe",
         dependencies: [
@@ -88,7 +91,7 @@ let host: [Target] = [
     .testTarget(
         name: "UpdatesTests",
         dependencies: [
-            "Digests", "Documents", "Files", "Processes", "Releases", "TestSupport", "Updates",
+            "Digests", "Documents", "Files", "ImageBuilder", "Processes", "Releases", "TestSupport", "Updates",
         ]),
     .testTarget(name: "BuildTests", dependencies: ["ImageBuilder", "Processes", "TestSupport"]),
     .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes", "TestSupport"]),

@@ -65,6 +65,12 @@ public struct Digest: Sendable, Hashable, Comparable, CustomStringConvertible {
 
     init(bytes: [UInt8]) { self.bytes = bytes }
 
+    /// - Parameter bytes: ``size`` of them.
+    public init(_ bytes: [UInt8]) {
+        precondition(bytes.count == Self.size)
+        self.bytes = bytes
+    }
+
     /// Reads 64 hexadecimal digits; nil for anything else.
     public init?(hex: some StringProtocol) {
         let digits = Array(hex.utf8)

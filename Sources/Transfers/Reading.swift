@@ -7,14 +7,18 @@ extension Transfers {
     ///
     /// - Parameters:
     ///   - most: bytes; of a longer file not one more is read, and it is a mismatch.
+    ///   - range: a part of it alone; a server that knows no ranges sends more, which is too long.
     ///   - stallTime: seconds with next to no data after which the server is given up.
-    public static func read(_ url: String, most: Int, proxy: String? = nil, stallTime: Int = 30) throws(DownloadFailure)
+    public static func read(
+        _ url: String, most: Int, range: Range<Int>? = nil, proxy: String? = nil, stallTime: Int = 30
+    ) throws(DownloadFailure)
         -> [UInt8]
     {
         initialize
         guard let handle = curl_easy_init() else { throw DownloadFailure(url: url, reason: .local("no memory")) }
         defer { curl_easy_cleanup(handle) }
         prepare(handle, url, proxy: proxy, stallTime: stallTime)
+        if let range { ccurl_set_string(handle, CURLOPT_RANGE, "\(range.lowerBound)-\(range.upperBound - 1)") }
         let reading = Reading(most: most)
         ccurl_set_pointer(handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(reading).toOpaque())
         ccurl_set_write_function(handle) { bytes, size, count, context in

@@ -24,7 +24,7 @@ struct ReleaseCommand: ParsableCommand {
             """,
         subcommands: [
             Initialize.self, Key.self, Add.self, Channel.self, Status.self, Sign.self, Discard.self, Resign.self,
-            Rotate.self, Revoke.self, Serve.self,
+            Rotate.self, Revoke.self, Serve.self, Cost.self,
         ])
 
     /// The repository, and the keys that are at hand.
@@ -123,10 +123,10 @@ struct ReleaseCommand: ParsableCommand {
 
         func run() throws {
             try ReleaseRepository.checkIsNew(access.repository)
+            let passphrase = try access.signing.passphrase(isNew: true)
             let folder = access.signing.keys.first ?? "\(access.repository).keys"
             try FileSystem.makeDirectory(folder)
             guard chmod(folder, 0o700) == 0 else { throw SystemError("chmod", folder) }
-            let passphrase = try access.signing.passphrase(isNew: true)
             func keys(_ name: String, _ quorum: Quorum, _ given: [String]) throws -> ReleaseRepository.Keys {
                 guard given.isEmpty else {
                     guard given.count >= quorum.threshold else {
@@ -390,6 +390,51 @@ struct ReleaseCommand: ParsableCommand {
             }
             Console.error("http://\(address):\(port)/metadata and /targets; Control-C ends it")
             throw Command.become(busybox, ["httpd", "-f", "-p", "\(address):\(port)", "-h", repository])
+        }
+    }
+
+    struct Cost: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "cost", abstract: "Say what boxes would fetch to come from one build to another.",
+            discussion: """
+                Makes the deltas of two builds of an image, root and UKI, installs each as a box would, and checks what came out.
+
+                  patch    from exactly that build
+                  blocks   from any, by the new one's hash tree
+                  full     all of it, compressed
+                """)
+
+        @Argument(help: "The image's name.")
+        var name: String
+        @Option(help: "The folder of the outputs that boxes have.")
+        var from: String
+        @OptionGroup var built: BuiltImageOptions
+        @Flag(help: "As JSON.")
+        var json = false
+
+        func run() async throws {
+            let costs = try await DeltaComparison.measure(
+                from: BuiltImage(name, profile: built.profile, output: from),
+                to: BuiltImage(name, profile: built.profile, output: built.output))
+            if json {
+                return print(
+                    JSON.list(
+                        costs.map {
+                            [
+                                "way": .text($0.way), "bytes": .integer($0.bytes), "uki-bytes": .integer($0.ukiBytes),
+                                "requests": .integer($0.requests), "milliseconds": .integer($0.milliseconds),
+                            ]
+                        }
+                    ).pretty, terminator: "")
+            }
+            let full = max(costs.last?.bytes ?? 1, 1)
+            for cost in costs {
+                let share = cost.bytes * 1000 / full
+                let name = cost.way + String(repeating: " ", count: max(1, 8 - cost.way.count))
+                print(
+                    "\(name)\(cost.bytes) bytes (UKI \(cost.ukiBytes)) in \(cost.requests) requests, "
+                        + "\(share / 10).\(share % 10) % of the full one, installed in \(cost.milliseconds) ms")
+            }
         }
     }
 }

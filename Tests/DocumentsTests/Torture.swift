@@ -15,19 +15,7 @@ import Testing
         var checked = 0
         for _ in 0..<60_000 {
             var bytes = documents[random.next(documents.count)]
-            for _ in 0...random.next(6) {
-                let place = random.next(bytes.count)
-                switch random.next(5) {
-                case 0: bytes[place] = UInt8(random.next(256))
-                case 1: bytes.insert(signs[random.next(signs.count)], at: place)
-                case 2: bytes.removeSubrange(place..<min(bytes.count, place + 1 + random.next(40)))
-                case 3:
-                    let end = min(bytes.count, place + 1 + random.next(80))
-                    bytes.insert(contentsOf: bytes[place..<end], at: random.next(bytes.count))
-                default: bytes = Array(bytes.prefix(place + 1))
-                }
-                if bytes.isEmpty { bytes = [10] }
-            }
+            random.spoil(&bytes, signs: signs)
             if let node = try? YAML.read(bytes, file: "a.yaml") {
                 // What can be read can be written, and read again.
                 let json = JSON(node)

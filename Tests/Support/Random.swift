@@ -14,4 +14,21 @@ public struct Random: RandomNumberGenerator {
 
     /// One from 0 to `bound` - 1.
     public mutating func next(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
+
+    /// Changes bytes in a few places as a hand, a disk or an enemy would; `signs` are what the format lives on.
+    public mutating func spoil(_ bytes: inout [UInt8], signs: [UInt8]) {
+        for _ in 0...next(6) where !bytes.isEmpty {
+            let place = next(bytes.count)
+            switch next(6) {
+            case 0: bytes[place] = UInt8(next(256))
+            case 1: bytes.insert(signs[next(signs.count)], at: place)
+            case 2: bytes.removeSubrange(place..<min(bytes.count, place + 1 + next(40)))
+            case 3:
+                let end = min(bytes.count, place + 1 + next(80))
+                bytes.insert(contentsOf: bytes[place..<end], at: next(bytes.count))
+            case 4: bytes[place] ^= 1 << next(8)
+            default: bytes = Array(bytes.prefix(place + 1))
+            }
+        }
+    }
 }

@@ -61,19 +61,7 @@ import Updates
         for _ in 0..<100_000 {
             let which = random.next(used.count)
             var bytes = files[used[which]] ?? []
-            for _ in 0...random.next(4) where !bytes.isEmpty {
-                let place = random.next(bytes.count)
-                switch random.next(6) {
-                case 0: bytes[place] = UInt8(random.next(256))
-                case 1: bytes.insert(signs[random.next(signs.count)], at: place)
-                case 2: bytes.removeSubrange(place..<min(bytes.count, place + 1 + random.next(40)))
-                case 3:
-                    let end = min(bytes.count, place + 1 + random.next(80))
-                    bytes.insert(contentsOf: bytes[place..<end], at: random.next(bytes.count))
-                case 4: bytes[place] ^= 1 << random.next(8)
-                default: bytes = Array(bytes.prefix(place + 1))
-                }
-            }
+            random.spoil(&bytes, signs: signs)
             var spoiled = files
             spoiled[used[which]] = bytes
             // What still says the same, such as blanks between values, may be taken; the timestamp's hashes see even those.

@@ -1,6 +1,7 @@
 import Digests
 import Documents
 import Files
+import ImageBuilder
 
 /// What a built image is, for those who install it; only of one that is whole and proved.
 public struct Release: Sendable {

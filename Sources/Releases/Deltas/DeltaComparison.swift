@@ -1,0 +1,94 @@
+import Digests
+import Files
+import Glibc
+import ImageBuilder
+import Updates
+
+/// What an upgrade from one image to another costs by each way, as boxes do it: the root and the UKI together.
+public enum DeltaComparison {
+    public struct Cost: Sendable, Hashable {
+        /// `patch`, `blocks` or `full`.
+        public var way: String
+        /// That come over the line, and those of them that are the UKI's.
+        public var bytes = 0
+        public var ukiBytes = 0
+        public var requests = 0
+        /// To read, unpack, check and write it.
+        public var milliseconds = 0
+    }
+
+    /// - Throws: where what a way makes is not the new image.
+    public static func measure(from old: BuiltImage, to new: BuiltImage) async throws -> [Cost] {
+        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-delta")
+        defer { try? FileSystem.remove(folder) }
+        var costs = ["patch", "blocks", "full"].map { Cost(way: $0) }
+        for (part, from, to) in [("root", old.root, new.root), ("uki", old.uki, new.uki)] {
+            let (from, to) = (try File(from), try File(to))
+            let bytes = Int(try to.status().st_size)
+            var wanted = SHA256()
+            try to.readPieces { wanted.update($0) }
+            let digest = wanted.finish()
+            func install(_ place: Int, _ body: (File) throws -> DeltaCost) throws {
+                let slot = try File("\(folder)/slot", O_RDWR | O_CREAT | O_TRUNC)
+                var cost = DeltaCost()
+                let time = try ContinuousClock().measure { cost = try body(slot) }
+                // A UKI has no place for its tree.
+                try slot.resize(to: bytes)
+                var hash = SHA256()
+                try slot.readPieces { hash.update($0) }
+                guard hash.finish() == digest else {
+                    throw ReleaseFailure("\(costs[place].way) does not make \(to.path)")
+                }
+                let milliseconds = time.components.seconds * 1000 + time.components.attoseconds / 1_000_000_000_000_000
+                costs[place].bytes += cost.fetched
+                if part == "uki" { costs[place].ukiBytes = cost.fetched }
+                costs[place].requests += cost.requests
+                costs[place].milliseconds += Int(milliseconds)
+            }
+            try PatchDelta.make(from: from, to: to, path: "\(folder)/patch")
+            try install(0) { slot in
+                var delta = try PatchDelta(
+                    name: "patch", source: HTTPDeltaSource("file://\(folder)/patch"), bytes: bytes)
+                try delta.install(into: slot, from: from)
+                return delta.cost
+            }
+            let tree = part == "root" ? to : try await withTree(to, "\(folder)/tree", like: try File(new.root))
+            try BlockDelta.make(of: tree, to: "\(folder)/blocks")
+            let layout = try VerityLayout(file: tree)
+            let top = layout.hash(
+                try tree.read(
+                    VerityLayout.blockSize, at: (layout.levels.last?.lowerBound ?? 0) * VerityLayout.blockSize))
+            try install(1) { slot in
+                var delta = try BlockDelta(
+                    name: "blocks", source: HTTPDeltaSource("file://\(folder)/blocks"),
+                    bytes: Int(try tree.status().st_size), rootHash: top)
+                try delta.install(
+                    into: slot, from: part == "root" ? .root(from, try VerityLayout(file: from)) : .plain(from))
+                return delta.cost
+            }
+            // As one stream: what a box without deltas fetches.
+            let full = Zstandard.compress(try to.readAll())
+            try install(2) { slot in
+                guard let unpacked = Zstandard.decompress(full, size: bytes) else {
+                    throw ReleaseFailure("it does not unpack")
+                }
+                try slot.write(unpacked, at: 0)
+                return DeltaCost(fetched: full.count, requests: 1)
+            }
+        }
+        return costs
+    }
+
+    /// A copy of a file, filled up to whole blocks, with a tree behind it as the root has one.
+    private static func withTree(_ file: File, _ path: String, like root: File) async throws -> File {
+        let copy = try File(path, O_RDWR | O_CREAT | O_TRUNC)
+        let size = Int(try file.status().st_size)
+        let whole = (size + Verity.blockSize - 1) / Verity.blockSize * Verity.blockSize
+        try copy.copy(from: file, at: 0, count: size, to: 0)
+        try copy.resize(to: whole)
+        let salt = try VerityLayout(file: root).salt
+        _ = try await Verity.append(
+            to: copy, at: 0, size: whole, salt: salt, uuid: [UInt8](repeating: 0, count: 16))
+        return copy
+    }
+}

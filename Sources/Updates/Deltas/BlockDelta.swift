@@ -1,0 +1,195 @@
+import Digests
+import Files
+
+/// From any root, or any UKI, to another one: the new one's dm-verity tree says which blocks it has, from the top down, and what is not at hand is fetched
+/// from one file that holds each block compressed by itself.
+///
+/// Nothing in that file is trusted: every block is hashed, and the hash is the tree's, whose top is signed. A block that lies in
+/// the slot already, or anywhere in the running root, is not fetched; so an interrupted run goes on where it was.
+public struct BlockDelta {
+    /// `vcpeblk1`, the number of blocks in 4 bytes, and for each block its compressed size in 2; then the blocks. A block that does not get
+    /// smaller is stored as it is.
+    static let magic = Array("vcpeblk1".utf8)
+    /// Bytes of one request at most, and of what is fetched in vain to save another.
+    private static let (mostBytes, widestGap) = (1 << 20, 8 << 10)
+
+    private let name: String
+    private let source: any DeltaSource
+    private let layout: VerityLayout
+    private let rootHash: Digest
+    private let superblock: [UInt8]
+    /// Where each block begins, and where the last one ends.
+    private var offsets: [Int] = []
+    public private(set) var cost = DeltaCost()
+
+    /// - Parameters:
+    ///   - name: of the file, for errors.
+    ///   - bytes: of the new root.
+    ///   - rootHash: that is signed.
+    public init(
+        name: String, source: any DeltaSource, bytes: Int, rootHash: Digest
+    ) throws(UpdateFailure) {
+        self.name = name
+        self.source = source
+        self.rootHash = rootHash
+        let count = bytes / VerityLayout.blockSize
+        let head = Self.magic.count + 4 + 2 * count
+        let table = try source.read(0..<head)
+        guard table.starts(with: Self.magic),
+            table[8..<12].reversed().reduce(0, { $0 << 8 | Int($1) }) == count
+        else { throw UpdateFailure(.malformed, name, "it does not hold the \(count) blocks that are signed") }
+        var offset = head
+        var offsets: [Int] = []
+        for i in 0..<count {
+            offsets.append(offset)
+            offset += Int(table[12 + 2 * i]) | Int(table[13 + 2 * i]) << 8
+        }
+        offsets.append(offset)
+        self.offsets = offsets
+        // A wrong superblock has a wrong salt, by which no hash is right.
+        let held = offsets
+        var kept: [UInt8] = []
+        layout = try VerityLayout(name: name, bytes: bytes) { (block: Int) throws(UpdateFailure) in
+            kept = try Self.unpack(source.read(held[block]..<held[block + 1]), name, block)
+            return kept
+        }
+        superblock = kept
+        cost.fetched = head + offsets[layout.superblock + 1] - offsets[layout.superblock]
+        cost.requests = 2
+    }
+
+    private static func unpack(_ bytes: [UInt8], _ name: String, _ block: Int) throws(UpdateFailure) -> [UInt8] {
+        if bytes.count == VerityLayout.blockSize { return bytes }
+        guard let block = Zstandard.decompress(bytes, size: VerityLayout.blockSize) else {
+            throw UpdateFailure(.malformed, name, "block \(block) does not unpack")
+        }
+        return block
+    }
+
+    /// What a box has already.
+    public enum Base: Sendable {
+        /// A root with its tree, which says where each block is.
+        case root(File, VerityLayout)
+        /// A file without one: all of it is read.
+        case plain(File)
+        case none
+    }
+
+    /// Writes the new file into a slot.
+    ///
+    /// - Parameters:
+    ///   - slot: the inactive one; what lies in it may be anything.
+    ///   - base: the running root, or the UKI that started it.
+    public mutating func install(into slot: File, from base: Base) throws(UpdateFailure) {
+        let layout = layout
+        var (known, old): ([Digest: Int], File?) = ([:], nil)
+        switch base {
+        case .root(let file, let its) where its.salt == layout.salt: (known, old) = (try Self.index(file, its), file)
+        case .root(let file, _), .plain(let file): (known, old) = (try index(plain: file), file)
+        case .none: break
+        }
+        try write(superblock, layout.superblock, slot)
+        var wanted: [(block: Int, hash: Digest)] = [(layout.levels[layout.levels.count - 1].lowerBound, rootHash)]
+        // The tree from its top down; data blocks, which have none below them, come last.
+        for level in stride(from: layout.levels.count - 1, through: -1, by: -1) {
+            var next: [(block: Int, hash: Digest)] = []
+            try place(
+                Dictionary(uniqueKeysWithValues: wanted.map { ($0.block, $0.hash) }), slot, old, known
+            ) { block, bytes in
+                if level >= 0 { next += layout.children(of: block, level: level, bytes) }
+            }
+            wanted = next
+        }
+        do { try slot.sync() } catch { throw UpdateFailure(.storage, name, "\(error)") }
+    }
+
+    /// Where a root's blocks are, by their hashes.
+    private static func index(_ file: File, _ layout: VerityLayout) throws(UpdateFailure) -> [Digest: Int] {
+        var known: [Digest: Int] = [:]
+        for (level, blocks) in layout.levels.enumerated() {
+            for block in blocks {
+                for child in layout.children(of: block, level: level, try read(file, block)) {
+                    known[child.hash] = child.block
+                }
+            }
+        }
+        return known
+    }
+
+    private func index(plain file: File) throws(UpdateFailure) -> [Digest: Int] {
+        let bytes: Int
+        do { bytes = Int(try file.status().st_size) } catch { throw UpdateFailure(.storage, file.path, "\(error)") }
+        var known: [Digest: Int] = [:]
+        for block in 0..<(bytes + VerityLayout.blockSize - 1) / VerityLayout.blockSize {
+            known[layout.hash(try Self.read(file, block))] = block
+        }
+        return known
+    }
+
+    private static func read(_ file: File, _ block: Int) throws(UpdateFailure) -> [UInt8] {
+        do {
+            let bytes = try file.read(VerityLayout.blockSize, at: block * VerityLayout.blockSize)
+            // A slot that was never written may end before.
+            return bytes + [UInt8](repeating: 0, count: VerityLayout.blockSize - bytes.count)
+        } catch {
+            throw UpdateFailure(.storage, file.path, "\(error)")
+        }
+    }
+
+    /// Brings blocks into the slot; `done` sees each, in their order but for those that are fetched.
+    ///
+    /// - Parameter blocks: with their hashes.
+    private mutating func place(
+        _ blocks: [Int: Digest], _ slot: File, _ old: File?, _ known: [Digest: Int],
+        done: (Int, [UInt8]) -> Void
+    ) throws(UpdateFailure) {
+        var missing: [(block: Int, hash: Digest)] = []
+        for (block, hash) in blocks.sorted(by: { $0.key < $1.key }) {
+            let there = try Self.read(slot, block)
+            if layout.hash(there) == hash {
+                cost.kept += 1
+                done(block, there)
+                continue
+            }
+            if let old, let place = known[hash] {
+                let bytes = try Self.read(old, place)
+                // Its own tree may be damaged, or the disk.
+                if layout.hash(bytes) == hash {
+                    try write(bytes, block, slot)
+                    cost.kept += 1
+                    done(block, bytes)
+                    continue
+                }
+            }
+            missing.append((block, hash))
+        }
+        var start = 0
+        while start < missing.count {
+            var end = start + 1
+            while end < missing.count,
+                offsets[missing[end].block] - offsets[missing[end - 1].block + 1] <= Self.widestGap,
+                offsets[missing[end].block + 1] - offsets[missing[start].block] <= Self.mostBytes
+            { end += 1 }
+            let range = offsets[missing[start].block]..<offsets[missing[end - 1].block + 1]
+            let bytes = try source.read(range)
+            cost.fetched += bytes.count
+            cost.requests += 1
+            for (block, hash) in missing[start..<end] {
+                let part = Array(bytes[offsets[block] - range.lowerBound..<offsets[block + 1] - range.lowerBound])
+                let unpacked = try Self.unpack(part, name, block)
+                guard layout.hash(unpacked) == hash else {
+                    throw UpdateFailure(.mismatch, name, "block \(block) is another one than the one that is signed")
+                }
+                try write(unpacked, block, slot)
+                done(block, unpacked)
+            }
+            start = end
+        }
+    }
+
+    private func write(_ bytes: [UInt8], _ block: Int, _ slot: File) throws(UpdateFailure) {
+        do { try slot.write(bytes, at: block * VerityLayout.blockSize) } catch {
+            throw UpdateFailure(.storage, slot.path, "\(error)")
+        }
+    }
+}

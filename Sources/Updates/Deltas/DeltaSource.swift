@@ -1,0 +1,38 @@
+import Files
+import Transfers
+
+/// A file of a repository that is read in pieces.
+public protocol DeltaSource {
+    /// Exactly these bytes.
+    func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8]
+}
+
+/// One behind an address, by Range requests.
+public struct HTTPDeltaSource: DeltaSource {
+    private let url: String
+
+    public init(_ url: String) { self.url = url }
+
+    public func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8] {
+        if range.isEmpty { return [] }
+        let bytes: [UInt8]
+        do { bytes = try Transfers.read(url, most: range.count, range: range) } catch {
+            throw UpdateFailure(.unavailable, url, "\(error)")
+        }
+        guard bytes.count == range.count else {
+            throw UpdateFailure(.unavailable, url, "\(bytes.count) bytes instead of \(range.count)")
+        }
+        return bytes
+    }
+}
+
+/// What an installation has cost so far.
+public struct DeltaCost: Sendable, Hashable {
+    /// Bytes that came over the line, and in how many requests.
+    public var fetched = 0
+    public var requests = 0
+    /// Blocks, or bytes, that were there already: in the slot, or in the running root.
+    public var kept = 0
+
+    public init(fetched: Int = 0, requests: Int = 0) { (self.fetched, self.requests) = (fetched, requests) }
+}

@@ -1,0 +1,127 @@
+import Digests
+import Documents
+import Files
+
+/// From one root to the next: frames of new data, each compressed behind ranges of the old root that are much like it.
+///
+/// A frame needs no other one: it fits into memory by itself, and an interrupted run begins with the first frame that the slot does not hold yet.
+public struct PatchDelta {
+    /// `vcpepat1`, the length of the index in 4 bytes, the index as JSON, the frames.
+    public static let magic = Array("vcpepat1".utf8)
+    /// Bytes of a frame's new data, of its old ranges, and of what is fetched for it; what a box needs memory for.
+    public static let (mostNew, mostOld, mostCompressed) = (8 << 20, 16 << 20, 1 << 20)
+    private static let mostIndex = 1 << 20
+
+    public struct Frame: Sendable, Hashable {
+        /// Of the new root, in bytes.
+        public var new: Range<Int>
+        /// Of the old root.
+        public var old: [Range<Int>]
+        public var compressed: Int
+        public var digest: Digest
+
+        public init(new: Range<Int>, old: [Range<Int>], compressed: Int, digest: Digest) {
+            self.new = new
+            self.old = old
+            self.compressed = compressed
+            self.digest = digest
+        }
+
+        public var json: JSON {
+            [
+                "bytes": .integer(new.count), "compressed": .integer(compressed), "sha256": .text(digest.hex),
+                "old": .list(old.map { [.integer($0.lowerBound), .integer($0.count)] }),
+            ]
+        }
+
+        fileprivate init?(_ json: JSON, from start: Int) {
+            guard let bytes = json["bytes"]?.integer, (1...mostNew).contains(bytes),
+                let compressed = json["compressed"]?.integer, (1...mostCompressed).contains(compressed),
+                let digest = (json["sha256"]?.text).flatMap({ Digest(hex: $0) }), let list = json["old"]?.list
+            else { return nil }
+            var (old, sum): ([Range<Int>], Int) = ([], 0)
+            for item in list {
+                guard let pair = item.list, pair.count == 2, let offset = pair[0].integer, let count = pair[1].integer,
+                    offset >= 0, offset <= 1 << 40, (1...mostOld).contains(count)
+                else { return nil }
+                sum += count
+                old.append(offset..<offset + count)
+            }
+            guard sum <= mostOld else { return nil }
+            self.init(new: start..<start + bytes, old: old, compressed: compressed, digest: digest)
+        }
+    }
+
+    private let name: String
+    private let source: any DeltaSource
+    public let frames: [Frame]
+    /// Where the first frame begins.
+    private let start: Int
+    public private(set) var cost = DeltaCost()
+
+    /// - Parameters:
+    ///   - name: of the file, for errors.
+    ///   - bytes: of the new root, which is signed.
+    public init(name: String, source: any DeltaSource, bytes: Int) throws(UpdateFailure) {
+        self.name = name
+        self.source = source
+        let head = try source.read(0..<12)
+        let length = head[8..<12].reversed().reduce(0) { $0 << 8 | Int($1) }
+        guard head.starts(with: Self.magic), length <= Self.mostIndex else {
+            throw UpdateFailure(.malformed, name, "it is no patch")
+        }
+        let index = try source.read(12..<12 + length)
+        guard let list = (try? JSON.parse(index))?["frames"]?.list else {
+            throw UpdateFailure(.malformed, name, "its index is damaged")
+        }
+        var frames: [Frame] = []
+        for (i, json) in list.enumerated() {
+            guard let frame = Frame(json, from: frames.last?.new.upperBound ?? 0) else {
+                throw UpdateFailure(.malformed, name, "frame \(i) is none, or larger than is allowed")
+            }
+            frames.append(frame)
+        }
+        guard frames.last?.new.upperBound == bytes else {
+            throw UpdateFailure(.malformed, name, "it makes another root than one of \(bytes) bytes")
+        }
+        self.frames = frames
+        start = 12 + length
+        cost.fetched = start
+        cost.requests = 2
+    }
+
+    /// Writes the new root into a slot.
+    ///
+    /// - Parameters:
+    ///   - slot: the inactive one; frames that it holds already are not fetched.
+    ///   - old: the root that the patch was made from.
+    public mutating func install(into slot: File, from old: File) throws(UpdateFailure) {
+        var offset = start
+        for (i, frame) in frames.enumerated() {
+            defer { offset += frame.compressed }
+            do {
+                if SHA256.hash(try slot.read(frame.new.count, at: frame.new.lowerBound)) == frame.digest {
+                    cost.kept += frame.new.count
+                    continue
+                }
+                let bytes = try source.read(offset..<offset + frame.compressed)
+                cost.fetched += bytes.count
+                cost.requests += 1
+                var before: [UInt8] = []
+                for range in frame.old { before += try old.read(range.count, at: range.lowerBound) }
+                guard let new = Zstandard.decompress(bytes, after: before, size: frame.new.count),
+                    SHA256.hash(new) == frame.digest
+                else {
+                    throw UpdateFailure(
+                        .mismatch, name, "frame \(i) makes something else of this root than what is signed")
+                }
+                try slot.write(new, at: frame.new.lowerBound)
+            } catch let failure as UpdateFailure {
+                throw failure
+            } catch {
+                throw UpdateFailure(.storage, name, "\(error)")
+            }
+        }
+        do { try slot.sync() } catch { throw UpdateFailure(.storage, name, "\(error)") }
+    }
+}

@@ -1,0 +1,88 @@
+import Digests
+import Files
+
+/// Where the blocks of a root filesystem and of the dm-verity tree behind it are: data, the superblock, then the tree's levels from the
+/// top down to the hashes of data blocks (kernel: `Documentation/admin-guide/device-mapper/verity.rst`).
+public struct VerityLayout: Sendable, Hashable {
+    /// Bytes of every block.
+    public static let blockSize = 4096
+    private static let hashesInBlock = blockSize / Digest.size
+
+    public let dataBlocks: Int
+    public let salt: [UInt8]
+    /// Blocks of the file that hold a level of the tree; the first level is the hashes of data blocks.
+    public let levels: [Range<Int>]
+
+    public var superblock: Int { dataBlocks }
+    public var blocks: Int { levels.first?.upperBound ?? dataBlocks + 1 }
+
+    init(dataBlocks: Int, salt: [UInt8]) {
+        self.dataBlocks = dataBlocks
+        self.salt = salt
+        var counts: [Int] = []
+        var below = dataBlocks
+        repeat {
+            below = (below + Self.hashesInBlock - 1) / Self.hashesInBlock
+            counts.append(below)
+        } while below > 1
+        var (levels, start): ([Range<Int>], Int) = ([], dataBlocks + 1)
+        for count in counts.reversed() {
+            levels.append(start..<start + count)
+            start += count
+        }
+        self.levels = levels.reversed()
+    }
+
+    /// The layout of a file of that size.
+    ///
+    /// - Parameter read: gives the block of that number.
+    /// - Throws: ``UpdateFailure`` for what is no such file.
+    public init(name: String, bytes: Int, read: (Int) throws(UpdateFailure) -> [UInt8]) throws(UpdateFailure) {
+        let total = bytes / Self.blockSize
+        // How many blocks of data make so many in all.
+        var (low, high) = (1, max(1, total))
+        while low < high {
+            let middle = (low + high) / 2
+            if VerityLayout(dataBlocks: middle, salt: []).blocks < total { low = middle + 1 } else { high = middle }
+        }
+        guard bytes % Self.blockSize == 0, VerityLayout(dataBlocks: low, salt: []).blocks == total else {
+            throw UpdateFailure(.malformed, name, "\(bytes) bytes are no file system with a tree behind it")
+        }
+        let block = try read(low)
+        func number(_ offset: Int, _ size: Int) -> Int {
+            block[offset..<offset + size].reversed().reduce(0) { $0 << 8 | Int($1) }
+        }
+        guard block.count == Self.blockSize, block.starts(with: Array("verity\0\0".utf8)), number(8, 4) == 1,
+            number(12, 4) == 1, number(64, 4) == Self.blockSize, number(68, 4) == Self.blockSize,
+            block[79] < 128, number(72, 8) == low, number(80, 2) <= 256
+        else { throw UpdateFailure(.malformed, name, "no superblock of verity with blocks of 4 KiB behind its data") }
+        self.init(dataBlocks: low, salt: Array(block[88..<88 + number(80, 2)]))
+    }
+
+    /// The layout of a root in a file.
+    public init(file: File) throws {
+        try self.init(name: file.path, bytes: Int(file.status().st_size)) { (block: Int) throws(UpdateFailure) in
+            do { return try file.read(Self.blockSize, at: block * Self.blockSize) } catch {
+                throw UpdateFailure(.storage, file.path, "\(error)")
+            }
+        }
+    }
+
+    /// A block's hash, as the tree has it.
+    public func hash(_ block: [UInt8]) -> Digest {
+        var hash = SHA256()
+        hash.update(salt)
+        hash.update(block)
+        return hash.finish()
+    }
+
+    /// The blocks below a block of the tree, with their hashes.
+    func children(of block: Int, level: Int, _ bytes: [UInt8]) -> [(block: Int, hash: Digest)] {
+        let below = level == 0 ? 0..<dataBlocks : levels[level - 1]
+        let first = (block - levels[level].lowerBound) * Self.hashesInBlock
+        let count = min(Self.hashesInBlock, below.count - first)
+        return (0..<max(0, count)).map { i in
+            (below.lowerBound + first + i, Digest(Array(bytes[i * Digest.size..<(i + 1) * Digest.size])))
+        }
+    }
+}

@@ -1,0 +1,42 @@
+import CZstd
+
+/// Zstandard frames (RFC 8878), with other data before them that they may refer to.
+public enum Zstandard {
+    /// As much as a frame and what it refers to are together, at most: 32 MiB.
+    private static let windowLog: Int32 = 25
+
+    /// - Parameter prefix: data that the reader has as well.
+    public static func compress(_ bytes: [UInt8], after prefix: [UInt8] = [], level: Int32 = 19) -> [UInt8] {
+        let context = ZSTD_createCCtx()
+        defer { ZSTD_freeCCtx(context) }
+        ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)
+        if !prefix.isEmpty {
+            ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, windowLog)
+            ZSTD_CCtx_setParameter(context, ZSTD_c_enableLongDistanceMatching, 1)
+        }
+        return prefix.withUnsafeBytes { before in
+            if !prefix.isEmpty { ZSTD_CCtx_refPrefix(context, before.baseAddress, before.count) }
+            return [UInt8](unsafeUninitializedCapacity: ZSTD_compressBound(bytes.count)) { buffer, count in
+                count = ZSTD_compress2(context, buffer.baseAddress, buffer.count, bytes, bytes.count)
+                // It has room enough, and nothing else can go wrong.
+                precondition(ZSTD_isError(count) == 0)
+            }
+        }
+    }
+
+    /// - Parameter size: of what comes out; anything else is none.
+    /// - Returns: nil for what is no such frame.
+    public static func decompress(_ bytes: [UInt8], after prefix: [UInt8] = [], size: Int) -> [UInt8]? {
+        let context = ZSTD_createDCtx()
+        defer { ZSTD_freeDCtx(context) }
+        ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, windowLog)
+        return prefix.withUnsafeBytes { before -> [UInt8]? in
+            if !prefix.isEmpty { ZSTD_DCtx_refPrefix(context, before.baseAddress, before.count) }
+            let result = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+                let made = ZSTD_decompressDCtx(context, buffer.baseAddress, buffer.count, bytes, bytes.count)
+                count = ZSTD_isError(made) == 0 ? made : 0
+            }
+            return result.count == size ? result : nil
+        }
+    }
+}
