@@ -55,7 +55,9 @@ let host: [Target] = [
         ]),
     .target(
         name: "Releases",
-        dependencies: ["Addresses", "CCrypto", "Digests", "Documents", "Files", "ImageBuilder", "Updates"]),
+        dependencies: [
+            "Addresses", "CCrypto", "Digests", "Documents", "Files", "ImageBuilder", "Processes", "Updates",
+        ]),
     .executableTarget(
         name: "vcpe",
         dependencies: [
@@ -93,7 +95,8 @@ let host: [Target] = [
         dependencies: [
             "Digests", "Documents", "Files", "ImageBuilder", "Processes", "Releases", "TestSupport", "Updates",
         ]),
-    .testTarget(name: "BuildTests", dependencies: ["ImageBuilder", "Processes", "TestSupport"]),
+    .testTarget(
+        name: "BuildTests", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes", "TestSupport"]),
     .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes", "TestSupport"]),
     .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),
 ]

@@ -143,6 +143,18 @@ public struct ReleaseRepository {
     /// Channels, by name.
     public var channels: [String] { delegations.compactMap { $0["name"]?.text }.sorted() }
 
+    /// What a channel signs for, by path.
+    func targets(of channel: String) -> [String: JSON] { documents[channel]?.signed["targets"]?.object ?? [:] }
+
+    /// Throws where there is no such channel.
+    public func check(channel: String) throws(ReleaseFailure) {
+        guard channels.contains(channel) else {
+            let meant = didYouMean(channel, among: channels).map { "did you mean \($0)? " } ?? ""
+            throw ReleaseFailure(
+                "there is no channel \(channel)", hint: meant + "channels are \(channels.joined(separator: ", "))")
+        }
+    }
+
     private func signers(_ role: String) -> Signers? {
         Signers(
             documents["root"]?.signed["roles"]?[role] ?? delegations.first { $0["name"]?.text == role })
@@ -263,12 +275,9 @@ public struct ReleaseRepository {
         _ files: [String: String], to channel: String, custom: JSON, signing keys: KeyFolder
     ) throws -> Outcome {
         try refuseWhileWaiting()
-        guard channels.contains(channel) else {
-            let meant = didYouMean(channel, among: channels).map { "did you mean \($0)? " } ?? ""
-            throw ReleaseFailure(
-                "there is no channel \(channel)", hint: meant + "channels are \(channels.joined(separator: ", "))")
-        }
-        var targets = documents[channel]?.signed["targets"]?.object ?? [:]
+        try check(channel: channel)
+        var targets = targets(of: channel)
+        let custom = JSON.object((custom.object ?? [:]).merging(["released": .integer(now)]) { $1 })
         for (path, file) in files.sorted(by: { $0.key < $1.key }) {
             let target = "\(channel)/\(path)"
             guard targets[target] == nil else {

@@ -183,12 +183,12 @@ struct ReleaseCommand: ParsableCommand {
         }
     }
 
-    struct Add: ParsableCommand {
+    struct Add: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "add", abstract: "Publish a built image.",
             discussion: """
-                Takes what vcpe build left in out/NAME: the root filesystem, the UKI, the manifest and the bill of materials. Refuses an
-                image whose proofs have not passed for this very manifest.
+                Takes what vcpe build left in out/NAME: the root filesystem, the UKI, the manifest and the bill of materials; and makes the
+                files by which boxes come there from earlier releases. Refuses an image whose proofs have not passed for this very manifest.
                 """)
 
         @Argument(help: "The image's name.")
@@ -199,25 +199,34 @@ struct ReleaseCommand: ParsableCommand {
         var channel = "stable"
         @OptionGroup var built: BuiltImageOptions
         @OptionGroup var signing: Signing
-        @Option(help: "How hard zstd works, 1 to 19.")
+        @Option(help: "How hard zstd works on the whole root, 1 to 19.")
         var compression = 19
+        @Option(help: "How many earlier releases get a patch of their own to this one.")
+        var deltas = 3
 
-        func run() throws {
+        func run() async throws {
             let image = try BuiltImage(name, profile: built.profile, output: built.output)
             let release = try Release(image)
             var repository = try ReleaseRepository(to, now: time(nil))
+            try repository.check(channel: channel)
             let keys = try signing.folder(of: to)
             let work = try FileSystem.makeTemporaryDirectory(in: image.folder, prefix: ".release")
             defer { try? FileSystem.remove(work) }
             let compressed = "\(work)/root.zst"
             try Command("zstd", ["-q", "-\(compression)", "-T0", image.root, "-o", compressed]).check()
             let place = "\(release.name)/\(release.profile)/\(release.version)"
-            let files = [
-                "\(place)/root.zst": compressed, "\(place)/uki.efi": image.uki,
-                "\(place)/manifest": "\(image.folder)/\(image.stem).manifest",
-                "\(place)/spdx.json": "\(image.folder)/\(image.stem).spdx.json",
+            var files = [
+                "root.zst": compressed, "uki.efi": image.uki,
+                "manifest": "\(image.folder)/\(image.stem).manifest",
+                "spdx.json": "\(image.folder)/\(image.stem).spdx.json",
             ]
-            let outcome = try repository.add(files, to: channel, custom: release.custom, signing: keys)
+            let earlier = repository.releases(of: release.name, profile: release.profile, in: channel)
+            let deltas = try await ReleaseDeltas(of: image, since: Array(earlier.prefix(deltas)), in: work)
+            files.merge(deltas.files) { $1 }
+            let custom = JSON.object((release.custom.object ?? [:]).merging(deltas.custom) { $1 })
+            let outcome = try repository.add(
+                Dictionary(uniqueKeysWithValues: files.map { ("\(place)/\($0.key)", $0.value) }), to: channel,
+                custom: custom, signing: keys)
             ReleaseCommand.say(outcome, to, "\(channel)/\(place) is published")
         }
     }

@@ -25,7 +25,7 @@ import Testing
 
     private func seconds(until isDone: () throws -> Bool) rethrows -> Double {
         let begin = Clock.seconds
-        while Clock.seconds < begin + 6, try !isDone() { usleep(20_000) }
+        while Clock.seconds < begin + 20, try !isDone() { usleep(20_000) }
         return Clock.seconds - begin
     }
 
@@ -126,7 +126,7 @@ import Testing
         #expect(repairs >= 4 && repairs < 20, "\(repairs)")
         // A quiet time brings it back.
         let time = try seconds { try box.box.run { try Command("ip", ["rule"]).check().text }.contains("lookup 10") }
-        #expect(time < 6)
+        #expect(time < 20)
     }
 
     @Test func secretsAreMadeOnceAndKept() throws {

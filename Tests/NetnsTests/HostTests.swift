@@ -207,4 +207,70 @@ import Testing
         try inLAN("ip route flush cache")
         #expect(try Wait.until { try fetched(far, "http://203.0.113.2:8080") == "300000" })
     }
+
+    /// RFC 6092 as the factory's site has it: whoever calls a host by IPsec or HIP in IPv6 reaches it, and by nothing else.
+    @Test func hostsAreReachedByIPsecInIPv6AsTheFactorysSiteHasIt() throws {
+        let factory = String(
+            decoding: try FileSystem.read("\(BoxInNetwork.repository)/images/branch-office.site.yaml"), as: UTF8.self)
+        let rules = factory.split(separator: "\n").filter {
+            $0.contains("from: wan, to: lan") && $0.contains("- {name")
+        }
+        #expect(rules.count == 3)
+        #expect(
+            try box.apply(
+                BoxInNetwork.site.replacing("  rules:\n", with: "  rules:\n\(rules.joined(separator: "\n"))\n")) == nil)
+        _ = try network.namespace(.wan).run {
+            try Command("ip", ["-6", "route", "replace", "fd00:1::/64", "via", "2001:db8:1::2"]).check()
+        }
+        // What gets there, by its protocol and port.
+        let listener = try network.namespace(.lan).run {
+            try Command(
+                "/usr/bin/python3",
+                [
+                    "-c",
+                    """
+                    from scapy.all import *
+                    def see(p):
+                        if IPv6 in p and p[IPv6].src == "2001:db8:1::10":
+                            print(p[IPv6].nh, p[UDP].dport if UDP in p else 0, flush=True)
+                    sniff(iface="lan", prn=see, store=0, started_callback=lambda: print("ready", flush=True))
+                    """,
+                ]
+            ).start(output: try File("\(box.folder)/seen", O_WRONLY | O_CREAT | O_TRUNC))
+        }
+        defer { listener.kill() }
+        func seen() throws -> String { String(decoding: try FileSystem.read("\(box.folder)/seen"), as: UTF8.self) }
+        #expect(try Wait.until { try seen().contains("ready") })
+        let sent = try network.namespace(.wan).run {
+            try Command(
+                "/usr/bin/python3",
+                [
+                    "-c",
+                    """
+                    from scapy.all import *
+                    conf.verb = 0
+                    to = Ether(dst="\(try network.side(.wan).boxMAC)") / IPv6(src="2001:db8:1::10", dst="fd00:1::10")
+                    for packet in [UDP(sport=500, dport=500) / "x", UDP(sport=4500, dport=4500) / "x", UDP(sport=7, dport=501) / "x",
+                                   TCP(sport=7, dport=500)]:
+                        sendp(to / packet, iface="wan")
+                    for protocol in [50, 51, 139, 47]:
+                        packet = to.copy()
+                        packet[IPv6].nh = protocol
+                        sendp(packet / Raw(bytes([59, 4]) + bytes(22)), iface="wan")
+                    """,
+                ]
+            ).run()
+        }
+        #expect(sent.status == 0, "\(sent.errorText)")
+        let isThrough = try Wait.until(5) { try seen().contains("139 0") }
+        #expect(isThrough)
+        usleep(300_000)
+        // Of an authentication header (51) the kernel tells what is behind it, and judges that.
+        #expect(try Set(seen().split(separator: "\n")) == ["ready", "17 500", "17 4500", "50 0", "139 0"])
+        // UDP that nobody answers is remembered for two minutes.
+        let timeout = try box.box.run {
+            try Command("cat", ["/proc/sys/net/netfilter/nf_conntrack_udp_timeout"]).check().text
+        }
+        #expect(timeout == "120\n")
+    }
 }

@@ -56,6 +56,7 @@ public enum Firewall: Plugin {
         Protection.plan(configuration.protections, blocked: blocked, input.published, &output)
         configuration.identities.plan(input.published, slowly: configuration.fastPath != .off, &output)
         planOpenings(input.published, &output)
+        output.rememberConnections()
         for set in configuration.sets { plan(set.value, &output) }
 
         // Operators' rules come first but for what IPv6 can't live without; then what RFC 4890 wants let through; policies last.

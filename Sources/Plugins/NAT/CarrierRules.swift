@@ -4,12 +4,6 @@ import PluginKit
 extension CarrierGrade {
     /// Seconds that mappings stay after their last packet from inside: RFC 4787, REQ-5; RFC 5382, REQ-5.
     private static let (udp, transitory, established) = (300, 240, 7440)
-    /// What connection tracking must keep at least as long (RFC 5382, REQ-5; RFC 5508, REQ-2), in seconds.
-    private static let timeouts = [
-        ("tcp_timeout_syn_sent", 240), ("tcp_timeout_syn_recv", 240), ("tcp_timeout_fin_wait", 240),
-        ("tcp_timeout_close_wait", 240), ("tcp_timeout_last_ack", 240), ("tcp_timeout_time_wait", 240),
-        ("tcp_timeout_established", 7440), ("udp_timeout", 120), ("udp_timeout_stream", 300), ("icmp_timeout", 60),
-    ]
     private static let mappings = 1 << 20
 
     private var prefix: String { "nat.carrier.\(name)" }
@@ -29,9 +23,8 @@ extension CarrierGrade {
         let from = output.zone(self.from.value, at: self.from.path, in: published)
         let to = output.zone(self.to.value, at: self.to.path, in: published)
         guard let from, let to else { return }
-        for (name, seconds) in Self.timeouts {
-            output.add(.sysctl(key: "net/netfilter/nf_conntrack_\(name)", value: "\(seconds)"))
-        }
+        output.rememberConnections()
+        output.add(.sysctl(key: "net/netfilter/nf_conntrack_tcp_timeout_established", value: "\(Self.established)"))
         let isSubscriber = { (field: String) in
             Statement.match(.payload(.ip, field), .equal, Self.ranges(self.subscribers))
         }

@@ -52,12 +52,9 @@ public enum DeltaComparison {
                 try delta.install(into: slot, from: from)
                 return delta.cost
             }
-            let tree = part == "root" ? to : try await withTree(to, "\(folder)/tree", like: try File(new.root))
+            let tree = part == "root" ? to : try await FileTree.copy(to, "\(folder)/tree", like: try File(new.root))
             try BlockDelta.make(of: tree, to: "\(folder)/blocks")
-            let layout = try VerityLayout(file: tree)
-            let top = layout.hash(
-                try tree.read(
-                    VerityLayout.blockSize, at: (layout.levels.last?.lowerBound ?? 0) * VerityLayout.blockSize))
+            let top = try FileTree.top(of: tree)
             try install(1) { slot in
                 var delta = try BlockDelta(
                     name: "blocks", source: HTTPDeltaSource("file://\(folder)/blocks"),
@@ -77,18 +74,5 @@ public enum DeltaComparison {
             }
         }
         return costs
-    }
-
-    /// A copy of a file, filled up to whole blocks, with a tree behind it as the root has one.
-    private static func withTree(_ file: File, _ path: String, like root: File) async throws -> File {
-        let copy = try File(path, O_RDWR | O_CREAT | O_TRUNC)
-        let size = Int(try file.status().st_size)
-        let whole = (size + Verity.blockSize - 1) / Verity.blockSize * Verity.blockSize
-        try copy.copy(from: file, at: 0, count: size, to: 0)
-        try copy.resize(to: whole)
-        let salt = try VerityLayout(file: root).salt
-        _ = try await Verity.append(
-            to: copy, at: 0, size: whole, salt: salt, uuid: [UInt8](repeating: 0, count: 16))
-        return copy
     }
 }

@@ -1,0 +1,28 @@
+import Digests
+import Files
+import Glibc
+import ImageBuilder
+import Updates
+
+/// Files that come in blocks although they have no dm-verity tree of their own: a copy has one behind it.
+enum FileTree {
+    /// A copy of a file, filled up to whole blocks, with a tree behind it, by the salt of a root.
+    static func copy(_ file: File, _ path: String, like root: File) async throws -> File {
+        let copy = try File(path, O_RDWR | O_CREAT | O_TRUNC)
+        let size = Int(try file.status().st_size)
+        let whole = (size + Verity.blockSize - 1) / Verity.blockSize * Verity.blockSize
+        try copy.copy(from: file, at: 0, count: size, to: 0)
+        try copy.resize(to: whole)
+        let salt = try VerityLayout(file: root).salt
+        _ = try await Verity.append(
+            to: copy, at: 0, size: whole, salt: salt, uuid: [UInt8](repeating: 0, count: 16))
+        return copy
+    }
+
+    /// The hash at the root of a tree.
+    static func top(of file: File) throws -> Digest {
+        let layout = try VerityLayout(file: file)
+        let block = layout.levels.last?.lowerBound ?? 0
+        return layout.hash(try file.read(VerityLayout.blockSize, at: block * VerityLayout.blockSize))
+    }
+}
