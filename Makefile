@@ -38,7 +38,7 @@ torture: lint box  ## Faults and garbage for a quarter of an hour, by another se
 	rm -f out/torture.json
 	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --filter Torture
 
-bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway and nft, into out/bench.json
+bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway, nft, casync and zchunk, into out/bench.json
 	@ci/setup mmdebstrap iptables casync zchunk
 	$(SWIFT) build -c release --product vcpe
 	.build/release/vcpe build $(IMAGE) --profile virtio --raw-only --relock-gone

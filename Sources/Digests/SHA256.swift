@@ -63,39 +63,20 @@ public struct Digest: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// Always ``size`` bytes.
     public let bytes: [UInt8]
 
-    init(bytes: [UInt8]) { self.bytes = bytes }
-
     /// - Parameter bytes: ``size`` of them.
-    public init(_ bytes: [UInt8]) {
+    public init(bytes: [UInt8]) {
         precondition(bytes.count == Self.size)
         self.bytes = bytes
     }
 
-    /// Reads 64 hexadecimal digits; nil for anything else.
+    /// Reads 64 hexadecimal digits in lower case; nil for anything else.
     public init?(hex: some StringProtocol) {
-        let digits = Array(hex.utf8)
-        guard digits.count == Self.size * 2 else { return nil }
-        var bytes: [UInt8] = []
-        for i in stride(from: 0, to: digits.count, by: 2) {
-            guard let high = Self.value(digits[i]), let low = Self.value(digits[i + 1]) else { return nil }
-            bytes.append(high << 4 | low)
-        }
+        guard let bytes = Hex.bytes(hex), bytes.count == Self.size, Hex.text(bytes) == hex else { return nil }
         self.bytes = bytes
     }
 
-    private static func value(_ digit: UInt8) -> UInt8? {
-        switch digit {
-        case 0x30...0x39: digit - 0x30
-        case 0x61...0x66: digit - 0x61 + 10
-        default: nil
-        }
-    }
-
     /// 64 lower-case hexadecimal digits.
-    public var hex: String {
-        let digits = Array("0123456789abcdef".utf8)
-        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
-    }
+    public var hex: String { Hex.text(bytes) }
 
     public var description: String { hex }
 

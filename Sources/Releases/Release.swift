@@ -31,9 +31,7 @@ public struct Release: Sendable {
                 "\(image.uki) starts another root than the one of \(path)",
                 hint: "vcpe build \(name), and all of its outputs")
         }
-        var hash = SHA256()
-        size = try File(image.root).readPieces { hash.update($0) }
-        digest = hash.finish()
+        (digest, size) = try File(image.root).digest()
         try Self.checkProofs("\(image.folder)/\(image.stem).proofs.json", of: SHA256.hash(manifest).hex, name)
     }
 

@@ -41,8 +41,10 @@ public struct ReleaseRepository {
     }
 
     public let folder: String
-    private var documents: [String: SignedDocument] = [:]
-    private let now: Int
+    var documents: [String: SignedDocument] = [:]
+    /// The root that boxes trust now; nil before the first.
+    var trustedRoot: SignedDocument?
+    let now: Int
     /// Held as long as this lives: two changes at once would lose one.
     private let lock: File
 
@@ -82,12 +84,17 @@ public struct ReleaseRepository {
         return (repository, outcome)
     }
 
-    private init(empty folder: String, now: Int) throws {
+    init(empty folder: String, now: Int) throws {
         (self.folder, self.now) = (folder, now)
         try FileSystem.makeDirectory(folder)
         lock = try File("\(folder)/.lock", O_RDWR | O_CREAT)
         guard flock(lock.descriptor, LOCK_EX | LOCK_NB) == 0 else {
             throw ReleaseFailure("somebody else changes \(folder) just now", hint: "again, when they are done")
+        }
+        let names = (try? FileSystem.list("\(folder)/metadata")) ?? []
+        let roots = names.compactMap { $0.hasSuffix(".root.json") ? Int($0.prefix { $0 != "." }) : nil }
+        trustedRoot = try roots.max().map {
+            try SignedDocument("root", FileSystem.read("\(folder)/metadata/\($0).root.json"))
         }
         for role in Self.online { documents[role] = SignedDocument(role, body(role, ["meta": [:]])) }
     }
@@ -99,7 +106,7 @@ public struct ReleaseRepository {
         ]) { $1 }
     }
 
-    private func expiry(_ role: String, days: Int? = nil) -> String {
+    func expiry(_ role: String, days: Int? = nil) -> String {
         UTC.text(of: now + 86_400 * (days ?? Self.days[role] ?? Self.channelDays))
     }
 
@@ -116,20 +123,13 @@ public struct ReleaseRepository {
         }
         try self.init(empty: folder, now: now)
         documents["timestamp"] = try read("timestamp", "timestamp.json")
-        documents["root"] = try publishedRoot()
+        documents["root"] = trustedRoot
         let snapshot = documents["timestamp"]?.signed["meta"]?["snapshot.json"]?["version"]?.integer ?? 0
         documents["snapshot"] = try read("snapshot", "\(snapshot).snapshot.json")
         for (file, meta) in documents["snapshot"]?.signed["meta"]?.object ?? [:] {
             documents[String(file.dropLast(5))] = try read(
                 String(file.dropLast(5)), "\(meta["version"]?.integer ?? 0).\(file)")
         }
-    }
-
-    /// Nil before the first.
-    private func publishedRoot() throws -> SignedDocument? {
-        let names = (try? FileSystem.list("\(folder)/metadata")) ?? []
-        let versions = names.compactMap { $0.hasSuffix(".root.json") ? Int($0.prefix { $0 != "." }) : nil }
-        return try versions.max().map { try read("root", "\($0).root.json") }
     }
 
     private func read(_ role: String, _ file: String) throws -> SignedDocument {
@@ -155,7 +155,7 @@ public struct ReleaseRepository {
         }
     }
 
-    private func signers(_ role: String) -> Signers? {
+    func signers(_ role: String) -> Signers? {
         Signers(
             documents["root"]?.signed["roles"]?[role] ?? delegations.first { $0["name"]?.text == role })
     }
@@ -294,183 +294,15 @@ public struct ReleaseRepository {
     /// Puts a file where targets are, under its hash's name.
     private func copy(_ file: String, to target: String) throws -> (length: Int, digest: String) {
         let source = try File(file)
-        var hash = SHA256()
-        let count = try source.readPieces { hash.update($0) }
-        let digest = hash.finish().hex
+        let (digest, count) = try source.digest()
         let place = "\(folder)/targets/\(FileSystem.parent(of: target) ?? "")"
         try FileSystem.makeDirectory(place)
-        let copied = "\(place)/\(digest).\(FileSystem.name(of: target))"
+        let copied = "\(place)/\(digest.hex).\(FileSystem.name(of: target))"
         if !FileSystem.exists(copied) {
             try FileSystem.replace(copied) { (made: File) throws(SystemError) in
                 try made.copy(from: source, at: 0, count: count, to: 0)
             }
         }
-        return (count, digest)
-    }
-
-    // MARK: - Signing and publishing
-
-    private func pending() throws -> [String: SignedDocument] {
-        let names = (try? FileSystem.list("\(folder)/unsigned")) ?? []
-        var found: [String: SignedDocument] = [:]
-        for name in names where name.hasSuffix(".json") && !name.hasPrefix(".") {
-            let role = String(name.dropLast(5))
-            found[role] = try SignedDocument(role, try FileSystem.read("\(folder)/unsigned/\(name)"))
-        }
-        return found
-    }
-
-    private func refuseWhileWaiting() throws {
-        let waiting = try pending()
-        guard waiting.isEmpty else {
-            throw ReleaseFailure(
-                "a change of \(waiting.keys.sorted().joined(separator: ", ")) waits for signatures",
-                hint: "vcpe release sign \(folder) --keys FOLDER, or vcpe release discard \(folder)")
-        }
-    }
-
-    /// Forgets a change that waits for signatures.
-    public static func discard(_ folder: String) throws {
-        guard FileSystem.exists("\(folder)/unsigned") else {
-            throw ReleaseFailure("nothing waits for signatures in \(folder)")
-        }
-        try FileSystem.remove("\(folder)/unsigned")
-    }
-
-    /// Adds the signatures of keys at hand to what waits, and publishes it once there are enough.
-    public static func sign(_ folder: String, with keys: KeyFolder, now: Int) throws -> Outcome {
-        var repository =
-            FileSystem.exists("\(folder)/metadata")
-            ? try ReleaseRepository(folder, now: now) : try ReleaseRepository(empty: folder, now: now)
-        let waiting = try repository.pending()
-        guard !waiting.isEmpty else { throw ReleaseFailure("nothing waits for signatures in \(folder)") }
-        let before = try repository.publishedRoot()
-        for (role, document) in waiting { repository.documents[role] = document }
-        return try repository.finish(Array(waiting.keys).sorted(), keys, before: before)
-    }
-
-    /// Gives the named roles' metadata their next version, signs them with what is at hand, and publishes all or keeps all waiting.
-    private mutating func commit(_ roles: [String], _ keys: KeyFolder, days: Int? = nil) throws -> Outcome {
-        let before = try publishedRoot()
-        for role in roles {
-            let expires = expiry(role, days: days)
-            documents[role]?.renew(expires: expires)
-        }
-        return try finish(roles, keys, before: before)
-    }
-
-    /// - Parameter before: the root that boxes trust now.
-    private mutating func finish(_ roles: [String], _ keys: KeyFolder, before: SignedDocument?) throws -> Outcome {
-        var waiting: [String: Int] = [:]
-        for role in roles {
-            guard var document = documents[role] else { continue }
-            for signers in signersOf(role, before) { try document.sign(signers.identifiers, keys) }
-            documents[role] = document
-            let missing = signersOf(role, before).map { $0.missing(document) }.max() ?? 0
-            if missing > 0 { waiting[role] = missing }
-        }
-        guard waiting.isEmpty else {
-            try FileSystem.makeDirectory("\(folder)/unsigned")
-            for role in roles {
-                try FileSystem.replace("\(folder)/unsigned/\(role).json", with: documents[role]?.bytes ?? [])
-            }
-            return .waiting(waiting)
-        }
-        try publish(roles, keys)
-        try FileSystem.remove("\(folder)/unsigned")
-        return .published
-    }
-
-    private func signersOf(_ role: String, _ before: SignedDocument?) -> [Signers] {
-        var list = [signers(role)].compactMap { $0 }
-        // Boxes take a root that those sign whom they trust already.
-        if role == "root", let old = Signers(before?.signed["roles"]?["root"]) { list.append(old) }
-        return list
-    }
-
-    private func missing(_ document: SignedDocument) -> Int {
-        signersOf(document.role, try? publishedRoot()).map { $0.missing(document) }.max() ?? 0
-    }
-
-    private mutating func publish(_ roles: [String], _ keys: KeyFolder) throws {
-        var files: [String: [UInt8]] = [:]
-        var meta = documents["snapshot"]?.signed["meta"]?.object ?? [:]
-        for role in roles {
-            guard let document = documents[role] else { continue }
-            files["\(document.version).\(role).json"] = document.bytes
-            if role != "root" { meta["\(role).json"] = Self.meta(document) }
-        }
-        documents["snapshot"]?.signed["meta"] = .object(meta)
-        for role in Self.online {
-            if role == "timestamp", let snapshot = documents["snapshot"] {
-                documents[role]?.signed["meta"] = ["snapshot.json": Self.meta(snapshot)]
-            }
-            guard var document = documents[role], let signers = signers(role) else { continue }
-            document.renew(expires: expiry(role))
-            try document.sign(signers.identifiers, keys)
-            guard signers.missing(document) == 0 else {
-                throw ReleaseFailure(
-                    "\(signers.missing(document)) keys of \(role) are missing, which every change needs",
-                    hint: "--keys may be given several times: also the folder of the online keys")
-            }
-            documents[role] = document
-            files[role == "timestamp" ? "timestamp.json" : "\(document.version).\(role).json"] = document.bytes
-        }
-        try check(files)
-        try FileSystem.makeDirectory("\(folder)/metadata")
-        try FileSystem.makeDirectory("\(folder)/targets")
-        for (name, bytes) in files.sorted(by: { $0.key < $1.key }) where name != "timestamp.json" {
-            try FileSystem.replace("\(folder)/metadata/\(name)", with: bytes)
-        }
-        try FileSystem.syncDirectory("\(folder)/metadata")
-        if let timestamp = files["timestamp.json"] {
-            try FileSystem.replace("\(folder)/metadata/timestamp.json", with: timestamp)
-        }
-        try FileSystem.syncDirectory("\(folder)/metadata")
-    }
-
-    private static func meta(_ document: SignedDocument) -> JSON {
-        let bytes = document.bytes
-        return [
-            "version": .integer(document.version), "length": .integer(bytes.count),
-            "hashes": ["sha256": .text(SHA256.hash(bytes).hex)],
-        ]
-    }
-
-    /// Reads the new repository as a box would that knows its first root.
-    private func check(_ files: [String: [UInt8]]) throws {
-        let place = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-release")
-        defer { try? FileSystem.remove(place) }
-        let source = Candidate(folder: "\(folder)/metadata", files: files)
-        guard let root = try source.read("1.root.json", most: 1 << 20) else {
-            throw ReleaseFailure("there is no first root")
-        }
-        try UpdateClient.initialize(place, root: root)
-        var client = try UpdateClient(folder: place, source: source, now: now)
-        do {
-            try client.refresh()
-            // Each channel is read, though nobody has that file.
-            for channel in channels {
-                do { _ = try client.find("\(channel)/a/b/c/d") } catch {
-                    if error.reason != .unknownTarget { throw error }
-                }
-            }
-        } catch {
-            throw ReleaseFailure("a box would refuse this: \(error)")
-        }
-    }
-
-    /// What would be published, over what is.
-    private struct Candidate: MetadataSource {
-        var folder: String
-        var files: [String: [UInt8]]
-
-        func read(_ file: String, most: Int) throws(UpdateFailure) -> [UInt8]? {
-            let bytes = files[file] ?? (try? FileSystem.read("\(folder)/\(file)"))
-            if let bytes, bytes.count > most {
-                throw UpdateFailure(.tooLong, file, "\(bytes.count) bytes, \(most) are allowed")
-            }
-            return bytes
-        }
+        return (count, digest.hex)
     }
 }

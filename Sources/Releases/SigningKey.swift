@@ -20,7 +20,7 @@ public final class SigningKey {
             throw ReleaseFailure("not an Ed25519 key", hint: "vcpe release key FILE makes one")
         }
         publicKey = [
-            "keytype": "ed25519", "scheme": "ed25519", "keyval": ["public": .text(raw.hex)],
+            "keytype": "ed25519", "scheme": "ed25519", "keyval": ["public": .text(Hex.text(raw))],
         ]
         identifier = Self.identifier(of: publicKey)
     }
@@ -48,7 +48,7 @@ public final class SigningKey {
         guard EVP_DigestSignInit(context, nil, nil, nil, key) == 1,
             EVP_DigestSign(context, &signature, &count, bytes, bytes.count) == 1
         else { throw ReleaseFailure("the key \(identifier.prefix(8)) does not sign") }
-        return signature[..<count].hex
+        return Hex.text(signature[..<count])
     }
 
     // MARK: - Files
@@ -101,9 +101,4 @@ public final class SigningKey {
         }
         return json
     }
-}
-
-extension Collection<UInt8> {
-    /// Two lower-case hexadecimal digits each.
-    fileprivate var hex: String { map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
 }

@@ -1,6 +1,4 @@
 import CCurl
-import Files
-import Glibc
 
 extension Transfers {
     /// Fetches a small file into memory.

@@ -1,4 +1,5 @@
 import CCrypto
+import Digests
 
 /// Hashes of what passes by, all at once.
 struct HashCheck: ~Copyable {
@@ -32,7 +33,7 @@ struct HashCheck: ~Copyable {
         for item in running {
             var (digest, count) = ([UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE)), UInt32(0))
             EVP_DigestFinal_ex(item.context, &digest, &count)
-            guard Array(digest[..<Int(count)]) == expected[item.algorithm].flatMap(PublicKey.bytes(hex:)) else {
+            guard Array(digest[..<Int(count)]) == expected[item.algorithm].flatMap({ Hex.bytes($0) }) else {
                 throw UpdateFailure(.mismatch, name, "another \(item.algorithm) than the one that is signed")
             }
         }

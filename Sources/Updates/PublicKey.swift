@@ -1,4 +1,5 @@
 import CCrypto
+import Digests
 import Documents
 
 /// A key that signs metadata, as its delegator lists it (TUF 1.0, section 4.2).
@@ -64,7 +65,7 @@ public struct PublicKey: Sendable, Hashable {
     }
 
     private static func read(hex: String) -> OpaquePointer? {
-        guard let bytes = bytes(hex: hex) else { return nil }
+        guard let bytes = Hex.bytes(hex) else { return nil }
         return EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nil, bytes, bytes.count)
     }
 
@@ -77,7 +78,7 @@ public struct PublicKey: Sendable, Hashable {
 
     /// Whether a signature in hexadecimal digits is one of this key over `bytes`.
     public func verifies(_ signature: String, over bytes: [UInt8]) -> Bool {
-        guard let signature = Self.bytes(hex: signature) else { return false }
+        guard let signature = Hex.bytes(signature) else { return false }
         let opened = encoded.withUnsafeBufferPointer { buffer in
             var start = buffer.baseAddress
             return d2i_PUBKEY(nil, &start, buffer.count)
@@ -94,21 +95,5 @@ public struct PublicKey: Sendable, Hashable {
             else { return false }
         }
         return EVP_DigestVerify(context, signature, signature.count, bytes, bytes.count) == 1
-    }
-
-    /// Nil for what are no hexadecimal digits in pairs.
-    static func bytes(hex: String) -> [UInt8]? {
-        var bytes: [UInt8] = []
-        var high: Int?
-        for byte in hex.utf8 {
-            guard let digit = Character(UnicodeScalar(byte)).hexDigitValue else { return nil }
-            if let first = high {
-                bytes.append(UInt8(first << 4 | digit))
-                high = nil
-            } else {
-                high = digit
-            }
-        }
-        return high == nil ? bytes : nil
     }
 }

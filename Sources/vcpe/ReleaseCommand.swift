@@ -164,25 +164,6 @@ struct ReleaseCommand: ParsableCommand {
         }
     }
 
-    struct Key: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "key", abstract: "Make a key pair: FILE, which stays with its owner, and FILE.pub.")
-
-        @Argument(help: "Where the private key goes; it ends in .key.")
-        var file: String
-        @OptionGroup var signing: Signing
-
-        func validate() throws {
-            guard file.hasSuffix(".key") else { throw ValidationError("\(file): a name that ends in .key") }
-        }
-
-        func run() throws {
-            let key = try SigningKey.make()
-            try key.write(file, passphrase: signing.passphrase(isNew: true))
-            print("\(file).pub is the key \(key.identifier)")
-        }
-    }
-
     struct Add: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "add", abstract: "Publish a built image.",
@@ -289,91 +270,6 @@ struct ReleaseCommand: ParsableCommand {
                     "\(name)version \(role.version), \(holds), \(role.threshold) of \(role.keys.count): \(keys)\(waits)"
                 )
             }
-        }
-    }
-
-    struct Sign: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "sign", abstract: "Add the signatures of the keys at hand to what waits for them.")
-
-        @OptionGroup var access: Access
-
-        func run() throws {
-            let outcome = try ReleaseRepository.sign(
-                access.repository, with: access.signing.folder(of: access.repository), now: time(nil))
-            ReleaseCommand.say(outcome, access.repository, "\(access.repository) is published")
-        }
-    }
-
-    struct Discard: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "discard", abstract: "Forget a change that waits for signatures.")
-
-        @Argument(help: "The folder of the repository.")
-        var repository: String
-
-        func run() throws {
-            try ReleaseRepository.discard(repository)
-            print("what waited is forgotten")
-        }
-    }
-
-    struct Resign: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "resign", abstract: "Sign metadata anew, so that they hold longer.",
-            discussion: """
-                Without --role the timestamp and the snapshot, for a job that runs every day: boxes refuse installs when the timestamp is
-                over, and keep running. With --role another role too; --days says how long it holds then, 0 that it is over at once.
-                """)
-
-        @OptionGroup var access: Access
-        @Option(help: "A role; may be given several times.")
-        var role: [String] = []
-        @Option(help: "Days that they hold.")
-        var days: Int?
-
-        func run() throws {
-            var repository = try ReleaseRepository(access.repository, now: time(nil))
-            let outcome = try repository.resign(role, days: days, signing: access.signing.folder(of: access.repository))
-            ReleaseCommand.say(outcome, access.repository, "\(access.repository) is signed anew")
-        }
-    }
-
-    struct Rotate: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "rotate", abstract: "Put another key in the place of one of a role's.")
-
-        @OptionGroup var access: Access
-        @Option(help: "The role or channel.")
-        var role: String
-        @Option(help: "The first digits of the key that goes.")
-        var old: String
-        @Option(help: "The .pub file of the key that comes.")
-        var new: String
-
-        func run() throws {
-            var repository = try ReleaseRepository(access.repository, now: time(nil))
-            let outcome = try repository.replaceKey(
-                old, of: role, by: SigningKey.readPublic(new), signing: access.signing.folder(of: access.repository))
-            ReleaseCommand.say(outcome, access.repository, "\(role) has another key")
-        }
-    }
-
-    struct Revoke: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "revoke", abstract: "Take a key from a role: it signs nothing more.")
-
-        @OptionGroup var access: Access
-        @Option(help: "The role or channel.")
-        var role: String
-        @Option(help: "The first digits of the key that goes.")
-        var key: String
-
-        func run() throws {
-            var repository = try ReleaseRepository(access.repository, now: time(nil))
-            let outcome = try repository.replaceKey(
-                key, of: role, by: nil, signing: access.signing.folder(of: access.repository))
-            ReleaseCommand.say(outcome, access.repository, "\(role) has a key less")
         }
     }
 

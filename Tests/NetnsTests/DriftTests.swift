@@ -25,7 +25,7 @@ import Testing
 
     private func seconds(until isDone: () throws -> Bool) rethrows -> Double {
         let begin = Clock.seconds
-        while Clock.seconds < begin + 20, try !isDone() { usleep(20_000) }
+        while Clock.seconds < begin + 6, try !isDone() { usleep(20_000) }
         return Clock.seconds - begin
     }
 
@@ -117,16 +117,23 @@ import Testing
     /// Somebody who takes it away again and again doesn't keep the box busy.
     @Test func aFightIsNotFoughtForEver() throws {
         let box = try BoxInNetwork.ready(site: Self.site)
-        let end = Clock.seconds + 12
-        while Clock.seconds < end {
-            _ = try box.box.run { try Command("ip", ["rule", "del", "priority", "1000"]).run() }
-            usleep(20_000)
+        func repairsSoFar() -> Int { box.log.split(separator: "\n").count { $0.contains("drift: put right") } }
+        func fight(while goesOn: () -> Bool) throws {
+            while goesOn() {
+                _ = try box.box.run { try Command("ip", ["rule", "del", "priority", "1000"]).run() }
+                usleep(20_000)
+            }
         }
-        let repairs = box.log.split(separator: "\n").filter { $0.contains("drift: put right") }.count
+        // Behind the eighth the box waits eight seconds; half of them are fought through, however fast this machine is.
+        let last = Clock.seconds + 40
+        try fight { repairsSoFar() < 8 && Clock.seconds < last }
+        let end = Clock.seconds + 4
+        try fight { Clock.seconds < end }
+        let repairs = repairsSoFar()
         #expect(repairs >= 4 && repairs < 20, "\(repairs)")
         // A quiet time brings it back.
         let time = try seconds { try box.box.run { try Command("ip", ["rule"]).check().text }.contains("lookup 10") }
-        #expect(time < 20)
+        #expect(time < 6)
     }
 
     @Test func secretsAreMadeOnceAndKept() throws {

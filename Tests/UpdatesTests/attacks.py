@@ -6,7 +6,6 @@ Prints a line of JSON for each case: its name, whether each of the two took what
 it. Serves on the loopback interface only.
 """
 
-import copy
 import datetime
 import http.server
 import json
@@ -21,7 +20,7 @@ from urllib import parse
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
-    DelegatedRole, Delegations, Key, Metadata, MetaFile, Root, Snapshot, SuccinctRoles, TargetFile, Targets, Timestamp,
+    DelegatedRole, Delegations, Metadata, MetaFile, Root, Snapshot, SuccinctRoles, TargetFile, Targets, Timestamp,
 )
 from tuf.api.serialization.json import JSONSerializer
 from tuf.ngclient import Updater
@@ -399,7 +398,6 @@ def a_timestamp_by_a_strangers_key(r):
 
 @case(False)
 def a_signature_by_the_right_name_and_the_wrong_key(r):
-    (keyid,) = r.signers["snapshot"]
     r.update()
     name = "metadata/timestamp.json"
     document = json.loads(r.files[name])

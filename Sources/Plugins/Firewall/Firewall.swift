@@ -72,16 +72,17 @@ public enum Firewall: Plugin {
             guard isHeld else { continue }
             if [.box, .any].contains(rule.value.to.value) { toBox += boxes }
             if rule.value.to.value != .box { through += boxes }
+            let outcome = compiler.outcome(rule.value)
             if input.explains {
-                let isPlain = rule.value.note == nil && rule.value.rate == nil && rule.value.connections == nil
+                let isPlain = rule.value.note == nil && outcome.isFinal
                 let to = rule.value.to.value
                 items.append(
                     .init(
                         path: rule.path, action: rule.value.action, isToBox: to == .box || to == .any,
                         isThrough: to != .box, boxes: boxes, isPlain: isPlain,
-                        isFinal: rule.value.rate == nil && rule.value.connections == nil))
+                        isFinal: outcome.isFinal))
             }
-            outcomes.append(compiler.outcome(rule.value))
+            outcomes.append(outcome)
             paths.append(rule.path)
         }
         let explains = input.explains

@@ -6,7 +6,7 @@ extension BlockDelta {
     /// Writes the file from which any root becomes this one.
     public static func make(of root: File, to path: String) throws {
         let count = Int(try root.status().st_size) / VerityLayout.blockSize
-        var sizes: [UInt8] = Array("vcpeblk1".utf8) + (0..<4).map { UInt8(truncatingIfNeeded: count >> (8 * $0)) }
+        var sizes: [UInt8] = magic + (0..<4).map { UInt8(truncatingIfNeeded: count >> (8 * $0)) }
         try FileSystem.replace(path) { (file: File) throws in
             var offset = sizes.count + 2 * count
             for block in 0..<count {

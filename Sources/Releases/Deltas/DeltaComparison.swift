@@ -24,26 +24,21 @@ public enum DeltaComparison {
         var costs = ["patch", "blocks", "full"].map { Cost(way: $0) }
         for (part, from, to) in [("root", old.root, new.root), ("uki", old.uki, new.uki)] {
             let (from, to) = (try File(from), try File(to))
-            let bytes = Int(try to.status().st_size)
-            var wanted = SHA256()
-            try to.readPieces { wanted.update($0) }
-            let digest = wanted.finish()
+            let (digest, bytes) = try to.digest()
             func install(_ place: Int, _ body: (File) throws -> DeltaCost) throws {
                 let slot = try File("\(folder)/slot", O_RDWR | O_CREAT | O_TRUNC)
-                var cost = DeltaCost()
-                let time = try ContinuousClock().measure { cost = try body(slot) }
+                let begin = Clock.seconds
+                let cost = try body(slot)
+                let seconds = Clock.seconds - begin
                 // A UKI has no place for its tree.
                 try slot.resize(to: bytes)
-                var hash = SHA256()
-                try slot.readPieces { hash.update($0) }
-                guard hash.finish() == digest else {
+                guard try slot.digest().digest == digest else {
                     throw ReleaseFailure("\(costs[place].way) does not make \(to.path)")
                 }
-                let milliseconds = time.components.seconds * 1000 + time.components.attoseconds / 1_000_000_000_000_000
                 costs[place].bytes += cost.fetched
                 if part == "uki" { costs[place].ukiBytes = cost.fetched }
                 costs[place].requests += cost.requests
-                costs[place].milliseconds += Int(milliseconds)
+                costs[place].milliseconds += Int(seconds * 1000)
             }
             try PatchDelta.make(from: from, to: to, path: "\(folder)/patch")
             try install(0) { slot in

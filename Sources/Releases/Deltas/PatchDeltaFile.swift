@@ -7,28 +7,31 @@ import Updates
 extension PatchDelta {
     /// Writes the file by which one root becomes another one.
     public static func make(from old: File, to new: File, path: String) throws {
-        let index = BlockIndex(try old.readAll())
-        let bytes = try new.readAll()
+        let likeness = Likeness(of: try new.readAll(), to: try old.readAll())
         var (frames, packed): ([Frame], [UInt8]) = ([], [])
         var start = 0
-        while start < bytes.count {
+        while start < likeness.blocks {
             // As much as will likely fit when it is compressed: what is new becomes half as much.
-            var count = index.count(in: bytes, from: start, new: 2 * mostCompressed, most: mostNew)
+            var count = likeness.count(from: start, new: 2 * mostCompressed, most: mostNew)
             while true {
-                let part = Array(bytes[start..<start + count])
-                let ranges = index.ranges(like: part, at: start)
+                let ranges = likeness.ranges(start..<start + count)
+                // Much of it is new, and goes back to much: less at a time. Sixteen blocks are always few enough.
+                if ranges.reduce(0, { $0 + $1.count }) > mostOld, count > 16 {
+                    count = max(16, count / 2)
+                    continue
+                }
                 var before: [UInt8] = []
-                for range in ranges { before += index.bytes[range] }
-                let compressed = Zstandard.compress(part, after: before)
-                // Much of it is new: less at a time.
-                if compressed.count > mostCompressed || before.count > mostOld, count > 1 << 16 {
-                    count = max(1 << 16, count / 2)
+                for range in ranges { before += likeness.old[range] }
+                let part = likeness.new(start..<start + count)
+                let compressed = Zstandard.compress(Array(likeness.bytes[part]), after: before)
+                if compressed.count > mostCompressed, count > 16 {
+                    count = max(16, count / 2)
                     continue
                 }
                 frames.append(
                     Frame(
-                        new: start..<start + count, old: ranges, compressed: compressed.count,
-                        digest: SHA256.hash(part)))
+                        new: part, old: ranges, compressed: compressed.count,
+                        digest: SHA256.hash(likeness.bytes[part])))
                 packed += compressed
                 break
             }
@@ -40,36 +43,49 @@ extension PatchDelta {
     }
 }
 
-/// Where the blocks of an old root are, and which of its ranges are much like a part of the new one.
-private struct BlockIndex {
+/// Which ranges of an old file are much like blocks of a new one.
+private struct Likeness {
     let bytes: [UInt8]
-    private let size = VerityLayout.blockSize
-    private var places: [Digest: Int] = [:]
+    let old: [UInt8]
+    /// For each block of the new file, where the old one has the same; nil where it is nowhere.
+    private let places: [Int?]
+    private static let size = VerityLayout.blockSize
     /// Blocks around one that has changed: what stood there is likely what it was made from.
     private static let around = 16
 
-    init(_ bytes: [UInt8]) {
-        self.bytes = bytes
-        for block in 0..<bytes.count / size {
-            let digest = SHA256.hash(bytes[block * size..<(block + 1) * size])
-            if places[digest] == nil { places[digest] = block }
+    init(of new: [UInt8], to old: [UInt8]) {
+        func digests(_ bytes: [UInt8]) -> [Digest] {
+            stride(from: 0, to: bytes.count, by: Self.size).map {
+                SHA256.hash(bytes[$0..<min($0 + Self.size, bytes.count)])
+            }
         }
+        var known: [Digest: Int] = [:]
+        for (block, digest) in digests(old).enumerated() where known[digest] == nil { known[digest] = block }
+        (bytes, self.old) = (new, old)
+        places = digests(new).map { known[$0] }
     }
 
-    /// How many bytes from `start` on have no more than `new` bytes in blocks that are nowhere in the old root.
-    func count(in bytes: [UInt8], from start: Int, new: Int, most: Int) -> Int {
+    /// Of the new file; the last one may be shorter.
+    var blocks: Int { places.count }
+
+    /// The bytes of blocks of the new file.
+    func new(_ blocks: Range<Int>) -> Range<Int> {
+        blocks.lowerBound * Self.size..<min(blocks.upperBound * Self.size, bytes.count)
+    }
+
+    /// How many blocks from `start` on are `most` bytes at most, and `new` bytes of them nowhere in the old file.
+    func count(from start: Int, new: Int, most: Int) -> Int {
         var (count, unknown) = (0, 0)
-        while count < most, start + count < bytes.count {
-            let end = min(start + count + size, bytes.count)
-            if places[SHA256.hash(bytes[start + count..<end])] == nil { unknown += size }
-            if unknown > new, count > 0 { break }
-            count = end - start
+        while count < most / Self.size, start + count < blocks {
+            if places[start + count] == nil { unknown += Self.size }
+            if unknown > new { break }
+            count += 1
         }
         return count
     }
 
-    func ranges(like part: [UInt8], at start: Int) -> [Range<Int>] {
-        let last = bytes.count / size
+    func ranges(_ blocks: Range<Int>) -> [Range<Int>] {
+        let last = (old.count + Self.size - 1) / Self.size
         var wanted: [ClosedRange<UInt128>] = []
         func want(_ first: Int, _ count: Int) {
             let (low, high) = (max(0, first), min(last, first + count))
@@ -77,19 +93,17 @@ private struct BlockIndex {
         }
         // How far what is unchanged has moved; what has changed moved as far.
         var shift = 0
-        for offset in stride(from: 0, to: part.count, by: size) {
-            let block = (start + offset) / size
-            let bytes = part[offset..<min(offset + size, part.count)]
-            if let place = places[SHA256.hash(bytes)] {
+        for block in blocks {
+            if let place = places[block] {
                 want(place, 1)
-                if place > 0 || block == 0 { shift = place - block }
+                shift = place - block
             } else {
                 want(block + shift - Self.around, 2 * Self.around + 1)
             }
         }
         return [ClosedRange<UInt128>].united(wanted).map { blocks -> Range<Int> in
             let (first, last) = (Int(blocks.lowerBound), Int(blocks.upperBound))
-            return first * size..<(last + 1) * size
+            return first * Self.size..<min((last + 1) * Self.size, old.count)
         }
     }
 }

@@ -9,7 +9,7 @@ import Files
 public struct BlockDelta {
     /// `vcpeblk1`, the number of blocks in 4 bytes, and for each block its compressed size in 2; then the blocks. A block that does not get
     /// smaller is stored as it is.
-    static let magic = Array("vcpeblk1".utf8)
+    public static let magic = Array("vcpeblk1".utf8)
     /// Bytes of one request at most, and of what is fetched in vain to save another.
     private static let (mostBytes, widestGap) = (1 << 20, 8 << 10)
 

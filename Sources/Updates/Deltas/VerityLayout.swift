@@ -82,7 +82,7 @@ public struct VerityLayout: Sendable, Hashable {
         let first = (block - levels[level].lowerBound) * Self.hashesInBlock
         let count = min(Self.hashesInBlock, below.count - first)
         return (0..<max(0, count)).map { i in
-            (below.lowerBound + first + i, Digest(Array(bytes[i * Digest.size..<(i + 1) * Digest.size])))
+            (below.lowerBound + first + i, Digest(bytes: Array(bytes[i * Digest.size..<(i + 1) * Digest.size])))
         }
     }
 }
