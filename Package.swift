@@ -20,6 +20,7 @@ let box: [Target] = [
     .target(name: "Nftables", dependencies: ["CMnl", "CNftables", "Ruleset"]),
     .target(name: "Files", dependencies: ["CSystem"]),
     .target(name: "Processes", dependencies: ["CSystem", "Files"]),
+    .target(name: "Slots", dependencies: ["CSystem", "Files"]),
     .target(name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset"]),
     .target(name: "Plugins", dependencies: ["PluginKit"], exclude: pluginFiles),
     .target(name: "Planning", dependencies: ["Documents", "Files", "PluginKit", "Processes"]),
@@ -68,6 +69,7 @@ let host: [Target] = [
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
     .testTarget(name: "FilesTests", dependencies: ["Files"]),
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
+    .testTarget(name: "SlotsTests", dependencies: ["Files", "Processes", "Slots", "TestSupport"]),
     .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),
     .testTarget(name: "NetlinkTests", dependencies: ["Addresses", "Documents", "Netlink", "Processes"]),
     .testTarget(
