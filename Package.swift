@@ -2,7 +2,7 @@
 import PackageDescription
 
 /// What lies in a plugin's folder beside its code.
-let pluginFiles = ["Network", "Firewall", "NAT", "LAN", "System"].flatMap { name in
+let pluginFiles = ["Network", "Firewall", "NAT", "LAN", "System", "Upgrade"].flatMap { name in
     ["README.md", "manifest.json", "cases", "examples", "vcpe-\(name.lowercased()).yang"].map { "\(name)/\($0)" }
 }
 
@@ -11,6 +11,9 @@ let box: [Target] = [
     .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
     .systemLibrary(name: "CNftables", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
+    .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .target(name: "CSystem"),
     .target(name: "CResolver", linkerSettings: [.linkedLibrary("resolv")]),
     .target(name: "Addresses"),
@@ -21,6 +24,11 @@ let box: [Target] = [
     .target(name: "Files", dependencies: ["CSystem"]),
     .target(name: "Processes", dependencies: ["CSystem", "Files"]),
     .target(name: "Slots", dependencies: ["CSystem", "Files"]),
+    .target(name: "Digests", dependencies: ["CCrypto"]),
+    .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
+    .target(
+        name: "Updates",
+        dependencies: ["CCrypto", "CZstd", "Digests", "Documents", "Files", "Slots", "Transfers"]),
     .target(name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset"]),
     .target(name: "Plugins", dependencies: ["PluginKit"], exclude: pluginFiles),
     .target(name: "Planning", dependencies: ["Documents", "Files", "PluginKit", "Processes"]),
@@ -32,19 +40,16 @@ let box: [Target] = [
     .target(name: "Schema", dependencies: ["Documents", "Files"]),
     .executableTarget(
         name: "vcpe-box", dependencies: ["CResolver", "Engine", "Files", "PluginKit", "Plugins", "Schema"]),
+    .executableTarget(
+        name: "vcpe-updater",
+        dependencies: ["CSystem", "Digests", "Documents", "Files", "Processes", "Slots", "Transfers", "Updates"]),
     .executableTarget(name: "vcpe-init", dependencies: ["CSystem"]),
 ]
 
 /// What builds images, and all tests.
 let host: [Target] = [
     .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
-    .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-    .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
-    .target(name: "Digests", dependencies: ["CCrypto"]),
     .target(name: "Archives", dependencies: ["CArchive"]),
-    .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
-    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
-    .target(name: "Updates", dependencies: ["CCrypto", "CZstd", "Digests", "Documents", "Files", "Transfers"]),
     .executableTarget(
         name: "vcpe-tuf",
         dependencies: ["Files", "Updates", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
@@ -95,7 +100,7 @@ let host: [Target] = [
     .testTarget(
         name: "UpdatesTests",
         dependencies: [
-            "Digests", "Documents", "Files", "ImageBuilder", "Processes", "Releases", "TestSupport", "Updates",
+            "Digests", "Documents", "Files", "ImageBuilder", "Processes", "Releases", "Slots", "TestSupport", "Updates",
         ]),
     .testTarget(
         name: "BuildTests", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes", "TestSupport"]),

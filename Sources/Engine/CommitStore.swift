@@ -93,10 +93,12 @@ struct Head: Sendable, Hashable {
     /// Nil for the factory's document.
     var commit: Int?
     var pending: Pending?
+    /// The version of the image that followed it last.
+    fileprivate(set) var release: String?
 
     var json: JSON {
         .object([
-            "commit": commit.map { .integer($0) },
+            "commit": commit.map { .integer($0) }, "release": release.map { .text($0) },
             "pending": pending.map {
                 .object([
                     "commit": .integer($0.commit), "boot": .text($0.boot), "until": $0.until.map { .integer($0) },
@@ -109,6 +111,7 @@ struct Head: Sendable, Hashable {
 
     init(_ json: JSON) {
         commit = json["commit"]?.integer
+        release = json["release"]?.text
         if let value = json["pending"], let number = value["commit"]?.integer, let boot = value["boot"]?.text {
             pending = Pending(commit: number, boot: boot, until: value["until"]?.integer)
         }
@@ -124,6 +127,8 @@ struct CommitStore {
     static let most = 64 << 20
 
     let folder: String
+    /// The version of the image that writes here; nil for one without.
+    let release: String?
 
     private var headPath: String { "\(folder)/head" }
     private func path(_ number: Int) -> String { "\(folder)/\(number)" }
@@ -159,7 +164,24 @@ struct CommitStore {
         throw EngineError("\(headPath) is damaged; it is kept as head.damaged")
     }
 
-    func setHead(_ head: Head) throws { try write(head.json, to: headPath) }
+    /// What stands, and beside it what this release had stand last: another release may have the box meanwhile.
+    func setHead(_ head: Head) throws {
+        var head = head
+        head.release = release
+        try write(head.json, to: headPath)
+        if let release, head.pending == nil { try write(head.json, to: headPath(of: release)) }
+    }
+
+    private func headPath(of release: String) -> String { "\(headPath).\(release.split(separator: "/").joined(separator: "_"))" }
+
+    /// What that release had stand last; nil when it never had the box, or was installed anew since.
+    func head(of release: String) throws -> Head? { try read(headPath(of: release)).map { Head($0) } }
+
+    /// Commits that a release may come back to.
+    private var heads: Set<Int> {
+        let names = ((try? FileSystem.list(folder)) ?? []).filter { $0.hasPrefix("head.") && !$0.hasSuffix(".damaged") }
+        return Set(names.compactMap { (try? read("\(folder)/\($0)"))?["commit"]?.integer })
+    }
 
     /// - Throws: for one that isn't there, or is damaged.
     func commit(_ number: Int) throws -> Commit {
@@ -197,12 +219,15 @@ struct CommitStore {
     func prune(but head: Head) throws {
         guard FileSystem.exists(folder) else { return }
         try FileSystem.removeLeftovers(in: folder)
+        let heads = heads
         var (count, size) = (0, 0)
         for number in numbers.reversed() {
             count += 1
             size += Int((try? File(path(number)).status().st_size) ?? 0)
             let isTooMuch = count > Self.kept || size > Self.most
-            if isTooMuch, number != head.commit, number != head.pending?.commit { try remove(number) }
+            if isTooMuch, number != head.commit, number != head.pending?.commit, !heads.contains(number) {
+                try remove(number)
+            }
         }
     }
 }

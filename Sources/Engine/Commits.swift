@@ -41,6 +41,7 @@ extension Engine {
     func readSite() {
         do {
             head = try store.head()
+            try returnToOwnHead()
             if let pending = head.pending {
                 let waits = pending.until.map { $0 > Uptime.milliseconds } ?? false
                 if !waits || pending.boot != Self.boot {
@@ -56,6 +57,24 @@ extension Engine {
             Log.say("the commits can't be used: \(error)")
         }
         takeFactorySite()
+    }
+
+    /// After another release had the box, and this one has it again without having been installed anew, what stood here before stands again. What
+    /// was committed meanwhile is kept, to be committed once more.
+    private func returnToOwnHead() throws {
+        guard let release = places.release, head.release != release else { return }
+        guard let other = head.release, let own = try store.head(of: release) else {
+            // Its first start: what stands is its own from here on.
+            if head.pending == nil { try store.setHead(head) }
+            return
+        }
+        if own.commit != head.commit {
+            Log.say(
+                "\(Self.name(own.commit)) stands again, as before release \(other): "
+                    + (head.commit.map { "commit \($0) is kept, vcpectl rollback \($0) gives it once more" } ?? ""))
+        }
+        head = own
+        try store.setHead(head)
     }
 
     /// Why a commit that waited is none, through no fault of its own.
@@ -83,33 +102,9 @@ extension Engine {
 
     private func take(_ commit: Commit) throws {
         let node = try YAML.read(Array(commit.site.utf8), file: "commit \(commit.number)")
-        let migrated = migrate(node, from: commit.versions)
+        let migrated = planner.migrate(node, from: commit.versions) { Log.say($0) }
         (site, siteText) = (migrated ?? node, migrated?.yaml ?? commit.site)
         siteName = Self.name(commit.number)
-    }
-
-    /// What plugins of another version than those that planned it make of a document; nil when nothing changes. The
-    /// commit stays as it was given.
-    private func migrate(_ document: Node, from versions: [String: String]) -> Node? {
-        var result = document
-        for plugin in planner.plugins {
-            let (name, manifest) = (plugin.manifest.name, plugin.manifest)
-            guard let version = versions[name], version != manifest.version, let part = document[manifest.key]?.value
-            else { continue }
-            do {
-                let input: JSON = ["configuration": JSON(part), "from": .text(version)]
-                let answer = try plugin.runner.ask("migrate", input)
-                guard answer.count == 1 else {
-                    throw PluginFailure("plugin \(name) migrate: its answer is not one line")
-                }
-                guard answer[0] != JSON(part) else { continue }
-                result = try result.setting(Node(answer[0], position: part.position), at: DocumentPath(manifest.key))
-                Log.say("\(name): the configuration of version \(version) is migrated to \(manifest.version)")
-            } catch {
-                Log.say("\(name): the configuration of version \(version) can't be migrated: \(error)")
-            }
-        }
-        return result == document ? nil : result
     }
 
     private func takeFactorySite() {
@@ -336,7 +331,8 @@ extension Engine {
     func rollBack(to number: Int, user: String, confirm: Int?) throws -> Committed {
         let old = try store.commit(number)
         let name = "commit \(number)"
-        let document = try migrate(YAML.read(Array(old.site.utf8), file: name), from: old.versions)?.yaml ?? old.site
+        let given = try YAML.read(Array(old.site.utf8), file: name)
+        let document = planner.migrate(given, from: old.versions) { Log.say($0) }?.yaml ?? old.site
         return try commit(
             document, name: name, user: user, comment: "rollback to \(number)", confirm: confirm)
     }

@@ -84,7 +84,7 @@ public final class Engine {
         secrets = SecretStore(folder: places.secrets, scratch: places.state)
         outside = OutsideSites(places: places)
         feeds = Feeds(places: places)
-        store = CommitStore(folder: places.commits)
+        store = CommitStore(folder: places.commits, release: places.release)
         let known = AppliedState(at: places.appliedState)
         applied = known ?? AppliedState()
         nftables.believed = TablePlan(applied.everything.values.map(\.resource))

@@ -20,7 +20,17 @@ public struct Places: Sendable {
     /// Whose signatures a document from outside must have on a box that has one, as ssh-keygen's allowed_signers.
     public var siteKeys = "/usr/lib/vcpe/site-keys"
 
+    /// What the image is; not there in a test.
+    public var image = "/usr/lib/vcpe/image"
+
     public init() {}
+
+    /// The image's version.
+    var release: String? {
+        guard let bytes = try? FileSystem.read(image) else { return nil }
+        let line = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("version ") }
+        return line.map { String($0.dropFirst("version ".count)) }
+    }
 
     /// The link to the folder of the engine's unit files.
     public var units: String { "\(run)/units" }

@@ -37,6 +37,13 @@ public final class File: Sendable {
         return status
     }
 
+    /// Bytes; of a device too.
+    public func size() throws(SystemError) -> Int {
+        let end = lseek(descriptor, 0, SEEK_END)
+        guard end >= 0 else { throw SystemError("lseek", path) }
+        return Int(end)
+    }
+
     /// Writes all of `bytes` at `offset` (bytes from the start), however many calls that takes.
     public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(SystemError) {
         var done = 0

@@ -25,9 +25,12 @@ public struct BootPartition {
     }
 
     /// The kernel image of an entry.
-    public func image(of entry: BootEntry) throws(SlotFailure) -> [UInt8] {
-        try volume.read("\(Self.folder)/\(entry.fileName)")
+    public func image(of entry: BootEntry) throws(SlotFailure) -> FATVolume.Room {
+        try volume.contents(of: "\(Self.folder)/\(entry.fileName)")
     }
+
+    /// The entry of a release.
+    public func entry(_ number: Int) -> BootEntry? { entries.last { $0.number == number } }
 
     /// Makes one name of two for the same release, and takes back what a cut of power left.
     ///
@@ -96,12 +99,12 @@ public struct BootPartition {
     /// Has the loader start a release only when there is no other.
     public mutating func condemn(_ number: Int) throws(SlotFailure) {
         try repair()
-        guard let entry = entries.last(where: { $0.number == number }), !entry.isBad else { return }
+        guard let entry = self.entry(number), !entry.isBad else { return }
         try rename(number, to: BootEntry(number: number, triesLeft: 0, triesDone: max(1, entry.triesDone)))
     }
 
     private mutating func rename(_ number: Int, to entry: BootEntry) throws(SlotFailure) {
-        guard let old = entries.last(where: { $0.number == number }) else {
+        guard let old = self.entry(number) else {
             throw SlotFailure("there is no entry of release \(number)")
         }
         if old == entry { return }

@@ -170,15 +170,22 @@ public struct FATVolume {
     ///
     /// - Throws: ``SlotFailure`` where there is none, and where its clusters end before it does.
     public func read(_ path: String) throws(SlotFailure) -> [UInt8] {
+        let contents = try contents(of: path)
+        let bytes = try contents.bytes(contents.size, at: 0)
+        guard bytes.count == contents.size else {
+            throw SlotFailure("\(path): \(bytes.count) of its \(contents.size) bytes are there")
+        }
+        return bytes
+    }
+
+    /// The contents of a file, for who reads some of them.
+    func contents(of path: String) throws(SlotFailure) -> Room {
         guard let entry = try find(path), !entry.isFolder else { throw SlotFailure("there is no \(path)") }
-        var bytes: [UInt8] = []
-        for cluster in chain(from: entry.firstCluster) where bytes.count < entry.size {
-            bytes += try storage.bytes(clusterSize, at: offset(of: cluster))
-        }
-        guard bytes.count >= entry.size else {
-            throw SlotFailure("\(path): \(bytes.count) of its \(entry.size) bytes are there")
-        }
-        return Array(bytes[..<entry.size])
+        return room(of: chain(from: entry.firstCluster), entry.size)
+    }
+
+    private func room(of clusters: [Int], _ size: Int) -> Room {
+        Room(storage: storage, clusterSize: clusterSize, dataOffset: dataOffset, clusters: clusters, size: size)
     }
 
     // MARK: - Files
@@ -242,7 +249,7 @@ public struct FATVolume {
             throw SlotFailure(
                 "\(storage.path): \(size) bytes are wanted and \(free) are free", hint: "a larger esp partition")
         }
-        return Room(storage: storage, clusterSize: clusterSize, dataOffset: dataOffset, clusters: clusters, size: size)
+        return room(of: clusters, size)
     }
 
     /// Gives a file its name, once all that it holds is on the disk. Of a file that has that name already these become the contents, at once.

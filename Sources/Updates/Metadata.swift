@@ -94,13 +94,16 @@ public struct FileMeta: Sendable, Hashable {
     public var length: Int?
     /// Hexadecimal digits, by algorithm.
     public var hashes: [String: String]
+    /// What is signed beside them; null without it.
+    public var custom: JSON = .null
 
     /// For what checks by this one alone.
-    var sha256: Digest? { hashes["sha256"].flatMap { Digest(hex: $0.lowercased()) } }
+    public var sha256: Digest? { hashes["sha256"].flatMap { Digest(hex: $0.lowercased()) } }
 
     init(_ json: JSON, name: String, isTarget: Bool) throws(UpdateFailure) {
         version = json["version"]?.integer
         length = json["length"]?.integer
+        custom = json["custom"] ?? .null
         hashes = [:]
         for (algorithm, value) in json["hashes"]?.object ?? [:] {
             guard let text = value.text else { throw UpdateFailure(.malformed, name, "a hash that is no text") }

@@ -4,6 +4,7 @@ import Engine
 enum EngineCommand {
     static func run(_ arguments: [String]) -> Int32 {
         var places = Places()
+        if arguments.first == "check" { return check(places) }
         var rest = arguments[...]
         while let option = rest.popFirst() {
             guard let value = rest.popFirst() else { return usage(option) }
@@ -17,6 +18,7 @@ enum EngineCommand {
             case "--devices": places.devices = value
             case "--firmware-site": places.firmwareSite = value
             case "--site-keys": places.siteKeys = value
+            case "--image": places.image = value
             default: return usage(option)
             }
         }
@@ -28,10 +30,21 @@ enum EngineCommand {
         }
     }
 
+    /// Says whether this release could go on with what the box follows; `vcpe-updater` asks before it is started.
+    private static func check(_ places: Places) -> Int32 {
+        do {
+            for line in try SiteCheck.run(places) { Log.say(line) }
+            return 0
+        } catch {
+            Log.say("\(error)")
+            return 1
+        }
+    }
+
     private static func usage(_ option: String) -> Int32 {
         let known = [
             "--run", "--data", "--plugins", "--factory-site", "--modprobe", "--logs", "--devices", "--firmware-site",
-            "--site-keys",
+            "--site-keys", "--image",
         ]
         Log.say("\(option): allowed are \(known.joined(separator: ", ")), each with a path")
         return 64

@@ -21,8 +21,9 @@ case "firewall": exit(PluginProgram.run(Firewall.self, arguments))
 case "nat": exit(PluginProgram.run(NAT.self, arguments))
 case "lan": exit(PluginProgram.run(LAN.self, arguments))
 case "system": exit(PluginProgram.run(System.self, arguments))
+case "upgrade": exit(PluginProgram.run(Upgrade.self, arguments))
 default:
     Log.say(
-        "\(calledAs) is none of vcpe-engine, vcpectl, report-lease, resolve-names, network, firewall, nat, lan, system")
+        "\(calledAs) is none of vcpe-engine, vcpectl, report-lease, resolve-names, network, firewall, nat, lan, system, upgrade")
     exit(64)
 }

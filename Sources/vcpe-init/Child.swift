@@ -32,11 +32,12 @@ enum Child {
         return wait(pid)
     }
 
-    /// Waits for a child's end; nil when it is none of ours.
+    /// Waits for a child's end, and feeds the watchdog meanwhile: a check of a large disk takes its time. Nil when it is none of ours.
     static func wait(_ pid: pid_t) -> Int32? {
         var status: Int32 = 0
-        while waitpid(pid, &status, 0) < 0 {
-            if errno != EINTR { return nil }
+        while case let ended = waitpid(pid, &status, WNOHANG), ended != pid {
+            if ended < 0, errno != EINTR { return nil }
+            Uptime.sleep(milliseconds: 2)
         }
         return status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F)
     }

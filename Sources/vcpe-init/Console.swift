@@ -84,9 +84,12 @@ enum Uptime {
         return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
     }
 
+    /// Waits, and feeds the watchdog meanwhile.
     static func sleep(milliseconds: Int) {
         let end = Self.milliseconds + milliseconds
-        while case let left = end - Self.milliseconds, left > 0 {
+        while case let all = end - Self.milliseconds, all > 0 {
+            HardwareWatchdog.feed()
+            let left = min(all, 1000)
             var time = timespec(tv_sec: left / 1000, tv_nsec: left % 1000 * 1_000_000)
             nanosleep(&time, nil)
         }

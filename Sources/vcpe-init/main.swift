@@ -13,6 +13,7 @@ case "preload":
     var loader = ModuleLoader(root: "")
     for module in Text.lines("/usr/lib/vcpe/modules-load") { loader.load(String(module)) }
     exit(0)
+case "verify": exit(VerifiedRoot.readAll() ? 0 : 1)
 case "coldplug":
     var loader = ModuleLoader(root: "")
     loader.loadForPresentDevices()

@@ -36,6 +36,7 @@ import Testing
             case "Firewall": self.init(folder, Firewall.self)
             case "NAT": self.init(folder, NAT.self)
             case "System": self.init(folder, System.self)
+            case "Upgrade": self.init(folder, Upgrade.self)
             default:
                 try #require(folder == "LAN")
                 self.init(folder, LAN.self)
@@ -43,7 +44,7 @@ import Testing
         }
     }
 
-    static let plugins = ["Network", "Firewall", "NAT", "LAN", "System"]
+    static let plugins = ["Network", "Firewall", "NAT", "LAN", "System", "Upgrade"]
 
     private var writes: Bool { getenv("VCPE_WRITE_GOLDEN") != nil }
 

@@ -190,7 +190,8 @@ struct ProfileBuild {
 
     private func boxExecutables() throws -> [String: Content] {
         var box: [String: Content] = [:]
-        for name in ["vcpe-init"] + (plugins.isEmpty ? [] : ["vcpe-box"]) {
+        let upgrades = plugins.contains { $0.manifest.name == "upgrade" }
+        for name in ["vcpe-init"] + (plugins.isEmpty ? [] : ["vcpe-box"]) + (upgrades ? ["vcpe-updater"] : []) {
             let path = "\(options.box)/\(name)"
             guard FileSystem.exists(path) else {
                 throw BuildFailure("there is no \(path), which runs on the box", hint: "make box, which builds it")
@@ -225,7 +226,8 @@ struct ProfileBuild {
     private func commandLine(_ verity: Verity) -> String {
         var words = profile.consoles.map { "console=\($0)" }
         // "gpt": the kernel takes the backup of a partition table whose first copy power failed upon.
-        words += ["rdinit=/init", "panic=30", "ro", "gpt"]
+        // What hangs or falls starts anew: a new release that does is given up after three times.
+        words += ["rdinit=/init", "panic=30", "softlockup_panic=1", "hung_task_panic=1", "ro", "gpt"]
         words += definition.debug ? ["loglevel=7", "vcpe.debug"] : ["quiet", "loglevel=4"]
         words.append("vcpe.verity=\(verity.dataBlocks),\(hex(verity.salt)),\(verity.rootHash)")
         return words.joined(separator: " ")

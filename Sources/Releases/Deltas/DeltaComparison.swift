@@ -55,7 +55,9 @@ public enum DeltaComparison {
                     name: "blocks", source: HTTPDeltaSource("file://\(folder)/blocks"),
                     bytes: Int(try tree.status().st_size), rootHash: top)
                 try delta.install(
-                    into: slot, from: part == "root" ? .root(from, try VerityLayout(file: from)) : .plain(from))
+                    into: slot,
+                    from: part == "root"
+                        ? .root(from, try VerityLayout(file: from)) : .plain(from, bytes: try from.size()))
                 return delta.cost
             }
             // As one stream: what a box without deltas fetches.

@@ -67,11 +67,11 @@ public struct BlockDelta {
     }
 
     /// What a box has already.
-    public enum Base: Sendable {
+    public enum Base {
         /// A root with its tree, which says where each block is.
-        case root(File, VerityLayout)
-        /// A file without one: all of it is read.
-        case plain(File)
+        case root(any RandomAccess, VerityLayout)
+        /// A file without one, of so many bytes: all of it is read.
+        case plain(any RandomAccess, bytes: Int)
         case none
     }
 
@@ -80,12 +80,14 @@ public struct BlockDelta {
     /// - Parameters:
     ///   - slot: the inactive one; what lies in it may be anything.
     ///   - base: the running root, or the UKI that started it.
-    public mutating func install(into slot: File, from base: Base) throws(UpdateFailure) {
+    public mutating func install(into slot: any RandomAccess, from base: Base) throws(UpdateFailure) {
         let layout = layout
-        var (known, old): ([Digest: Int], File?) = ([:], nil)
+        var (known, old): ([Digest: Int], (any RandomAccess)?) = ([:], nil)
         switch base {
         case .root(let file, let its) where its.salt == layout.salt: (known, old) = (try Self.index(file, its), file)
-        case .root(let file, _), .plain(let file): (known, old) = (try index(plain: file), file)
+        case .root(let file, let its):
+            (known, old) = (try index(plain: file, its.blocks * VerityLayout.blockSize), file)
+        case .plain(let file, let bytes): (known, old) = (try index(plain: file, bytes), file)
         case .none: break
         }
         try write(superblock, layout.superblock, slot)
@@ -104,7 +106,7 @@ public struct BlockDelta {
     }
 
     /// Where a root's blocks are, by their hashes.
-    private static func index(_ file: File, _ layout: VerityLayout) throws(UpdateFailure) -> [Digest: Int] {
+    private static func index(_ file: any RandomAccess, _ layout: VerityLayout) throws(UpdateFailure) -> [Digest: Int] {
         var known: [Digest: Int] = [:]
         for (level, blocks) in layout.levels.enumerated() {
             for block in blocks {
@@ -116,9 +118,7 @@ public struct BlockDelta {
         return known
     }
 
-    private func index(plain file: File) throws(UpdateFailure) -> [Digest: Int] {
-        let bytes: Int
-        do { bytes = Int(try file.status().st_size) } catch { throw UpdateFailure(.storage, file.path, "\(error)") }
+    private func index(plain file: any RandomAccess, _ bytes: Int) throws(UpdateFailure) -> [Digest: Int] {
         var known: [Digest: Int] = [:]
         for block in 0..<(bytes + VerityLayout.blockSize - 1) / VerityLayout.blockSize {
             known[layout.hash(try Self.read(file, block))] = block
@@ -126,7 +126,7 @@ public struct BlockDelta {
         return known
     }
 
-    private static func read(_ file: File, _ block: Int) throws(UpdateFailure) -> [UInt8] {
+    private static func read(_ file: any RandomAccess, _ block: Int) throws(UpdateFailure) -> [UInt8] {
         do {
             let bytes = try file.read(VerityLayout.blockSize, at: block * VerityLayout.blockSize)
             // A slot that was never written may end before.
@@ -140,7 +140,7 @@ public struct BlockDelta {
     ///
     /// - Parameter blocks: with their hashes.
     private mutating func place(
-        _ blocks: [Int: Digest], _ slot: File, _ old: File?, _ known: [Digest: Int],
+        _ blocks: [Int: Digest], _ slot: any RandomAccess, _ old: (any RandomAccess)?, _ known: [Digest: Int],
         done: (Int, [UInt8]) -> Void
     ) throws(UpdateFailure) {
         var missing: [(block: Int, hash: Digest)] = []
@@ -187,7 +187,7 @@ public struct BlockDelta {
         }
     }
 
-    private func write(_ bytes: [UInt8], _ block: Int, _ slot: File) throws(UpdateFailure) {
+    private func write(_ bytes: [UInt8], _ block: Int, _ slot: any RandomAccess) throws(UpdateFailure) {
         do { try slot.write(bytes, at: block * VerityLayout.blockSize) } catch {
             throw UpdateFailure(.storage, slot.path, "\(error)")
         }

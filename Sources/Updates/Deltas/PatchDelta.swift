@@ -95,7 +95,7 @@ public struct PatchDelta {
     /// - Parameters:
     ///   - slot: the inactive one; frames that it holds already are not fetched.
     ///   - old: the root that the patch was made from.
-    public mutating func install(into slot: File, from old: File) throws(UpdateFailure) {
+    public mutating func install(into slot: any RandomAccess, from old: any RandomAccess) throws(UpdateFailure) {
         var offset = start
         for (i, frame) in frames.enumerated() {
             defer { offset += frame.compressed }

@@ -14,9 +14,10 @@ public struct VerityLayout: Sendable, Hashable {
     public let levels: [Range<Int>]
 
     public var superblock: Int { dataBlocks }
+    /// All of them, those of data and of the tree.
     public var blocks: Int { levels.first?.upperBound ?? dataBlocks + 1 }
 
-    init(dataBlocks: Int, salt: [UInt8]) {
+    public init(dataBlocks: Int, salt: [UInt8]) {
         self.dataBlocks = dataBlocks
         self.salt = salt
         var counts: [Int] = []

@@ -13,6 +13,10 @@ struct Initramfs {
 
     private var loader = ModuleLoader(root: "")
     private var state: StateRecord?
+    /// Read once the driver for them is there.
+    private lazy var loaderVariables = LoaderVariables()
+    /// This is the other release, since the one that the loader prefers has failed too often.
+    private var isJump = false
 
     /// Never returns: the box goes on in its root, or starts again.
     mutating func run() -> Never {
@@ -22,6 +26,7 @@ struct Initramfs {
         do throws(Failure) {
             for module in Text.lines("/etc/vcpe-modules") { loader.load(String(module)) }
             loader.loadForPresentDevices()
+            HardwareWatchdog.open()
             Events.send("initramfs")
             let root = try VerifiedRoot()
             var disk = try findDisk()
@@ -86,15 +91,9 @@ struct Initramfs {
     }
 
     /// The GUID of the EFI system partition that was booted from, as on disk: from the command line or from systemd-boot.
-    private func bootPartition() -> [UInt8]? {
+    private mutating func bootPartition() -> [UInt8]? {
         if let text = CommandLineOption.value("vcpe.esp") { return Self.parse(text) }
-        mount("efivarfs", "/sys/firmware/efi/efivars", "efivarfs", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), nil)
-        let bytes = Text.bytes(
-            "/sys/firmware/efi/efivars/LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f")
-        umount2("/sys/firmware/efi/efivars", 0)
-        guard bytes.count > 4 else { return nil }
-        let units = stride(from: 4, to: bytes.count - 1, by: 2).map { UInt16(bytes[$0]) | UInt16(bytes[$0 + 1]) << 8 }
-        return Self.parse(String(decoding: units.prefix { $0 != 0 }, as: UTF16.self))
+        return loaderVariables.devicePartition.flatMap(Self.parse)
     }
 
     /// From the usual notation to the bytes on disk: the first three groups are little-endian.
@@ -116,11 +115,14 @@ struct Initramfs {
     private mutating func countStart(_ disk: Disk) throws(Failure) {
         guard let partition = disk["state"] else { return }
         var record = StateRecord(path: disk.device(partition))
-        if record.failedStarts >= Self.patience {
-            wait(
-                record,
-                "\(record.failedStarts) starts in a row have failed and there is no other slot to start; last "
-                    + "reason: \(record.reason.isEmpty ? "unknown, the box went down without a word" : record.reason)")
+        isJump = record.isJump
+        record.isJump = false
+        if record.failedStarts >= Self.patience, !isJump {
+            let reason = record.reason.isEmpty ? "unknown, the box went down without a word" : record.reason
+            let failures = "\(record.failedStarts) starts in a row have failed; last reason: \(reason)"
+            jump(&record, failures)
+            wait(record, failures + (record.jumps > 0 ? "; so did the other release" : ", and there is no other release"))
+            record.jumps = 0
         } else if record.suddenEnds >= Self.patienceWithPower {
             wait(record, "\(record.suddenEnds) starts in a row were good and ended soon after without a word")
         }
@@ -133,6 +135,23 @@ struct Initramfs {
             // A box whose state can't be written still forwards: it only can't count.
             Console.sayEverywhere("the start can't be counted: \(error)")
         }
+    }
+
+    /// Starts the other release, where there is one that may still be tried; else returns.
+    private mutating func jump(_ record: inout StateRecord, _ why: String) {
+        guard record.jumps < Self.patience, let other = loaderVariables.other, LoaderVariables.startOnce(other) else {
+            return
+        }
+        var next = record
+        next.jumps += 1
+        next.isJump = true
+        do { try next.save() } catch {
+            // Who can't count would go to and fro for ever.
+            return Console.sayEverywhere("the start can't be counted: \(error)")
+        }
+        Events.send("jump", [("to", other), ("reason", record.reason)])
+        Console.sayEverywhere("\(why). Starting \(other).")
+        Stop.now(powerOff: false)
     }
 
     private func wait(_ record: StateRecord, _ why: String) {
@@ -195,14 +214,15 @@ struct Initramfs {
 
     // MARK: - Going on
 
-    private func handOver(_ disk: Disk, slot: String, data: String, times: [(String, Int)]) throws(Failure) -> Never {
+    private mutating func handOver(_ disk: Disk, slot: String, data: String, times: [(String, Int)]) throws(Failure) -> Never {
         mkdir("/run/vcpe", 0o755)
-        let statePath = disk["state"].map { disk.device($0) } ?? ""
         let lines =
             [
-                "slot \(slot)", "disk \(disk.path)", "state \(statePath)", "data \(data)",
-                "esp \(disk["esp"].map { disk.device($0) } ?? "")",
-            ]
+                "slot \(slot)", "root-a \(device(of: "root-a", disk))", "root-b \(device(of: "root-b", disk))", "disk \(disk.path)", "state \(device(of: "state", disk))", "data \(data)",
+                "esp \(device(of: "esp", disk))", "entry \(loaderVariables.entry ?? "")",
+                "trial \(loaderVariables.countedPath == nil ? "no" : "yes")", "jump \(isJump ? "yes" : "no")",
+                "failed-starts \(state?.failedStarts ?? 0)", "reason \(state?.reason ?? "")",
+            ] + (HardwareWatchdog.handOver().map { ["watchdog \($0)"] } ?? [])
             + times.map { "time \($0.0) \($0.1)" }
         Text.write(lines.joined(separator: "\n") + "\n", to: "/run/vcpe/boot")
         for name in ["dev", "proc", "sys", "run"] {
@@ -219,6 +239,8 @@ struct Initramfs {
         execv("/usr/sbin/init", argv)
         throw Failure("execve", "/usr/sbin/init")
     }
+
+    private func device(of name: String, _ disk: Disk) -> String { disk[name].map { disk.device($0) } ?? "" }
 
     private func deviceNumber(_ path: String) -> UInt {
         var status = stat()

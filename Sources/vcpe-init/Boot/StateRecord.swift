@@ -13,6 +13,10 @@ struct StateRecord {
     private(set) var mayFormatRemovable = false
     /// The data partition is being formatted: if this is found at a start, it never was finished.
     var isFormatting = false
+    /// Starts of the other release, since those of this one had failed too often.
+    var jumps: UInt16 = 0
+    /// The next start is such a one.
+    var isJump = false
     /// Why the last start failed.
     var reason = ""
     private var sequence: UInt64 = 0
@@ -20,6 +24,8 @@ struct StateRecord {
 
     private static let magic = Array("vcpestat".utf8)
     private static let size = 4096
+    /// Behind the reason.
+    private static let jumpPlace = 2048
 
     /// Reads the newer of the records; a blank partition is a box that never started.
     init(path: String) {
@@ -43,6 +49,8 @@ struct StateRecord {
             isFormatting = bytes[20] == 1
             mayFormatRemovable = bytes[21] == 1
             suddenEnds = Bytes.integer(bytes, 22, UInt16.self) ?? 0
+            jumps = Bytes.integer(bytes, Self.jumpPlace, UInt16.self) ?? 0
+            isJump = bytes[Self.jumpPlace + 2] == 1
             reason = String(decoding: bytes[24..<(Self.size - 4)].prefix { $0 != 0 }, as: UTF8.self)
         }
     }
@@ -56,6 +64,8 @@ struct StateRecord {
         bytes[20] = isFormatting ? 1 : 0
         bytes[21] = mayFormatRemovable ? 1 : 0
         Bytes.put(suddenEnds, &bytes, 22)
+        Bytes.put(jumps, &bytes, Self.jumpPlace)
+        bytes[Self.jumpPlace + 2] = isJump ? 1 : 0
         for (i, byte) in reason.utf8.prefix(1000).enumerated() { bytes[24 + i] = byte }
         Bytes.put(CRC32.of(Array(bytes[..<(Self.size - 4)])), &bytes, Self.size - 4)
         let file = open(path, O_WRONLY | O_CLOEXEC)

@@ -11,7 +11,6 @@ struct System {
     private var table = ServiceTable()
     private var control = ControlSocket()
     private let notifications = Notifications()
-    private var watchdog = HardwareWatchdog()
     /// Pipes of services that epoll watches.
     private var watchedPipes: Set<Int32> = []
     private var boot: [String: String] = [:]
@@ -21,17 +20,26 @@ struct System {
     private var signals: Int32 = -1
     private var deviceEvents: Int32 = -1
     private var buttons: [Int32: String] = [:]
+    /// When PID 1 came to the root, in milliseconds of the kernel's time.
+    private var begin = 0
     private var goodAt = 0
     private var nextShell: Int?
     private var isGood = false
+    /// It ends because it was not good.
+    private var isFailed = false
     private var isSound = false
+    /// The release that was started is new: it must be found good by then, or the box starts anew.
+    private var trialEnd = 0
+    private var isOnTrial: Bool { boot["trial"] == "yes" && !isGood }
+    /// Looks whether this start is good.
+    private var judge: pid_t = 0
     private var coldplug: pid_t = 0
     private var preload: pid_t = 0
     private var shell: pid_t = 0
 
     /// Never returns.
     mutating func run() -> Never {
-        let begin = Uptime.milliseconds
+        begin = Uptime.milliseconds
         goodAt = begin + (CommandLineOption.value("vcpe.good-after").flatMap { Int($0) } ?? 30) * 1000
         // The modes below are meant as they stand; children get the usual mask back.
         umask(0)
@@ -39,6 +47,8 @@ struct System {
         csystem_stay_in_memory()
         csystem_take_ctrl_alt_del()
         readBoot()
+        HardwareWatchdog.adopt(boot["watchdog"])
+        trialEnd = begin + (CommandLineOption.value("vcpe.trial").flatMap { Int($0) } ?? 600) * 1000
         signals = csystem_signal_descriptor(
             [SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGPWR, SIGHUP].reduce(0) { $0 | 1 << UInt64($1) })
         csystem_epoll_add(epoll, signals)
@@ -129,8 +139,9 @@ struct System {
 
     /// Waits for the next thing to happen, and does it.
     private mutating func step() {
-        var due = [table.due, watchdog.due, nextShell].compactMap { $0 }
-        if !isGood { due.append(goodAt) }
+        var due = [table.due, HardwareWatchdog.due, nextShell].compactMap { $0 }
+        if !isGood, judge == 0 { due.append(goodAt) }
+        if isOnTrial { due.append(trialEnd) }
         if !isSound { due.append(goodAt + Self.soundAfter) }
         if control.deafUntil > 0 { due.append(control.deafUntil) }
         let now = Uptime.milliseconds
@@ -142,15 +153,18 @@ struct System {
         for descriptor in ready.prefix(max(0, Int(count))) { attend(descriptor) }
         table.step()
         watchPipes()
-        watchdog.feed()
+        HardwareWatchdog.feed()
         if control.deafUntil > 0, Uptime.milliseconds >= control.deafUntil { control.listenAgain(epoll) }
         if let next = nextShell, Uptime.milliseconds >= next {
             nextShell = nil
             startShell()
         }
         // What the box can't do without must be there: a start without it is none.
-        if !isGood, Uptime.milliseconds >= goodAt {
-            if table.isSound { declareGood(isSound: false) } else { goodAt = Uptime.milliseconds + 1000 }
+        if !isGood, judge == 0, Uptime.milliseconds >= goodAt {
+            if table.isSound { startJudge() } else { goodAt = Uptime.milliseconds + 1000 }
+        }
+        if isOnTrial, Uptime.milliseconds >= trialEnd {
+            failTrial("it was not found good within \((trialEnd - begin) / 1000) s: \(table.complaint)")
         }
         if isGood, !isSound, Uptime.milliseconds >= goodAt + Self.soundAfter { declareGood(isSound: true) }
     }
@@ -229,8 +243,10 @@ struct System {
             if pid == coldplug {
                 coldplug = 0
                 openButtons()
-                watchdog.open()
+                HardwareWatchdog.open()
                 Events.send("coldplugged", [("network", networkCards())])
+            } else if pid == judge {
+                judged(status)
             } else if pid == shell {
                 // One that can't live is not started as fast as it dies.
                 nextShell = Uptime.milliseconds + 1000
@@ -283,6 +299,42 @@ struct System {
         }
     }
 
+    // MARK: - Judging the start
+
+    /// Has every block of the root read, and a new release looked at by who installs them.
+    private mutating func startJudge() {
+        let updater = "/usr/lib/vcpe/vcpe-updater"
+        if isOnTrial || boot["jump"] == "yes", access(updater, X_OK) == 0 {
+            judge = (try? Child.start(updater, ["settle"])) ?? 0
+        } else {
+            judge = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "verify")) ?? 0
+        }
+        if judge == 0 { goodAt = Uptime.milliseconds + 1000 }
+    }
+
+    private mutating func judged(_ status: Int32) {
+        judge = 0
+        if status == 0 { return declareGood(isSound: false) }
+        let verdict = Text.read("/run/vcpe/verdict").split(separator: "\n").first.map(String.init)
+        let reason = verdict ?? "its examination ended with status \(status)"
+        if isOnTrial { failTrial(reason) }
+        Console.say("this start can't be found good: \(reason)")
+        goodAt = Uptime.milliseconds + 60_000
+    }
+
+    /// A new release that isn't good is given up for this time: the loader counts, and goes back to the old one.
+    private mutating func failTrial(_ reason: String) -> Never {
+        Events.send("trial-failed", [("reason", reason)])
+        LastWords.keep(reason, release: "\(image["name"] ?? "") \(image["version"] ?? "")")
+        if let path = boot["state"], !path.isEmpty {
+            var record = StateRecord(path: path)
+            record.reason = reason
+            try? record.save()
+        }
+        isFailed = true
+        stop(powerOff: false, why: "the new release is not good: \(reason)")
+    }
+
     /// Notes on the state partition that this start was good; when `isSound`, also that it was no accident.
     private mutating func declareGood(isSound: Bool) {
         (isGood, self.isSound) = (true, isSound)
@@ -290,6 +342,7 @@ struct System {
         var record = StateRecord(path: path)
         if record.failedStarts == 0, !isSound || record.suddenEnds == 0 { return }
         record.failedStarts = 0
+        record.jumps = 0
         record.reason = ""
         if isSound { record.suddenEnds = 0 }
         do {
@@ -309,7 +362,7 @@ struct System {
         let end = Uptime.milliseconds + Self.stopDeadline
         while !table.stopAll(), Uptime.milliseconds < end {
             for pipe in watchedPipes { table.readLog(pipe) }
-            watchdog.feed()
+            HardwareWatchdog.feed()
             Uptime.sleep(milliseconds: 10)
             reap()
         }
@@ -321,8 +374,8 @@ struct System {
         let gone = Uptime.milliseconds + 3000
         while waitpid(-1, nil, WNOHANG) >= 0, Uptime.milliseconds < gone { Uptime.sleep(milliseconds: 10) }
         RandomSeed.save()
-        // A start that was ended in order was no failed one.
-        declareGood(isSound: true)
+        // A start that was ended in order was no failed one; one whose root was never read whole says nothing of it.
+        if !isFailed, boot["trial"] != "yes" || isGood { declareGood(isSound: true) }
         sync()
         if umount2("/data", 0) != 0 {
             Console.say("\(Failure("umount", "/data"))")

@@ -114,6 +114,12 @@ struct ServiceTable {
     /// True when what the box can't do without is ready.
     var isSound: Bool { services.allSatisfy { !$0.unit.isEssential || $0.state == .running } }
 
+    /// Which of them are not there.
+    var complaint: String {
+        let missing = services.filter { $0.unit.isEssential && $0.state != .running }.map { "\($0.unit.name) is \($0.state)" }
+        return missing.isEmpty ? "its services run" : missing.joined(separator: ", ")
+    }
+
     /// Takes note that a process has ended.
     ///
     /// - Returns: false when it was no service's.

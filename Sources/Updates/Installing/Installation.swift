@@ -1,0 +1,163 @@
+import Digests
+import Files
+import Slots
+
+/// What a release is installed on: the box, or in a test files in its place.
+public struct InstallTarget {
+    /// The release that runs.
+    public var version: String
+    public var entry: Int
+    public var running: any RandomAccess
+    public var layout: VerityLayout
+    /// The inactive root partition.
+    public var slot: any RandomAccess
+    public var slotBytes: Int
+    /// The EFI system partition.
+    public var boot: any RandomAccess
+    /// Has what is read next of the slot come from the disk itself.
+    public var forgetBuffers: () -> Void
+
+    public init(
+        version: String, entry: Int, running: any RandomAccess, layout: VerityLayout, slot: any RandomAccess,
+        slotBytes: Int, boot: any RandomAccess, forgetBuffers: @escaping () -> Void = {}
+    ) {
+        (self.version, self.entry, self.running, self.layout) = (version, entry, running, layout)
+        (self.slot, self.slotBytes, self.boot, self.forgetBuffers) = (slot, slotBytes, boot, forgetBuffers)
+    }
+}
+
+/// One upgrade: a release's root into the inactive slot, looked at as it lies there, and only then the entry by which the loader tries it.
+///
+/// The release that runs is touched by none of this. What was interrupted goes on where it was when it is begun again.
+public struct Installation {
+    public enum Step: String, Sendable, CaseIterable { case entries, root, verify, uki, check, entry }
+
+    /// How the new root and kernel image come.
+    public enum Way: String, Sendable, CaseIterable {
+        /// By what differs from the release that runs.
+        case patch
+        /// By the blocks that are nowhere on the box.
+        case blocks
+    }
+
+    public let release: AvailableRelease
+    private let target: InstallTarget
+    /// Opens a file of the release.
+    private let open: (String) -> any DeltaSource
+    public private(set) var cost = DeltaCost()
+    public let way: Way
+
+    /// - Throws: ``UpdateFailure`` for a release that can't be on this box.
+    public init(
+        _ release: AvailableRelease, on target: InstallTarget, open: @escaping (String) -> any DeltaSource
+    ) throws(UpdateFailure) {
+        guard release.rootBytes <= target.slotBytes else {
+            throw UpdateFailure(
+                .mismatch, release.path,
+                "its root has \(release.rootBytes) bytes and the slot has \(target.slotBytes)")
+        }
+        (self.release, self.target, self.open) = (release, target, open)
+        way = release.patches(from: target.version) == nil ? .blocks : .patch
+    }
+
+    /// Does all of it.
+    ///
+    /// - Parameters:
+    ///   - begin: called with each step.
+    ///   - check: looks at the new root in its slot; what it throws ends the installation before there is an entry.
+    /// - Returns: the entry that is tried next.
+    public mutating func run(
+        begin: (Step) -> Void = { _ in }, check: () throws -> Void = {}
+    ) throws -> BootEntry {
+        begin(.entries)
+        var boot = try BootPartition(target.boot)
+        try boot.repair()
+        guard let own = boot.entry(target.entry) else {
+            throw SlotFailure("the release that runs has no entry \(target.entry) on the EFI system partition")
+        }
+        guard own.isGood else {
+            throw SlotFailure("the release that runs is on trial itself", hint: "again, once it was found good")
+        }
+        // Before its root is overwritten: no entry ever names a root that is not there.
+        try boot.keepOnly(own.number)
+        begin(.root)
+        try bring("root", into: target.slot, from: target.running)
+        begin(.verify)
+        target.forgetBuffers()
+        try verify(target.slot, release.rootBytes, release.rootDigest, "root")
+        begin(.uki)
+        let room = try boot.room(for: release.ukiBytes)
+        try bring("uki", into: room, from: try boot.image(of: own))
+        try verify(room, release.ukiBytes, release.ukiDigest, "uki.efi")
+        guard try room.contains(release.rootHash.hex) else {
+            throw UpdateFailure(.mismatch, "\(release.path)/uki.efi", "it starts another root than its own release's")
+        }
+        begin(.check)
+        try check()
+        begin(.entry)
+        return try boot.add(boot.nextNumber, from: room)
+    }
+
+    private mutating func bring(
+        _ part: String, into place: any RandomAccess, from old: any RandomAccess
+    ) throws(UpdateFailure) {
+        let isRoot = part == "root"
+        switch way {
+        case .patch:
+            let name = "\(part).from-\(target.version).patch"
+            var delta = try PatchDelta(
+                name: name, source: open(name), bytes: isRoot ? release.rootBytes : release.ukiBytes)
+            try delta.install(into: place, from: old)
+            cost += delta.cost
+        case .blocks:
+            let name = "\(part).blocks"
+            var delta = try BlockDelta(
+                name: name, source: open(name), bytes: isRoot ? release.rootBytes : release.ukiTreeBytes,
+                rootHash: isRoot ? release.rootHash : release.ukiTreeHash)
+            let size = (old as? FATVolume.Room)?.size ?? 0
+            try delta.install(
+                into: place, from: isRoot ? .root(old, target.layout) : .plain(old, bytes: size))
+            cost += delta.cost
+        }
+    }
+
+    private func verify(
+        _ place: any RandomAccess, _ count: Int, _ digest: Digest, _ name: String
+    ) throws(UpdateFailure) {
+        var hash = SHA256()
+        do {
+            for offset in stride(from: 0, to: count, by: 1 << 20) {
+                hash.update(try place.read(min(1 << 20, count - offset), at: offset))
+            }
+        } catch {
+            throw UpdateFailure(.storage, name, "\(error)")
+        }
+        guard hash.finish() == digest else {
+            throw UpdateFailure(.mismatch, "\(release.path)/\(name)", "what was written is not what is signed")
+        }
+    }
+}
+
+extension DeltaCost {
+    static func += (left: inout DeltaCost, right: DeltaCost) {
+        left.fetched += right.fetched
+        left.requests += right.requests
+        left.kept += right.kept
+    }
+}
+
+extension FATVolume.Room {
+    /// Whether a text stands anywhere in it.
+    fileprivate func contains(_ text: String) throws -> Bool {
+        let wanted = Array(text.utf8)
+        for offset in stride(from: 0, to: size, by: 1 << 20) {
+            let bytes = try read((1 << 20) + wanted.count, at: offset)
+            guard bytes.count >= wanted.count else { continue }
+            for start in 0...bytes.count - wanted.count
+            where bytes[start] == wanted[0] && bytes[start..<start + wanted.count].elementsEqual(wanted) {
+                return true
+            }
+        }
+        return false
+    }
+}

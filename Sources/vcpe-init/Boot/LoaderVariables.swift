@@ -1,0 +1,63 @@
+import Glibc
+
+/// What systemd-boot says and is told by the firmware's variables (systemd: the boot loader interface).
+struct LoaderVariables {
+    private static let folder = "/sys/firmware/efi/efivars"
+    private static let vendor = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
+    /// The partition that the loader was started from.
+    let devicePartition: String?
+    /// The entry's file below `\EFI\Linux\` when its starts are counted: its new name.
+    let countedPath: String?
+    private let selected: String?
+    private let entries: [String]
+
+    /// Reads them; all nil on a box without UEFI.
+    init() {
+        mount("efivarfs", Self.folder, "efivarfs", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), nil)
+        defer { umount2(Self.folder, 0) }
+        devicePartition = Self.read("LoaderDevicePartUUID").first
+        countedPath = Self.read("LoaderBootCountPath").first
+        selected = Self.read("LoaderEntrySelected").first
+        entries = Self.read("LoaderEntries")
+    }
+
+    /// The file name of the entry that was started.
+    var entry: String? { countedPath?.split(separator: "\\").last.map(String.init) ?? selected }
+
+    /// Another release that the loader could start.
+    var other: String? {
+        guard let own = entry.flatMap(Self.number) else { return nil }
+        return entries.first { Self.number($0).map { $0 != own } ?? false }
+    }
+
+    /// Of `vcpe-NUMBER…`.
+    private static func number(_ name: String) -> Int? {
+        guard name.hasPrefix("vcpe-") else { return nil }
+        return Int(name.dropFirst(5).prefix { $0.isASCII && $0.isNumber })
+    }
+
+    /// Has the loader start an entry next time, and only then.
+    ///
+    /// - Returns: false where the firmware keeps no such variable.
+    static func startOnce(_ entry: String) -> Bool {
+        mount("efivarfs", folder, "efivarfs", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), nil)
+        defer { umount2(folder, 0) }
+        let path = "\(folder)/LoaderEntryOneShot-\(vendor)"
+        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        // Kept without power, seen by the loader and by us; then the text, which must come in one write.
+        let units = Array(entry.utf16) + [0]
+        let bytes: [UInt8] = [7, 0, 0, 0] + units.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8($0 >> 8)] }
+        return write(file, bytes, bytes.count) == bytes.count
+    }
+
+    private static func read(_ name: String) -> [String] {
+        let bytes = Text.bytes("\(folder)/\(name)-\(vendor)").dropFirst(4)
+        let units = stride(from: bytes.startIndex, to: bytes.endIndex - 1, by: 2).map {
+            UInt16(bytes[$0]) | UInt16(bytes[$0 + 1]) << 8
+        }
+        return units.split(separator: 0).map { String(decoding: $0, as: UTF16.self) }
+    }
+}

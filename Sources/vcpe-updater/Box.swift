@@ -1,0 +1,81 @@
+import CSystem
+import Digests
+import Documents
+import Files
+import Glibc
+import Slots
+import Updates
+
+/// The box that this program runs on.
+struct Box {
+    /// Kept between releases, outside the slots.
+    static let state = "/data/vcpe/upgrade"
+    /// The first root of the provider's repository: part of the image, and so of what is verified.
+    static let trustAnchor = "/usr/lib/vcpe/trust/root.json"
+    /// Written by the plugin `upgrade`.
+    static let settings = "/run/vcpe/upgrade/settings.json"
+
+    let disk: BoxDisk
+    let image: String
+    let version: String
+    let profile: String
+    let entry: BootEntry
+
+    init() throws {
+        disk = try BoxDisk()
+        var words: [String: String] = [:]
+        let text = String(decoding: try FileSystem.read("/usr/lib/vcpe/image"), as: UTF8.self)
+        for line in text.split(separator: "\n") {
+            let pair = line.split(separator: " ", maxSplits: 1).map(String.init)
+            if pair.count == 2 { words[pair[0]] = pair[1] }
+        }
+        (image, version, profile) = (words["name"] ?? "", words["version"] ?? "", words["profile"] ?? "")
+        guard let entry = disk.entry else {
+            throw SlotFailure(
+                "this box was not started by its boot loader, so nobody could start another release",
+                hint: "start it by UEFI")
+        }
+        self.entry = entry
+    }
+
+    var boot: File { get throws { try File(try disk.device("esp"), O_RDWR) } }
+
+    /// Where blocks of the running root are, by the kernel's command line.
+    func layout() throws -> VerityLayout {
+        let line = String(decoding: try File("/proc/cmdline").read(4096, at: 0), as: UTF8.self)
+        let word = line.split(whereSeparator: \.isWhitespace).first { $0.hasPrefix("vcpe.verity=") }
+        let parts = (word?.dropFirst("vcpe.verity=".count) ?? "").split(separator: ",").map(String.init)
+        guard parts.count == 3, let blocks = Int(parts[0]), let salt = Hex.bytes(parts[1]) else {
+            throw SlotFailure("the kernel's command line names no verified root")
+        }
+        return VerityLayout(dataBlocks: blocks, salt: salt)
+    }
+
+    func target() throws -> InstallTarget {
+        let slot = try File(try disk.device(disk.otherSlot), O_RDWR)
+        return InstallTarget(
+            version: version, entry: entry.number, running: try File(try disk.device(disk.slot)), layout: try layout(),
+            slot: slot, slotBytes: try slot.size(), boot: try boot,
+            forgetBuffers: { csystem_forget_buffers(slot.descriptor) })
+    }
+}
+
+/// What the site's configuration says of upgrades.
+struct UpgradeSettings {
+    var repository: String
+    var channel: String
+    /// Seconds that all probes must hold before a new release is good.
+    var healthTime: Int
+
+    init() throws {
+        guard let json = try? JSON.parse(FileSystem.read(Box.settings)), let repository = json["repository"]?.text else {
+            throw SlotFailure(
+                "the site names no repository of releases", hint: "upgrade: {repository: https://…} in the site's document")
+        }
+        self.repository = repository
+        channel = json["channel"]?.text ?? "stable"
+        healthTime = json["health-time"]?.integer ?? 60
+    }
+
+    var targets: String { "\(repository)/targets" }
+}

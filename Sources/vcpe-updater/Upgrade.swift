@@ -1,0 +1,223 @@
+import Documents
+import Files
+import Glibc
+import Processes
+import Slots
+import Updates
+
+/// What operators ask for.
+struct Upgrade {
+    private let box: Box
+    private static let (journal, installed) = ("\(Box.state)/history", "\(Box.state)/installed")
+
+    init() throws { box = try Box() }
+
+    // MARK: - Looking
+
+    func status() throws -> Answer {
+        let entries = try BootPartition(box.boot).entries
+        let waiting = entries.last { $0.number > box.entry.number && !$0.isBad }
+        let noted = Self.noted
+        var lines = ["\(box.image) \(box.version) (\(box.profile)) runs, from \(box.disk.slot)"]
+        var json: [String: JSON] = [
+            "image": .text(box.image), "version": .text(box.version), "profile": .text(box.profile),
+            "slot": .text(box.disk.slot), "trial": .boolean(box.disk.isOnTrial),
+        ]
+        if box.disk.isOnTrial { lines.append("it is on trial: not found good yet") }
+        if waiting != nil, let version = noted?["version"]?.text {
+            lines.append("\(version) is installed and waits for a restart of the box: vcpectl reboot")
+            json["installed"] = .text(version)
+        }
+        if let last = Self.entries.last, last["outcome"]?.text == "fell back" {
+            lines.append("\(last["version"]?.text ?? "") fell back: \(last["reason"]?.text ?? "")")
+            json["fell-back"] = .object(["version": last["version"] ?? .null, "reason": last["reason"] ?? .null])
+        }
+        return Answer(lines: lines, json: .object(json))
+    }
+
+    func slots() throws -> Answer {
+        let partition = try BootPartition(box.boot)
+        var (lines, list): ([String], [JSON]) = ([], [])
+        for entry in partition.entries.reversed() {
+            let state =
+                entry.isGood
+                ? "good" : entry.isBad ? "given up after \(entry.triesDone) starts" : "on trial, \(entry.triesLeft ?? 0) starts left"
+            let runs = entry.number == box.entry.number
+            lines.append("\(entry.fileName): \(state)\(runs ? ", runs \(box.version) from \(box.disk.slot)" : "")")
+            list.append(
+                .object([
+                    "entry": .text(entry.fileName), "state": .text(entry.isGood ? "good" : entry.isBad ? "bad" : "trial"),
+                    "runs": .boolean(runs), "tries-left": entry.triesLeft.map { .integer($0) },
+                ]))
+        }
+        return Answer(lines: lines, json: .list(list))
+    }
+
+    static func history() -> Answer {
+        let entries = Self.entries.reversed()
+        let lines = entries.map { entry in
+            let text = "\(entry["time"]?.text ?? "") \(entry["version"]?.text ?? "") \(entry["outcome"]?.text ?? "")"
+            return entry["reason"]?.text.map { "\(text): \($0)" } ?? text
+        }
+        return Answer(lines: lines, json: .list(Array(entries)))
+    }
+
+    func check() throws -> Answer {
+        let (releases, own) = try offered(UpgradeSettings())
+        let newer = releases.filter { $0.released > own }
+        var (lines, list): ([String], [JSON]) = ([], [])
+        for release in newer {
+            let bytes = release.patches(from: box.version).map { ($0.root.length ?? 0) + ($0.uki.length ?? 0) }
+            let cost = bytes.map { "\($0) bytes to fetch" } ?? "by what blocks are missing"
+            lines.append("\(release.version), published \(UTC.text(of: release.released)): \(cost)")
+            list.append(
+                .object([
+                    "version": .text(release.version), "released": .integer(release.released),
+                    "bytes": bytes.map { .integer($0) },
+                ]))
+        }
+        if newer.isEmpty { lines.append("\(box.version) is the newest") }
+        return Answer(lines: lines, json: .list(list))
+    }
+
+    // MARK: - Installing
+
+    func install(_ version: String?, restarts: Bool) throws -> Answer {
+        let lock = try lock()
+        defer { withExtendedLifetime(lock) {} }
+        let settings = try UpgradeSettings()
+        let (releases, own) = try offered(settings)
+        guard let release = version.map({ wanted in releases.first { $0.version == wanted } }) ?? releases.first else {
+            let known = releases.map(\.version).joined(separator: ", ")
+            throw SlotFailure(
+                "the channel \(settings.channel) has no release \(version ?? "") of \(box.image) for \(box.profile)",
+                hint: known.isEmpty ? nil : "it has \(known)")
+        }
+        if version == nil, release.released <= own {
+            return Answer(lines: ["\(box.version) is the newest"], json: ["installed": .null])
+        }
+        guard release.version != box.version else { throw SlotFailure("\(box.version) runs already") }
+        if let floor = releases.first(where: \.isFloor), release.released < floor.released {
+            throw SlotFailure(
+                "\(release.version) is older than \(floor.version), before which nothing may be installed any more")
+        }
+        guard release.architecture == Self.architecture else {
+            throw SlotFailure("\(release.version) is for \(release.architecture), this box is \(Self.architecture)")
+        }
+        let base = settings.targets
+        let client = try client(settings)
+        var installation = try Installation(release, on: try box.target()) { name in
+            HTTPDeltaSource("\(base)/\(client.address(of: name, in: release))")
+        }
+        try? FileSystem.remove(Self.installed)
+        let entry = try installation.run(
+            begin: { step in if isatty(2) == 1 { say("\(release.version): \(step.rawValue)\n", to: 2) } },
+            check: { try NextRelease(disk: box.disk, release: release).checkSite() })
+        // The new release begins with what this one follows, whatever it had when it had the box before.
+        try FileSystem.remove("/data/vcpe/commits/head.\(release.version.split(separator: "/").joined(separator: "_"))")
+        try FileSystem.replace(
+            Self.installed,
+            with: JSON.object([
+                "version": .text(release.version), "entry": .integer(entry.number), "from": .text(box.version),
+                "failing-probes": .texts(Health.failing()),
+            ]).line)
+        let cost = installation.cost
+        try Self.note(
+            release.version, "installed",
+            more: ["way": .text(installation.way.rawValue), "bytes": .integer(cost.fetched)])
+        if restarts { try Command("/usr/sbin/reboot", []).check() }
+        return Answer(
+            lines: [
+                "\(release.version) is installed into \(box.disk.otherSlot): \(cost.fetched) bytes in \(cost.requests) requests by "
+                    + "\(installation.way.rawValue)",
+                restarts ? "the box restarts" : "it is started when the box restarts: vcpectl reboot",
+            ],
+            json: [
+                "installed": .text(release.version), "slot": .text(box.disk.otherSlot), "bytes": .integer(cost.fetched),
+                "requests": .integer(cost.requests), "way": .text(installation.way.rawValue),
+            ])
+    }
+
+    func cancel() throws -> Answer {
+        let lock = try lock()
+        defer { withExtendedLifetime(lock) {} }
+        var partition = try BootPartition(box.boot)
+        let waiting = partition.entries.filter { $0.number > box.entry.number && !$0.isBad }
+        guard !waiting.isEmpty else { throw SlotFailure("no release is installed that was not started yet") }
+        try partition.keepOnly(box.entry.number)
+        let version = Self.noted?["version"]?.text ?? ""
+        try Self.note(version, "cancelled")
+        try? FileSystem.remove(Self.installed)
+        return Answer(lines: ["\(version) is forgotten"], json: ["cancelled": .text(version)])
+    }
+
+    private func lock() throws -> File {
+        try FileSystem.makeDirectory(Box.state)
+        let file = try File("\(Box.state)/lock", O_RDWR | O_CREAT)
+        guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            throw SlotFailure("an upgrade is under way already", hint: "vcpectl upgrade status")
+        }
+        return file
+    }
+
+    private static let architecture = "amd64"
+
+    // MARK: - The repository
+
+    private func client(_ settings: UpgradeSettings) throws -> UpdateClient {
+        let folder = "\(Box.state)/tuf"
+        if !FileSystem.exists("\(folder)/root.json") {
+            guard FileSystem.exists(Box.trustAnchor) else {
+                throw SlotFailure(
+                    "the image has no \(Box.trustAnchor), by which releases are trusted",
+                    hint: "files: {\(Box.trustAnchor): {source: 1.root.json}} in the image's definition")
+            }
+            try UpdateClient.initialize(folder, root: try FileSystem.read(Box.trustAnchor))
+        }
+        var client = try UpdateClient(
+            folder: folder, source: HTTPSource("\(settings.repository)/metadata"), now: TrustedTime.now)
+        try client.refresh()
+        TrustedTime.note()
+        return client
+    }
+
+    /// Releases for this box, the newest first, and when the one that runs was published; 0 for one that never was.
+    private func offered(_ settings: UpgradeSettings) throws -> (releases: [AvailableRelease], own: Int) {
+        var client = try client(settings)
+        let releases = try client.releases(in: settings.channel, of: box.image, profile: box.profile)
+        return (releases, releases.first { $0.version == box.version }?.released ?? 0)
+    }
+
+    // MARK: - What came of it
+
+    /// The release that was installed last, until it was found good or fell back.
+    static var noted: JSON? { try? JSON.parse(FileSystem.read(installed)) }
+    static func forgetNoted() { try? FileSystem.remove(installed) }
+
+    private static var entries: [JSON] {
+        let text = String(decoding: (try? FileSystem.read(journal)) ?? [], as: UTF8.self)
+        return text.split(separator: "\n").compactMap { try? JSON.parse(Array($0.utf8)) }
+    }
+
+    /// Adds a line to the history, of which the last hundred are kept.
+    static func note(_ version: String, _ outcome: String, more: [String: JSON] = [:]) throws {
+        let entry: [String: JSON] = [
+            "time": .text(UTC.text(of: time(nil))), "version": .text(version), "outcome": .text(outcome),
+        ]
+        let all = entries.suffix(99) + [JSON.object(entry.merging(more) { $1 })]
+        try FileSystem.makeDirectory(Box.state)
+        try FileSystem.replace(journal, with: all.map { $0.line + "\n" }.joined())
+    }
+}
+
+/// The time by which metadata are judged: never before the last one at which they were trusted.
+enum TrustedTime {
+    private static let path = "\(Box.state)/time"
+
+    static var now: Int {
+        let kept = (try? FileSystem.read(path)).flatMap { Int(String(decoding: $0, as: UTF8.self)) } ?? 0
+        return max(time(nil), kept)
+    }
+
+    static func note() { try? FileSystem.replace(path, with: "\(now)") }
+}
