@@ -172,7 +172,9 @@ struct CommitStore {
         if let release, head.pending == nil { try write(head.json, to: headPath(of: release)) }
     }
 
-    private func headPath(of release: String) -> String { "\(headPath).\(release.split(separator: "/").joined(separator: "_"))" }
+    private func headPath(of release: String) -> String {
+        "\(headPath).\(release.split(separator: "/").joined(separator: "_"))"
+    }
 
     /// What that release had stand last; nil when it never had the box, or was installed anew since.
     func head(of release: String) throws -> Head? { try read(headPath(of: release)).map { Head($0) } }

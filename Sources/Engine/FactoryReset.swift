@@ -6,7 +6,7 @@ import Glibc
 /// to an older release.
 extension Engine {
     /// Of /data/vcpe, what stays.
-    private static let kept: Set<String> = ["machine-id", "random-seed", "clock", "rollback"]
+    private static let kept: Set<String> = ["machine-id", "random-seed", "clock", "upgrade"]
 
     /// Has the next start do it; the box restarts at once.
     func demandFactoryReset(by user: String) throws {
@@ -25,8 +25,12 @@ extension Engine {
     func resetToFactory() {
         let done = "\(places.state)/reset"
         let words = (try? File("/proc/cmdline").read(8192, at: 0)) ?? []
-        let isChosen = String(decoding: words, as: UTF8.self).split { $0 == " " || $0 == "\n" }.contains(
-            "vcpe.factory-reset")
+        // systemd-boot lists both profiles of an image whose starts are counted under one name, and may start either when nobody chose.
+        let entry = places.bootWord("entry") ?? ""
+        let isMeant = entry.isEmpty || entry == "factory-reset.conf" || entry.hasSuffix("@factory-reset")
+        let isChosen =
+            isMeant
+            && String(decoding: words, as: UTF8.self).split { $0 == " " || $0 == "\n" }.contains("vcpe.factory-reset")
         do {
             // The command line stays what it is when the engine starts again.
             if isChosen, !FileSystem.exists(done) {

@@ -41,12 +41,13 @@ public struct Places: Sendable {
     var outsideTried: String { "\(state)/outside" }
     var candidate: String { "\(state)/candidate" }
     /// The EFI system partition of the disk that was booted from, as PID 1 found it.
-    var espDevice: String? {
+    var espDevice: String? { bootWord("esp") }
+
+    /// What PID 1 has noted of this start; nil for nothing.
+    func bootWord(_ name: String) -> String? {
         guard let bytes = try? FileSystem.read("\(run)/boot") else { return nil }
-        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") where line.hasPrefix("esp /") {
-            return String(line.dropFirst(4))
-        }
-        return nil
+        let line = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix(name + " ") }
+        return line.map { String($0.dropFirst(name.utf8.count + 1)) }.flatMap { $0.isEmpty ? nil : $0 }
     }
 
     /// The operators' documents.

@@ -18,7 +18,8 @@ public enum SiteCheck {
             let commit = try CommitStore(folder: places.commits, release: nil).commit(number)
             document = try YAML.read(Array(commit.site.utf8), file: "commit \(number)")
             var troubles: [String] = []
-            document = planner.migrate(document, from: commit.versions, failed: { troubles.append($0) }) { _ in } ?? document
+            document =
+                planner.migrate(document, from: commit.versions, failed: { troubles.append($0) }) { _ in } ?? document
             if !troubles.isEmpty { throw InvalidSite(problems: troubles) }
         } else {
             document = try YAML.read(

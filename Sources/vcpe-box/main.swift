@@ -24,6 +24,7 @@ case "system": exit(PluginProgram.run(System.self, arguments))
 case "upgrade": exit(PluginProgram.run(Upgrade.self, arguments))
 default:
     Log.say(
-        "\(calledAs) is none of vcpe-engine, vcpectl, report-lease, resolve-names, network, firewall, nat, lan, system, upgrade")
+        "\(calledAs) is none of vcpe-engine, vcpectl, report-lease, resolve-names, network, firewall, nat, lan, system, upgrade"
+    )
     exit(64)
 }

@@ -66,15 +66,23 @@ struct UpgradeSettings {
     var channel: String
     /// Seconds that all probes must hold before a new release is good.
     var healthTime: Int
+    /// When releases may be installed and started without being asked for; nil for never.
+    var window: Window?
+    /// Numbers of the groups whose members may ask, by the role's name.
+    var groups: [String: Int]
 
     init() throws {
-        guard let json = try? JSON.parse(FileSystem.read(Box.settings)), let repository = json["repository"]?.text else {
+        guard let json = try? JSON.parse(FileSystem.read(Box.settings)), let repository = json["repository"]?.text
+        else {
             throw SlotFailure(
-                "the site names no repository of releases", hint: "upgrade: {repository: https://…} in the site's document")
+                "the site names no repository of releases",
+                hint: "upgrade: {repository: https://…} in the site's document")
         }
         self.repository = repository
         channel = json["channel"]?.text ?? "stable"
         healthTime = json["health-time"]?.integer ?? 60
+        window = Window(json["window"])
+        groups = json["groups"]?.object?.compactMapValues(\.integer) ?? [:]
     }
 
     var targets: String { "\(repository)/targets" }

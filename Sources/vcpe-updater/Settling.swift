@@ -5,10 +5,17 @@ import Processes
 import Slots
 import Updates
 
-/// What the box's own probes say.
+/// What the box's own probes say, and whether it still reaches who brings its releases: without that nobody could mend anything from afar.
 enum Health {
     /// Those that fail now, or have not held yet.
     static func failing() -> [String] {
+        let own = probes()
+        guard let settings = try? UpgradeSettings(), !settings.repository.hasPrefix("file:") else { return own }
+        let source = HTTPSource("\(settings.repository)/metadata", stallTime: 10)
+        return (try? source.read("timestamp.json", most: 1 << 16)) == nil ? own + ["repository"] : own
+    }
+
+    private static func probes() -> [String] {
         guard let result = try? Command("/usr/bin/vcpectl", ["health", "--json"]).run(), result.status == 0,
             let probes = (try? JSON.parse(result.output))?["probes"]?.list
         else { return [engine] }
@@ -43,26 +50,35 @@ enum Settling {
     }
 
     private static func settle() throws {
-        let box = try Box()
         // What no verity has seen must not be found good.
         try File("/dev/dm-0").readPieces { _ in }
-        let isNew = box.disk.isOnTrial
-        let before = Set((Upgrade.noted?["failing-probes"]?.list ?? []).compactMap(\.text))
-        if isNew { try waitForHealth(besides: before) }
+        let box: Box
+        // A box that was started without its loader has nothing to settle.
+        do { box = try Box() } catch { return }
+        if box.disk.isOnTrial {
+            try waitForHealth(besides: Set((Upgrade.noted?["failing-probes"]?.list ?? []).compactMap(\.text)))
+            var partition = try BootPartition(box.boot)
+            try partition.bless(box.entry.number)
+            try? Upgrade.note(box.version, "good")
+            return Upgrade.forgetNoted()
+        }
+        // What can't be written down is no reason to give up a release that runs.
+        do { try noteFallback(box) } catch { say("\(error)\n", to: 2) }
+    }
+
+    /// Of an upgrade that did not turn out well, and of a release that has failed since it was good: the loader leaves it alone from now on.
+    private static func noteFallback(_ box: Box) throws {
         var partition = try BootPartition(box.boot)
-        try partition.bless(box.entry.number)
-        // Of an upgrade that did not turn out well, and of a release that has failed since: the loader is to leave it alone.
-        for entry in partition.entries where entry.number > box.entry.number && (entry.isBad || box.disk.isFallback) {
-            if !entry.isBad { try partition.condemn(entry.number) }
+        if box.disk.isFallback {
+            for entry in partition.entries where entry.number != box.entry.number && !entry.isBad {
+                try partition.condemn(entry.number)
+                try Upgrade.note("entry \(entry.number)", "fell back", more: ["reason": .text(reason(box))])
+            }
         }
-        guard let noted = Upgrade.noted, let version = noted["version"]?.text else { return }
-        if version == box.version {
-            try Upgrade.note(version, "good")
-        } else if !partition.entries.contains(where: { $0.number > box.entry.number && !$0.isBad }) {
-            try Upgrade.note(version, "fell back", more: ["reason": .text(reason(box))])
-        } else {
-            return
-        }
+        guard let version = Upgrade.noted?["version"]?.text, version != box.version,
+            !partition.entries.contains(where: { $0.number > box.entry.number && !$0.isBad })
+        else { return }
+        try Upgrade.note(version, "fell back", more: ["reason": .text(reason(box))])
         Upgrade.forgetNoted()
     }
 
@@ -79,7 +95,7 @@ enum Settling {
         let wanted = (try? UpgradeSettings())?.healthTime ?? 60
         var (since, last): (Int?, String) = (nil, "")
         // PID 1 has the last word; this only has to be shorter.
-        let end = uptime() + max(240, 4 * wanted)
+        let end = uptime() + max(30, 4 * wanted)
         while uptime() < end {
             let failing = Health.failing().filter { !before.contains($0) }
             let trouble = Health.engineTrouble()

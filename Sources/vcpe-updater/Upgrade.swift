@@ -9,6 +9,8 @@ import Updates
 struct Upgrade {
     private let box: Box
     private static let (journal, installed) = ("\(Box.state)/history", "\(Box.state)/installed")
+    /// What an installation is at.
+    private static let progress = "/run/vcpe/upgrade/progress"
 
     init() throws { box = try Box() }
 
@@ -16,17 +18,22 @@ struct Upgrade {
 
     func status() throws -> Answer {
         let entries = try BootPartition(box.boot).entries
+        let isOnTrial = entries.contains { $0.number == box.entry.number && !$0.isGood }
         let waiting = entries.last { $0.number > box.entry.number && !$0.isBad }
         let noted = Self.noted
         var lines = ["\(box.image) \(box.version) (\(box.profile)) runs, from \(box.disk.slot)"]
         var json: [String: JSON] = [
             "image": .text(box.image), "version": .text(box.version), "profile": .text(box.profile),
-            "slot": .text(box.disk.slot), "trial": .boolean(box.disk.isOnTrial),
+            "slot": .text(box.disk.slot), "trial": .boolean(isOnTrial),
         ]
-        if box.disk.isOnTrial { lines.append("it is on trial: not found good yet") }
+        if isOnTrial { lines.append("it is on trial: not found good yet") }
         if waiting != nil, let version = noted?["version"]?.text {
             lines.append("\(version) is installed and waits for a restart of the box: vcpectl reboot")
             json["installed"] = .text(version)
+        }
+        if let step = try? FileSystem.read(Self.progress) {
+            lines.append("under way: " + String(decoding: step, as: UTF8.self))
+            json["under-way"] = .text(String(decoding: step, as: UTF8.self))
         }
         if let last = Self.entries.last, last["outcome"]?.text == "fell back" {
             lines.append("\(last["version"]?.text ?? "") fell back: \(last["reason"]?.text ?? "")")
@@ -41,12 +48,15 @@ struct Upgrade {
         for entry in partition.entries.reversed() {
             let state =
                 entry.isGood
-                ? "good" : entry.isBad ? "given up after \(entry.triesDone) starts" : "on trial, \(entry.triesLeft ?? 0) starts left"
+                ? "good"
+                : entry.isBad
+                    ? "given up after \(entry.triesDone) starts" : "on trial, \(entry.triesLeft ?? 0) starts left"
             let runs = entry.number == box.entry.number
             lines.append("\(entry.fileName): \(state)\(runs ? ", runs \(box.version) from \(box.disk.slot)" : "")")
             list.append(
                 .object([
-                    "entry": .text(entry.fileName), "state": .text(entry.isGood ? "good" : entry.isBad ? "bad" : "trial"),
+                    "entry": .text(entry.fileName),
+                    "state": .text(entry.isGood ? "good" : entry.isBad ? "bad" : "trial"),
                     "runs": .boolean(runs), "tries-left": entry.triesLeft.map { .integer($0) },
                 ]))
         }
@@ -109,9 +119,13 @@ struct Upgrade {
         var installation = try Installation(release, on: try box.target()) { name in
             HTTPDeltaSource("\(base)/\(client.address(of: name, in: release))")
         }
-        try? FileSystem.remove(Self.installed)
+        Self.forgetNoted()
+        defer { try? FileSystem.remove(Self.progress) }
         let entry = try installation.run(
-            begin: { step in if isatty(2) == 1 { say("\(release.version): \(step.rawValue)\n", to: 2) } },
+            begin: { step in
+                if isatty(2) == 1 { say("\(release.version): \(step.rawValue)\n", to: 2) }
+                try? FileSystem.replace(Self.progress, with: "\(release.version): \(step.rawValue)")
+            },
             check: { try NextRelease(disk: box.disk, release: release).checkSite() })
         // The new release begins with what this one follows, whatever it had when it had the box before.
         try FileSystem.remove("/data/vcpe/commits/head.\(release.version.split(separator: "/").joined(separator: "_"))")
@@ -138,6 +152,25 @@ struct Upgrade {
             ])
     }
 
+    /// Without being asked: nothing that fell back before is tried again.
+    ///
+    /// - Returns: what is to be noted.
+    func installNewest() throws -> [String] {
+        let entries = try BootPartition(box.boot).entries
+        guard entries.allSatisfy({ $0.number != box.entry.number || $0.isGood }) else { return [] }
+        if entries.contains(where: { $0.number > box.entry.number && !$0.isBad }) {
+            try Command("/usr/sbin/reboot", []).check()
+            return ["what is installed is started"]
+        }
+        let (releases, own) = try offered(UpgradeSettings())
+        guard let newest = releases.first, newest.released > own else { return [] }
+        let fell = Self.entries.contains {
+            $0["version"]?.text == newest.version && $0["outcome"]?.text == "fell back"
+        }
+        if fell { return ["\(newest.version) fell back before: it is tried again only when somebody asks for it"] }
+        return try install(newest.version, restarts: true).lines
+    }
+
     func cancel() throws -> Answer {
         let lock = try lock()
         defer { withExtendedLifetime(lock) {} }
@@ -147,7 +180,7 @@ struct Upgrade {
         try partition.keepOnly(box.entry.number)
         let version = Self.noted?["version"]?.text ?? ""
         try Self.note(version, "cancelled")
-        try? FileSystem.remove(Self.installed)
+        Self.forgetNoted()
         return Answer(lines: ["\(version) is forgotten"], json: ["cancelled": .text(version)])
     }
 

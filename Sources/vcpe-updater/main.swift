@@ -67,9 +67,35 @@ func say(_ text: String, to descriptor: Int32) {
     text.withUTF8 { _ = write(descriptor, $0.baseAddress, $0.count) }
 }
 
+/// To a program that asked by the socket: a line of JSON.
+func answer(_ words: [String]) -> Int32 {
+    do {
+        let answer = try run(words)
+        say(JSON.object(["lines": .texts(answer.lines), "answer": answer.json]).line + "\n", to: 1)
+        return 0
+    } catch {
+        say(JSON.object(["error": .text(error is WrongUsage ? usage() : "\(error)")]).line + "\n", to: 1)
+        return 1
+    }
+}
+
+/// The newest release, unless that fell back before; the box restarts.
+func installByItself() -> Int32 {
+    do {
+        for line in try Upgrade().installNewest() { say(line + "\n", to: 2) }
+        return 0
+    } catch {
+        say("\(error)\n", to: 2)
+        return 1
+    }
+}
+
 let words = Array(CommandLine.arguments.dropFirst())
 // Of PID 1, and of this program itself.
 if words.first == "settle" { exit(Settling.run()) }
+if words.first == "serve" { exit(Serving.run()) }
+if words.first == "answer" { exit(answer(Array(words.dropFirst()))) }
+if words.first == "automatic" { exit(installByItself()) }
 if words.first == "within", words.count > 2 { exit(NextRelease.become(words[2], Array(words[3...]), within: words[1])) }
 if words.contains("--help") || words.isEmpty {
     say(usage(), to: 1)

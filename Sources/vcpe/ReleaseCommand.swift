@@ -182,6 +182,8 @@ struct ReleaseCommand: ParsableCommand {
         @OptionGroup var signing: Signing
         @Option(help: "How hard zstd works on the whole root, 1 to 19.")
         var compression = 19
+        @Flag(help: "Boxes install nothing any more that was released before this one.")
+        var floor = false
         @Option(help: "How many earlier releases get a patch of their own to this one.")
         var deltas = 3
 
@@ -202,12 +204,14 @@ struct ReleaseCommand: ParsableCommand {
                 "spdx.json": "\(image.folder)/\(image.stem).spdx.json",
             ]
             let earlier = repository.releases(of: release.name, profile: release.profile, in: channel)
-            let deltas = try await ReleaseDeltas(of: image, since: Array(earlier.prefix(deltas)), in: work)
+            let deltas = try await ReleaseDeltas(
+                of: image, since: Array(earlier.prefix(deltas)), in: work, level: Int32(compression))
             files.merge(deltas.files) { $1 }
-            let custom = JSON.object((release.custom.object ?? [:]).merging(deltas.custom) { $1 })
+            var custom = (release.custom.object ?? [:]).merging(deltas.custom) { $1 }
+            if floor { custom["floor"] = true }
             let outcome = try repository.add(
                 Dictionary(uniqueKeysWithValues: files.map { ("\(place)/\($0.key)", $0.value) }), to: channel,
-                custom: custom, signing: keys)
+                custom: .object(custom), signing: keys)
             ReleaseCommand.say(outcome, to, "\(channel)/\(place) is published")
         }
     }

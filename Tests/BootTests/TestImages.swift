@@ -141,10 +141,15 @@ enum TestImages {
         return options
     }
 
-    private static func build(
-        _ name: String, images: String, profile: String, update: Bool = false, source: String = "lab-minimal"
+    /// - Parameters:
+    ///   - source: the image of the repository that it extends, for its lock.
+    ///   - folder: where its outputs go; where all others' are when nil.
+    static func build(
+        _ name: String, images: String, profile: String, update: Bool = false, source: String = "lab-minimal",
+        to folder: String? = nil
     ) async throws -> BuiltImage {
         var options = options(images: images, profile: profile)
+        if let folder { options.output = folder }
         options.rawOnly = true
         // Made anew when what it was made from is newer.
         options.update = try update && age("\(images)/\(name).lock") < age("\(repository)/images/\(source).lock")
@@ -152,7 +157,7 @@ enum TestImages {
         _ = try await ImageBuild(name, options: options) { event in
             if case .finished(let step, let note, _) = event { print("\(name): \(step): \(note)") }
         }.build()
-        return try BuiltImage(name, profile: profile, output: output)
+        return try BuiltImage(name, profile: profile, output: options.output)
     }
 
     /// When a file was changed, in seconds; 0 for one that isn't there.

@@ -205,7 +205,9 @@ import Testing
                 let good = found.entries.filter(\.isGood)
                 #expect(!good.isEmpty, "state \(checked) \(pass): \(found.entries.map(\.fileName))")
                 for entry in found.entries {
-                    #expect(try found.image(of: entry).read(1 << 20, at: 0) == images[entry.number], "state \(checked) \(pass): \(entry)")
+                    #expect(
+                        try found.image(of: entry).read(1 << 20, at: 0) == images[entry.number],
+                        "state \(checked) \(pass): \(entry)")
                 }
                 if pass == "as it is" { try found.repair() }
             }

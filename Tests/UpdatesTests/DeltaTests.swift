@@ -99,7 +99,8 @@ import Updates
         )
         // Without the tree of the old one, over garbage, and from nothing.
         try slot.write([UInt8](repeating: 9, count: 1_000_000), at: 500_000)
-        let plain = try blocks(Line("\(folder)/blocks"), new, hash, into: slot, from: .plain(old, bytes: try old.size()))
+        let plain = try blocks(
+            Line("\(folder)/blocks"), new, hash, into: slot, from: .plain(old, bytes: try old.size()))
         #expect(try slot.readAll() == wanted && plain.fetched < 50_000)
         slot = try self.slot()
         let all = try blocks(Line("\(folder)/blocks"), new, hash, into: slot, from: .none)

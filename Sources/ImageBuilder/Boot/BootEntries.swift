@@ -16,10 +16,12 @@ struct BootEntries {
         ]
     }
 
-    /// What the loader reads on the EFI system partition. systemd-boot 257 lists no profiles of a UKI by itself; its stub
-    /// takes the number of one.
+    /// What the loader reads on the EFI system partition. systemd-boot 257 may or may not list the profiles of a UKI by itself (as
+    /// `vcpe-1.efi@factory-reset`, which is never the default); its stub takes the number of one.
     static func files(hasFactoryReset: Bool) -> [(path: String, bytes: [UInt8])] {
-        let settings = ("loader/loader.conf", Array("timeout 0\ndefault vcpe-*\nconsole-mode keep\neditor no\n".utf8))
+        let settings = (
+            "loader/loader.conf", Array("timeout 0\ndefault vcpe-*.efi\nconsole-mode keep\neditor no\n".utf8)
+        )
         let types = ("loader/entries.srel", Array("type1\n".utf8))
         guard hasFactoryReset else { return [settings, types] }
         let entry = Array("title factory reset\nefi /EFI/Linux/vcpe-1.efi\noptions @1\n".utf8)

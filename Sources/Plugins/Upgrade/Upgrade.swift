@@ -4,7 +4,7 @@ import PluginKit
 public enum Upgrade: Plugin {
     public static let manifest = PluginManifest(
         name: "upgrade", version: "0.1.0", summary: "Releases: from where, and when one is good", key: "upgrade",
-        yang: "vcpe-upgrade.yang", publishes: [], resources: ["directory", "file"],
+        yang: "vcpe-upgrade.yang", publishes: [], resources: ["directory", "file", "service"],
         features: [.init("base", packages: ["libcurl4t64", "libssl3t64", "libzstd1"])])
 
     public static var configuration: Shape<UpgradeConfiguration> { UpgradeConfiguration.shape }
@@ -12,14 +12,29 @@ public enum Upgrade: Plugin {
     private static let run = "/run/vcpe/upgrade"
 
     public static func plan(_ configuration: UpgradeConfiguration, input: PlanInput, into output: inout PlanOutput) {
-        let settings: JSON = [
+        let settings: JSON = .object([
             "repository": .text(configuration.repository), "channel": .text(configuration.channel),
             "health-time": .integer(configuration.healthTime),
-        ]
+            "window": configuration.window.map { ["from": .integer($0.lowerBound), "to": .integer($0.upperBound)] },
+            "groups": .object(
+                Dictionary(uniqueKeysWithValues: Role.allCases.map { ($0.rawValue, .integer($0.group.number)) })),
+        ])
+        let file = "\(run)/settings.json"
         output.add(.directory(path: run, owner: "root", mode: 0o755))
         output.add(
-            .file(path: "\(run)/settings.json", content: settings.line + "\n", owner: "root", mode: 0o644),
+            .file(path: file, content: settings.line + "\n", owner: "root", mode: 0o644),
             at: "repository")
+        // It reads the other slot as the kernel mounts it, and has the new release's plugins tried there.
+        output.add(
+            .service(
+                ServiceResource(
+                    name: "upgrade-updater", command: ["/usr/lib/vcpe/vcpe-updater", "serve"],
+                    capabilities: [
+                        "chown", "dac_override", "fowner", "kill", "net_admin", "setgid", "setpcap", "setuid",
+                        "sys_admin",
+                        "sys_chroot", "sys_resource",
+                    ],
+                    configurationFiles: [file], memory: 64 << 20)))
     }
 
     public static func publish(_ configuration: UpgradeConfiguration, facts: Facts, into output: inout PublishOutput) {}
@@ -32,19 +47,48 @@ public struct UpgradeConfiguration: Sendable {
     var channel: String
     /// Seconds.
     var healthTime: Int
+    /// Seconds after midnight, UTC, at which the box may restart into a new release by itself; one that ends before it begins goes over midnight.
+    var window: (lowerBound: Int, upperBound: Int)?
 
     static var shape: Shape<UpgradeConfiguration> {
         .mapping("where releases come from") { fields in
             let repository = fields.required("repository", address)
             let channel = fields.optional("channel", channelName) ?? "stable"
             let healthTime = fields.optional("health-time", .integer(1...600)) ?? 60
+            let window = fields.optional("window", Self.window)
             guard let repository else { return nil }
-            return UpgradeConfiguration(repository: repository, channel: channel, healthTime: healthTime)
+            return UpgradeConfiguration(
+                repository: repository, channel: channel, healthTime: healthTime, window: window)
+        }
+    }
+
+    private static var window: Shape<(lowerBound: Int, upperBound: Int)> {
+        .mapping("when the box may restart by itself, in UTC") { fields in
+            let (from, to) = (fields.required("from", timeOfDay), fields.required("to", timeOfDay))
+            guard let from, let to else { return nil }
+            guard from != to else {
+                fields.problems.add(
+                    fields.node, fields.path, "a window without any time in it", hint: "to is another time than from")
+                return nil
+            }
+            return (from, to)
+        }
+    }
+
+    private static var timeOfDay: Shape<Int> {
+        .scalar("a time of day from \"00:00\" to \"23:59\"") { scalar in
+            let parts = scalar.text.split(separator: ":", omittingEmptySubsequences: false)
+            guard parts.map(\.utf8.count) == [2, 2], let hour = Int(parts[0]), let minute = Int(parts[1]),
+                (0...23).contains(hour), (0...59).contains(minute)
+            else { return nil }
+            return 3600 * hour + 60 * minute
         }
     }
 
     private static var address: Shape<String> {
-        .text("the address of a repository, such as https://updates.example.com or file:///run/stick, without a slash at its end") {
+        .text(
+            "the address of a repository, such as https://updates.example.com or file:///run/stick, without a slash at its end"
+        ) {
             text in
             let schemes = ["https://", "http://", "file:///"]
             return schemes.contains { text.hasPrefix($0) && text.utf8.count > $0.utf8.count } && text.utf8.last != 0x2F

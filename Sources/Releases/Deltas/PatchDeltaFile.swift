@@ -6,7 +6,9 @@ import Updates
 
 extension PatchDelta {
     /// Writes the file by which one root becomes another one.
-    public static func make(from old: File, to new: File, path: String) throws {
+    ///
+    /// - Parameter level: zstd's.
+    public static func make(from old: File, to new: File, path: String, level: Int32 = 19) throws {
         let likeness = Likeness(of: try new.readAll(), to: try old.readAll())
         var (frames, packed): ([Frame], [UInt8]) = ([], [])
         var start = 0
@@ -23,7 +25,7 @@ extension PatchDelta {
                 var before: [UInt8] = []
                 for range in ranges { before += likeness.old[range] }
                 let part = likeness.new(start..<start + count)
-                let compressed = Zstandard.compress(Array(likeness.bytes[part]), after: before)
+                let compressed = Zstandard.compress(Array(likeness.bytes[part]), after: before, level: level)
                 if compressed.count > mostCompressed, count > 16 {
                     count = max(16, count / 2)
                     continue

@@ -14,12 +14,15 @@ public struct ReleaseDeltas {
     /// - Parameters:
     ///   - earlier: releases from which patches are made; from any other one boxes come by blocks.
     ///   - folder: where the files are made.
-    public init(of image: BuiltImage, since earlier: [PublishedRelease], in folder: String) async throws {
+    ///   - level: zstd's.
+    public init(
+        of image: BuiltImage, since earlier: [PublishedRelease], in folder: String, level: Int32 = 19
+    ) async throws {
         let (root, uki) = (try File(image.root), try File(image.uki))
         let tree = try await FileTree.copy(uki, "\(folder)/uki.tree", like: root)
         for (name, file) in [("root", root), ("uki", tree)] {
             files["\(name).blocks"] = "\(folder)/\(name).blocks"
-            try BlockDelta.make(of: file, to: "\(folder)/\(name).blocks")
+            try BlockDelta.make(of: file, to: "\(folder)/\(name).blocks", level: level)
         }
         custom["uki-tree-hash"] = .text(try FileTree.top(of: tree).hex)
         custom["uki-tree-bytes"] = .integer(Int(try tree.status().st_size))
@@ -29,7 +32,7 @@ public struct ReleaseDeltas {
             try Command("zstd", ["-d", "-q", "-f", release.root, "-o", old]).check()
             for (name, from, to) in [("root", try File(old), root), ("uki", try File(release.uki), uki)] {
                 let patch = "\(name).from-\(release.version).patch"
-                try PatchDelta.make(from: from, to: to, path: "\(folder)/\(patch)")
+                try PatchDelta.make(from: from, to: to, path: "\(folder)/\(patch)", level: level)
                 files[patch] = "\(folder)/\(patch)"
             }
         }

@@ -42,7 +42,7 @@ enum ControlCommand {
     /// All verbs of vcpectl's own, in the order of the overview.
     static let verbs =
         LookingVerbs.all + ConfigurationVerbs.all + CommitVerbs.all + FeedVerbs.all + ServiceVerbs.all
-        + SupportVerbs.all
+        + UpgradeVerbs.all + SupportVerbs.all
 
     private static var overview: String {
         var text = "vcpectl: looks at the box and changes it.\n"
@@ -75,6 +75,7 @@ struct Verb: Sendable {
         case commits = "Commits:"
         case feeds = "Lists that are filled beside the configuration:"
         case services = "Services:"
+        case upgrade = "Releases:"
         case support = "Help:"
     }
 

@@ -117,11 +117,18 @@ struct Initramfs {
         var record = StateRecord(path: disk.device(partition))
         isJump = record.isJump
         record.isJump = false
+        let entry = UInt32(clamping: loaderVariables.number ?? 0)
+        if !isJump, entry != record.entry {
+            // Another release than the one that failed: the loader has given that up.
+            (record.entry, record.failedStarts, record.suddenEnds, record.jumps) = (entry, 0, 0, 0)
+        }
         if record.failedStarts >= Self.patience, !isJump {
             let reason = record.reason.isEmpty ? "unknown, the box went down without a word" : record.reason
             let failures = "\(record.failedStarts) starts in a row have failed; last reason: \(reason)"
             jump(&record, failures)
-            wait(record, failures + (record.jumps > 0 ? "; so did the other release" : ", and there is no other release"))
+            wait(
+                record, failures + (record.jumps > 0 ? "; so did the other release" : ", and there is no other release")
+            )
             record.jumps = 0
         } else if record.suddenEnds >= Self.patienceWithPower {
             wait(record, "\(record.suddenEnds) starts in a row were good and ended soon after without a word")
@@ -214,11 +221,14 @@ struct Initramfs {
 
     // MARK: - Going on
 
-    private mutating func handOver(_ disk: Disk, slot: String, data: String, times: [(String, Int)]) throws(Failure) -> Never {
+    private mutating func handOver(_ disk: Disk, slot: String, data: String, times: [(String, Int)]) throws(Failure)
+        -> Never
+    {
         mkdir("/run/vcpe", 0o755)
         let lines =
             [
-                "slot \(slot)", "root-a \(device(of: "root-a", disk))", "root-b \(device(of: "root-b", disk))", "disk \(disk.path)", "state \(device(of: "state", disk))", "data \(data)",
+                "slot \(slot)", "root-a \(device(of: "root-a", disk))", "root-b \(device(of: "root-b", disk))",
+                "disk \(disk.path)", "state \(device(of: "state", disk))", "data \(data)",
                 "esp \(device(of: "esp", disk))", "entry \(loaderVariables.entry ?? "")",
                 "trial \(loaderVariables.countedPath == nil ? "no" : "yes")", "jump \(isJump ? "yes" : "no")",
                 "failed-starts \(state?.failedStarts ?? 0)", "reason \(state?.reason ?? "")",

@@ -25,15 +25,18 @@ struct LoaderVariables {
     /// The file name of the entry that was started.
     var entry: String? { countedPath?.split(separator: "\\").last.map(String.init) ?? selected }
 
+    /// The number of the release that was started.
+    var number: Int? { entry.flatMap(Self.number) }
+
     /// Another release that the loader could start.
     var other: String? {
-        guard let own = entry.flatMap(Self.number) else { return nil }
+        guard let own = number else { return nil }
         return entries.first { Self.number($0).map { $0 != own } ?? false }
     }
 
-    /// Of `vcpe-NUMBER…`.
+    /// Of `vcpe-NUMBER….efi`; the way to the factory's document, `vcpe-NUMBER.efi@factory-reset`, is none.
     private static func number(_ name: String) -> Int? {
-        guard name.hasPrefix("vcpe-") else { return nil }
+        guard name.hasPrefix("vcpe-"), name.hasSuffix(".efi") else { return nil }
         return Int(name.dropFirst(5).prefix { $0.isASCII && $0.isNumber })
     }
 

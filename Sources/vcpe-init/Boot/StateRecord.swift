@@ -4,6 +4,8 @@ import Glibc
 /// What PID 1 remembers without a file system: the state partition's two records, written in turn, so that a power cut
 /// leaves one of them whole.
 struct StateRecord {
+    /// The boot entry whose starts are counted; 0 for none.
+    var entry: UInt32 = 0
     /// Starts since the last one that was judged good.
     var failedStarts: UInt32 = 0
     /// Good starts in a row that ended without a word before they had run for long: power that comes and goes, or a
@@ -51,6 +53,7 @@ struct StateRecord {
             suddenEnds = Bytes.integer(bytes, 22, UInt16.self) ?? 0
             jumps = Bytes.integer(bytes, Self.jumpPlace, UInt16.self) ?? 0
             isJump = bytes[Self.jumpPlace + 2] == 1
+            entry = Bytes.integer(bytes, Self.jumpPlace + 4, UInt32.self) ?? 0
             reason = String(decoding: bytes[24..<(Self.size - 4)].prefix { $0 != 0 }, as: UTF8.self)
         }
     }
@@ -66,6 +69,7 @@ struct StateRecord {
         Bytes.put(suddenEnds, &bytes, 22)
         Bytes.put(jumps, &bytes, Self.jumpPlace)
         bytes[Self.jumpPlace + 2] = isJump ? 1 : 0
+        Bytes.put(entry, &bytes, Self.jumpPlace + 4)
         for (i, byte) in reason.utf8.prefix(1000).enumerated() { bytes[24 + i] = byte }
         Bytes.put(CRC32.of(Array(bytes[..<(Self.size - 4)])), &bytes, Self.size - 4)
         let file = open(path, O_WRONLY | O_CLOEXEC)

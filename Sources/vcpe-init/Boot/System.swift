@@ -304,7 +304,7 @@ struct System {
     /// Has every block of the root read, and a new release looked at by who installs them.
     private mutating func startJudge() {
         let updater = "/usr/lib/vcpe/vcpe-updater"
-        if isOnTrial || boot["jump"] == "yes", access(updater, X_OK) == 0 {
+        if access(updater, X_OK) == 0 {
             judge = (try? Child.start(updater, ["settle"])) ?? 0
         } else {
             judge = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "verify")) ?? 0

@@ -116,7 +116,9 @@ struct ServiceTable {
 
     /// Which of them are not there.
     var complaint: String {
-        let missing = services.filter { $0.unit.isEssential && $0.state != .running }.map { "\($0.unit.name) is \($0.state)" }
+        let missing = services.filter { $0.unit.isEssential && $0.state != .running }.map {
+            "\($0.unit.name) is \($0.state)"
+        }
         return missing.isEmpty ? "its services run" : missing.joined(separator: ", ")
     }
 

@@ -1,0 +1,56 @@
+import Documents
+import Engine
+import Files
+import PluginKit
+
+/// Verbs that `vcpe-updater` answers.
+enum UpgradeVerbs {
+    static let all = [
+        Verb(
+            name: "upgrade", group: .upgrade, usage: "upgrade WHAT",
+            summary: "another release for this box: status, check, install, cancel, history",
+            details: """
+                  status    which release runs, which one is installed, and why it waits
+                  check     what the channel offers, and what that would cost
+                  install   the newest release, or --to VERSION, into the slot that does not run; what runs is not touched
+                  cancel    forget an installed release that was not started yet
+                  history   upgrades of this box, newest first
+
+                A new release is started three times at most. It is good when all probes of the document have held for the site's time, and
+                every block of it was read; else the box comes back with the old one and its configuration.
+                """,
+            words: 1...1,
+            options: [
+                .init(name: "--to", value: "VERSION", summary: "for install: this one, not the newest"),
+                .init(name: "--reboot", value: nil, summary: "for install: start it at once"),
+            ]
+        ) { call in
+            let names = ["status", "check", "install", "cancel", "history"]
+            guard names.contains(call.words[0]) else {
+                let meant = didYouMean(call.words[0], among: names).map { "did you mean \($0)? " } ?? ""
+                throw WrongUsage(
+                    "upgrade knows no \(call.words[0]); \(meant)it knows \(names.joined(separator: ", "))")
+            }
+            var words = call.words
+            if let version = call["--to"] { words += ["--to", version] }
+            if call.has("--reboot") { words.append("--reboot") }
+            try ask(words, call)
+        },
+        Verb(
+            name: "slots", group: .upgrade, usage: "slots",
+            summary: "both releases on the disk, and which one would be started"
+        ) { call in try ask(["slots"], call) },
+    ]
+
+    private static func ask(_ words: [String], _ call: Invocation) throws {
+        let socket = "/run/vcpe/upgrade/socket"
+        guard FileSystem.exists(socket) else {
+            throw EngineError(
+                "nobody brings releases to this box: its site has no upgrade: {repository: …}, or its image no plugin upgrade"
+            )
+        }
+        let answer = try EngineClient(socket: socket).answer(to: ["words": .texts(words)])
+        if call.asJSON { return Terminal.say((answer["answer"] ?? .null).pretty) }
+        for line in answer["lines"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
+    }
+}

@@ -1,0 +1,128 @@
+import CSystem
+import Documents
+import Files
+import Glibc
+import Processes
+
+/// The service behind `vcpectl upgrade`: each request is a process of its own, so that one may look while another installs. By the site's wish it installs by itself,
+/// too, in the window.
+struct Serving {
+    static let socket = "/run/vcpe/upgrade/socket"
+    /// Seconds between two looks at the repository; each box adds up to as many, by its own identity, so that not all come at once.
+    private static let interval = 3600
+    private static let mostBytes = 65_536
+    /// Milliseconds for a request to arrive.
+    private static let patience = 2000
+
+    /// What each role may, the least first.
+    private static let verbs: [(role: String, verbs: Set<String>)] = [
+        ("read-only", ["status", "history", "slots"]), ("operator", ["check"]),
+        ("administrator", ["install", "cancel"]),
+    ]
+
+    private let settings: UpgradeSettings
+    private let listener: Int32
+
+    static func run() -> Int32 {
+        do {
+            try Serving().loop()
+        } catch {
+            say("\(error)\n", to: 2)
+            return 1
+        }
+    }
+
+    private init() throws {
+        settings = try UpgradeSettings()
+        listener = csystem_listen_unix(Self.socket, 0)
+        guard listener >= 0 else { throw SystemError("bind", Self.socket) }
+        guard chown(Self.socket, uid_t.max, gid_t(settings.groups["read-only"] ?? 0)) == 0,
+            chmod(Self.socket, 0o660) == 0
+        else { throw SystemError("chown", Self.socket) }
+    }
+
+    private func loop() -> Never {
+        var nextLook = time(nil) + 60 + Int(Self.jitter)
+        while true {
+            let wait = settings.window == nil ? 3600 : max(1, min(600, nextLook - time(nil)))
+            var polled = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+            let isAsked = poll(&polled, 1, Int32(wait * 1000)) > 0
+            // What ended since; nobody asks how.
+            while waitpid(-1, nil, WNOHANG) > 0 {}
+            if isAsked { serve() }
+            if let window = settings.window, time(nil) >= nextLook {
+                nextLook = time(nil) + Self.interval
+                if window.contains(time(nil)) { start(["automatic"], output: 2) }
+            }
+        }
+    }
+
+    private static var jitter: UInt64 {
+        let id = (try? FileSystem.read("/run/vcpe/machine-id")) ?? []
+        return id.reduce(5381) { $0 &* 33 &+ UInt64($1) } % UInt64(interval)
+    }
+
+    /// Takes a request: a line of JSON with `words`; the process that does it answers.
+    private func serve() {
+        let connection = accept(listener, nil, nil)
+        guard connection >= 0 else { return }
+        defer { close(connection) }
+        _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
+        var request: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while request.last != UInt8(ascii: "\n"), request.count < Self.mostBytes {
+            var polled = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
+            guard poll(&polled, 1, Int32(Self.patience)) > 0 else { return }
+            let count = recv(connection, &buffer, buffer.count, 0)
+            guard count > 0 else { return }
+            request += buffer[..<count]
+        }
+        let words = (try? JSON.parse(request))?["words"]?.list?.compactMap(\.text) ?? []
+        if let refusal = refusal(words, connection) {
+            say(JSON.object(["error": .text(refusal)]).line + "\n", to: connection)
+        } else {
+            start(["answer"] + words, output: connection)
+        }
+    }
+
+    private func refusal(_ words: [String], _ connection: Int32) -> String? {
+        guard let index = Self.verbs.firstIndex(where: { $0.verbs.contains(words.first ?? "") }) else {
+            return "there is no upgrade \(words.first ?? ""); there are status, check, install, cancel, history, slots"
+        }
+        let allowed = Self.verbs[index...].map(\.role).contains { role in
+            settings.groups[role].map { csystem_peer_in_group(connection, UInt32($0)) == 1 } ?? false
+        }
+        guard csystem_peer(connection) == 0 || allowed else {
+            return "upgrade \(words[0]) is for the role \(Self.verbs[index].role)"
+        }
+        return nil
+    }
+
+    private func start(_ words: [String], output: Int32) {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_adddup2(&actions, output, 1)
+        let argv = (["vcpe-updater"] + words).map { strdup($0) } + [nil]
+        defer { for pointer in argv { free(pointer) } }
+        var pid: pid_t = 0
+        posix_spawn(&pid, "/proc/self/exe", &actions, nil, argv, environ)
+    }
+}
+
+/// A time of day at which the box may restart, in UTC.
+struct Window {
+    /// Seconds after midnight.
+    var from: Int
+    var to: Int
+
+    init?(_ json: JSON?) {
+        guard let from = json?["from"]?.integer, let to = json?["to"]?.integer else { return nil }
+        (self.from, self.to) = (from, to)
+    }
+
+    func contains(_ time: Int) -> Bool {
+        let second = time % 86_400
+        return from <= to ? (from..<to).contains(second) : second >= from || second < to
+    }
+}

@@ -1,0 +1,264 @@
+import Digests
+import Documents
+import Files
+import Glibc
+import ImageBuilder
+import Processes
+import Testing
+
+/// A repository that a machine reaches as http://10.0.2.100, and the machine on its disk between starts.
+final class UpgradeBench {
+    private static let folder = "\(TestImages.output)/upgrade"
+    private static let program = "\(TestImages.repository)/.build/debug/vcpe"
+    private static let name = "branch-upgrade"
+
+    let folder: String
+    let disk: String
+    private var machine: VirtualMachine
+
+    /// Makes a repository of releases, the first of which is on the disk.
+    ///
+    /// - Parameters:
+    ///   - releases: versions, with what their definitions have beyond the first one's.
+    ///   - floor: the release before which nothing may be installed any more.
+    init(in folder: String, releases: [(version: String, more: String)], floor: String? = nil) async throws {
+        self.folder = folder
+        disk = "\(folder)/disk.raw"
+        let updates = "\(folder)/updates"
+        try Self.vcpe(["release", "init", updates, "--lab"])
+        for (version, more) in releases {
+            let image = try await Self.build(version, more, root: "\(updates)/metadata/1.root.json")
+            if version == releases[0].version { try TestImages.copy(image, to: disk) }
+            let stem = "\(image.folder)/\(image.stem)"
+            let proofs: JSON = [
+                "manifest": .text(SHA256.hash(try FileSystem.read("\(stem).manifest")).hex), "passed": true,
+            ]
+            try FileSystem.replace("\(stem).proofs.json", with: proofs.pretty)
+            try Self.vcpe(
+                [
+                    "release", "add", Self.name, "--profile", "virtio", "--output", "\(Self.folder)/\(version)", "--to",
+                    updates, "--compression", "1",
+                ] + (version == floor ? ["--floor"] : []))
+        }
+        machine = try TestImages.uefi(disk: disk, folder: folder)
+        machine.memory = 768
+        // Everything stays on this machine: what is behind the address is a program, a process for each connection.
+        machine.extra = [
+            "-device", "i6300esb", "-netdev",
+            "user,id=wan,restrict=on,guestfwd=tcp:10.0.2.100:80-cmd:busybox httpd -i -h \(updates)",
+            "-device", "virtio-net-pci,netdev=wan,addr=0x10", "-netdev", "user,id=lan,restrict=on",
+            "-device", "virtio-net-pci,netdev=lan,addr=0x11", "-smbios",
+            "type=11,value=io.systemd.stub.kernel-cmdline-extra=vcpe.good-after=3 vcpe.pause=1 vcpe.trial=150 panic=1",
+        ]
+    }
+
+    private static func vcpe(_ words: [String]) throws {
+        try Command(program, words, environment: ["VCPE_PASSPHRASE": "of a test", "HOME": "/root"]).check()
+    }
+
+    /// branch-office with a shell on its console and the provider's root.
+    private static func build(_ version: String, _ more: String, root: String) async throws -> BuiltImage {
+        let images = "\(folder)/images"
+        try FileSystem.makeDirectory(images)
+        let source = "\(TestImages.repository)/images"
+        for item in ["profiles", "lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml"] {
+            try Command("cp", ["-r", "\(source)/\(item)", images]).check()
+        }
+        try Command("cp", [root, "\(images)/root.json"]).check()
+        let site = String(decoding: try FileSystem.read("\(images)/branch-office.site.yaml"), as: UTF8.self)
+        try FileSystem.replace(
+            "\(images)/upgrade.site.yaml",
+            with: site + "\nupgrade:\n  repository: http://10.0.2.100\n  health-time: 3\n")
+        try FileSystem.replace(
+            "\(images)/\(name).yaml",
+            with: """
+                name: \(name)
+                extends: branch-office
+                version: "\(version)"
+                debug: true
+                plugins: [upgrade]
+                site: upgrade.site.yaml
+                budgets: {virtio: {raw.zst: 90 MB}}
+                files:
+                  /usr/lib/x86_64-linux-gnu/libssl.so.3: {absent: false}
+                  /usr/lib/vcpe/trust/root.json: {source: root.json}
+                \(more)
+
+                """)
+        return try await TestImages.build(
+            name, images: images, profile: "virtio", update: true, source: "branch-office", to: "\(folder)/\(version)")
+    }
+
+    /// Starts the box, and waits until a shell answers and the engine is ready.
+    func start(seconds: Double = 120) throws -> Machine {
+        let box = try Machine(machine, in: folder)
+        #expect(box.wait(for: "service-ready", seconds: seconds) != nil, "\(box.story)")
+        try box.type("exec busybox sh\n")
+        return box
+    }
+
+    /// Starts the box and leaves it to itself until it has ended, as it does when it restarts.
+    func startUntilItEnds(seconds: Double = 100) throws -> Machine {
+        let box = try Machine(machine, in: folder)
+        // An image with a shell on its console offers one then; its own pause is as short.
+        if box.wait(for: "failed", seconds: seconds) != nil {
+            #expect(box.wait(forConsole: "/ # "), "\(box.story)")
+            try box.type("exit\n")
+        }
+        #expect(box.waitForEnd(seconds: seconds), "\(box.story)")
+        return box
+    }
+
+    /// What a program on the box says, waited for as its operator would: again and again, until it says what is wanted.
+    func ask(_ box: Machine, _ command: String, until wanted: String, seconds: Double = 90) throws -> Bool {
+        let end = Clock.seconds + seconds
+        while Clock.seconds < end {
+            let before = box.console.utf8.count
+            try box.type("\(command); echo $((40+2))-asked\n")
+            let limit = Clock.seconds + 60
+            var said = ""
+            repeat {
+                usleep(100_000)
+                said = String(decoding: box.console.utf8.dropFirst(before), as: UTF8.self)
+            } while !said.contains("42-asked") && Clock.seconds < limit
+            if said.contains(wanted) { return true }
+            usleep(1_000_000)
+        }
+        return false
+    }
+
+    /// Of a release whose first program ends at once.
+    static let panics = "  /usr/sbin/init: {content: \"#!/bin/sh\\nexit 1\\n\", mode: \"0755\"}"
+
+    func install(_ version: String, into slot: String, on box: Machine) throws {
+        let isThere = try ask(
+            box, "vcpectl upgrade install --to \(version)", until: "\(version) is installed into \(slot)")
+        #expect(isThere, "\(box.story)")
+        try box.type("reboot\n")
+        #expect(box.waitForEnd(), "\(box.story)")
+    }
+
+    /// Changes the document, by which one can tell later whose it is.
+    func commit(_ domain: String, on box: Machine) throws {
+        try box.type(
+            "vcpectl show >/tmp/a; sed 's/domain: .*/domain: \(domain)/' /tmp/a >/tmp/b; vcpectl apply /tmp/b\n")
+        #expect(try ask(box, "vcpectl show lan.domain", until: domain), "\(box.story)")
+    }
+
+    /// The names of the boot entries, by mtools.
+    func entries() throws -> [String] {
+        let esp = try #require(PartitionTable.read(try File(disk))["esp"])
+        let text = try Command("mdir", ["-b", "-i", "\(disk)@@\(esp.offset)", "::EFI/Linux"]).check().text
+        return text.split(separator: "\n").map { $0.dropFirst("::/EFI/Linux/".count).lowercased() }.sorted()
+    }
+
+    /// Changes a byte at the start of a slot: what is looked at before it is mounted.
+    func spoil(_ slot: String) throws {
+        let file = try File(disk, O_RDWR)
+        let root = try #require(PartitionTable.read(file)[slot])
+        try file.write([try file.read(1, at: root.offset + 1030)[0] ^ 1], at: root.offset + 1030)
+    }
+}
+
+extension BootTests {
+    /// One box's life with releases, which nobody touches: one whose kernel panics, a good one that its disk damages before it is started, and the same one
+    /// whole. Some good one runs each time, with the box's configuration.
+    @Test func aReleaseIsInstalledFoundGoodAndBadOnesFallBack() async throws {
+        let bench = try await UpgradeBench(
+            in: folder, releases: [("1.0.0", ""), ("1.0.1", ""), ("1.0.2", UpgradeBench.panics)], floor: "1.0.1")
+        var box = try bench.start()
+        #expect(try bench.ask(box, "vcpectl upgrade check", until: "1.0.2, published"), "\(box.story)")
+        try bench.commit("first.lan", on: box)
+        try bench.install("1.0.2", into: "root-b", on: box)
+        #expect(box.console.contains("by patch"))
+        for left in ["2-1", "1-2", "0-3"] {
+            box = try bench.startUntilItEnds()
+            #expect(box.console.contains("Kernel panic") && box.event("up") == nil, "\(box.story)")
+            #expect(try bench.entries() == ["vcpe-1.efi", "vcpe-2+\(left).efi"])
+        }
+        box = try bench.start()
+        #expect(field("version", of: box.event("up")) == "1.0.0", "\(box.story)")
+        let why = "1.0.2 fell back: it went down without a word"
+        #expect(try bench.ask(box, "vcpectl upgrade status", until: why), "\(box.story)")
+
+        try bench.install("1.0.1", into: "root-b", on: box)
+        try bench.spoil("root-b")
+        for _ in 0..<3 {
+            box = try bench.startUntilItEnds()
+            #expect(
+                field("reason", of: box.event("failed"))?.contains("no slot holds the root") == true, "\(box.story)")
+        }
+        box = try bench.start()
+        #expect(field("version", of: box.event("up")) == "1.0.0", "\(box.story)")
+        #expect(try bench.ask(box, "vcpectl upgrade status", until: "no slot holds the root"), "\(box.story)")
+
+        try bench.install("1.0.1", into: "root-b", on: box)
+        box = try bench.start()
+        #expect(field("version", of: box.event("up")) == "1.0.1" && field("slot", of: box.event("up")) == "root-b")
+        // Armed before the root was opened.
+        #expect(box.events.first?.contains("watchdog") == true, "\(box.story)")
+        #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
+        #expect(try bench.entries() == ["vcpe-1.efi", "vcpe-2.efi"])
+        #expect(try bench.ask(box, "vcpectl upgrade history", until: "1.0.1 good"), "\(box.story)")
+        #expect(try bench.ask(box, "vcpectl upgrade install --to 1.0.0", until: "is older than 1.0.1"), "\(box.story)")
+        #expect(try bench.ask(box, "vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
+    }
+}
+
+/// What takes longer: releases that go bad after they were found good, or that are bad in other ways.
+@Suite(.serialized) final class UpgradeTorture {
+    let folder: String
+
+    init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-upgrade") }
+
+    deinit { try? FileSystem.remove(folder) }
+
+    /// The disk damages a release long after it was found good: the one before runs again, with what was its configuration then.
+    @Test func aGoodReleaseThatIsDamagedLaterGivesWayToTheOneBefore() async throws {
+        let bench = try await UpgradeBench(in: folder, releases: [("1.0.0", ""), ("1.0.1", "")])
+        var box = try bench.start()
+        try bench.commit("first.lan", on: box)
+        try bench.install("1.0.1", into: "root-b", on: box)
+        box = try bench.start()
+        #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
+        try bench.commit("second.lan", on: box)
+        try box.tell("system_powerdown")
+        #expect(box.waitForEnd(), "\(box.story)")
+        try bench.spoil("root-b")
+        for _ in 0..<3 {
+            box = try bench.startUntilItEnds()
+            #expect(box.event("failed") != nil && box.event("jump") == nil, "\(box.story)")
+        }
+        box = try bench.startUntilItEnds()
+        #expect(field("to", of: box.event("jump")) == "vcpe-1.efi", "\(box.story)")
+        box = try bench.start()
+        #expect(field("version", of: box.event("up")) == "1.0.0", "\(box.story)")
+        #expect(try bench.ask(box, "vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
+        #expect(try bench.ask(box, "vcpectl history", until: "2  "), "\(box.story)")
+        #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
+        #expect(try bench.entries() == ["vcpe-1.efi", "vcpe-2+0-1.efi"])
+    }
+
+    /// Releases that start and don't do their work: the box has the old one again after three tries.
+    @Test(arguments: ["its WAN is dead", "its engine falls"]) func aReleaseThatDoesNotWorkFallsBack(_ fault: String)
+        async throws
+    {
+        let more =
+            fault == "its WAN is dead"
+            ? "  /usr/sbin/dhcpcd: {content: \"#!/bin/sh\\nexit 1\\n\", mode: \"0755\"}"
+            : "  /usr/lib/vcpe/vcpe-engine: {content: \"#!/bin/sh\\n[ \\\"$1\\\" = check ]\\n\", mode: \"0755\"}"
+        let bench = try await UpgradeBench(in: folder, releases: [("1.0.0", ""), ("1.0.1", more)])
+        var box = try bench.start()
+        try bench.commit("first.lan", on: box)
+        try bench.install("1.0.1", into: "root-b", on: box)
+        for _ in 0..<3 {
+            box = try bench.startUntilItEnds(seconds: 300)
+            #expect(box.event("trial-failed") != nil, "\(box.story)")
+        }
+        box = try bench.start()
+        #expect(field("version", of: box.event("up")) == "1.0.0", "\(box.story)")
+        let why = fault == "its WAN is dead" ? "these probes fail: repository" : "engine is"
+        #expect(try bench.ask(box, "vcpectl upgrade status", until: why), "\(box.story)")
+        #expect(try bench.ask(box, "vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
+    }
+}
