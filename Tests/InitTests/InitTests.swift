@@ -192,6 +192,8 @@ import Testing
         func write(_ text: String, _ file: String) throws {
             try File("\(groups)/\(file)", O_WRONLY).write(Array(text.utf8), at: 0)
         }
+        // PID 1 listens before it has mounted everything.
+        #expect(box.wait(5) { FileSystem.exists("\(groups)/cgroup.max.descendants") })
         // No group can be made.
         try write("0", "cgroup.max.descendants")
         #expect(try box.load(["bound": unit]) == "ok\n")

@@ -197,7 +197,7 @@ import Testing
         let images = (0..<4).map { Self.image($0) }
         var random = Random(seed: Torture.seed)
         var (checked, examined) = (0, 0)
-        try RecordedDisk.cuts(disk.events, shuffled: 60, random: &random) { state in
+        try RecordedDisk.cuts(disk.events, every: 2, shuffled: 90, random: &random) { state in
             checked += 1
             let cut = state.over(before)
             var found = try BootPartition(cut)
