@@ -58,7 +58,7 @@ public enum FileSystem {
     /// Removes a file, or a folder with all in it; a missing one is fine. Links are removed, never followed.
     public static func remove(_ path: String) throws(SystemError) {
         try removeTree(path)
-        unfinished.withLock { _ = $0.remove(path) }
+        unfinished.withLock { _ = $0.paths.remove(path) }
     }
 
     private static func removeTree(_ path: String) throws(SystemError) {
@@ -81,11 +81,27 @@ public enum FileSystem {
     /// A new, empty, private folder within `parent`.
     public static func makeTemporaryDirectory(in parent: String, prefix: String) throws(SystemError) -> String {
         try makeDirectory(parent)
-        var template = Array("\(parent)/\(prefix).XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw SystemError("mkdtemp", parent) }
-        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        if prefix.hasPrefix(temporaryPrefix) { unfinished.withLock { _ = $0.insert(path) } }
-        return path
+        let isUnfinished = prefix.hasPrefix(temporaryPrefix)
+        return try makeUnfinished("\(parent)/\(prefix)", "mkdtemp", isNoted: isUnfinished) {
+            mkdtemp($0) == nil ? -1 : 0
+        }
+        .path
+    }
+
+    /// Makes a file or folder by a name of its own, and notes it at once: whoever removes what is unfinished misses none, and none comes after that.
+    private static func makeUnfinished(
+        _ start: String, _ call: String, isNoted: Bool = true, _ make: (UnsafeMutablePointer<CChar>) -> Int32
+    ) throws(SystemError) -> (path: String, descriptor: Int32) {
+        let made: Result<(path: String, descriptor: Int32), SystemError> = unfinished.withLock { state in
+            if state.isOver { return .failure(SystemError(call, start, code: EINTR)) }
+            var template = Array("\(start).XXXXXX".utf8CString)
+            let descriptor = template.withUnsafeMutableBufferPointer { $0.baseAddress.map(make) ?? -1 }
+            guard descriptor >= 0 else { return .failure(SystemError(call, start)) }
+            let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            if isNoted { state.paths.insert(path) }
+            return .success((path, descriptor))
+        }
+        return try made.get()
     }
 
     /// With this begin the names of files that aren't whole yet; only a killed process leaves one behind.
@@ -128,28 +144,40 @@ public enum FileSystem {
 
     private static func makeTemporaryFile(for path: String) throws(SystemError) -> File {
         let folder = parent(of: path).map { $0 == "/" ? "/" : $0 + "/" } ?? ""
-        var template = Array("\(folder)\(temporaryPrefix)\(name(of: path)).XXXXXX".utf8CString)
-        let descriptor = csystem_make_temporary_file(&template)
-        guard descriptor >= 0 else { throw SystemError("mkostemp", path) }
-        let temporary = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        unfinished.withLock { _ = $0.insert(temporary) }
-        return File(descriptor: descriptor, path: temporary)
+        let made = try makeUnfinished("\(folder)\(temporaryPrefix)\(name(of: path))", "mkostemp") {
+            csystem_make_temporary_file($0)
+        }
+        return File(descriptor: made.descriptor, path: made.path)
     }
 
     private static func finish(_ file: File, as path: String, mode: mode_t, sync: Bool) throws(SystemError) {
         guard fchmod(file.descriptor, mode) == 0 else { throw SystemError("fchmod", file.path) }
         if sync { try file.sync() }
         try rename(file.path, to: path)
-        unfinished.withLock { _ = $0.remove(file.path) }
+        unfinished.withLock { _ = $0.paths.remove(file.path) }
     }
 
     /// Files and folders that are being made now, under their temporary names.
-    private static let unfinished = Mutex<Set<String>>([])
+    private struct Unfinished {
+        var paths: Set<String> = []
+        /// This process ends: nothing more is begun.
+        var isOver = false
+    }
+
+    private static let unfinished = Mutex(Unfinished())
 
     /// Removes what is half made, for a process that must end now.
     public static func removeUnfinished() {
-        // Held until the end: nobody begins another meanwhile.
-        unfinished.withLock { for path in $0 { try? removeTree(path) } }
+        unfinished.withLock {
+            $0.isOver = true
+            for path in $0.paths {
+                // A program that was started may still put something into a folder of ours.
+                for _ in 0..<20 where exists(path) {
+                    try? removeTree(path)
+                    if exists(path) { usleep(10_000) }
+                }
+            }
+        }
     }
 
     /// Writes `bytes` as a file, whole or not at all.

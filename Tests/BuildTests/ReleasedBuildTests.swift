@@ -85,6 +85,7 @@ extension BuildTests {
             "release", "cost", "lab-minimal", "--from", "\(folder)/first", "--output", "\(folder)/second", "--json")
         let ways = try JSON.parse(cost.text).list ?? []
         #expect(ways.map { $0["way"]?.text } == ["patch", "blocks", "full"], "\(cost.errorText)")
-        #expect(ways.first?["bytes"]?.integer == patch)
+        // That one is packed as hard as zstd can.
+        #expect((1...patch).contains(ways.first?["bytes"]?.integer ?? 0), "\(ways) \(patch)")
     }
 }
