@@ -242,7 +242,7 @@ import Testing
         #expect(try box.apply(site + "system:\n  ssh: {interfaces: [lan]}\n") == nil)
         let data = "\(box.folder)/data"
         for (path, text) in [
-            ("vcpe/machine-id", "0123\n"), ("vcpe/rollback/index", "7\n"), ("lan/leases", "of somebody\n"),
+            ("vcpe/machine-id", "0123\n"), ("vcpe/upgrade/index", "7\n"), ("lan/leases", "of somebody\n"),
         ] {
             try FileSystem.makeDirectory(FileSystem.parent(of: "\(data)/\(path)") ?? data)
             try FileSystem.replace("\(data)/\(path)", with: text)
@@ -259,8 +259,8 @@ import Testing
             decided.contains("192.168.1.10:80") && !decided.contains("192.168.1.10:81"), "\(box.log)")
         #expect(try box.ask("history")["commits"]?.list?.isEmpty == true)
         let left = try FileSystem.list("\(data)/vcpe").filter { $0 != "clock" }
-        #expect(left == ["commits", "machine-id", "rollback"] || left == ["machine-id", "rollback"], "\(left)")
-        #expect(try !FileSystem.exists("\(data)/lan/leases") && FileSystem.list("\(data)/vcpe/rollback") == ["index"])
+        #expect(left == ["commits", "machine-id", "upgrade"] || left == ["machine-id", "upgrade"], "\(left)")
+        #expect(try !FileSystem.exists("\(data)/lan/leases") && FileSystem.list("\(data)/vcpe/upgrade") == ["index"])
         // Once: what comes after it stays.
         #expect(try box.apply(site) == nil)
         box.killEngine()
