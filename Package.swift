@@ -23,7 +23,7 @@ let box: [Target] = [
     .target(name: "Nftables", dependencies: ["CMnl", "CNftables", "Ruleset"]),
     .target(name: "Files", dependencies: ["CSystem"]),
     .target(name: "Processes", dependencies: ["CSystem", "Files"]),
-    .target(name: "Slots", dependencies: ["CSystem", "Files"]),
+    .target(name: "Slots", dependencies: ["Files"]),
     .target(name: "Digests", dependencies: ["CCrypto"]),
     .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
     .target(
@@ -42,7 +42,7 @@ let box: [Target] = [
         name: "vcpe-box", dependencies: ["CResolver", "Engine", "Files", "PluginKit", "Plugins", "Schema"]),
     .executableTarget(
         name: "vcpe-updater",
-        dependencies: ["CSystem", "Digests", "Documents", "Files", "Processes", "Slots", "Transfers", "Updates"]),
+        dependencies: ["CSystem", "Digests", "Documents", "Files", "Processes", "Slots", "Updates"]),
     .executableTarget(name: "vcpe-init", dependencies: ["CSystem"]),
 ]
 

@@ -172,9 +172,8 @@ struct CommitStore {
         if let release, head.pending == nil { try write(head.json, to: headPath(of: release)) }
     }
 
-    private func headPath(of release: String) -> String {
-        "\(headPath).\(release.split(separator: "/").joined(separator: "_"))"
-    }
+    /// A version has no slash (`docs/image-definition.md`); `vcpe-updater` knows this name.
+    private func headPath(of release: String) -> String { "\(headPath).\(release)" }
 
     /// What that release had stand last; nil when it never had the box, or was installed anew since.
     func head(of release: String) throws -> Head? { try read(headPath(of: release)).map { Head($0) } }

@@ -102,9 +102,16 @@ extension Engine {
 
     private func take(_ commit: Commit) throws {
         let node = try YAML.read(Array(commit.site.utf8), file: "commit \(commit.number)")
-        let migrated = planner.migrate(node, from: commit.versions) { Log.say($0) }
+        let migrated = migrate(node, from: commit.versions)
         (site, siteText) = (migrated ?? node, migrated?.yaml ?? commit.site)
         siteName = Self.name(commit.number)
+    }
+
+    /// Nil when nothing changes.
+    private func migrate(_ document: Node, from versions: [String: String]) -> Node? {
+        let migration = Migration(document, from: versions, by: planner.plugins)
+        for line in migration.done + migration.failed { Log.say(line) }
+        return migration.document
     }
 
     private func takeFactorySite() {
@@ -331,8 +338,7 @@ extension Engine {
     func rollBack(to number: Int, user: String, confirm: Int?) throws -> Committed {
         let old = try store.commit(number)
         let name = "commit \(number)"
-        let given = try YAML.read(Array(old.site.utf8), file: name)
-        let document = planner.migrate(given, from: old.versions) { Log.say($0) }?.yaml ?? old.site
+        let document = try migrate(YAML.read(Array(old.site.utf8), file: name), from: old.versions)?.yaml ?? old.site
         return try commit(
             document, name: name, user: user, comment: "rollback to \(number)", confirm: confirm)
     }
@@ -369,6 +375,6 @@ extension Engine {
         guard store.numbers.first ?? 1 == 1 else {
             throw EngineError("the history begins after that: the last \(store.numbers.count) commits are kept")
         }
-        return try YAML.read(try FileSystem.read(places.factorySite), file: FileSystem.name(of: places.factorySite))
+        return try places.readFactorySite()
     }
 }

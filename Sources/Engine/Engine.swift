@@ -77,7 +77,7 @@ public final class Engine {
         let loopback = try routes.links().first { $0.name == "lo" }
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
         (site, siteText, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "", "nothing")
-        planner = try Planner(folder: places.plugins, hiding: [places.data, places.run, "/sys"])
+        planner = try places.planner()
         leases = Leases(places: places)
         probes = Probes(routes: routes)
         clock = WallClock(path: places.clock)
@@ -97,9 +97,7 @@ public final class Engine {
 
     // MARK: - Facts
 
-    func facts() throws -> Facts {
-        Facts(ports: try Ports.all(routes), leases: leases.now().leases, consoles: consoles.names)
-    }
+    func facts() throws -> Facts { try places.facts(routes) }
 
     var pidOne: InitClient { InitClient(socket: places.initSocket) }
     var serviceLogs: ServiceLogs { ServiceLogs(folder: places.logs) }

@@ -1,5 +1,9 @@
+import Documents
 import Files
 import Glibc
+import Netlink
+import Planning
+import PluginKit
 
 /// Where things are; a test runs the engine with places of its own.
 public struct Places: Sendable {
@@ -26,11 +30,7 @@ public struct Places: Sendable {
     public init() {}
 
     /// The image's version.
-    var release: String? {
-        guard let bytes = try? FileSystem.read(image) else { return nil }
-        let line = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("version ") }
-        return line.map { String($0.dropFirst("version ".count)) }
-    }
+    var release: String? { (try? FileSystem.words(image))?["version"] }
 
     /// The link to the folder of the engine's unit files.
     public var units: String { "\(run)/units" }
@@ -44,11 +44,7 @@ public struct Places: Sendable {
     var espDevice: String? { bootWord("esp") }
 
     /// What PID 1 has noted of this start; nil for nothing.
-    func bootWord(_ name: String) -> String? {
-        guard let bytes = try? FileSystem.read("\(run)/boot") else { return nil }
-        let line = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix(name + " ") }
-        return line.map { String($0.dropFirst(name.utf8.count + 1)) }.flatMap { $0.isEmpty ? nil : $0 }
-    }
+    func bootWord(_ name: String) -> String? { (try? FileSystem.words("\(run)/boot"))?[name] }
 
     /// The operators' documents.
     var commits: String { "\(data)/vcpe/commits" }
@@ -59,6 +55,21 @@ public struct Places: Sendable {
     var resetMark: String { "\(data)/vcpe/factory-reset" }
     /// The latest time that was known.
     var clock: String { "\(data)/vcpe/clock" }
+}
+
+extension Places {
+    /// The plugins of this box, which see nothing of what it keeps.
+    func planner() throws -> Planner { try Planner(folder: plugins, hiding: [data, run, "/sys"]) }
+
+    func facts(_ routes: RouteSocket) throws -> Facts {
+        Facts(
+            ports: try Ports.all(routes), leases: Leases(places: self).now().leases,
+            consoles: Consoles(folder: devices).names)
+    }
+
+    func readFactorySite() throws -> Node {
+        try YAML.read(try FileSystem.read(factorySite), file: FileSystem.name(of: factorySite))
+    }
 }
 
 /// Why the engine can't do as it was asked.

@@ -10,6 +10,16 @@ public enum FileSystem {
     /// All bytes of a regular file.
     public static func read(_ path: String) throws(SystemError) -> [UInt8] { try File(path).readAll() }
 
+    /// The lines of a file by their first words: a word, a blank, the rest. Of those that begin alike the first; none without a rest.
+    public static func words(_ path: String) throws(SystemError) -> [String: String] {
+        var words: [String: String] = [:]
+        for line in String(decoding: try read(path), as: UTF8.self).split(separator: "\n") {
+            let pair = line.split(separator: " ", maxSplits: 1).map(String.init)
+            if pair.count == 2, words[pair[0]] == nil { words[pair[0]] = pair[1] }
+        }
+        return words
+    }
+
     /// Makes a folder and those above it.
     public static func makeDirectory(_ path: String) throws(SystemError) {
         if mkdir(path, 0o755) == 0 || errno == EEXIST {

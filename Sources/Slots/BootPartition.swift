@@ -85,8 +85,8 @@ public struct BootPartition {
     /// Marks a release as good: the loader starts it from now on without counting. The way back to the factory's document goes by it too.
     public mutating func bless(_ number: Int) throws(SlotFailure) {
         try repair()
-        try rename(number, to: BootEntry(number: number, triesLeft: nil))
         let entry = BootEntry(number: number, triesLeft: nil)
+        try rename(number, to: entry)
         guard try volume.find(Self.resetEntry) != nil else { return }
         let text = String(decoding: try volume.read(Self.resetEntry), as: UTF8.self)
         let lines = text.split(separator: "\n").map { line in

@@ -7,19 +7,7 @@ public struct BoxDisk: Sendable {
 
     /// - Throws: where PID 1 has left nothing: not on a box.
     public init(_ path: String = "/run/vcpe/boot") throws(SlotFailure) {
-        let bytes: [UInt8]
-        do { bytes = try FileSystem.read(path) } catch { throw SlotFailure("this is no running box: \(error)") }
-        var words: [String: String] = [:]
-        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
-            let pair = line.split(separator: " ", maxSplits: 1).map(String.init)
-            if pair.count == 2, words[pair[0]] == nil { words[pair[0]] = pair[1] }
-        }
-        self.words = words
-    }
-
-    private func required(_ word: String) throws(SlotFailure) -> String {
-        guard let value = words[word], !value.isEmpty else { throw SlotFailure("PID 1 names no \(word)") }
-        return value
+        do { words = try FileSystem.words(path) } catch { throw SlotFailure("this is no running box: \(error)") }
     }
 
     /// `root-a` or `root-b`.
@@ -27,7 +15,10 @@ public struct BoxDisk: Sendable {
     public var otherSlot: String { slot == "root-a" ? "root-b" : "root-a" }
 
     /// The device of a partition.
-    public func device(_ partition: String) throws(SlotFailure) -> String { try required(partition) }
+    public func device(_ partition: String) throws(SlotFailure) -> String {
+        guard let device = words[partition] else { throw SlotFailure("PID 1 names no \(partition)") }
+        return device
+    }
 
     /// The boot entry that was started; nil on a box that was started without a boot loader.
     public var entry: BootEntry? { words["entry"].flatMap { BootEntry($0) } }
@@ -37,5 +28,4 @@ public struct BoxDisk: Sendable {
     public var isFallback: Bool { words["jump"] == "yes" }
     /// Why the start before failed; empty where it did not.
     public var lastReason: String { words["reason"] ?? "" }
-    public var failedStarts: Int { words["failed-starts"].flatMap { Int($0) } ?? 0 }
 }

@@ -11,3 +11,15 @@ public struct SlotFailure: Error, Sendable, Hashable, CustomStringConvertible {
 
     public var description: String { hint.map { "\(message)\n  try: \($0)" } ?? message }
 }
+
+extension RandomAccess {
+    func bytes(_ count: Int, at offset: Int) throws(SlotFailure) -> [UInt8] {
+        do { return try read(count, at: offset) } catch { throw SlotFailure(error) }
+    }
+
+    func put(_ bytes: [UInt8], at offset: Int) throws(SlotFailure) {
+        do { try write(bytes, at: offset) } catch { throw SlotFailure(error) }
+    }
+
+    func wait() throws(SlotFailure) { do { try sync() } catch { throw SlotFailure(error) } }
+}

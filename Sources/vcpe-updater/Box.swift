@@ -23,12 +23,7 @@ struct Box {
 
     init() throws {
         disk = try BoxDisk()
-        var words: [String: String] = [:]
-        let text = String(decoding: try FileSystem.read("/usr/lib/vcpe/image"), as: UTF8.self)
-        for line in text.split(separator: "\n") {
-            let pair = line.split(separator: " ", maxSplits: 1).map(String.init)
-            if pair.count == 2 { words[pair[0]] = pair[1] }
-        }
+        let words = try FileSystem.words("/usr/lib/vcpe/image")
         (image, version, profile) = (words["name"] ?? "", words["version"] ?? "", words["profile"] ?? "")
         guard let entry = disk.entry else {
             throw SlotFailure(

@@ -87,7 +87,8 @@ struct Serving {
 
     private func refusal(_ words: [String], _ connection: Int32) -> String? {
         guard let index = Self.verbs.firstIndex(where: { $0.verbs.contains(words.first ?? "") }) else {
-            return "there is no upgrade \(words.first ?? ""); there are status, check, install, cancel, history, slots"
+            let known = Self.verbs.flatMap { $0.verbs.sorted() }.joined(separator: ", ")
+            return "there is no upgrade \(words.first ?? ""); there are \(known)"
         }
         let allowed = Self.verbs[index...].map(\.role).contains { role in
             settings.groups[role].map { csystem_peer_in_group(connection, UInt32($0)) == 1 } ?? false

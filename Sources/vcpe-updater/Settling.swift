@@ -33,7 +33,7 @@ enum Health {
     }
 }
 
-/// PID 1 asks by it whether this start is good: of a release on trial, and of one that was started since the other had failed too often.
+/// PID 1 asks by it at each start whether that is good, and has noted what became of the release before.
 enum Settling {
     /// PID 1 reads why not there.
     private static let verdict = "/run/vcpe/verdict"
@@ -94,7 +94,7 @@ enum Settling {
     private static func waitForHealth(besides before: Set<String>) throws {
         let wanted = (try? UpgradeSettings())?.healthTime ?? 60
         var (since, last): (Int?, String) = (nil, "")
-        // PID 1 has the last word; this only has to be shorter.
+        // PID 1 has the last word: it ends a trial in any case after its own time (vcpe.trial).
         let end = uptime() + max(30, 4 * wanted)
         while uptime() < end {
             let failing = Health.failing().filter { !before.contains($0) }

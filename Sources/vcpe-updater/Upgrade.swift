@@ -73,8 +73,8 @@ struct Upgrade {
     }
 
     func check() throws -> Answer {
-        let (releases, own) = try offered(UpgradeSettings())
-        let newer = releases.filter { $0.released > own }
+        let offer = try offered()
+        let newer = offer.releases.filter { $0.released > offer.own }
         var (lines, list): ([String], [JSON]) = ([], [])
         for release in newer {
             let bytes = release.patches(from: box.version).map { ($0.root.length ?? 0) + ($0.uki.length ?? 0) }
@@ -95,15 +95,15 @@ struct Upgrade {
     func install(_ version: String?, restarts: Bool) throws -> Answer {
         let lock = try lock()
         defer { withExtendedLifetime(lock) {} }
-        let settings = try UpgradeSettings()
-        let (releases, own) = try offered(settings)
+        let offer = try offered()
+        let releases = offer.releases
         guard let release = version.map({ wanted in releases.first { $0.version == wanted } }) ?? releases.first else {
             let known = releases.map(\.version).joined(separator: ", ")
             throw SlotFailure(
-                "the channel \(settings.channel) has no release \(version ?? "") of \(box.image) for \(box.profile)",
+                "the channel \(offer.settings.channel) has no release \(version ?? "") of \(box.image) for \(box.profile)",
                 hint: known.isEmpty ? nil : "it has \(known)")
         }
-        if version == nil, release.released <= own {
+        if version == nil, release.released <= offer.own {
             return Answer(lines: ["\(box.version) is the newest"], json: ["installed": .null])
         }
         guard release.version != box.version else { throw SlotFailure("\(box.version) runs already") }
@@ -114,21 +114,16 @@ struct Upgrade {
         guard release.architecture == Self.architecture else {
             throw SlotFailure("\(release.version) is for \(release.architecture), this box is \(Self.architecture)")
         }
-        let base = settings.targets
-        let client = try client(settings)
         var installation = try Installation(release, on: try box.target()) { name in
-            HTTPDeltaSource("\(base)/\(client.address(of: name, in: release))")
+            HTTPDeltaSource("\(offer.settings.targets)/\(offer.client.address(of: name, in: release))")
         }
         Self.forgetNoted()
         defer { try? FileSystem.remove(Self.progress) }
         let entry = try installation.run(
-            begin: { step in
-                if isatty(2) == 1 { say("\(release.version): \(step.rawValue)\n", to: 2) }
-                try? FileSystem.replace(Self.progress, with: "\(release.version): \(step.rawValue)")
-            },
+            begin: { try? FileSystem.replace(Self.progress, with: "\(release.version): \($0.rawValue)") },
             check: { try NextRelease(disk: box.disk, release: release).checkSite() })
         // The new release begins with what this one follows, whatever it had when it had the box before.
-        try FileSystem.remove("/data/vcpe/commits/head.\(release.version.split(separator: "/").joined(separator: "_"))")
+        try FileSystem.remove("/data/vcpe/commits/head.\(release.version)")
         try FileSystem.replace(
             Self.installed,
             with: JSON.object([
@@ -162,8 +157,8 @@ struct Upgrade {
             try Command("/usr/sbin/reboot", []).check()
             return ["what is installed is started"]
         }
-        let (releases, own) = try offered(UpgradeSettings())
-        guard let newest = releases.first, newest.released > own else { return [] }
+        let offer = try offered()
+        guard let newest = offer.releases.first, newest.released > offer.own else { return [] }
         let fell = Self.entries.contains {
             $0["version"]?.text == newest.version && $0["outcome"]?.text == "fell back"
         }
@@ -214,11 +209,23 @@ struct Upgrade {
         return client
     }
 
-    /// Releases for this box, the newest first, and when the one that runs was published; 0 for one that never was.
-    private func offered(_ settings: UpgradeSettings) throws -> (releases: [AvailableRelease], own: Int) {
+    /// What the site's repository has for this box.
+    private struct Offer {
+        var settings: UpgradeSettings
+        var client: UpdateClient
+        /// The newest first.
+        var releases: [AvailableRelease]
+        /// When the one that runs was published; 0 for one that never was.
+        var own: Int
+    }
+
+    private func offered() throws -> Offer {
+        let settings = try UpgradeSettings()
         var client = try client(settings)
         let releases = try client.releases(in: settings.channel, of: box.image, profile: box.profile)
-        return (releases, releases.first { $0.version == box.version }?.released ?? 0)
+        return Offer(
+            settings: settings, client: client, releases: releases,
+            own: releases.first { $0.version == box.version }?.released ?? 0)
     }
 
     // MARK: - What came of it

@@ -6,31 +6,10 @@ import Updates
 
 // Fetches releases, installs them into the other slot, and finds them good or not. It alone on the box verifies what is signed.
 
-/// What the verbs are, and what they want.
-let verbs: [(name: String, usage: String, summary: String)] = [
-    ("status", "status", "which release runs, which one is installed, and why it waits"),
-    ("check", "check", "what the channel offers, and what that would cost"),
-    ("install", "install [--to VERSION] [--reboot]", "the newest release, or that one, into the other slot"),
-    ("cancel", "cancel", "forget an installed release that was not started yet"),
-    ("history", "history", "upgrades of this box, newest first"),
-    ("slots", "slots", "both slots, and what the loader would start"),
-]
-
-func usage() -> String {
-    var text = "vcpectl upgrade: brings the box to another release, which comes as it was signed or not at all.\n\n"
-    for verb in verbs {
-        text += "  \(verb.usage)\(String(repeating: " ", count: max(1, 38 - verb.usage.count)))\(verb.summary)\n"
-    }
-    return text + """
-
-        --json, behind any of them, gives JSON. Exit codes: 0 done, 1 failed, 64 wrong usage.
-
-        """
-}
-
 /// Runs what was asked for.
 ///
 /// - Returns: what is shown to people, and to programs.
+/// - Throws: also for words that ``Serving`` or vcpectl should not have let through.
 func run(_ words: [String]) throws -> Answer {
     switch (words.first, words.count) {
     case ("status", 1): return try Upgrade().status()
@@ -54,7 +33,9 @@ func run(_ words: [String]) throws -> Answer {
     }
 }
 
-struct WrongUsage: Error {}
+struct WrongUsage: Error, CustomStringConvertible {
+    var description: String { "vcpectl help upgrade says what can be asked" }
+}
 
 /// What a verb has to say.
 struct Answer {
@@ -74,7 +55,7 @@ func answer(_ words: [String]) -> Int32 {
         say(JSON.object(["lines": .texts(answer.lines), "answer": answer.json]).line + "\n", to: 1)
         return 0
     } catch {
-        say(JSON.object(["error": .text(error is WrongUsage ? usage() : "\(error)")]).line + "\n", to: 1)
+        say(JSON.object(["error": .text("\(error)")]).line + "\n", to: 1)
         return 1
     }
 }
@@ -91,23 +72,15 @@ func installByItself() -> Int32 {
 }
 
 let words = Array(CommandLine.arguments.dropFirst())
-// Of PID 1, and of this program itself.
-if words.first == "settle" { exit(Settling.run()) }
-if words.first == "serve" { exit(Serving.run()) }
-if words.first == "answer" { exit(answer(Array(words.dropFirst()))) }
-if words.first == "automatic" { exit(installByItself()) }
-if words.first == "within", words.count > 2 { exit(NextRelease.become(words[2], Array(words[3...]), within: words[1])) }
-if words.contains("--help") || words.isEmpty {
-    say(usage(), to: 1)
-    exit(words.isEmpty ? 64 : 0)
-}
-do {
-    let answer = try run(words.filter { $0 != "--json" })
-    say(words.contains("--json") ? answer.json.pretty : answer.lines.map { $0 + "\n" }.joined(), to: 1)
-} catch is WrongUsage {
-    say(usage(), to: 2)
+switch words.first {
+// PID 1 asks for it.
+case "settle": exit(Settling.run())
+// The plugin's service, and what it starts.
+case "serve": exit(Serving.run())
+case "answer": exit(answer(Array(words.dropFirst())))
+case "automatic": exit(installByItself())
+case "within" where words.count > 2: exit(NextRelease.become(words[2], Array(words[3...]), within: words[1]))
+default:
+    say("vcpe-updater is asked by vcpectl upgrade and vcpectl slots\n", to: 2)
     exit(64)
-} catch {
-    say("\(error)\n", to: 2)
-    exit(1)
 }

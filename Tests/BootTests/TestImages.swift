@@ -121,15 +121,19 @@ enum TestImages {
     ) async throws -> (image: BuiltImage, options: ImageBuild.Options) {
         let folder = "\(output)/\(name)"
         try FileSystem.makeDirectory(folder)
-        let images = "\(repository)/images"
-        for item in ["profiles", "lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml"] {
-            try Command("cp", ["-r", "\(images)/\(item)", folder]).check()
-        }
-        if let lock { try Command("cp", ["\(images)/\(lock)", "\(folder)/\(name).lock"]).check() }
+        try copyBranch(to: folder)
+        if let lock { try Command("cp", ["\(repository)/images/\(lock)", "\(folder)/\(name).lock"]).check() }
         try FileSystem.replace("\(folder)/\(name).yaml", with: "name: \(name)\nextends: branch-office\n\(more)")
         let image = try await build(
             name, images: folder, profile: "virtio", update: lock == nil, source: "branch-office")
         return (image, options(images: folder, profile: "virtio"))
+    }
+
+    /// The definitions that others extend, with branch-office's site.
+    static func copyBranch(to folder: String) throws {
+        for item in ["profiles", "lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml"] {
+            try Command("cp", ["-r", "\(repository)/images/\(item)", folder]).check()
+        }
     }
 
     private static func options(images: String, profile: String) -> ImageBuild.Options {

@@ -60,10 +60,7 @@ final class UpgradeBench {
     private static func build(_ version: String, _ more: String, root: String) async throws -> BuiltImage {
         let images = "\(folder)/images"
         try FileSystem.makeDirectory(images)
-        let source = "\(TestImages.repository)/images"
-        for item in ["profiles", "lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml"] {
-            try Command("cp", ["-r", "\(source)/\(item)", images]).check()
-        }
+        try TestImages.copyBranch(to: images)
         try Command("cp", [root, "\(images)/root.json"]).check()
         let site = String(decoding: try FileSystem.read("\(images)/branch-office.site.yaml"), as: UTF8.self)
         try FileSystem.replace(

@@ -32,8 +32,6 @@ public final class RecordedDisk: RandomAccess {
 
     public func sync() { events.append(.flush) }
 
-    public func forgetEvents() { events = [] }
-
     /// The state after some of the events, over the one before all of them.
     public struct State {
         public var sectors: [Int: [UInt8]] = [:]

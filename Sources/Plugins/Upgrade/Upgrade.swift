@@ -15,7 +15,7 @@ public enum Upgrade: Plugin {
         let settings: JSON = .object([
             "repository": .text(configuration.repository), "channel": .text(configuration.channel),
             "health-time": .integer(configuration.healthTime),
-            "window": configuration.window.map { ["from": .integer($0.lowerBound), "to": .integer($0.upperBound)] },
+            "window": configuration.window.map { ["from": .integer($0.from), "to": .integer($0.to)] },
             "groups": .object(
                 Dictionary(uniqueKeysWithValues: Role.allCases.map { ($0.rawValue, .integer($0.group.number)) })),
         ])
@@ -48,7 +48,7 @@ public struct UpgradeConfiguration: Sendable {
     /// Seconds.
     var healthTime: Int
     /// Seconds after midnight, UTC, at which the box may restart into a new release by itself; one that ends before it begins goes over midnight.
-    var window: (lowerBound: Int, upperBound: Int)?
+    var window: (from: Int, to: Int)?
 
     static var shape: Shape<UpgradeConfiguration> {
         .mapping("where releases come from") { fields in
@@ -62,7 +62,7 @@ public struct UpgradeConfiguration: Sendable {
         }
     }
 
-    private static var window: Shape<(lowerBound: Int, upperBound: Int)> {
+    private static var window: Shape<(from: Int, to: Int)> {
         .mapping("when the box may restart by itself, in UTC") { fields in
             let (from, to) = (fields.required("from", timeOfDay), fields.required("to", timeOfDay))
             guard let from, let to else { return nil }

@@ -81,13 +81,18 @@ public struct Installation {
         // Before its root is overwritten: no entry ever names a root that is not there.
         try boot.keepOnly(own.number)
         begin(.root)
-        try bring("root", into: target.slot, from: target.running)
+        try bring(
+            "root", bytes: release.rootBytes, tree: (release.rootBytes, release.rootHash), into: target.slot,
+            from: target.running, as: .root(target.running, target.layout))
         begin(.verify)
         target.forgetBuffers()
         try verify(target.slot, release.rootBytes, release.rootDigest, "root")
         begin(.uki)
         let room = try boot.room(for: release.ukiBytes)
-        try bring("uki", into: room, from: try boot.image(of: own))
+        let image = try boot.image(of: own)
+        try bring(
+            "uki", bytes: release.ukiBytes, tree: (release.ukiTreeBytes, release.ukiTreeHash), into: room, from: image,
+            as: .plain(image, bytes: image.size))
         try verify(room, release.ukiBytes, release.ukiDigest, "uki.efi")
         guard try room.contains(release.rootHash.hex) else {
             throw UpdateFailure(.mismatch, "\(release.path)/uki.efi", "it starts another root than its own release's")
@@ -98,25 +103,23 @@ public struct Installation {
         return try boot.add(boot.nextNumber, from: room)
     }
 
+    /// - Parameters:
+    ///   - tree: bytes of the part with its tree, and the hash at its top.
+    ///   - base: `old`, as blocks are looked for in it.
     private mutating func bring(
-        _ part: String, into place: any RandomAccess, from old: any RandomAccess
+        _ part: String, bytes: Int, tree: (bytes: Int, hash: Digest), into place: any RandomAccess,
+        from old: any RandomAccess, as base: BlockDelta.Base
     ) throws(UpdateFailure) {
-        let isRoot = part == "root"
         switch way {
         case .patch:
             let name = "\(part).from-\(target.version).patch"
-            var delta = try PatchDelta(
-                name: name, source: open(name), bytes: isRoot ? release.rootBytes : release.ukiBytes)
+            var delta = try PatchDelta(name: name, source: open(name), bytes: bytes)
             try delta.install(into: place, from: old)
             cost += delta.cost
         case .blocks:
             let name = "\(part).blocks"
-            var delta = try BlockDelta(
-                name: name, source: open(name), bytes: isRoot ? release.rootBytes : release.ukiTreeBytes,
-                rootHash: isRoot ? release.rootHash : release.ukiTreeHash)
-            let size = (old as? FATVolume.Room)?.size ?? 0
-            try delta.install(
-                into: place, from: isRoot ? .root(old, target.layout) : .plain(old, bytes: size))
+            var delta = try BlockDelta(name: name, source: open(name), bytes: tree.bytes, rootHash: tree.hash)
+            try delta.install(into: place, from: base)
             cost += delta.cost
         }
     }

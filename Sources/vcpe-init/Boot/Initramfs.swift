@@ -231,7 +231,7 @@ struct Initramfs {
                 "disk \(disk.path)", "state \(device(of: "state", disk))", "data \(data)",
                 "esp \(device(of: "esp", disk))", "entry \(loaderVariables.entry ?? "")",
                 "trial \(loaderVariables.countedPath == nil ? "no" : "yes")", "jump \(isJump ? "yes" : "no")",
-                "failed-starts \(state?.failedStarts ?? 0)", "reason \(state?.reason ?? "")",
+                "reason \(state?.reason ?? "")",
             ] + (HardwareWatchdog.handOver().map { ["watchdog \($0)"] } ?? [])
             + times.map { "time \($0.0) \($0.1)" }
         Text.write(lines.joined(separator: "\n") + "\n", to: "/run/vcpe/boot")

@@ -25,8 +25,6 @@ struct System {
     private var goodAt = 0
     private var nextShell: Int?
     private var isGood = false
-    /// It ends because it was not good.
-    private var isFailed = false
     private var isSound = false
     /// The release that was started is new: it must be found good by then, or the box starts anew.
     private var trialEnd = 0
@@ -304,11 +302,9 @@ struct System {
     /// Has every block of the root read, and a new release looked at by who installs them.
     private mutating func startJudge() {
         let updater = "/usr/lib/vcpe/vcpe-updater"
-        if access(updater, X_OK) == 0 {
-            judge = (try? Child.start(updater, ["settle"])) ?? 0
-        } else {
-            judge = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "verify")) ?? 0
-        }
+        judge =
+            (try? access(updater, X_OK) == 0
+                ? Child.start(updater, ["settle"]) : Child.start("/usr/lib/vcpe/vcpe-init", [], name: "verify")) ?? 0
         if judge == 0 { goodAt = Uptime.milliseconds + 1000 }
     }
 
@@ -331,7 +327,6 @@ struct System {
             record.reason = reason
             try? record.save()
         }
-        isFailed = true
         stop(powerOff: false, why: "the new release is not good: \(reason)")
     }
 
@@ -374,8 +369,8 @@ struct System {
         let gone = Uptime.milliseconds + 3000
         while waitpid(-1, nil, WNOHANG) >= 0, Uptime.milliseconds < gone { Uptime.sleep(milliseconds: 10) }
         RandomSeed.save()
-        // A start that was ended in order was no failed one; one whose root was never read whole says nothing of it.
-        if !isFailed, boot["trial"] != "yes" || isGood { declareGood(isSound: true) }
+        // A start that was ended in order was no failed one; of a release on trial it says nothing.
+        if !isOnTrial { declareGood(isSound: true) }
         sync()
         if umount2("/data", 0) != 0 {
             Console.say("\(Failure("umount", "/data"))")
