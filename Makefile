@@ -3,7 +3,7 @@
 SWIFT ?= swift
 export SWIFT
 # Tests make loop devices, namespaces and mounts.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME,SWIFT)
 IMAGE ?= branch-office
 # As the compiler of Debian 12 and of Debian 13 both take them.
 STRICT = -Xswiftc -warnings-as-errors
@@ -29,9 +29,8 @@ lint: setup
 check: lint  ## The style and the fast tests: no image, no boot
 	$(SWIFT) test $(STRICT) --skip BootTests --skip BuildTests --skip Torture
 
-# One at a time: machines, floods and clocks would only stand in each other's way on two processors.
 test: lint box  ## All tests, boots included; as root, or with sudo
-	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --skip Torture
+	$(AS_ROOT) ci/test $(STRICT)
 
 torture: lint box  ## Faults and garbage for a quarter of an hour, by another seed each time, into out/torture.json
 	@ci/setup iperf3

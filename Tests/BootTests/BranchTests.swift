@@ -195,12 +195,9 @@ extension BootTests {
             "\(back)")
         let rolled = try say("vcpectl rollback \(goodCommit); vcpectl show 'nat.forwards[web].ports'")
         #expect(rolled.contains("is applied") && rolled.contains("\n8081\n"), "\(three)\(rolled)")
-        // A plugin that means harm ends with the change, and says nothing to the packets.
+        // A plugin that means harm ends with the change, and says nothing to the packets; RefusalTests know more ways.
         for (way, complaint) in [
-            ("crash", "plugin hostile plan: it ended with"), ("fork", "plugin hostile plan:"),
-            ("sleep", "plugin hostile plan: it took longer than 10 s"),
-            ("garbage", "plugin hostile plan: a line is no JSON"),
-            ("steal", "plugin hostile plan: it ended with 9"),
+            ("fork", "plugin hostile plan:"), ("steal", "plugin hostile plan: it ended with 9"),
         ] {
             let said = try say("vcpectl set hostile.way \(way); vcpectl commit; vcpectl discard; vcpectl status")
             #expect(said.contains(complaint) && said.contains("all is applied"), "\(way): \(said)")

@@ -242,14 +242,17 @@ import Testing
 
     // MARK: - What can't be broken
 
-    @Test func aHundredThousandChildrenAndOrphansAreReaped() throws {
+    @Test func tenThousandChildrenAndOrphansAreReaped() throws { try Self.reap(10_000) }
+
+    /// A service that makes `count` children, each of which leaves an orphan to PID 1.
+    fileprivate static func reap(_ count: Int) throws {
         let box = try Sandbox(
             units: ["forks": "command /usr/lib/test/forks\nrestart never\n"],
             scripts: [
                 "forks": """
                 #!/usr/bin/python3
                 import os
-                for i in range(100000):
+                for i in range(\(count)):
                     pid = os.fork()
                     if pid == 0:
                         if os.fork() == 0: os._exit(i % 256)
@@ -334,6 +337,11 @@ import Testing
 
 /// The same without end.
 @Suite(.serialized) struct InitTorture {
+    @Test func children() throws {
+        try InitTests.reap(100_000)
+        try Torture.note("children and orphans of one service", checked: 100_000, failed: 0)
+    }
+
     @Test func garbage() throws {
         let box = try Sandbox(units: ["steady": "command /bin/sleep 1000\n"])
         var random = Random(seed: Torture.seed)

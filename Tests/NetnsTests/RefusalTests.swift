@@ -10,7 +10,7 @@ import Testing
 @Suite(.serialized) struct RefusalTests {
     @Test func wrongDocumentsAreRefusedWithTheirPlaceAndChangeNothing() throws {
         let box = try BoxInNetwork.ready()
-        let before = try box.state()
+        let before = try box.decided()
         let good = BoxInNetwork.site
         let wrong: [(String, String)] = [
             ("netwrok: {}\n", "site.yaml:1:1: netwrok: no plugin of this image reads this key; did you mean network?"),
@@ -41,13 +41,13 @@ import Testing
         for (site, message) in wrong {
             let error = try #require(try box.apply(site), "\(site) was applied")
             #expect(error.contains(message), "\(error)")
-            #expect(try box.state() == before, "\(site)")
+            #expect(try box.decided() == before, "\(site)")
         }
         // The document that stood is followed still, and so it is after a restart.
         box.killEngine()
         try box.start()
         #expect(try box.ask("status")["trouble"] == nil)
-        #expect(try box.state() == before)
+        #expect(try box.decided() == before)
     }
 
     /// Plugins of all wrong kinds; each is asked for by its key in the document.

@@ -43,10 +43,10 @@ import Testing
         }
     }
 
-    @Test func twoThousandRandomTablesAreWhatNftMakesOfThem() throws {
+    @Test func fiveHundredRandomTablesAreWhatNftMakesOfThem() throws {
         var random = RandomRuleset(seed: 42, fillsMaps: Self.nftFillsMaps)
         var rules = 0
-        for round in 0..<40 {
+        for round in 0..<10 {
             let (count, difference) = try Self.compareFifty(&random)
             rules += count
             if let difference {
@@ -54,7 +54,7 @@ import Testing
                 return
             }
         }
-        print("the oracle compared 2000 tables with \(rules) rules")
+        print("the oracle compared 500 tables with \(rules) rules")
     }
 
     /// - Returns: how many rules fifty tables had, and the first difference between the two listings.

@@ -226,8 +226,10 @@ struct ProfileBuild {
     private func commandLine(_ verity: Verity) -> String {
         var words = profile.consoles.map { "console=\($0)" }
         // "gpt": the kernel takes the backup of a partition table whose first copy power failed upon.
-        // What hangs or falls starts anew: a new release that does is given up after three times.
-        words += ["rdinit=/init", "panic=30", "softlockup_panic=1", "hung_task_panic=1", "ro", "gpt"]
+        // What hangs or falls starts anew: a new release that does is given up after three times. Softly locked up is who
+        // does nothing for 60 s: a box whose host lets it wait for 20 s isn't.
+        words += ["rdinit=/init", "panic=30", "softlockup_panic=1", "watchdog_thresh=30", "hung_task_panic=1"]
+        words += ["ro", "gpt"]
         words += definition.debug ? ["loglevel=7", "vcpe.debug"] : ["quiet", "loglevel=4"]
         words.append("vcpe.verity=\(verity.dataBlocks),\(hex(verity.salt)),\(verity.rootHash)")
         return words.joined(separator: " ")
