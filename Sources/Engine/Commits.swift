@@ -41,7 +41,7 @@ extension Engine {
     func readSite() {
         do {
             head = try store.head()
-            try returnToOwnHead()
+            returnToOwnHead()
             if let pending = head.pending {
                 let waits = pending.until.map { $0 > Uptime.milliseconds } ?? false
                 if !waits || pending.boot != Self.boot {
@@ -61,11 +61,11 @@ extension Engine {
 
     /// After another release had the box, and this one has it again without having been installed anew, what stood here before stands again. What
     /// was committed meanwhile is kept, to be committed once more.
-    private func returnToOwnHead() throws {
+    private func returnToOwnHead() {
         guard let release = places.release, head.release != release else { return }
-        guard let other = head.release, let own = try store.head(of: release) else {
-            // Its first start: what stands is its own from here on.
-            if head.pending == nil { try store.setHead(head) }
+        guard let other = head.release, let own = try? store.head(of: release) else {
+            // Its first start, or what stood here before can't be read: what stands is its own from here on.
+            if head.pending == nil { keep(head) }
             return
         }
         if own.commit != head.commit {
@@ -74,7 +74,7 @@ extension Engine {
                     + (head.commit.map { "commit \($0) is kept, vcpectl rollback \($0) gives it once more" } ?? ""))
         }
         head = own
-        try store.setHead(head)
+        keep(head)
     }
 
     /// Why a commit that waited is none, through no fault of its own.
@@ -138,7 +138,7 @@ extension Engine {
     /// What a technician put beside the box's disk image is the operator's document, when there is none yet and it can be
     /// planned: it is looked for once, at the first start.
     private func takeFirstSite() {
-        guard head == Head() else { return }
+        guard head.commit == nil, head.pending == nil else { return }
         // Power may have failed between its commit and the word that it stands.
         guard store.numbers.allSatisfy({ (try? store.commit($0))?.user == Self.flasher }) else { return }
         do {

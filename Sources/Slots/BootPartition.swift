@@ -49,6 +49,12 @@ public struct BootPartition {
         }
         try volume.repair()
         entries = try read()
+        // Power may have failed between a name's change and the line that names it.
+        if let named = try resetTarget(), !entries.contains(where: { $0.fileName == named }),
+            let good = entries.last(where: \.isGood)
+        {
+            try pointReset(at: good)
+        }
     }
 
     /// Room for a release's kernel image, for ``add(_:from:)``.
@@ -76,6 +82,7 @@ public struct BootPartition {
         guard entries.contains(where: { $0.number == number }) else {
             throw SlotFailure("there is no entry of release \(number), which is to be kept")
         }
+        if let kept = entry(number), kept.isGood { try pointReset(at: kept) }
         for entry in entries where entry.number != number {
             try volume.remove("\(Self.folder)/\(entry.fileName)")
         }
@@ -87,20 +94,34 @@ public struct BootPartition {
         try repair()
         let entry = BootEntry(number: number, triesLeft: nil)
         try rename(number, to: entry)
-        guard try volume.find(Self.resetEntry) != nil else { return }
-        let text = String(decoding: try volume.read(Self.resetEntry), as: UTF8.self)
-        let lines = text.split(separator: "\n").map { line in
-            line.hasPrefix("efi ") ? "efi /\(Self.folder)/\(entry.fileName)" : String(line)
-        }
-        let changed = lines.map { $0 + "\n" }.joined()
-        if changed != text { try volume.write(Array(changed.utf8), to: Self.resetEntry) }
+        try pointReset(at: entry)
     }
 
     /// Has the loader start a release only when there is no other.
     public mutating func condemn(_ number: Int) throws(SlotFailure) {
         try repair()
         guard let entry = self.entry(number), !entry.isBad else { return }
+        if let other = entries.last(where: { $0.number != number && $0.isGood }) { try pointReset(at: other) }
         try rename(number, to: BootEntry(number: number, triesLeft: 0, triesDone: max(1, entry.triesDone)))
+    }
+
+    private static let resetTarget = "efi /\(folder)/"
+
+    /// The name of the entry that the factory reset starts; nil where the loader has no such entry.
+    private func resetTarget() throws(SlotFailure) -> String? {
+        try resetLines()?.first { $0.hasPrefix(Self.resetTarget) }.map { String($0.dropFirst(Self.resetTarget.count)) }
+    }
+
+    private func resetLines() throws(SlotFailure) -> [String]? {
+        guard try volume.find(Self.resetEntry) != nil else { return nil }
+        return String(decoding: try volume.read(Self.resetEntry), as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+
+    /// Has the factory reset start a release that is good.
+    private mutating func pointReset(at entry: BootEntry) throws(SlotFailure) {
+        guard let lines = try resetLines(), try resetTarget() != entry.fileName else { return }
+        let changed = lines.map { $0.hasPrefix("efi ") ? Self.resetTarget + entry.fileName : $0 }
+        try volume.write(Array(changed.map { $0 + "\n" }.joined().utf8), to: Self.resetEntry)
     }
 
     private mutating func rename(_ number: Int, to entry: BootEntry) throws(SlotFailure) {

@@ -35,8 +35,10 @@ public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
     public var url: String
     public var reason: Reason
 
+    public init(url: String, reason: Reason) { (self.url, self.reason) = (url, reason) }
+
     /// Another try may go well: the line or the server failed in passing.
-    var isTransient: Bool { if case .transfer = reason { true } else { false } }
+    public var isTransient: Bool { if case .transfer = reason { true } else { false } }
 
     public var description: String {
         switch reason {

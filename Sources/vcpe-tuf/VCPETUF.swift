@@ -49,7 +49,8 @@ import Updates
     private func client() throws -> UpdateClient {
         guard let metadataUrl else { throw ValidationError("\(verb.rawValue) wants --metadata-url") }
         return try UpdateClient(
-            folder: metadataDir, source: HTTPSource(metadataUrl, stallTime: stallTime), now: time(nil))
+            folder: metadataDir, source: HTTPSource(Repository([metadataUrl], line: .init(stallTime: stallTime))),
+            now: time(nil))
     }
 
     /// Callers look at 0 and 1 only.

@@ -4,6 +4,7 @@ import Documents
 import Files
 import Glibc
 import Slots
+import Transfers
 import Updates
 
 /// The box that this program runs on.
@@ -12,6 +13,8 @@ struct Box {
     static let state = "/data/vcpe/upgrade"
     /// The first root of the provider's repository: part of the image, and so of what is verified.
     static let trustAnchor = "/usr/lib/vcpe/trust/root.json"
+    /// Certificates in PEM by which alone servers are known; not there for those that the image's system knows.
+    static let serverAnchors = "/usr/lib/vcpe/trust/servers.pem"
     /// Written by the plugin `upgrade`.
     static let settings = "/run/vcpe/upgrade/settings.json"
 
@@ -57,12 +60,14 @@ struct Box {
 
 /// What the site's configuration says of upgrades.
 struct UpgradeSettings {
-    var repository: String
+    /// Of the repository, and of its mirrors.
+    var addresses: [String]
+    private var line: Reader.Line
     var channel: String
     /// Seconds that all probes must hold before a new release is good.
     var healthTime: Int
     /// When releases may be installed and started without being asked for; nil for never.
-    var window: Window?
+    var window: MaintenanceWindow?
     /// Numbers of the groups whose members may ask, by the role's name.
     var groups: [String: Int]
 
@@ -73,12 +78,22 @@ struct UpgradeSettings {
                 "the site names no repository of releases",
                 hint: "upgrade: {repository: https://…} in the site's document")
         }
-        self.repository = repository
+        addresses = [repository] + (json["mirrors"]?.list ?? []).compactMap(\.text)
+        line = Reader.Line(
+            proxy: json["proxy"]?.text, bytesPerSecond: json["bandwidth"]?.integer.map { $0 / 8 },
+            trustAnchors: FileSystem.exists(Box.serverAnchors) ? Box.serverAnchors : nil)
         channel = json["channel"]?.text ?? "stable"
         healthTime = json["health-time"]?.integer ?? 60
-        window = Window(json["window"])
+        window = MaintenanceWindow(json["window"])
         groups = json["groups"]?.object?.compactMapValues(\.integer) ?? [:]
     }
 
-    var targets: String { "\(repository)/targets" }
+    /// - Parameters:
+    ///   - rounds: how often all addresses are asked while they fail in passing.
+    ///   - stallTime: seconds with next to no data after which one is given up.
+    func repository(rounds: Int = 6, stallTime: Int = 30) -> Repository {
+        var line = line
+        line.stallTime = stallTime
+        return Repository(addresses, line: line, rounds: rounds)
+    }
 }

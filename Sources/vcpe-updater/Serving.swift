@@ -8,11 +8,9 @@ import Processes
 /// too, in the window.
 struct Serving {
     static let socket = "/run/vcpe/upgrade/socket"
-    /// Seconds between two looks at the repository; each box adds up to as many, by its own identity, so that not all come at once.
-    private static let interval = 3600
     private static let mostBytes = 65_536
-    /// Milliseconds for a request to arrive.
-    private static let patience = 2000
+    /// Seconds for a request to arrive, all of it: others wait meanwhile.
+    private static let patience = 2
 
     /// What each role may, the least first.
     private static let verbs: [(role: String, verbs: Set<String>)] = [
@@ -33,6 +31,8 @@ struct Serving {
     }
 
     private init() throws {
+        // Who asked may be gone before the answer.
+        signal(SIGPIPE, SIG_IGN)
         settings = try UpgradeSettings()
         listener = csystem_listen_unix(Self.socket, 0)
         guard listener >= 0 else { throw SystemError("bind", Self.socket) }
@@ -42,24 +42,21 @@ struct Serving {
     }
 
     private func loop() -> Never {
-        var nextLook = time(nil) + 60 + Int(Self.jitter)
+        // By the box's own identity.
+        let share = ((try? FileSystem.read("/run/vcpe/machine-id")) ?? []).reduce(5381) { $0 &* 33 &+ UInt64($1) }
+        var lastLook: Int?
         while true {
-            let wait = settings.window == nil ? 3600 : max(1, min(600, nextLook - time(nil)))
             var polled = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
-            let isAsked = poll(&polled, 1, Int32(wait * 1000)) > 0
+            let isAsked = poll(&polled, 1, settings.window == nil ? -1 : 20_000) > 0
             // What ended since; nobody asks how.
             while waitpid(-1, nil, WNOHANG) > 0 {}
             if isAsked { serve() }
-            if let window = settings.window, time(nil) >= nextLook {
-                nextLook = time(nil) + Self.interval
-                if window.contains(time(nil)) { start(["automatic"], output: 2) }
+            if settings.window?.isDue(time: time(nil), uptime: Uptime.seconds, lastLook: lastLook, share: share) == true
+            {
+                lastLook = Uptime.seconds
+                start(["automatic"], output: 2)
             }
         }
-    }
-
-    private static var jitter: UInt64 {
-        let id = (try? FileSystem.read("/run/vcpe/machine-id")) ?? []
-        return id.reduce(5381) { $0 &* 33 &+ UInt64($1) } % UInt64(interval)
     }
 
     /// Takes a request: a line of JSON with `words`; the process that does it answers.
@@ -70,9 +67,10 @@ struct Serving {
         _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
         var request: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
+        let end = Uptime.seconds + Self.patience
         while request.last != UInt8(ascii: "\n"), request.count < Self.mostBytes {
             var polled = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
-            guard poll(&polled, 1, Int32(Self.patience)) > 0 else { return }
+            guard poll(&polled, 1, Int32(max(0, end - Uptime.seconds) * 1000)) > 0 else { return }
             let count = recv(connection, &buffer, buffer.count, 0)
             guard count > 0 else { return }
             request += buffer[..<count]
@@ -106,24 +104,15 @@ struct Serving {
         posix_spawn_file_actions_adddup2(&actions, output, 1)
         let argv = (["vcpe-updater"] + words).map { strdup($0) } + [nil]
         defer { for pointer in argv { free(pointer) } }
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var usual = sigset_t()
+        sigemptyset(&usual)
+        sigaddset(&usual, SIGPIPE)
+        posix_spawnattr_setsigdefault(&attributes, &usual)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
         var pid: pid_t = 0
-        posix_spawn(&pid, "/proc/self/exe", &actions, nil, argv, environ)
-    }
-}
-
-/// A time of day at which the box may restart, in UTC.
-struct Window {
-    /// Seconds after midnight.
-    var from: Int
-    var to: Int
-
-    init?(_ json: JSON?) {
-        guard let from = json?["from"]?.integer, let to = json?["to"]?.integer else { return nil }
-        (self.from, self.to) = (from, to)
-    }
-
-    func contains(_ time: Int) -> Bool {
-        let second = time % 86_400
-        return from <= to ? (from..<to).contains(second) : second >= from || second < to
+        posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv, environ)
     }
 }

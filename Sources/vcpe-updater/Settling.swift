@@ -10,8 +10,8 @@ enum Health {
     /// Those that fail now, or have not held yet.
     static func failing() -> [String] {
         let own = probes()
-        guard let settings = try? UpgradeSettings(), !settings.repository.hasPrefix("file:") else { return own }
-        let source = HTTPSource("\(settings.repository)/metadata", stallTime: 10)
+        guard let settings = try? UpgradeSettings(), !settings.addresses[0].hasPrefix("file:") else { return own }
+        let source = HTTPSource(settings.repository(rounds: 1, stallTime: 10), folder: "metadata/")
         return (try? source.read("timestamp.json", most: 1 << 16)) == nil ? own + ["repository"] : own
     }
 
@@ -29,24 +29,33 @@ enum Health {
         guard let result = try? Command("/usr/bin/vcpectl", ["status", "--json"]).run(), result.status == 0,
             let status = try? JSON.parse(result.output)
         else { return "the engine doesn't answer" }
-        return status["trouble"]?.text
+        // Then it follows the factory's document in place of the operator's.
+        return status["trouble"]?.text ?? status["damage"]?.text
     }
 }
 
 /// PID 1 asks by it at each start whether that is good, and has noted what became of the release before.
 enum Settling {
-    /// PID 1 reads why not there.
+    /// PID 1 reads there why not: afterwards, and when it does not want to wait any longer.
     private static let verdict = "/run/vcpe/verdict"
 
     static func run() -> Int32 {
         do {
+            try? FileSystem.remove(verdict)
             try settle()
             return 0
         } catch {
-            try? FileSystem.replace(verdict, with: "\(error)".split(separator: "\n").joined(separator: "; ") + "\n")
+            note("\(error)")
             say("\(error)\n", to: 2)
-            return 1
+            return error is NotWell ? 2 : 1
         }
+    }
+
+    /// What is wrong with a release on trial.
+    private struct NotWell: Error, CustomStringConvertible { var description: String }
+
+    private static func note(_ complaint: String) {
+        try? FileSystem.replace(verdict, with: complaint.split(separator: "\n").joined(separator: "; ") + "\n")
     }
 
     private static func settle() throws {
@@ -55,12 +64,16 @@ enum Settling {
         let box: Box
         // A box that was started without its loader has nothing to settle.
         do { box = try Box() } catch { return }
-        if box.disk.isOnTrial {
+        // A loader that can't write to its partition starts a new release without counting; then the name says so alone.
+        let isCounted = box.disk.isOnTrial
+        if try isCounted || BootPartition(box.boot).entry(box.entry.number)?.isGood == false {
             try waitForHealth(besides: Set((Upgrade.noted?["failing-probes"]?.list ?? []).compactMap(\.text)))
+            let lock = try Upgrade.lock(waits: true)
+            defer { withExtendedLifetime(lock) {} }
             var partition = try BootPartition(box.boot)
             try partition.bless(box.entry.number)
-            try? Upgrade.note(box.version, "good")
-            return Upgrade.forgetNoted()
+            try? FileSystem.remove(Upgrade.lastWords)
+            return Upgrade.noteGood(box)
         }
         // What can't be written down is no reason to give up a release that runs.
         do { try noteFallback(box) } catch { say("\(error)\n", to: 2) }
@@ -68,24 +81,37 @@ enum Settling {
 
     /// Of an upgrade that did not turn out well, and of a release that has failed since it was good: the loader leaves it alone from now on.
     private static func noteFallback(_ box: Box) throws {
+        let noted = Upgrade.noted
+        guard box.disk.isFallback || noted != nil else { return }
+        let lock = try Upgrade.lock(waits: true)
+        defer { withExtendedLifetime(lock) {} }
         var partition = try BootPartition(box.boot)
         if box.disk.isFallback {
             for entry in partition.entries where entry.number != box.entry.number && !entry.isBad {
                 try partition.condemn(entry.number)
-                try Upgrade.note("entry \(entry.number)", "fell back", more: ["reason": .text(reason(box))])
+                let version = Upgrade.version(of: entry.number) ?? "entry \(entry.number)"
+                try Upgrade.note(version, "fell back", more: ["reason": .text(reason(box, version))])
             }
         }
-        guard let version = Upgrade.noted?["version"]?.text, version != box.version,
-            !partition.entries.contains(where: { $0.number > box.entry.number && !$0.isBad })
+        guard let noted = Upgrade.noted, let version = noted["version"]?.text,
+            let number = noted["entry"]?.integer, number != box.entry.number
         else { return }
-        try Upgrade.note(version, "fell back", more: ["reason": .text(reason(box))])
+        // It was noted before it had an entry; and one that has tries left is still to come.
+        switch partition.entry(number) {
+        case nil: break
+        case let entry? where entry.isBad:
+            try Upgrade.note(version, "fell back", more: ["reason": .text(reason(box, version))])
+        default: return
+        }
         Upgrade.forgetNoted()
     }
 
     /// Why the release before this start was given up.
-    private static func reason(_ box: Box) -> String {
-        let words = (try? FileSystem.read("/data/vcpe/failed-start")).map { String(decoding: $0, as: UTF8.self) } ?? ""
-        if let line = words.split(separator: "\n").first { return String(line) }
+    private static func reason(_ box: Box, _ version: String) -> String {
+        let words = (try? FileSystem.read(Upgrade.lastWords)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        if let line = words.split(separator: "\n").first, line.hasPrefix("\(box.image) \(version): ") {
+            return String(line)
+        }
         return box.disk.lastReason.isEmpty ? "it went down without a word" : box.disk.lastReason
     }
 
@@ -95,23 +121,29 @@ enum Settling {
         let wanted = (try? UpgradeSettings())?.healthTime ?? 60
         var (since, last): (Int?, String) = (nil, "")
         // PID 1 has the last word: it ends a trial in any case after its own time (vcpe.trial).
-        let end = uptime() + max(30, 4 * wanted)
-        while uptime() < end {
+        let end = Uptime.seconds + max(30, 4 * wanted)
+        while Uptime.seconds < end {
             let failing = Health.failing().filter { !before.contains($0) }
             let trouble = Health.engineTrouble()
             if failing.isEmpty, trouble == nil {
-                let start = since ?? uptime()
+                let start = since ?? Uptime.seconds
                 since = start
-                if uptime() - start >= wanted { return }
+                if Uptime.seconds - start >= wanted { return }
             } else {
-                (since, last) = (nil, trouble ?? "these probes fail: " + failing.joined(separator: ", "))
+                since = nil
+                let complaint = trouble ?? "these probes fail: " + failing.joined(separator: ", ")
+                if complaint != last { note(complaint) }
+                last = complaint
             }
             sleep(1)
         }
-        throw SlotFailure(last.isEmpty ? "it was not well for \(wanted) s on end" : last)
+        throw NotWell(description: last.isEmpty ? "it was not well for \(wanted) s on end" : last)
     }
+}
 
-    private static func uptime() -> Int {
+/// A clock that nobody sets, and that goes on while the box sleeps.
+enum Uptime {
+    static var seconds: Int {
         var now = timespec()
         clock_gettime(CLOCK_BOOTTIME, &now)
         return now.tv_sec

@@ -11,6 +11,8 @@ struct Upgrade {
     private static let (journal, installed) = ("\(Box.state)/history", "\(Box.state)/installed")
     /// What an installation is at.
     private static let progress = "/run/vcpe/upgrade/progress"
+    /// What PID 1 keeps of a start that failed.
+    static let lastWords = "/data/vcpe/failed-start"
 
     init() throws { box = try Box() }
 
@@ -93,7 +95,7 @@ struct Upgrade {
     // MARK: - Installing
 
     func install(_ version: String?, restarts: Bool) throws -> Answer {
-        let lock = try lock()
+        let lock = try Self.lock()
         defer { withExtendedLifetime(lock) {} }
         let offer = try offered()
         let releases = offer.releases
@@ -107,7 +109,7 @@ struct Upgrade {
             return Answer(lines: ["\(box.version) is the newest"], json: ["installed": .null])
         }
         guard release.version != box.version else { throw SlotFailure("\(box.version) runs already") }
-        if let floor = releases.first(where: \.isFloor), release.released < floor.released {
+        if let floor = offer.known.floor, release.released < floor.released {
             throw SlotFailure(
                 "\(release.version) is older than \(floor.version), before which nothing may be installed any more")
         }
@@ -115,26 +117,28 @@ struct Upgrade {
             throw SlotFailure("\(release.version) is for \(release.architecture), this box is \(Self.architecture)")
         }
         var installation = try Installation(release, on: try box.target()) { name in
-            HTTPDeltaSource("\(offer.settings.targets)/\(offer.client.address(of: name, in: release))")
+            HTTPDeltaSource(offer.repository, "targets/" + offer.client.address(of: name, in: release))
         }
         Self.forgetNoted()
         defer { try? FileSystem.remove(Self.progress) }
-        let entry = try installation.run(
+        _ = try installation.run(
             begin: { try? FileSystem.replace(Self.progress, with: "\(release.version): \($0.rawValue)") },
-            check: { try NextRelease(disk: box.disk, release: release).checkSite() })
-        // The new release begins with what this one follows, whatever it had when it had the box before.
-        try FileSystem.remove("/data/vcpe/commits/head.\(release.version)")
-        try FileSystem.replace(
-            Self.installed,
-            with: JSON.object([
-                "version": .text(release.version), "entry": .integer(entry.number), "from": .text(box.version),
-                "failing-probes": .texts(Health.failing()),
-            ]).line)
+            check: { number in
+                try NextRelease(disk: box.disk, release: release).checkSite()
+                // All of it before there is an entry: power may fail right behind that. The new release begins with what this one
+                // follows, whatever it had when it had the box before.
+                try FileSystem.remove("/data/vcpe/commits/head.\(release.version)")
+                try FileSystem.remove(Self.lastWords)
+                try Self.setNoted([
+                    "version": .text(release.version), "entry": .integer(number), "from": .text(box.version),
+                    "released": .integer(release.released), "failing-probes": .texts(Health.failing()),
+                ])
+            })
         let cost = installation.cost
         try Self.note(
             release.version, "installed",
             more: ["way": .text(installation.way.rawValue), "bytes": .integer(cost.fetched)])
-        if restarts { try Command("/usr/sbin/reboot", []).check() }
+        if restarts { try restart() }
         return Answer(
             lines: [
                 "\(release.version) is installed into \(box.disk.otherSlot): \(cost.fetched) bytes in \(cost.requests) requests by "
@@ -154,11 +158,21 @@ struct Upgrade {
         let entries = try BootPartition(box.boot).entries
         guard entries.allSatisfy({ $0.number != box.entry.number || $0.isGood }) else { return [] }
         if entries.contains(where: { $0.number > box.entry.number && !$0.isBad }) {
-            try Command("/usr/sbin/reboot", []).check()
-            return ["what is installed is started"]
+            let version = Self.noted?["version"]?.text ?? "a release"
+            if Self.noted?["restarts"] != nil {
+                return [
+                    "\(version) is installed, and the loader did not start it: the box is not restarted for it again"
+                ]
+            }
+            try restart()
+            return ["\(version) is started"]
         }
         let offer = try offered()
-        guard let newest = offer.releases.first, newest.released > offer.own else { return [] }
+        let ran = max(offer.own, offer.known.ran)
+        if ran == 0 {
+            return ["the channel \(offer.settings.channel) has no \(box.version): what is newer, only who asks can say"]
+        }
+        guard let newest = offer.releases.first, newest.released > ran else { return [] }
         let fell = Self.entries.contains {
             $0["version"]?.text == newest.version && $0["outcome"]?.text == "fell back"
         }
@@ -167,7 +181,7 @@ struct Upgrade {
     }
 
     func cancel() throws -> Answer {
-        let lock = try lock()
+        let lock = try Self.lock()
         defer { withExtendedLifetime(lock) {} }
         var partition = try BootPartition(box.boot)
         let waiting = partition.entries.filter { $0.number > box.entry.number && !$0.isBad }
@@ -179,10 +193,19 @@ struct Upgrade {
         return Answer(lines: ["\(version) is forgotten"], json: ["cancelled": .text(version)])
     }
 
-    private func lock() throws -> File {
+    private func restart() throws {
+        if var noted = Self.noted?.object {
+            noted["restarts"] = true
+            try Self.setNoted(noted)
+        }
+        try Command("/usr/sbin/reboot", []).check()
+    }
+
+    /// Held by who changes slots or entries.
+    static func lock(waits: Bool = false) throws -> File {
         try FileSystem.makeDirectory(Box.state)
         let file = try File("\(Box.state)/lock", O_RDWR | O_CREAT)
-        guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        guard flock(file.descriptor, waits ? LOCK_EX : LOCK_EX | LOCK_NB) == 0 else {
             throw SlotFailure("an upgrade is under way already", hint: "vcpectl upgrade status")
         }
         return file
@@ -192,7 +215,7 @@ struct Upgrade {
 
     // MARK: - The repository
 
-    private func client(_ settings: UpgradeSettings) throws -> UpdateClient {
+    private func client(_ repository: Repository) throws -> UpdateClient {
         let folder = "\(Box.state)/tuf"
         if !FileSystem.exists("\(folder)/root.json") {
             guard FileSystem.exists(Box.trustAnchor) else {
@@ -203,7 +226,7 @@ struct Upgrade {
             try UpdateClient.initialize(folder, root: try FileSystem.read(Box.trustAnchor))
         }
         var client = try UpdateClient(
-            folder: folder, source: HTTPSource("\(settings.repository)/metadata"), now: TrustedTime.now)
+            folder: folder, source: HTTPSource(repository, folder: "metadata/"), now: TrustedTime.now)
         try client.refresh()
         TrustedTime.note()
         return client
@@ -212,20 +235,25 @@ struct Upgrade {
     /// What the site's repository has for this box.
     private struct Offer {
         var settings: UpgradeSettings
+        var repository: Repository
         var client: UpdateClient
         /// The newest first.
         var releases: [AvailableRelease]
-        /// When the one that runs was published; 0 for one that never was.
+        /// When the one that runs was published; 0 for one that its channel doesn't have.
         var own: Int
+        var known: KnownReleases
     }
 
     private func offered() throws -> Offer {
         let settings = try UpgradeSettings()
-        var client = try client(settings)
+        let repository = settings.repository()
+        var client = try client(repository)
         let releases = try client.releases(in: settings.channel, of: box.image, profile: box.profile)
+        var known = KnownReleases()
+        try known.take(floors: releases)
         return Offer(
-            settings: settings, client: client, releases: releases,
-            own: releases.first { $0.version == box.version }?.released ?? 0)
+            settings: settings, repository: repository, client: client, releases: releases,
+            own: releases.first { $0.version == box.version }?.released ?? 0, known: known)
     }
 
     // MARK: - What came of it
@@ -233,6 +261,24 @@ struct Upgrade {
     /// The release that was installed last, until it was found good or fell back.
     static var noted: JSON? { try? JSON.parse(FileSystem.read(installed)) }
     static func forgetNoted() { try? FileSystem.remove(installed) }
+    private static func setNoted(_ release: [String: JSON]) throws {
+        try FileSystem.replace(installed, with: JSON.object(release).line)
+    }
+
+    /// Of the release that runs, which was on trial.
+    static func noteGood(_ box: Box) {
+        try? note(box.version, "good", more: ["entry": .integer(box.entry.number)])
+        if let released = noted?["released"]?.integer {
+            var known = KnownReleases()
+            try? known.take(ran: released)
+        }
+        forgetNoted()
+    }
+
+    /// What an entry was found good as.
+    static func version(of entry: Int) -> String? {
+        entries.last { $0["outcome"]?.text == "good" && $0["entry"]?.integer == entry }?["version"]?.text
+    }
 
     private static var entries: [JSON] {
         let text = String(decoding: (try? FileSystem.read(journal)) ?? [], as: UTF8.self)
@@ -247,6 +293,41 @@ struct Upgrade {
         let all = entries.suffix(99) + [JSON.object(entry.merging(more) { $1 })]
         try FileSystem.makeDirectory(Box.state)
         try FileSystem.replace(journal, with: all.map { $0.line + "\n" }.joined())
+    }
+}
+
+/// What is known of releases whatever a channel has: a box that is given another channel goes back to nothing by itself.
+private struct KnownReleases {
+    private static let path = "\(Box.state)/known"
+    /// When the newest release that was found good here was published, in seconds since 1970; 0 for none.
+    private(set) var ran = 0
+    /// The newest release before which nothing may be installed any more.
+    private(set) var floor: (version: String, released: Int)?
+
+    init() {
+        guard let json = try? JSON.parse(FileSystem.read(Self.path)) else { return }
+        ran = json["ran"]?.integer ?? 0
+        if let version = json["floor"]?["version"]?.text, let released = json["floor"]?["released"]?.integer {
+            floor = (version, released)
+        }
+    }
+
+    mutating func take(ran released: Int) throws {
+        guard released > ran else { return }
+        ran = released
+        try save()
+    }
+
+    mutating func take(floors releases: [AvailableRelease]) throws {
+        guard let newest = releases.first(where: \.isFloor), newest.released > (floor?.released ?? 0) else { return }
+        floor = (newest.version, newest.released)
+        try save()
+    }
+
+    private func save() throws {
+        let floor = self.floor.map { JSON.object(["version": .text($0.version), "released": .integer($0.released)]) }
+        try FileSystem.makeDirectory(Box.state)
+        try FileSystem.replace(Self.path, with: JSON.object(["ran": .integer(ran), "floor": floor]).line)
     }
 }
 

@@ -136,12 +136,24 @@ import Testing
             TestImages.direct(image, disk: disk, folder: folder, more: " vcpe.good-after=1"), in: folder, until: "good")
         #expect(field("sound", of: start.event) == "no", "\(start.machine.story)")
         start.machine.kill()
-        let records = [0, 4096].compactMap { try? file.read(4096, at: state.offset + $0) }
-        let newest = try #require(records.max { $0[8] < $1[8] })
-        #expect(newest[16] == 0 && newest[22] == 1)
+        func newest() throws -> [UInt8] {
+            try #require([0, 4096].map { try file.read(4096, at: state.offset + $0) }.max { $0[8] < $1[8] })
+        }
+        #expect(try newest()[16] == 0 && newest()[22] == 1)
+
+        // One that is ended in order before anybody could judge it says nothing of those before it, which failed.
+        try file.write(
+            StateRecordBytes.make(sequence: 7, failedStarts: 2, isFormatting: false, suddenEnds: 3),
+            at: state.offset + 4096)
+        let short = try Machine.start(
+            TestImages.direct(image, disk: disk, folder: folder), in: folder, until: "coldplugged"
+        ).machine
+        try short.tell("system_powerdown")
+        #expect(short.waitForEnd(), "\(short.story)")
+        #expect(try newest()[16] == 2 && newest()[22] == 0, "\(short.story)")
 
         try file.write(
-            StateRecordBytes.make(sequence: 9, failedStarts: 0, isFormatting: false, suddenEnds: 5),
+            StateRecordBytes.make(sequence: 19, failedStarts: 0, isFormatting: false, suddenEnds: 5),
             at: state.offset + 4096)
         let waiting = try Machine.start(
             TestImages.direct(image, disk: disk, folder: folder), in: folder, until: "waiting")

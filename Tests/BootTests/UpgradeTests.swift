@@ -149,6 +149,14 @@ final class UpgradeBench {
         return text.split(separator: "\n").map { $0.dropFirst("::/EFI/Linux/".count).lowercased() }.sorted()
     }
 
+    /// Gives a boot entry a second name, by mtools.
+    func copyEntry(_ name: String, as other: String) throws {
+        let esp = try #require(PartitionTable.read(try File(disk))["esp"])
+        let (place, copy) = ("\(disk)@@\(esp.offset)", "\(folder)/entry")
+        try Command("mcopy", ["-n", "-o", "-i", place, "::EFI/Linux/\(name)", copy]).check()
+        try Command("mcopy", ["-i", place, copy, "::EFI/Linux/\(other)"]).check()
+    }
+
     /// Changes a byte at the start of a slot: what is looked at before it is mounted.
     func spoil(_ slot: String) throws {
         let file = try File(disk, O_RDWR)
@@ -162,7 +170,7 @@ extension BootTests {
     /// whole. Some good one runs each time, with the box's configuration.
     @Test func aReleaseIsInstalledFoundGoodAndBadOnesFallBack() async throws {
         let bench = try await UpgradeBench(
-            in: folder, releases: [("1.0.0", ""), ("1.0.1", ""), ("1.0.2", UpgradeBench.panics)], floor: "1.0.1")
+            in: folder, releases: [("1.0.0", ""), ("0.9.9", ""), ("1.0.2", UpgradeBench.panics)], floor: "0.9.9")
         var box = try bench.start()
         #expect(try bench.ask(box, "vcpectl upgrade check", until: "1.0.2, published"), "\(box.story)")
         try bench.commit("first.lan", on: box)
@@ -178,7 +186,7 @@ extension BootTests {
         let why = "1.0.2 fell back: it went down without a word"
         #expect(try bench.ask(box, "vcpectl upgrade status", until: why), "\(box.story)")
 
-        try bench.install("1.0.1", into: "root-b", on: box)
+        try bench.install("0.9.9", into: "root-b", on: box)
         try bench.spoil("root-b")
         for _ in 0..<3 {
             box = try bench.startUntilItEnds()
@@ -189,15 +197,20 @@ extension BootTests {
         #expect(field("version", of: box.event("up")) == "1.0.0", "\(box.story)")
         #expect(try bench.ask(box, "vcpectl upgrade status", until: "no slot holds the root"), "\(box.story)")
 
-        try bench.install("1.0.1", into: "root-b", on: box)
+        try bench.install("0.9.9", into: "root-b", on: box)
         box = try bench.start()
-        #expect(field("version", of: box.event("up")) == "1.0.1" && field("slot", of: box.event("up")) == "root-b")
+        #expect(field("version", of: box.event("up")) == "0.9.9" && field("slot", of: box.event("up")) == "root-b")
         // Armed before the root was opened.
         #expect(box.events.first?.contains("watchdog") == true, "\(box.story)")
         #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
         #expect(try bench.entries() == ["vcpe-1.efi", "vcpe-2.efi"])
-        #expect(try bench.ask(box, "vcpectl upgrade history", until: "1.0.1 good"), "\(box.story)")
-        #expect(try bench.ask(box, "vcpectl upgrade install --to 1.0.0", until: "is older than 1.0.1"), "\(box.story)")
+        #expect(try bench.ask(box, "vcpectl upgrade history", until: "0.9.9 good"), "\(box.story)")
+        // What fell back is installed by nobody but who asks for it.
+        #expect(
+            try bench.ask(box, "/usr/lib/vcpe/vcpe-updater automatic", until: "1.0.2 fell back before"), "\(box.story)")
+        #expect(
+            try bench.ask(box, "busybox cat /data/vcpe/upgrade/known", until: "\"version\":\"0.9.9\""), "\(box.story)")
+        #expect(try bench.ask(box, "vcpectl upgrade install --to 1.0.0", until: "is older than 0.9.9"), "\(box.story)")
         #expect(try bench.ask(box, "vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
     }
 }
@@ -216,8 +229,11 @@ extension BootTests {
         var box = try bench.start()
         try bench.commit("first.lan", on: box)
         try bench.install("1.0.1", into: "root-b", on: box)
+        // One image under two names, as a rename leaves it that power fails upon: the loader can't count this start.
+        try bench.copyEntry("vcpe-2+3.efi", as: "vcpe-2+2-1.efi")
         box = try bench.start()
         #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
+        #expect(try bench.entries() == ["vcpe-1.efi", "vcpe-2.efi"])
         try bench.commit("second.lan", on: box)
         try box.tell("system_powerdown")
         #expect(box.waitForEnd(), "\(box.story)")
@@ -234,6 +250,7 @@ extension BootTests {
         #expect(try bench.ask(box, "vcpectl history", until: "2  "), "\(box.story)")
         #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
         #expect(try bench.entries() == ["vcpe-1.efi", "vcpe-2+0-1.efi"])
+        #expect(try bench.ask(box, "vcpectl upgrade history", until: "1.0.1 fell back"), "\(box.story)")
     }
 
     /// Releases that start and don't do their work: the box has the old one again after three tries.

@@ -115,6 +115,11 @@ final class BoxInNetwork {
         try make("\(place)/\(name)")
     }
 
+    /// Has the next engine be of that release of the image.
+    func be(_ release: String) throws {
+        try FileSystem.replace("\(folder)/image", with: "name test\nversion \(release)\n")
+    }
+
     /// Puts the cables in, for a plan of the site.
     func connect() throws {
         let lines = try ask("plan")["lines"]?.list ?? []
@@ -133,7 +138,7 @@ final class BoxInNetwork {
             try FileSystem.replace("\(folder)/passwd", with: known + users.map { $0 + "\n" }.joined())
             var words = ["\(folder)/vcpe-engine", "--factory-site", "\(folder)/site.yaml", "--modprobe", "/bin/true"]
             for name in ["run", "data", "plugins", "logs", "devices"] { words += ["--\(name)", "\(folder)/\(name)"] }
-            for name in ["firmware-site", "site-keys"] { words += ["--\(name)", "\(folder)/\(name)"] }
+            for name in ["firmware-site", "site-keys", "image"] { words += ["--\(name)", "\(folder)/\(name)"] }
             if users.isEmpty { return try Command(words[0], Array(words.dropFirst())).start(output: log) }
             let script = "mount --bind \(folder)/passwd /etc/passwd && exec \"$0\" \"$@\""
             return try Command("unshare", ["--mount", "sh", "-c", script] + words).start(output: log)
@@ -246,9 +251,11 @@ final class BoxInNetwork {
 
     /// Ready for packets: started, with cables in.
     static func ready(
-        site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = []
+        site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = [],
+        release: String? = nil
     ) throws -> BoxInNetwork {
         let box = try BoxInNetwork(site: site, plugins: plugins, folders: folders)
+        if let release { try box.be(release) }
         // Ports must be there before a plan names them: the engine takes them in as they come.
         try box.start()
         try box.connect()

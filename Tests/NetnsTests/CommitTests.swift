@@ -148,4 +148,59 @@ import Testing
         #expect(try box.ask("rollback", ["number": 1])["commit"]?.integer == 4)
         #expect(try port(box) == 81)
     }
+
+    /// What a release had stand when it had the box is no reason to follow the factory's document, whatever became of it.
+    @Test func eachReleaseHasItsOwnHeadAndADamagedOneIsNone() throws {
+        let box = try BoxInNetwork.ready(release: "1.0.0")
+        #expect(try box.apply(site(81)) == nil)
+        func start(_ release: String, spoiling name: String? = nil) throws {
+            box.killEngine()
+            if let name {
+                let path = "\(box.folder)/data/vcpe/commits/\(name)"
+                try FileSystem.replace(
+                    path, with: "spoiled " + String(decoding: try FileSystem.read(path), as: UTF8.self))
+            }
+            try box.be(release)
+            try box.start()
+        }
+        try start("1.0.1")
+        #expect(try port(box) == 81 && box.apply(site(82)) == nil)
+        try start("1.0.0")
+        #expect(try port(box) == 81, "\(box.log)")
+        #expect(box.log.contains("stands again, as before release 1.0.1: commit 2 is kept"))
+        try start("1.0.1")
+        #expect(try port(box) == 82, "\(box.log)")
+        // What stands is followed then.
+        try start("1.0.0", spoiling: "head.1.0.0")
+        #expect(try port(box) == 82 && box.ask("status")["damage"] == nil, "\(box.log)")
+        // So it is where nothing can be noted.
+        box.killEngine()
+        let commits = "\(box.folder)/data/vcpe/commits"
+        try box.be("1.0.1")
+        try Command("mount", ["--bind", commits, commits]).check()
+        defer { umount2(commits, Int32(MNT_DETACH)) }
+        try Command("mount", ["-o", "remount,bind,ro", commits]).check()
+        try box.start()
+        #expect(try port(box) == 82 && box.ask("status")["damage"] == nil, "\(box.log)")
+        #expect(box.log.contains("which commit stands can't be noted"))
+    }
+
+    /// Power fails in the first start of a box, when its release is noted and the document that was flashed with it is not taken yet.
+    @Test func whatWasFlashedIsTakenByTheSecondStartToo() throws {
+        let box = try BoxInNetwork.ready(release: "1.0.0")
+        box.killEngine()
+        #expect(FileSystem.exists("\(box.folder)/data/vcpe/commits/head"))
+        let esp = "\(box.folder)/esp"
+        try File(esp, O_RDWR | O_CREAT).resize(to: 8 << 20)
+        try Command("mkfs.vfat", [esp]).check()
+        try FileSystem.replace("\(box.folder)/flashed.yaml", with: site(81))
+        try Command("mmd", ["-i", esp, "::vcpe"]).check()
+        try Command("mcopy", ["-i", esp, "\(box.folder)/flashed.yaml", "::vcpe/site.yaml"]).check()
+        let device = try Command("losetup", ["--find", "--show", esp]).check().text.split(separator: "\n")[0]
+        defer { _ = try? Command("losetup", ["--detach", String(device)]).run() }
+        try FileSystem.replace("\(box.folder)/run/boot", with: "esp \(device)\n")
+        try box.start()
+        #expect(try port(box) == 81, "\(box.log)")
+        #expect(box.log.contains("the document that was flashed is the operator's from now on"))
+    }
 }

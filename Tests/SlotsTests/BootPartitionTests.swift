@@ -99,6 +99,43 @@ import Testing
         try Self.check(path, holds: ["vcpe-2.efi": 2, "vcpe-3+0-1.efi": 3])
     }
 
+    /// Wherever power fails, and whatever is given up, the way back to the factory's document leads to a good release.
+    @Test func theFactoryResetNamesAGoodRelease() throws {
+        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-slots")
+        defer { try? FileSystem.remove(folder) }
+        let path = try Self.start(folder)
+        func named() throws -> String? {
+            try Command("mtype", ["-i", path, "::loader/entries/factory-reset.conf"]).check().text.split(
+                separator: "\n"
+            )
+            .first { $0.hasPrefix("efi ") }.map(String.init)
+        }
+        var partition = try BootPartition(File(path, O_RDWR))
+        try Self.add(2, to: &partition)
+        // Power fails between the name and the line that names it.
+        try Command("mren", ["-i", path, "::EFI/Linux/vcpe-2+3.efi", "vcpe-2.efi"]).check()
+        partition = try BootPartition(File(path, O_RDWR))
+        try partition.condemn(2)
+        #expect(try named() == "efi /EFI/Linux/vcpe-1.efi")
+        try partition.keepOnly(1)
+        try Self.add(2, to: &partition)
+        try Command("mren", ["-i", path, "::EFI/Linux/vcpe-2+3.efi", "vcpe-2.efi"]).check()
+        partition = try BootPartition(File(path, O_RDWR))
+        try partition.keepOnly(2)
+        #expect(try named() == "efi /EFI/Linux/vcpe-2.efi")
+        // One that was good is given up, and the one before it runs.
+        try Self.add(3, to: &partition)
+        try partition.bless(3)
+        try partition.condemn(3)
+        #expect(try named() == "efi /EFI/Linux/vcpe-2.efi")
+        // What others left behind is put right with the next change.
+        try Command("mdel", ["-i", path, "::EFI/Linux/vcpe-2.efi"]).check()
+        partition = try BootPartition(File(path, O_RDWR))
+        try Self.add(4, to: &partition)
+        try partition.bless(4)
+        #expect(try named() == "efi /EFI/Linux/vcpe-4.efi")
+    }
+
     /// Many names come and go in one folder: its end moves from sector to sector, and new clusters are taken.
     @Test func foldersGrow() throws {
         let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-slots")

@@ -79,4 +79,16 @@ public final class RecordedDisk: RandomAccess {
         }
         try body(state)
     }
+
+    /// One state that a cut of power may leave, somewhere in the events: half of the time with some of the writes since the last flush missing.
+    public static func cut(_ events: [Event], random: inout Random) -> State {
+        var (safe, state, waiting) = (State(), State(), [Event]())
+        for event in events.prefix(random.next(events.count + 1)) {
+            if case .flush = event { (safe, waiting) = (state, []) } else { waiting.append(event) }
+            state.apply(event)
+        }
+        guard random.next(2) == 0 else { return state }
+        for write in waiting where random.next(2) == 0 { safe.apply(write) }
+        return safe
+    }
 }

@@ -41,7 +41,7 @@ import Updates
 
     /// What a client trusts, and the target that it gets.
     private func read(_ target: String, root: Int = 1, now: Int? = nil, into name: String = "box") throws -> [UInt8] {
-        let source = HTTPSource("file://\(updates)/metadata")
+        let source = HTTPSource(Repository(["file://\(updates)/metadata"]))
         if !FileSystem.exists("\(folder)/\(name)") {
             try UpdateClient.initialize(
                 "\(folder)/\(name)", root: try FileSystem.read("\(updates)/metadata/\(root).root.json"))

@@ -143,7 +143,7 @@ struct ProfileBuild {
 
         var image = try UnifiedKernelImage.append(
             [
-                (".osrel", try read(composed.tree, "usr/lib/os-release")),
+                (".osrel", Self.unversioned(try read(composed.tree, "usr/lib/os-release"))),
                 (".uname", Array(composed.kernel.release.utf8)),
                 (".linux", try composed.kernel.image.read()),
                 (".initrd", compressed),
@@ -215,6 +215,13 @@ struct ProfileBuild {
             tree["bin/sh"] = shell
         }
         return tree
+    }
+
+    /// The loader starts the entry with the highest number, which was installed last: it must find no version to go by first.
+    private static func unversioned(_ release: [UInt8]) -> [UInt8] {
+        let lines = String(decoding: release, as: UTF8.self).split(separator: "\n")
+        let versions = ["IMAGE_VERSION=", "VERSION=", "VERSION_ID=", "BUILD_ID="]
+        return lines.filter { line in !versions.contains { line.hasPrefix($0) } }.flatMap { Array(($0 + "\n").utf8) }
     }
 
     private func read(_ tree: Tree, _ path: String) throws -> [UInt8] {

@@ -11,17 +11,9 @@ struct Bandwidth: Sendable {
     var zone: Located<String>?
 
     static var shape: Shape<Bandwidth> {
-        let rate = Shape<Int>.scalar("a rate such as 512kbit, 20mbit or 1gbit a second, of 8kbit to 100gbit") {
-            scalar in
-            let units = ["kbit": 1000, "mbit": 1_000_000, "gbit": 1_000_000_000]
-            guard let unit = units[String(scalar.text.suffix(4))], let number = Int(scalar.text.dropLast(4)),
-                (1...100_000_000).contains(number), (8000...100_000_000_000).contains(number * unit)
-            else { return nil }
-            return number * unit
-        }
-        return .mapping("a bandwidth") { fields in
-            let upload = fields.optional("upload", rate)
-            let download = fields.optional("download", rate)
+        .mapping("a bandwidth") { fields in
+            let upload = fields.optional("upload", .bitRate)
+            let download = fields.optional("download", .bitRate)
             let isEach = fields.optional("each", .boolean) ?? false
             let zone = fields.optional("zone", Shape<String>.name.located)
             if upload == nil, download == nil {

@@ -13,7 +13,10 @@ public enum Upgrade: Plugin {
 
     public static func plan(_ configuration: UpgradeConfiguration, input: PlanInput, into output: inout PlanOutput) {
         let settings: JSON = .object([
-            "repository": .text(configuration.repository), "channel": .text(configuration.channel),
+            "repository": .text(configuration.repository),
+            "mirrors": configuration.mirrors.isEmpty ? nil : .texts(configuration.mirrors),
+            "proxy": configuration.proxy.map { .text($0) }, "bandwidth": configuration.bandwidth.map { .integer($0) },
+            "channel": .text(configuration.channel),
             "health-time": .integer(configuration.healthTime),
             "window": configuration.window.map { ["from": .integer($0.from), "to": .integer($0.to)] },
             "groups": .object(
@@ -44,6 +47,11 @@ public enum Upgrade: Plugin {
 public struct UpgradeConfiguration: Sendable {
     /// Without a slash at its end; `metadata` and `targets` are below.
     var repository: String
+    /// Addresses that hold the same.
+    var mirrors: [String]
+    var proxy: String?
+    /// Bits a second that are fetched at most.
+    var bandwidth: Int?
     var channel: String
     /// Seconds.
     var healthTime: Int
@@ -53,12 +61,16 @@ public struct UpgradeConfiguration: Sendable {
     static var shape: Shape<UpgradeConfiguration> {
         .mapping("where releases come from") { fields in
             let repository = fields.required("repository", address)
+            let mirrors = fields.optional("mirrors", .list(of: address)) ?? []
+            let proxy = fields.optional("proxy", Self.proxy)
+            let bandwidth = fields.optional("bandwidth", .bitRate)
             let channel = fields.optional("channel", channelName) ?? "stable"
-            let healthTime = fields.optional("health-time", .integer(1...600)) ?? 60
+            let healthTime = fields.optional("health-time", .integer(1...300)) ?? 60
             let window = fields.optional("window", Self.window)
             guard let repository else { return nil }
             return UpgradeConfiguration(
-                repository: repository, channel: channel, healthTime: healthTime, window: window)
+                repository: repository, mirrors: mirrors, proxy: proxy, bandwidth: bandwidth, channel: channel,
+                healthTime: healthTime, window: window)
         }
     }
 
@@ -85,14 +97,26 @@ public struct UpgradeConfiguration: Sendable {
         }
     }
 
+    private static var proxy: Shape<String> {
+        .text("the address of a proxy, such as http://proxy.example.com:3128 or socks5h://192.0.2.1:1080") { text in
+            let schemes = ["http://", "socks5h://", "socks5://"]
+            return schemes.contains { text.hasPrefix($0) && text.utf8.count > $0.utf8.count } && isPlain(text)
+        }
+    }
+
+    /// No spaces, no quotes, no slash at the end.
+    private static func isPlain(_ text: String) -> Bool {
+        text.utf8.last != 0x2F && text.utf8.count <= 500
+            && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != 0x22 }
+    }
+
     private static var address: Shape<String> {
         .text(
             "the address of a repository, such as https://updates.example.com or file:///run/stick, without a slash at its end"
         ) {
             text in
             let schemes = ["https://", "http://", "file:///"]
-            return schemes.contains { text.hasPrefix($0) && text.utf8.count > $0.utf8.count } && text.utf8.last != 0x2F
-                && text.utf8.count <= 500 && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != 0x22 }
+            return schemes.contains { text.hasPrefix($0) && text.utf8.count > $0.utf8.count } && isPlain(text)
         }
     }
 

@@ -40,10 +40,11 @@ public enum DeltaComparison {
                 costs[place].requests += cost.requests
                 costs[place].milliseconds += Int(seconds * 1000)
             }
+            let made = Repository(["file://\(folder)"])
             try PatchDelta.make(from: from, to: to, path: "\(folder)/patch")
             try install(0) { slot in
                 var delta = try PatchDelta(
-                    name: "patch", source: HTTPDeltaSource("file://\(folder)/patch"), bytes: bytes)
+                    name: "patch", source: HTTPDeltaSource(made, "patch"), bytes: bytes)
                 try delta.install(into: slot, from: from)
                 return delta.cost
             }
@@ -52,7 +53,7 @@ public enum DeltaComparison {
             let top = try FileTree.top(of: tree)
             try install(1) { slot in
                 var delta = try BlockDelta(
-                    name: "blocks", source: HTTPDeltaSource("file://\(folder)/blocks"),
+                    name: "blocks", source: HTTPDeltaSource(made, "blocks"),
                     bytes: Int(try tree.status().st_size), rootHash: top)
                 try delta.install(
                     into: slot,

@@ -7,20 +7,22 @@ public protocol DeltaSource {
     func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8]
 }
 
-/// One behind an address, by Range requests.
+/// One of a repository, by Range requests.
 public struct HTTPDeltaSource: DeltaSource {
-    private let url: String
+    private let repository: Repository
+    private let path: String
 
-    public init(_ url: String) { self.url = url }
+    /// - Parameter path: below the repository's addresses.
+    public init(_ repository: Repository, _ path: String) { (self.repository, self.path) = (repository, path) }
 
     public func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8] {
         if range.isEmpty { return [] }
         let bytes: [UInt8]
-        do { bytes = try Transfers.read(url, most: range.count, range: range) } catch {
-            throw UpdateFailure(.unavailable, url, "\(error)")
+        do { bytes = try repository.read(path, most: range.count, range: range) } catch {
+            throw UpdateFailure(.unavailable, path, "\(error)")
         }
         guard bytes.count == range.count else {
-            throw UpdateFailure(.unavailable, url, "\(bytes.count) bytes instead of \(range.count)")
+            throw UpdateFailure(.unavailable, path, "\(bytes.count) bytes instead of \(range.count)")
         }
         return bytes
     }

@@ -45,7 +45,8 @@ public struct Installation {
     /// Opens a file of the release.
     private let open: (String) -> any DeltaSource
     public private(set) var cost = DeltaCost()
-    public let way: Way
+    /// Blocks also where a patch turned out not to fit.
+    public private(set) var way: Way
 
     /// - Throws: ``UpdateFailure`` for a release that can't be on this box.
     public init(
@@ -64,10 +65,11 @@ public struct Installation {
     ///
     /// - Parameters:
     ///   - begin: called with each step.
-    ///   - check: looks at the new root in its slot; what it throws ends the installation before there is an entry.
+    ///   - check: looks at the new root in its slot, and is told the number of the entry to come; what it throws ends the
+    ///     installation before there is one.
     /// - Returns: the entry that is tried next.
     public mutating func run(
-        begin: (Step) -> Void = { _ in }, check: () throws -> Void = {}
+        begin: (Step) -> Void = { _ in }, check: (Int) throws -> Void = { _ in }
     ) throws -> BootEntry {
         begin(.entries)
         var boot = try BootPartition(target.boot)
@@ -81,62 +83,84 @@ public struct Installation {
         // Before its root is overwritten: no entry ever names a root that is not there.
         try boot.keepOnly(own.number)
         begin(.root)
-        try bring(
-            "root", bytes: release.rootBytes, tree: (release.rootBytes, release.rootHash), into: target.slot,
-            from: target.running, as: .root(target.running, target.layout))
-        begin(.verify)
-        target.forgetBuffers()
-        try verify(target.slot, release.rootBytes, release.rootDigest, "root")
+        let forgetBuffers = target.forgetBuffers
+        let root = Part(
+            name: "root", place: target.slot, old: target.running, base: .root(target.running, target.layout),
+            bytes: release.rootBytes, digest: release.rootDigest, tree: (release.rootBytes, release.rootHash))
+        try bring(root) {
+            begin(.verify)
+            forgetBuffers()
+        }
         begin(.uki)
         let room = try boot.room(for: release.ukiBytes)
         let image = try boot.image(of: own)
         try bring(
-            "uki", bytes: release.ukiBytes, tree: (release.ukiTreeBytes, release.ukiTreeHash), into: room, from: image,
-            as: .plain(image, bytes: image.size))
-        try verify(room, release.ukiBytes, release.ukiDigest, "uki.efi")
+            Part(
+                name: "uki", place: room, old: image, base: .plain(image, bytes: image.size), bytes: release.ukiBytes,
+                digest: release.ukiDigest, tree: (release.ukiTreeBytes, release.ukiTreeHash)))
         guard try room.contains(release.rootHash.hex) else {
             throw UpdateFailure(.mismatch, "\(release.path)/uki.efi", "it starts another root than its own release's")
         }
         begin(.check)
-        try check()
+        try check(boot.nextNumber)
         begin(.entry)
         return try boot.add(boot.nextNumber, from: room)
     }
 
-    /// - Parameters:
-    ///   - tree: bytes of the part with its tree, and the hash at its top.
-    ///   - base: `old`, as blocks are looked for in it.
-    private mutating func bring(
-        _ part: String, bytes: Int, tree: (bytes: Int, hash: Digest), into place: any RandomAccess,
-        from old: any RandomAccess, as base: BlockDelta.Base
-    ) throws(UpdateFailure) {
-        switch way {
-        case .patch:
-            let name = "\(part).from-\(target.version).patch"
-            var delta = try PatchDelta(name: name, source: open(name), bytes: bytes)
-            try delta.install(into: place, from: old)
-            cost += delta.cost
-        case .blocks:
-            let name = "\(part).blocks"
-            var delta = try BlockDelta(name: name, source: open(name), bytes: tree.bytes, rootHash: tree.hash)
-            try delta.install(into: place, from: base)
-            cost += delta.cost
-        }
+    /// The root or the kernel image.
+    private struct Part {
+        var name: String
+        var place: any RandomAccess
+        /// The running release's.
+        var old: any RandomAccess
+        /// `old`, as blocks are looked for in it.
+        var base: BlockDelta.Base
+        var bytes: Int
+        var digest: Digest
+        /// Bytes of the part with its tree, and the hash at its top.
+        var tree: (bytes: Int, hash: Digest)
     }
 
-    private func verify(
-        _ place: any RandomAccess, _ count: Int, _ digest: Digest, _ name: String
-    ) throws(UpdateFailure) {
+    /// Brings a part and looks at what was written: after a patch that does not fit after all, by its blocks.
+    ///
+    /// - Parameter written: called when all of it is on the disk, and not looked at yet.
+    private mutating func bring(_ part: Part, written: () -> Void = {}) throws(UpdateFailure) {
+        if way == .patch {
+            do {
+                try patch(part)
+                written()
+                return try verify(part)
+            } catch {
+                guard error.reason == .mismatch || error.reason == .malformed else { throw error }
+                way = .blocks
+            }
+        }
+        let name = "\(part.name).blocks"
+        var delta = try BlockDelta(name: name, source: open(name), bytes: part.tree.bytes, rootHash: part.tree.hash)
+        try delta.install(into: part.place, from: part.base)
+        cost += delta.cost
+        written()
+        try verify(part)
+    }
+
+    private mutating func patch(_ part: Part) throws(UpdateFailure) {
+        let name = "\(part.name).from-\(target.version).patch"
+        var delta = try PatchDelta(name: name, source: open(name), bytes: part.bytes)
+        defer { cost += delta.cost }
+        try delta.install(into: part.place, from: part.old)
+    }
+
+    private func verify(_ part: Part) throws(UpdateFailure) {
         var hash = SHA256()
         do {
-            for offset in stride(from: 0, to: count, by: 1 << 20) {
-                hash.update(try place.read(min(1 << 20, count - offset), at: offset))
+            for offset in stride(from: 0, to: part.bytes, by: 1 << 20) {
+                hash.update(try part.place.read(min(1 << 20, part.bytes - offset), at: offset))
             }
         } catch {
-            throw UpdateFailure(.storage, name, "\(error)")
+            throw UpdateFailure(.storage, part.name, "\(error)")
         }
-        guard hash.finish() == digest else {
-            throw UpdateFailure(.mismatch, "\(release.path)/\(name)", "what was written is not what is signed")
+        guard hash.finish() == part.digest else {
+            throw UpdateFailure(.mismatch, "\(release.path)/\(part.name)", "what was written is not what is signed")
         }
     }
 }

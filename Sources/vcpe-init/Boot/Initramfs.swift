@@ -115,9 +115,10 @@ struct Initramfs {
     private mutating func countStart(_ disk: Disk) throws(Failure) {
         guard let partition = disk["state"] else { return }
         var record = StateRecord(path: disk.device(partition))
-        isJump = record.isJump
-        record.isJump = false
         let entry = UInt32(clamping: loaderVariables.number ?? 0)
+        // Power may have failed before the loader was told: then this is no jump.
+        isJump = record.isJump && entry != record.entry
+        record.isJump = false
         if !isJump, entry != record.entry {
             // Another release than the one that failed: the loader has given that up.
             (record.entry, record.failedStarts, record.suddenEnds, record.jumps) = (entry, 0, 0, 0)

@@ -140,7 +140,7 @@ struct System {
         var due = [table.due, HardwareWatchdog.due, nextShell].compactMap { $0 }
         if !isGood, judge == 0 { due.append(goodAt) }
         if isOnTrial { due.append(trialEnd) }
-        if !isSound { due.append(goodAt + Self.soundAfter) }
+        if isGood, !isSound { due.append(goodAt + Self.soundAfter) }
         if control.deafUntil > 0 { due.append(control.deafUntil) }
         let now = Uptime.milliseconds
         let wait = due.min().map { max(0, min($0 - now, 3_600_000)) } ?? 3_600_000
@@ -162,7 +162,7 @@ struct System {
             if table.isSound { startJudge() } else { goodAt = Uptime.milliseconds + 1000 }
         }
         if isOnTrial, Uptime.milliseconds >= trialEnd {
-            failTrial("it was not found good within \((trialEnd - begin) / 1000) s: \(table.complaint)")
+            failTrial("it was not found good within \((trialEnd - begin) / 1000) s: \(verdict ?? table.complaint)")
         }
         if isGood, !isSound, Uptime.milliseconds >= goodAt + Self.soundAfter { declareGood(isSound: true) }
     }
@@ -308,12 +308,19 @@ struct System {
         if judge == 0 { goodAt = Uptime.milliseconds + 1000 }
     }
 
+    /// What the examination has to say of a release that isn't good.
+    private var verdict: String? {
+        Text.read("/run/vcpe/verdict").split(separator: "\n").first.map(String.init)
+    }
+
+    /// The examination ended with 2: the loader could not count this start, but the release is new.
+    private static let isOnTrialAfterAll: Int32 = 2 << 8
+
     private mutating func judged(_ status: Int32) {
         judge = 0
         if status == 0 { return declareGood(isSound: false) }
-        let verdict = Text.read("/run/vcpe/verdict").split(separator: "\n").first.map(String.init)
         let reason = verdict ?? "its examination ended with status \(status)"
-        if isOnTrial { failTrial(reason) }
+        if isOnTrial || status == Self.isOnTrialAfterAll { failTrial(reason) }
         Console.say("this start can't be found good: \(reason)")
         goodAt = Uptime.milliseconds + 60_000
     }
@@ -348,6 +355,17 @@ struct System {
         }
     }
 
+    /// A start that was ended in order was no failed one; what the ones before it were, it says only when it was good. Of a release on trial it
+    /// says nothing.
+    private mutating func noteOrderlyEnd() {
+        if isGood { return declareGood(isSound: true) }
+        guard !isOnTrial, let path = boot["state"], !path.isEmpty else { return }
+        var record = StateRecord(path: path)
+        record.suddenEnds = 0
+        record.failedStarts -= min(1, record.failedStarts)
+        do { try record.save() } catch { Console.say("the start's end can't be noted: \(error)") }
+    }
+
     // MARK: - Stopping
 
     private mutating func stop(powerOff: Bool, why: String) -> Never {
@@ -369,8 +387,7 @@ struct System {
         let gone = Uptime.milliseconds + 3000
         while waitpid(-1, nil, WNOHANG) >= 0, Uptime.milliseconds < gone { Uptime.sleep(milliseconds: 10) }
         RandomSeed.save()
-        // A start that was ended in order was no failed one; of a release on trial it says nothing.
-        if !isOnTrial { declareGood(isSound: true) }
+        noteOrderlyEnd()
         sync()
         if umount2("/data", 0) != 0 {
             Console.say("\(Failure("umount", "/data"))")

@@ -1,0 +1,37 @@
+import Documents
+
+/// A time of day, in UTC, at which a box may restart by itself.
+public struct MaintenanceWindow: Sendable, Hashable {
+    /// Seconds after midnight at which it begins.
+    public var from: Int
+    /// Seconds after midnight at which it is over; before ``from`` where it goes over midnight.
+    public var to: Int
+    /// Seconds between two looks within one window.
+    private static let interval = 3600
+    private static let day = 86_400
+
+    public init(from: Int, to: Int) { (self.from, self.to) = (from, to) }
+
+    /// Reads `{"from": SECONDS, "to": SECONDS}`.
+    public init?(_ json: JSON?) {
+        guard let from = json?["from"]?.integer, let to = json?["to"]?.integer else { return nil }
+        self.init(from: from, to: to)
+    }
+
+    /// Whether the repository is to be looked at now.
+    ///
+    /// Not all boxes come at once: each has its own second within the first three quarters of the window, so that the last one has time too; what
+    /// fails is tried again an hour later, if the window still stands open.
+    ///
+    /// - Parameters:
+    ///   - time: in seconds since 1970; a clock that is set may jump.
+    ///   - uptime: in seconds of a clock that never does.
+    ///   - lastLook: of the same clock; nil when there was none since the box started.
+    ///   - share: the box's own number, the same at each call.
+    public func isDue(time: Int, uptime: Int, lastLook: Int?, share: UInt64) -> Bool {
+        let length = (to - from + Self.day) % Self.day
+        let second = (time % Self.day - from + Self.day) % Self.day
+        guard second < length, second >= Int(share % UInt64(max(1, length * 3 / 4))) else { return false }
+        return lastLook.map { uptime - $0 >= Self.interval } ?? true
+    }
+}

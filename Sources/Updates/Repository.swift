@@ -1,0 +1,77 @@
+import Glibc
+import Transfers
+
+/// A repository behind an address, or several that hold the same: `https:`, `http:`, or `file:` for one on a stick.
+public final class Repository {
+    private let addresses: [String]
+    private let reader: Reader
+    /// Rounds through all addresses before nobody is asked any more.
+    private let rounds: Int
+    /// Waits so many milliseconds.
+    private let pause: (Int) -> Void
+    /// The address that answered last is asked first.
+    private var preferred = 0
+
+    /// - Parameters:
+    ///   - addresses: the one that is preferred first, then its mirrors.
+    ///   - rounds: how often all of them are asked while they, or the lines to them, fail in passing.
+    public convenience init(_ addresses: [String], line: Reader.Line = .init(), rounds: Int = 1) {
+        self.init(addresses, line: line, rounds: rounds) { usleep(UInt32($0) * 1000) }
+    }
+
+    init(_ addresses: [String], line: Reader.Line, rounds: Int, pause: @escaping (Int) -> Void) {
+        (self.addresses, reader, self.rounds, self.pause) = (addresses, Reader(line), rounds, pause)
+    }
+
+    /// Fetches a file, or a part of it, from the first address that has it.
+    ///
+    /// Between two rounds it waits a second, then two, four and so on up to a minute, give or take a half: boxes that lost their server together don't come back
+    /// together.
+    ///
+    /// - Parameters:
+    ///   - path: below the addresses.
+    ///   - most: bytes; a longer file is a failure, and no more than these are ever read.
+    /// - Throws: what the last address that was asked had against it.
+    func read(_ path: String, most: Int, range: Range<Int>? = nil) throws(DownloadFailure) -> [UInt8] {
+        var failure = DownloadFailure(url: path, reason: .gone)
+        for round in 0..<max(1, rounds) {
+            if round > 0 { pause(min(60_000, 1000 << (round - 1)) * Int.random(in: 50...150) / 100) }
+            var mayPass = false
+            for turn in addresses.indices {
+                let place = (preferred + turn) % addresses.count
+                do {
+                    let bytes = try reader.read(URLText.joined(addresses[place], path), most: most, range: range)
+                    preferred = place
+                    return bytes
+                } catch {
+                    // What one doesn't have says less than that another can't be asked.
+                    if !mayPass { failure = error }
+                    if error.isTransient { mayPass = true }
+                }
+            }
+            if !mayPass { break }
+        }
+        throw failure
+    }
+}
+
+/// Metadata in a folder of a repository.
+public struct HTTPSource: MetadataSource {
+    private let repository: Repository
+    private let folder: String
+
+    /// - Parameter folder: with a slash at its end, below the repository's addresses; empty for these themselves.
+    public init(_ repository: Repository, folder: String = "") { (self.repository, self.folder) = (repository, folder) }
+
+    public func read(_ file: String, most: Int) throws(UpdateFailure) -> [UInt8]? {
+        do {
+            return try repository.read(folder + file, most: most)
+        } catch {
+            switch error.reason {
+            case .gone, .refused(403): return nil
+            case .mismatch(let text): throw UpdateFailure(.tooLong, file, text)
+            case .refused, .transfer, .local: throw UpdateFailure(.unavailable, file, "\(error)")
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+import Digests
+import Files
+import Glibc
+import Slots
+import TestSupport
+import Testing
+@testable import Updates
+
+/// Upgrades of a box whose disk is in memory, so that its power may fail at any write and its line at any byte.
+@Suite(.serialized) final class InstallationTests {
+    fileprivate let folder: String
+
+    init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-installation") }
+
+    deinit { try? FileSystem.remove(folder) }
+
+    @Test func aPatchThatDoesNotFitIsFollowedByBlocks() async throws {
+        let releases = try await SimulatedRelease.make([.good, .good, .panics], in: folder)
+        let box = try SimulatedBox(releases, in: folder)
+        var random = Random(seed: 1)
+        for _ in 0..<20 {
+            #expect(try box.install(1, .spoiledPatch, &random, failsOneIn: .max) == true)
+            #expect(try BootPartition(box.esp).entries.map(\.fileName) == ["vcpe-1.efi", "vcpe-2+3.efi"])
+        }
+        try box.start(&random, failsOneIn: .max)
+        #expect(box.running.release == 1 && box.running.slot == 1)
+        #expect(try BootPartition(box.esp).entries.map(\.fileName) == ["vcpe-1.efi", "vcpe-2.efi"])
+        // Back to what is older: by blocks, since nobody makes a patch for it.
+        #expect(try box.install(0, .none, &random, failsOneIn: .max) == true)
+        try box.start(&random, failsOneIn: .max)
+        #expect(box.running.release == 0 && box.running.entry == 3)
+    }
+
+    @Test func whateverHappensTheBoxRunsTheOldOrTheNew() async throws {
+        let box = try await sequences(12, seed: 7)
+        #expect(box.failed == 0 && box.cuts > 10)
+        print("\(box.sequences) sequences, \(box.installations) installations, \(box.cuts) cuts of power")
+    }
+
+    /// Random lives of boxes: installations of good and bad releases by lines that break, patches that are spoiled, engines that refuse, with cuts of power
+    /// anywhere, the loader's and PID 1's own writes included.
+    fileprivate func sequences(_ count: Int, seed: UInt64) async throws -> (
+        sequences: Int, installations: Int, cuts: Int, failed: Int
+    ) {
+        let releases = try await SimulatedRelease.make(
+            [.good, .good, .panics, .good, .unwell, .good], in: folder)
+        var (installations, cuts, failed) = (0, 0, 0)
+        for sequence in 0..<count {
+            var random = Random(seed: seed &* 1_000_003 &+ UInt64(sequence))
+            let box = try SimulatedBox(releases, in: folder)
+            defer { cuts += box.cuts }
+            do {
+                for _ in 0..<(2 + random.next(4)) {
+                    let old = box.running.release
+                    let wanted = (old + 1 + random.next(releases.count - 1)) % releases.count
+                    let mishap = SimulatedBox.Mishap.allCases[random.next(4)]
+                    installations += 1
+                    let isInstalled = try box.install(wanted, mishap, &random, failsOneIn: 3)
+                    let isCancelled = isInstalled != nil && random.next(6) == 0
+                    if isCancelled { try box.cancel() }
+                    try box.start(&random, failsOneIn: 5)
+                    // What was installed and is good runs; else what ran before; after a cut of power one of both.
+                    let isWanted = isInstalled == true && !isCancelled && releases[wanted].quality == .good
+                    let allowed = isInstalled == nil ? [old, wanted] : [isWanted ? wanted : old]
+                    guard allowed.contains(box.running.release) else {
+                        throw SimulatedBox.Broken(
+                            description:
+                                "\(box.running) after \(wanted) (\(mishap), \(String(describing: isInstalled))) on \(old)"
+                        )
+                    }
+                }
+                let (names, complaint) = try box.examine(in: folder)
+                if let complaint { throw SimulatedBox.Broken(description: "\(names): \(complaint)") }
+            } catch {
+                failed += 1
+                Issue.record("sequence \(sequence) of seed \(seed): \(error)")
+            }
+        }
+        return (count, installations, cuts, failed)
+    }
+}
+
+struct MaintenanceWindowTests {
+    private static let hour = 3600
+
+    @Test func eachBoxHasItsOwnTimeWithinTheWindow() {
+        // Short, and over midnight.
+        for window in [
+            MaintenanceWindow(from: 2 * Self.hour, to: 2 * Self.hour + 600),
+            MaintenanceWindow(from: 23 * Self.hour, to: 2 * Self.hour),
+        ] {
+            let length = window.to > window.from ? window.to - window.from : window.to + 86_400 - window.from
+            var firsts: Set<Int> = []
+            for share in 0..<200 as Range<UInt64> {
+                let share = share &* 2_654_435_761
+                let due = (0..<86_400 / 20).map { $0 * 20 }.filter {
+                    window.isDue(time: 20_000 * 86_400 + $0, uptime: 0, lastLook: nil, share: share)
+                }.map { ($0 - window.from + 86_400) % 86_400 }
+                #expect(due.allSatisfy { $0 < length } && due.count * 20 >= length / 4 - 40)
+                firsts.insert(due.min() ?? -1)
+            }
+            #expect(firsts.count > 15, "\(firsts.count) different beginnings")
+        }
+    }
+
+    @Test func aClockThatIsSetStopsNobody() {
+        let window = MaintenanceWindow(from: 0, to: Self.hour * 3)
+        let time = 20_000 * 86_400 + 2 * Self.hour + Self.hour / 2
+        #expect(window.isDue(time: time, uptime: 90_000, lastLook: nil, share: 5))
+        // An hour's rest, by a clock that goes on.
+        #expect(!window.isDue(time: time + 40_000_000, uptime: 90_100, lastLook: 90_000, share: 5))
+        #expect(window.isDue(time: time - 10 * 86_400, uptime: 93_600, lastLook: 90_000, share: 5))
+        #expect(!window.isDue(time: time + Self.hour, uptime: 93_600, lastLook: nil, share: 5))
+    }
+}
+
+/// The same, a thousand lives long.
+@Suite(.serialized) struct InstallationTorture {
+    @Test func lives() async throws {
+        let tests = try InstallationTests()
+        let outcome = try await tests.sequences(1000, seed: Torture.seed)
+        try Torture.note("lives of a simulated box", checked: outcome.sequences, failed: outcome.failed)
+    }
+}

@@ -1,0 +1,46 @@
+import Processes
+import TestSupport
+import Testing
+
+/// The box's own updater, as a service of this machine: only what it says to those who ask.
+@Suite(.serialized) struct ServingTests {
+    private static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+
+    /// Many hang up before they are answered, and one never comes to an end.
+    @Test func whoHangsUpOrDawdlesStopsNobody() throws {
+        let asking = """
+            import socket, threading, time
+            def connect():
+                for _ in range(250):
+                    try:
+                        s = socket.socket(socket.AF_UNIX); s.connect("/run/vcpe/upgrade/socket"); return s
+                    except OSError: time.sleep(0.02)
+            question = b'{"words":["nonsense"]}\\n'
+            for _ in range(50):
+                s = connect(); s.sendall(question); s.close()
+            def dawdle():
+                s = connect()
+                try:
+                    for _ in range(40): s.sendall(b" "); time.sleep(0.2)
+                except OSError: pass
+            threading.Thread(target=dawdle, daemon=True).start()
+            time.sleep(0.3)
+            begin = time.time()
+            s = connect(); s.settimeout(8); s.sendall(question)
+            print(s.recv(1000).decode().strip(), "within four seconds" if time.time() - begin < 4 else "late")
+            """
+        let script = """
+            mount -t tmpfs tmpfs /run && mkdir -p /run/vcpe/upgrade
+            echo '{"repository":"http://192.0.2.1","groups":{}}' >/run/vcpe/upgrade/settings.json
+            "$0" serve & server=$!
+            python3 -c "$1"
+            kill $server && echo the server is there still
+            """
+        let result = try Command(
+            "unshare", ["--mount", "--net", "sh", "-c", script, "\(Self.repository)/.build/box/vcpe-updater", asking]
+        ).run()
+        #expect(
+            result.text.contains("there is no upgrade nonsense") && result.text.contains("within four seconds")
+                && result.text.contains("the server is there still"), "\(result.text)\(result.errorText)")
+    }
+}

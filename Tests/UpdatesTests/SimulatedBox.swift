@@ -1,0 +1,278 @@
+import Digests
+import Documents
+import Files
+import Glibc
+import ImageBuilder
+import Processes
+@testable import Releases
+import Slots
+import TestSupport
+@testable import Updates
+
+/// A release for a ``SimulatedBox``: a small root with its tree, and bytes in place of a kernel image.
+struct SimulatedRelease {
+    enum Quality: String, CaseIterable { case good, panics, unwell }
+
+    let version: String
+    let quality: Quality
+    let root: [UInt8]
+    let uki: [UInt8]
+    let layout: VerityLayout
+    let available: AvailableRelease
+    /// What the repository has of it.
+    let files: [String: [UInt8]]
+
+    /// Makes releases, each with patches from the one before.
+    static func make(_ qualities: [Quality], in folder: String) async throws -> [SimulatedRelease] {
+        var made: [SimulatedRelease] = []
+        for (number, quality) in qualities.enumerated() {
+            let version = "1.0.\(number)"
+            let place = "\(folder)/\(version)"
+            try FileSystem.makeDirectory(place)
+            let root = try File("\(place)/root", O_RDWR | O_CREAT | O_TRUNC)
+            for block in 0..<24 {
+                // A few blocks are the release's own.
+                var random = Random(seed: UInt64(block % 8 == 3 ? 1000 * number + block : block))
+                try root.write(
+                    (0..<VerityLayout.blockSize).map { _ in UInt8(random.next(256)) },
+                    at: block * VerityLayout.blockSize)
+            }
+            let verity = try await Verity.append(
+                to: root, at: 0, size: 24 * VerityLayout.blockSize, salt: [UInt8](repeating: 7, count: 32),
+                uuid: [UInt8](repeating: 1, count: 16))
+            let uki = try File("\(place)/uki", O_RDWR | O_CREAT | O_TRUNC)
+            try uki.write((0..<9000).map { UInt8(truncatingIfNeeded: $0 >> 6) }, at: 0)
+            try uki.write(Array("root \(verity.rootHash.hex) of \(version)".utf8), at: 9000)
+            let tree = try await FileTree.copy(uki, "\(place)/uki.tree", like: root)
+            try BlockDelta.make(of: root, to: "\(place)/root.blocks", level: 1)
+            try BlockDelta.make(of: tree, to: "\(place)/uki.blocks", level: 1)
+            var names = ["root.blocks", "uki.blocks"]
+            if let old = made.last {
+                for part in ["root", "uki"] {
+                    let name = "\(part).from-\(old.version).patch"
+                    try PatchDelta.make(
+                        from: File("\(folder)/\(old.version)/\(part)"), to: part == "root" ? root : uki,
+                        path: "\(place)/\(name)", level: 1)
+                    names.append(name)
+                }
+            }
+            let (rootBytes, ukiBytes) = (try root.readAll(), try uki.readAll())
+            let manifest: JSON = [
+                "length": 0, "hashes": ["sha256": ""],
+                "custom": [
+                    "version": .text(version), "released": .integer(1000 + number), "architecture": "amd64",
+                    "root-hash": .text(verity.rootHash.hex), "root-sha256": .text(SHA256.hash(rootBytes).hex),
+                    "root-bytes": .integer(rootBytes.count), "uki-tree-hash": .text(try FileTree.top(of: tree).hex),
+                    "uki-tree-bytes": .integer(Int(try tree.status().st_size)),
+                ],
+            ]
+            var metas = ["manifest": try FileMeta(manifest, name: "manifest", isTarget: true)]
+            var files: [String: [UInt8]] = [:]
+            func sign(_ name: String, _ bytes: [UInt8]) throws {
+                let json: JSON = [
+                    "length": .integer(bytes.count), "hashes": ["sha256": .text(SHA256.hash(bytes).hex)],
+                ]
+                metas[name] = try FileMeta(json, name: name, isTarget: true)
+            }
+            try sign("uki.efi", ukiBytes)
+            for name in names {
+                let bytes = try FileSystem.read("\(place)/\(name)")
+                files[name] = bytes
+                try sign(name, bytes)
+            }
+            guard let available = AvailableRelease(path: "stable/box/virtio/\(version)", files: metas) else {
+                throw UpdateFailure(.malformed, version, "no release")
+            }
+            made.append(
+                SimulatedRelease(
+                    version: version, quality: quality, root: rootBytes, uki: ukiBytes,
+                    layout: try VerityLayout(file: root), available: available, files: files))
+        }
+        return made
+    }
+}
+
+/// A box's disk in memory, what the loader and PID 1 do with it, and a power supply that can't be trusted.
+final class SimulatedBox {
+    static let espBytes = 34 << 20
+    static let slotBytes = 256 << 10
+
+    /// Part of the disk.
+    struct Region: RandomAccess {
+        let disk: RecordedDisk
+        let offset: Int
+        let size: Int
+        var path: String { disk.path }
+        func read(_ count: Int, at place: Int) -> [UInt8] {
+            disk.read(min(count, max(0, size - place)), at: offset + place)
+        }
+        func write(_ bytes: [UInt8], at place: Int) throws(SystemError) {
+            guard place + bytes.count <= size else { throw SystemError("pwrite", path, code: ENOSPC) }
+            try disk.write(bytes, at: offset + place)
+        }
+        func sync() { disk.sync() }
+    }
+
+    let releases: [SimulatedRelease]
+    private(set) var disk: RecordedDisk
+    /// What runs: its release's place in ``releases``, its entry and its slot.
+    private(set) var running: (release: Int, entry: Int, slot: Int)
+    private(set) var cuts = 0
+
+    var esp: Region { Region(disk: disk, offset: 0, size: Self.espBytes) }
+    func slot(_ number: Int) -> Region {
+        Region(disk: disk, offset: Self.espBytes + number * Self.slotBytes, size: Self.slotBytes)
+    }
+
+    /// The first release is on the disk.
+    init(_ releases: [SimulatedRelease], in folder: String) throws {
+        self.releases = releases
+        let path = "\(folder)/esp"
+        try File(path, O_RDWR | O_CREAT | O_TRUNC).resize(to: Self.espBytes)
+        try Command("mkfs.vfat", ["--invariant", "-F", "32", "-n", "ESP", "-s", "1", path]).check()
+        try Command("mmd", ["-i", path, "::EFI", "::EFI/Linux", "::loader", "::loader/entries"]).check()
+        for (name, bytes) in [
+            ("EFI/Linux/vcpe-1.efi", releases[0].uki),
+            ("loader/entries/factory-reset.conf", Array("title reset\nefi /EFI/Linux/vcpe-1.efi\n".utf8)),
+        ] {
+            try FileSystem.replace("\(path).file", with: bytes)
+            try Command("mcopy", ["-i", path, "\(path).file", "::\(name)"]).check()
+        }
+        let root = releases[0].root + [UInt8](repeating: 0, count: Self.slotBytes - releases[0].root.count)
+        disk = RecordedDisk(try FileSystem.read(path) + root + [UInt8](repeating: 0xE5, count: Self.slotBytes))
+        running = (0, 1, 0)
+    }
+
+    /// Does something to the disk, in which power may fail.
+    ///
+    /// - Returns: false when it did.
+    private func power(_ random: inout Random, failsOneIn: Int, _ body: () throws -> Void) throws -> Bool {
+        let before = disk.read(Self.espBytes + 2 * Self.slotBytes, at: 0)
+        disk = RecordedDisk(before)
+        var (isCut, failure) = (false, nil as (any Error)?)
+        do { try body() } catch { failure = error }
+        if random.next(failsOneIn) == 0 {
+            disk = RecordedDisk.cut(disk.events, random: &random).over(before)
+            (isCut, cuts) = (true, cuts + 1)
+        } else if let failure {
+            throw failure
+        }
+        return !isCut
+    }
+
+    /// What stands wrong.
+    struct Broken: Error, CustomStringConvertible { var description: String }
+
+    /// Starts the box again and again, as loader and PID 1 do, until a release runs that is well.
+    func start(_ random: inout Random, failsOneIn: Int) throws {
+        var (bad, log) = (0, [String]())
+        while bad < 2 * BootPartition.tries {
+            // The loader: the highest number of those that may be tried; it counts before it starts.
+            let entries = try BootPartition(esp).entries
+            let preferred = entries.filter { !$0.isBad }.last ?? entries.last
+            guard var entry = preferred else { throw Broken(description: "no entry is left: \(log)") }
+            if let left = entry.triesLeft, left > 0 {
+                let counted = BootEntry(number: entry.number, triesLeft: left - 1, triesDone: entry.triesDone + 1)
+                // The firmware's driver writes the folder's cluster at once: the old name is there or the new one. One that left both would have
+                // the loader fail to count (docs/upgrades.md).
+                let (isDone, isWritten) = (random.next(failsOneIn) != 0, random.next(2) == 0)
+                if isDone || isWritten {
+                    var volume = try FATVolume(esp)
+                    try volume.rename("EFI/Linux/\(entry.fileName)", to: counted.fileName)
+                }
+                if !isDone { cuts += 1 }
+                log.append("\(counted.fileName)\(isDone ? "" : " cut")")
+                guard isDone else { continue }
+                entry = counted
+            }
+            // The kernel image must be whole, and PID 1 finds the slot with its root.
+            let image = try BootPartition(esp).image(of: entry).read(1 << 20, at: 0)
+            let release = releases.firstIndex { $0.uki == image }
+            let slot = release.flatMap { release in
+                (0...1).first { self.slot($0).read(releases[release].root.count, at: 0) == releases[release].root }
+            }
+            guard let release, let slot else {
+                guard !entry.isGood else { throw Broken(description: "\(entry.fileName) is good and does not start") }
+                log.append("\(entry.fileName) has no root")
+                bad += 1
+                continue
+            }
+            if releases[release].quality != .good {
+                guard !entry.isGood else { throw Broken(description: "\(releases[release].quality) was found good") }
+                log.append("\(entry.fileName) is \(releases[release].quality)")
+                bad += 1
+                continue
+            }
+            if !entry.isGood {
+                let isDone = try power(&random, failsOneIn: failsOneIn) {
+                    var partition = try BootPartition(esp)
+                    try partition.bless(entry.number)
+                }
+                guard isDone else { continue }
+            }
+            running = (release, entry.number, slot)
+            return
+        }
+        throw Broken(description: "nothing runs: \(log)")
+    }
+
+    /// A line that may be cut, and files that may be spoiled on the way.
+    private struct Line: DeltaSource {
+        var bytes: [UInt8]
+        func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8] {
+            guard range.upperBound <= bytes.count else { throw UpdateFailure(.unavailable, "line", "cut") }
+            return Array(bytes[range])
+        }
+    }
+
+    /// What may go wrong with an installation, but for the power.
+    enum Mishap: CaseIterable { case none, cutLine, spoiledPatch, refused }
+
+    /// Installs a release into the other slot.
+    ///
+    /// - Returns: whether it is there and is tried at the next start; nil when power failed on the way.
+    func install(_ number: Int, _ mishap: Mishap, _ random: inout Random, failsOneIn: Int) throws -> Bool? {
+        let wanted = releases[number]
+        let own = releases[running.release]
+        let place = random.next(1 << 16)
+        var isInstalled = false
+        let isDone = try power(&random, failsOneIn: failsOneIn) {
+            do {
+                let target = InstallTarget(
+                    version: own.version, entry: running.entry, running: slot(running.slot), layout: own.layout,
+                    slot: slot(1 - running.slot), slotBytes: Self.slotBytes, boot: esp)
+                var installation = try Installation(wanted.available, on: target) { name in
+                    var bytes = wanted.files[name] ?? []
+                    if mishap == .cutLine { bytes = Array(bytes[..<(place % bytes.count)]) }
+                    if mishap == .spoiledPatch, name.hasSuffix(".patch") { bytes[place % bytes.count] ^= 0x40 }
+                    return Line(bytes: bytes)
+                }
+                _ = try installation.run(check: { _ in
+                    if mishap == .refused {
+                        throw UpdateFailure(.malformed, wanted.version, "its engine refuses the site")
+                    }
+                })
+                isInstalled = true
+            } catch is UpdateFailure {
+                isInstalled = false
+            }
+        }
+        return isDone ? isInstalled : nil
+    }
+
+    /// The operator's second thought.
+    func cancel() throws {
+        var partition = try BootPartition(esp)
+        try partition.keepOnly(running.entry)
+    }
+
+    /// The names that the loader sees, and the file system, by fsck.vfat.
+    func examine(in folder: String) throws -> (names: [String], complaint: String?) {
+        let path = "\(folder)/examined"
+        var partition = try BootPartition(esp)
+        try partition.repair()
+        try FileSystem.replace(path, with: esp.read(Self.espBytes, at: 0))
+        let result = try Command("fsck.vfat", ["-n", path]).run()
+        return (partition.entries.map(\.fileName), result.status == 0 ? nil : result.text)
+    }
+}
