@@ -35,7 +35,7 @@ let box: [Target] = [
     .target(
         name: "Engine",
         dependencies: [
-            "CSystem", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes",
+            "CSystem", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes", "Slots",
         ]),
     .target(name: "Schema", dependencies: ["Documents", "Files"]),
     .executableTarget(

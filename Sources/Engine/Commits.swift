@@ -4,6 +4,7 @@ import Files
 import Glibc
 import Planning
 import PluginKit
+import Slots
 
 /// Changes of the document that the box follows: each is one transaction, kept as a commit, and can be taken back.
 extension Engine {
@@ -142,12 +143,7 @@ extension Engine {
         // Power may have failed between its commit and the word that it stands.
         guard store.numbers.allSatisfy({ (try? store.commit($0))?.user == Self.flasher }) else { return }
         do {
-            let bytes = try onSystemPartition(MS_RDONLY) { folder in
-                let path = "\(folder)/\(Self.flashedSite)"
-                return FileSystem.exists(path) ? try FileSystem.read(path) : nil
-            }
-            guard let bytes else { return }
-            let text = String(decoding: bytes, as: UTF8.self)
+            guard let text = try flashedSite() else { return }
             let planned = try plan(text, name: "site.yaml")
             for line in planned.plan.absent + planned.plan.warnings { Log.say(line) }
             var commit = Commit(
@@ -164,27 +160,23 @@ extension Engine {
     }
 
     /// Below the EFI system partition.
-    private static let flashedSite = "vcpe/site.yaml"
+    private static let flashedPath = "vcpe/site.yaml"
+
+    /// Nil where the box has no EFI system partition, or nothing was put there.
+    private func flashedSite() throws -> String? {
+        guard let device = places.espDevice else { return nil }
+        let partition = try FATVolume(try File(device))
+        guard try partition.find(Self.flashedPath) != nil else { return nil }
+        return String(decoding: try partition.read(Self.flashedPath), as: UTF8.self)
+    }
 
     /// A document that was flashed may hold secrets, and is no factory's.
     func removeFlashedSite() throws {
-        _ = try onSystemPartition(0) { folder in
-            let path = "\(folder)/\(Self.flashedSite)"
-            if FileSystem.exists(path) { try FileSystem.remove(path) }
-            return nil
-        }
-    }
-
-    /// What `body` finds on the EFI system partition; nil when the box has none.
-    private func onSystemPartition(_ flags: Int, _ body: (String) throws -> [UInt8]?) throws -> [UInt8]? {
-        guard let device = places.espDevice else { return nil }
-        let folder = "\(places.run)/esp"
-        try FileSystem.makeDirectory(folder)
-        guard mount(device, folder, "vfat", UInt(flags | MS_NOSUID | MS_NODEV | MS_NOEXEC), nil) == 0 else {
-            throw SystemError("mount", device)
-        }
-        defer { umount(folder) }
-        return try body(folder)
+        guard let device = places.espDevice else { return }
+        let lock = try BoxDisk.lock(data: places.data)
+        defer { withExtendedLifetime(lock) {} }
+        var partition = try FATVolume(try File(device, O_RDWR))
+        if try partition.find(Self.flashedPath) != nil { try partition.remove(Self.flashedPath) }
     }
 
     // MARK: - Commits

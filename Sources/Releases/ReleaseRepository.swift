@@ -45,8 +45,8 @@ public struct ReleaseRepository {
     /// The root that boxes trust now; nil before the first.
     var trustedRoot: SignedDocument?
     let now: Int
-    /// Held as long as this lives: two changes at once would lose one.
-    private let lock: File
+    /// Held as long as this lives: two changes at once would lose one. Nil for who only reads.
+    private let lock: File?
 
     static let online = ["snapshot", "timestamp"]
     /// Days that metadata of a role hold.
@@ -84,19 +84,24 @@ public struct ReleaseRepository {
         return (repository, outcome)
     }
 
-    init(empty folder: String, now: Int) throws {
+    init(empty folder: String, now: Int, onlyReads: Bool = false) throws {
         (self.folder, self.now) = (folder, now)
-        try FileSystem.makeDirectory(folder)
-        lock = try File("\(folder)/.lock", O_RDWR | O_CREAT)
-        guard flock(lock.descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            throw ReleaseFailure("somebody else changes \(folder) just now", hint: "again, when they are done")
-        }
+        lock = try onlyReads ? nil : Self.lock(folder)
         let names = (try? FileSystem.list("\(folder)/metadata")) ?? []
         let roots = names.compactMap { $0.hasSuffix(".root.json") ? Int($0.prefix { $0 != "." }) : nil }
         trustedRoot = try roots.max().map {
             try SignedDocument("root", FileSystem.read("\(folder)/metadata/\($0).root.json"))
         }
         for role in Self.online { documents[role] = SignedDocument(role, body(role, ["meta": [:]])) }
+    }
+
+    private static func lock(_ folder: String) throws -> File {
+        try FileSystem.makeDirectory(folder)
+        let file = try File("\(folder)/.lock", O_RDWR | O_CREAT)
+        guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            throw ReleaseFailure("somebody else changes \(folder) just now", hint: "again, when they are done")
+        }
+        return file
     }
 
     private func body(_ role: String, _ rest: [String: JSON]) -> [String: JSON] {
@@ -112,8 +117,10 @@ public struct ReleaseRepository {
 
     /// Reads what is published.
     ///
-    /// - Parameter now: seconds since 1970.
-    public init(_ folder: String, now: Int) throws {
+    /// - Parameters:
+    ///   - now: seconds since 1970.
+    ///   - onlyReads: for who changes nothing, and waits for nobody who does.
+    public init(_ folder: String, now: Int, onlyReads: Bool = false) throws {
         let names = (try? FileSystem.list("\(folder)/metadata")) ?? []
         guard names.contains("timestamp.json") else {
             let waits = FileSystem.exists("\(folder)/unsigned")
@@ -121,7 +128,7 @@ public struct ReleaseRepository {
                 waits ? "\(folder) waits for signatures since it was made" : "\(folder) is no repository of releases",
                 hint: waits ? "vcpe release sign \(folder) --keys FOLDER" : "vcpe release init \(folder)")
         }
-        try self.init(empty: folder, now: now)
+        try self.init(empty: folder, now: now, onlyReads: onlyReads)
         documents["timestamp"] = try read("timestamp", "timestamp.json")
         documents["root"] = trustedRoot
         let snapshot = documents["timestamp"]?.signed["meta"]?["snapshot.json"]?["version"]?.integer ?? 0
@@ -138,10 +145,12 @@ public struct ReleaseRepository {
 
     // MARK: - Roles
 
-    private var delegations: [JSON] { documents["targets"]?.signed["delegations"]?["roles"]?.list ?? [] }
+    var delegations: [JSON] { documents["targets"]?.signed["delegations"]?["roles"]?.list ?? [] }
 
     /// Channels, by name.
-    public var channels: [String] { delegations.compactMap { $0["name"]?.text }.sorted() }
+    public var channels: [String] {
+        delegations.compactMap { $0["name"]?.text }.filter { $0 != Direction.role }.sorted()
+    }
 
     /// What a channel signs for, by path.
     func targets(of channel: String) -> [String: JSON] { documents[channel]?.signed["targets"]?.object ?? [:] }
@@ -164,7 +173,8 @@ public struct ReleaseRepository {
         let waiting = (try? pending()) ?? [:]
         var next = self
         for (role, document) in waiting { next.documents[role] = document }
-        return (TrustedMetadata.topLevel + next.channels).compactMap { role in
+        let director = next.signers(Direction.role) == nil ? [] : [Direction.role]
+        return (TrustedMetadata.topLevel + next.channels + director).compactMap { role in
             guard let signers = signers(role) ?? next.signers(role) else { return nil }
             let document = documents[role]
             return RoleStatus(
@@ -175,19 +185,27 @@ public struct ReleaseRepository {
     }
 
     private mutating func addDelegation(_ channel: String, _ keys: Keys) throws {
-        guard !TrustedMetadata.topLevel.contains(channel), !channels.contains(channel) else {
-            throw ReleaseFailure("there is a role \(channel) already", hint: "vcpe release status \(folder)")
+        guard channel != Direction.role else {
+            throw ReleaseFailure("\(channel) is no name for a channel", hint: "vcpe release director \(folder)")
+        }
+        // CHANNEL/IMAGE/PROFILE/VERSION/FILE
+        try delegate("\(channel)/*/*/*/*", to: channel, keys)
+        documents[channel] = SignedDocument(channel, body(channel, ["targets": [:]]))
+    }
+
+    /// - Parameter paths: what the role signs for.
+    mutating func delegate(_ paths: String, to role: String, _ keys: Keys) throws {
+        guard !TrustedMetadata.topLevel.contains(role), signers(role) == nil else {
+            throw ReleaseFailure("there is a role \(role) already", hint: "vcpe release status \(folder)")
         }
         var known = documents["targets"]?.signed["delegations"]?["keys"]?.object ?? [:]
         for key in keys.publicKeys { known[SigningKey.identifier(of: key)] = key }
-        var role = Signers(keys.publicKeys, threshold: keys.threshold).json
-        role["name"] = .text(channel)
-        role["terminating"] = true
-        // CHANNEL/IMAGE/PROFILE/VERSION/FILE
-        role["paths"] = [.text("\(channel)/*/*/*/*")]
-        let delegated: JSON = ["keys": .object(known), "roles": .list(delegations + [.object(role)])]
+        var json = Signers(keys.publicKeys, threshold: keys.threshold).json
+        json["name"] = .text(role)
+        json["terminating"] = true
+        json["paths"] = [.text(paths)]
+        let delegated: JSON = ["keys": .object(known), "roles": .list(delegations + [.object(json)])]
         documents["targets"]?.signed["delegations"] = delegated
-        documents[channel] = SignedDocument(channel, body(channel, ["targets": [:]]))
     }
 
     // MARK: - Changes
@@ -262,7 +280,7 @@ public struct ReleaseRepository {
             documents["targets"]?.signed["delegations"] = ["keys": known, "roles": .list(list)]
         }
         // What the old key signed alone counts no more.
-        let again = role == "root" || Self.online.contains(role) ? [] : [role]
+        let again = documents[role] == nil || role == "root" || Self.online.contains(role) ? [] : [role]
         return try commit([delegator] + again, keys)
     }
 

@@ -1,4 +1,5 @@
 import Files
+import Glibc
 
 /// The running box's disk, as PID 1 found it (`/run/vcpe/boot`).
 public struct BoxDisk: Sendable {
@@ -8,6 +9,22 @@ public struct BoxDisk: Sendable {
     /// - Throws: where PID 1 has left nothing: not on a box.
     public init(_ path: String = "/run/vcpe/boot") throws(SlotFailure) {
         do { words = try FileSystem.words(path) } catch { throw SlotFailure("this is no running box: \(error)") }
+    }
+
+    /// Held by who changes slots or what is on the EFI system partition, until the file is closed.
+    ///
+    /// - Parameters:
+    ///   - data: where the data partition is.
+    ///   - waits: until whoever holds it is done.
+    /// - Returns: nil where somebody else holds it.
+    public static func lock(data: String = "/data", waits: Bool = true) throws(SystemError) -> File? {
+        try FileSystem.makeDirectory("\(data)/vcpe/upgrade")
+        let file = try File("\(data)/vcpe/upgrade/lock", O_RDWR | O_CREAT)
+        while flock(file.descriptor, waits ? LOCK_EX : LOCK_EX | LOCK_NB) != 0 {
+            if errno == EWOULDBLOCK { return nil }
+            guard errno == EINTR else { throw SystemError("flock", file.path) }
+        }
+        return file
     }
 
     /// `root-a` or `root-b`.

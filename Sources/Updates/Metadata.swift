@@ -69,7 +69,7 @@ public struct Role: Sendable, Hashable {
     public var keys: [String: PublicKey]
     public var threshold: Int
 
-    init(_ json: JSON, keys all: [String: JSON], name: String) throws(UpdateFailure) {
+    public init(_ json: JSON, keys all: [String: JSON], name: String) throws(UpdateFailure) {
         guard let names = json["keyids"]?.list?.map(\.text), !names.contains(nil),
             let threshold = json["threshold"]?.integer,
             threshold > 0

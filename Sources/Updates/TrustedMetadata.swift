@@ -11,7 +11,7 @@ public struct TrustedMetadata: Sendable {
     /// `targets` and the roles that were asked, by their names.
     public private(set) var targets: [String: Targets] = [:]
     /// Seconds since 1970, the same for all steps.
-    private let now: Int
+    let now: Int
 
     /// - Parameters:
     ///   - root: the root that this client was given, or that it trusted last.

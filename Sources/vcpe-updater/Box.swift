@@ -64,6 +64,10 @@ struct UpgradeSettings {
     var addresses: [String]
     private var line: Reader.Line
     var channel: String
+    /// Whose releases the director names; nil for a box that takes what its channel has.
+    var group: String?
+    /// Where the director's files are; nil for the repository itself.
+    var director: String?
     /// Seconds that all probes must hold before a new release is good.
     var healthTime: Int
     /// When releases may be installed and started without being asked for; nil for never.
@@ -83,17 +87,22 @@ struct UpgradeSettings {
             proxy: json["proxy"]?.text, bytesPerSecond: json["bandwidth"]?.integer.map { $0 / 8 },
             trustAnchors: FileSystem.exists(Box.serverAnchors) ? Box.serverAnchors : nil)
         channel = json["channel"]?.text ?? "stable"
+        (group, director) = (json["group"]?.text, json["director"]?.text)
         healthTime = json["health-time"]?.integer ?? 60
         window = MaintenanceWindow(json["window"])
         groups = json["groups"]?.object?.compactMapValues(\.integer) ?? [:]
     }
 
     /// - Parameters:
+    ///   - addresses: nil for the repository's own.
     ///   - rounds: how often all addresses are asked while they fail in passing.
     ///   - stallTime: seconds with next to no data after which one is given up.
-    func repository(rounds: Int = 6, stallTime: Int = 30) -> Repository {
+    func repository(_ addresses: [String]? = nil, rounds: Int = 6, stallTime: Int = 30) -> Repository {
         var line = line
         line.stallTime = stallTime
-        return Repository(addresses, line: line, rounds: rounds)
+        return Repository(addresses ?? self.addresses, line: line, rounds: rounds)
     }
+
+    /// When this box looks by itself: with a director at any time, whose own window then counts too; nil for never.
+    var looks: MaintenanceWindow? { window ?? (group == nil ? nil : .always) }
 }

@@ -47,11 +47,11 @@ struct Serving {
         var lastLook: Int?
         while true {
             var polled = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
-            let isAsked = poll(&polled, 1, settings.window == nil ? -1 : 20_000) > 0
+            let isAsked = poll(&polled, 1, settings.looks == nil ? -1 : 20_000) > 0
             // What ended since; nobody asks how.
             while waitpid(-1, nil, WNOHANG) > 0 {}
             if isAsked { serve() }
-            if settings.window?.isDue(time: time(nil), uptime: Uptime.seconds, lastLook: lastLook, share: share) == true
+            if settings.looks?.isDue(time: time(nil), uptime: Uptime.seconds, lastLook: lastLook, share: share) == true
             {
                 lastLook = Uptime.seconds
                 start(["automatic"], output: 2)

@@ -68,7 +68,7 @@ enum Settling {
         let isCounted = box.disk.isOnTrial
         if try isCounted || BootPartition(box.boot).entry(box.entry.number)?.isGood == false {
             try waitForHealth(besides: Set((Upgrade.noted?["failing-probes"]?.list ?? []).compactMap(\.text)))
-            let lock = try Upgrade.lock(waits: true)
+            let lock = try BoxDisk.lock()
             defer { withExtendedLifetime(lock) {} }
             var partition = try BootPartition(box.boot)
             try partition.bless(box.entry.number)
@@ -83,7 +83,7 @@ enum Settling {
     private static func noteFallback(_ box: Box) throws {
         let noted = Upgrade.noted
         guard box.disk.isFallback || noted != nil else { return }
-        let lock = try Upgrade.lock(waits: true)
+        let lock = try BoxDisk.lock()
         defer { withExtendedLifetime(lock) {} }
         var partition = try BootPartition(box.boot)
         if box.disk.isFallback {

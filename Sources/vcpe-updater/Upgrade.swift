@@ -89,6 +89,10 @@ struct Upgrade {
                 ]))
         }
         if newer.isEmpty { lines.append("\(box.version) is the newest") }
+        if let direction = offer.direction {
+            let wanted = direction.releases[box.image] ?? "nothing"
+            lines.append("the director wants \(wanted) in the group \(direction.group)")
+        }
         return Answer(lines: lines, json: .list(list))
     }
 
@@ -99,11 +103,21 @@ struct Upgrade {
         defer { withExtendedLifetime(lock) {} }
         let offer = try offered()
         let releases = offer.releases
-        guard let release = version.map({ wanted in releases.first { $0.version == wanted } }) ?? releases.first else {
+        let directed = try directed(offer, asked: version)
+        guard
+            let release = (directed ?? version).map({ wanted in releases.first { $0.version == wanted } })
+                ?? releases.first
+        else {
             let known = releases.map(\.version).joined(separator: ", ")
             throw SlotFailure(
-                "the channel \(offer.settings.channel) has no release \(version ?? "") of \(box.image) for \(box.profile)",
+                "the channel \(offer.settings.channel) has no release \(directed ?? version ?? "") of \(box.image) for \(box.profile)",
                 hint: known.isEmpty ? nil : "it has \(known)")
+        }
+        if directed != nil, release.version == box.version {
+            return Answer(lines: ["\(box.version) is what the director wants"], json: ["installed": .null])
+        }
+        if directed != nil, release.released < max(offer.own, offer.known.ran) {
+            throw SlotFailure("the director wants \(release.version), which is older than what was found good here")
         }
         if version == nil, release.released <= offer.own {
             return Answer(lines: ["\(box.version) is the newest"], json: ["installed": .null])
@@ -151,6 +165,19 @@ struct Upgrade {
             ])
     }
 
+    /// The version that the director wants; nil for a box of no group.
+    private func directed(_ offer: Offer, asked: String?) throws -> String? {
+        guard let direction = offer.direction else { return nil }
+        guard let wanted = direction.releases[box.image] else {
+            throw SlotFailure("the director names no release of \(box.image) for the group \(direction.group)")
+        }
+        guard asked == nil || asked == wanted else {
+            throw SlotFailure(
+                "the director wants \(wanted) in the group \(direction.group): \(asked ?? "") is not for this box")
+        }
+        return wanted
+    }
+
     /// Without being asked: nothing that fell back before is tried again.
     ///
     /// - Returns: what is to be noted.
@@ -172,7 +199,10 @@ struct Upgrade {
         if ran == 0 {
             return ["the channel \(offer.settings.channel) has no \(box.version): what is newer, only who asks can say"]
         }
-        guard let newest = offer.releases.first, newest.released > ran else { return [] }
+        if let window = offer.direction?.window, !window.contains(time(nil)) { return [] }
+        let wanted = try directed(offer, asked: nil)
+        let candidates = offer.releases.filter { wanted == nil || $0.version == wanted }
+        guard let newest = candidates.first, newest.released > ran else { return [] }
         let fell = Self.entries.contains {
             $0["version"]?.text == newest.version && $0["outcome"]?.text == "fell back"
         }
@@ -201,14 +231,9 @@ struct Upgrade {
         try Command("/usr/sbin/reboot", []).check()
     }
 
-    /// Held by who changes slots or entries.
-    static func lock(waits: Bool = false) throws -> File {
-        try FileSystem.makeDirectory(Box.state)
-        let file = try File("\(Box.state)/lock", O_RDWR | O_CREAT)
-        guard flock(file.descriptor, waits ? LOCK_EX : LOCK_EX | LOCK_NB) == 0 else {
-            throw SlotFailure("an upgrade is under way already", hint: "vcpectl upgrade status")
-        }
-        return file
+    private static func lock() throws -> File {
+        if let lock = try BoxDisk.lock(waits: false) { return lock }
+        throw SlotFailure("an upgrade is under way already", hint: "vcpectl upgrade status")
     }
 
     private static let architecture = "amd64"
@@ -242,6 +267,8 @@ struct Upgrade {
         /// When the one that runs was published; 0 for one that its channel doesn't have.
         var own: Int
         var known: KnownReleases
+        /// What the director of the box's group says; nil for a box of no group.
+        var direction: Direction?
     }
 
     private func offered() throws -> Offer {
@@ -251,9 +278,16 @@ struct Upgrade {
         let releases = try client.releases(in: settings.channel, of: box.image, profile: box.profile)
         var known = KnownReleases()
         try known.take(floors: releases)
+        var direction: Direction?
+        if let group = settings.group {
+            let director = settings.director.map { settings.repository([$0]) } ?? repository
+            direction = try client.direction(of: group, in: director, last: known.counter(of: group))
+            if let direction { try known.take(direction) }
+        }
         return Offer(
             settings: settings, repository: repository, client: client, releases: releases,
-            own: releases.first { $0.version == box.version }?.released ?? 0, known: known)
+            own: releases.first { $0.version == box.version }?.released ?? 0, known: known,
+            direction: direction)
     }
 
     // MARK: - What came of it
@@ -293,41 +327,6 @@ struct Upgrade {
         let all = entries.suffix(99) + [JSON.object(entry.merging(more) { $1 })]
         try FileSystem.makeDirectory(Box.state)
         try FileSystem.replace(journal, with: all.map { $0.line + "\n" }.joined())
-    }
-}
-
-/// What is known of releases whatever a channel has: a box that is given another channel goes back to nothing by itself.
-private struct KnownReleases {
-    private static let path = "\(Box.state)/known"
-    /// When the newest release that was found good here was published, in seconds since 1970; 0 for none.
-    private(set) var ran = 0
-    /// The newest release before which nothing may be installed any more.
-    private(set) var floor: (version: String, released: Int)?
-
-    init() {
-        guard let json = try? JSON.parse(FileSystem.read(Self.path)) else { return }
-        ran = json["ran"]?.integer ?? 0
-        if let version = json["floor"]?["version"]?.text, let released = json["floor"]?["released"]?.integer {
-            floor = (version, released)
-        }
-    }
-
-    mutating func take(ran released: Int) throws {
-        guard released > ran else { return }
-        ran = released
-        try save()
-    }
-
-    mutating func take(floors releases: [AvailableRelease]) throws {
-        guard let newest = releases.first(where: \.isFloor), newest.released > (floor?.released ?? 0) else { return }
-        floor = (newest.version, newest.released)
-        try save()
-    }
-
-    private func save() throws {
-        let floor = self.floor.map { JSON.object(["version": .text($0.version), "released": .integer($0.released)]) }
-        try FileSystem.makeDirectory(Box.state)
-        try FileSystem.replace(Self.path, with: JSON.object(["ran": .integer(ran), "floor": floor]).line)
     }
 }
 

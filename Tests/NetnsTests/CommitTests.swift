@@ -191,14 +191,12 @@ import Testing
         box.killEngine()
         #expect(FileSystem.exists("\(box.folder)/data/vcpe/commits/head"))
         let esp = "\(box.folder)/esp"
-        try File(esp, O_RDWR | O_CREAT).resize(to: 8 << 20)
-        try Command("mkfs.vfat", [esp]).check()
+        try File(esp, O_RDWR | O_CREAT).resize(to: 40 << 20)
+        try Command("mkfs.vfat", ["-F", "32", "-s", "1", esp]).check()
         try FileSystem.replace("\(box.folder)/flashed.yaml", with: site(81))
         try Command("mmd", ["-i", esp, "::vcpe"]).check()
         try Command("mcopy", ["-i", esp, "\(box.folder)/flashed.yaml", "::vcpe/site.yaml"]).check()
-        let device = try Command("losetup", ["--find", "--show", esp]).check().text.split(separator: "\n")[0]
-        defer { _ = try? Command("losetup", ["--detach", String(device)]).run() }
-        try FileSystem.replace("\(box.folder)/run/boot", with: "esp \(device)\n")
+        try FileSystem.replace("\(box.folder)/run/boot", with: "esp \(esp)\n")
         try box.start()
         #expect(try port(box) == 81, "\(box.log)")
         #expect(box.log.contains("the document that was flashed is the operator's from now on"))

@@ -121,4 +121,56 @@ struct MaintenanceWindowTests {
         let outcome = try await tests.sequences(1000, seed: Torture.seed)
         try Torture.note("lives of a simulated box", checked: outcome.sequences, failed: outcome.failed)
     }
+
+    /// Patches and blocks that a hand or a line has spoiled: nothing falls, and nothing wrong gets past what is signed.
+    @Test func spoiledDeltas() async throws {
+        let tests = try InstallationTests()
+        let releases = try await SimulatedRelease.make([.good, .good], in: tests.folder)
+        let (old, new) = (releases[0], releases[1])
+        let running = RecordedDisk(old.root)
+        var random = Random(seed: Torture.seed)
+        var (checked, failed, refused) = (0, 0, 0)
+        for _ in 0..<100_000 {
+            let isPatch = random.next(2) == 0
+            let name = isPatch ? "root.from-\(old.version).patch" : "root.blocks"
+            let line = SimulatedBox.Line(bytes: Self.spoiled(try #require(new.files[name]), &random))
+            let slot = RecordedDisk([UInt8](repeating: 0xE5, count: new.root.count))
+            checked += 1
+            do {
+                if isPatch {
+                    var delta = try PatchDelta(name: name, source: line, bytes: new.root.count)
+                    try delta.install(into: slot, from: running)
+                } else {
+                    var delta = try BlockDelta(
+                        name: name, source: line, bytes: new.root.count, rootHash: new.available.rootHash)
+                    try delta.install(into: slot, from: .root(running, old.layout))
+                }
+                // The superblock is no part of the tree, and frames are no part of what is signed: the whole root's hash is.
+                let made = slot.read(new.root.count, at: 0)
+                if !isPatch, made.prefix(24 * VerityLayout.blockSize) != new.root.prefix(24 * VerityLayout.blockSize) {
+                    failed += 1
+                }
+            } catch { refused += 1 }
+        }
+        #expect(failed == 0 && refused > checked / 4, "\(refused) of \(checked) were refused")
+        try Torture.note("spoiled deltas", checked: checked, failed: failed)
+    }
+
+    private static func spoiled(_ bytes: [UInt8], _ random: inout Random) -> [UInt8] {
+        var bytes = bytes
+        for _ in 0...random.next(3) {
+            // Half of the time where the index is.
+            let place = random.next(random.next(2) == 0 ? min(bytes.count, 600) : bytes.count)
+            switch random.next(5) {
+            case 0: bytes[place] ^= 1 << UInt8(random.next(8))
+            case 1: bytes[place] = UInt8(random.next(256))
+            case 2: bytes = Array(bytes[..<max(1, place)])
+            case 3: bytes.insert(contentsOf: (0..<random.next(20)).map { _ in UInt8(random.next(256)) }, at: place)
+            default:
+                let digits = Array("0123456789-,]}".utf8)
+                bytes[place] = digits[random.next(digits.count)]
+            }
+        }
+        return bytes
+    }
 }

@@ -193,6 +193,75 @@ import Updates
         #expect(try read("stable/lab/virtio/1/root.zst", now: now + 8 * 86_400) == Array("first".utf8))
     }
 
+    /// The director chooses among releases, group by group, and nobody else does.
+    @Test func whatAGroupRunsSaysTheDirectorAlone() throws {
+        _ = try done("init", updates, "--lab")
+        for version in ["1", "2"] { #expect(try add(version, version, keys("\(updates).keys")) == .published) }
+        let fleet = "\(folder)/fleet"
+        try FileSystem.makeDirectory(fleet)
+        for name in ["director", "thief"] { _ = try done("key", "\(fleet)/\(name).key") }
+        func direct(_ words: String...) throws -> Command.Result {
+            try Command(
+                "\(Self.repository)/.build/debug/vcpe",
+                ["release", "direct", updates, "north", "--image", "lab", "--keys", fleet] + words,
+                environment: ["VCPE_PASSPHRASE": "of a test"]
+            ).run()
+        }
+        #expect(try direct("--release", "1").errorText.contains("has no director"))
+        _ = try done("director", updates, "--key", "\(fleet)/director.key.pub")
+        #expect(try direct("--release", "3").errorText.contains("there are 1, 2"))
+        #expect(try direct("--release", "1", "--window", "25:00-04:00").status != 0)
+        #expect(try direct("--release", "1").text.contains("the group north is to run 1 of lab, counter 1"))
+        let file = "\(updates)/director/north.json"
+        let first = try FileSystem.read(file)
+        #expect(try direct("--release", "2", "--window", "22:30-04:00").text.contains("counter 2"))
+
+        let source = Repository(["file://\(updates)"])
+        func box(now: Int? = nil) throws -> UpdateClient {
+            _ = try? read("stable/lab/virtio/1/root.zst")
+            var client = try UpdateClient(
+                folder: "\(folder)/box", source: HTTPSource(source, folder: "metadata/"), now: now ?? self.now)
+            try client.refresh()
+            return client
+        }
+        let direction = try box().direction(of: "north", in: source, last: 2)
+        #expect(direction.releases == ["lab": "2"] && direction.counter == 2)
+        #expect(direction.window == MaintenanceWindow(from: 81_000, to: 14_400))
+        func reason(_ group: String = "north", last: Int = 2, now: Int? = nil) throws -> UpdateFailure.Reason? {
+            do {
+                _ = try box(now: now).direction(of: group, in: source, last: last)
+                return nil
+            } catch let failure as UpdateFailure { return failure.reason }
+        }
+        #expect(try reason("south") == .unavailable)
+        // Another group's words, older ones, changed ones, ones that are over.
+        let second = try FileSystem.read(file)
+        try FileSystem.replace("\(updates)/director/south.json", with: second)
+        #expect(try reason("south") == .mismatch)
+        try FileSystem.replace(file, with: first)
+        #expect(try reason() == .rollback && reason(last: 0) == nil)
+        let changed = String(decoding: second, as: UTF8.self).replacing("\"lab\":\"2\"", with: "\"lab\":\"1\"")
+        try FileSystem.replace(file, with: changed)
+        #expect(try reason() == .signature)
+        try FileSystem.replace(file, with: second)
+        #expect(try reason(now: now + 6 * 86_400) == nil)
+        _ = try done("resign", updates, "--days", "200", "--role", "targets")
+        do {
+            var later = try ReleaseRepository(updates, now: now + 95 * 86_400)
+            #expect(try later.resign([], signing: keys("\(updates).keys")) == .published)
+        }
+        #expect(try reason(now: now + 95 * 86_400) == .expired)
+        // A key that was stolen: from then on the other one's words count.
+        let status = try done("status", updates, "--json")
+        let roles = try #require(try JSON.parse(Array(status.utf8)).list)
+        let stolen = try #require(
+            roles.first { $0["role"]?.text == "director" }?["keys"]?.list?.first?.text)
+        _ = try done(
+            "rotate", updates, "--role", "director", "--old", stolen, "--new", "\(fleet)/thief.key.pub")
+        #expect(try reason() == .signature)
+        #expect(try direct("--release", "2").text.contains("counter 3") && reason() == nil)
+    }
+
     /// By another's client, over HTTP, and ranges of it.
     @Test func pythonsClientReadsOurRepository() throws {
         _ = try done("init", updates, "--root", "2-of-3", "--targets", "2-of-3")

@@ -217,7 +217,7 @@ final class SimulatedBox {
     }
 
     /// A line that may be cut, and files that may be spoiled on the way.
-    private struct Line: DeltaSource {
+    struct Line: DeltaSource {
         var bytes: [UInt8]
         func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8] {
             guard range.upperBound <= bytes.count else { throw UpdateFailure(.unavailable, "line", "cut") }

@@ -16,6 +16,7 @@ public enum Upgrade: Plugin {
             "repository": .text(configuration.repository),
             "mirrors": configuration.mirrors.isEmpty ? nil : .texts(configuration.mirrors),
             "proxy": configuration.proxy.map { .text($0) }, "bandwidth": configuration.bandwidth.map { .integer($0) },
+            "group": configuration.group.map { .text($0) }, "director": configuration.director.map { .text($0) },
             "channel": .text(configuration.channel),
             "health-time": .integer(configuration.healthTime),
             "window": configuration.window.map { ["from": .integer($0.from), "to": .integer($0.to)] },
@@ -53,6 +54,10 @@ public struct UpgradeConfiguration: Sendable {
     /// Bits a second that are fetched at most.
     var bandwidth: Int?
     var channel: String
+    /// Of boxes that the provider's director names releases for.
+    var group: String?
+    /// Where the director's files are; nil for the repository itself.
+    var director: String?
     /// Seconds.
     var healthTime: Int
     /// Seconds after midnight, UTC, at which the box may restart into a new release by itself; one that ends before it begins goes over midnight.
@@ -64,13 +69,20 @@ public struct UpgradeConfiguration: Sendable {
             let mirrors = fields.optional("mirrors", .list(of: address)) ?? []
             let proxy = fields.optional("proxy", Self.proxy)
             let bandwidth = fields.optional("bandwidth", .bitRate)
-            let channel = fields.optional("channel", channelName) ?? "stable"
+            let channel = fields.optional("channel", name) ?? "stable"
+            let group = fields.optional("group", name)
+            let director = fields.optional("director", address)
+            if director != nil, group == nil {
+                fields.problems.add(
+                    fields.node["director"]?.value ?? fields.node, fields.path + ".director",
+                    "a director for a box of no group", hint: "group: its name")
+            }
             let healthTime = fields.optional("health-time", .integer(1...300)) ?? 60
             let window = fields.optional("window", Self.window)
             guard let repository else { return nil }
             return UpgradeConfiguration(
                 repository: repository, mirrors: mirrors, proxy: proxy, bandwidth: bandwidth, channel: channel,
-                healthTime: healthTime, window: window)
+                group: group, director: director, healthTime: healthTime, window: window)
         }
     }
 
@@ -120,8 +132,8 @@ public struct UpgradeConfiguration: Sendable {
         }
     }
 
-    private static var channelName: Shape<String> {
-        .text("a channel's name: letters, digits, hyphens and dots, 64 at most") { text in
+    private static var name: Shape<String> {
+        .text("a name: letters, digits, hyphens and dots, 64 at most") { text in
             (1...64).contains(text.utf8.count) && text.first != "." && text.first != "-"
                 && text.utf8.allSatisfy {
                     (0x61...0x7A).contains($0) || (0x41...0x5A).contains($0) || (0x30...0x39).contains($0)

@@ -7,6 +7,8 @@ public struct MaintenanceWindow: Sendable, Hashable {
     /// Seconds after midnight at which it is over; before ``from`` where it goes over midnight.
     public var to: Int
     /// Seconds between two looks within one window.
+    /// All day.
+    public static let always = MaintenanceWindow(from: 0, to: day)
     private static let interval = 3600
     private static let day = 86_400
 
@@ -17,6 +19,17 @@ public struct MaintenanceWindow: Sendable, Hashable {
         guard let from = json?["from"]?.integer, let to = json?["to"]?.integer else { return nil }
         self.init(from: from, to: to)
     }
+
+    private var length: Int { to > from ? to - from : to - from + Self.day }
+
+    /// Seconds since it was opened; nil while it is closed.
+    private func second(_ time: Int) -> Int? {
+        let second = (time % Self.day - from + Self.day) % Self.day
+        return second < length ? second : nil
+    }
+
+    /// - Parameter time: in seconds since 1970.
+    public func contains(_ time: Int) -> Bool { second(time) != nil }
 
     /// Whether the repository is to be looked at now.
     ///
@@ -29,9 +42,7 @@ public struct MaintenanceWindow: Sendable, Hashable {
     ///   - lastLook: of the same clock; nil when there was none since the box started.
     ///   - share: the box's own number, the same at each call.
     public func isDue(time: Int, uptime: Int, lastLook: Int?, share: UInt64) -> Bool {
-        let length = (to - from + Self.day) % Self.day
-        let second = (time % Self.day - from + Self.day) % Self.day
-        guard second < length, second >= Int(share % UInt64(max(1, length * 3 / 4))) else { return false }
+        guard let second = second(time), second >= Int(share % UInt64(max(1, length * 3 / 4))) else { return false }
         return lastLook.map { uptime - $0 >= Self.interval } ?? true
     }
 }
