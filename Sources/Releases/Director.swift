@@ -21,9 +21,7 @@ extension ReleaseRepository {
         _ group: String, image: String, to version: String, window: MaintenanceWindow?, days: Int,
         signing keys: KeyFolder
     ) throws -> (path: String, direction: Direction) {
-        guard let role = documents["targets"]?.signed["delegations"].flatMap({ Self.role(Direction.role, in: $0) }),
-            let signers = signers(Direction.role)
-        else {
+        guard let role = directorRole, let signers = signers(Direction.role) else {
             throw ReleaseFailure(
                 "\(folder) has no director", hint: "vcpe release director \(folder) --key KEY.pub")
         }
@@ -33,7 +31,7 @@ extension ReleaseRepository {
                 "no channel has a release \(version) of \(image)",
                 hint: known.isEmpty ? nil : "there are " + known.sorted().joined(separator: ", "))
         }
-        let path = "\(folder)/\(Direction.path(of: group))"
+        let path = "\(folder)/\(Direction.role)/\(group).json"
         let before = FileSystem.exists(path) ? try SignedDocument(Direction.role, FileSystem.read(path)) : nil
         var releases = before?.signed["releases"]?.object ?? [:]
         releases[image] = .text(version)
@@ -57,9 +55,26 @@ extension ReleaseRepository {
         return (path, direction)
     }
 
-    private static func role(_ name: String, in delegations: JSON) -> Role? {
-        guard let json = delegations["roles"]?.list?.first(where: { $0["name"]?.text == name }) else { return nil }
-        return try? Role(json, keys: delegations["keys"]?.object ?? [:], name: name)
+    private var directorRole: Role? {
+        guard let json = delegations.first(where: { $0["name"]?.text == Direction.role }) else { return nil }
+        let keys = documents["targets"]?.signed["delegations"]?["keys"]?.object ?? [:]
+        return try? Role(json, keys: keys, name: Direction.role)
+    }
+
+    /// What each group is told, as a box would read it.
+    public var directions: [(group: String, says: Result<Direction, UpdateFailure>)] {
+        guard let role = directorRole else { return [] }
+        let names = (try? FileSystem.list("\(folder)/\(Direction.role)")) ?? []
+        return names.filter { $0.hasSuffix(".json") && !$0.hasPrefix(".") }.sorted().map { name in
+            let group = String(name.dropLast(5))
+            let bytes = (try? FileSystem.read("\(folder)/\(Direction.role)/\(name)")) ?? []
+            return (
+                group,
+                Result { () throws(UpdateFailure) in
+                    try Direction(bytes, of: group, signedBy: role, now: now, last: 0)
+                }
+            )
+        }
     }
 
     /// Of an image, in all channels.

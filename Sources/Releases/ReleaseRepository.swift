@@ -228,6 +228,13 @@ public struct ReleaseRepository {
         return try commit(offline, keys, days: days)
     }
 
+    /// Signs a channel so that it is over at once: boxes install nothing of it until it is signed anew.
+    public mutating func expire(_ channel: String, signing keys: KeyFolder) throws -> Outcome {
+        try refuseWhileWaiting()
+        try check(channel: channel)
+        return try commit([channel], keys, days: 0)
+    }
+
     /// Another key instead of one of a role's, which signs nothing from then on. Of root, the old keys sign once more.
     ///
     /// - Parameter old: the first digits of its identifier.

@@ -15,6 +15,8 @@ public struct Direction: Sendable, Hashable {
 
     public let group: String
     public let counter: Int
+    /// Seconds since 1970.
+    public let expires: Int
     /// Versions by the names of images.
     public let releases: [String: String]
     /// When boxes may restart into them by themselves; nil where the site alone says so.
@@ -42,7 +44,8 @@ public struct Direction: Sendable, Hashable {
             throw UpdateFailure(
                 .expired, name, "expired \(UTC.text(of: metadata.expires)), and it is \(UTC.text(of: now))")
         }
-        (self.group, counter, self.releases) = (group, metadata.version, releases.compactMapValues(\.text))
+        (self.group, counter, expires) = (group, metadata.version, metadata.expires)
+        self.releases = releases.compactMapValues(\.text)
         window = MaintenanceWindow(metadata.signed["window"])
     }
 

@@ -26,7 +26,7 @@ struct ReleaseCommand: ParsableCommand {
         subcommands: [
             Initialize.self, Key.self, Add.self, Channel.self, Director.self, Direct.self, Status.self, Sign.self,
             Discard.self, Resign.self,
-            Rotate.self, Revoke.self, Serve.self, Cost.self,
+            Rotate.self, Revoke.self, Expire.self, Serve.self, Cost.self,
         ])
 
     /// The repository, and the keys that are at hand.
@@ -333,7 +333,8 @@ struct ReleaseCommand: ParsableCommand {
 
         func run() throws {
             let now = time(nil)
-            let status = try ReleaseRepository(repository, now: now, onlyReads: true).status
+            let found = try ReleaseRepository(repository, now: now, onlyReads: true)
+            let status = found.status
             if json {
                 return print(
                     JSON.list(
@@ -355,9 +356,18 @@ struct ReleaseCommand: ParsableCommand {
                 let keys = role.keys.map { String($0.prefix(12)) }.joined(separator: " ")
                 let waits = role.missing > 0 ? ", a change waits for \(role.missing) signatures" : ""
                 let name = role.role + String(repeating: " ", count: max(1, 12 - role.role.count))
-                print(
-                    "\(name)version \(role.version), \(holds), \(role.threshold) of \(role.keys.count): \(keys)\(waits)"
-                )
+                let version = role.role == Direction.role ? "" : "version \(role.version), \(holds), "
+                print("\(name)\(version)\(role.threshold) of \(role.keys.count): \(keys)\(waits)")
+            }
+            for (group, says) in found.directions {
+                switch says {
+                case .success(let direction):
+                    let list = direction.releases.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
+                    print(
+                        "  group \(group): \(list.joined(separator: ", ")), counter \(direction.counter), holds "
+                            + "\((direction.expires - now + 86_399) / 86_400) days")
+                case .failure(let failure): print("  group \(group): boxes refuse it: \(failure)")
+                }
             }
         }
     }

@@ -76,6 +76,26 @@ extension ReleaseCommand {
         }
     }
 
+    struct Expire: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "expire", abstract: "Have a channel's releases hold no longer: the emergency stop.",
+            discussion: """
+                The channel is signed once more, to be over at once: a box that asks from then on installs nothing of it, and goes on with what it
+                runs. Nothing is lost: vcpe release resign --role CHANNEL lets boxes go on.
+                """)
+
+        @OptionGroup var access: Access
+        @Option(help: "The channel.")
+        var channel: String
+
+        func run() throws {
+            var repository = try ReleaseRepository(access.repository, now: time(nil))
+            let outcome = try repository.expire(
+                channel, signing: access.signing.folder(of: access.repository))
+            ReleaseCommand.say(outcome, access.repository, "\(channel) is over: no box installs anything of it")
+        }
+    }
+
     struct Rotate: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "rotate", abstract: "Put another key in the place of one of a role's.")

@@ -4,6 +4,7 @@ import Files
 import Glibc
 import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// A repository that a machine reaches as http://10.0.2.100, and the machine on its disk between starts.
@@ -15,6 +16,8 @@ final class UpgradeBench {
     let folder: String
     let disk: String
     private var machine: VirtualMachine
+    /// Without a record of its writes.
+    private let usual: VirtualMachine
 
     /// Makes a repository of releases, the first of which is on the disk.
     ///
@@ -50,6 +53,7 @@ final class UpgradeBench {
             "-device", "virtio-net-pci,netdev=lan,addr=0x11", "-smbios",
             "type=11,value=io.systemd.stub.kernel-cmdline-extra=vcpe.good-after=3 vcpe.pause=1 vcpe.trial=150 panic=1",
         ]
+        usual = machine
     }
 
     private static func vcpe(_ words: [String]) throws {
@@ -147,6 +151,20 @@ final class UpgradeBench {
         let esp = try #require(PartitionTable.read(try File(disk))["esp"])
         let text = try Command("mdir", ["-b", "-i", "\(disk)@@\(esp.offset)", "::EFI/Linux"]).check().text
         return text.split(separator: "\n").map { $0.dropFirst("::/EFI/Linux/".count).lowercased() }.sorted()
+    }
+
+    /// Has QEMU write down from now on what is written to the disk, each start into a file of its own; nil ends it.
+    func record(to log: String?) throws {
+        machine = usual
+        guard let log else { return }
+        try FileSystem.replace(log, with: "")
+        machine.disks = []
+        machine.extra += [
+            "-blockdev", "driver=file,node-name=disk,filename=\(disk)", "-blockdev",
+            "driver=file,node-name=log,filename=\(log)", "-blockdev",
+            "driver=blklogwrites,node-name=recorded,file=disk,log=log,log-sector-size=512", "-device",
+            "virtio-blk-pci,drive=recorded,bootindex=0",
+        ]
     }
 
     /// Gives a boot entry a second name, by mtools.
@@ -251,6 +269,73 @@ extension BootTests {
         #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
         #expect(try bench.entries() == ["vcpe-1.efi", "vcpe-2+0-1.efi"])
         #expect(try bench.ask(box, "vcpectl upgrade history", until: "1.0.1 fell back"), "\(box.story)")
+    }
+
+    /// Power fails somewhere in an upgrade, as QEMU has written down all that reached the disk: the release comes, restarts, is tried and found good. Then the
+    /// box is started from what was there.
+    @Test func powerCutsInAnUpgrade() async throws {
+        let bench = try await UpgradeBench(in: folder, releases: [("1.0.0", ""), ("1.0.1", "")])
+        var box = try bench.start()
+        try bench.commit("first.lan", on: box)
+        try box.tell("system_powerdown")
+        #expect(box.waitForEnd(), "\(box.story)")
+        let before = "\(folder)/before.raw"
+        try Command("cp", ["--sparse=always", bench.disk, before]).check()
+        let logs = ["\(folder)/first.log", "\(folder)/second.log"]
+        try bench.record(to: logs[0])
+        box = try bench.start()
+        try bench.install("1.0.1", into: "root-b", on: box)
+        try bench.record(to: logs[1])
+        box = try bench.start()
+        #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
+        box.kill()
+        try bench.record(to: nil)
+
+        let writes = try logs.map { try LoggedWrites($0) }
+        let all = writes.flatMap { log in log.entries.map { (log: log, entry: $0) } }
+        let table = try PartitionTable.read(try File(before))
+        let esp = try #require(table["esp"])
+        // Half of the cuts anywhere, half where entries change.
+        let entries = all.indices.filter { place in
+            let entry = all[place].entry
+            return entry.count > 0 && entry.offset >= esp.offset && entry.offset < esp.offset + esp.size
+        }
+        var random = Random(seed: Torture.seed)
+        let boots = getenv("VCPE_TORTURE_BOOTS").flatMap { Int(String(cString: $0)) } ?? 50
+        let places = (0..<boots).map { number in
+            number % 2 == 0 || entries.isEmpty
+                ? random.next(all.count) : entries[random.next(entries.count)] + random.next(2)
+        }.sorted()
+        var (failed, versions, applied) = (0, [String: Int](), 0)
+        for (number, place) in places.enumerated() {
+            // `before` goes along, up to the last flush; what came since may be there or not.
+            let flushed = all[..<place].lastIndex { $0.entry.isFlush }.map { $0 + 1 } ?? 0
+            let file = try File(before, O_RDWR)
+            while applied < flushed {
+                try all[applied].log.apply(all[applied].entry, to: file)
+                applied += 1
+            }
+            try FileSystem.remove(bench.disk)
+            try Command("cp", ["--sparse=always", before, bench.disk]).check()
+            let disk = try File(bench.disk, O_RDWR)
+            let isTorn = number % 3 == 0
+            for (log, entry) in all[flushed..<place] {
+                try log.apply(entry, to: disk) { !isTorn || random.next(2) == 0 }
+            }
+            box = try bench.start(seconds: 200)
+            let version = field("version", of: box.event("up")) ?? "none"
+            versions[version, default: 0] += 1
+            let isWell =
+                ["1.0.0", "1.0.1"].contains(version) && field("data", of: box.event("up")) == "mounted"
+                ? try bench.ask(box, "vcpectl show lan.domain", until: "first.lan") : false
+            if !isWell {
+                failed += 1
+                Issue.record("cut \(number) at \(place) of \(all.count), seed \(Torture.seed): \(box.story)")
+            }
+            box.kill()
+        }
+        print("\(all.count) writes and flushes, \(entries.count) of them to the boot partition; started: \(versions)")
+        try Torture.note("cuts of power in upgrades, started", checked: boots, failed: failed)
     }
 
     /// Releases that start and don't do their work: the box has the old one again after three tries.

@@ -31,6 +31,29 @@ import Testing
         #expect(box.running.release == 0 && box.running.entry == 3)
     }
 
+    @Test func aCutOfPowerAnywhereInAnUpgradeLeavesOldOrNew() async throws {
+        let outcome = try await cuts(every: 12, shuffled: 3, seed: 5)
+        #expect(outcome.failed == 0 && outcome.checked > 300)
+        print("\(outcome.checked) cuts of power in two upgrades with \(outcome.writes) writes")
+    }
+
+    fileprivate func cuts(
+        every: Int, shuffled: Int, seed: UInt64
+    ) async throws -> (checked: Int, failed: Int, writes: Int) {
+        let releases = try await SimulatedRelease.make([.good, .good, .good], in: folder)
+        let (before, events) = try SimulatedBox(releases, in: folder).recordedUpgrade()
+        var random = Random(seed: seed)
+        var (checked, failed) = (0, 0)
+        try RecordedDisk.cuts(events, every: every, shuffled: shuffled, random: &random) { state in
+            checked += 1
+            if let complaint = try SimulatedBox.complaint(state.over(before), releases) {
+                failed += 1
+                Issue.record("state \(checked) of seed \(seed): \(complaint)")
+            }
+        }
+        return (checked, failed, events.count)
+    }
+
     @Test func whateverHappensTheBoxRunsTheOldOrTheNew() async throws {
         let box = try await sequences(12, seed: 7)
         #expect(box.failed == 0 && box.cuts > 10)
@@ -120,6 +143,13 @@ struct MaintenanceWindowTests {
         let tests = try InstallationTests()
         let outcome = try await tests.sequences(1000, seed: Torture.seed)
         try Torture.note("lives of a simulated box", checked: outcome.sequences, failed: outcome.failed)
+    }
+
+    /// Every write of two upgrades as the last one, and many sets of those since the last flush.
+    @Test func everyCut() async throws {
+        let outcome = try await InstallationTests().cuts(every: 1, shuffled: 250, seed: Torture.seed)
+        #expect(outcome.checked >= 10_000, "\(outcome)")
+        try Torture.note("cuts of power in upgrades, looked at", checked: outcome.checked, failed: outcome.failed)
     }
 
     /// Patches and blocks that a hand or a line has spoiled: nothing falls, and nothing wrong gets past what is signed.

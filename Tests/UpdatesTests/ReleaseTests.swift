@@ -193,6 +193,22 @@ import Updates
         #expect(try read("stable/lab/virtio/1/root.zst", now: now + 8 * 86_400) == Array("first".utf8))
     }
 
+    @Test func aChannelIsStoppedAndGoesOn() throws {
+        _ = try done("init", updates, "--lab")
+        #expect(try add("1", "first", keys("\(updates).keys")) == .published)
+        let target = "stable/lab/virtio/1/root.zst"
+        #expect(try read(target) == Array("first".utf8))
+        #expect(try done("expire", updates, "--channel", "stable").contains("no box installs anything of it"))
+        #expect {
+            _ = try self.read(target, now: time(nil) + 1, into: "second")
+        } throws: {
+            ($0 as? UpdateFailure)?.reason == .expired
+        }
+        _ = try done("resign", updates, "--role", "stable")
+        #expect(try read(target, into: "second") == Array("first".utf8))
+        #expect(try vcpe("expire", updates, "--channel", "stabel").errorText.contains("did you mean stable?"))
+    }
+
     /// The director chooses among releases, group by group, and nobody else does.
     @Test func whatAGroupRunsSaysTheDirectorAlone() throws {
         _ = try done("init", updates, "--lab")

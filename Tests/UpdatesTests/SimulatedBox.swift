@@ -275,4 +275,51 @@ final class SimulatedBox {
         let result = try Command("fsck.vfat", ["-n", path]).run()
         return (partition.entries.map(\.fileName), result.status == 0 ? nil : result.text)
     }
+
+    /// One whole upgrade, written down: the release comes into the other slot, the loader counts its start, PID 1 finds it good; then another one comes over the first, which
+    /// is given up.
+    ///
+    /// - Returns: the disk before, and all that was written.
+    func recordedUpgrade() throws -> (before: [UInt8], events: [RecordedDisk.Event]) {
+        let before = disk.read(Self.espBytes + 2 * Self.slotBytes, at: 0)
+        disk = RecordedDisk(before)
+        func install(_ number: Int, from own: Int, entry: Int, into slot: Int) throws {
+            let wanted = releases[number]
+            let target = InstallTarget(
+                version: releases[own].version, entry: entry, running: self.slot(1 - slot),
+                layout: releases[own].layout,
+                slot: self.slot(slot), slotBytes: Self.slotBytes, boot: esp)
+            var installation = try Installation(wanted.available, on: target) { Line(bytes: wanted.files[$0] ?? []) }
+            _ = try installation.run()
+            var volume = try FATVolume(esp)
+            try volume.rename("EFI/Linux/vcpe-\(entry + 1)+3.efi", to: "vcpe-\(entry + 1)+2-1.efi")
+        }
+        try install(1, from: 0, entry: 1, into: 1)
+        var partition = try BootPartition(esp)
+        try partition.bless(2)
+        try install(2, from: 1, entry: 2, into: 0)
+        partition = try BootPartition(esp)
+        try partition.condemn(3)
+        return (before, disk.events)
+    }
+
+    /// What is wrong with a disk: nothing, if a release that was found good is there with its root, and no entry that the loader may start lacks image or root.
+    static func complaint(_ disk: RecordedDisk, _ releases: [SimulatedRelease]) throws -> String? {
+        let roots = (0...1).map { disk.read(slotBytes, at: espBytes + $0 * slotBytes) }
+        var partition = try BootPartition(Region(disk: disk, offset: 0, size: espBytes))
+        for pass in ["as it is", "repaired"] {
+            guard partition.entries.contains(where: \.isGood) else { return "\(pass): no good entry" }
+            for entry in partition.entries {
+                let image = try partition.image(of: entry).read(1 << 20, at: 0)
+                guard let release = releases.first(where: { $0.uki == image }) else {
+                    return "\(pass): \(entry.fileName) is not whole"
+                }
+                guard entry.isBad || roots.contains(where: { $0.starts(with: release.root) }) else {
+                    return "\(pass): \(entry.fileName) has no root"
+                }
+            }
+            if pass == "as it is" { try partition.repair() }
+        }
+        return nil
+    }
 }
