@@ -65,8 +65,9 @@ enum Settling {
         // A box that was started without its loader has nothing to settle.
         do { box = try Box() } catch { return }
         // A loader that can't write to its partition starts a new release without counting; then the name says so alone.
-        let isCounted = box.disk.isOnTrial
-        if try isCounted || BootPartition(box.boot).entry(box.entry.number)?.isGood == false {
+        // A partition that can't be read says nothing against a release that runs.
+        let entry = try? BootPartition(box.boot).entry(box.entry.number)
+        if box.disk.isOnTrial || entry?.isGood == false {
             try waitForHealth(besides: Set((Upgrade.noted?["failing-probes"]?.list ?? []).compactMap(\.text)))
             let lock = try BoxDisk.lock()
             defer { withExtendedLifetime(lock) {} }
