@@ -32,7 +32,7 @@ import Testing
     }
 
     @Test func aCutOfPowerAnywhereInAnUpgradeLeavesOldOrNew() async throws {
-        let outcome = try await cuts(every: 3, shuffled: 8, seed: 5)
+        let outcome = try await cuts(every: 2, shuffled: 20, seed: 5)
         #expect(outcome.failed == 0 && outcome.checked > 300)
         print("\(outcome.checked) cuts of power in two upgrades with \(outcome.writes) writes")
     }
@@ -147,7 +147,7 @@ struct MaintenanceWindowTests {
 
     /// Every write of two upgrades as the last one, and many sets of those since the last flush.
     @Test func everyCut() async throws {
-        let outcome = try await InstallationTests().cuts(every: 1, shuffled: 500, seed: Torture.seed)
+        let outcome = try await InstallationTests().cuts(every: 1, shuffled: 1200, seed: Torture.seed)
         #expect(outcome.checked >= 10_000, "\(outcome)")
         try Torture.note("cuts of power in upgrades, looked at", checked: outcome.checked, failed: outcome.failed)
     }
