@@ -32,7 +32,7 @@ check: lint  ## The style and the fast tests: no image, no boot
 test: lint box  ## All tests, boots included; as root, or with sudo
 	$(AS_ROOT) ci/test $(STRICT)
 
-torture: lint box  ## Faults and garbage for hours, by another seed each time, into out/torture.json
+torture: lint box  ## Longer runs of faults and garbage, by another seed each time, into out/torture.json
 	@ci/setup iperf3
 	rm -f out/torture.json
 	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --filter Torture

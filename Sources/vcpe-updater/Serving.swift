@@ -31,8 +31,6 @@ struct Serving {
     }
 
     private init() throws {
-        // Who asked may be gone before the answer.
-        signal(SIGPIPE, SIG_IGN)
         settings = try UpgradeSettings()
         listener = csystem_listen_unix(Self.socket, 0)
         guard listener >= 0 else { throw SystemError("bind", Self.socket) }
@@ -77,7 +75,9 @@ struct Serving {
         }
         let words = (try? JSON.parse(request))?["words"]?.list?.compactMap(\.text) ?? []
         if let refusal = refusal(words, connection) {
-            say(JSON.object(["error": .text(refusal)]).line + "\n", to: connection)
+            // Who asked may be gone by now: that must not end the service.
+            let answer = Array((JSON.object(["error": .text(refusal)]).line + "\n").utf8)
+            _ = send(connection, answer, answer.count, Int32(MSG_NOSIGNAL))
         } else {
             start(["answer"] + words, output: connection)
         }
@@ -104,15 +104,7 @@ struct Serving {
         posix_spawn_file_actions_adddup2(&actions, output, 1)
         let argv = (["vcpe-updater"] + words).map { strdup($0) } + [nil]
         defer { for pointer in argv { free(pointer) } }
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        var usual = sigset_t()
-        sigemptyset(&usual)
-        sigaddset(&usual, SIGPIPE)
-        posix_spawnattr_setsigdefault(&attributes, &usual)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
         var pid: pid_t = 0
-        posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv, environ)
+        posix_spawn(&pid, "/proc/self/exe", &actions, nil, argv, environ)
     }
 }

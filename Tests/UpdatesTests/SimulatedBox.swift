@@ -173,7 +173,7 @@ final class SimulatedBox {
             guard var entry = preferred else { throw Broken(description: "no entry is left: \(log)") }
             if let left = entry.triesLeft, left > 0 {
                 let counted = BootEntry(number: entry.number, triesLeft: left - 1, triesDone: entry.triesDone + 1)
-                // The firmware's driver writes the folder's cluster at once: the old name is there or the new one. One that left both would have
+                // The firmware's rename is taken as one write: the old name is there or the new one. One that left both would have
                 // the loader fail to count (docs/upgrades.md).
                 let (isDone, isWritten) = (random.next(failsOneIn) != 0, random.next(2) == 0)
                 if isDone || isWritten {

@@ -6,9 +6,9 @@ public struct MaintenanceWindow: Sendable, Hashable {
     public var from: Int
     /// Seconds after midnight at which it is over; before ``from`` where it goes over midnight.
     public var to: Int
-    /// Seconds between two looks within one window.
     /// All day.
     public static let always = MaintenanceWindow(from: 0, to: day)
+    /// Seconds between two looks within one window.
     private static let interval = 3600
     private static let day = 86_400
 
