@@ -18,6 +18,11 @@ struct Box {
     /// Written by the plugin `upgrade`.
     static let settings = "/run/vcpe/upgrade/settings.json"
 
+    /// The box's own number, by its identity: what tells it from others that do the same at the same time.
+    static var share: UInt64 {
+        ((try? FileSystem.read("/run/vcpe/machine-id")) ?? []).reduce(5381) { $0 &* 33 &+ UInt64($1) }
+    }
+
     let disk: BoxDisk
     let image: String
     let version: String

@@ -15,7 +15,7 @@ struct Serving {
     /// What each role may, the least first.
     private static let verbs: [(role: String, verbs: Set<String>)] = [
         ("read-only", ["status", "history", "slots"]), ("operator", ["check"]),
-        ("administrator", ["install", "cancel"]),
+        ("administrator", ["download", "install", "cancel"]),
     ]
 
     private let settings: UpgradeSettings
@@ -40,8 +40,7 @@ struct Serving {
     }
 
     private func loop() -> Never {
-        // By the box's own identity.
-        let share = ((try? FileSystem.read("/run/vcpe/machine-id")) ?? []).reduce(5381) { $0 &* 33 &+ UInt64($1) }
+        let share = Box.share
         var lastLook: Int?
         while true {
             var polled = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)

@@ -9,8 +9,8 @@ import Updates
 struct Upgrade {
     private let box: Box
     private static let (journal, installed) = ("\(Box.state)/history", "\(Box.state)/installed")
-    /// What an installation is at.
-    private static let progress = "/run/vcpe/upgrade/progress"
+    /// What an installation is at, and what came of the last look that nobody asked for.
+    private static let (progress, look) = ("/run/vcpe/upgrade/progress", "/run/vcpe/upgrade/look")
     /// What PID 1 keeps of a start that failed.
     static let lastWords = "/data/vcpe/failed-start"
 
@@ -40,6 +40,14 @@ struct Upgrade {
         if let last = Self.entries.last, last["outcome"]?.text == "fell back" {
             lines.append("\(last["version"]?.text ?? "") fell back: \(last["reason"]?.text ?? "")")
             json["fell-back"] = .object(["version": last["version"] ?? .null, "reason": last["reason"] ?? .null])
+        }
+        if let settings = try? UpgradeSettings(), let window = settings.looks {
+            lines.append("looks by itself, UTC: \(window.text(share: Box.share))")
+            json["window"] = .text(window.text(share: Box.share))
+        }
+        if let look = try? FileSystem.read(Self.look) {
+            lines.append("the last time: " + String(decoding: look, as: UTF8.self))
+            json["last-look"] = .text(String(decoding: look, as: UTF8.self))
         }
         return Answer(lines: lines, json: .object(json))
     }
@@ -98,10 +106,15 @@ struct Upgrade {
 
     // MARK: - Installing
 
-    func install(_ version: String?, restarts: Bool) throws -> Answer {
-        let lock = try Self.lock()
-        defer { withExtendedLifetime(lock) {} }
-        let offer = try offered()
+    /// What comes of a wish.
+    private enum Choice {
+        case release(AvailableRelease)
+        /// Why there is nothing to do.
+        case nothing(String)
+    }
+
+    /// - Parameter version: nil for the newest, or what the director wants.
+    private func choose(_ version: String?, of offer: Offer) throws -> Choice {
         let releases = offer.releases
         let directed = try directed(offer, asked: version)
         guard
@@ -114,13 +127,13 @@ struct Upgrade {
                 hint: known.isEmpty ? nil : "it has \(known)")
         }
         if directed != nil, release.version == box.version {
-            return Answer(lines: ["\(box.version) is what the director wants"], json: ["installed": .null])
+            return .nothing("\(box.version) is what the director wants")
         }
         if directed != nil, release.released < max(offer.own, offer.known.ran) {
             throw SlotFailure("the director wants \(release.version), which is older than what was found good here")
         }
         if version == nil, release.released <= offer.own {
-            return Answer(lines: ["\(box.version) is the newest"], json: ["installed": .null])
+            return .nothing("\(box.version) is the newest")
         }
         guard release.version != box.version else { throw SlotFailure("\(box.version) runs already") }
         if let floor = offer.known.floor, release.released < floor.released {
@@ -130,13 +143,72 @@ struct Upgrade {
         guard release.architecture == Self.architecture else {
             throw SlotFailure("\(release.version) is for \(release.architecture), this box is \(Self.architecture)")
         }
-        var installation = try Installation(release, on: try box.target()) { name in
-            HTTPDeltaSource(offer.repository, "targets/" + offer.client.address(of: name, in: release))
+        return .release(release)
+    }
+
+    private func installation(of release: AvailableRelease, _ offer: Offer, _ progress: Progress) throws -> Installation
+    {
+        try Installation(release, on: try box.target()) { name in
+            ObservedSource(
+                HTTPDeltaSource(offer.repository, "targets/" + offer.client.address(of: name, in: release)), progress)
         }
+    }
+
+    /// Brings a release onto the box, and leaves what is started as it is.
+    func download(_ version: String?) throws -> Answer {
+        let lock = try Self.lock()
+        defer { withExtendedLifetime(lock) {} }
+        guard try BootPartition(box.boot).entries.allSatisfy({ $0.number <= box.entry.number || $0.isBad }) else {
+            throw SlotFailure(
+                "a release is installed and waits for a restart: another one would take its place",
+                hint: "vcpectl reboot, or vcpectl upgrade cancel")
+        }
+        let offer = try offered()
+        let release: AvailableRelease
+        switch try choose(version, of: offer) {
+        case .release(let chosen): release = chosen
+        case .nothing(let why): return Answer(lines: [why], json: ["downloaded": .null])
+        }
+        let progress = Progress(release.version, path: Self.progress)
+        var installation = try installation(of: release, offer, progress)
+        try installation.prepare(
+            begin: progress.begin, check: { _ in try NextRelease(disk: box.disk, release: release).checkSite() })
+        let cost = installation.cost
+        try Self.note(
+            release.version, "downloaded",
+            more: ["way": .text(installation.way.rawValue), "bytes": .integer(cost.fetched)])
+        return Answer(
+            lines: [
+                "\(release.version) is on the box: \(Self.text(installation))",
+                "nothing starts it yet: vcpectl upgrade install",
+            ],
+            json: [
+                "downloaded": .text(release.version), "slot": .text(box.disk.otherSlot), "bytes": .integer(cost.fetched),
+                "requests": .integer(cost.requests), "way": .text(installation.way.rawValue),
+            ])
+    }
+
+    private static func text(_ installation: Installation) -> String {
+        "\(installation.cost.fetched) bytes in \(installation.cost.requests) requests by \(installation.way.rawValue)"
+    }
+
+    func install(_ version: String?, restarts: Bool) throws -> Answer {
+        let lock = try Self.lock()
+        defer { withExtendedLifetime(lock) {} }
+        return try install(version, of: try offered(), restarts: restarts)
+    }
+
+    private func install(_ version: String?, of offer: Offer, restarts: Bool) throws -> Answer {
+        let release: AvailableRelease
+        switch try choose(version, of: offer) {
+        case .release(let chosen): release = chosen
+        case .nothing(let why): return Answer(lines: [why], json: ["installed": .null])
+        }
+        let progress = Progress(release.version, path: Self.progress)
+        var installation = try installation(of: release, offer, progress)
         Self.forgetNoted()
-        defer { try? FileSystem.remove(Self.progress) }
         _ = try installation.run(
-            begin: { try? FileSystem.replace(Self.progress, with: "\(release.version): \($0.rawValue)") },
+            begin: progress.begin,
             check: { number in
                 try NextRelease(disk: box.disk, release: release).checkSite()
                 // All of it before there is an entry: power may fail right behind that. The new release begins with what this one
@@ -155,8 +227,7 @@ struct Upgrade {
         if restarts { try restart() }
         return Answer(
             lines: [
-                "\(release.version) is installed into \(box.disk.otherSlot): \(cost.fetched) bytes in \(cost.requests) requests by "
-                    + "\(installation.way.rawValue)",
+                "\(release.version) is installed into \(box.disk.otherSlot): \(Self.text(installation))",
                 restarts ? "the box restarts" : "it is started when the box restarts: vcpectl reboot",
             ],
             json: [
@@ -182,6 +253,8 @@ struct Upgrade {
     ///
     /// - Returns: what is to be noted.
     func installNewest() throws -> [String] {
+        let lock = try Self.lock()
+        defer { withExtendedLifetime(lock) {} }
         let entries = try BootPartition(box.boot).entries
         guard entries.allSatisfy({ $0.number != box.entry.number || $0.isGood }) else { return [] }
         if entries.contains(where: { $0.number > box.entry.number && !$0.isBad }) {
@@ -207,7 +280,7 @@ struct Upgrade {
             $0["version"]?.text == newest.version && $0["outcome"]?.text == "fell back"
         }
         if fell { return ["\(newest.version) fell back before: it is tried again only when somebody asks for it"] }
-        return try install(newest.version, restarts: true).lines
+        return try install(newest.version, of: offer, restarts: true).lines
     }
 
     func cancel() throws -> Answer {
@@ -291,6 +364,12 @@ struct Upgrade {
     }
 
     // MARK: - What came of it
+
+    /// Keeps for people what a look said that nobody asked for.
+    static func noteLook(_ lines: [String]) {
+        let said = lines.isEmpty ? "nothing to do" : lines.joined(separator: "; ")
+        try? FileSystem.replace(look, with: "\(UTC.text(of: time(nil))): \(said)")
+    }
 
     /// The release that was installed last, until it was found good or fell back.
     static var noted: JSON? { try? JSON.parse(FileSystem.read(installed)) }

@@ -14,6 +14,8 @@ func run(_ words: [String]) throws -> Answer {
     switch (words.first, words.count) {
     case ("status", 1): return try Upgrade().status()
     case ("check", 1): return try Upgrade().check()
+    case ("download", 1): return try Upgrade().download(nil)
+    case ("download", 3) where words[1] == "--to": return try Upgrade().download(words[2])
     case ("install", _):
         var (version, restarts, rest): (String?, Bool, ArraySlice<String>) = (nil, false, words.dropFirst())
         while let word = rest.popFirst() {
@@ -62,13 +64,11 @@ func answer(_ words: [String]) -> Int32 {
 
 /// The newest release, unless that fell back before; the box restarts.
 func installByItself() -> Int32 {
-    do {
-        for line in try Upgrade().installNewest() { say(line + "\n", to: 2) }
-        return 0
-    } catch {
-        say("\(error)\n", to: 2)
-        return 1
-    }
+    let (said, status): ([String], Int32)
+    do { (said, status) = (try Upgrade().installNewest(), 0) } catch { (said, status) = (["\(error)"], 1) }
+    Upgrade.noteLook(said)
+    for line in said { say(line + "\n", to: 2) }
+    return status
 }
 
 let words = Array(CommandLine.arguments.dropFirst())

@@ -181,7 +181,7 @@ struct ReleaseCommand: ParsableCommand {
         var channel = "stable"
         @OptionGroup var built: BuiltImageOptions
         @OptionGroup var signing: Signing
-        @Option(help: "How hard zstd works on the whole root, 1 to 19.")
+        @Option(help: "How hard zstd works, 1 to 19.")
         var compression = 19
         @Flag(help: "Boxes install nothing any more that was released before this one.")
         var floor = false
@@ -196,11 +196,9 @@ struct ReleaseCommand: ParsableCommand {
             let keys = try signing.folder(of: to)
             let work = try FileSystem.makeTemporaryDirectory(in: image.folder, prefix: ".release")
             defer { try? FileSystem.remove(work) }
-            let compressed = "\(work)/root.zst"
-            try Command("zstd", ["-q", "-\(compression)", "-T0", image.root, "-o", compressed]).check()
             let place = "\(release.name)/\(release.profile)/\(release.version)"
             var files = [
-                "root.zst": compressed, "uki.efi": image.uki,
+                "uki.efi": image.uki,
                 "manifest": "\(image.folder)/\(image.stem).manifest",
                 "spdx.json": "\(image.folder)/\(image.stem).spdx.json",
             ]

@@ -1,6 +1,7 @@
 import Digests
 import Files
 import Glibc
+import Processes
 import Slots
 import TestSupport
 import Testing
@@ -29,6 +30,54 @@ import Testing
         #expect(try box.install(0, .none, &random, failsOneIn: .max) == true)
         try box.start(&random, failsOneIn: .max)
         #expect(box.running.release == 0 && box.running.entry == 3)
+    }
+
+    /// What costs less is taken: where every block is missing, all of them compressed together.
+    @Test func aRootThatIsUnlikeTheOldOneComesWhole() async throws {
+        let releases = try await SimulatedRelease.make([.good, .good, .good], areUnlike: true, in: folder)
+        let box = try SimulatedBox(releases, in: folder)
+        let whole = try #require(releases[2].files["root.zst"]).count
+        #expect(try #require(releases[2].files["root.blocks"]).count > whole * 3 / 2)
+        // Spoiled, and cut: nothing wrong is kept, and what came is not fetched again.
+        for cut in [true, false] {
+            var installation = try box.installation(of: releases[2]) { name, bytes in
+                if name == "root.zst", cut { bytes = Array(bytes[..<(bytes.count / 2)]) }
+            }
+            if cut {
+                #expect(throws: UpdateFailure.self) { _ = try installation.run() }
+            } else {
+                _ = try installation.run()
+                #expect(installation.way == .full && installation.cost.fetched < whole + 20_000)
+            }
+        }
+        // Any program that knows zstd unpacks it, too.
+        let unpacked = try Command("zstd", ["-d", "-q", "-c", "\(folder)/1.0.2/root.zst"]).check().output
+        #expect(unpacked == releases[2].root)
+        var random = Random(seed: 1)
+        try box.start(&random, failsOneIn: .max)
+        #expect(box.running.release == 2)
+        // A patch from exactly this one stands before both.
+        var next = try SimulatedBox(releases, in: folder).installation(of: releases[1])
+        _ = try next.run()
+        #expect(next.way == .patch)
+    }
+
+    @Test func whatIsOnlyDownloadedIsNotStarted() async throws {
+        let releases = try await SimulatedRelease.make([.good, .good], in: folder)
+        let box = try SimulatedBox(releases, in: folder)
+        var download = try box.installation(of: releases[1])
+        try download.prepare()
+        #expect(download.cost.fetched > 10_000)
+        #expect(try BootPartition(box.esp).entries.map(\.fileName) == ["vcpe-1.efi"])
+        var random = Random(seed: 1)
+        try box.start(&random, failsOneIn: .max)
+        #expect(box.running.release == 0)
+        // Then it costs what says where things are.
+        var installation = try box.installation(of: releases[1])
+        _ = try installation.run()
+        #expect(installation.cost.fetched < 1000, "\(installation.cost)")
+        try box.start(&random, failsOneIn: .max)
+        #expect(box.running.release == 1)
     }
 
     @Test func aCutOfPowerAnywhereInAnUpgradeLeavesOldOrNew() async throws {

@@ -124,6 +124,22 @@ import Transfers
         }
     }
 
+    /// A folder is a repository like any other; one that is not there, since its stick is pulled, has mirrors too.
+    @Test func aFolderIsReadLikeAServer() throws {
+        try FileSystem.makeDirectory("\(folder)/stick/a")
+        try FileSystem.replace("\(folder)/stick/a/file", with: Self.body)
+        let stick = repository(["file://\(folder)/stick"])
+        let delta = HTTPDeltaSource(stick, "a/file")
+        for start in stride(from: 0, to: 300_000, by: 50_000) {
+            #expect(try delta.read(start..<start + 20_000) == Array(Self.body[start..<start + 20_000]))
+        }
+        #expect(throws: UpdateFailure.self) { try delta.read(399_000..<401_000) }
+        #expect(try HTTPSource(stick).read("a/none", most: 100) == nil)
+        #expect(throws: (any Error).self) { try HTTPSource(stick).read("a/file", most: 100) }
+        let pulled = repository(["file://\(folder)/pulled", address(0)])
+        #expect(try pulled.read("file", most: 1 << 20) == Self.body)
+    }
+
     @Test func boxesWaitLongerAndNotAllAsLong() throws {
         #expect(try repository([address(2, "/3-b")], rounds: 6).read("file", most: 1 << 20) == Self.body)
         #expect(pauses.count == 3)

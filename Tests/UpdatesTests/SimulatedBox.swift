@@ -23,7 +23,11 @@ struct SimulatedRelease {
     let files: [String: [UInt8]]
 
     /// Makes releases, each with patches from the one before.
-    static func make(_ qualities: [Quality], in folder: String) async throws -> [SimulatedRelease] {
+    ///
+    /// - Parameter areUnlike: no block of one is another's; but the blocks of one are much like each other.
+    static func make(
+        _ qualities: [Quality], areUnlike: Bool = false, in folder: String
+    ) async throws -> [SimulatedRelease] {
         var made: [SimulatedRelease] = []
         for (number, quality) in qualities.enumerated() {
             let version = "1.0.\(number)"
@@ -32,10 +36,14 @@ struct SimulatedRelease {
             let root = try File("\(place)/root", O_RDWR | O_CREAT | O_TRUNC)
             for block in 0..<24 {
                 // A few blocks are the release's own.
-                var random = Random(seed: UInt64(block % 8 == 3 ? 1000 * number + block : block))
-                try root.write(
-                    (0..<VerityLayout.blockSize).map { _ in UInt8(random.next(256)) },
-                    at: block * VerityLayout.blockSize)
+                let isOwn = areUnlike || block % 8 == 3
+                var random = Random(seed: UInt64(isOwn ? 1000 * number + block : block))
+                var bytes = (0..<VerityLayout.blockSize).map { _ in UInt8(random.next(256)) }
+                if areUnlike {
+                    random = Random(seed: UInt64(number))
+                    for i in 0..<bytes.count / 2 { bytes[i] = UInt8(random.next(256)) }
+                }
+                try root.write(bytes, at: block * VerityLayout.blockSize)
             }
             let verity = try await Verity.append(
                 to: root, at: 0, size: 24 * VerityLayout.blockSize, salt: [UInt8](repeating: 7, count: 32),
@@ -46,7 +54,8 @@ struct SimulatedRelease {
             let tree = try await FileTree.copy(uki, "\(place)/uki.tree", like: root)
             try BlockDelta.make(of: root, to: "\(place)/root.blocks", level: 1)
             try BlockDelta.make(of: tree, to: "\(place)/uki.blocks", level: 1)
-            var names = ["root.blocks", "uki.blocks"]
+            try PatchDelta.make(from: nil, to: root, path: "\(place)/root.zst", level: 1)
+            var names = ["root.blocks", "uki.blocks", "root.zst"]
             if let old = made.last {
                 for part in ["root", "uki"] {
                     let name = "\(part).from-\(old.version).patch"
@@ -233,19 +242,13 @@ final class SimulatedBox {
     /// - Returns: whether it is there and is tried at the next start; nil when power failed on the way.
     func install(_ number: Int, _ mishap: Mishap, _ random: inout Random, failsOneIn: Int) throws -> Bool? {
         let wanted = releases[number]
-        let own = releases[running.release]
         let place = random.next(1 << 16)
         var isInstalled = false
         let isDone = try power(&random, failsOneIn: failsOneIn) {
             do {
-                let target = InstallTarget(
-                    version: own.version, entry: running.entry, running: slot(running.slot), layout: own.layout,
-                    slot: slot(1 - running.slot), slotBytes: Self.slotBytes, boot: esp)
-                var installation = try Installation(wanted.available, on: target) { name in
-                    var bytes = wanted.files[name] ?? []
+                var installation = try installation(of: wanted) { name, bytes in
                     if mishap == .cutLine { bytes = Array(bytes[..<(place % bytes.count)]) }
                     if mishap == .spoiledPatch, name.hasSuffix(".patch") { bytes[place % bytes.count] ^= 0x40 }
-                    return Line(bytes: bytes)
                 }
                 _ = try installation.run(check: { _ in
                     if mishap == .refused {
@@ -258,6 +261,21 @@ final class SimulatedBox {
             }
         }
         return isDone ? isInstalled : nil
+    }
+
+    /// - Parameter spoil: changes a file of the release as it comes over the line.
+    func installation(
+        of release: SimulatedRelease, spoil: @escaping (String, inout [UInt8]) -> Void = { _, _ in }
+    ) throws -> Installation {
+        let own = releases[running.release]
+        let target = InstallTarget(
+            version: own.version, entry: running.entry, running: slot(running.slot), layout: own.layout,
+            slot: slot(1 - running.slot), slotBytes: Self.slotBytes, boot: esp)
+        return try Installation(release.available, on: target) { name in
+            var bytes = release.files[name] ?? []
+            spoil(name, &bytes)
+            return Line(bytes: bytes)
+        }
     }
 
     /// The operator's second thought.

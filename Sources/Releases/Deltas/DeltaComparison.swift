@@ -61,14 +61,11 @@ public enum DeltaComparison {
                         ? .root(from, try VerityLayout(file: from)) : .plain(from, bytes: try from.size()))
                 return delta.cost
             }
-            // As one stream: what a box without deltas fetches.
-            let full = Zstandard.compress(try to.readAll())
+            try PatchDelta.make(from: nil, to: to, path: "\(folder)/full")
             try install(2) { slot in
-                guard let unpacked = Zstandard.decompress(full, size: bytes) else {
-                    throw ReleaseFailure("it does not unpack")
-                }
-                try slot.write(unpacked, at: 0)
-                return DeltaCost(fetched: full.count, requests: 1)
+                var delta = try PatchDelta(name: "full", source: HTTPDeltaSource(made, "full"), bytes: bytes)
+                try delta.install(into: slot, from: from)
+                return delta.cost
             }
         }
         return costs

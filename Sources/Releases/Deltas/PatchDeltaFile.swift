@@ -7,9 +7,11 @@ import Updates
 extension PatchDelta {
     /// Writes the file by which one root becomes another one.
     ///
-    /// - Parameter level: zstd's.
-    public static func make(from old: File, to new: File, path: String, level: Int32 = 19) throws {
-        let likeness = Likeness(of: try new.readAll(), to: try old.readAll())
+    /// - Parameters:
+    ///   - old: nil for a file that makes the new one of nothing.
+    ///   - level: zstd's.
+    public static func make(from old: File?, to new: File, path: String, level: Int32 = 19) throws {
+        let likeness = Likeness(of: try new.readAll(), to: try old?.readAll() ?? [])
         var (frames, packed): ([Frame], [UInt8]) = ([], [])
         var start = 0
         while start < likeness.blocks {

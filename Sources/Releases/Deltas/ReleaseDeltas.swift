@@ -24,6 +24,8 @@ public struct ReleaseDeltas {
             files["\(name).blocks"] = "\(folder)/\(name).blocks"
             try BlockDelta.make(of: file, to: "\(folder)/\(name).blocks", level: level)
         }
+        files["root.zst"] = "\(folder)/root.zst"
+        try PatchDelta.make(from: nil, to: root, path: "\(folder)/root.zst", level: level)
         custom["uki-tree-hash"] = .text(try FileTree.top(of: tree).hex)
         custom["uki-tree-bytes"] = .integer(Int(try tree.status().st_size))
         custom["uki-bytes"] = .integer(Int(try uki.status().st_size))

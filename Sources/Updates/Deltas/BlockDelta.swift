@@ -80,7 +80,11 @@ public struct BlockDelta {
     /// - Parameters:
     ///   - slot: the inactive one; what lies in it may be anything.
     ///   - base: the running root, or the UKI that started it.
-    public mutating func install(into slot: any RandomAccess, from base: Base) throws(UpdateFailure) {
+    ///   - most: bytes that all of it may cost.
+    /// - Returns: false where it would cost more: then what has to be fetched was not.
+    @discardableResult public mutating func install(
+        into slot: any RandomAccess, from base: Base, most: Int = .max
+    ) throws(UpdateFailure) -> Bool {
         let layout = layout
         var (known, old): ([Digest: Int], (any RandomAccess)?) = ([:], nil)
         switch base {
@@ -95,14 +99,20 @@ public struct BlockDelta {
         // The tree from its top down; data blocks, which have none below them, come last.
         for level in stride(from: layout.levels.count - 1, through: -1, by: -1) {
             var next: [(block: Int, hash: Digest)] = []
-            try place(
+            let missing = try place(
                 Dictionary(uniqueKeysWithValues: wanted.map { ($0.block, $0.hash) }), slot, old, known
             ) { block, bytes in
+                if level >= 0 { next += layout.children(of: block, level: level, bytes) }
+            }
+            let bytes = missing.reduce(0) { $0 + offsets[$1.block + 1] - offsets[$1.block] }
+            guard cost.fetched + bytes <= most else { return false }
+            try fetch(missing, slot) { block, bytes in
                 if level >= 0 { next += layout.children(of: block, level: level, bytes) }
             }
             wanted = next
         }
         do { try slot.sync() } catch { throw UpdateFailure(.storage, name, "\(error)") }
+        return true
     }
 
     /// Where a root's blocks are, by their hashes.
@@ -136,13 +146,14 @@ public struct BlockDelta {
         }
     }
 
-    /// Brings blocks into the slot; `done` sees each, in their order but for those that are fetched.
+    /// Brings blocks into the slot that are on the box; `done` sees each.
     ///
     /// - Parameter blocks: with their hashes.
+    /// - Returns: those that are nowhere, in their order.
     private mutating func place(
         _ blocks: [Int: Digest], _ slot: any RandomAccess, _ old: (any RandomAccess)?, _ known: [Digest: Int],
         done: (Int, [UInt8]) -> Void
-    ) throws(UpdateFailure) {
+    ) throws(UpdateFailure) -> [(block: Int, hash: Digest)] {
         var missing: [(block: Int, hash: Digest)] = []
         for (block, hash) in blocks.sorted(by: { $0.key < $1.key }) {
             let there = try Self.read(slot, block)
@@ -163,6 +174,13 @@ public struct BlockDelta {
             }
             missing.append((block, hash))
         }
+        return missing
+    }
+
+    /// Brings blocks into the slot by the line; `done` sees each.
+    private mutating func fetch(
+        _ missing: [(block: Int, hash: Digest)], _ slot: any RandomAccess, done: (Int, [UInt8]) -> Void
+    ) throws(UpdateFailure) {
         var start = 0
         while start < missing.count {
             var end = start + 1

@@ -2,12 +2,15 @@ import Digests
 import Documents
 import Files
 
-/// From one root to the next: frames of new data, each compressed behind ranges of the old root that are much like it.
+/// From one root to the next: frames of new data, each compressed behind ranges of the old root that are much like it. One whose frames go back to nothing is the
+/// whole root, from whatever is there.
 ///
 /// A frame needs no other one: it fits into memory by itself, and an interrupted run begins with the first frame that the slot does not hold yet.
 public struct PatchDelta {
-    /// `vcpepat1`, the length of the index in 4 bytes, the index as JSON, the frames.
-    public static let magic = Array("vcpepat1".utf8)
+    /// Begins a frame that `zstd` skips (RFC 8878, 3.1.2): the length of the index in 4 bytes and the index as JSON follow, then the frames. So a whole root is
+    /// unpacked by `zstd -d`, too.
+    public static let magic: [UInt8] = [0x50, 0x2A, 0x4D, 0x18]
+    private static let headBytes = magic.count + 4
     /// Bytes of a frame's new data, of its old ranges, and of what is fetched for it; what a box needs memory for.
     public static let (mostNew, mostOld, mostCompressed) = (8 << 20, 16 << 20, 1 << 20)
     private static let mostIndex = 1 << 20
@@ -65,12 +68,12 @@ public struct PatchDelta {
     public init(name: String, source: any DeltaSource, bytes: Int) throws(UpdateFailure) {
         self.name = name
         self.source = source
-        let head = try source.read(0..<12)
-        let length = head[8..<12].reversed().reduce(0) { $0 << 8 | Int($1) }
+        let head = try source.read(0..<Self.headBytes)
+        let length = head[Self.magic.count...].reversed().reduce(0) { $0 << 8 | Int($1) }
         guard head.starts(with: Self.magic), length <= Self.mostIndex else {
             throw UpdateFailure(.malformed, name, "it is no patch")
         }
-        let index = try source.read(12..<12 + length)
+        let index = try source.read(Self.headBytes..<Self.headBytes + length)
         guard let list = (try? JSON.parse(index))?["frames"]?.list else {
             throw UpdateFailure(.malformed, name, "its index is damaged")
         }
@@ -85,7 +88,7 @@ public struct PatchDelta {
             throw UpdateFailure(.malformed, name, "it makes another root than one of \(bytes) bytes")
         }
         self.frames = frames
-        start = 12 + length
+        start = Self.headBytes + length
         cost.fetched = start
         cost.requests = 2
     }

@@ -38,6 +38,8 @@ public struct Installation {
         case patch
         /// By the blocks that are nowhere on the box.
         case blocks
+        /// All of it, where so many blocks are missing that it costs less: compressed together, they are smaller.
+        case full
     }
 
     public let release: AvailableRelease
@@ -45,8 +47,8 @@ public struct Installation {
     /// Opens a file of the release.
     private let open: (String) -> any DeltaSource
     public private(set) var cost = DeltaCost()
-    /// Blocks also where a patch turned out not to fit.
-    public private(set) var way: Way
+    /// How the root came.
+    public private(set) var way = Way.patch
 
     /// - Throws: ``UpdateFailure`` for a release that can't be on this box.
     public init(
@@ -58,7 +60,6 @@ public struct Installation {
                 "its root has \(release.rootBytes) bytes and the slot has \(target.slotBytes)")
         }
         (self.release, self.target, self.open) = (release, target, open)
-        way = release.patches(from: target.version) == nil ? .blocks : .patch
     }
 
     /// Does all of it.
@@ -71,6 +72,15 @@ public struct Installation {
     public mutating func run(
         begin: (Step) -> Void = { _ in }, check: (Int) throws -> Void = { _ in }
     ) throws -> BootEntry {
+        var (boot, room) = try prepare(begin: begin, check: check)
+        begin(.entry)
+        return try boot.add(boot.nextNumber, from: room)
+    }
+
+    /// Brings everything, as ``run(begin:check:)`` does, and ends before there is an entry: nobody starts it, and what has come is not fetched again.
+    @discardableResult public mutating func prepare(
+        begin: (Step) -> Void = { _ in }, check: (Int) throws -> Void = { _ in }
+    ) throws -> (boot: BootPartition, room: FATVolume.Room) {
         begin(.entries)
         var boot = try BootPartition(target.boot)
         try boot.repair()
@@ -87,14 +97,14 @@ public struct Installation {
         let root = Part(
             name: "root", place: target.slot, old: target.running, base: .root(target.running, target.layout),
             bytes: release.rootBytes, digest: release.rootDigest, tree: (release.rootBytes, release.rootHash))
-        try bring(root) {
+        way = try bring(root) {
             begin(.verify)
             forgetBuffers()
         }
         begin(.uki)
         let room = try boot.room(for: release.ukiBytes)
         let image = try boot.image(of: own)
-        try bring(
+        _ = try bring(
             Part(
                 name: "uki", place: room, old: image, base: .plain(image, bytes: image.size), bytes: release.ukiBytes,
                 digest: release.ukiDigest, tree: (release.ukiTreeBytes, release.ukiTreeHash)))
@@ -103,8 +113,7 @@ public struct Installation {
         }
         begin(.check)
         try check(boot.nextNumber)
-        begin(.entry)
-        return try boot.add(boot.nextNumber, from: room)
+        return (boot, room)
     }
 
     /// The root or the kernel image.
@@ -121,30 +130,42 @@ public struct Installation {
         var tree: (bytes: Int, hash: Digest)
     }
 
-    /// Brings a part and looks at what was written: after a patch that does not fit after all, by its blocks.
+    /// Brings a part and looks at what was written: by the way that costs least, and where that makes something else than what is signed, by the next one.
     ///
     /// - Parameter written: called when all of it is on the disk, and not looked at yet.
-    private mutating func bring(_ part: Part, written: () -> Void = {}) throws(UpdateFailure) {
-        if way == .patch {
+    private mutating func bring(_ part: Part, written: () -> Void = {}) throws(UpdateFailure) -> Way {
+        var ways: [Way] = release.patches(from: target.version) == nil ? [.blocks] : [.patch, .blocks]
+        if release.files["\(part.name).zst"] != nil { ways.append(.full) }
+        for way in ways {
             do {
-                try patch(part)
+                guard try bring(part, by: way) else { continue }
                 written()
-                return try verify(part)
+                try verify(part)
+                return way
             } catch {
-                guard error.reason == .mismatch || error.reason == .malformed else { throw error }
-                way = .blocks
+                guard way != ways.last, error.reason == .mismatch || error.reason == .malformed else { throw error }
             }
         }
-        let name = "\(part.name).blocks"
-        var delta = try BlockDelta(name: name, source: open(name), bytes: part.tree.bytes, rootHash: part.tree.hash)
-        try delta.install(into: part.place, from: part.base)
-        cost += delta.cost
-        written()
-        try verify(part)
+        throw UpdateFailure(.unknownTarget, release.path, "it has no file by which its \(part.name) comes here")
     }
 
-    private mutating func patch(_ part: Part) throws(UpdateFailure) {
-        let name = "\(part.name).from-\(target.version).patch"
+    /// - Returns: false where another way costs less.
+    private mutating func bring(_ part: Part, by way: Way) throws(UpdateFailure) -> Bool {
+        let whole = "\(part.name).zst"
+        switch way {
+        case .patch: try patch(part, "\(part.name).from-\(target.version).patch")
+        case .full: try patch(part, whole)
+        case .blocks:
+            let name = "\(part.name).blocks"
+            var delta = try BlockDelta(name: name, source: open(name), bytes: part.tree.bytes, rootHash: part.tree.hash)
+            defer { cost += delta.cost }
+            return try delta.install(
+                into: part.place, from: part.base, most: release.files[whole]?.length ?? .max)
+        }
+        return true
+    }
+
+    private mutating func patch(_ part: Part, _ name: String) throws(UpdateFailure) {
         var delta = try PatchDelta(name: name, source: open(name), bytes: part.bytes)
         defer { cost += delta.cost }
         try delta.install(into: part.place, from: part.old)

@@ -31,18 +31,31 @@ public struct MaintenanceWindow: Sendable, Hashable {
     /// - Parameter time: in seconds since 1970.
     public func contains(_ time: Int) -> Bool { second(time) != nil }
 
-    /// Whether the repository is to be looked at now.
+    /// Seconds after it is opened at which a box looks first. Not all boxes come at once: each has its own second within the first three quarters
+    /// of the window, so that the last one has time too.
     ///
-    /// Not all boxes come at once: each has its own second within the first three quarters of the window, so that the last one has time too; what
-    /// fails is tried again an hour later, if the window still stands open.
+    /// - Parameter share: the box's own number, the same at each call.
+    public func turn(of share: UInt64) -> Int { Int(share % UInt64(max(1, length * 3 / 4))) }
+
+    /// For people, with the time at which this box looks first.
+    public func text(share: UInt64) -> String {
+        func clock(_ second: Int) -> String {
+            let (hour, minute) = (second % Self.day / 3600, second % 3600 / 60)
+            return "\(hour / 10)\(hour % 10):\(minute / 10)\(minute % 10)"
+        }
+        if length == Self.day { return "all day, this box from \(clock(from + turn(of: share)))" }
+        return "from \(clock(from)) to \(clock(to)), this box from \(clock(from + turn(of: share)))"
+    }
+
+    /// Whether the repository is to be looked at now: from the box's turn on; what fails is tried again an hour later, if the window still stands open.
     ///
     /// - Parameters:
     ///   - time: in seconds since 1970; a clock that is set may jump.
     ///   - uptime: in seconds of a clock that never does.
     ///   - lastLook: of the same clock; nil when there was none since the box started.
-    ///   - share: the box's own number, the same at each call.
+    ///   - share: the box's own number.
     public func isDue(time: Int, uptime: Int, lastLook: Int?, share: UInt64) -> Bool {
-        guard let second = second(time), second >= Int(share % UInt64(max(1, length * 3 / 4))) else { return false }
+        guard let second = second(time), second >= turn(of: share) else { return false }
         return lastLook.map { uptime - $0 >= Self.interval } ?? true
     }
 }

@@ -8,10 +8,12 @@ enum UpgradeVerbs {
     static let all = [
         Verb(
             name: "upgrade", group: .upgrade, usage: "upgrade WHAT",
-            summary: "another release for this box: status, check, install, cancel, history",
+            summary: "another release for this box: status, check, download, install, cancel, history",
             details: """
-                  status    which release runs, which one is installed, and why it waits
+                  status    which release runs, which one is installed, why it waits, and when this box looks by itself
                   check     what the channel offers, and what that would cost
+                  download  the newest release, or --to VERSION, without having it started: install finds it on the box. It takes the
+                            place of the release before the one that runs
                   install   the newest release, or --to VERSION, into the slot that does not run; what runs is not touched
                   cancel    forget an installed release that was not started yet
                   history   upgrades of this box, newest first
@@ -21,11 +23,11 @@ enum UpgradeVerbs {
                 """,
             words: 1...1,
             options: [
-                .init(name: "--to", value: "VERSION", summary: "for install: this one, not the newest"),
+                .init(name: "--to", value: "VERSION", summary: "for download and install: this one, not the newest"),
                 .init(name: "--reboot", value: nil, summary: "for install: start it at once"),
             ]
         ) { call in
-            let names = ["status", "check", "install", "cancel", "history"]
+            let names = ["status", "check", "download", "install", "cancel", "history"]
             guard names.contains(call.words[0]) else {
                 let meant = didYouMean(call.words[0], among: names).map { "did you mean \($0)? " } ?? ""
                 throw WrongUsage(
