@@ -31,5 +31,10 @@ public struct KeyFolder {
         }
     }
 
+    /// Keys that lie nowhere.
+    init(_ keys: [SigningKey]) {
+        self.keys = Dictionary(keys.map { ($0.identifier, $0) }) { first, _ in first }
+    }
+
     subscript(identifier: String) -> SigningKey? { keys[identifier] }
 }

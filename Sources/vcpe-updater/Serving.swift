@@ -48,7 +48,9 @@ struct Serving {
             // What ended since; nobody asks how.
             while waitpid(-1, nil, WNOHANG) > 0 {}
             if isAsked { serve() }
-            if settings.looks?.isDue(time: time(nil), uptime: Uptime.seconds, lastLook: lastLook, share: share) == true
+            // What came before has its end first: the next look is an hour away.
+            if settings.looks?.isDue(time: time(nil), uptime: Uptime.seconds, lastLook: lastLook, share: share) == true,
+                Upgrade.isSettled
             {
                 lastLook = Uptime.seconds
                 start(["automatic"], output: 2)

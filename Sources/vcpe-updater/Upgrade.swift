@@ -183,7 +183,8 @@ struct Upgrade {
                 "nothing starts it yet: vcpectl upgrade install",
             ],
             json: [
-                "downloaded": .text(release.version), "slot": .text(box.disk.otherSlot), "bytes": .integer(cost.fetched),
+                "downloaded": .text(release.version), "slot": .text(box.disk.otherSlot),
+                "bytes": .integer(cost.fetched),
                 "requests": .integer(cost.requests), "way": .text(installation.way.rawValue),
             ])
     }
@@ -369,6 +370,14 @@ struct Upgrade {
     static func noteLook(_ lines: [String]) {
         let said = lines.isEmpty ? "nothing to do" : lines.joined(separator: "; ")
         try? FileSystem.replace(look, with: "\(UTC.text(of: time(nil))): \(said)")
+    }
+
+    /// Nothing is left to be found out of the release that was installed last: PID 1 has it noted whether it is good, or fell back.
+    static var isSettled: Bool {
+        guard let number = noted?["entry"]?.integer, let box = try? Box(),
+            let partition = try? BootPartition(box.boot)
+        else { return true }
+        return partition.entry(number)?.isBad != true && partition.entry(box.entry.number)?.isGood != false
     }
 
     /// The release that was installed last, until it was found good or fell back.

@@ -193,25 +193,10 @@ struct ReleaseCommand: ParsableCommand {
             let release = try Release(image)
             var repository = try ReleaseRepository(to, now: time(nil))
             try repository.check(channel: channel)
-            let keys = try signing.folder(of: to)
-            let work = try FileSystem.makeTemporaryDirectory(in: image.folder, prefix: ".release")
-            defer { try? FileSystem.remove(work) }
-            let place = "\(release.name)/\(release.profile)/\(release.version)"
-            var files = [
-                "uki.efi": image.uki,
-                "manifest": "\(image.folder)/\(image.stem).manifest",
-                "spdx.json": "\(image.folder)/\(image.stem).spdx.json",
-            ]
-            let earlier = repository.releases(of: release.name, profile: release.profile, in: channel)
-            let deltas = try await ReleaseDeltas(
-                of: image, since: Array(earlier.prefix(deltas)), in: work, level: Int32(compression))
-            files.merge(deltas.files) { $1 }
-            var custom = (release.custom.object ?? [:]).merging(deltas.custom) { $1 }
-            if floor { custom["floor"] = true }
-            let outcome = try repository.add(
-                Dictionary(uniqueKeysWithValues: files.map { ("\(place)/\($0.key)", $0.value) }), to: channel,
-                custom: .object(custom), signing: keys)
-            ReleaseCommand.say(outcome, to, "\(channel)/\(place) is published")
+            let outcome = try await repository.add(
+                image, release, to: channel, deltas: deltas, level: Int32(compression), isFloor: floor,
+                signing: try signing.folder(of: to))
+            ReleaseCommand.say(outcome, to, "\(channel)/\(release.place) is published")
         }
     }
 

@@ -2,8 +2,9 @@ import ArgumentParser
 import Documents
 import Files
 import ImageBuilder
+import Releases
 
-struct TestCommand: ParsableCommand {
+struct TestCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "test",
         abstract: "Prove a built image with real packets.",
@@ -12,6 +13,13 @@ struct TestCommand: ParsableCommand {
             runs the proofs of its definition: who sends what to whom, and what must be seen where. The result is written
             beside the image, with the digest of its manifest. Needs root, or a user namespace in which /dev/net/tun
             may be opened; and dnsmasq, which plays the provider.
+
+            With --upgrade-from it has a box come from an earlier build to this one instead, by itself and under traffic: from
+            a repository of the run's own, by the firmware, three starts at most. Then it gives the box a release whose kernel panics. It says how
+            long nothing was forwarded each time, on the terminal and in NAME.upgrade.json.
+
+              vcpe build branch-office --output previous        (an earlier version of it)
+              vcpe test branch-office --upgrade-from previous
 
             Exit codes: 0 all proved, 1 not.
             """)
@@ -26,15 +34,19 @@ struct TestCommand: ParsableCommand {
     @Option(help: "The folder of the box's own executables.")
     var box = ".build/box"
 
+    @Option(help: ArgumentHelp("The folder of an earlier build's outputs.", valueName: "folder"))
+    var upgradeFrom: String?
+
     @Flag(help: "The result as JSON on standard output.")
     var json = false
 
-    func run() throws {
+    func run() async throws {
         var options = ImageBuild.Options()
         options.images = image.images
         options.output = built.output
         options.profile = built.profile
         options.box = box
+        if let upgradeFrom { return try await upgrade(from: upgradeFrom, options) }
         let proofs = try ProofRun(name, options: options)
         let found = try BuiltImage(name, profile: built.profile, output: built.output)
         let folder = "\(found.folder)/.test"
@@ -61,5 +73,37 @@ struct TestCommand: ParsableCommand {
                 hint: "\(folder)/console has what the box said")
         }
         if !json { print("\(outcome.results.count) proofs hold; \(path)") }
+    }
+
+    private func upgrade(from previous: String, _ options: ImageBuild.Options) async throws {
+        let old = try BuiltImage(name, profile: built.profile, output: previous)
+        let proof = try UpgradeProof(name, from: old, options: options)
+        let folder = "\(proof.new.folder)/.upgrade"
+        try FileSystem.remove(folder)
+        try FileSystem.makeDirectory(folder)
+        let isQuiet = json
+        let say = { (text: String) in if !isQuiet { print(text) } }
+        let releases = try LabRepository(in: folder)
+        try await releases.publish(old)
+        let version = try await releases.publish(proof.new)
+        let bad = try LabRepository.spoiled(proof.new, version: "\(version).bad", in: folder)
+        let accelerator = try Accelerator.working(
+            qemu: QEMU.find(), kernel: proof.new.kernel(in: folder), cache: .standard)
+        let outcome = try await proof.run(
+            in: folder, repository: releases.folder, trusted: releases.trusted, accelerator: accelerator,
+            publishBad: { try await releases.publish(bad) }, observe: say)
+        let path = "\(proof.new.folder)/\(proof.new.stem).upgrade.json"
+        func milliseconds(_ seconds: Double) -> JSON { .integer(Int(seconds * 1000)) }
+        let document: JSON = [
+            "image": .text(name), "from": .text(try Release(old, isProved: false).version), "to": .text(version),
+            "passed": .boolean(outcome.crossed == 0), "crossed": .integer(outcome.crossed),
+            "sent": .integer(outcome.sent), "start-milliseconds": milliseconds(outcome.start),
+            "upgrade-milliseconds": milliseconds(outcome.upgrade),
+            "fall-back-milliseconds": milliseconds(outcome.fallBack),
+        ]
+        try FileSystem.replace(path, with: document.pretty)
+        if json { print(document.pretty, terminator: "") }
+        guard outcome.crossed == 0 else { throw BuildFailure("packets crossed against policy") }
+        say("the upgrade holds; \(path)")
     }
 }

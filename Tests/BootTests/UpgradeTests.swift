@@ -338,26 +338,78 @@ extension BootTests {
         try Torture.note("cuts of power in upgrades, started", checked: boots, failed: failed)
     }
 
+    /// What may be wrong with a release that passes every look before it is started.
+    enum Fault: String, CaseIterable {
+        case wanIsDead, engineFalls, fillsTheDisk, initHangs
+
+        /// A file of the image, as its definition has it.
+        var file: String {
+            func script(_ path: String, _ lines: String) -> String {
+                "  \(path): {content: \"#!/bin/sh\\n\(lines)\\n\", mode: \"0755\"}"
+            }
+            let engine = "/usr/lib/vcpe/vcpe-engine"
+            return switch self {
+            case .wanIsDead: script("/usr/sbin/dhcpcd", "exit 1")
+            case .engineFalls: script(engine, "[ \\\"$1\\\" = check ]")
+            case .fillsTheDisk:
+                script(
+                    engine,
+                    "[ \\\"$1\\\" = check ] && exit 0\\nbusybox dd if=/dev/zero of=/data/vcpe/full bs=64k\\nexit 1")
+            // It neither ends nor feeds the watchdog, which it got armed.
+            case .initHangs: script("/usr/sbin/init", "while :; do busybox sleep 1000; done")
+            }
+        }
+
+        /// What the box says of it afterwards.
+        var reason: String {
+            switch self {
+            case .wanIsDead: "these probes fail: repository"
+            case .engineFalls, .fillsTheDisk: "engine is"
+            case .initHangs: "it went down without a word"
+            }
+        }
+    }
+
     /// Releases that start and don't do their work: the box has the old one again after three tries.
-    @Test(arguments: ["its WAN is dead", "its engine falls"]) func aReleaseThatDoesNotWorkFallsBack(_ fault: String)
-        async throws
-    {
-        let more =
-            fault == "its WAN is dead"
-            ? "  /usr/sbin/dhcpcd: {content: \"#!/bin/sh\\nexit 1\\n\", mode: \"0755\"}"
-            : "  /usr/lib/vcpe/vcpe-engine: {content: \"#!/bin/sh\\n[ \\\"$1\\\" = check ]\\n\", mode: \"0755\"}"
-        let bench = try await UpgradeBench(in: folder, releases: [("1.0.0", ""), ("1.0.1", more)])
+    @Test(arguments: Fault.allCases) func aReleaseThatDoesNotWorkFallsBack(_ fault: Fault) async throws {
+        let bench = try await UpgradeBench(in: folder, releases: [("1.0.0", ""), ("1.0.1", fault.file)])
         var box = try bench.start()
         try bench.commit("first.lan", on: box)
         try bench.install("1.0.1", into: "root-b", on: box)
         for _ in 0..<3 {
             box = try bench.startUntilItEnds(seconds: 300)
-            #expect(box.event("trial-failed") != nil, "\(box.story)")
+            #expect(box.event(fault == .initHangs ? "initramfs" : "trial-failed") != nil, "\(box.story)")
+            #expect(box.event("good") == nil, "\(box.story)")
         }
         box = try bench.start()
         #expect(field("version", of: box.event("up")) == "1.0.0", "\(box.story)")
-        let why = fault == "its WAN is dead" ? "these probes fail: repository" : "engine is"
-        #expect(try bench.ask(box, "vcpectl upgrade status", until: why), "\(box.story)")
+        #expect(try bench.ask(box, "vcpectl upgrade status", until: fault.reason), "\(box.story)")
         #expect(try bench.ask(box, "vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
+        #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
+    }
+
+    /// What can be known before a release is started: it is not installed, and what runs is as it was.
+    @Test func whatCanNotGoOnIsNotInstalled() async throws {
+        let engine = "/usr/lib/vcpe/vcpe-engine"
+        let refuses = "  \(engine): {content: \"#!/bin/sh\\necho the plan fails >&2\\nexit 1\\n\", mode: \"0755\"}"
+        let bench = try await UpgradeBench(
+            in: folder, releases: [("1.0.0", ""), ("1.0.1", refuses), ("1.0.2", "")])
+        let box = try bench.start()
+        try bench.commit("first.lan", on: box)
+        let install = "vcpectl upgrade install --to"
+        #expect(
+            try bench.ask(box, "\(install) 1.0.1", until: "can't go on with this box's configuration"), "\(box.story)")
+        #expect(try bench.entries() == ["vcpe-1.efi"])
+        // Nothing can be written down: then nothing is begun that would need it.
+        try box.type("busybox dd if=/dev/zero of=/data/full bs=64k\n")
+        #expect(try bench.ask(box, "\(install) 1.0.2", until: "No space left on device"), "\(box.story)")
+        #expect(try bench.entries() == ["vcpe-1.efi"])
+        #expect(try bench.ask(box, "busybox rm /data/full; vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
+        #expect(
+            try bench.ask(box, "vcpectl upgrade download --to 1.0.2", until: "nothing starts it yet"), "\(box.story)")
+        #expect(try bench.entries() == ["vcpe-1.efi"])
+        #expect(try bench.ask(box, "\(install) 1.0.2", until: "1.0.2 is installed into root-b"), "\(box.story)")
+        #expect(try bench.entries() == ["vcpe-1.efi", "vcpe-2+3.efi"])
+        #expect(try bench.ask(box, "vcpectl upgrade download --to 1.0.2", until: "waits for a restart"), "\(box.story)")
     }
 }

@@ -57,6 +57,11 @@ public enum UnifiedKernelImage {
 
     /// The contents of a section; nil when there is none.
     public static func section(_ name: String, of image: [UInt8]) throws -> [UInt8]? {
+        try place(of: name, in: image).map { Array(image[$0]) }
+    }
+
+    /// Where a section's contents are; nil when there is none.
+    public static func place(of name: String, in image: [UInt8]) throws -> Range<Int>? {
         guard let header = image.integer(at: 0x3C, UInt32.self).map(Int.init),
             let count = image.integer(at: header + 6, UInt16.self).map(Int.init),
             let optionalSize = image.integer(at: header + 20, UInt16.self).map(Int.init)
@@ -67,7 +72,7 @@ public enum UnifiedKernelImage {
                 let offset = image.integer(at: entry + 20, UInt32.self).map(Int.init), offset + size <= image.count
             else { throw UnifiedKernelImageError(description: "the section table is cut short") }
             if image[entry..<entry + 8].prefix(while: { $0 != 0 }).elementsEqual(name.utf8) {
-                return Array(image[offset..<offset + size])
+                return offset..<offset + size
             }
         }
         return nil

@@ -62,6 +62,28 @@ final class ProofNetwork {
         return side
     }
 
+    /// A machine whose ports are on both sides; it inherits ``taps``.
+    ///
+    /// - Parameters:
+    ///   - disk: a copy of the image's.
+    ///   - folder: for `events`, and for the console's file, which begins anew.
+    func machine(
+        _ firmware: VirtualMachine.Firmware, disk: String, of image: BuiltImage, in folder: String
+    ) throws -> VirtualMachine {
+        let isVirtual = image.profile == "virtio"
+        var machine = VirtualMachine(
+            firmware: firmware, disks: [.init(path: disk, bus: isVirtual ? .virtio : .nvme)])
+        let card = isVirtual ? "virtio-net-pci" : "e1000e"
+        machine.networks = [
+            .init(.tap(descriptor: 3), card: card, mac: try side(.wan).boxMAC.description),
+            .init(.tap(descriptor: 4), card: card, mac: try side(.lan).boxMAC.description),
+        ]
+        machine.memory = 1024
+        machine.events = "\(folder)/events"
+        for name in ["events", "console"] { try FileSystem.replace("\(folder)/\(name)", with: "") }
+        return machine
+    }
+
     // MARK: - Addresses
 
     private static func address(_ plan: [Resource], _ link: String, _ family: IPAddress.Family) -> IPPrefix? {

@@ -60,19 +60,11 @@ public struct ProofRun {
         let network = try ProofNetwork(plan: plan, folder: folder)
         let disk = "\(folder)/disk.raw"
         try Command("cp", ["--sparse=always", image.raw, disk]).check()
-        var machine = VirtualMachine(
-            firmware: .direct(
+        var machine = try network.machine(
+            .direct(
                 kernel: try image.kernel(in: folder), initramfs: image.initramfs, commandLine: try image.commandLine()),
-            disks: [.init(path: disk, bus: image.profile == "virtio" ? .virtio : .nvme)])
-        let card = image.profile == "virtio" ? "virtio-net-pci" : "e1000e"
-        machine.networks = [
-            .init(.tap(descriptor: 3), card: card, mac: try network.side(.wan).boxMAC.description),
-            .init(.tap(descriptor: 4), card: card, mac: try network.side(.lan).boxMAC.description),
-        ]
+            disk: disk, of: image, in: folder)
         machine.accelerator = accelerator
-        machine.memory = 1024
-        machine.events = "\(folder)/events"
-        for name in ["events", "console"] { try FileSystem.replace("\(folder)/\(name)", with: "") }
         observe(.note("\(image.raw) with \(accelerator.rawValue), between a LAN and a WAN of its own"))
 
         let flood = try Flood(network)
