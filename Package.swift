@@ -24,6 +24,7 @@ let box: [Target] = [
     .target(name: "Files", dependencies: ["CSystem"]),
     .target(name: "Processes", dependencies: ["CSystem", "Files"]),
     .target(name: "Slots", dependencies: ["Files"]),
+    .target(name: "Disks", dependencies: ["CSystem", "Digests", "Files", "Slots"]),
     .target(name: "Digests", dependencies: ["CCrypto"]),
     .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
     .target(
@@ -35,7 +36,8 @@ let box: [Target] = [
     .target(
         name: "Engine",
         dependencies: [
-            "CSystem", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes", "Slots",
+            "CSystem", "Disks", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes",
+            "Slots",
         ]),
     .target(name: "Schema", dependencies: ["Documents", "Files"]),
     .executableTarget(
@@ -56,8 +58,9 @@ let host: [Target] = [
     .target(
         name: "ImageBuilder",
         dependencies: [
-            "Addresses", "Archives", "CSystem", "Digests", "Documents", "Files", "Planning", "PluginKit", "Processes",
-            "Transfers",
+            "Addresses", "Archives", "CSystem", "Digests", "Disks", "Documents", "Files", "Planning", "PluginKit",
+            "Processes",
+            "Slots", "Transfers",
         ]),
     .target(
         name: "Releases",
@@ -67,7 +70,7 @@ let host: [Target] = [
     .executableTarget(
         name: "vcpe",
         dependencies: [
-            "Documents", "ImageBuilder", "Planning", "PluginKit", "Releases",
+            "Disks", "Documents", "ImageBuilder", "Planning", "PluginKit", "Releases",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]),
     .target(name: "TestSupport", dependencies: ["Documents", "Files", "Processes"], path: "Tests/Support"),
@@ -95,7 +98,7 @@ let host: [Target] = [
         ]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
     .testTarget(name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "PluginKit", "Plugins", "Schema"]),
-    .testTarget(name: "ImageBuilderTests", dependencies: ["Documents", "ImageBuilder", "Processes"]),
+    .testTarget(name: "ImageBuilderTests", dependencies: ["Disks", "Documents", "ImageBuilder", "Processes"]),
     .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
     .testTarget(
         name: "UpdatesTests",
@@ -104,7 +107,7 @@ let host: [Target] = [
         ]),
     .testTarget(
         name: "BuildTests", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes", "TestSupport"]),
-    .testTarget(name: "BootTests", dependencies: ["ImageBuilder", "Processes", "TestSupport"]),
+    .testTarget(name: "BootTests", dependencies: ["Disks", "ImageBuilder", "Processes", "TestSupport"]),
     .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),
 ]
 

@@ -90,6 +90,14 @@ extension Engine {
                     try engine.meant(try request.text("site"), name: request.name), name: request.name,
                     user: request.user, comment: request.comment, confirm: try request.confirm()))
         },
+        "disks": Verb(.readOnly) { engine, _ in
+            ["disks": .list(try StickInstallation(places: engine.places).candidates.map(\.json))]
+        },
+        "install-disk": Verb(.administrator) { engine, request in
+            let disk = try StickInstallation(places: engine.places).choose(try request.text("disk"))
+            try engine.stick.start(disk.device.name)
+            return ["disk": disk.json]
+        },
         "confirm": Verb(.administrator) { engine, _ in ["commit": .integer(try engine.confirm())] },
         "history": Verb(.readOnly) { engine, _ in ["commits": engine.history()] },
         "show-commit": Verb(.readOnly) { engine, request in

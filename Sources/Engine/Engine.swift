@@ -57,6 +57,7 @@ public final class Engine {
     var tracing: Tracing?
     /// Documents that come from a stick, or from the machine that emulates the box.
     var outside: OutsideSites
+    var stick: StickInstaller
     /// When a plan that failed for a reason that may pass is tried again, in milliseconds of the kernel's time.
     private var retryAt: Int?
     private var retryDelay = 0
@@ -83,6 +84,7 @@ public final class Engine {
         clock = WallClock(path: places.clock)
         secrets = SecretStore(folder: places.secrets, scratch: places.state)
         outside = OutsideSites(places: places)
+        stick = StickInstaller(places: places)
         feeds = Feeds(places: places)
         store = CommitStore(folder: places.commits, release: places.release)
         let known = AppliedState(at: places.appliedState)
@@ -317,6 +319,7 @@ public final class Engine {
                 followFeeds(clockWasSet: wasSet)
                 mendDrift()
                 for found in outside.look() { take(found) }
+                stick.follow(site)
             }
             judge()
             followEviction()

@@ -4,7 +4,13 @@ import Engine
 enum EngineCommand {
     static func run(_ arguments: [String]) -> Int32 {
         var places = Places()
-        if arguments.first == "check" { return check(places) }
+        switch arguments.first {
+        case "check": return check(places)
+        // Processes of the engine on a box that runs from a stick.
+        case "install" where arguments.count == 2: return StickProcess.install(arguments[1])
+        case "offer": return StickProcess.offer()
+        default: break
+        }
         var rest = arguments[...]
         while let option = rest.popFirst() {
             guard let value = rest.popFirst() else { return usage(option) }

@@ -1,3 +1,4 @@
+import Files
 import ArgumentParser
 import Documents
 import ImageBuilder

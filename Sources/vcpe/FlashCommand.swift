@@ -1,4 +1,5 @@
 import ArgumentParser
+import Disks
 import Documents
 import Files
 import Glibc
@@ -22,9 +23,6 @@ struct FlashCommand: ParsableCommand {
 
     @OptionGroup var built: BuiltImageOptions
 
-    @Option(help: "The folder of the definitions and locks.")
-    var images = "images"
-
     @Option(help: ArgumentHelp("A site document, which the box reads at its first start.", valueName: "file"))
     var site: String?
 
@@ -42,9 +40,7 @@ struct FlashCommand: ParsableCommand {
             return bytes
         }
         let device = try BlockDevice(to)
-        var flash = try Flash(image, to: device)
-        flash.imagesFolder = images
-        flash.mayFormatRemovable = removableData
+        var flash = try Flash(image, to: device, mayFormatRemovable: removableData)
         Console.error(
             "\(device.summary)\n\(image.raw), for \(image.profile), will be written there; all that is on it is lost.")
         if !yes {
@@ -54,7 +50,7 @@ struct FlashCommand: ParsableCommand {
             guard readLine() == device.name else { throw BuildFailure("not confirmed: nothing was written") }
         }
         let console = Console(json: false)
-        try flash.run(site: document, cache: .standard) { phase, done, total in
+        try flash.run(site: document) { phase, done, total in
             console.progress("\(phase.rawValue): \(Size.text(done)) of \(Size.text(total))", isLast: done >= total)
         }
         Console.error("\(device.path) is ready: \(name) is on it, read back and compared")

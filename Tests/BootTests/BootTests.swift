@@ -1,3 +1,4 @@
+import Disks
 import Files
 import Glibc
 import ImageBuilder
@@ -219,17 +220,15 @@ import Testing
         try file.write([UInt8](repeating: 0xEE, count: 48 << 20), at: 0)
         let device = try Command("losetup", ["--find", "--show", disk]).check().text.trimmingNewline
         defer { _ = try? Command("losetup", ["--detach", device]).run() }
-        var flash = try Flash(image, to: BlockDevice(device))
-        flash.imagesFolder = "\(TestImages.repository)/images"
-        flash.mayFormatRemovable = true
-        try flash.run(site: Array("lan: {}\n".utf8), cache: .standard) { _, _, _ in }
+        var flash = try Flash(image, to: BlockDevice(device), mayFormatRemovable: true)
+        try flash.run(site: Array("lan: {}\n".utf8)) { _, _, _ in }
         try Command("sgdisk", ["--verify", device]).check()
         try Command("sh", ["-c", "dd if=\(disk) bs=1M skip=1 count=512 of=\(folder)/esp status=none"]).check()
         try Command("fsck.vfat", ["-n", "\(folder)/esp"]).check()
         let flashed = try PartitionTable.read(file)
         let original = try PartitionTable.read(try File(twin))
         #expect(Set(flashed.partitions.map(\.guid)).isDisjoint(with: original.partitions.map(\.guid)))
-        #expect(throws: BuildFailure.self) { try BlockDevice("/dev/null") }
+        #expect(throws: DiskFailure.self) { try BlockDevice("/dev/null") }
         let state = try #require(flashed["state"])
         let record = StateRecordBytes.make(sequence: 0, failedStarts: 0, isFormatting: false, mayFormatRemovable: true)
         #expect(try file.read(4096, at: state.offset) == record)

@@ -1,3 +1,4 @@
+import Disks
 import Addresses
 import Files
 import Glibc

@@ -1,3 +1,4 @@
+import Disks
 import Digests
 import Documents
 import Files
@@ -404,7 +405,8 @@ extension BootTests {
         try box.type("busybox dd if=/dev/zero of=/data/full bs=64k\n")
         #expect(try bench.ask(box, "\(install) 1.0.2", until: "No space left on device"), "\(box.story)")
         #expect(try bench.entries() == ["vcpe-1.efi"])
-        #expect(try bench.ask(box, "busybox rm /data/full; vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
+        #expect(
+            try bench.ask(box, "busybox rm /data/full; vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
         #expect(
             try bench.ask(box, "vcpectl upgrade download --to 1.0.2", until: "nothing starts it yet"), "\(box.story)")
         #expect(try bench.entries() == ["vcpe-1.efi"])

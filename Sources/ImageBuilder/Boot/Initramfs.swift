@@ -1,3 +1,4 @@
+import Disks
 import Files
 
 /// Writes a ``Tree`` as a cpio archive of the kind that the kernel unpacks at its start ("newc", kernel:

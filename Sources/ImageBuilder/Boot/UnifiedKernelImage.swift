@@ -1,3 +1,5 @@
+import Disks
+
 /// A unified kernel image (UAPI.5): systemd's stub with kernel, initramfs and command line as further PE sections.
 public enum UnifiedKernelImage {
     /// Appends `sections` to a PE image (Microsoft's PE format specification).

@@ -1,3 +1,4 @@
+import Disks
 import Digests
 import Documents
 import Files
@@ -370,24 +371,4 @@ enum BuilderIdentity {
     static func digest() throws -> String { try read.get() }
 
     private static let read = Result { SHA256.hash(try File("/proc/self/exe").readAll()).hex }
-}
-
-/// Sizes for people.
-public enum Size {
-    /// Bytes of a file.
-    static func of(_ path: String) throws -> Int { Int(try File(path).status().st_size) }
-
-    /// Such as `31.4 MB`; powers of 1000, as disks and budgets have them.
-    public static func text(_ bytes: Int) -> String {
-        if bytes < 1000 { return "\(bytes) B" }
-        let units = ["kB", "MB", "GB", "TB"]
-        var value = Double(bytes) / 1000
-        var unit = 0
-        while value >= 999.95, unit < units.count - 1 {
-            value /= 1000
-            unit += 1
-        }
-        let tenths = Int((value * 10).rounded())
-        return "\(tenths / 10).\(tenths % 10) \(units[unit])"
-    }
 }

@@ -1,3 +1,4 @@
+import Disks
 import CSystem
 
 /// Capabilities of executables, as the kernel keeps them in an extended attribute (`linux/capability.h`).

@@ -1,3 +1,4 @@
+import Disks
 import Archives
 import Digests
 import Documents

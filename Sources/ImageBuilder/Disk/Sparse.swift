@@ -1,3 +1,4 @@
+import Disks
 import CSystem
 import Files
 import Glibc

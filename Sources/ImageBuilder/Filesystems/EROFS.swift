@@ -1,3 +1,4 @@
+import Disks
 import Files
 
 /// Writes a ``Tree`` as an uncompressed EROFS (kernel: `fs/erofs/erofs_fs.h`), streaming file contents from where they

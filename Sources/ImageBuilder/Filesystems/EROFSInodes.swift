@@ -1,3 +1,4 @@
+import Disks
 import Files
 
 /// The inodes of an EROFS while they are laid out; the first is the root's.

@@ -1,3 +1,4 @@
+import Disks
 import Documents
 import Files
 import Glibc

@@ -66,6 +66,8 @@ extension SystemConfiguration {
                 Shape<Bool>.mapping("the box's consoles") { $0.optional("login", .boolean) ?? false })
             let time = fields.optional("time", Self.time)
             let collectors = fields.optional("syslog", .list(of: collector.located)) ?? []
+            // The engine reads it, on a box that runs from a stick.
+            _ = fields.optional("install-to", disk)
             fields.problems.checkUnique(users, "user") { $0.name }
             fields.problems.checkUnique(collectors, "collector") { $0.name }
             checkNumbers(of: users, fields.problems)
@@ -89,6 +91,12 @@ extension SystemConfiguration {
     }
 
     // MARK: - Texts
+
+    private static var disk: Shape<String> {
+        .text("blank, for the only disk on which nothing is, or a disk's serial number") { text in
+            (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+        }
+    }
 
     private static var label: Shape<String> {
         .text("a host's name: letters, digits and hyphens, 63 at most") { text in

@@ -42,7 +42,7 @@ enum ControlCommand {
     /// All verbs of vcpectl's own, in the order of the overview.
     static let verbs =
         LookingVerbs.all + ConfigurationVerbs.all + CommitVerbs.all + FeedVerbs.all + ServiceVerbs.all
-        + UpgradeVerbs.all + SupportVerbs.all
+        + UpgradeVerbs.all + DiskVerbs.all + SupportVerbs.all
 
     private static var overview: String {
         var text = "vcpectl: looks at the box and changes it.\n"

@@ -229,7 +229,8 @@ struct Initramfs {
         let lines =
             [
                 "slot \(slot)", "root-a \(device(of: "root-a", disk))", "root-b \(device(of: "root-b", disk))",
-                "disk \(disk.path)", "state \(device(of: "state", disk))", "data \(data)",
+                "disk \(disk.path)", "removable \(disk.isRemovable ? "yes" : "no")",
+                "state \(device(of: "state", disk))", "data \(data)",
                 "esp \(device(of: "esp", disk))", "entry \(loaderVariables.entry ?? "")",
                 "trial \(loaderVariables.countedPath == nil ? "no" : "yes")", "jump \(isJump ? "yes" : "no")",
                 "reason \(state?.reason ?? "")",

@@ -1,14 +1,14 @@
 import Files
 
 /// How far a FAT32 file system is used: what lies behind holds nothing that anybody reads.
-enum FATUsage {
+public enum FATUsage {
     /// Bytes from the file system's start to the end of its last allocated cluster (Microsoft's FAT specification 1.03).
-    static func end(of file: File, at start: Int) throws -> Int {
+    public static func end(of file: File, at start: Int) throws -> Int {
         let boot = try file.read(512, at: start)
         guard let sector = boot.integer(at: 11, UInt16.self).map(Int.init), boot.count == 512, sector > 0,
             let reserved = boot.integer(at: 14, UInt16.self).map(Int.init),
             let tableSectors = boot.integer(at: 36, UInt32.self).map(Int.init), tableSectors > 0
-        else { throw BuildFailure("\(file.path) has no FAT32 file system at byte \(start)") }
+        else { throw DiskFailure("\(file.path) has no FAT32 file system at byte \(start)") }
         let (clusterSectors, tables) = (Int(boot[13]), Int(boot[16]))
         let table = try file.read(tableSectors * sector, at: start + reserved * sector)
         // Clusters count from 2; the entries before say other things.

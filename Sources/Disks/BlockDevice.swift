@@ -15,13 +15,13 @@ public struct BlockDevice: Sendable {
     /// As `st_rdev` has it.
     let number: Int
 
-    /// - Throws: ``BuildFailure`` for anything but a whole disk.
+    /// - Throws: ``DiskFailure`` for anything but a whole disk.
     public init(_ path: String) throws {
         self.path = path
         var status = stat()
         guard stat(path, &status) == 0 else { throw SystemError("stat", path) }
         guard status.st_mode & S_IFMT == S_IFBLK else {
-            throw BuildFailure("\(path) is no block device", hint: "lsblk lists the disks of this machine")
+            throw DiskFailure("\(path) is no block device", hint: "lsblk lists the disks of this machine")
         }
         let device = Int(status.st_rdev)
         number = device
@@ -30,11 +30,11 @@ public struct BlockDevice: Sendable {
         name = FileSystem.name(of: folder)
         guard !FileSystem.exists("\(folder)/partition") else {
             let whole = FileSystem.name(of: FileSystem.parent(of: folder) ?? "")
-            throw BuildFailure("\(path) is a partition", hint: "the whole disk: --to /dev/\(whole)")
+            throw DiskFailure("\(path) is a partition", hint: "the whole disk: --to /dev/\(whole)")
         }
         func text(_ name: String) -> String {
             ((try? File("\(folder)/\(name)").read(256, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? "")
-                .trimming { $0 == "\n" || $0 == " " }
+                .trimmed
         }
         model = [text("device/vendor"), text("device/model")].filter { !$0.isEmpty }.joined(separator: " ")
         serial = text("device/serial")
@@ -69,6 +69,14 @@ public struct BlockDevice: Sendable {
         return nil
     }
 
+    /// Nothing is where a table would be, at either end.
+    public var isBlank: Bool {
+        guard let file = try? File(path), let first = try? file.read(1 << 20, at: 0),
+            let last = try? file.read(1 << 20, at: max(0, size - (1 << 20)))
+        else { return false }
+        return !first.contains { $0 != 0 } && !last.contains { $0 != 0 }
+    }
+
     private func partitions() -> [String] {
         ((try? FileSystem.list("/sys/block/\(name)")) ?? []).filter { $0.hasPrefix(name) }
     }
@@ -85,4 +93,12 @@ public struct BlockDevice: Sendable {
 
     /// Files of /proc and /sys have no size to go by.
     private func readAll(_ path: String) throws -> [UInt8] { try File(path).read(1 << 20, at: 0) }
+}
+
+extension String {
+    fileprivate var trimmed: String {
+        let start = drop { $0 == "\n" || $0 == " " }
+        return String(
+            start[..<(start.lastIndex { $0 != "\n" && $0 != " " }.map(start.index(after:)) ?? start.startIndex)])
+    }
 }

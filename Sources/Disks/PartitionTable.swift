@@ -20,7 +20,7 @@ public struct PartitionTable: Sendable, Hashable {
     /// Bytes of a sector.
     public static let sectorSize = 512
     /// Sectors of header and entries at either end of the disk.
-    static let reservedSectors = 33
+    public static let reservedSectors = 33
 
     /// The types that the box's partitions have (Discoverable Partitions Specification, UAPI.2).
     public enum Kind {
@@ -68,9 +68,9 @@ public struct PartitionTable: Sendable, Hashable {
         let header = try file.read(512, at: 512)
         guard header.starts(with: Array("EFI PART".utf8)), let checksum = header.integer(at: 88, UInt32.self),
             let backup = header.integer(at: 32, UInt64.self)
-        else { throw BuildFailure("\(file.path) has no GUID partition table") }
+        else { throw DiskFailure("\(file.path) has no GUID partition table") }
         let entries = try file.read(128 * 128, at: 1024)
-        guard CRC32.iso(entries) == checksum else { throw BuildFailure("\(file.path): its partition table is damaged") }
+        guard CRC32.iso(entries) == checksum else { throw DiskFailure("\(file.path): its partition table is damaged") }
         let partitions = stride(from: 0, to: entries.count, by: 128).compactMap { start -> Partition? in
             let entry = Array(entries[start..<start + 128])
             guard entry[..<16].contains(where: { $0 != 0 }), let first = entry.integer(at: 32, UInt64.self),

@@ -1,12 +1,12 @@
 /// The two 32-bit cyclic redundancy checks of the formats written here, bit-reflected.
-struct CRC32 {
+public struct CRC32: Sendable {
     private let table: [UInt32]
     private let inverted: Bool
 
     /// As GPT, zip and Ethernet have it (ISO 3309).
-    static let iso = CRC32(polynomial: 0xEDB8_8320, inverted: true)
+    public static let iso = CRC32(polynomial: 0xEDB8_8320, inverted: true)
     /// Castagnoli's, without the final inversion, as the kernel's `crc32c()` and so EROFS have it.
-    static let castagnoliKernel = CRC32(polynomial: 0x82F6_3B78, inverted: false)
+    public static let castagnoliKernel = CRC32(polynomial: 0x82F6_3B78, inverted: false)
 
     private init(polynomial: UInt32, inverted: Bool) {
         table = (0..<256).map { (byte: UInt32) in
@@ -15,7 +15,7 @@ struct CRC32 {
         self.inverted = inverted
     }
 
-    func callAsFunction(_ bytes: some Sequence<UInt8>) -> UInt32 {
+    public func callAsFunction(_ bytes: some Sequence<UInt8>) -> UInt32 {
         let crc = bytes.reduce(UInt32.max) { crc, byte in crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] }
         return inverted ? ~crc : crc
     }

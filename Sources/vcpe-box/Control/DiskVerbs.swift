@@ -1,0 +1,46 @@
+import Documents
+import Engine
+import Files
+import Glibc
+
+/// Verbs of a box that was started from a stick.
+enum DiskVerbs {
+    static let all = [
+        Verb(
+            name: "disks", group: .upgrade, usage: "disks",
+            summary: "on a box that runs from a stick: the disks that it could be installed onto"
+        ) { call in
+            try call.ask(["do": "disks"]) { answer in
+                let rows = (answer["disks"]?.list ?? []).map { disk -> [JSON] in
+                    let state =
+                        disk["obstacle"]?.text
+                        ?? (disk["installed"]?.boolean == true ? "holds this release" : "can be taken")
+                    return [
+                        disk["name"] ?? "", disk["model"] ?? "", disk["serial"] ?? "",
+                        .text(Size.text(disk["bytes"]?.integer ?? 0)), .text(state),
+                    ]
+                }
+                Terminal.say(TextTable(columns: ["disk", "model", "serial", "size", "state"], rows: rows).text)
+            }
+        },
+        Verb(
+            name: "install-disk", group: .upgrade, usage: "install-disk DISK",
+            summary: "write the stick that the box runs from onto a disk of its own",
+            details: """
+                DISK is a name of vcpectl disks, or a serial number. All that is on it is lost. What was written is read back and compared; the
+                consoles say how far it is. Then pull the stick out: the box restarts from its disk.
+                """,
+            words: 1...1, options: [.init(name: "--yes", value: nil, summary: "don't ask")]
+        ) { call in
+            let name = call.words[0]
+            if !call.has("--yes") {
+                guard isatty(0) == 1 else { throw WrongUsage("nobody is there to ask: --yes, if you are sure") }
+                Terminal.say("All that is on \(name) is lost. Type \(name) to go on: ")
+                guard readLine() == name else { throw EngineError("not confirmed: nothing was written") }
+            }
+            try call.ask(["do": "install-disk", "disk": .text(name)]) { _ in
+                Terminal.say("it is written; the consoles say how far it is\n")
+            }
+        },
+    ]
+}
