@@ -44,7 +44,7 @@ let box: [Target] = [
         name: "vcpe-box", dependencies: ["CResolver", "Engine", "Files", "PluginKit", "Plugins", "Schema"]),
     .executableTarget(
         name: "vcpe-updater",
-        dependencies: ["CSystem", "Digests", "Documents", "Files", "Processes", "Slots", "Updates"]),
+        dependencies: ["CSystem", "Digests", "Disks", "Documents", "Files", "Processes", "Slots", "Updates"]),
     .executableTarget(name: "vcpe-init", dependencies: ["CSystem"]),
 ]
 

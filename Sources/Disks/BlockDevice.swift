@@ -37,7 +37,10 @@ public struct BlockDevice: Sendable {
                 .trimmed
         }
         model = [text("device/vendor"), text("device/model")].filter { !$0.isEmpty }.joined(separator: " ")
-        serial = text("device/serial")
+        // NVMe, virtio; SCSI and SATA by page 80h of their vital product data (SPC-4: four bytes, then the number).
+        let pages = (try? File("\(folder)/device/vpd_pg80").read(256, at: 0)) ?? []
+        let page = String(decoding: pages.dropFirst(4).prefix { $0 != 0 }, as: UTF8.self).trimmed
+        serial = [text("device/serial"), text("serial"), page].first { !$0.isEmpty } ?? ""
         isRemovable = text("removable") == "1"
         size = (Int(text("size")) ?? 0) * 512
     }

@@ -1,3 +1,4 @@
+import Disks
 import Documents
 import Files
 import Glibc
@@ -52,7 +53,7 @@ struct OutsideSites {
             if known.contains(identity) { continue }
             // An engine that never came back from a dying stick leaves that one alone.
             if (try? FileSystem.read(places.outsideTried)) == Array(identity.utf8) { continue }
-            guard let type = Self.labelled("\(places.devices)/\(name)") else { continue }
+            guard let type = LabelledVolume.type(of: "\(places.devices)/\(name)", label: Self.label) else { continue }
             try? FileSystem.replace(places.outsideTried, with: identity)
             defer { try? FileSystem.remove(places.outsideTried) }
             do {
@@ -74,30 +75,9 @@ struct OutsideSites {
         return ""
     }
 
-    /// The type of a file system that has our label, in any case: FAT (Microsoft's specification, BS_VolLab), and ext4.
-    private static func labelled(_ device: String) -> String? {
-        guard let file = try? File(device, O_RDONLY | O_NONBLOCK), let head = try? file.read(2048, at: 0),
-            head.count == 2048
-        else { return nil }
-        func text(_ place: Int, _ count: Int) -> String {
-            String(decoding: head[place..<place + count].prefix { $0 != 0 }, as: UTF8.self).lowercased()
-        }
-        func label(_ place: Int, _ count: Int) -> String { String(text(place, count).prefix { $0 != " " }) }
-        if head[510] == 0x55, head[511] == 0xAA {
-            if text(82, 5) == "fat32", label(71, 11) == Self.label { return "vfat" }
-            if text(54, 3) == "fat", label(43, 11) == Self.label { return "vfat" }
-        }
-        if head[1080] == 0x53, head[1081] == 0xEF, label(1144, 16) == Self.label { return "ext4" }
-        return nil
-    }
-
     private func read(_ device: String, type: String) throws -> Found {
         let folder = "\(places.run)/outside"
-        try FileSystem.makeDirectory(folder)
-        let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        guard mount(device, folder, type, flags, type == "ext4" ? "noload,errors=continue" : nil) == 0 else {
-            throw SystemError("mount", device)
-        }
+        try LabelledVolume.mount(device, type: type, at: folder)
         defer { umount2(folder, Int32(MNT_DETACH)) }
         guard let text = read("\(folder)/\(Self.document)", Self.most) else {
             throw EngineError("it has no \(Self.document) of at most \(Self.most) bytes")

@@ -334,6 +334,8 @@ struct Upgrade {
     /// What the site's repository has for this box.
     private struct Offer {
         var settings: UpgradeSettings
+        /// Plugged in until all is fetched.
+        var stick: ReleaseStick?
         var repository: Repository
         var client: UpdateClient
         /// The newest first.
@@ -347,6 +349,7 @@ struct Upgrade {
 
     private func offered() throws -> Offer {
         let settings = try UpgradeSettings()
+        let stick = ReleaseStick.plugged(for: settings.addresses)
         let repository = settings.repository()
         var client = try client(repository)
         let releases = try client.releases(in: settings.channel, of: box.image, profile: box.profile)
@@ -359,7 +362,7 @@ struct Upgrade {
             if let direction { try known.take(direction) }
         }
         return Offer(
-            settings: settings, repository: repository, client: client, releases: releases,
+            settings: settings, stick: stick, repository: repository, client: client, releases: releases,
             own: releases.first { $0.version == box.version }?.released ?? 0, known: known,
             direction: direction)
     }

@@ -70,7 +70,9 @@ final class UpgradeBench {
         let site = String(decoding: try FileSystem.read("\(images)/branch-office.site.yaml"), as: UTF8.self)
         try FileSystem.replace(
             "\(images)/upgrade.site.yaml",
-            with: site + "\nupgrade:\n  repository: http://10.0.2.100\n  health-time: 3\n")
+            with: site
+                + "\nupgrade:\n  repository: http://10.0.2.100\n  mirrors: [\"file:///run/vcpe/upgrade/stick\"]\n"
+                + "  health-time: 3\n")
         try FileSystem.replace(
             "\(images)/\(name).yaml",
             with: """
@@ -166,6 +168,18 @@ final class UpgradeBench {
             "driver=blklogwrites,node-name=recorded,file=disk,log=log,log-sector-size=512", "-device",
             "virtio-blk-pci,drive=recorded,bootindex=0",
         ]
+    }
+
+    /// Takes the line away and plugs in a stick with the repository instead.
+    func useStick() throws {
+        let stick = "\(folder)/stick.raw"
+        try File(stick, O_RDWR | O_CREAT).resize(to: 400 << 20)
+        try Command("mkfs.vfat", ["-F", "32", "-n", "VCPE-UPDATE", stick]).check()
+        for name in ["metadata", "targets"] {
+            try Command("mcopy", ["-s", "-i", stick, "\(folder)/updates/\(name)", "::"]).check()
+        }
+        machine.extra = machine.extra.map { $0.hasPrefix("user,id=wan") ? "user,id=wan,restrict=on" : $0 }
+        machine.disks.append(.init(path: stick))
     }
 
     /// Gives a boot entry a second name, by mtools.
@@ -386,6 +400,17 @@ extension BootTests {
         #expect(field("version", of: box.event("up")) == "1.0.0", "\(box.story)")
         #expect(try bench.ask(box, "vcpectl upgrade status", until: fault.reason), "\(box.story)")
         #expect(try bench.ask(box, "vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
+        #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
+    }
+
+    /// A technician with a stick, where no line goes: the same signatures, the same trial.
+    @Test func aStickBringsReleasesWhereNoLineDoes() async throws {
+        let bench = try await UpgradeBench(in: folder, releases: [("1.0.0", ""), ("1.0.1", "")])
+        try bench.useStick()
+        var box = try bench.start()
+        try bench.install("1.0.1", into: "root-b", on: box)
+        box = try bench.start()
+        #expect(field("version", of: box.event("up")) == "1.0.1", "\(box.story)")
         #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
     }
 

@@ -175,6 +175,16 @@ struct MaintenanceWindowTests {
         }
     }
 
+    @Test func peopleReadWhenABoxLooks() {
+        #expect(
+            MaintenanceWindow(from: 2 * Self.hour, to: 4 * Self.hour + Self.hour / 2).text(share: 4260)
+                == "from 02:00 to 04:30, this box from 03:11")
+        #expect(
+            MaintenanceWindow(from: 23 * Self.hour, to: Self.hour).text(share: 3660)
+                == "from 23:00 to 01:00, this box from 00:01")
+        #expect(MaintenanceWindow.always.text(share: 90) == "all day, this box from 00:01")
+    }
+
     @Test func aClockThatIsSetStopsNobody() {
         let window = MaintenanceWindow(from: 0, to: Self.hour * 3)
         let time = 20_000 * 86_400 + 2 * Self.hour + Self.hour / 2

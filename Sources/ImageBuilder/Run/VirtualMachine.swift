@@ -99,7 +99,7 @@ public struct VirtualMachine: Sendable {
                 case .virtio: "virtio-blk-pci,drive=disk\(i)"
                 case .nvme: "nvme,drive=disk\(i),serial=vcpe\(i)"
                 case .sata: "ide-hd,drive=disk\(i)"
-                case .usb: "usb-storage,bus=usb.0,drive=disk\(i),removable=on"
+                case .usb: "usb-storage,id=stick\(i),bus=usb.0,drive=disk\(i),removable=on"
                 }
             // With a kernel of its own QEMU gives that the first place.
             if case .direct = firmware {

@@ -1,0 +1,31 @@
+import Files
+import Glibc
+
+/// A file system on something that was plugged in, with a label by which somebody meant it for this box.
+public enum LabelledVolume {
+    /// The type of a device's file system that has the label, in any case: `vfat` (Microsoft's specification, BS_VolLab) or `ext4`; nil for anything else.
+    public static func type(of device: String, label wanted: String) -> String? {
+        guard let file = try? File(device, O_RDONLY | O_NONBLOCK), let head = try? file.read(2048, at: 0),
+            head.count == 2048
+        else { return nil }
+        func text(_ place: Int, _ count: Int) -> String {
+            String(decoding: head[place..<place + count].prefix { $0 != 0 }, as: UTF8.self).lowercased()
+        }
+        func label(_ place: Int, _ count: Int) -> String { String(text(place, count).prefix { $0 != " " }) }
+        if head[510] == 0x55, head[511] == 0xAA {
+            if text(82, 5) == "fat32", label(71, 11) == wanted { return "vfat" }
+            if text(54, 3) == "fat", label(43, 11) == wanted { return "vfat" }
+        }
+        if head[1080] == 0x53, head[1081] == 0xEF, label(1144, 16) == wanted { return "ext4" }
+        return nil
+    }
+
+    /// Mounts it so that nothing on it is run or written.
+    public static func mount(_ device: String, type: String, at folder: String) throws {
+        try FileSystem.makeDirectory(folder)
+        let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        guard Glibc.mount(device, folder, type, flags, type == "ext4" ? "noload,errors=continue" : nil) == 0 else {
+            throw SystemError("mount", device)
+        }
+    }
+}
