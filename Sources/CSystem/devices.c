@@ -109,11 +109,6 @@ int csystem_zero(int device, uint64_t offset, uint64_t length) {
     return ioctl(device, BLKZEROOUT, range);
 }
 
-int csystem_sector_size(int device) {
-    int size = 0;
-    return ioctl(device, BLKSSZGET, &size) == 0 ? size : -1;
-}
-
 int csystem_forget_buffers(int device) { return ioctl(device, BLKFLSBUF, 0); }
 
 int csystem_reread_partitions(int device) { return ioctl(device, BLKRRPART, 0); }

@@ -14,6 +14,10 @@ public struct BlockDevice: Sendable {
     public let isRemovable: Bool
     /// As `st_rdev` has it.
     let number: Int
+    /// Another one for each disk that is called the same; empty where the kernel knows none.
+    public let sequence: String
+    /// Bytes of a logical sector.
+    let sectorSize: Int
 
     /// - Throws: ``DiskFailure`` for anything but a whole disk.
     public init(_ path: String) throws {
@@ -42,6 +46,8 @@ public struct BlockDevice: Sendable {
         let page = String(decoding: pages.dropFirst(4).prefix { $0 != 0 }, as: UTF8.self).trimmed
         serial = [text("device/serial"), text("serial"), page].first { !$0.isEmpty } ?? ""
         isRemovable = text("removable") == "1"
+        sequence = text("diskseq")
+        sectorSize = Int(text("queue/logical_block_size")) ?? PartitionTable.sectorSize
         size = (Int(text("size")) ?? 0) * 512
     }
 
@@ -53,6 +59,11 @@ public struct BlockDevice: Sendable {
 
     /// Why nothing may be written here; nil when something may.
     public func obstacle(needed: Int) -> String? {
+        if sectorSize != PartitionTable.sectorSize {
+            return
+                "it has sectors of \(sectorSize) bytes, and only those of \(PartitionTable.sectorSize) will do; many disks can be set: "
+                + "nvme format --lbaf, or the maker's tool"
+        }
         if size < needed { return "it has \(Size.text(size)), the image needs \(Size.text(needed))" }
         for table in ["/proc/self/mounts", "/proc/swaps"] {
             guard let bytes = try? readAll(table) else { continue }
@@ -72,13 +83,19 @@ public struct BlockDevice: Sendable {
         return nil
     }
 
-    /// Nothing is where a table would be, at either end.
+    /// Nothing is where a table would be, at either end; or what a ``DiskWriter`` has left that did not come to its end.
     public var isBlank: Bool {
         guard let file = try? File(path), let first = try? file.read(1 << 20, at: 0),
             let last = try? file.read(1 << 20, at: max(0, size - (1 << 20)))
         else { return false }
-        return !first.contains { $0 != 0 } && !last.contains { $0 != 0 }
+        let isEmpty = !first.contains { $0 != 0 } && !last.contains { $0 != 0 }
+        return isEmpty
+            || (try? PartitionTable.read(file)) == nil
+                && (try? PartitionTable.readBackup(file, size: size))?.isBox == true
     }
+
+    /// The partition table that the disk has now; nil for none.
+    public var table: PartitionTable? { (try? File(path)).flatMap { try? PartitionTable.read($0) } }
 
     private func partitions() -> [String] {
         ((try? FileSystem.list("/sys/block/\(name)")) ?? []).filter { $0.hasPrefix(name) }

@@ -1,4 +1,5 @@
 import CSystem
+import Digests
 import Files
 import Glibc
 import Slots
@@ -30,9 +31,15 @@ public struct DiskWriter {
     ///   - pieces: what is to be on the disk of the EFI system partition and the root; what the box itself formats is blanked.
     public init(_ pieces: [Piece], table: PartitionTable, to device: BlockDevice) throws {
         (self.device, self.pieces, self.table) = (device, pieces, table)
-        if let obstacle = device.obstacle(needed: table.diskSize) {
+        if let obstacle = device.obstacle(needed: Self.needed(for: table)) {
             throw DiskFailure("nothing is written to \(device.path): \(obstacle)")
         }
+    }
+
+    /// Bytes that a disk must have. What the last partition has more than this the box can do without: it goes to the disk's end, whichever that is.
+    public static func needed(for table: PartitionTable) -> Int {
+        guard let last = table.partitions.last else { return table.diskSize }
+        return min(table.diskSize, last.offset + (256 << 20) + (1 << 20))
     }
 
     /// Blanks what the box will format, writes, reads all back, and puts the table there last: a disk that was not finished is none.
@@ -80,6 +87,10 @@ public struct DiskWriter {
         if let esp = table["esp"] {
             try finish(DiskRegion(of: target, offset: esp.offset, size: esp.size))
             try target.sync()
+            let written = try Self.digest(of: target, from: esp.offset)
+            // What is read back comes from the disk, not from memory.
+            csystem_forget_buffers(target.descriptor)
+            guard try Self.digest(of: target, from: esp.offset) == written else { throw differs(esp.offset) }
         }
 
         table.guid = GUID.random()
@@ -96,6 +107,16 @@ public struct DiskWriter {
             throw DiskFailure("\(device.path) does not give back its partition table", hint: "another disk")
         }
         csystem_reread_partitions(target.descriptor)
+    }
+
+    /// Of what is used of the EFI system partition.
+    private static func digest(of target: File, from start: Int) throws -> Digest {
+        let end = try FATUsage.end(of: target, at: start)
+        var hash = SHA256()
+        for offset in stride(from: 0, to: end, by: 4 << 20) {
+            hash.update(try target.read(min(4 << 20, end - offset), at: start + offset))
+        }
+        return hash.finish()
     }
 
     private func differs(_ offset: Int) -> DiskFailure {
@@ -140,14 +161,10 @@ public struct DiskWriter {
     /// The device that was shown to a person must be the one that is open now: names move when sticks are replugged.
     private func checkIdentity(_ target: File) throws {
         let size = lseek(target.descriptor, 0, SEEK_END)
-        guard try Int(target.status().st_rdev) == device.number, Int(size) == device.size else {
+        guard try Int(target.status().st_rdev) == device.number, Int(size) == device.size,
+            try BlockDevice(device.path).sequence == device.sequence
+        else {
             throw DiskFailure("\(device.path) is another disk than a moment ago: nothing was written")
-        }
-        let sector = csystem_sector_size(target.descriptor)
-        guard sector == PartitionTable.sectorSize else {
-            throw DiskFailure(
-                "\(device.path) has sectors of \(sector) bytes; allowed is a disk with sectors of 512",
-                hint: "many disks of 4096 can be set to 512: nvme format --lbaf, or the maker's tool")
         }
     }
 }

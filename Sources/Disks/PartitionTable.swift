@@ -44,6 +44,9 @@ public struct PartitionTable: Sendable, Hashable {
         self.sectors = sectors
     }
 
+    /// It has the partitions of a box.
+    public var isBox: Bool { ["esp", "state", "root-a", "root-b", "data"].allSatisfy { self[$0] != nil } }
+
     /// The partition with this name.
     public subscript(name: String) -> Partition? { partitions.first { $0.name == name } }
 
@@ -64,12 +67,23 @@ public struct PartitionTable: Sendable, Hashable {
     }
 
     /// Reads the table at the start of a disk or an image.
-    public static func read(_ file: File) throws -> PartitionTable {
-        let header = try file.read(512, at: 512)
+    public static func read(_ file: File) throws -> PartitionTable { try read(file, header: 512) }
+
+    /// Reads the copy at a disk's end.
+    ///
+    /// - Parameter size: of the disk, in bytes.
+    public static func readBackup(_ file: File, size: Int) throws -> PartitionTable {
+        try read(file, header: size - sectorSize)
+    }
+
+    private static func read(_ file: File, header place: Int) throws -> PartitionTable {
+        let header = try file.read(512, at: place)
         guard header.starts(with: Array("EFI PART".utf8)), let checksum = header.integer(at: 88, UInt32.self),
-            let backup = header.integer(at: 32, UInt64.self)
+            let own = header.integer(at: 24, UInt64.self), let other = header.integer(at: 32, UInt64.self),
+            let start = header.integer(at: 72, UInt64.self)
         else { throw DiskFailure("\(file.path) has no GUID partition table") }
-        let entries = try file.read(128 * 128, at: 1024)
+        let backup = max(own, other)
+        let entries = try file.read(128 * 128, at: Int(clamping: start) &* sectorSize)
         guard CRC32.iso(entries) == checksum else { throw DiskFailure("\(file.path): its partition table is damaged") }
         let partitions = stride(from: 0, to: entries.count, by: 128).compactMap { start -> Partition? in
             let entry = Array(entries[start..<start + 128])
@@ -98,6 +112,7 @@ public struct PartitionTable: Sendable, Hashable {
         try file.write(entries, at: backup * Self.sectorSize)
         try file.write(
             header(at: sectors - 1, other: 1, entriesAt: backup, entries), at: (sectors - 1) * Self.sectorSize)
+        try file.sync()
         try file.write(protectiveMBR + header(at: 1, other: sectors - 1, entriesAt: 2, entries) + entries, at: 0)
     }
 

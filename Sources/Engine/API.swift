@@ -91,11 +91,14 @@ extension Engine {
                     user: request.user, comment: request.comment, confirm: try request.confirm()))
         },
         "disks": Verb(.readOnly) { engine, _ in
-            ["disks": .list(try StickInstallation(places: engine.places).candidates.map(\.json))]
+            [
+                "disks": .list(try StickInstallation(places: engine.places).candidates.map(\.json)),
+                "says": StickProcess.lastWords.map { .text($0) } ?? .null,
+            ]
         },
         "install-disk": Verb(.administrator) { engine, request in
-            let disk = try StickInstallation(places: engine.places).choose(try request.text("disk"))
-            try engine.stick.start(disk.device.name)
+            let disk = try StickInstallation(places: engine.places).named(try request.text("disk"))
+            try engine.stick.install(onto: disk.device)
             return ["disk": disk.json]
         },
         "confirm": Verb(.administrator) { engine, _ in ["commit": .integer(try engine.confirm())] },

@@ -319,7 +319,8 @@ public final class Engine {
                 followFeeds(clockWasSet: wasSet)
                 mendDrift()
                 for found in outside.look() { take(found) }
-                stick.follow(site)
+                // What may be put back must not write disks.
+                if head.pending == nil { stick.follow(site) }
             }
             judge()
             followEviction()

@@ -13,8 +13,9 @@ public struct StickInstallation {
         public var device: BlockDevice
         /// Why nothing may be written there; nil when something may.
         public var obstacle: String?
-        /// What the stick holds is there already.
-        public var isInstalled = false
+        public var content: Content
+
+        public enum Content: Sendable { case nothing, something, anotherBox, thisRelease }
     }
 
     private let stick: BlockDevice
@@ -49,9 +50,7 @@ public struct StickInstallation {
     }
 
     /// PID 1 has left the data partition alone, since it is on something that is pulled out again.
-    static func isStick(_ places: Places) -> Bool {
-        places.bootWord("removable") == "yes" && places.bootWord("data") != "mounted"
-    }
+    static func isStick(_ places: Places) -> Bool { places.bootWord("stick") == "yes" }
 
     /// Disks of this machine, the stick aside.
     public var candidates: [Candidate] {
@@ -60,39 +59,35 @@ public struct StickInstallation {
         }
         return names.compactMap { name in
             guard let device = try? BlockDevice("/dev/\(name)"), device.size > 0 else { return nil }
-            let obstacle = device.isRemovable ? "it is removable" : device.obstacle(needed: table.diskSize)
-            return Candidate(device: device, obstacle: obstacle, isInstalled: isInstalled(on: device))
+            let needed = DiskWriter.needed(for: table)
+            return Candidate(
+                device: device, obstacle: device.isRemovable ? "it is removable" : device.obstacle(needed: needed),
+                content: content(of: device))
         }
     }
 
     /// The table comes last: where it stands, so does the rest.
-    private func isInstalled(on device: BlockDevice) -> Bool {
-        guard let disk = try? File(device.path), let other = try? PartitionTable.read(disk),
-            other.partitions.map(\.name) == table.partitions.map(\.name), let own = table[slot], let its = other[slot],
-            // What says whose root it is: the superblock of its tree, with the hashes at its top.
+    private func content(of device: BlockDevice) -> Candidate.Content {
+        guard let disk = try? File(device.path), let other = device.table else {
+            return device.isBlank ? .nothing : .something
+        }
+        guard other.isBox else { return .something }
+        // What says whose root it is: the superblock of its tree, with the hashes at its top.
+        guard let own = table[slot], let its = other[slot],
             let mine = try? File(stick.path).read(3 * 4096, at: own.offset + rootBytes),
-            let theirs = try? disk.read(3 * 4096, at: its.offset + rootBytes)
-        else { return false }
-        return mine == theirs
+            let theirs = try? disk.read(3 * 4096, at: its.offset + rootBytes), mine == theirs
+        else { return .anotherBox }
+        return .thisRelease
     }
 
-    /// The disk that is meant.
-    ///
-    /// - Parameter wish: `blank` for the only one on which nothing is, a name such as `sda`, or a serial number.
-    public func choose(_ wish: String) throws -> Candidate {
+    /// A disk that somebody names who looks at a list of them, by its name or its serial number.
+    public func named(_ text: String) throws -> Candidate {
         let all = candidates
-        let shown = all.isEmpty ? "there is none beside the stick" : all.map(\.text).joined(separator: "; ")
-        let fitting =
-            wish == "blank"
-            ? all.filter { $0.obstacle == nil && $0.device.isBlank }
-            : all.filter { $0.device.name == wish || !wish.isEmpty && $0.device.serial == wish }
+        let fitting = all.filter { $0.device.name == text || !text.isEmpty && $0.device.serial == text }
         guard fitting.count == 1, let found = fitting.first else {
-            let done = all.filter(\.isInstalled)
-            if wish == "blank", fitting.isEmpty, done.count == 1, let there = done.first { return there }
             throw EngineError(
-                fitting.isEmpty
-                    ? "no disk is \(wish == "blank" ? "blank" : "called \"\(wish)\" or has that serial number"): \(shown)"
-                    : "\(fitting.count) disks are \(wish): \(shown)")
+                "\(fitting.isEmpty ? "no disk is" : "\(fitting.count) disks are") called \"\(text)\": \(Self.list(all))"
+            )
         }
         if let obstacle = found.obstacle {
             throw EngineError("nothing is written to \(found.device.path): \(obstacle)")
@@ -100,10 +95,43 @@ public struct StickInstallation {
         return found
     }
 
+    /// The disk that a document wants, with nobody there to ask: another box's is never taken.
+    ///
+    /// - Parameter wish: `blank` for the only one on which nothing is, or a serial number.
+    public func wanted(_ wish: String) throws -> Candidate {
+        let all = candidates
+        let done = all.filter { $0.content == .thisRelease && (wish == "blank" || $0.device.serial == wish) }
+        if done.count == 1 { return done[0] }
+        let fitting = all.filter {
+            wish == "blank" ? $0.obstacle == nil && $0.content == .nothing : $0.device.serial == wish
+        }
+        guard fitting.count == 1, let found = fitting.first else {
+            let what = wish == "blank" ? "blank" : "of the serial number \(wish)"
+            throw EngineError(
+                "\(fitting.isEmpty ? "no disk is" : "\(fitting.count) disks are") \(what): \(Self.list(all))")
+        }
+        if let obstacle = found.obstacle {
+            throw EngineError("nothing is written to \(found.device.path): \(obstacle)")
+        }
+        guard found.content != .anotherBox else {
+            throw EngineError(
+                "nothing is written to \(found.device.path): a box runs from it, and somebody must want it: vcpectl install-disk \(found.device.name)"
+            )
+        }
+        return found
+    }
+
+    private static func list(_ candidates: [Candidate]) -> String {
+        candidates.isEmpty ? "there is none beside the stick" : candidates.map(\.text).joined(separator: "; ")
+    }
+
     /// Writes all of it, and reads it back.
     ///
     /// - Parameter say: what people are told on the way.
     public func install(onto device: BlockDevice, say: (String) -> Void) throws {
+        // Whoever upgrades the stick meanwhile would change what is read.
+        let lock = try BoxDisk.lock()
+        defer { withExtendedLifetime(lock) {} }
         guard let esp = table["esp"], let root = table[slot] else {
             throw EngineError("the stick's table lacks \(slot)")
         }
@@ -141,16 +169,23 @@ public struct StickInstallation {
 
 extension StickInstallation.Candidate {
     /// A line for people.
-    public var text: String {
-        device.summary + (isInstalled ? ", holds this release already" : "")
-            + (obstacle.map { ": can't be taken, \($0)" } ?? "")
+    public var text: String { "\(device.summary): \(state)" }
+
+    /// What is on it, or why it can't be taken.
+    public var state: String {
+        if let obstacle { return "can't be taken, \(obstacle)" }
+        return switch content {
+        case .nothing: "blank"
+        case .something: "holds something"
+        case .anotherBox: "a box runs from it"
+        case .thisRelease: "holds this release already"
+        }
     }
 
     public var json: JSON {
         [
             "name": .text(device.name), "model": .text(device.model), "serial": .text(device.serial),
-            "bytes": .integer(device.size), "obstacle": obstacle.map { .text($0) } ?? .null,
-            "installed": .boolean(isInstalled),
+            "bytes": .integer(device.size), "state": .text(state), "can-be-taken": .boolean(obstacle == nil),
         ]
     }
 }

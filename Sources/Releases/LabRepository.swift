@@ -36,6 +36,19 @@ public final class LabRepository {
         return release.version
     }
 
+    /// Publishes an image so that boxes see nothing of it yet.
+    ///
+    /// - Returns: what has them see it, at once.
+    public func prepare(_ image: BuiltImage) async throws -> () throws -> Void {
+        // Metadata have names of their own; the timestamp says which of them count.
+        let path = "\(folder)/metadata/timestamp.json"
+        let before = try FileSystem.read(path)
+        try await publish(image)
+        let after = try FileSystem.read(path)
+        try FileSystem.replace(path, with: before)
+        return { try FileSystem.replace(path, with: after) }
+    }
+
     /// The same image with another version, and with an initramfs that is nothing but zeros: its kernel panics.
     ///
     /// - Parameter folder: where it is made.

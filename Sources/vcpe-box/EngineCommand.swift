@@ -8,6 +8,8 @@ enum EngineCommand {
         case "check": return check(places)
         // Processes of the engine on a box that runs from a stick.
         case "install" where arguments.count == 2: return StickProcess.install(arguments[1])
+        case "install-disk" where arguments.count == 3:
+            return StickProcess.install(name: arguments[1], sequence: arguments[2])
         case "offer": return StickProcess.offer()
         default: break
         }

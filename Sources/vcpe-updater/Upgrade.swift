@@ -33,7 +33,8 @@ struct Upgrade {
             lines.append("\(version) is installed and waits for a restart of the box: vcpectl reboot")
             json["installed"] = .text(version)
         }
-        if let step = try? FileSystem.read(Self.progress) {
+        // What a process that fell has left says nothing.
+        if let step = try? FileSystem.read(Self.progress), try BoxDisk.lock(waits: false) == nil {
             lines.append("under way: " + String(decoding: step, as: UTF8.self))
             json["under-way"] = .text(String(decoding: step, as: UTF8.self))
         }
@@ -377,10 +378,12 @@ struct Upgrade {
 
     /// Nothing is left to be found out of the release that was installed last: PID 1 has it noted whether it is good, or fell back.
     static var isSettled: Bool {
-        guard let number = noted?["entry"]?.integer, let box = try? Box(),
-            let partition = try? BootPartition(box.boot)
-        else { return true }
-        return partition.entry(number)?.isBad != true && partition.entry(box.entry.number)?.isGood != false
+        guard let box = try? Box(), let partition = try? BootPartition(box.boot) else { return true }
+        let own = box.entry.number
+        // One that failed after it was good is condemned first: it has the higher number, and would be started again.
+        if box.disk.isFallback, partition.entries.contains(where: { $0.number != own && !$0.isBad }) { return false }
+        guard let number = noted?["entry"]?.integer else { return true }
+        return partition.entry(number)?.isBad != true && partition.entry(own)?.isGood != false
     }
 
     /// The release that was installed last, until it was found good or fell back.

@@ -89,14 +89,18 @@ struct TestCommand: AsyncParsableCommand {
         let bad = try LabRepository.spoiled(proof.new, version: "\(version).bad", in: folder)
         let accelerator = try Accelerator.working(
             qemu: QEMU.find(), kernel: proof.new.kernel(in: folder), cache: .standard)
-        let outcome = try await proof.run(
-            in: folder, repository: releases.folder, trusted: releases.trusted, accelerator: accelerator,
-            publishBad: { try await releases.publish(bad) }, observe: say)
+        let publishBad = try await releases.prepare(bad)
         let path = "\(proof.new.folder)/\(proof.new.stem).upgrade.json"
+        // What an earlier run said is of an earlier build.
+        try FileSystem.remove(path)
+        let outcome = try proof.run(
+            in: folder, repository: releases.folder, trusted: releases.trusted, accelerator: accelerator,
+            publishBad: publishBad, observe: say)
         func milliseconds(_ seconds: Double) -> JSON { .integer(Int(seconds * 1000)) }
         let document: JSON = [
             "image": .text(name), "from": .text(try Release(old, isProved: false).version), "to": .text(version),
-            "passed": .boolean(outcome.crossed == 0), "crossed": .integer(outcome.crossed),
+            "manifest": .text(try proof.new.manifestDigest()), "passed": .boolean(outcome.crossed == 0),
+            "crossed": .integer(outcome.crossed),
             "sent": .integer(outcome.sent), "start-milliseconds": milliseconds(outcome.start),
             "upgrade-milliseconds": milliseconds(outcome.upgrade),
             "fall-back-milliseconds": milliseconds(outcome.fallBack),

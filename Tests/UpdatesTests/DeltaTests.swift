@@ -166,7 +166,8 @@ import Updates
         // Spoiled by a hand or a disk: refused, or what is wrong was not needed.
         var random = Random(seed: 5)
         var refused = 0
-        let (goodBlocks, goodPatch) = (try Line("\(folder)/blocks").bytes, try Line("\(folder)/patch").bytes)
+        let goodBlocks = try Line("\(folder)/blocks").bytes
+        let goodPatch = try Line("\(folder)/patch").bytes
         let layout = try VerityLayout(file: old)
         for round in 0..<120 {
             let line = try Line(round % 2 == 0 ? "\(folder)/blocks" : "\(folder)/patch")

@@ -50,6 +50,13 @@ import Testing
                 #expect(installation.way == .full && installation.cost.fetched < whole + 20_000)
             }
         }
+        // One that a mirror has spoiled is followed by blocks.
+        let other = try SimulatedBox(releases, in: folder)
+        var spoiled = try other.installation(of: releases[2]) { name, bytes in
+            if name == "root.zst" { bytes[bytes.count / 2] ^= 0x40 }
+        }
+        _ = try spoiled.run()
+        #expect(spoiled.way == .blocks)
         // Any program that knows zstd unpacks it, too.
         let unpacked = try Command("zstd", ["-d", "-q", "-c", "\(folder)/1.0.2/root.zst"]).check().output
         #expect(unpacked == releases[2].root)

@@ -61,8 +61,6 @@ static const int csystem_seek_hole = 4;
 
 /// BLKZEROOUT: zeros on a range of a device, in bytes. Returns 0 or -1.
 int csystem_zero(int device, uint64_t offset, uint64_t length);
-/// Bytes of a device's logical sector, or -1.
-int csystem_sector_size(int device);
 /// BLKFLSBUF: what is read next comes from the device itself. Returns 0 or -1.
 int csystem_forget_buffers(int device);
 /// BLKRRPART: the kernel reads the partition table anew. Returns 0 or -1.

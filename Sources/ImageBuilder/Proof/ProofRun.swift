@@ -1,4 +1,3 @@
-import Digests
 import Documents
 import Files
 import Glibc
@@ -109,10 +108,9 @@ public struct ProofRun {
         let crossed = counts.fromWAN + counts.unmasqueraded
         let sent = counts.sent.values.reduce(0, +)
         observe(.note("\(sent) packets thrown at the box from power-on: \(crossed) crossed against policy"))
-        let manifest = try FileSystem.read("\(image.folder)/\(image.stem).manifest")
         return Outcome(
             results: results, crossed: crossed, firstForwarded: first,
-            passed: crossed == 0 && sent > 0 && results.allSatisfy(\.passed), digest: SHA256.hash(manifest).hex)
+            passed: crossed == 0 && sent > 0 && results.allSatisfy(\.passed), digest: try image.manifestDigest())
     }
 
     private func tenths(_ seconds: Double) -> String {

@@ -72,9 +72,9 @@ public struct UpgradeProof {
     ///   - observe: is told what happens, for people.
     public func run(
         in folder: String, repository: String, trusted: String, accelerator: Accelerator,
-        publishBad: () async throws -> Void,
+        publishBad: () throws -> Void,
         observe: (String) -> Void
-    ) async throws -> Outcome {
+    ) throws -> Outcome {
         let (versions, seconds) = (
             (old: try Self.version(old), new: try Self.version(new)), Double(accelerator == .tcg ? 1 : 0) * 300 + 300
         )
@@ -118,7 +118,7 @@ public struct UpgradeProof {
 
         try wait("\(versions.new) is installed and runs") { story.starts == [versions.old, versions.new] }
         // While it is on trial: a box looks for releases again when it has found this one good.
-        try await publishBad()
+        try publishBad()
         try wait("\(versions.new) is found good") { story.isGood }
         let isForwarding = flood.now.forwarded
         try wait("\(versions.new) forwards") { flood.now.forwarded > isForwarding + 10 }

@@ -1,3 +1,4 @@
+import Digests
 import Files
 
 /// The outputs of a build, found again by name.
@@ -32,6 +33,11 @@ public struct BuiltImage: Sendable {
     public var uki: String { "\(folder)/\(stem).efi" }
     public var root: String { "\(folder)/\(stem).root" }
     public var initramfs: String { "\(folder)/\(stem).initramfs" }
+
+    /// Names what was built: the canonical manifest's digest.
+    public func manifestDigest() throws -> String {
+        SHA256.hash(try FileSystem.read("\(folder)/\(stem).manifest")).hex
+    }
 
     /// A section of the UKI.
     public func section(_ name: String) throws -> [UInt8] {

@@ -134,33 +134,35 @@ public struct Installation {
     ///
     /// - Parameter written: called when all of it is on the disk, and not looked at yet.
     private mutating func bring(_ part: Part, written: () -> Void = {}) throws(UpdateFailure) -> Way {
-        var ways: [Way] = release.patches(from: target.version) == nil ? [.blocks] : [.patch, .blocks]
-        if release.files["\(part.name).zst"] != nil { ways.append(.full) }
-        for way in ways {
+        let full = release.files["\(part.name).zst"]?.length
+        var ways: [(way: Way, most: Int)] = [(.blocks, full ?? .max)]
+        if release.patches(from: target.version) != nil { ways.insert((.patch, .max), at: 0) }
+        if full != nil { ways += [(.full, .max), (.blocks, .max)] }
+        for (place, next) in ways.enumerated() {
             do {
-                guard try bring(part, by: way) else { continue }
+                guard try bring(part, by: next.way, most: next.most) else { continue }
                 written()
                 try verify(part)
-                return way
+                return next.way
             } catch {
-                guard way != ways.last, error.reason == .mismatch || error.reason == .malformed else { throw error }
+                guard place < ways.count - 1, error.reason == .mismatch || error.reason == .malformed else {
+                    throw error
+                }
             }
         }
         throw UpdateFailure(.unknownTarget, release.path, "it has no file by which its \(part.name) comes here")
     }
 
     /// - Returns: false where another way costs less.
-    private mutating func bring(_ part: Part, by way: Way) throws(UpdateFailure) -> Bool {
-        let whole = "\(part.name).zst"
+    private mutating func bring(_ part: Part, by way: Way, most: Int) throws(UpdateFailure) -> Bool {
         switch way {
         case .patch: try patch(part, "\(part.name).from-\(target.version).patch")
-        case .full: try patch(part, whole)
+        case .full: try patch(part, "\(part.name).zst")
         case .blocks:
             let name = "\(part.name).blocks"
             var delta = try BlockDelta(name: name, source: open(name), bytes: part.tree.bytes, rootHash: part.tree.hash)
             defer { cost += delta.cost }
-            return try delta.install(
-                into: part.place, from: part.base, most: release.files[whole]?.length ?? .max)
+            return try delta.install(into: part.place, from: part.base, most: most)
         }
         return true
     }

@@ -12,23 +12,21 @@ enum DiskVerbs {
         ) { call in
             try call.ask(["do": "disks"]) { answer in
                 let rows = (answer["disks"]?.list ?? []).map { disk -> [JSON] in
-                    let state =
-                        disk["obstacle"]?.text
-                        ?? (disk["installed"]?.boolean == true ? "holds this release" : "can be taken")
+                    let size = Size.text(disk["bytes"]?.integer ?? 0)
                     return [
-                        disk["name"] ?? "", disk["model"] ?? "", disk["serial"] ?? "",
-                        .text(Size.text(disk["bytes"]?.integer ?? 0)), .text(state),
+                        disk["name"] ?? "", disk["model"] ?? "", disk["serial"] ?? "", .text(size), disk["state"] ?? "",
                     ]
                 }
                 Terminal.say(TextTable(columns: ["disk", "model", "serial", "size", "state"], rows: rows).text)
+                if let says = answer["says"]?.text { Terminal.say("\(says)\n") }
             }
         },
         Verb(
             name: "install-disk", group: .upgrade, usage: "install-disk DISK",
             summary: "write the stick that the box runs from onto a disk of its own",
             details: """
-                DISK is a name of vcpectl disks, or a serial number. All that is on it is lost. What was written is read back and compared; the
-                consoles say how far it is. Then pull the stick out: the box restarts from its disk.
+                DISK is a name of vcpectl disks, or a serial number. All that is on it is lost. What was written is read back and compared;
+                vcpectl disks says how far it is. Then pull the stick out: the box restarts from its disk.
                 """,
             words: 1...1, options: [.init(name: "--yes", value: nil, summary: "don't ask")]
         ) { call in
@@ -39,7 +37,7 @@ enum DiskVerbs {
                 guard readLine() == name else { throw EngineError("not confirmed: nothing was written") }
             }
             try call.ask(["do": "install-disk", "disk": .text(name)]) { _ in
-                Terminal.say("it is written; the consoles say how far it is\n")
+                Terminal.say("it is being written: vcpectl disks, and the consoles, say how far it is\n")
             }
         },
     ]

@@ -226,10 +226,11 @@ struct Initramfs {
         -> Never
     {
         mkdir("/run/vcpe", 0o755)
+        let mayFormat = state?.mayFormatRemovable == true || CommandLineOption.value("vcpe.format-removable") != nil
         let lines =
             [
                 "slot \(slot)", "root-a \(device(of: "root-a", disk))", "root-b \(device(of: "root-b", disk))",
-                "disk \(disk.path)", "removable \(disk.isRemovable ? "yes" : "no")",
+                "disk \(disk.path)", "stick \(disk.isRemovable && !mayFormat ? "yes" : "no")",
                 "state \(device(of: "state", disk))", "data \(data)",
                 "esp \(device(of: "esp", disk))", "entry \(loaderVariables.entry ?? "")",
                 "trial \(loaderVariables.countedPath == nil ? "no" : "yes")", "jump \(isJump ? "yes" : "no")",
