@@ -1,3 +1,4 @@
+import Files
 import Glibc
 import Transfers
 
@@ -44,6 +45,8 @@ public final class Repository {
                     preferred = place
                     return bytes
                 } catch {
+                    // A folder that is there has all there is, where no line goes. One that isn't is a stick that was pulled.
+                    if error.reason == .gone, Self.isThere(addresses[place]) { throw error }
                     // What one doesn't have says less than that another can't be asked.
                     if !mayPass { failure = error }
                     if error.isTransient { mayPass = true }
@@ -52,6 +55,10 @@ public final class Repository {
             if !mayPass { break }
         }
         throw failure
+    }
+
+    private static func isThere(_ address: String) -> Bool {
+        address.hasPrefix("file://") && FileSystem.exists(String(address.dropFirst("file://".count)))
     }
 }
 

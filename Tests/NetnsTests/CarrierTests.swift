@@ -106,9 +106,8 @@ import Testing
                 let parts = key.split(separator: ":")
                 #expect(parts[0] == words[0] && (range[0]...range[1]).contains(Int(parts[1]) ?? 0), "\(key)")
             }
-            let (one, port) = (
-                try #require(ports.keys.first), try #require(ports.keys.first?.split(separator: ":").last)
-            )
+            let one = try #require(ports.keys.first)
+            let port = one.split(separator: ":").last ?? ""
             let who = try box.vcpectl("nat", "who", String(one.prefix { $0 != ":" }), String(port)).text
             #expect(who.contains(subscriber), "\(who)")
         }

@@ -136,6 +136,13 @@ import Transfers
         #expect(throws: UpdateFailure.self) { try delta.read(399_000..<401_000) }
         #expect(try HTTPSource(stick).read("a/none", most: 100) == nil)
         #expect(throws: (any Error).self) { try HTTPSource(stick).read("a/file", most: 100) }
+        // A newer root that a stick doesn't have there is none; whether a server has one that can't be asked, nobody knows.
+        #expect(
+            try HTTPSource(repository(["http://127.0.0.1:1", "file://\(folder)/stick"])).read("a/none", most: 100)
+                == nil)
+        #expect(throws: UpdateFailure.self) {
+            try HTTPSource(repository(["http://127.0.0.1:1", "file://\(folder)/pulled"])).read("a/none", most: 100)
+        }
         let pulled = repository(["file://\(folder)/pulled", address(0)])
         #expect(try pulled.read("file", most: 1 << 20) == Self.body)
     }
