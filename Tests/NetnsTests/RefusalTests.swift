@@ -152,7 +152,9 @@ import Testing
         #expect(left.text.isEmpty, "\(left.text)")
         if let message {
             #expect(error?.contains(message) == true, "\(error ?? "applied")")
-            #expect(try box.decided() == before)
+            let after = try box.decided()
+            let (old, new) = (Set(before.split(separator: "\n")), Set(after.split(separator: "\n")))
+            #expect(after == before, "went: \(old.subtracting(new)), came: \(new.subtracting(old))")
         } else {
             #expect(error == nil)
         }
