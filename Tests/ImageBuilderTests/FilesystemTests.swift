@@ -1,5 +1,5 @@
-import Disks
 import Digests
+import Disks
 import Files
 import Glibc
 import ImageBuilder

@@ -237,9 +237,8 @@ final class BoxInNetwork {
                 let words = [link["ifname"]?.text, link["master"]?.text, link["address"]?.text].map { $0 ?? "" }
                 return (words + [isUp ? "up" : "down"] + names).joined(separator: " ")
             }.sorted()
-            // What routers and DHCP servers give comes and goes by itself.
             let addresses = try lines("ip -o -4 addr") + lines("ip -o -6 addr show scope global")
-            result += addresses.filter { !$0.contains(" dynamic ") }.map {
+            result += addresses.map {
                 $0.split(separator: " ").dropFirst().prefix(3).joined(separator: " ")
             }.sorted()
             result += try lines("ip -4 route").map { $0.replacing(" linkdown", with: "") }.sorted()

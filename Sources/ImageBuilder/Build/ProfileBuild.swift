@@ -1,5 +1,5 @@
-import Disks
 import Digests
+import Disks
 import Documents
 import Files
 import Glibc

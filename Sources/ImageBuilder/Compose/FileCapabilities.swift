@@ -1,5 +1,5 @@
-import Disks
 import CSystem
+import Disks
 
 /// Capabilities of executables, as the kernel keeps them in an extended attribute (`linux/capability.h`).
 enum FileCapabilities {

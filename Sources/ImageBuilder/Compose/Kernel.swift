@@ -1,6 +1,6 @@
-import Disks
 import Archives
 import Digests
+import Disks
 import Documents
 import Files
 import Glibc

@@ -1,5 +1,5 @@
-import Disks
 import CSystem
+import Disks
 import Files
 import Glibc
 

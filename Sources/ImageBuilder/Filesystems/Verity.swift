@@ -1,5 +1,5 @@
-import Disks
 import Digests
+import Disks
 import Files
 
 /// A dm-verity hash tree behind a file system (kernel: `Documentation/admin-guide/device-mapper/verity.rst`; the
