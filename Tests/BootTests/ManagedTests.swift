@@ -1,5 +1,5 @@
-import Disks
 import Addresses
+import Disks
 import Files
 import Glibc
 @testable import ImageBuilder
