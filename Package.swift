@@ -103,7 +103,8 @@ let host: [Target] = [
     .testTarget(
         name: "UpdatesTests",
         dependencies: [
-            "Digests", "Documents", "Files", "ImageBuilder", "Processes", "Releases", "Slots", "TestSupport", "Updates",
+            "Digests", "Documents", "Engine", "Files", "ImageBuilder", "Processes", "Releases", "Slots", "TestSupport",
+            "Updates",
         ]),
     .testTarget(
         name: "BuildTests", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes", "TestSupport"]),

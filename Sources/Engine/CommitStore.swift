@@ -169,8 +169,11 @@ struct CommitStore {
         var head = head
         head.release = release
         try write(head.json, to: headPath)
-        if let release, head.pending == nil { try write(head.json, to: headPath(of: release)) }
+        if let release, head.pending == nil { try setHead(head, of: release) }
     }
+
+    /// What that release had stand last.
+    func setHead(_ head: Head, of release: String) throws { try write(head.json, to: headPath(of: release)) }
 
     /// A version has no slash (`docs/image-definition.md`); `vcpe-updater` knows this name.
     private func headPath(of release: String) -> String { "\(headPath).\(release)" }

@@ -42,6 +42,7 @@ extension Engine {
     func readSite() {
         do {
             head = try store.head()
+            mendOwnHead()
             returnToOwnHead()
             if let pending = head.pending {
                 let waits = pending.until.map { $0 > Uptime.milliseconds } ?? false
@@ -58,6 +59,16 @@ extension Engine {
             Log.say("the commits can't be used: \(error)")
         }
         takeFactorySite()
+    }
+
+    /// Of the two places where it is written what stands the engine may have written one: what the other says of that release is older.
+    private func mendOwnHead() {
+        guard let last = head.release, head.pending == nil, (try? store.head(of: last)) != head else { return }
+        do {
+            try store.setHead(head, of: last)
+        } catch {
+            Log.say("which commit stands can't be noted: \(error)")
+        }
     }
 
     /// After another release had the box, and this one has it again without having been installed anew, what stood here before stands again. What

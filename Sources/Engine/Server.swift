@@ -66,6 +66,12 @@ final class Server {
         }
         defer { close(connection) }
         _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
+        // Whoever has the box restart is answered before PID 1 ends the engine for it.
+        var (ends, before) = (sigset_t(), sigset_t())
+        sigemptyset(&ends)
+        sigaddset(&ends, SIGTERM)
+        pthread_sigmask(SIG_BLOCK, &ends, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
         guard let request = read(connection) else { return }
         let reply: JSON
         do {

@@ -1,11 +1,10 @@
 import Engine
 
-/// `vcpe-engine`: PID 1 starts it, with nothing to say; a test names other places.
+/// `vcpe-engine`: PID 1 starts it, with nothing to say, `vcpe-updater` with `check`; a test names other places.
 enum EngineCommand {
     static func run(_ arguments: [String]) -> Int32 {
         var places = Places()
         switch arguments.first {
-        case "check": return check(places)
         // Processes of the engine on a box that runs from a stick.
         case "install" where arguments.count == 2: return StickProcess.install(arguments[1])
         case "install-disk" where arguments.count == 3:
@@ -13,7 +12,8 @@ enum EngineCommand {
         case "offer": return StickProcess.offer()
         default: break
         }
-        var rest = arguments[...]
+        let checks = arguments.first == "check"
+        var rest = arguments.dropFirst(checks ? 1 : 0)
         while let option = rest.popFirst() {
             guard let value = rest.popFirst() else { return usage(option) }
             switch option {
@@ -30,6 +30,7 @@ enum EngineCommand {
             default: return usage(option)
             }
         }
+        if checks { return check(places) }
         do {
             try Engine(places: places).run()
         } catch {

@@ -213,9 +213,8 @@ struct Upgrade {
             begin: progress.begin,
             check: { number in
                 try NextRelease(disk: box.disk, release: release).checkSite()
-                // All of it before there is an entry: power may fail right behind that. The new release begins with what this one
-                // follows, whatever it had when it had the box before.
-                try FileSystem.remove("/data/vcpe/commits/head.\(release.version)")
+                // All of it before there is an entry: power may fail right behind that.
+                try release.handOver(commits: "/data/vcpe/commits")
                 try FileSystem.remove(Self.lastWords)
                 try Self.setNoted([
                     "version": .text(release.version), "entry": .integer(number), "from": .text(box.version),

@@ -2,6 +2,7 @@ import CSystem
 import Documents
 import Files
 import Glibc
+import Processes
 import Testing
 
 /// The engine as PID 1's first service.
@@ -47,17 +48,9 @@ import Testing
     @Test func aUnitThatPIDOneCantUseFailsTheChange() throws {
         let box = try Self.box()
         func apply(_ capability: String) throws -> String? {
-            let connection = csystem_connect_unix(box.path("/run/vcpe/engine.sock"), 0)
-            guard connection >= 0 else { throw SystemError("connect", "engine.sock") }
-            let file = File(descriptor: connection, path: "engine.sock")
-            let request: JSON = [
+            try box.askEngine([
                 "do": "apply", "name": "site.yaml", "site": .text("daemons: {capability: \(capability)}\n"),
-            ]
-            let bytes = Array((request.line + "\n").utf8)
-            #expect(send(file.descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count)
-            var answer = [UInt8](repeating: 0, count: 1 << 16)
-            let count = recv(file.descriptor, &answer, answer.count, 0)
-            return try JSON.parse(Array(answer[..<max(0, count)]))["error"]?.text
+            ])["error"]?.text
         }
         #expect(box.wait("daemons-one", "running"), "\(box.ask("status") ?? "") \(box.console)")
         let before = box.service("daemons-one")?[2]
@@ -68,5 +61,37 @@ import Testing
         #expect(box.service("daemons-one")?[1] == "running" && box.service("daemons-one")?[2] == before)
         #expect(try apply("net_admin") == nil)
         #expect(box.wait(5) { box.service("daemons-one")?[2] != before && box.service("daemons-one")?[1] == "running" })
+    }
+
+    /// Who has the box restart hears that it does, however long the answer is on its way.
+    @Test func aRestartIsAnsweredBeforeTheEngineEnds() throws {
+        let box = try Self.box()
+        #expect(box.wait("daemons-one", "running"), "\(box.ask("status") ?? "") \(box.console)")
+        let engine = try #require(box.outside(box.service("engine")?[2]))
+        let tracer = try Command(
+            "strace", ["-qq", "-o", "/dev/null", "-p", "\(engine)", "-e", "inject=sendto:delay_enter=700000"]
+        ).start(output: File("/dev/null", O_WRONLY))
+        defer { tracer.kill() }
+        #expect(
+            box.wait(5) {
+                let status = (try? File("/proc/\(engine)/status").read(4096, at: 0)) ?? []
+                return String(decoding: status, as: UTF8.self).contains("TracerPid:\t\(tracer.pid)\n")
+            })
+        let answer = try box.askEngine(["do": "power", "deed": "reboot"])
+        #expect(answer["error"] == nil, "\(answer.line)")
+    }
+}
+
+extension Sandbox {
+    fileprivate func askEngine(_ request: JSON) throws -> JSON {
+        let connection = csystem_connect_unix(path("/run/vcpe/engine.sock"), 0)
+        guard connection >= 0 else { throw SystemError("connect", "engine.sock") }
+        let file = File(descriptor: connection, path: "engine.sock")
+        let bytes = Array((request.line + "\n").utf8)
+        #expect(send(file.descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count)
+        var answer = [UInt8](repeating: 0, count: 1 << 16)
+        let count = recv(file.descriptor, &answer, answer.count, 0)
+        guard count > 0 else { throw SystemError("recv", "engine.sock", code: count == 0 ? ECONNRESET : errno) }
+        return try JSON.parse(Array(answer[..<count]))
     }
 }

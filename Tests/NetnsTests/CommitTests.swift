@@ -185,6 +185,23 @@ import Testing
         #expect(box.log.contains("which commit stands can't be noted"))
     }
 
+    /// The engine falls when it has noted what stands, and not yet that this release had it stand: a fall-back finds it all the same.
+    @Test(arguments: [true, false]) func aFallBetweenTheTwoHeadsLosesNoCommit(_ isStartedAgain: Bool) throws {
+        let box = try BoxInNetwork.ready(release: "1.0.0")
+        #expect(try box.apply(site(81)) == nil)
+        let own = "\(box.folder)/data/vcpe/commits/head.1.0.0"
+        let old = try FileSystem.read(own)
+        #expect(try box.apply(site(82)) == nil)
+        box.killEngine()
+        try FileSystem.replace(own, with: old)
+        for release in (isStartedAgain ? ["1.0.0"] : []) + ["1.0.1", "1.0.0"] {
+            try box.be(release)
+            try box.start()
+            #expect(try port(box) == 82, "\(release): \(box.log)")
+            box.killEngine()
+        }
+    }
+
     /// Power fails in the first start of a box, when its release is noted and the document that was flashed with it is not taken yet.
     @Test func whatWasFlashedIsTakenByTheSecondStartToo() throws {
         let box = try BoxInNetwork.ready(release: "1.0.0")

@@ -127,6 +127,8 @@ final class SimulatedBox {
     /// What runs: its release's place in ``releases``, its entry and its slot.
     private(set) var running: (release: Int, entry: Int, slot: Int)
     private(set) var cuts = 0
+    /// Its configuration, and the engines that follow it; nil where only disks are of interest.
+    var site: SimulatedSite?
 
     var esp: Region { Region(disk: disk, offset: 0, size: Self.espBytes) }
     func slot(_ number: Int) -> Region {
@@ -206,6 +208,8 @@ final class SimulatedBox {
                 bad += 1
                 continue
             }
+            // One that is not well has the configuration, too, before it is given up.
+            if releases[release].quality != .panics { try site?.comesUp(releases[release].version, &random) }
             if releases[release].quality != .good {
                 guard !entry.isGood else { throw Broken(description: "\(releases[release].quality) was found good") }
                 log.append("\(entry.fileName) is \(releases[release].quality)")
@@ -254,6 +258,8 @@ final class SimulatedBox {
                     if mishap == .refused {
                         throw UpdateFailure(.malformed, wanted.version, "its engine refuses the site")
                     }
+                    try site?.check(wanted.version)
+                    try site?.handOver(to: wanted.available)
                 })
                 isInstalled = true
             } catch is UpdateFailure {

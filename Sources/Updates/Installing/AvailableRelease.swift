@@ -1,5 +1,6 @@
 import Digests
 import Documents
+import Files
 
 /// A release that a channel offers for an image and a hardware profile: what is signed of it.
 public struct AvailableRelease: Sendable, Hashable {
@@ -37,6 +38,16 @@ public struct AvailableRelease: Sendable, Hashable {
         architecture = custom["architecture"]?.text ?? ""
         (self.rootHash, self.rootDigest, self.rootBytes) = (rootHash, rootDigest, rootBytes)
         (self.ukiDigest, self.ukiBytes, ukiTreeHash, ukiTreeBytes) = (ukiDigest, ukiBytes, treeHash, treeBytes)
+    }
+
+    /// Has this release begin with what the one that runs follows, whatever it had when it had the box before.
+    ///
+    /// - Parameter commits: the folder of the engine's commits, whose `CommitStore` reads this name.
+    public func handOver(commits: String) throws(SystemError) {
+        let own = "\(commits)/head.\(version)"
+        guard FileSystem.exists(own) else { return }
+        try FileSystem.remove(own)
+        try FileSystem.syncDirectory(commits)
     }
 
     /// The files of a patch from exactly that release; nil where it has none.

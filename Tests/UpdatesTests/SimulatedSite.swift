@@ -1,0 +1,207 @@
+import Documents
+import Engine
+import Files
+import Glibc
+import Processes
+import TestSupport
+import Updates
+
+/// The configuration of a ``SimulatedBox``: the box's own engine on a data folder that outlives its releases, each of which has a plugin that takes no other release's
+/// format; and what should be there.
+final class SimulatedSite {
+    struct Broken: Error, CustomStringConvertible { var description: String }
+
+    private let folder: String
+    private let network: NetworkNamespace
+    private var engine: RunningProcess?
+
+    /// Documents as they were given, by their numbers.
+    private(set) var commits: [Int: String] = [:]
+    /// What stands, and the release that had the box last.
+    private var head: (commit: Int?, release: String?) = (nil, nil)
+    /// What stood last where a release had the box.
+    private var heads: [String: Int?] = [:]
+    private(set) var falls = 0
+
+    init(in parent: String) throws {
+        folder = try FileSystem.makeTemporaryDirectory(in: parent, prefix: "site")
+        network = try NetworkNamespace()
+        // Plugins run as nobodies, who must get there.
+        for path in [parent, folder] { chmod(path, 0o755) }
+        for name in ["data", "run"] { try FileSystem.makeDirectory("\(folder)/\(name)") }
+        let program = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/.build/box/vcpe-box"
+        guard symlink(program, "\(folder)/vcpe-engine") == 0 else { throw SystemError("symlink", program) }
+    }
+
+    deinit {
+        kill()
+        try? FileSystem.remove(folder)
+    }
+
+    private static let plugin = """
+        #!/bin/sh
+        input=$(cat)
+        case "$1" in
+        migrate) echo "$input" | sed 's/.*"configuration":\\({[^}]*}\\).*/\\1/; s/"format":"[^"]*"/"format":"VERSION"/';;
+        plan)
+            case "$input" in *'"format":"VERSION"'*) ;; *) echo "not of VERSION" >&2; exit 1;; esac
+            word=$(echo "$input" | sed -n 's/.*"word":"\\([^"]*\\)".*/\\1/p')
+            cat <<END
+        {"id":"/run/vcpe/notes","kind":"directory","mode":493,"owner":"root","path":"/run/vcpe/notes"}
+        {"content":"$word by VERSION","id":"/run/vcpe/notes/word","kind":"file","mode":384,"owner":"root","path":"/run/vcpe/notes/word"}
+        END
+        esac
+
+        """
+
+    private func document(_ word: String, _ version: String) -> String { "notes: {word: \(word), format: v\(version)}\n" }
+
+    /// The image of a release, and the words for its engine.
+    private func places(of version: String) throws -> [String] {
+        let image = "\(folder)/\(version)"
+        if !FileSystem.exists(image) {
+            try FileSystem.makeDirectory("\(image)/plugins/notes")
+            try FileSystem.replace(
+                "\(image)/plugins/notes/notes", with: Self.plugin.replacing("VERSION", with: "v\(version)"), mode: 0o755)
+            let manifest: JSON = [
+                "name": "notes", "version": .text(version), "summary": "of a test", "contract": 1, "key": "notes",
+                "yang": "none", "features": [], "resources": ["file", "directory"],
+            ]
+            try FileSystem.replace("\(image)/plugins/notes/manifest.json", with: manifest.pretty)
+            try FileSystem.replace("\(image)/image", with: "name test\nversion \(version)\n")
+            try FileSystem.replace("\(image)/site.yaml", with: document("factory", version))
+        }
+        var words = ["--factory-site", "\(image)/site.yaml", "--modprobe", "/bin/true", "--image", "\(image)/image"]
+        words += ["--plugins", "\(image)/plugins"]
+        for name in ["run", "data"] { words += ["--\(name)", "\(folder)/\(name)"] }
+        for name in ["logs", "devices", "firmware-site", "site-keys"] { words += ["--\(name)", "\(folder)/none"] }
+        return words
+    }
+
+    private func program(_ verb: [String], of version: String) throws -> Command {
+        Command("\(folder)/vcpe-engine", verb + (try places(of: version)))
+    }
+
+    private func launch(_ version: String) throws {
+        kill()
+        try FileSystem.remove("\(folder)/run/engine.sock")
+        let log = try File("\(folder)/log", O_WRONLY | O_CREAT | O_APPEND)
+        engine = try network.run { try program([], of: version).start(output: log) }
+    }
+
+    private func start(_ version: String) throws {
+        try launch(version)
+        guard Wait.until(20, every: 0.005, isDone: { (try? ask(["do": "status"])) != nil }) else {
+            throw Broken(description: "the engine of \(version) doesn't come: \(log)")
+        }
+    }
+
+    private func kill() {
+        engine?.kill()
+        while let engine, engine.poll() == nil { usleep(1000) }
+        engine = nil
+    }
+
+    private var log: String {
+        (try? FileSystem.read("\(folder)/log")).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    }
+
+    private func ask(_ request: JSON) throws -> JSON {
+        try EngineClient(socket: "\(folder)/run/engine.sock").ask(request)
+    }
+
+    // MARK: - What happens to it
+
+    /// A release is about to get its entry: its engine must find nothing against what the box follows.
+    func check(_ version: String) throws {
+        let result = try network.run { try program(["check"], of: version).run() }
+        guard result.status == 0 else { throw Broken(description: "\(version) refuses: \(result.errorText)") }
+    }
+
+    /// Right before the entry.
+    func handOver(to release: AvailableRelease) throws {
+        try release.handOver(commits: "\(folder)/data/vcpe/commits")
+        heads[release.version] = nil
+    }
+
+    /// A release comes up and follows what it should; it is given other documents, and its engine falls wherever it is.
+    func comesUp(_ version: String, _ random: inout Random) throws {
+        let expected = head.release == version ? head.commit : heads[version] ?? head.commit
+        if random.next(4) == 0 {
+            try launch(version)
+            usleep(UInt32(random.next(60_000)))
+            falls += 1
+        }
+        try start(version)
+        head = (expected, version)
+        heads[version] = .some(expected)
+        try examine(version)
+        for _ in 0..<random.next(3) {
+            let text = "\(document("w\(random.next(1 << 30))", version))# as it was given\n"
+            try commit(text, on: version, fallsWithin: random.next(3) == 0 ? Double(random.next(50)) / 1000 : nil)
+            try examine(version)
+        }
+        kill()
+    }
+
+    /// - Parameter fallsWithin: seconds after which the engine is killed, wherever it is then.
+    private func commit(_ text: String, on version: String, fallsWithin: Double?) throws {
+        let request: JSON = ["do": "apply", "name": "site.yaml", "site": .text(text)]
+        guard let fallsWithin, let engine else { return try isCommitted(try ask(request), text, version) }
+        let killer = try Command("/bin/sh", ["-c", "sleep \(fallsWithin); kill -9 \(engine.pid)"]).start(
+            output: File("/dev/null", O_WRONLY))
+        let answer = try? ask(request)
+        while killer.poll() == nil { usleep(1000) }
+        falls += 1
+        try start(version)
+        if let answer { return try isCommitted(answer, text, version) }
+        // The old one stands, or the new one.
+        guard let number = try ask(["do": "status"])["commit"]?.integer, number != head.commit else { return }
+        try isCommitted(["commit": .integer(number)], text, version)
+    }
+
+    private func isCommitted(_ answer: JSON, _ text: String, _ version: String) throws {
+        guard let number = answer["commit"]?.integer, commits[number] == nil else {
+            throw Broken(description: "\(answer.line): \(log)")
+        }
+        commits[number] = text
+        head.commit = number
+        heads[version] = .some(number)
+    }
+
+    /// - Throws: when the engine follows something else than it should, or a document is lost or changed.
+    private func examine(_ version: String) throws {
+        let followed = try ask(["do": "status"])["commit"]?.integer
+        let wanted = word(of: head.commit.flatMap { commits[$0] } ?? document("factory", version)) + " by v\(version)"
+        guard followed == head.commit, try written == wanted else {
+            throw Broken(
+                description:
+                    "\(version) follows \(followed ?? 0), not \(head.commit ?? 0), and has \(try written), not \(wanted): \(log)")
+        }
+        for (number, text) in commits {
+            let kept = try ask(["do": "show-commit", "number": .integer(number)])["site"]?.text
+            guard kept == text else { throw Broken(description: "commit \(number) is \(kept ?? "gone"), not \(text)") }
+        }
+    }
+
+    private var written: String {
+        get throws { String(decoding: try FileSystem.read("\(folder)/run/notes/word"), as: UTF8.self) }
+    }
+
+    private func word(of document: String) -> String {
+        String(document.drop { $0 != "{" }.dropFirst("{word: ".count).prefix { $0 != "," })
+    }
+
+    /// Whatever was ever given can be given once more.
+    func giveAgain(_ version: String, _ random: inout Random) throws {
+        guard !commits.isEmpty else { return }
+        let (number, text) = commits.sorted { $0.key < $1.key }[random.next(commits.count)]
+        try start(version)
+        let answer = try ask(["do": "rollback", "number": .integer(number)])
+        guard answer["commit"] != nil else { throw Broken(description: "\(number) does not come again: \(answer.line)") }
+        guard try written == "\(word(of: text)) by v\(version)" else {
+            throw Broken(description: "\(try written) in place of commit \(number), \(text)")
+        }
+        kill()
+    }
+}
