@@ -50,6 +50,8 @@ public struct Places: Sendable {
     var commits: String { "\(data)/vcpe/commits" }
     /// What operators have put into sets.
     var feeds: String { "\(data)/vcpe/feeds" }
+    /// What daemons kept in formats of other releases.
+    var states: String { "\(data)/vcpe/states" }
     var secrets: String { "\(data)/vcpe/secrets" }
     /// Says that everything but what protects against rollback goes, with the next start.
     var resetMark: String { "\(data)/vcpe/factory-reset" }

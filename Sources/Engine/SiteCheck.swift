@@ -7,7 +7,7 @@ import Planning
 /// root of its own beside the one that runs.
 public enum SiteCheck {
     /// - Returns: remarks for people.
-    /// - Throws: ``InvalidSite`` and what else keeps it from being planned; that a document can't be migrated, too.
+    /// - Throws: ``InvalidSite`` and what else keeps it from being planned; that a document can't be migrated, or what daemons keep can't be copied, too.
     public static func run(_ places: Places = Places()) throws -> [String] {
         let planner = try places.planner()
         let store = CommitStore(folder: places.commits, release: nil)
@@ -21,6 +21,7 @@ public enum SiteCheck {
         } else {
             document = try places.readFactorySite()
         }
+        try PluginStates(places: places).checkRoom(for: planner.plugins.map(\.manifest))
         let plan = try planner.plan(site: document, facts: try places.facts(RouteSocket()), now: time(nil))
         return plan.absent + plan.warnings
     }

@@ -85,6 +85,8 @@ public struct PluginManifest: Sendable, Hashable {
     public var publishes: [String]?
     /// Whether it plans for documents without its key, too, as if that held an empty mapping.
     public var isAlwaysPlanned: Bool
+    /// Raised when its daemons come to write what they keep below /data/NAME so that earlier ones can't read it: those find what they left, when they come back.
+    public var stateFormat: Int
     /// The kinds of resources that it plans.
     public var resources: [String]
     /// Its parts; the first one is in every image that has the plugin.
@@ -94,7 +96,7 @@ public struct PluginManifest: Sendable, Hashable {
     public init(
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
         yang: String, files: [String] = [], publishes: [String]? = nil, isAlwaysPlanned: Bool = false,
-        resources: [String], features: [Feature],
+        stateFormat: Int = 1, resources: [String], features: [Feature],
         commands: [OperatorCommand] = []
     ) {
         self.name = name
@@ -103,6 +105,7 @@ public struct PluginManifest: Sendable, Hashable {
         self.files = files
         self.publishes = publishes
         self.isAlwaysPlanned = isAlwaysPlanned
+        self.stateFormat = stateFormat
         self.commands = commands
         self.summary = summary
         self.key = key
@@ -116,6 +119,7 @@ public struct PluginManifest: Sendable, Hashable {
             "name": .text(name), "version": .text(version), "summary": .text(summary),
             "files": files.isEmpty ? nil : .texts(files), "publishes": publishes.map { .texts($0) },
             "always": isAlwaysPlanned ? .boolean(true) : nil,
+            "state-format": stateFormat == 1 ? nil : .integer(stateFormat),
             "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
             "key": .text(key), "yang": .text(yang),
             "resources": .texts(resources),
@@ -154,6 +158,7 @@ public struct PluginManifest: Sendable, Hashable {
             let files = fields.optional("files", .list(of: file)) ?? []
             let publishes = fields.optional("publishes", .list(of: .text))
             let isAlwaysPlanned = fields.optional("always", .boolean) ?? false
+            let stateFormat = fields.optional("state-format", .integer(1...1_000_000)) ?? 1
             let resources = fields.required("resources", .list(of: .oneOf(ResourceKind.allCases.map(\.rawValue))))
             let feature = Shape<Feature>.mapping("a feature") { fields in
                 guard let name = fields.required("name", .text) else { return nil }
@@ -170,8 +175,8 @@ public struct PluginManifest: Sendable, Hashable {
             else { return nil }
             return PluginManifest(
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
-                files: files, publishes: publishes, isAlwaysPlanned: isAlwaysPlanned, resources: resources,
-                features: features, commands: commands)
+                files: files, publishes: publishes, isAlwaysPlanned: isAlwaysPlanned, stateFormat: stateFormat,
+                resources: resources, features: features, commands: commands)
         }
     }
 }

@@ -9,7 +9,7 @@ public struct BootPartition {
     static let folder = "EFI/Linux"
     private static let resetEntry = "loader/entries/factory-reset.conf"
 
-    private var volume: FATVolume
+    var volume: FATVolume
     /// By their numbers, oldest first.
     public private(set) var entries: [BootEntry]
 

@@ -39,7 +39,7 @@ public final class Reader {
     ///
     /// - Parameters:
     ///   - most: bytes; of a longer file not one more is read, and it is a mismatch.
-    ///   - range: a part of it alone; a server that knows no ranges sends more, which is too long.
+    ///   - range: a part of it alone, and all of that; a server that knows no ranges sends more, which is too long.
     public func read(_ url: String, most: Int, range: Range<Int>? = nil) throws(DownloadFailure) -> [UInt8] {
         guard let handle else { throw DownloadFailure(url: url, reason: .local("no memory")) }
         let begin = waitUntilFree()
@@ -74,6 +74,10 @@ public final class Reader {
             var status = 0
             ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
             throw DownloadFailure(url: url, reason: Transfers.reason(result, status))
+        }
+        if let range, arrival.bytes.count < range.count {
+            throw DownloadFailure(
+                url: url, reason: .mismatch("\(arrival.bytes.count) bytes instead of \(range.count)"))
         }
         return arrival.bytes
     }

@@ -24,7 +24,7 @@ public final class Repository {
         (self.addresses, reader, self.rounds, self.pause) = (addresses, Reader(line), rounds, pause)
     }
 
-    /// Fetches a file, or a part of it, from the first address that has it.
+    /// Fetches a file, or a part of it, from the first address that has it, or all of that part.
     ///
     /// Between two rounds it waits a second, then two, four and so on up to a minute, give or take a half: boxes that lost their server together don't come back
     /// together.

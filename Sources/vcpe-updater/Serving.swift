@@ -15,7 +15,7 @@ struct Serving {
     /// What each role may, the least first.
     private static let verbs: [(role: String, verbs: Set<String>)] = [
         ("read-only", ["status", "history", "slots"]), ("operator", ["check"]),
-        ("administrator", ["download", "install", "cancel"]),
+        ("administrator", ["download", "install", "cancel", "loader"]),
     ]
 
     private let settings: UpgradeSettings

@@ -19,7 +19,8 @@ struct Upgrade {
     // MARK: - Looking
 
     func status() throws -> Answer {
-        let entries = try BootPartition(box.boot).entries
+        let partition = try BootPartition(box.boot)
+        let entries = partition.entries
         let isOnTrial = entries.contains { $0.number == box.entry.number && !$0.isGood }
         let waiting = entries.last { $0.number > box.entry.number && !$0.isBad }
         let noted = Self.noted
@@ -32,6 +33,10 @@ struct Upgrade {
         if waiting != nil, let version = noted?["version"]?.text {
             lines.append("\(version) is installed and waits for a restart of the box: vcpectl reboot")
             json["installed"] = .text(version)
+        }
+        if let loader = LoaderTrial.status(partition) {
+            lines.append(loader)
+            json["loader"] = .text(loader)
         }
         // What a process that fell has left says nothing.
         if let step = try? FileSystem.read(Self.progress), try BoxDisk.lock(waits: false) == nil {
@@ -123,8 +128,9 @@ struct Upgrade {
                 ?? releases.first
         else {
             let known = releases.map(\.version).joined(separator: ", ")
+            let wanted = (directed ?? version).map { " \($0)" } ?? ""
             throw SlotFailure(
-                "the channel \(offer.settings.channel) has no release \(directed ?? version ?? "") of \(box.image) for \(box.profile)",
+                "the channel \(offer.settings.channel) has no release\(wanted) of \(box.image) for \(box.profile)",
                 hint: known.isEmpty ? nil : "it has \(known)")
         }
         if directed != nil, release.version == box.version {
@@ -214,7 +220,7 @@ struct Upgrade {
             check: { number in
                 try NextRelease(disk: box.disk, release: release).checkSite()
                 // All of it before there is an entry: power may fail right behind that.
-                try release.handOver(commits: "/data/vcpe/commits")
+                try release.handOver(data: "/data")
                 try FileSystem.remove(Self.lastWords)
                 try Self.setNoted([
                     "version": .text(release.version), "entry": .integer(number), "from": .text(box.version),
@@ -282,6 +288,15 @@ struct Upgrade {
         }
         if fell { return ["\(newest.version) fell back before: it is tried again only when somebody asks for it"] }
         return try install(newest.version, of: offer, restarts: true).lines
+    }
+
+    /// Has the firmware try this release's boot loader at the next start.
+    func tryLoader(restarts: Bool) throws -> Answer {
+        let lock = try Self.lock()
+        defer { withExtendedLifetime(lock) {} }
+        let answer = try LoaderTrial.begin(box)
+        if restarts { try restart() }
+        return answer
     }
 
     func cancel() throws -> Answer {

@@ -28,6 +28,8 @@ func run(_ words: [String]) throws -> Answer {
             }
         }
         return try Upgrade().install(version, restarts: restarts)
+    case ("loader", 1): return try Upgrade().tryLoader(restarts: false)
+    case ("loader", 2) where words[1] == "--reboot": return try Upgrade().tryLoader(restarts: true)
     case ("cancel", 1): return try Upgrade().cancel()
     case ("history", 1): return Upgrade.history()
     case ("slots", 1): return try Upgrade().slots()

@@ -190,6 +190,19 @@ final class UpgradeBench {
         try Command("mcopy", ["-i", place, copy, "::EFI/Linux/\(other)"]).check()
     }
 
+    /// The boot loader that the firmware starts by itself, by mtools; or another one in its place.
+    func loader(changed change: ((inout [UInt8]) -> Void)? = nil) throws -> [UInt8] {
+        let esp = try #require(PartitionTable.read(try File(disk))["esp"])
+        let (place, copy, name) = ("\(disk)@@\(esp.offset)", "\(folder)/loader", "::EFI/BOOT/BOOTX64.EFI")
+        try Command("mcopy", ["-n", "-o", "-i", place, name, copy]).check()
+        var bytes = try FileSystem.read(copy)
+        guard let change else { return bytes }
+        change(&bytes)
+        try FileSystem.replace(copy, with: bytes)
+        try Command("mcopy", ["-o", "-i", place, copy, name]).check()
+        return bytes
+    }
+
     /// Changes a byte at the start of a slot: what is looked at before it is mounted.
     func spoil(_ slot: String) throws {
         let file = try File(disk, O_RDWR)
@@ -400,6 +413,47 @@ extension BootTests {
         #expect(field("version", of: box.event("up")) == "1.0.0", "\(box.story)")
         #expect(try bench.ask(box, "vcpectl upgrade status", until: fault.reason), "\(box.story)")
         #expect(try bench.ask(box, "vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
+        #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
+    }
+
+    /// The boot loader that a release brings is tried once, and taken when the box came up by it; one that does not start is left alone.
+    @Test func aBootLoaderIsTriedBeforeItIsTaken() async throws {
+        let bench = try await UpgradeBench(in: folder, releases: [("1.0.0", "")])
+        let own = try bench.loader()
+        // An older one is there, as far as its name goes.
+        let older = try bench.loader { bytes in
+            let magic = Array("LoaderInfo: systemd-boot 2".utf8)
+            if let place = bytes.indices.dropLast(magic.count).first(where: { bytes[$0...].starts(with: magic) }) {
+                bytes[place + magic.count] = 0x34
+            }
+        }
+        #expect(older != own)
+        func restart(_ box: Machine) throws -> Machine {
+            try box.type("reboot\n")
+            #expect(box.waitForEnd(), "\(box.story)")
+            return try bench.start()
+        }
+        var box = try bench.start()
+        #expect(try bench.ask(box, "vcpectl upgrade status", until: "this release brings another boot loader"))
+        #expect(try bench.ask(box, "vcpectl upgrade loader", until: "is tried when the box restarts"), "\(box.story)")
+        #expect(try bench.loader() == older)
+        box = try restart(box)
+        #expect(try bench.ask(box, "vcpectl upgrade history", until: "-boot 25"), "\(box.story)")
+        #expect(try bench.loader() == own)
+        #expect(try bench.ask(box, "vcpectl upgrade loader", until: "is this release's already"), "\(box.story)")
+        // Its head is whole, and nothing else: the firmware does not start it.
+        let spoil = [
+            "cd /tmp; busybox cp /usr/lib/vcpe/loader.efi bad",
+            "busybox dd if=/dev/zero of=bad bs=4096 seek=1 count=8 conv=notrunc",
+            "busybox mount --bind bad /usr/lib/vcpe/loader.efi",
+        ]
+        try box.type(spoil.joined(separator: "; ") + "\n")
+        #expect(try bench.ask(box, "vcpectl upgrade loader", until: "is tried when the box restarts"), "\(box.story)")
+        box = try restart(box)
+        #expect(
+            try bench.ask(box, "vcpectl upgrade status", until: "fell back: the firmware did not come up by it"),
+            "\(box.story)")
+        #expect(try bench.loader() == own)
         #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
     }
 

@@ -202,6 +202,66 @@ import Testing
         }
     }
 
+    /// A release whose daemons write what earlier ones can't read works on a copy: the one before finds its own again, wherever power failed on the way.
+    @Test func daemonsFindAStateThatTheyCanRead() throws {
+        let box = try BoxInNetwork(plugins: ["notes": "#!/bin/sh\n"])
+        let (data, states) = ("\(box.folder)/data", "\(box.folder)/data/vcpe/states")
+        let manifest = "\(box.folder)/plugins/notes/manifest.json"
+        let text = String(decoding: try FileSystem.read(manifest), as: UTF8.self)
+        func start(format: Int) throws -> String? {
+            try FileSystem.replace(
+                manifest, with: text.replacing("\"contract\"", with: "\"state-format\": \(format), \"contract\""))
+            try box.start()
+            box.killEngine()
+            let file = "\(data)/notes/inner/log"
+            return FileSystem.exists(file) ? String(decoding: try FileSystem.read(file), as: UTF8.self) : nil
+        }
+        func write(_ text: String) throws {
+            try FileSystem.makeDirectory("\(data)/notes/inner")
+            try FileSystem.replace("\(data)/notes/inner/log", with: text, mode: 0o640)
+            chown("\(data)/notes/inner/log", 7, 8)
+        }
+        #expect(try start(format: 1) == nil)
+        try write("by the first")
+        symlink("inner/log", "\(data)/notes/link")
+        // Nobody wrote anything while the format was the same.
+        #expect(try start(format: 1) == "by the first" && !FileSystem.exists(states))
+        #expect(try start(format: 2) == "by the first", "\(box.log)")
+        try write("by the second")
+        #expect(try start(format: 1) == "by the first", "\(box.log)")
+        let status = try File("\(data)/notes/inner/log").status()
+        #expect(status.st_uid == 7 && status.st_gid == 8 && status.st_mode & 0o777 == 0o640)
+        #expect(try FileSystem.read("\(data)/notes/link") == Array("by the first".utf8))
+        try write("by the first again")
+        // On the way to what the second left: gone, and noted; whoever comes then finds its own.
+        for isNoted in [false, true] {
+            for format in [2, 1] {
+                let copy = "\(box.folder)/copy"
+                try Command("cp", ["-a", data, copy]).check()
+                try FileSystem.rename("\(data)/notes", to: "\(states)/notes.1")
+                if isNoted { try FileSystem.replace("\(states)/formats", with: "{\"notes\":2}") }
+                #expect(try start(format: format) == (format == 2 ? "by the second" : "by the first again"))
+                #expect(try start(format: 3 - format) == (format == 1 ? "by the second" : "by the first again"))
+                try FileSystem.remove(data)
+                try FileSystem.rename(copy, to: data)
+            }
+        }
+        // A copy that power cut is made again.
+        try Command("cp", ["-a", "\(data)/notes", "\(states)/.new.notes"]).check()
+        #expect(
+            try start(format: 3) == "by the first again"
+                && FileSystem.list(states) == ["formats", "notes.1", "notes.2"])
+        // An earlier one that was installed since has nothing to go back to.
+        try FileSystem.remove("\(states)/notes.2")
+        #expect(try start(format: 2) == nil && start(format: 3) == "by the first again", "\(box.log)")
+        // Nothing that a daemon's user has put there is followed.
+        try FileSystem.remove("\(data)/notes/inner")
+        symlink("/etc", "\(data)/notes/inner")
+        #expect(try start(format: 4) == nil)
+        var link = stat()
+        #expect(lstat("\(states)/notes.3/inner", &link) == 0 && link.st_mode & S_IFMT == S_IFLNK)
+    }
+
     /// Power fails in the first start of a box, when its release is noted and the document that was flashed with it is not taken yet.
     @Test func whatWasFlashedIsTakenByTheSecondStartToo() throws {
         let box = try BoxInNetwork.ready(release: "1.0.0")

@@ -19,6 +19,8 @@ struct SimulatedRelease {
     let uki: [UInt8]
     let layout: VerityLayout
     let available: AvailableRelease
+    /// What is signed of its files beside length and hash.
+    let custom: JSON
     /// What the repository has of it.
     let files: [String: [UInt8]]
 
@@ -66,15 +68,13 @@ struct SimulatedRelease {
                 }
             }
             let (rootBytes, ukiBytes) = (try root.readAll(), try uki.readAll())
-            let manifest: JSON = [
-                "length": 0, "hashes": ["sha256": ""],
-                "custom": [
-                    "version": .text(version), "released": .integer(1000 + number), "architecture": "amd64",
-                    "root-hash": .text(verity.rootHash.hex), "root-sha256": .text(SHA256.hash(rootBytes).hex),
-                    "root-bytes": .integer(rootBytes.count), "uki-tree-hash": .text(try FileTree.top(of: tree).hex),
-                    "uki-tree-bytes": .integer(Int(try tree.status().st_size)),
-                ],
+            let custom: JSON = [
+                "version": .text(version), "released": .integer(1000 + number), "architecture": "amd64",
+                "root-hash": .text(verity.rootHash.hex), "root-sha256": .text(SHA256.hash(rootBytes).hex),
+                "root-bytes": .integer(rootBytes.count), "uki-tree-hash": .text(try FileTree.top(of: tree).hex),
+                "uki-tree-bytes": .integer(Int(try tree.status().st_size)),
             ]
+            let manifest: JSON = ["length": 0, "hashes": ["sha256": ""], "custom": custom]
             var metas = ["manifest": try FileMeta(manifest, name: "manifest", isTarget: true)]
             var files: [String: [UInt8]] = [:]
             func sign(_ name: String, _ bytes: [UInt8]) throws {
@@ -95,7 +95,7 @@ struct SimulatedRelease {
             made.append(
                 SimulatedRelease(
                     version: version, quality: quality, root: rootBytes, uki: ukiBytes,
-                    layout: try VerityLayout(file: root), available: available, files: files))
+                    layout: try VerityLayout(file: root), available: available, custom: custom, files: files))
         }
         return made
     }

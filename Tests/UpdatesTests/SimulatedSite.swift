@@ -21,6 +21,9 @@ final class SimulatedSite {
     private var head: (commit: Int?, release: String?) = (nil, nil)
     /// What stood last where a release had the box.
     private var heads: [String: Int?] = [:]
+    /// What a daemon has written, in which format; and what others have kept.
+    private var state: (text: String?, format: Int) = (nil, 1)
+    private var states: [Int: String] = [:]
     private(set) var falls = 0
 
     init(in parent: String) throws {
@@ -54,7 +57,12 @@ final class SimulatedSite {
 
         """
 
-    private func document(_ word: String, _ version: String) -> String { "notes: {word: \(word), format: v\(version)}\n" }
+    /// Two releases that follow each other share one.
+    private static func format(of version: String) -> Int { (Int(version.suffix(1)) ?? 0) / 2 + 1 }
+
+    private func document(_ word: String, _ version: String) -> String {
+        "notes: {word: \(word), format: v\(version)}\n"
+    }
 
     /// The image of a release, and the words for its engine.
     private func places(of version: String) throws -> [String] {
@@ -62,10 +70,12 @@ final class SimulatedSite {
         if !FileSystem.exists(image) {
             try FileSystem.makeDirectory("\(image)/plugins/notes")
             try FileSystem.replace(
-                "\(image)/plugins/notes/notes", with: Self.plugin.replacing("VERSION", with: "v\(version)"), mode: 0o755)
+                "\(image)/plugins/notes/notes", with: Self.plugin.replacing("VERSION", with: "v\(version)"), mode: 0o755
+            )
             let manifest: JSON = [
                 "name": "notes", "version": .text(version), "summary": "of a test", "contract": 1, "key": "notes",
                 "yang": "none", "features": [], "resources": ["file", "directory"],
+                "state-format": .integer(Self.format(of: version)),
             ]
             try FileSystem.replace("\(image)/plugins/notes/manifest.json", with: manifest.pretty)
             try FileSystem.replace("\(image)/image", with: "name test\nversion \(version)\n")
@@ -120,8 +130,9 @@ final class SimulatedSite {
 
     /// Right before the entry.
     func handOver(to release: AvailableRelease) throws {
-        try release.handOver(commits: "\(folder)/data/vcpe/commits")
+        try release.handOver(data: "\(folder)/data")
         heads[release.version] = nil
+        states = [:]
     }
 
     /// A release comes up and follows what it should; it is given other documents, and its engine falls wherever it is.
@@ -135,13 +146,28 @@ final class SimulatedSite {
         try start(version)
         head = (expected, version)
         heads[version] = .some(expected)
+        changeFormat(to: Self.format(of: version))
         try examine(version)
+        // Its daemon goes on with what is there.
+        state.text = "\(state.text ?? "") \(version)"
+        try FileSystem.makeDirectory("\(folder)/data/notes")
+        try FileSystem.replace(stateFile, with: state.text ?? "")
         for _ in 0..<random.next(3) {
             let text = "\(document("w\(random.next(1 << 30))", version))# as it was given\n"
             try commit(text, on: version, fallsWithin: random.next(3) == 0 ? Double(random.next(50)) / 1000 : nil)
             try examine(version)
         }
         kill()
+    }
+
+    private var stateFile: String { "\(folder)/data/notes/state" }
+
+    /// What a release of an earlier format left is there again; one of a later format begins with what the one before left, which is kept.
+    private func changeFormat(to own: Int) {
+        guard own != state.format else { return }
+        let text = states.removeValue(forKey: own) ?? (own > state.format ? state.text : nil)
+        states[state.format] = state.text
+        state = (text, own)
     }
 
     /// - Parameter fallsWithin: seconds after which the engine is killed, wherever it is then.
@@ -176,7 +202,13 @@ final class SimulatedSite {
         guard followed == head.commit, try written == wanted else {
             throw Broken(
                 description:
-                    "\(version) follows \(followed ?? 0), not \(head.commit ?? 0), and has \(try written), not \(wanted): \(log)")
+                    "\(version) follows \(followed ?? 0), not \(head.commit ?? 0), and has \(try written), not \(wanted): \(log)"
+            )
+        }
+        let there = FileSystem.exists(stateFile) ? String(decoding: try FileSystem.read(stateFile), as: UTF8.self) : nil
+        guard there == state.text else {
+            throw Broken(
+                description: "\(version) finds the state \(there ?? "none"), not \(state.text ?? "none"): \(log)")
         }
         for (number, text) in commits {
             let kept = try ask(["do": "show-commit", "number": .integer(number)])["site"]?.text
@@ -198,7 +230,9 @@ final class SimulatedSite {
         let (number, text) = commits.sorted { $0.key < $1.key }[random.next(commits.count)]
         try start(version)
         let answer = try ask(["do": "rollback", "number": .integer(number)])
-        guard answer["commit"] != nil else { throw Broken(description: "\(number) does not come again: \(answer.line)") }
+        guard answer["commit"] != nil else {
+            throw Broken(description: "\(number) does not come again: \(answer.line)")
+        }
         guard try written == "\(word(of: text)) by v\(version)" else {
             throw Broken(description: "\(try written) in place of commit \(number), \(text)")
         }

@@ -112,6 +112,10 @@ struct ProfileBuild {
         var composer = Composer(
             definition: definition, profile: profile, packages: packages, plugins: plugins, lock: lock,
             folder: options.images, cache: cache)
+        let loader = try signed(try tools.file("usr/lib/systemd/boot/efi/systemd-bootx64.efi"), tools: tools)
+        var box = box
+        // A box has the firmware try it before it takes the place of the one that is there.
+        if upgrades { box["/usr/lib/vcpe/loader.efi"] = Content(loader) }
         var composed = try await composer.compose(box: box)
         composed.remarks += try FactorySite(
             definition: definition, plugins: plugins, packages: packages, box: options.box, cache: cache
@@ -152,7 +156,6 @@ struct ProfileBuild {
             to: try tools.file("usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
         image = try signed(image, tools: tools)
         try FileSystem.replace(path(uki), with: image)
-        let loader = try signed(try tools.file("usr/lib/systemd/boot/efi/systemd-bootx64.efi"), tools: tools)
         try FileSystem.replace("\(folder)/.steps/\(stem).loader", with: loader)
 
         let report = Report(
@@ -189,9 +192,10 @@ struct ProfileBuild {
         }
     }
 
+    private var upgrades: Bool { plugins.contains { $0.manifest.name == "upgrade" } }
+
     private func boxExecutables() throws -> [String: Content] {
         var box: [String: Content] = [:]
-        let upgrades = plugins.contains { $0.manifest.name == "upgrade" }
         for name in ["vcpe-init"] + (plugins.isEmpty ? [] : ["vcpe-box"]) + (upgrades ? ["vcpe-updater"] : []) {
             let path = "\(options.box)/\(name)"
             guard FileSystem.exists(path) else {

@@ -17,14 +17,15 @@ public struct HTTPDeltaSource: DeltaSource {
 
     public func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8] {
         if range.isEmpty { return [] }
-        let bytes: [UInt8]
-        do { bytes = try repository.read(path, most: range.count, range: range) } catch {
-            throw UpdateFailure(.unavailable, path, "\(error)")
+        do { return try repository.read(path, most: range.count, range: range) } catch {
+            let reason: UpdateFailure.Reason =
+                switch error.reason {
+                case .gone, .refused: .unknownTarget
+                case .mismatch: .mismatch
+                case .transfer, .local: .unavailable
+                }
+            throw UpdateFailure(reason, path, "\(error)")
         }
-        guard bytes.count == range.count else {
-            throw UpdateFailure(.unavailable, path, "\(bytes.count) bytes instead of \(range.count)")
-        }
-        return bytes
     }
 }
 

@@ -40,14 +40,19 @@ public struct AvailableRelease: Sendable, Hashable {
         (self.ukiDigest, self.ukiBytes, ukiTreeHash, ukiTreeBytes) = (ukiDigest, ukiBytes, treeHash, treeBytes)
     }
 
-    /// Has this release begin with what the one that runs follows, whatever it had when it had the box before.
+    /// Has this release begin with what the one that runs follows and keeps, whatever it had when it had the box before.
     ///
-    /// - Parameter commits: the folder of the engine's commits, whose `CommitStore` reads this name.
-    public func handOver(commits: String) throws(SystemError) {
-        let own = "\(commits)/head.\(version)"
-        guard FileSystem.exists(own) else { return }
-        try FileSystem.remove(own)
-        try FileSystem.syncDirectory(commits)
+    /// - Parameter data: where the data partition is. The engine's `CommitStore` and `PluginStates` read these names.
+    public func handOver(data: String) throws(SystemError) {
+        var old = ["\(data)/vcpe/commits/head.\(version)"]
+        let states = "\(data)/vcpe/states"
+        if FileSystem.exists(states) {
+            old += try FileSystem.list(states).filter { $0 != "formats" }.map { "\(states)/\($0)" }
+        }
+        for path in old where FileSystem.exists(path) {
+            try FileSystem.remove(path)
+            if let folder = FileSystem.parent(of: path) { try FileSystem.syncDirectory(folder) }
+        }
     }
 
     /// The files of a patch from exactly that release; nil where it has none.

@@ -145,7 +145,8 @@ public struct Installation {
                 try verify(part)
                 return next.way
             } catch {
-                guard place < ways.count - 1, error.reason == .mismatch || error.reason == .malformed else {
+                // A line that is down is down for each of them; what is missing or wrong may be so by this one alone.
+                guard place < ways.count - 1, [.mismatch, .malformed, .unknownTarget].contains(error.reason) else {
                     throw error
                 }
             }

@@ -8,7 +8,7 @@ enum UpgradeVerbs {
     static let all = [
         Verb(
             name: "upgrade", group: .upgrade, usage: "upgrade WHAT",
-            summary: "another release for this box: status, check, download, install, cancel, history",
+            summary: "another release for this box: status, check, download, install, cancel, history, loader",
             details: """
                   status    which release runs, which one is installed, why it waits, and when this box looks by itself
                   check     what the channel offers, and what that would cost
@@ -17,6 +17,8 @@ enum UpgradeVerbs {
                   install   the newest release, or --to VERSION, into the slot that does not run; what runs is not touched
                   cancel    forget an installed release that was not started yet
                   history   upgrades of this box, newest first
+                  loader    have the firmware try the boot loader that this release brings, at the next start and by a boot entry of its own; it
+                            takes the place of the one that is there once the box came up by it
 
                 A new release is started three times at most. It is good when all probes of the document have held for the site's time, and
                 every block of it was read; else the box comes back with the old one and its configuration.
@@ -24,10 +26,10 @@ enum UpgradeVerbs {
             words: 1...1,
             options: [
                 .init(name: "--to", value: "VERSION", summary: "for download and install: this one, not the newest"),
-                .init(name: "--reboot", value: nil, summary: "for install: start it at once"),
+                .init(name: "--reboot", value: nil, summary: "for install and loader: start it at once"),
             ]
         ) { call in
-            let names = ["status", "check", "download", "install", "cancel", "history"]
+            let names = ["status", "check", "download", "install", "cancel", "history", "loader"]
             guard names.contains(call.words[0]) else {
                 let meant = didYouMean(call.words[0], among: names).map { "did you mean \($0)? " } ?? ""
                 throw WrongUsage(

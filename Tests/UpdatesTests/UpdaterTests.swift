@@ -1,0 +1,298 @@
+import Digests
+import Documents
+import Files
+import Glibc
+import Processes
+@testable import Releases
+import Slots
+import TestSupport
+import Testing
+@testable import Updates
+
+/// The box's own updater, its disk in files and its repository in a folder: what it says of what it can't use, and that what runs is as it was.
+@Suite(.serialized) final class UpdaterTests {
+    private static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+
+    private let folder: String
+    private let releases: [SimulatedRelease]
+    private let key: SigningKey
+    private let now = time(nil)
+
+    init() async throws {
+        folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-updater")
+        releases = try await SimulatedRelease.make([.good, .good], in: folder)
+        key = try SigningKey.make()
+        for name in ["box", "data"] { try FileSystem.makeDirectory("\(folder)/\(name)") }
+        for name in ["manifest", "empty"] { try FileSystem.replace("\(folder)/\(name)", with: "") }
+        let whole = try SimulatedBox(releases, in: folder)
+        for (name, part) in [("esp", whole.esp), ("root-a", whole.slot(0)), ("root-b", whole.slot(1))] {
+            try FileSystem.replace("\(folder)/\(name)", with: part.read(part.size, at: 0))
+        }
+    }
+
+    deinit { try? FileSystem.remove(folder) }
+
+    // MARK: - The box
+
+    private func box(_ name: String) -> String { "\(folder)/box/\(name)" }
+
+    /// The first release runs, and nothing else was ever there.
+    private func reset() throws {
+        for name in ["esp", "root-a", "root-b"] {
+            try Command("cp", ["--sparse=always", "\(folder)/\(name)", box(name)]).check()
+        }
+        try FileSystem.remove("\(folder)/data")
+        try FileSystem.makeDirectory("\(folder)/data")
+        try FileSystem.replace(box("settings.json"), with: "{\"repository\":\"file:///box/updates\"}")
+        try FileSystem.replace(
+            box("boot"),
+            with: "slot root-a\nroot-a /box/root-a\nroot-b /box/root-b\nesp /box/esp\nentry vcpe-1.efi\n")
+        let layout = releases[0].layout
+        try FileSystem.replace(
+            "\(folder)/cmdline", with: "vcpe.verity=\(layout.dataBlocks),\(Hex.text(layout.salt)),none\n")
+        try FileSystem.remove(box("updates"))
+        try FileSystem.remove(box("root.json"))
+    }
+
+    /// Asks it on the box.
+    ///
+    /// - Parameter before: done on the box at first.
+    /// - Returns: what it said against it; nil for nothing.
+    private func ask(_ words: String..., before: String = "") throws -> String? {
+        let script = """
+            set -e
+            cd "$0"
+            updater=$1
+            shift
+            mkdir -p root
+            mount -t tmpfs tmpfs root
+            cd root
+            mkdir -p usr .upper .work proc run/vcpe/upgrade tmp dev etc box data
+            mount -t overlay none -o lowerdir=/usr,upperdir=.upper,workdir=.work usr
+            for name in bin sbin lib lib64; do ln -s usr/$name $name; done
+            mount --rbind /dev dev
+            mount --rbind /proc proc
+            mount --bind ../cmdline proc/cmdline
+            mount --bind ../box box
+            mount --bind ../data data
+            mkdir -p usr/lib/vcpe/trust
+            cp "$updater" usr/lib/vcpe/vcpe-updater
+            printf 'name box\\nversion 1.0.0\\nprofile virtio\\n' >usr/lib/vcpe/image
+            cp box/boot run/vcpe/boot
+            [ ! -f box/settings.json ] || cp box/settings.json run/vcpe/upgrade/
+            [ ! -f box/root.json ] || cp box/root.json usr/lib/vcpe/trust/
+            \(before)
+            exec chroot . /usr/lib/vcpe/vcpe-updater answer "$@"
+            """
+        let result = try Command(
+            "unshare",
+            ["--mount", "--net", "sh", "-c", script, folder, "\(Self.repository)/.build/box/vcpe-updater"] + words
+        ).run()
+        guard !result.output.isEmpty else { throw Broken(description: result.errorText) }
+        return try JSON.parse(result.output)["error"]?.text
+    }
+
+    private struct Broken: Error { var description: String }
+
+    // MARK: - The repository
+
+    /// Publishes the second release.
+    ///
+    /// - Parameters:
+    ///   - place: where it is for the channel.
+    ///   - custom: in place of what is signed of it.
+    ///   - key: of all roles; nil for the one that others have, too.
+    ///   - time: by the publisher's clock; nil for a short while ago.
+    private func publish(
+        place: String = "box/virtio/1.0.1", custom: [String: JSON] = [:],
+        by key: SigningKey? = nil, at time: Int? = nil
+    ) throws {
+        let key = key ?? self.key
+        let (made, path, release) = (time ?? now - 100, box("updates"), releases[1])
+        let (signer, keys) = (ReleaseRepository.Keys([key.publicKey], threshold: 1), KeyFolder([key]))
+        _ = try ReleaseRepository.make(
+            path, roles: Dictionary(uniqueKeysWithValues: TrustedMetadata.topLevel.map { ($0, signer) }),
+            channel: "stable", channelKeys: signer, signing: keys, now: made)
+        var repository = try ReleaseRepository(path, now: made + 1)
+        let source = "\(folder)/\(release.version)"
+        var files = ["manifest": "\(folder)/manifest", "uki.efi": "\(source)/uki"]
+        for file in release.files.keys { files[file] = "\(source)/\(file)" }
+        let signed = (release.custom.object ?? [:]).merging(custom) { $1 }
+        let outcome = try repository.add(
+            Dictionary(uniqueKeysWithValues: files.map { ("\(place)/\($0.key)", $0.value) }), to: "stable",
+            custom: .object(signed), signing: keys)
+        #expect(outcome == .published)
+        try FileSystem.replace(box("root.json"), with: try FileSystem.read("\(path)/metadata/1.root.json"))
+    }
+
+    /// Changes the files of a release whose names end so.
+    private func change(_ suffix: String, _ body: (inout [UInt8]) -> Void) throws {
+        let place = "\(box("updates"))/targets/stable/box/virtio/1.0.1"
+        let names = try FileSystem.list(place).filter { $0.hasSuffix(suffix) }
+        #expect(!names.isEmpty)
+        for name in names {
+            var bytes = try FileSystem.read("\(place)/\(name)")
+            body(&bytes)
+            try FileSystem.replace("\(place)/\(name)", with: bytes)
+        }
+    }
+
+    // MARK: - Tests
+
+    /// What runs, and what starts it; room that nobody names counts for nothing.
+    private func kept() throws -> [[UInt8]] {
+        let root = try FileSystem.read(box("root-a"))
+        guard let partition = try? BootPartition(try File(box("esp"))), let entry = partition.entry(1) else {
+            return [root, try FileSystem.read(box("esp"))]
+        }
+        let names = partition.entries.map { Array($0.fileName.utf8) }
+        return [root, try partition.image(of: entry).read(1 << 20, at: 0)] + names
+    }
+
+    /// Something is wrong; it is said, and the running release and what starts it are what they were.
+    private func refuses(_ said: String..., before: String = "", _ spoil: () throws -> Void) throws {
+        try reset()
+        try spoil()
+        let before = (script: before, kept: try kept())
+        let error = try ask("install", before: before.script)
+        for part in said { #expect(error?.contains(part) == true, "\(error ?? "it is installed")") }
+        #expect(try kept() == before.kept)
+        #expect(!FileSystem.exists("\(folder)/data/vcpe/upgrade/installed"))
+    }
+
+    /// That all of it is in order but for what each test spoils: it comes as far as its root's verity, which files have none of.
+    private func comesToItsRoot(_ spoil: () throws -> Void = {}) throws {
+        try reset()
+        try publish()
+        try spoil()
+        let error = try ask("install")
+        #expect(error?.contains("device-mapper") == true, "\(error ?? "it is installed")")
+        #expect(try FileSystem.read(box("root-b")).starts(with: releases[1].root))
+        #expect(try BootPartition(try File(box("esp"))).entries.map(\.fileName) == ["vcpe-1.efi"])
+    }
+
+    @Test func whatAReleaseIsNotForIsRefused() throws {
+        try comesToItsRoot()
+        try refuses("1.0.1 is for arm64, this box is amd64") { try publish(custom: ["architecture": "arm64"]) }
+        try refuses("the channel stable has no release of box for virtio") {
+            try publish(place: "box/baremetal/1.0.1")
+        }
+        #expect(
+            try ask("install", "--to", "1.0.1")?.contains(
+                "the channel stable has no release 1.0.1 of box for virtio") == true)
+        try refuses("its root has 1048576 bytes and the slot has 262144") {
+            try publish(custom: ["root-bytes": 1_048_576])
+        }
+        try refuses("it starts another root than its own release's") {
+            try publish(custom: ["root-hash": .text(String(repeating: "ab", count: 32))])
+        }
+    }
+
+    @Test func aBoxThatKnowsNoRepositoryOrAnothersIsRefused() throws {
+        try refuses("the site names no repository of releases", "repository: https") {
+            try FileSystem.remove(box("settings.json"))
+        }
+        try refuses("the image has no /usr/lib/vcpe/trust/root.json, by which releases are trusted", "files: {") {
+            try publish()
+            try FileSystem.remove(box("root.json"))
+        }
+        try refuses("root: not JSON") {
+            try publish()
+            try FileSystem.replace(box("root.json"), with: Array(try FileSystem.read(box("root.json")).dropLast(40)))
+        }
+        try refuses("the repository has no such channel") {
+            try publish()
+            try FileSystem.replace(
+                box("settings.json"), with: "{\"repository\":\"file:///box/updates\",\"channel\":\"edge\"}")
+        }
+        // What lies there is another provider's.
+        let strangers = try SigningKey.make()
+        try refuses("timestamp") {
+            try publish()
+            try FileSystem.rename(box("updates"), to: "\(folder)/own")
+            try publish(by: strangers)
+            try FileSystem.replace(box("root.json"), with: try FileSystem.read("\(folder)/own/metadata/1.root.json"))
+            try FileSystem.remove("\(folder)/own")
+        }
+    }
+
+    @Test func filesThatAreNotWhatIsSignedAreRefused() throws {
+        let spoils: [(inout [UInt8]) -> Void] = [
+            { $0 = Array($0[..<($0.count / 2)]) }, { $0 = [] }, { $0 = [UInt8](repeating: 7, count: $0.count) },
+            { $0 = Array($0.reversed()) },
+        ]
+        for spoil in spoils {
+            try refuses("root.") {
+                try publish()
+                for name in [".root.blocks", ".root.zst", ".patch"] { try change(name, spoil) }
+            }
+        }
+        // Each of the metadata, cut and made longer than anything.
+        for name in ["timestamp.json", "2.snapshot.json", "1.targets.json", "2.stable.json"] {
+            for spoil: (inout [UInt8]) -> Void in [
+                { $0 = Array($0[..<($0.count / 2)]) }, { $0 += [UInt8](repeating: 32, count: 40 << 20) },
+            ] {
+                let role = name.split(separator: ".").dropLast().last.map(String.init) ?? ""
+                try refuses(role) {
+                    try publish()
+                    let path = "\(box("updates"))/metadata/\(name)"
+                    var bytes = try FileSystem.read(path)
+                    spoil(&bytes)
+                    try FileSystem.replace(path, with: bytes)
+                }
+            }
+        }
+        // Not there at all, though it is signed.
+        try refuses("the server no longer has it") {
+            try publish()
+            try FileSystem.remove("\(box("updates"))/targets")
+        }
+        // Nobody reads what is behind the end.
+        try comesToItsRoot { for name in [".root.blocks", ".patch"] { try change(name) { $0 += [1, 2, 3] } } }
+        // One way is enough, whatever became of the others.
+        try comesToItsRoot { for name in [".root.zst", ".patch"] { try change(name) { $0 = [] } } }
+    }
+
+    @Test func partitionsThatCantTakeItStayAsTheyAre() throws {
+        try refuses("/box/esp: 9078 bytes are wanted and", "are free") {
+            try publish()
+            let filler = "\(folder)/filler"
+            try File(filler, O_RDWR | O_CREAT).resize(to: SimulatedBox.espBytes - (2 << 20))
+            try Command("mcopy", ["-i", box("esp"), filler, "::filler"]).check()
+            // What is left is less than a kernel image.
+            var count = 0
+            while try Command("mcopy", ["-i", box("esp"), "\(folder)/1.0.1/uki", "::\(count)"]).run().status == 0 {
+                count += 1
+            }
+        }
+        try refuses("FAT") {
+            try publish()
+            try FileSystem.replace(box("esp"), with: [UInt8](repeating: 0, count: SimulatedBox.espBytes))
+        }
+        try refuses("the release that runs has no entry 7") {
+            try publish()
+            let words = String(decoding: try FileSystem.read(box("boot")), as: UTF8.self)
+            try FileSystem.replace(box("boot"), with: words.replacing("vcpe-1.efi", with: "vcpe-7.efi"))
+        }
+        for name in ["esp", "root-b"] {
+            try refuses("Read-only file system", before: Self.readOnly(name)) { try publish() }
+        }
+        try refuses("Read-only file system", before: "mount -t tmpfs -o ro tmpfs data") { try publish() }
+    }
+
+    /// Mounts a file of the box over itself, so that nobody can write it.
+    private static func readOnly(_ name: String) -> String {
+        "mount --bind box/\(name) box/\(name); mount -o remount,bind,ro box/\(name)"
+    }
+
+    /// The clock of a box counts less than the last time at which it trusted something.
+    @Test func metadataThatAreOverAreRefusedAlsoByAClockThatIsBehind() throws {
+        let day = 86_400
+        try refuses("timestamp", "expired") { try publish(at: now - 20 * day) }
+        try refuses("timestamp", "expired") {
+            try publish()
+            try FileSystem.makeDirectory("\(folder)/data/vcpe/upgrade")
+            try FileSystem.replace("\(folder)/data/vcpe/upgrade/time", with: "\(now + 20 * day)")
+        }
+    }
+}
