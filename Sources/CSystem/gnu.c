@@ -59,6 +59,8 @@ int csystem_capability(const char *name) {
     return -1;
 }
 
+int csystem_sync_filesystem(int file) { return syncfs(file); }
+
 void csystem_trim_filesystem(const char *path) {
     int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return;

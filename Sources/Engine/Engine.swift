@@ -257,22 +257,12 @@ public final class Engine {
     /// changes is looked at; in milliseconds.
     private static let (stillness, tick, factsEvery) = (100, 1000, 10_000)
 
-    /// Before any service starts on what another release's daemons left.
-    private func adoptStates() throws {
-        do {
-            for line in try PluginStates(places: places).adopt(planner.plugins.map(\.manifest)) { Log.say(line) }
-        } catch {
-            // A release on trial gives way rather than take away what the one before needs.
-            if places.bootWord("trial") == "yes" { throw error }
-            Log.say("what daemons keep can't be put in order: \(error)")
-        }
-    }
-
     /// Follows the site, and serves the socket, for ever.
     public func run() throws -> Never {
         let server = try Server(path: places.socket)
         resetToFactory()
-        try adoptStates()
+        // Before any service starts on what another release's daemons left.
+        for line in try PluginStates(places: places).adopt(planner.plugins.map(\.manifest)) { Log.say(line) }
         readSite()
         follow()
         if head.pending != nil {

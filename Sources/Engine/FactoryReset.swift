@@ -80,6 +80,10 @@ extension Engine {
         let failure = pthread_create(
             &thread, nil,
             { path in
+                // Signals are the engine's own.
+                var all = sigset_t()
+                sigfillset(&all)
+                pthread_sigmask(SIG_BLOCK, &all, nil)
                 if let path {
                     csystem_trim_filesystem(path.assumingMemoryBound(to: CChar.self))
                     free(path)

@@ -3,76 +3,94 @@ import Files
 import Glibc
 import PluginKit
 
-/// What daemons keep below /data/PLUGIN, where releases write it in different formats: each finds what it can read, and what it makes of another one's is a copy.
+/// What daemons keep below /data/PLUGIN, where releases write it in different formats: each finds what it can read.
 ///
-/// A plugin's manifest says which format its daemons write. Where another one lies there, what lies there is kept aside before any service starts: the release before finds it
-/// again when this one is given up, as it left it. A release that is installed anew has nothing kept.
+/// A plugin's manifest says which format its daemons write. Where an earlier one lies there, a copy is kept before any service starts: the release before finds it when this one is
+/// given up, as it left it. A release that is installed anew has nothing kept.
 ///
-/// Power may fail at any step: the note of what lies there changes between a name's going and another one's coming, and who finds nothing under the one looks
-/// for the other.
+/// Power may fail at any step: the note of what lies there changes between one name's going and another's coming, and who finds nothing under the one looks
+/// for the other. Falling back writes nothing that a full disk has no room for.
 struct PluginStates {
     let places: Places
 
     private var folder: String { places.states }
-    private var notes: String { "\(folder)/formats" }
     private func place(_ plugin: String) -> String { "\(places.data)/\(plugin)" }
     private func kept(_ plugin: String, _ format: Int) -> String { "\(folder)/\(plugin).\(format)" }
 
-    /// Of what lies there, by plugin; 1 where nothing was noted.
-    private var formats: [String: Int] {
-        (try? JSON.parse(FileSystem.read(notes)))?.object?.compactMapValues(\.integer) ?? [:]
-    }
+    /// An empty file by whose name one knows what lies there.
+    private func mark(_ plugin: String, _ format: Int) -> String { "\(folder)/\(plugin)@\(format)" }
 
-    private func note(_ format: Int, of plugin: String) throws {
-        var all = formats
-        all[plugin] = format
-        try FileSystem.replace(notes, with: JSON.object(all.mapValues { .integer($0) }).line)
-        try FileSystem.syncDirectory(folder)
+    /// Of what lies there, by plugin; 1 for those that are not listed.
+    private func formats() throws -> [String: Int] {
+        guard FileSystem.exists(folder) else { return [:] }
+        var formats: [String: Int] = [:]
+        for name in try FileSystem.list(folder) {
+            let parts = name.split(separator: "@").map(String.init)
+            if parts.count == 2, let format = Int(parts[1]) { formats[parts[0]] = format }
+        }
+        return formats
     }
 
     /// Gives each plugin of this release a state that it can read.
     ///
     /// - Returns: for people, what was done.
+    /// - Throws: where no copy can be kept: then no daemon may make another format of the only state there is.
     func adopt(_ manifests: [PluginManifest]) throws -> [String] {
-        if FileSystem.exists(folder) { try FileSystem.removeLeftovers(in: folder) }
-        let formats = formats
+        try? FileSystem.removeLeftovers(in: folder)
+        guard let formats = try? formats() else { return ["what daemons keep can't be looked at: \(folder)"] }
         return try manifests.compactMap { manifest in
-            try adopt(manifest.name, manifest.stateFormat, from: formats[manifest.name] ?? 1)
+            let (plugin, own, last) = (manifest.name, manifest.stateFormat, formats[manifest.name] ?? 1)
+            if last < own, !FileSystem.exists(kept(plugin, own)) { return try keepCopy(plugin, own, from: last) }
+            // Whoever comes back must do so also where something is wrong with the disk.
+            do { return try takeBack(plugin, own, from: last) } catch {
+                return "\(plugin): its state in format \(own) can't be put back: \(error)"
+            }
         }
     }
 
-    private func adopt(_ plugin: String, _ own: Int, from last: Int) throws -> String? {
-        let (place, saved) = (place(plugin), kept(plugin, own))
+    private func keepCopy(_ plugin: String, _ own: Int, from last: Int) throws -> String? {
+        let (place, aside) = (place(plugin), kept(plugin, last))
+        try noteThat(plugin, has: last)
+        let isThere = FileSystem.exists(place)
+        if isThere {
+            let copy = "\(folder)/\(FileSystem.temporaryPrefix)\(plugin)"
+            try FileTreeCopy.make(of: place, at: copy)
+            try File(folder, O_RDONLY | O_DIRECTORY).syncFileSystem()
+            try FileSystem.remove(aside)
+            try move(copy, to: aside)
+        }
+        try move(mark(plugin, last), to: mark(plugin, own))
+        return isThere
+            ? "\(plugin): a copy of its state in format \(last) is kept, before it becomes format \(own)" : nil
+    }
+
+    private func takeBack(_ plugin: String, _ own: Int, from last: Int) throws -> String? {
+        let (place, saved, aside) = (place(plugin), kept(plugin, own), kept(plugin, last))
         if last == own {
             // Power failed when it was on its way back.
             guard !FileSystem.exists(place), FileSystem.exists(saved) else { return nil }
             try move(saved, to: place)
             return "\(plugin): its state in format \(own) is back"
         }
-        try FileSystem.makeDirectory(folder)
-        let aside = kept(plugin, last)
-        if own < last || FileSystem.exists(saved) {
-            if FileSystem.exists(place) {
-                try FileSystem.remove(aside)
-                try move(place, to: aside)
-            }
-            try note(own, of: plugin)
-            guard FileSystem.exists(saved) else {
-                return "\(plugin): its state in format \(last) is kept, and it begins with none in format \(own)"
-            }
-            try move(saved, to: place)
-            return "\(plugin): its state in format \(own) is back, that in format \(last) is kept"
-        }
-        let isThere = FileSystem.exists(place)
-        if isThere {
-            let copy = "\(folder)/\(FileSystem.temporaryPrefix)\(plugin)"
-            try FileTreeCopy.make(of: place, at: copy)
+        try noteThat(plugin, has: last)
+        if FileSystem.exists(place) {
             try FileSystem.remove(aside)
-            try move(copy, to: aside)
+            try move(place, to: aside)
         }
-        try note(own, of: plugin)
-        return isThere
-            ? "\(plugin): a copy of its state in format \(last) is kept, before it becomes format \(own)" : nil
+        try move(mark(plugin, last), to: mark(plugin, own))
+        guard FileSystem.exists(saved) else {
+            return "\(plugin): its state in format \(last) is kept, and it begins with none in format \(own)"
+        }
+        try move(saved, to: place)
+        return "\(plugin): its state in format \(own) is back, that in format \(last) is kept"
+    }
+
+    /// What was never listed is listed before anything moves.
+    private func noteThat(_ plugin: String, has format: Int) throws {
+        guard !FileSystem.exists(mark(plugin, format)) else { return }
+        try FileSystem.makeDirectory(folder)
+        try FileSystem.replace(mark(plugin, format), with: "")
+        try FileSystem.syncDirectory(folder)
     }
 
     private func move(_ path: String, to target: String) throws {
@@ -82,8 +100,9 @@ struct PluginStates {
 
     /// - Throws: where the data partition has no room for the copies that these plugins will want.
     func checkRoom(for manifests: [PluginManifest]) throws {
-        let formats = formats
-        var wanted = 0
+        let formats = try formats()
+        // And something for the names.
+        var wanted = 1 << 20
         for manifest in manifests where manifest.stateFormat > formats[manifest.name] ?? 1 {
             if FileSystem.exists(place(manifest.name)) { wanted += try FileTreeCopy.size(of: place(manifest.name)) }
         }
@@ -96,10 +115,11 @@ struct PluginStates {
     }
 }
 
-/// A folder with all in it once more: owners, modes and times as they are. Sockets and pipes are left out.
+/// A folder with all in it once more: owners, modes and times as they are. Sockets, pipes and extended attributes are left out.
 private enum FileTreeCopy {
     static func make(of source: String, at target: String) throws {
-        let status = try self.status(source)
+        var status = stat()
+        guard lstat(source, &status) == 0 else { throw SystemError("lstat", source) }
         switch status.st_mode & S_IFMT {
         case S_IFDIR:
             guard mkdir(target, 0o700) == 0 else { throw SystemError("mkdir", target) }
@@ -109,7 +129,6 @@ private enum FileTreeCopy {
                 try File(source, O_RDONLY | O_NOFOLLOW), try File(target, O_RDWR | O_CREAT | O_EXCL)
             )
             try to.copy(from: from, at: 0, count: try from.size(), to: 0)
-            try to.sync()
         case S_IFLNK:
             var bytes = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
             guard readlink(source, &bytes, Int(PATH_MAX)) >= 0, symlink(bytes, target) == 0 else {
@@ -124,13 +143,16 @@ private enum FileTreeCopy {
         guard utimensat(AT_FDCWD, target, times, AT_SYMLINK_NOFOLLOW) == 0 else {
             throw SystemError("utimensat", target)
         }
-        if status.st_mode & S_IFMT == S_IFDIR { try FileSystem.syncDirectory(target) }
     }
 
-    /// Bytes on the disk.
+    /// Bytes that a copy may take. Daemons go on with it meanwhile: what went counts for nothing.
     static func size(of path: String) throws -> Int {
-        let status = try self.status(path)
-        let own = Int(status.st_blocks) * 512
+        var status = stat()
+        guard lstat(path, &status) == 0 else {
+            if errno == ENOENT { return 0 }
+            throw SystemError("lstat", path)
+        }
+        let own = max(Int(status.st_size), Int(status.st_blocks) * 512)
         guard status.st_mode & S_IFMT == S_IFDIR else { return own }
         return try FileSystem.list(path).reduce(own) { try $0 + size(of: "\(path)/\($1)") }
     }
@@ -140,11 +162,5 @@ private enum FileTreeCopy {
         var status = statvfs()
         guard statvfs(path, &status) == 0 else { throw SystemError("statvfs", path) }
         return Int(status.f_bfree) * Int(status.f_frsize)
-    }
-
-    private static func status(_ path: String) throws -> stat {
-        var status = stat()
-        guard lstat(path, &status) == 0 else { throw SystemError("lstat", path) }
-        return status
     }
 }

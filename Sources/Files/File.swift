@@ -125,6 +125,11 @@ public final class File: Sendable {
         guard ftruncate(descriptor, off_t(length)) == 0 else { throw SystemError("ftruncate", path) }
     }
 
+    /// Waits until the file system that it is on is on its disk, with all in it.
+    public func syncFileSystem() throws(SystemError) {
+        guard csystem_sync_filesystem(descriptor) == 0 else { throw SystemError("syncfs", path) }
+    }
+
     /// Waits until the contents are on the disk.
     public func sync() throws(SystemError) {
         guard fsync(descriptor) == 0 else { throw SystemError("fsync", path) }

@@ -14,17 +14,28 @@ extension BootPartition {
     public func spareLoader() throws(SlotFailure) -> [UInt8] { try volume.read(Self.spareFile) }
 
     /// The firmware starts it only where a boot entry of its own names it.
-    public mutating func setSpareLoader(_ bytes: [UInt8]) throws(SlotFailure) {
-        try repair()
-        try volume.write(bytes, to: Self.spareFile)
-        guard try spareLoader() == bytes else {
-            throw SlotFailure("\(Self.spareFile): what was written is not what is there")
-        }
+    public mutating func setSpareLoader(_ bytes: [UInt8], forgetBuffers: () -> Void = {}) throws(SlotFailure) {
+        try put(bytes, as: Self.spareFile, forgetBuffers)
     }
 
     /// Has the firmware start the spare one by itself from now on: the old one is there, or the new one, wherever power fails.
-    public mutating func adoptSpareLoader() throws(SlotFailure) {
+    public mutating func adoptSpareLoader(forgetBuffers: () -> Void = {}) throws(SlotFailure) {
+        try put(try spareLoader(), as: Self.loaderFile, forgetBuffers)
+    }
+
+    /// - Parameter forgetBuffers: has what is read next come from the disk itself.
+    private mutating func put(
+        _ bytes: [UInt8], as path: String, _ forgetBuffers: () -> Void
+    ) throws(SlotFailure) {
         try repair()
-        try volume.write(try spareLoader(), to: Self.loaderFile)
+        let room = try volume.room(for: bytes.count)
+        try room.put(bytes, at: 0)
+        try room.wait()
+        forgetBuffers()
+        // Before it has a name.
+        guard try room.bytes(bytes.count, at: 0) == bytes else {
+            throw SlotFailure("\(path): what was written is not what is there, and stays without a name")
+        }
+        try volume.publish(room, as: path)
     }
 }

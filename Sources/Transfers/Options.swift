@@ -19,8 +19,10 @@ extension Transfers {
     /// - Parameter status: of HTTP; 0 where none came.
     static func reason(_ result: CURLcode, _ status: Int) -> DownloadFailure.Reason {
         if [404, 410].contains(status) || result == CURLE_FILE_COULDNT_READ_FILE { return .gone }
-        if status >= 400, status < 500 { return .refused(status) }
+        // Too slow, or too many of us at once: another time.
+        let mayPass = status >= 500 || [408, 429].contains(status)
+        if status >= 400, !mayPass { return .refused(status) }
         return .transfer(
-            status >= 500 ? "the server answered with \(status)" : String(cString: curl_easy_strerror(result)))
+            mayPass ? "the server answered with \(status)" : String(cString: curl_easy_strerror(result)))
     }
 }

@@ -73,6 +73,10 @@ public final class Reader {
         guard result == CURLE_OK else {
             var status = 0
             ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
+            // It ends before the part begins.
+            if range != nil, result == CURLE_BAD_DOWNLOAD_RESUME || result == CURLE_RANGE_ERROR {
+                throw DownloadFailure(url: url, reason: .mismatch("it ends before byte \(range?.lowerBound ?? 0)"))
+            }
             throw DownloadFailure(url: url, reason: Transfers.reason(result, status))
         }
         if let range, arrival.bytes.count < range.count {

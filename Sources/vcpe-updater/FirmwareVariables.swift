@@ -13,6 +13,9 @@ struct FirmwareVariables: ~Copyable {
     private static let attributes: [UInt8] = [7, 0, 0, 0]
     private let isMounted: Bool
 
+    /// The kernel was started by a firmware that has some.
+    static var areThere: Bool { FileSystem.exists(folder) }
+
     /// - Throws: ``SlotFailure`` where there are none.
     init() throws(SlotFailure) {
         isMounted = mount("efivarfs", Self.folder, "efivarfs", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), nil) == 0
@@ -46,7 +49,7 @@ struct FirmwareVariables: ~Copyable {
 
     /// The entry that this start came by.
     var current: Int? { number("BootCurrent") }
-    /// The one that the next start comes by, once; nil where nobody wants that.
+    /// The one that the next start comes by, once; nil where nobody asks for that.
     var next: Int? { number("BootNext") }
 
     private static func name(_ number: Int) -> String {
@@ -58,22 +61,37 @@ struct FirmwareVariables: ~Copyable {
         (Array(text.utf16) + [0]).flatMap { [UInt8(truncatingIfNeeded: $0), UInt8($0 >> 8)] }
     }
 
-    /// Whether this start came by an entry that names a file.
-    func isCurrent(_ file: String) -> Bool {
-        guard let current, let entry = read(path(Self.name(current))) else { return false }
+    /// Whether an entry other than ours names a file, and so may start it unasked.
+    func names(_ file: String) -> Bool {
         let wanted = Self.text(file.lowercased())
-        // Letters of ASCII, in two bytes each.
-        let bytes = entry.map { (65...90).contains($0) ? $0 + 32 : $0 }
-        return bytes.indices.contains { bytes[$0...].starts(with: wanted) }
+        let entries = ((try? FileSystem.list(Self.folder)) ?? []).filter {
+            $0.hasPrefix("Boot") && $0.hasSuffix("-\(Self.firmware)") && $0.count == 9 + Self.firmware.count
+        }
+        return entries.contains { name in
+            guard let entry = read("\(Self.folder)/\(name)"), !Self.isOurs(entry) else { return false }
+            // Letters of ASCII, in two bytes each.
+            let bytes = entry.map { (65...90).contains($0) ? $0 + 32 : $0 }
+            return bytes.indices.contains { bytes[$0...].starts(with: wanted) }
+        }
     }
+
+    private static func isOurs(_ entry: [UInt8]) -> Bool { entry.dropFirst(6).starts(with: text(description)) }
 
     private static let description = "vcpe: a loader on trial"
 
+    /// A number for ``tryOnce(_:on:as:)`` that no entry has but ours.
+    func freeNumber() throws(SlotFailure) -> Int {
+        let free = (0x5600...0x560F).first { number in read(path(Self.name(number))).map(Self.isOurs) ?? true }
+        guard let free else { throw SlotFailure("the firmware has no room for another boot entry") }
+        return free
+    }
+
     /// Has the next start, and only that, come by a file of the partition that this one came by. Nothing is changed of what the firmware starts else.
     ///
-    /// - Parameter device: that partition's, such as `/dev/vda1`.
-    /// - Returns: the number of the entry, which ``remove(_:)`` takes away again.
-    func tryOnce(_ file: String, on device: String) throws(SlotFailure) -> Int {
+    /// - Parameters:
+    ///   - device: that partition's, such as `/dev/vda1`.
+    ///   - number: of the entry, which ``remove(_:)`` takes away again.
+    func tryOnce(_ file: String, on device: String, as number: Int) throws(SlotFailure) {
         let name = FileSystem.name(of: device)
         func value(_ key: String) -> Int? {
             let text = (try? FileSystem.read("/sys/class/block/\(name)/\(key)")).map {
@@ -96,18 +114,13 @@ struct FirmwareVariables: ~Copyable {
             [4, 1] + bytes(42, 2) + bytes(partition, 4) + bytes(start, 8) + bytes(size, 8) + guid.bytes + [2, 2]
             + [4, 4] + bytes(4 + path.count, 2) + path + [0x7F, 0xFF, 4, 0]
         let entry = bytes(1, 4) + bytes(places.count, 2) + Self.text(Self.description) + places
-        let own = Self.text(Self.description)
-        let free = (0x5600...0x560F).first { number in
-            guard let there = read(self.path(Self.name(number))) else { return true }
-            return there.dropFirst(6).starts(with: own)
-        }
-        guard let free else { throw SlotFailure("the firmware has no room for another boot entry") }
-        try write(entry, to: Self.name(free))
-        do { try write(bytes(free, 2), to: "BootNext") } catch {
-            remove(free)
+        do {
+            try write(entry, to: Self.name(number))
+            try write(bytes(number, 2), to: "BootNext")
+        } catch {
+            remove(number)
             throw error
         }
-        return free
     }
 
     /// Forgets an entry, and that it is wanted next.

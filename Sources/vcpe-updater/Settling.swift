@@ -77,12 +77,13 @@ enum Settling {
             var partition = try BootPartition(box.boot)
             try partition.bless(box.entry.number)
             try? FileSystem.remove(Upgrade.lastWords)
-            Upgrade.noteGood(box)
-            return
+            return Upgrade.noteGood(box)
         }
         // What can't be written down is no reason to give up a release that runs.
-        do { try noteFallback(box) } catch { say("\(error)\n", to: 2) }
-        do { try LoaderTrial.settle(box) } catch { say("\(error)\n", to: 2) }
+        do {
+            try noteFallback(box)
+            try LoaderTrial.settle(box)
+        } catch { say("\(error)\n", to: 2) }
     }
 
     /// Of an upgrade that did not turn out well, and of a release that has failed since it was good: the loader leaves it alone from now on.

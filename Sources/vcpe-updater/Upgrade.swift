@@ -215,6 +215,8 @@ struct Upgrade {
         let progress = Progress(release.version, path: Self.progress)
         var installation = try installation(of: release, offer, progress)
         Self.forgetNoted()
+        // One thing after the other: who falls back must be known.
+        _ = try LoaderTrial.forget()
         _ = try installation.run(
             begin: progress.begin,
             check: { number in
@@ -302,14 +304,17 @@ struct Upgrade {
     func cancel() throws -> Answer {
         let lock = try Self.lock()
         defer { withExtendedLifetime(lock) {} }
+        var forgotten = try LoaderTrial.forget()
         var partition = try BootPartition(box.boot)
-        let waiting = partition.entries.filter { $0.number > box.entry.number && !$0.isBad }
-        guard !waiting.isEmpty else { throw SlotFailure("no release is installed that was not started yet") }
-        try partition.keepOnly(box.entry.number)
-        let version = Self.noted?["version"]?.text ?? ""
-        try Self.note(version, "cancelled")
-        Self.forgetNoted()
-        return Answer(lines: ["\(version) is forgotten"], json: ["cancelled": .text(version)])
+        if partition.entries.contains(where: { $0.number > box.entry.number && !$0.isBad }) {
+            try partition.keepOnly(box.entry.number)
+            let version = Self.noted?["version"]?.text ?? ""
+            try Self.note(version, "cancelled")
+            Self.forgetNoted()
+            forgotten = version
+        }
+        guard let forgotten else { throw SlotFailure("nothing is installed that was not started yet") }
+        return Answer(lines: ["\(forgotten) is forgotten"], json: ["cancelled": .text(forgotten)])
     }
 
     private func restart() throws {

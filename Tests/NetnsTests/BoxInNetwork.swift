@@ -136,15 +136,24 @@ final class BoxInNetwork {
         engine = try box.run {
             let known = String(decoding: try FileSystem.read("/etc/passwd"), as: UTF8.self)
             try FileSystem.replace("\(folder)/passwd", with: known + users.map { $0 + "\n" }.joined())
-            var words = ["\(folder)/vcpe-engine", "--factory-site", "\(folder)/site.yaml", "--modprobe", "/bin/true"]
-            for name in ["run", "data", "plugins", "logs", "devices"] { words += ["--\(name)", "\(folder)/\(name)"] }
-            for name in ["firmware-site", "site-keys", "image"] { words += ["--\(name)", "\(folder)/\(name)"] }
+            let words = ["\(folder)/vcpe-engine"] + places
             if users.isEmpty { return try Command(words[0], Array(words.dropFirst())).start(output: log) }
             let script = "mount --bind \(folder)/passwd /etc/passwd && exec \"$0\" \"$@\""
             return try Command("unshare", ["--mount", "sh", "-c", script] + words).start(output: log)
         }
         for _ in 0..<500 where (try? ask("status")) == nil { usleep(20_000) }
         _ = try ask("status")
+    }
+
+    private var places: [String] {
+        let folders = ["run", "data", "plugins", "logs", "devices", "firmware-site", "site-keys", "image"]
+        return ["--factory-site", "\(folder)/site.yaml", "--modprobe", "/bin/true"]
+            + folders.flatMap { ["--\($0)", "\(folder)/\($0)"] }
+    }
+
+    /// Asks the engine's program whether it could go on with what is there.
+    func check() throws -> Command.Result {
+        try box.run { try Command("\(folder)/vcpe-engine", ["check"] + places).run() }
     }
 
     /// Ends the engine as a fault would.

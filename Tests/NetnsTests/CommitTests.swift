@@ -239,7 +239,7 @@ import Testing
                 let copy = "\(box.folder)/copy"
                 try Command("cp", ["-a", data, copy]).check()
                 try FileSystem.rename("\(data)/notes", to: "\(states)/notes.1")
-                if isNoted { try FileSystem.replace("\(states)/formats", with: "{\"notes\":2}") }
+                if isNoted { try FileSystem.rename("\(states)/notes@1", to: "\(states)/notes@2") }
                 #expect(try start(format: format) == (format == 2 ? "by the second" : "by the first again"))
                 #expect(try start(format: 3 - format) == (format == 1 ? "by the second" : "by the first again"))
                 try FileSystem.remove(data)
@@ -250,7 +250,7 @@ import Testing
         try Command("cp", ["-a", "\(data)/notes", "\(states)/.new.notes"]).check()
         #expect(
             try start(format: 3) == "by the first again"
-                && FileSystem.list(states) == ["formats", "notes.1", "notes.2"])
+                && FileSystem.list(states) == ["notes.1", "notes.2", "notes@3"])
         // An earlier one that was installed since has nothing to go back to.
         try FileSystem.remove("\(states)/notes.2")
         #expect(try start(format: 2) == nil && start(format: 3) == "by the first again", "\(box.log)")
@@ -260,6 +260,39 @@ import Testing
         #expect(try start(format: 4) == nil)
         var link = stat()
         #expect(lstat("\(states)/notes.3/inner", &link) == 0 && link.st_mode & S_IFMT == S_IFLNK)
+    }
+
+    /// A disk without room for the copy: the release says so before it is installed, and does not touch the only state there is; whoever falls back needs no room.
+    @Test func aFullDiskTakesNoDaemonsStateAway() throws {
+        let box = try BoxInNetwork(plugins: ["notes": "#!/bin/sh\n"])
+        let (data, manifest) = ("\(box.folder)/data", "\(box.folder)/plugins/notes/manifest.json")
+        let text = String(decoding: try FileSystem.read(manifest), as: UTF8.self)
+        func be(format: Int) throws {
+            try FileSystem.replace(
+                manifest, with: text.replacing("\"contract\"", with: "\"state-format\": \(format), \"contract\""))
+        }
+        try Command("mount", ["-t", "tmpfs", "-o", "size=7m", "tmpfs", data]).check()
+        defer { umount2(data, Int32(MNT_DETACH)) }
+        let database = "\(data)/notes/database"
+        try FileSystem.makeDirectory("\(data)/notes")
+        try FileSystem.replace(database, with: [UInt8](repeating: 1, count: 2 << 20))
+        try be(format: 2)
+        try box.start()
+        box.killEngine()
+        try File(database, O_WRONLY).write([UInt8](repeating: 2, count: 2 << 20), at: 0)
+        try FileSystem.replace("\(data)/filler", with: [UInt8](repeating: 0, count: 2 << 20))
+        try be(format: 3)
+        let check = try box.check()
+        #expect(check.status == 1 && check.errorText.contains("are wanted on the data partition"), "\(check.errorText)")
+        #expect(throws: SystemError.self) { try box.start() }
+        #expect(box.log.contains("No space left on device"), "\(box.log)")
+        #expect(try FileSystem.read(database) == [UInt8](repeating: 2, count: 2 << 20))
+        // Full to the last byte.
+        _ = try Command("dd", ["if=/dev/zero", "of=\(data)/filler", "bs=4k"]).run()
+        try be(format: 1)
+        try box.start()
+        box.killEngine()
+        #expect(try FileSystem.read(database) == [UInt8](repeating: 1, count: 2 << 20), "\(box.log)")
     }
 
     /// Power fails in the first start of a box, when its release is noted and the document that was flashed with it is not taken yet.

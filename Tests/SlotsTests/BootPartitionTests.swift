@@ -207,6 +207,42 @@ import Testing
         return all
     }
 
+    /// The firmware finds a loader, whole, wherever power fails in its change, and whatever is tried.
+    @Test func aLoaderIsTheOldOrTheNewOne() throws {
+        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-slots")
+        defer { try? FileSystem.remove(folder) }
+        let path = try Self.start(folder)
+        try Command("mmd", ["-i", path, "::EFI/systemd"]).check()
+        try FileSystem.replace(path + ".file", with: Self.image(99))
+        try Command("mcopy", ["-i", path, path + ".file", "::EFI/systemd/systemd-bootx64.efi"]).check()
+        let before = try FileSystem.read(path)
+        let disk = RecordedDisk(before)
+        var partition = try BootPartition(disk)
+        try partition.setSpareLoader(Self.image(7, size: 70_000))
+        #expect(try partition.loader() == Self.image(99) && partition.spareLoader() == Self.image(7, size: 70_000))
+        try partition.adoptSpareLoader()
+        try partition.setSpareLoader(Self.image(5, size: 100))
+        let (old, new) = (Self.image(99), Self.image(7, size: 70_000))
+        #expect(try partition.loader() == new && partition.spareLoader() == Self.image(5, size: 100))
+        var (random, seen) = (Random(seed: Torture.seed), (old: 0, new: 0))
+        try RecordedDisk.cuts(disk.events, every: 12, shuffled: 8, random: &random) { state in
+            var found = try BootPartition(state.over(before))
+            for pass in ["as it is", "repaired"] {
+                let loader = try found.loader()
+                #expect(loader == old || loader == new, "\(pass)")
+                if loader == old { seen.old += 1 } else { seen.new += 1 }
+                if pass == "as it is" { try found.repair() }
+            }
+        }
+        #expect(seen.old > 20 && seen.new > 20, "\(seen)")
+        // By mtools, which know nothing of us.
+        try FileSystem.replace(path, with: disk.read(before.count, at: 0))
+        try Command("mcopy", ["-n", "-i", path, "::EFI/BOOT/BOOTX64.EFI", path + ".out"]).check()
+        #expect(try FileSystem.read(path + ".out") == new)
+        let result = try Command("fsck.vfat", ["-n", path]).run()
+        #expect(result.status == 0, "\(result.text)")
+    }
+
     /// Power fails at any write of an upgrade's changes here, or some writes come without others: the release that runs is always there, whole; a name on trial
     /// has all of its image; and the next repair leaves a sound file system.
     @Test func powerCutsLeaveOldOrNew() throws {

@@ -207,7 +207,7 @@ import Testing
         }
         // What lies there is another provider's.
         let strangers = try SigningKey.make()
-        try refuses("timestamp") {
+        try refuses("timestamp: 0 valid signatures of its keys, 1 are needed") {
             try publish()
             try FileSystem.rename(box("updates"), to: "\(folder)/own")
             try publish(by: strangers)
@@ -217,29 +217,33 @@ import Testing
     }
 
     @Test func filesThatAreNotWhatIsSignedAreRefused() throws {
-        let spoils: [(inout [UInt8]) -> Void] = [
-            { $0 = Array($0[..<($0.count / 2)]) }, { $0 = [] }, { $0 = [UInt8](repeating: 7, count: $0.count) },
-            { $0 = Array($0.reversed()) },
+        let spoils: [(said: String, spoil: (inout [UInt8]) -> Void)] = [
+            ("root.blocks: it ends before byte", { $0 = Array($0[..<($0.count / 2)]) }),
+            ("root.blocks: 0 bytes instead of 64", { $0 = [] }),
+            ("root.blocks: it does not hold the 26 blocks", { $0 = [UInt8](repeating: 7, count: $0.count) }),
+            ("root.blocks: it does not hold the 26 blocks", { $0 = Array($0.reversed()) }),
         ]
-        for spoil in spoils {
-            try refuses("root.") {
+        for (said, spoil) in spoils {
+            try refuses(said) {
                 try publish()
                 for name in [".root.blocks", ".root.zst", ".patch"] { try change(name, spoil) }
             }
         }
         // Each of the metadata, cut and made longer than anything.
-        for name in ["timestamp.json", "2.snapshot.json", "1.targets.json", "2.stable.json"] {
-            for spoil: (inout [UInt8]) -> Void in [
-                { $0 = Array($0[..<($0.count / 2)]) }, { $0 += [UInt8](repeating: 32, count: 40 << 20) },
-            ] {
-                let role = name.split(separator: ".").dropLast().last.map(String.init) ?? ""
-                try refuses(role) {
-                    try publish()
-                    let path = "\(box("updates"))/metadata/\(name)"
-                    var bytes = try FileSystem.read(path)
-                    spoil(&bytes)
-                    try FileSystem.replace(path, with: bytes)
-                }
+        for (name, said) in [
+            ("timestamp", "timestamp: not JSON"), ("2.snapshot", "are signed"),
+            ("1.targets", "are signed"), ("2.stable", "are signed"),
+        ] {
+            func change(_ body: (inout [UInt8]) -> Void) throws {
+                try publish()
+                let path = "\(box("updates"))/metadata/\(name).json"
+                var bytes = try FileSystem.read(path)
+                body(&bytes)
+                try FileSystem.replace(path, with: bytes)
+            }
+            try refuses(said) { try change { $0 = Array($0[..<($0.count / 2)]) } }
+            try refuses("\(name).json: longer than the", "bytes that are allowed") {
+                try change { $0 += [UInt8](repeating: 32, count: 12 << 20) }
             }
         }
         // Not there at all, though it is signed.
@@ -254,7 +258,7 @@ import Testing
     }
 
     @Test func partitionsThatCantTakeItStayAsTheyAre() throws {
-        try refuses("/box/esp: 9078 bytes are wanted and", "are free") {
+        try refuses("/box/esp: \(releases[1].uki.count) bytes are wanted and", "are free") {
             try publish()
             let filler = "\(folder)/filler"
             try File(filler, O_RDWR | O_CREAT).resize(to: SimulatedBox.espBytes - (2 << 20))
@@ -265,7 +269,7 @@ import Testing
                 count += 1
             }
         }
-        try refuses("FAT") {
+        try refuses("holds no FAT32 file system") {
             try publish()
             try FileSystem.replace(box("esp"), with: [UInt8](repeating: 0, count: SimulatedBox.espBytes))
         }

@@ -170,3 +170,5 @@ int csystem_add_entropy(const void *bytes, size_t count);
 void csystem_trim_memory(void);
 /// Has a file system tell its disk which blocks hold nothing any more, as far as both can.
 void csystem_trim_filesystem(const char *path);
+/// Waits until the file system of an open file is on its disk (syncfs(2)).
+int csystem_sync_filesystem(int file);

@@ -20,11 +20,11 @@ public struct HTTPDeltaSource: DeltaSource {
         do { return try repository.read(path, most: range.count, range: range) } catch {
             let reason: UpdateFailure.Reason =
                 switch error.reason {
-                case .gone, .refused: .unknownTarget
-                case .mismatch: .mismatch
-                case .transfer, .local: .unavailable
+                case .gone, .refused(403): .unknownTarget
+                case .mismatch, .refused(416): .mismatch
+                case .refused, .transfer, .local: .unavailable
                 }
-            throw UpdateFailure(reason, path, "\(error)")
+            throw UpdateFailure(reason, FileSystem.name(of: path), "\(error)")
         }
     }
 }

@@ -47,7 +47,7 @@ public struct AvailableRelease: Sendable, Hashable {
         var old = ["\(data)/vcpe/commits/head.\(version)"]
         let states = "\(data)/vcpe/states"
         if FileSystem.exists(states) {
-            old += try FileSystem.list(states).filter { $0 != "formats" }.map { "\(states)/\($0)" }
+            old += try FileSystem.list(states).filter { !$0.contains("@") }.map { "\(states)/\($0)" }
         }
         for path in old where FileSystem.exists(path) {
             try FileSystem.remove(path)

@@ -18,7 +18,8 @@ enum UpgradeVerbs {
                   cancel    forget an installed release that was not started yet
                   history   upgrades of this box, newest first
                   loader    have the firmware try the boot loader that this release brings, at the next start and by a boot entry of its own; it
-                            takes the place of the one that is there once the box came up by it
+                            takes the place of the one that is there once the box came up by it. One that falls may need somebody who
+                            switches the box off and on
 
                 A new release is started three times at most. It is good when all probes of the document have held for the site's time, and
                 every block of it was read; else the box comes back with the old one and its configuration.
