@@ -1,0 +1,71 @@
+import Files
+import Glibc
+import Slots
+import Updates
+
+extension Upgrade {
+    private func client(_ repository: Repository) throws -> UpdateClient {
+        let folder = "\(Box.state)/tuf"
+        if !FileSystem.exists("\(folder)/root.json") {
+            guard FileSystem.exists(Box.trustAnchor) else {
+                throw SlotFailure(
+                    "the image has no \(Box.trustAnchor), by which releases are trusted",
+                    hint: "files: {\(Box.trustAnchor): {source: 1.root.json}} in the image's definition")
+            }
+            try UpdateClient.initialize(folder, root: try FileSystem.read(Box.trustAnchor))
+        }
+        var client = try UpdateClient(
+            folder: folder, source: HTTPSource(repository, folder: "metadata/"), now: TrustedTime.now)
+        try client.refresh()
+        TrustedTime.note()
+        return client
+    }
+
+    /// What the site's repository has for this box.
+    struct Offer {
+        var settings: UpgradeSettings
+        /// Plugged in until all is fetched.
+        var stick: ReleaseStick?
+        var repository: Repository
+        var client: UpdateClient
+        /// The newest first.
+        var releases: [AvailableRelease]
+        /// When the one that runs was published; 0 for one that its channel doesn't have.
+        var own: Int
+        var known: KnownReleases
+        /// What the director of the box's group says; nil for a box of no group.
+        var direction: Direction?
+    }
+
+    func offered() throws -> Offer {
+        let settings = try UpgradeSettings()
+        let stick = ReleaseStick.plugged(for: settings.addresses)
+        let repository = settings.repository()
+        var client = try client(repository)
+        let releases = try client.releases(in: settings.channel, of: box.image, profile: box.profile)
+        var known = KnownReleases()
+        try known.take(floors: releases)
+        var direction: Direction?
+        if let group = settings.group {
+            let director = settings.director.map { settings.repository([$0]) } ?? repository
+            direction = try client.direction(of: group, in: director, last: known.counter(of: group))
+            if let direction { try known.take(direction) }
+        }
+        return Offer(
+            settings: settings, stick: stick, repository: repository, client: client, releases: releases,
+            own: releases.first { $0.version == box.version }?.released ?? 0, known: known,
+            direction: direction)
+    }
+}
+
+/// The time by which metadata are judged: never before the last one at which they were trusted.
+enum TrustedTime {
+    private static let path = "\(Box.state)/time"
+
+    static var now: Int {
+        let kept = (try? FileSystem.read(path)).flatMap { Int(String(decoding: $0, as: UTF8.self)) } ?? 0
+        return max(time(nil), kept)
+    }
+
+    static func note() { try? FileSystem.replace(path, with: "\(now)") }
+}
