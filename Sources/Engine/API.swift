@@ -90,9 +90,12 @@ extension Engine {
                     try engine.meant(try request.text("site"), name: request.name), name: request.name,
                     user: request.user, comment: request.comment, confirm: try request.confirm()))
         },
-        "disks": Verb(.readOnly) { engine, _ in
-            [
-                "disks": .list(try StickInstallation(places: engine.places).candidates.map(\.json)),
+        "disks": Verb(.readOnly) { engine, request in
+            let installation = try StickInstallation(places: engine.places)
+            let name = request.json["disk"]?.text
+            return [
+                "disks": .list(
+                    try name.map { [try installation.named($0).json] } ?? installation.candidates.map(\.json)),
                 "says": StickProcess.lastWords.map { .text($0) } ?? .null,
             ]
         },

@@ -33,7 +33,12 @@ enum DiskVerbs {
             let name = call.words[0]
             if !call.has("--yes") {
                 guard isatty(0) == 1 else { throw WrongUsage("nobody is there to ask: --yes, if you are sure") }
-                Terminal.say("All that is on \(name) is lost. Type \(name) to go on: ")
+                let disk = try EngineClient().answer(to: ["do": "disks", "disk": .text(name)])["disks"]?.list?.first
+                let words = [
+                    disk?["model"]?.text ?? "", "serial \(disk?["serial"]?.text ?? "")",
+                    Size.text(disk?["bytes"]?.integer ?? 0), disk?["state"]?.text ?? "",
+                ]
+                Terminal.say("\(words.joined(separator: ", ")): all that is on it is lost. Type \(name) to go on: ")
                 guard readLine() == name else { throw EngineError("not confirmed: nothing was written") }
             }
             try call.ask(["do": "install-disk", "disk": .text(name)]) { _ in
