@@ -135,9 +135,9 @@ import Testing
                 [
                     "-c",
                     """
-                    import socket, time
+                    import os, socket, time
                     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(("\(target)", 9)); n = 0; end = time.time() + 6
-                    while time.time() < end:
+                    while time.time() < end or not os.path.exists("\(box.folder)/enough"):
                         for _ in range(1000):
                             try: s.send(b"x" * 18); n += 1
                             except OSError: pass
@@ -156,11 +156,13 @@ import Testing
                 try box.start()
             }
             changes += 1
+            // However slow the machine is.
+            if changes == 11 { try FileSystem.replace("\(box.folder)/enough", with: "") }
         }
         let sent =
             Int(String(decoding: try FileSystem.read("\(box.folder)/load"), as: UTF8.self).filter(\.isNumber)) ?? 0
         #expect(sent > 100_000 && changes > 10)
-        print("\(changes) changes and \(changes / 5) falls of the engine under \(sent / 6) packets a second")
+        print("\(changes) changes and \(changes / 5) falls of the engine under \(sent) packets")
     }
 
     // MARK: -
