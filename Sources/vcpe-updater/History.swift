@@ -6,7 +6,6 @@ import Updates
 
 /// What came of upgrades.
 extension Upgrade {
-
     /// Keeps for people what a look said that nobody asked for.
     static func noteLook(_ lines: [String]) {
         let said = lines.isEmpty ? "nothing to do" : lines.joined(separator: "; ")

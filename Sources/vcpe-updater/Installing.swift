@@ -75,24 +75,27 @@ extension Upgrade {
         var installation = try installation(of: release, offer, progress)
         try installation.prepare(
             begin: progress.begin, check: { _ in try NextRelease(disk: box.disk, release: release).checkSite() })
-        let cost = installation.cost
         try Self.note(
             release.version, "downloaded",
-            more: ["way": .text(installation.way.rawValue), "bytes": .integer(cost.fetched)])
+            more: ["way": .text(installation.way.rawValue), "bytes": .integer(installation.cost.fetched)])
         return Answer(
             lines: [
                 "\(release.version) is on the box: \(Self.text(installation))",
                 "nothing starts it yet: vcpectl upgrade install",
             ],
-            json: [
-                "downloaded": .text(release.version), "slot": .text(box.disk.otherSlot),
-                "bytes": .integer(cost.fetched),
-                "requests": .integer(cost.requests), "way": .text(installation.way.rawValue),
-            ])
+            json: json("downloaded", installation))
     }
 
     private static func text(_ installation: Installation) -> String {
         "\(installation.cost.fetched) bytes in \(installation.cost.requests) requests by \(installation.way.rawValue)"
+    }
+
+    private func json(_ deed: String, _ installation: Installation) -> JSON {
+        .object([
+            deed: .text(installation.release.version), "slot": .text(box.disk.otherSlot),
+            "bytes": .integer(installation.cost.fetched), "requests": .integer(installation.cost.requests),
+            "way": .text(installation.way.rawValue),
+        ])
     }
 
     func install(_ version: String?, restarts: Bool) throws -> Answer {
@@ -124,20 +127,16 @@ extension Upgrade {
                     "released": .integer(release.released), "failing-probes": .texts(Health.failing()),
                 ])
             })
-        let cost = installation.cost
         try Self.note(
             release.version, "installed",
-            more: ["way": .text(installation.way.rawValue), "bytes": .integer(cost.fetched)])
+            more: ["way": .text(installation.way.rawValue), "bytes": .integer(installation.cost.fetched)])
         if restarts { try restart() }
         return Answer(
             lines: [
                 "\(release.version) is installed into \(box.disk.otherSlot): \(Self.text(installation))",
                 restarts ? "the box restarts" : "it is started when the box restarts: vcpectl reboot",
             ],
-            json: [
-                "installed": .text(release.version), "slot": .text(box.disk.otherSlot), "bytes": .integer(cost.fetched),
-                "requests": .integer(cost.requests), "way": .text(installation.way.rawValue),
-            ])
+            json: json("installed", installation))
     }
 
     /// The version that the director wants; nil for a box of no group.

@@ -246,6 +246,16 @@ import Testing
                 try change { $0 += [UInt8](repeating: 32, count: 12 << 20) }
             }
         }
+        // A mirror has what the repository has half of.
+        try comesToItsRoot {
+            try Command("cp", ["-r", box("updates"), box("mirror")]).check()
+            try FileSystem.replace(
+                box("settings.json"),
+                with: "{\"repository\":\"file:///box/updates\",\"mirrors\":[\"file:///box/mirror\"]}")
+            for name in [".root.blocks", ".root.zst", ".patch"] {
+                try change(name) { $0 = Array($0[..<($0.count / 2)]) }
+            }
+        }
         // Not there at all, though it is signed.
         try refuses("the server no longer has it") {
             try publish()
