@@ -32,8 +32,7 @@ import Updates
             try file.write(bytes, at: block * Self.block)
         }
         let verity = try await Verity.append(
-            to: file, at: 0, size: blocks * Self.block, salt: [UInt8](repeating: 7, count: 32),
-            uuid: [UInt8](repeating: 1, count: 16))
+            to: file, at: 0, size: blocks * Self.block, salt: [UInt8](repeating: 7, count: 32))
         return (file, verity.rootHash)
     }
 

@@ -48,8 +48,7 @@ struct SimulatedRelease {
                 try root.write(bytes, at: block * VerityLayout.blockSize)
             }
             let verity = try await Verity.append(
-                to: root, at: 0, size: 24 * VerityLayout.blockSize, salt: [UInt8](repeating: 7, count: 32),
-                uuid: [UInt8](repeating: 1, count: 16))
+                to: root, at: 0, size: 24 * VerityLayout.blockSize, salt: [UInt8](repeating: 7, count: 32))
             let uki = try File("\(place)/uki", O_RDWR | O_CREAT | O_TRUNC)
             try uki.write((0..<9000).map { UInt8(truncatingIfNeeded: $0 >> 6) }, at: 0)
             try uki.write(Array("root \(verity.rootHash.hex) of \(version)".utf8), at: 9000)

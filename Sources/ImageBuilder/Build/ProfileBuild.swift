@@ -129,9 +129,7 @@ struct ProfileBuild {
             fileSystemSize = try EROFS(
                 composed.tree, time: BuildTime.epoch, uuid: GUID(named: "vcpe root \(definition.name)").bytes
             ).write(to: file)
-            verity = try await Verity.append(
-                to: file, at: 0, size: fileSystemSize, salt: salt,
-                uuid: GUID(named: "vcpe verity \(definition.name)").bytes)
+            verity = try await Verity.append(to: file, at: 0, size: fileSystemSize, salt: salt)
         }
         guard let verity else { throw BuildFailure("the root's hash tree was not made") }
         guard verity.totalSize <= definition.partitions.root else {

@@ -21,10 +21,7 @@ public struct Verity: Sendable, Hashable {
     /// - Parameters:
     ///   - size: of the data in bytes, a multiple of the block size.
     ///   - salt: 32 bytes, constant for a product: with a new one all hashes would change from release to release.
-    ///   - uuid: 16 bytes for the superblock.
-    public static func append(
-        to file: File, at offset: Int, size: Int, salt: [UInt8], uuid: [UInt8]
-    ) async throws -> Verity {
+    public static func append(to file: File, at offset: Int, size: Int, salt: [UInt8]) async throws -> Verity {
         var levels: [[UInt8]] = []
         levels.append(try await hashBlocks(of: file, at: offset, size: size, salt: salt))
         while levels[levels.count - 1].count > blockSize {
@@ -36,7 +33,8 @@ public struct Verity: Sendable, Hashable {
             levels.append(level)
         }
         let root = hash(levels[levels.count - 1][...], salt: salt)
-        var bytes = superblock(dataBlocks: size / blockSize, salt: salt, uuid: uuid)
+        // As the Discoverable Partitions Specification names a root's partition: by it a box tells its two roots apart before it maps one.
+        var bytes = superblock(dataBlocks: size / blockSize, salt: salt, uuid: Array(root.bytes.prefix(16)))
         for level in levels.reversed() {
             bytes += level
             bytes += [UInt8](repeating: 0, count: bytes.count.rounded(upTo: blockSize) - bytes.count)

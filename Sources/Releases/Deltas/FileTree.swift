@@ -14,8 +14,7 @@ enum FileTree {
         try copy.copy(from: file, at: 0, count: size, to: 0)
         try copy.resize(to: whole)
         let salt = try VerityLayout(file: root).salt
-        _ = try await Verity.append(
-            to: copy, at: 0, size: whole, salt: salt, uuid: [UInt8](repeating: 0, count: 16))
+        _ = try await Verity.append(to: copy, at: 0, size: whole, salt: salt)
         return copy
     }
 

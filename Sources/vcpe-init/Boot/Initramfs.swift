@@ -181,10 +181,11 @@ struct Initramfs {
     /// Opens the slot whose contents have the hash that the kernel image names.
     private func mountRoot(_ root: VerifiedRoot, _ disk: Disk) throws(Failure) -> String {
         var reasons: [String] = []
-        for slot in ["root-a", "root-b"] {
-            guard let partition = disk[slot] else { continue }
+        let slots = ["root-a", "root-b"].compactMap { slot in disk[slot].map { (slot, disk.device($0)) } }
+        // One whose name is damaged may be whole in all that counts.
+        for (slot, partition) in slots.filter({ root.isNamed(on: $1) }) + slots.filter({ !root.isNamed(on: $1) }) {
             do {
-                let device = try root.open(on: disk.device(partition))
+                let device = try root.open(on: partition)
                 guard mount(device, Self.root, "erofs", UInt(MS_RDONLY), nil) == 0 else {
                     throw Failure("mount", device)
                 }
