@@ -102,6 +102,7 @@ struct TestCommand: AsyncParsableCommand {
             "manifest": .text(try proof.new.manifestDigest()), "passed": .boolean(outcome.crossed == 0),
             "crossed": .integer(outcome.crossed),
             "sent": .integer(outcome.sent), "start-milliseconds": milliseconds(outcome.start),
+            "reset-milliseconds": milliseconds(outcome.reset),
             "upgrade-milliseconds": milliseconds(outcome.upgrade),
             "fall-back-milliseconds": milliseconds(outcome.fallBack),
         ]
