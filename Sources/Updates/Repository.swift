@@ -12,6 +12,8 @@ public final class Repository {
     private let pause: (Int) -> Void
     /// The address that answered last is asked first.
     private var preferred = 0
+    /// Those that had something else than what is signed are passed over.
+    private var distrusted: Set<Int> = []
 
     /// - Parameters:
     ///   - addresses: the one that is preferred first, then its mirrors.
@@ -40,6 +42,7 @@ public final class Repository {
             var mayPass = false
             for turn in addresses.indices {
                 let place = (preferred + turn) % addresses.count
+                if distrusted.contains(place) { continue }
                 do {
                     let bytes = try reader.read(URLText.joined(addresses[place], path), most: most, range: range)
                     preferred = place
@@ -55,6 +58,28 @@ public final class Repository {
             if !mayPass { break }
         }
         throw failure
+    }
+
+    /// What was read last is not what is signed: its address is asked no more.
+    ///
+    /// - Returns: false where no other one is left; then all of them are asked again.
+    func distrust() -> Bool {
+        distrusted.insert(preferred)
+        guard let next = addresses.indices.first(where: { !distrusted.contains($0) }) else {
+            distrusted = []
+            return false
+        }
+        preferred = next
+        return true
+    }
+
+    /// Does something with what is read, by one address after the other for as long as what they have is not what is signed.
+    public func trying<Result>(_ body: () throws -> Result) throws -> Result {
+        while true {
+            do { return try body() } catch let failure as UpdateFailure {
+                guard failure.isOfContents, distrust() else { throw failure }
+            }
+        }
     }
 
     private static func isThere(_ address: String) -> Bool {

@@ -33,4 +33,7 @@ public struct UpdateFailure: Error, Sendable, Hashable, CustomStringConvertible 
     }
 
     public var description: String { "\(name): \(message)" }
+
+    /// What stood there is wrong: a mirror may have what is right.
+    var isOfContents: Bool { ![.unknownTarget, .unavailable, .storage].contains(reason) }
 }

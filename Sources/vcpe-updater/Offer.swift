@@ -41,14 +41,20 @@ extension Upgrade {
         let settings = try UpgradeSettings()
         let stick = ReleaseStick.plugged(for: settings.addresses)
         let repository = settings.repository()
-        var client = try client(repository)
-        let releases = try client.releases(in: settings.channel, of: box.image, profile: box.profile)
+        var releases: [AvailableRelease] = []
+        let client: UpdateClient = try repository.trying {
+            var client = try self.client(repository)
+            releases = try client.releases(in: settings.channel, of: box.image, profile: box.profile)
+            return client
+        }
         var known = KnownReleases()
         try known.take(floors: releases)
         var direction: Direction?
         if let group = settings.group {
             let director = settings.director.map { settings.repository([$0]) } ?? repository
-            direction = try client.direction(of: group, in: director, last: known.counter(of: group))
+            direction = try director.trying {
+                try client.direction(of: group, in: director, last: known.counter(of: group))
+            }
             if let direction { try known.take(direction) }
         }
         return Offer(

@@ -44,4 +44,6 @@ struct ObservedSource<Source: DeltaSource>: DeltaSource {
         progress.add(bytes.count)
         return bytes
     }
+
+    func distrust() -> Bool { source.distrust() }
 }

@@ -75,20 +75,18 @@ import Transfers
         if case .local(let text)? = failures.last?.reason { #expect(text.contains("ENOENT")) }
     }
 
-    /// A server on loopback with one file, `big`: with ranges or without, and one that fails twice before it answers.
+    /// A server on loopback with one file, `big`: with ranges or without, and two names that fail twice before it answers.
     func serve(_ body: (String) throws -> Void) throws {
         let script = """
             import http.server, os, sys
             class Handler(http.server.BaseHTTPRequestHandler):
-                falls = 0
+                falls = {"/flaky": [503, 503], "/busy": [429, 408]}
                 def log_message(self, *_): pass
                 def do_GET(self):
                     data = open("big", "rb").read()
                     if self.path == "/gone": return self.send_error(410)
                     if self.path == "/forbidden": return self.send_error(403)
-                    if self.path == "/flaky" and Handler.falls < 2:
-                        Handler.falls += 1
-                        return self.send_error(503)
+                    if Handler.falls.get(self.path): return self.send_error(Handler.falls[self.path].pop())
                     part = self.headers.get("Range")
                     start = int(part.split("=")[1].split("-")[0]) if part and self.path != "/whole" else 0
                     if start >= len(data) and part: return self.send_error(416)
@@ -128,11 +126,12 @@ import Transfers
             #expect(try fetch("/resumed", part: 200_000) == nil)
             #expect(try fetch("/whole", part: 200_000) == nil)
             #expect(try fetch("/flaky") == nil)
+            #expect(try fetch("/busy") == nil)
             #expect(try fetch("/gone")?.reason == .gone)
             #expect(try fetch("/forbidden")?.reason == .refused(403))
             let log = String(decoding: try FileSystem.read("\(folder)/log"), as: UTF8.self)
             #expect(log.contains("/plain 0\n/resumed 200000\n"), "\(log)")
-            #expect(log.hasSuffix("/whole 0\n/flaky 0\n"), "\(log)")
+            #expect(log.hasSuffix("/whole 0\n/flaky 0\n/busy 0\n"), "\(log)")
         }
     }
 

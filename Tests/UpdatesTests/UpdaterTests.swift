@@ -246,14 +246,32 @@ import Testing
                 try change { $0 += [UInt8](repeating: 32, count: 12 << 20) }
             }
         }
-        // A mirror has what the repository has half of.
-        try comesToItsRoot {
-            try Command("cp", ["-r", box("updates"), box("mirror")]).check()
-            try FileSystem.replace(
-                box("settings.json"),
-                with: "{\"repository\":\"file:///box/updates\",\"mirrors\":[\"file:///box/mirror\"]}")
-            for name in [".root.blocks", ".root.zst", ".patch"] {
-                try change(name) { $0 = Array($0[..<($0.count / 2)]) }
+        // A mirror has what the repository has half of, something else in place of, or what is over.
+        let failures: [() throws -> Void] = [
+            {
+                for name in [".root.blocks", ".root.zst", ".patch"] {
+                    try self.change(name) { $0 = Array($0[..<($0.count / 2)]) }
+                }
+            },
+            {
+                for name in [".root.blocks", ".root.zst", ".patch"] {
+                    try self.change(name) { $0 = [UInt8](repeating: 7, count: $0.count) }
+                }
+            },
+            { try FileSystem.replace("\(self.box("updates"))/metadata/2.snapshot.json", with: "{}") },
+            {
+                try FileSystem.remove(self.box("updates"))
+                try self.publish(at: self.now - 20 * 86_400)
+            },
+        ]
+        for spoil in failures {
+            try comesToItsRoot {
+                try FileSystem.remove(box("mirror"))
+                try Command("cp", ["-r", box("updates"), box("mirror")]).check()
+                try FileSystem.replace(
+                    box("settings.json"),
+                    with: "{\"repository\":\"file:///box/updates\",\"mirrors\":[\"file:///box/mirror\"]}")
+                try spoil()
             }
         }
         // Not there at all, though it is signed.

@@ -140,10 +140,7 @@ public struct Installation {
         if full != nil { ways += [(.full, .max), (.blocks, .max)] }
         for (place, next) in ways.enumerated() {
             do {
-                guard try bring(part, by: next.way, most: next.most) else { continue }
-                written()
-                try verify(part)
-                return next.way
+                if try bring(part, by: next.way, most: next.most, written: written) { return next.way }
             } catch {
                 // A line that is down is down for each of them; what is missing or wrong may be so by this one alone.
                 guard place < ways.count - 1, [.mismatch, .malformed, .unknownTarget].contains(error.reason) else {
@@ -154,13 +151,35 @@ public struct Installation {
         throw UpdateFailure(.unknownTarget, release.path, "it has no file by which its \(part.name) comes here")
     }
 
+    /// By one way, from one mirror after the other for as long as that makes something else than what is signed.
+    ///
     /// - Returns: false where another way costs less.
-    private mutating func bring(_ part: Part, by way: Way, most: Int) throws(UpdateFailure) -> Bool {
+    private mutating func bring(
+        _ part: Part, by way: Way, most: Int, written: () -> Void
+    ) throws(UpdateFailure) -> Bool {
+        let name =
+            switch way {
+            case .patch: "\(part.name).from-\(target.version).patch"
+            case .full: "\(part.name).zst"
+            case .blocks: "\(part.name).blocks"
+            }
+        while true {
+            do {
+                guard try write(part, by: way, name, most: most) else { return false }
+                written()
+                try verify(part)
+                return true
+            } catch {
+                guard error.isOfContents, open(name).distrust() else { throw error }
+            }
+        }
+    }
+
+    /// - Returns: false where another way costs less.
+    private mutating func write(_ part: Part, by way: Way, _ name: String, most: Int) throws(UpdateFailure) -> Bool {
         switch way {
-        case .patch: try patch(part, "\(part.name).from-\(target.version).patch")
-        case .full: try patch(part, "\(part.name).zst")
+        case .patch, .full: try patch(part, name)
         case .blocks:
-            let name = "\(part.name).blocks"
             var delta = try BlockDelta(name: name, source: open(name), bytes: part.tree.bytes, rootHash: part.tree.hash)
             defer { cost += delta.cost }
             return try delta.install(into: part.place, from: part.base, most: most)
