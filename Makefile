@@ -37,7 +37,7 @@ torture: lint box  ## Longer runs of faults and garbage, by another seed each ti
 	rm -f out/torture.json
 	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --filter Torture
 
-bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway, nft, casync and zchunk, into out/bench.json
+bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway, nft, casync, zchunk and RAUC, into out/bench.json
 	@ci/setup mmdebstrap iptables casync zchunk
 	$(SWIFT) build -c release --product vcpe
 	.build/release/vcpe build $(IMAGE) --profile virtio --raw-only --relock-gone
@@ -47,4 +47,4 @@ bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway,
 	$(AS_ROOT) Benchmarks/change.sh
 	$(AS_ROOT) Benchmarks/forward.sh
 	$(AS_ROOT) Benchmarks/carrier.sh
-	Benchmarks/delta.sh $(IMAGE)
+	$(AS_ROOT) Benchmarks/delta.sh $(IMAGE)

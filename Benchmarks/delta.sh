@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What boxes fetch for a security fix: two real versions of OpenSSL, and of the kernel, each the only difference between two builds of one
-# image. Ours by patch and by blocks, casync and zchunk from Debian, beside the whole image compressed. Same machine, same run.
+# image. Ours by patch and by blocks, casync, zchunk and RAUC from Debian, beside the whole image compressed. Same machine, same run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 image=${1:-branch-office}
@@ -70,6 +70,7 @@ compare() {  # old, new, what
     figure "$3 in frames / full image" "$(echo "$costs" | jq '.[2].bytes')" "$full" 1.1 B
     figure "$3 by casync / full image" "$(casync_bytes "$1" "$2")" "$full" 1 B
     figure "$3 by zchunk / full image" "$(zchunk_bytes "$1" "$2")" "$full" 1 B
+    figure "$3 by RAUC / full image" "$(Benchmarks/rauc.sh "$work/$1/$image/$image" "$work/$2/$image/$image")" "$full" 1 B
 }
 compare old new "OpenSSL's fix" 0.04 0.08
 compare kernel now "a kernel's update" 1 1
