@@ -31,11 +31,7 @@ enum DataPartition {
             state.isFormatting = false
             try state.save()
         } else if contents == .fileSystem {
-            let code = Child.run("/usr/sbin/e2fsck", ["-p", device], root: root)
-            guard let code, code & ~3 == 0 else {
-                throw Failure("e2fsck of \(device) ended with \(code.map(String.init) ?? "nothing")")
-            }
-            if code & 1 == 1 { remark = "data was repaired by e2fsck" }
+            if try check(device, root: root) { remark = "data was repaired by e2fsck" }
         } else {
             throw Failure("\(device) holds something else than a data file system: it is left alone")
         }
@@ -43,6 +39,20 @@ enum DataPartition {
             throw Failure("mount", device)
         }
         return remark
+    }
+
+    /// A superblock has two sectors, of which a cut of power may leave one: then by the first of its copies, which has its place by the size of blocks, as mke2fs chose that.
+    ///
+    /// - Returns: something was repaired.
+    private static func check(_ device: String, root: String) throws(Failure) -> Bool {
+        var code: Int32?
+        for copy in [[], ["-b", "32768", "-B", "4096"], ["-b", "8193", "-B", "1024"]] {
+            code = Child.run("/usr/sbin/e2fsck", ["-p"] + copy + [device], root: root)
+            if let code, code & ~3 == 0 { return code & 1 == 1 }
+            // Anything but that there is nothing that could be opened.
+            if code != 8 { break }
+        }
+        throw Failure("e2fsck of \(device) ended with \(code.map(String.init) ?? "nothing")")
     }
 
     private enum Contents {
