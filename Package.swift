@@ -108,7 +108,11 @@ let host: [Target] = [
         ]),
     .testTarget(
         name: "BuildTests", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes", "TestSupport"]),
-    .testTarget(name: "BootTests", dependencies: ["Disks", "ImageBuilder", "Processes", "TestSupport"]),
+    .testTarget(
+        name: "BootTests",
+        dependencies: [
+            "Digests", "Disks", "Documents", "Engine", "Files", "ImageBuilder", "Processes", "Slots", "TestSupport",
+        ]),
     .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),
 ]
 

@@ -15,6 +15,8 @@ final class UpgradeBench {
 
     let folder: String
     let disk: String
+    /// Its releases, by their versions.
+    private(set) var images: [String: BuiltImage] = [:]
     private var machine: VirtualMachine
     /// Without a record of its writes.
     private let usual: VirtualMachine
@@ -31,6 +33,7 @@ final class UpgradeBench {
         try Self.vcpe(["release", "init", updates, "--lab"])
         for (version, more) in releases {
             let image = try await Self.build(version, more, root: "\(updates)/metadata/1.root.json")
+            images[version] = image
             if version == releases[0].version { try TestImages.copy(image, to: disk) }
             let stem = "\(image.folder)/\(image.stem)"
             let proofs: JSON = [

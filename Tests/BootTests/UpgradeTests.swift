@@ -113,38 +113,54 @@ extension BootTests {
         box.kill()
         try bench.record(to: nil)
 
-        let writes = try logs.map { try LoggedWrites($0) }
-        let all = writes.flatMap { log in log.entries.map { (log: log, entry: $0) } }
-        let table = try PartitionTable.read(try File(before))
-        let esp = try #require(table["esp"])
-        // Half of the cuts anywhere, half where entries change.
-        let entries = all.indices.filter { place in
-            let entry = all[place].entry
-            return entry.count > 0 && entry.offset >= esp.offset && entry.offset < esp.offset + esp.size
+        let memory = try FileSystem.makeTemporaryDirectory(in: "/dev/shm", prefix: "vcpe-upgrade")
+        defer { try? FileSystem.remove(memory) }
+        func recorded() throws -> RecordedUpgrade {
+            let disk = "\(folder)/recorded.raw"
+            try FileSystem.remove(disk)
+            try Command("cp", ["--sparse=always", before, disk]).check()
+            return try RecordedUpgrade(
+                logs, on: disk, releases: bench.images, in: memory, document: "domain: first.lan")
         }
         var random = Random(seed: Torture.seed)
+        try look(try recorded(), &random)
+        try start(try recorded(), bench, &random)
+    }
+
+    /// Looks at what each cut leaves, and at what is left where some of what came since the last flush is not there.
+    private func look(_ upgrade: RecordedUpgrade, _ random: inout Random) throws {
+        let all = upgrade.writes.count
+        let samples = (0..<max(0, 10_000 - all)).map { _ in random.next(all + 1) }.sorted()
+        var (checked, failed, next) = (0, 0, 0)
+        for place in 0...all {
+            var losses = [RecordedUpgrade.Loss.none]
+            while next < samples.count, samples[next] == place {
+                losses.append(next % 2 == 0 ? .writes : .sectors)
+                next += 1
+            }
+            for loss in losses {
+                checked += 1
+                if let complaint = try upgrade.complaint(try upgrade.cut(at: place, loss, &random)) {
+                    failed += 1
+                    Issue.record("cut at \(place) of \(all), \(loss), seed \(Torture.seed): \(complaint)")
+                }
+            }
+        }
+        try Torture.note("cuts of power in a real upgrade, looked at", checked: checked, failed: failed)
+    }
+
+    /// Starts boxes from what is left: half of the cuts anywhere, half where entries change.
+    private func start(_ upgrade: RecordedUpgrade, _ bench: UpgradeBench, _ random: inout Random) throws {
+        let (all, entries) = (upgrade.writes.count, upgrade.writes(to: "esp"))
         let boots = getenv("VCPE_TORTURE_BOOTS").flatMap { Int(String(cString: $0)) } ?? 50
         let places = (0..<boots).map { number in
             number % 2 == 0 || entries.isEmpty
-                ? random.next(all.count) : entries[random.next(entries.count)] + random.next(2)
+                ? random.next(all) : entries[random.next(entries.count)] + random.next(2)
         }.sorted()
-        var (failed, versions, applied) = (0, [String: Int](), 0)
+        var (failed, versions) = (0, [String: Int]())
         for (number, place) in places.enumerated() {
-            // `before` goes along, up to the last flush; what came since may be there or not.
-            let flushed = all[..<place].lastIndex { $0.entry.isFlush }.map { $0 + 1 } ?? 0
-            let file = try File(before, O_RDWR)
-            while applied < flushed {
-                try all[applied].log.apply(all[applied].entry, to: file)
-                applied += 1
-            }
-            try FileSystem.remove(bench.disk)
-            try Command("cp", ["--sparse=always", before, bench.disk]).check()
-            let disk = try File(bench.disk, O_RDWR)
-            let isTorn = number % 3 == 0
-            for (log, entry) in all[flushed..<place] {
-                try log.apply(entry, to: disk) { !isTorn || random.next(2) == 0 }
-            }
-            box = try bench.start(seconds: 200)
+            try upgrade.make(bench.disk, try upgrade.cut(at: place, number % 3 == 0 ? .sectors : .none, &random))
+            let box = try bench.start(seconds: 200)
             let version = field("version", of: box.event("up")) ?? "none"
             versions[version, default: 0] += 1
             let isWell =
@@ -152,11 +168,11 @@ extension BootTests {
                 ? try bench.ask(box, "vcpectl show lan.domain", until: "first.lan") : false
             if !isWell {
                 failed += 1
-                Issue.record("cut \(number) at \(place) of \(all.count), seed \(Torture.seed): \(box.story)")
+                Issue.record("cut \(number) at \(place) of \(all), seed \(Torture.seed): \(box.story)")
             }
             box.kill()
         }
-        print("\(all.count) writes and flushes, \(entries.count) of them to the boot partition; started: \(versions)")
+        print("\(all) writes and flushes, \(entries.count) of them to the boot partition; started: \(versions)")
         try Torture.note("cuts of power in upgrades, started", checked: boots, failed: failed)
     }
 

@@ -11,6 +11,8 @@ public struct LoggedWrites {
         public var isFlush: Bool
         /// Where its data are in the log; nil for what has none.
         fileprivate var place: Int?
+
+        public var range: Range<Int> { offset..<offset + count }
     }
 
     private let log: File
@@ -45,12 +47,14 @@ public struct LoggedWrites {
         self.entries = entries
     }
 
-    /// Brings one write onto a disk, or some of its sectors: those for which `isThere` is true.
-    public func apply(_ entry: Entry, to disk: File, where isThere: () -> Bool = { true }) throws {
-        guard let place = entry.place else { return }
-        let bytes = try log.read(entry.count, at: place)
-        for start in stride(from: 0, to: bytes.count, by: 512) where isThere() {
-            try disk.write(Array(bytes[start..<min(start + 512, bytes.count)]), at: entry.offset + start)
-        }
+    /// Some of what was written at once, by places within it; nothing of what brings nothing.
+    public func read(_ entry: Entry, _ bytes: Range<Int>) throws -> [UInt8] {
+        guard let place = entry.place else { return [] }
+        return try log.read(bytes.count, at: place + bytes.lowerBound)
+    }
+
+    /// Brings one write onto a disk.
+    public func apply(_ entry: Entry, to disk: File) throws {
+        try disk.write(try read(entry, 0..<entry.count), at: entry.offset)
     }
 }
