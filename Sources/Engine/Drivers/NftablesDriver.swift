@@ -229,12 +229,24 @@ final class NftablesDriver {
     func counters() throws -> [String: CounterValue] { try connection.counters(table: PacketPath.table) }
 
     /// Commits what `make` gives for the generation that it saw; once more when somebody changed the ruleset meanwhile.
+    ///
+    /// Another's table may be that of an engine that was killed: a child of it that has not become its program yet has its socket, for a moment.
     private func retrying(_ make: () throws -> Batch) throws {
-        for attempt in 0..<5 {
+        var (changes, waits) = (0, 0)
+        while true {
             let generation = try connection.generation()
             do {
                 return try connection.commit(try make(), expecting: generation)
-            } catch let error as NftablesError where error.isStale && attempt < 4 { continue }
+            } catch let error as NftablesError {
+                if error.isStale, changes < 4 {
+                    changes += 1
+                } else if error.refusals.first?.code == EPERM, waits < 40 {
+                    waits += 1
+                    usleep(50_000)
+                } else {
+                    throw error
+                }
+            }
         }
     }
 
