@@ -12,8 +12,10 @@ public final class Repository {
     private let pause: (Int) -> Void
     /// The address that answered last is asked first.
     private var preferred = 0
-    /// Those that had something else than what is signed are passed over.
-    private var distrusted: Set<Int> = []
+    /// Those that brought something of what is tried now.
+    private var brought: Set<Int> = []
+    /// Nobody else is asked.
+    private var only: Int?
 
     /// - Parameters:
     ///   - addresses: the one that is preferred first, then its mirrors.
@@ -37,15 +39,16 @@ public final class Repository {
     /// - Throws: what the last address that was asked had against it.
     func read(_ path: String, most: Int, range: Range<Int>? = nil) throws(DownloadFailure) -> [UInt8] {
         var failure = DownloadFailure(url: path, reason: .gone)
-        for round in 0..<max(1, rounds) {
+        for round in 0..<(only == nil ? max(1, rounds) : 1) {
             if round > 0 { pause(min(60_000, 1000 << (round - 1)) * Int.random(in: 50...150) / 100) }
             var mayPass = false
             for turn in addresses.indices {
                 let place = (preferred + turn) % addresses.count
-                if distrusted.contains(place) { continue }
+                if let only, only != place { continue }
                 do {
                     let bytes = try reader.read(URLText.joined(addresses[place], path), most: most, range: range)
                     preferred = place
+                    brought.insert(place)
                     return bytes
                 } catch {
                     // A folder that is there has all there is, where no line goes. One that isn't is a stick that was pulled.
@@ -60,27 +63,28 @@ public final class Repository {
         throw failure
     }
 
-    /// What was read last is not what is signed: its address is asked no more.
+    /// Does something with what is read. Is that not what is signed, it is done again with what each address alone has: who was wrong can't be said where
+    /// several have brought something. For what is done next all of them count as before.
     ///
-    /// - Returns: false where no other one is left; then all of them are asked again.
-    func distrust() -> Bool {
-        distrusted.insert(preferred)
-        guard let next = addresses.indices.first(where: { !distrusted.contains($0) }) else {
-            distrusted = []
-            return false
+    /// - Throws: what was wrong at first, where no address alone does better.
+    public func trying<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+        brought = []
+        do { return try body() } catch {
+            guard Self.isOfContents(error), addresses.count > 1 else { throw error }
+            defer { only = nil }
+            let suspects = brought
+            for place in addresses.indices where suspects != [place] {
+                only = place
+                do { return try body() } catch let next {
+                    // The disk of this machine is nobody's fault.
+                    if (next as? UpdateFailure)?.reason == .storage { throw next }
+                }
+            }
+            throw error
         }
-        preferred = next
-        return true
     }
 
-    /// Does something with what is read, by one address after the other for as long as what they have is not what is signed.
-    public func trying<Result>(_ body: () throws -> Result) throws -> Result {
-        while true {
-            do { return try body() } catch let failure as UpdateFailure {
-                guard failure.isOfContents, distrust() else { throw failure }
-            }
-        }
-    }
+    private static func isOfContents(_ error: some Error) -> Bool { (error as? UpdateFailure)?.isOfContents == true }
 
     private static func isThere(_ address: String) -> Bool {
         address.hasPrefix("file://") && FileSystem.exists(String(address.dropFirst("file://".count)))

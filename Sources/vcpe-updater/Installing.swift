@@ -50,7 +50,10 @@ extension Upgrade {
 
     private func installation(of release: AvailableRelease, _ offer: Offer, _ progress: Progress) throws -> Installation
     {
-        try Installation(release, on: try box.target()) { name in
+        try Installation(
+            release, on: try box.target(),
+            attempt: { body throws(UpdateFailure) in try offer.repository.trying(body) }
+        ) { name in
             ObservedSource(
                 HTTPDeltaSource(offer.repository, "targets/" + offer.client.address(of: name, in: release)), progress)
         }

@@ -14,11 +14,8 @@ extension Upgrade {
             }
             try UpdateClient.initialize(folder, root: try FileSystem.read(Box.trustAnchor))
         }
-        var client = try UpdateClient(
+        return try UpdateClient(
             folder: folder, source: HTTPSource(repository, folder: "metadata/"), now: TrustedTime.now)
-        try client.refresh()
-        TrustedTime.note()
-        return client
     }
 
     /// What the site's repository has for this box.
@@ -41,11 +38,12 @@ extension Upgrade {
         let settings = try UpgradeSettings()
         let stick = ReleaseStick.plugged(for: settings.addresses)
         let repository = settings.repository()
-        var releases: [AvailableRelease] = []
-        let client: UpdateClient = try repository.trying {
-            var client = try self.client(repository)
-            releases = try client.releases(in: settings.channel, of: box.image, profile: box.profile)
-            return client
+        // One for all addresses: what it saw at one of them holds for the others, too.
+        var client = try client(repository)
+        let releases: [AvailableRelease] = try repository.trying {
+            try client.refresh()
+            TrustedTime.note()
+            return try client.releases(in: settings.channel, of: box.image, profile: box.profile)
         }
         var known = KnownReleases()
         try known.take(floors: releases)

@@ -44,6 +44,4 @@ struct ObservedSource<Source: DeltaSource>: DeltaSource {
         progress.add(bytes.count)
         return bytes
     }
-
-    func distrust() -> Bool { source.distrust() }
 }

@@ -103,9 +103,10 @@ import Testing
     ///   - custom: in place of what is signed of it.
     ///   - key: of all roles; nil for the one that others have, too.
     ///   - time: by the publisher's clock; nil for a short while ago.
+    ///   - isEmpty: before it was published.
     private func publish(
         place: String = "box/virtio/1.0.1", custom: [String: JSON] = [:],
-        by key: SigningKey? = nil, at time: Int? = nil
+        by key: SigningKey? = nil, at time: Int? = nil, isEmpty: Bool = false
     ) throws {
         let key = key ?? self.key
         let (made, path, release) = (time ?? now - 100, box("updates"), releases[1])
@@ -113,6 +114,8 @@ import Testing
         _ = try ReleaseRepository.make(
             path, roles: Dictionary(uniqueKeysWithValues: TrustedMetadata.topLevel.map { ($0, signer) }),
             channel: "stable", channelKeys: signer, signing: keys, now: made)
+        try FileSystem.replace(box("root.json"), with: try FileSystem.read("\(path)/metadata/1.root.json"))
+        if isEmpty { return }
         var repository = try ReleaseRepository(path, now: made + 1)
         let source = "\(folder)/\(release.version)"
         var files = ["manifest": "\(folder)/manifest", "uki.efi": "\(source)/uki"]
@@ -122,7 +125,6 @@ import Testing
             Dictionary(uniqueKeysWithValues: files.map { ("\(place)/\($0.key)", $0.value) }), to: "stable",
             custom: .object(signed), signing: keys)
         #expect(outcome == .published)
-        try FileSystem.replace(box("root.json"), with: try FileSystem.read("\(path)/metadata/1.root.json"))
     }
 
     /// Changes the files of a release whose names end so.
@@ -261,18 +263,25 @@ import Testing
             { try FileSystem.replace("\(self.box("updates"))/metadata/2.snapshot.json", with: "{}") },
             {
                 try FileSystem.remove(self.box("updates"))
-                try self.publish(at: self.now - 20 * 86_400)
+                try self.publish(at: self.now - 20 * 86_400, isEmpty: true)
             },
         ]
-        for spoil in failures {
+        func withMirrors(_ spoil: () throws -> Void) throws {
             try comesToItsRoot {
                 try FileSystem.remove(box("mirror"))
                 try Command("cp", ["-r", box("updates"), box("mirror")]).check()
                 try FileSystem.replace(
                     box("settings.json"),
-                    with: "{\"repository\":\"file:///box/updates\",\"mirrors\":[\"file:///box/mirror\"]}")
+                    with: "{\"repository\":\"file:///box/updates\","
+                        + "\"mirrors\":[\"file:///box/stick\",\"http://127.0.0.1:9\",\"file:///box/mirror\"]}")
                 try spoil()
             }
+        }
+        for spoil in failures { try withMirrors(spoil) }
+        // One way is wrong everywhere, and the first address has the others alone.
+        try withMirrors {
+            try change(".patch") { $0 = [UInt8](repeating: 7, count: $0.count) }
+            try FileSystem.remove(box("mirror"))
         }
         // Not there at all, though it is signed.
         try refuses("the server no longer has it") {

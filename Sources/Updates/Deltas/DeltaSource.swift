@@ -5,12 +5,6 @@ import Transfers
 public protocol DeltaSource {
     /// Exactly these bytes.
     func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8]
-    /// What was read is not what is signed; false where there is no other place to read it from.
-    func distrust() -> Bool
-}
-
-extension DeltaSource {
-    public func distrust() -> Bool { false }
 }
 
 /// One of a repository, by Range requests.
@@ -20,8 +14,6 @@ public struct HTTPDeltaSource: DeltaSource {
 
     /// - Parameter path: below the repository's addresses.
     public init(_ repository: Repository, _ path: String) { (self.repository, self.path) = (repository, path) }
-
-    public func distrust() -> Bool { repository.distrust() }
 
     public func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8] {
         if range.isEmpty { return [] }

@@ -46,20 +46,25 @@ public struct Installation {
     private let target: InstallTarget
     /// Opens a file of the release.
     private let open: (String) -> any DeltaSource
+    /// Does what reads files of the release, and does it again where somebody else may have what is right.
+    public typealias Attempt = (() throws(UpdateFailure) -> Bool) throws(UpdateFailure) -> Bool
+    private let attempt: Attempt
     public private(set) var cost = DeltaCost()
     /// How the root came.
     public private(set) var way = Way.patch
 
     /// - Throws: ``UpdateFailure`` for a release that can't be on this box.
     public init(
-        _ release: AvailableRelease, on target: InstallTarget, open: @escaping (String) -> any DeltaSource
+        _ release: AvailableRelease, on target: InstallTarget,
+        attempt: @escaping Attempt = { body throws(UpdateFailure) in try body() },
+        open: @escaping (String) -> any DeltaSource
     ) throws(UpdateFailure) {
         guard release.rootBytes <= target.slotBytes else {
             throw UpdateFailure(
                 .mismatch, release.path,
                 "its root has \(release.rootBytes) bytes and the slot has \(target.slotBytes)")
         }
-        (self.release, self.target, self.open) = (release, target, open)
+        (self.release, self.target, self.attempt, self.open) = (release, target, attempt, open)
     }
 
     /// Does all of it.
@@ -163,15 +168,11 @@ public struct Installation {
             case .full: "\(part.name).zst"
             case .blocks: "\(part.name).blocks"
             }
-        while true {
-            do {
-                guard try write(part, by: way, name, most: most) else { return false }
-                written()
-                try verify(part)
-                return true
-            } catch {
-                guard error.isOfContents, open(name).distrust() else { throw error }
-            }
+        return try attempt { () throws(UpdateFailure) -> Bool in
+            guard try write(part, by: way, name, most: most) else { return false }
+            written()
+            try verify(part)
+            return true
         }
     }
 
