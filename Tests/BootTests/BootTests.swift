@@ -17,9 +17,9 @@ import Testing
         let image = try await TestImages.lab()
         let disk = "\(folder)/disk.raw"
         try TestImages.copy(image, to: disk)
-        // A larger disk than the image: data must reach its end.
+        // A larger disk than the image: data must reach its end; and so large that it has blocks of 4 KiB.
         let file = try File(disk, O_RDWR)
-        try file.resize(to: Int(file.status().st_size) + (256 << 20))
+        try file.resize(to: Int(file.status().st_size) + (600 << 20))
         let first = try Machine.start(
             TestImages.direct(image, disk: disk, folder: folder), in: folder, until: "coldplugged")
         let up = first.machine.event("up")

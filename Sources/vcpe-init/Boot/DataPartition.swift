@@ -15,7 +15,7 @@ enum DataPartition {
         if disk.isPrimaryBroken { _ = try disk.growData() }
         var remark: String?
         let contents = try look(device)
-        if state.isFormatting || contents == .nothing {
+        if state.isFormatting || contents.isNothing {
             let isAllowed = state.mayFormatRemovable || CommandLineOption.value("vcpe.format-removable") != nil
             guard !disk.isRemovable || isAllowed else {
                 throw Failure(
@@ -30,8 +30,8 @@ enum DataPartition {
             try format(device, root: root)
             state.isFormatting = false
             try state.save()
-        } else if contents == .fileSystem {
-            if try check(device, root: root) { remark = "data was repaired by e2fsck" }
+        } else if case .fileSystem(let superblock) = contents {
+            if try check(device, copy(of: superblock), root: root) { remark = "data was repaired by e2fsck" }
         } else {
             throw Failure("\(device) holds something else than a data file system: it is left alone")
         }
@@ -41,26 +41,39 @@ enum DataPartition {
         return remark
     }
 
-    /// A superblock has two sectors, of which a cut of power may leave one: then by the first of its copies, which has its place by the size of blocks, as mke2fs chose that.
+    /// A superblock has two sectors, of which a cut of power may leave one: then by the first of its copies.
     ///
     /// - Returns: something was repaired.
-    private static func check(_ device: String, root: String) throws(Failure) -> Bool {
-        var code: Int32?
-        for copy in [[], ["-b", "32768", "-B", "4096"], ["-b", "8193", "-B", "1024"]] {
-            code = Child.run("/usr/sbin/e2fsck", ["-p"] + copy + [device], root: root)
-            if let code, code & ~3 == 0 { return code & 1 == 1 }
-            // Anything but that there is nothing that could be opened.
-            if code != 8 { break }
+    private static func check(_ device: String, _ copy: [String], root: String) throws(Failure) -> Bool {
+        let code = Child.run("/usr/sbin/e2fsck", ["-p"] + copy + [device], root: root)
+        guard let code, code & ~3 == 0 else {
+            throw Failure("e2fsck of \(device) ended with \(code.map(String.init) ?? "nothing")")
         }
-        throw Failure("e2fsck of \(device) ended with \(code.map(String.init) ?? "nothing")")
+        return code & 1 == 1
+    }
+
+    /// The words by which e2fsck finds the first copy of a superblock whose own checksum is wrong (kernel: `Documentation/filesystems/ext4/super.rst`); none where it
+    /// is right. A group of blocks has as many as a block has bits, and the copy is the second one's first.
+    private static func copy(of superblock: [UInt8]) -> [String] {
+        let hasChecksum = (Bytes.integer(superblock, 100, UInt32.self) ?? 0) & 0x400 != 0
+        guard hasChecksum, let size = Bytes.integer(superblock, 24, UInt32.self), size <= 6,
+            let checksum = Bytes.integer(superblock, 1020, UInt32.self),
+            // Without the inversion at the end that CRC-32C has elsewhere.
+            ~CRC32.castagnoli(Array(superblock[..<1020])) != checksum
+        else { return [] }
+        let bytes = 1024 << Int(size)
+        // Blocks of 1 KiB count from behind the boot sector.
+        return ["-b", "\(bytes * 8 + (size == 0 ? 1 : 0))", "-B", "\(bytes)"]
     }
 
     private enum Contents {
         /// Nothing was ever written: the first MiB is zeros.
         case nothing
-        /// There is an ext4 superblock.
-        case fileSystem
+        /// There is an ext4 superblock, of 1024 bytes.
+        case fileSystem(superblock: [UInt8])
         case other
+
+        var isNothing: Bool { if case .nothing = self { true } else { false } }
     }
 
     private static func look(_ device: String) throws(Failure) -> Contents {
@@ -69,7 +82,9 @@ enum DataPartition {
         defer { close(file) }
         let bytes = Bytes.read(file, 1 << 20, at: 0)
         guard bytes.count == 1 << 20 else { throw Failure("read", device) }
-        if Bytes.integer(bytes, 1024 + 56, UInt16.self) == 0xEF53 { return .fileSystem }
+        if Bytes.integer(bytes, 1024 + 56, UInt16.self) == 0xEF53 {
+            return .fileSystem(superblock: Array(bytes[1024..<2048]))
+        }
         return bytes.contains { $0 != 0 } ? .other : .nothing
     }
 

@@ -193,11 +193,15 @@ enum Bytes {
 
 /// ISO 3309's checksum, as GPT has it; the state records use it too.
 enum CRC32 {
-    private static let table: [UInt32] = (0..<256).map { (byte: UInt32) in
-        (0..<8).reduce(byte) { crc, _ in crc & 1 == 1 ? crc >> 1 ^ 0xEDB8_8320 : crc >> 1 }
-    }
+    static func of(_ bytes: [UInt8]) -> UInt32 { sum(bytes, polynomial: 0xEDB8_8320) }
 
-    static func of(_ bytes: [UInt8]) -> UInt32 {
-        ~bytes.reduce(UInt32.max) { crc, byte in crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] }
+    /// CRC-32C.
+    static func castagnoli(_ bytes: [UInt8]) -> UInt32 { sum(bytes, polynomial: 0x82F6_3B78) }
+
+    private static func sum(_ bytes: [UInt8], polynomial: UInt32) -> UInt32 {
+        let table = (0..<256).map { (byte: UInt32) in
+            (0..<8).reduce(byte) { crc, _ in crc & 1 == 1 ? crc >> 1 ^ polynomial : crc >> 1 }
+        }
+        return ~bytes.reduce(UInt32.max) { crc, byte in crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] }
     }
 }
