@@ -6,7 +6,7 @@ import Files
 import Glibc
 import ImageBuilder
 import Processes
-import Slots
+@testable import Slots
 import TestSupport
 
 /// A box's disk in a whole upgrade, as QEMU has written down what reached it, and what a cut of power leaves of it: looked at without a start.
@@ -28,11 +28,17 @@ final class RecordedUpgrade {
     private var roots: [String: (size: Int, digest: Digest)] = [:]
     /// What stands on the box.
     private let document: String
+    /// What of a partition holds something in ``disk``.
+    private var extents: [String: [Range<Int>]] = [:]
+    /// Other files of the boot partition, which no upgrade changes.
+    private var others: [String: [UInt8]] = [:]
 
     private struct Finding {
         var complaint: String?
         /// The releases that are there; of the boot partition, those that the loader may start.
         var versions: Set<String> = []
+        /// What counts up on the disk, and never back.
+        var counts: [String: Int] = [:]
     }
 
     /// - Parameters:
@@ -76,7 +82,10 @@ final class RecordedUpgrade {
         while flushed < last {
             let (log, entry) = writes[flushed]
             try log.apply(entry, to: disk)
-            for (name, part) in parts where part.overlaps(entry.range) { known[name] = nil }
+            for (name, part) in parts where part.overlaps(entry.range) {
+                known[name] = nil
+                extents[name] = nil
+            }
             flushed += 1
         }
         var pieces: [Piece] = []
@@ -131,8 +140,12 @@ final class RecordedUpgrade {
         for (name, look) in [
             ("table", lookAtTable), ("esp", lookAtBoot), ("state", lookAtState), ("data", lookAtData),
         ] {
+            let sure = try find(name, [], look).counts
             let finding = try find(name, pieces, look)
             if let complaint = finding.complaint { return "\(name): \(complaint)" }
+            for (what, count) in sure where finding.counts[what] ?? -1 < count {
+                return "\(name): \(what) is \(finding.counts[what] ?? -1), and was \(count)"
+            }
             if name == "esp" { startable = finding.versions }
         }
         for slot in ["root-a", "root-b"] where !startable.isEmpty {
@@ -148,11 +161,30 @@ final class RecordedUpgrade {
         let own = pieces.filter { part.overlaps(range(of: $0)) }
         if own.isEmpty, let finding = known[name] { return finding }
         let file = try File("\(folder)/\(name)", O_RDWR | O_CREAT | O_TRUNC)
-        try file.copy(from: disk, at: part.lowerBound, count: part.count, to: 0)
+        try file.resize(to: part.count)
+        for extent in try extents(of: name, part) {
+            try file.copy(
+                from: disk, at: part.lowerBound + extent.lowerBound, count: extent.count, to: extent.lowerBound)
+        }
         try write(own, to: file, from: part.lowerBound)
         let finding = try look(file)
         if own.isEmpty { known[name] = finding }
         return finding
+    }
+
+    /// Most of a partition is empty.
+    private func extents(of name: String, _ part: Range<Int>) throws -> [Range<Int>] {
+        if let found = extents[name] { return found }
+        var found: [Range<Int>] = []
+        let piece = 1 << 18
+        for start in stride(from: 0, to: part.count, by: piece) {
+            let count = min(piece, part.count - start)
+            if try disk.read(count, at: part.lowerBound + start).contains(where: { $0 != 0 }) {
+                found.append(start..<start + count)
+            }
+        }
+        extents[name] = found
+        return found
     }
 
     private func lookAtTable(_ file: File) throws -> Finding {
@@ -180,9 +212,24 @@ final class RecordedUpgrade {
                     if !entry.isBad { finding.versions.insert(version) }
                 }
             }
+            let good = partition.entries.filter(\.isGood).map { "efi /EFI/Linux/\($0.fileName)" }
+            let reset = String(decoding: try read(file, "loader/entries/factory-reset.conf"), as: UTF8.self)
+            guard reset.split(separator: "\n").contains(where: { good.contains(String($0)) }) else {
+                return Finding(complaint: "the entry for a factory reset names no good release")
+            }
+            for name in ["EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi", "loader/loader.conf"] {
+                let bytes = try read(file, name)
+                guard others[name, default: bytes] == bytes else { return Finding(complaint: "\(name) is another") }
+                others[name] = bytes
+            }
         } catch { return Finding(complaint: "\(error)") }
         let check = try Command("fsck.vfat", ["-n", file.path]).run()
         return check.status == 0 ? finding : Finding(complaint: check.text)
+    }
+
+    private func read(_ partition: File, _ path: String) throws -> [UInt8] {
+        let room = try FATVolume(partition).contents(of: path)
+        return try room.read(room.size, at: 0)
     }
 
     private func lookAtRoot(_ file: File) throws -> Finding {
@@ -203,12 +250,15 @@ final class RecordedUpgrade {
 
     /// One of its two records is whole: they are written in turn.
     private func lookAtState(_ file: File) throws -> Finding {
-        let isThere = try [0, 4096].contains { place in
+        let sequences = try [0, 4096].compactMap { place -> Int? in
             let record = try file.read(4096, at: place)
-            return record.starts(with: Array("vcpestat".utf8))
-                && CRC32.iso(record[..<4092]) == record.integer(at: 4092, UInt32.self)
+            guard record.starts(with: Array("vcpestat".utf8)),
+                CRC32.iso(record[..<4092]) == record.integer(at: 4092, UInt32.self)
+            else { return nil }
+            return record.integer(at: 8, UInt64.self).map { Int(clamping: $0) }
         }
-        return Finding(complaint: isThere ? nil : "no whole record")
+        guard let newest = sequences.max() else { return Finding(complaint: "no whole record") }
+        return Finding(counts: ["record": newest])
     }
 
     /// As the box does at its start, by e2fsck; then its commits, and what else it remembers.
@@ -226,12 +276,15 @@ final class RecordedUpgrade {
                 return Finding(complaint: "the box's document does not stand")
             }
             for number in store.numbers { _ = try store.commit(number) }
-            let upgrade = "\(copy)/vcpe/upgrade"
-            for path in ["tuf/root.json", "tuf/timestamp.json", "tuf/snapshot.json", "noted", "known"] {
-                let path = "\(upgrade)/\(path)"
-                if FileSystem.exists(path) { _ = try JSON.parse(try FileSystem.read(path)) }
+            var counts = ["commit": number]
+            for name in ["tuf/root.json", "tuf/timestamp.json", "tuf/snapshot.json", "noted", "known"] {
+                let path = "\(copy)/vcpe/upgrade/\(name)"
+                guard FileSystem.exists(path) else { continue }
+                let json = try JSON.parse(try FileSystem.read(path))
+                // An upgrade that has come to its end is noted no more.
+                if name != "noted" { counts[name] = json["signed"]?["version"]?.integer ?? 0 }
             }
+            return Finding(counts: counts)
         } catch { return Finding(complaint: "\(error)") }
-        return Finding()
     }
 }
