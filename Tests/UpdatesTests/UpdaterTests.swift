@@ -10,7 +10,9 @@ import Testing
 @testable import Updates
 
 /// The box's own updater, its disk in files and its repository in a folder: what it says of what it can't use, and that what runs is as it was.
-@Suite(.serialized) final class UpdaterTests {
+///
+/// Nothing of it changes: Swift 6.0 hands a suite that is made asynchronously from one actor to another.
+@Suite(.serialized) final class UpdaterTests: @unchecked Sendable {
     private static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 
     private let folder: String
