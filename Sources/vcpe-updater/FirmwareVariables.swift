@@ -110,10 +110,16 @@ struct FirmwareVariables: ~Copyable {
         }
         // A partition of a GPT, and a file on it.
         let path = Self.text(file)
-        let places: [UInt8] =
-            [4, 1] + bytes(42, 2) + bytes(partition, 4) + bytes(start, 8) + bytes(size, 8) + guid.bytes + [2, 2]
-            + [4, 4] + bytes(4 + path.count, 2) + path + [0x7F, 0xFF, 4, 0]
-        let entry = bytes(1, 4) + bytes(places.count, 2) + Self.text(Self.description) + places
+        var places: [UInt8] = [4, 1]
+        places += bytes(42, 2) + bytes(partition, 4) + bytes(start, 8) + bytes(size, 8)
+        places += guid.bytes
+        places += [2, 2, 4, 4]
+        places += bytes(4 + path.count, 2)
+        places += path
+        places += [0x7F, 0xFF, 4, 0]
+        var entry = bytes(1, 4) + bytes(places.count, 2)
+        entry += Self.text(Self.description)
+        entry += places
         do {
             try write(entry, to: Self.name(number))
             try write(bytes(number, 2), to: "BootNext")
