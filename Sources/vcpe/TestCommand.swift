@@ -15,8 +15,8 @@ struct TestCommand: AsyncParsableCommand {
             may be opened; and dnsmasq, which plays the provider.
 
             With --upgrade-from it has a box come from an earlier build to this one instead, by itself and under traffic: from
-            a repository of the run's own, by the firmware, three starts at most. Then it gives the box a release whose kernel panics. It says how
-            long nothing was forwarded each time, on the terminal and in NAME.upgrade.json.
+            a repository of the run's own, by the firmware, three starts at most. Before that it resets the machine once, to compare; then it gives the
+            box a release whose kernel panics. It says how long nothing was forwarded each time, on the terminal and in NAME.upgrade.json.
 
               vcpe build branch-office --output previous        (an earlier version of it)
               vcpe test branch-office --upgrade-from previous

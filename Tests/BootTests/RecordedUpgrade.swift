@@ -16,7 +16,7 @@ final class RecordedUpgrade {
     /// Some of what is not surely on the disk: bytes of a write.
     typealias Piece = (write: Int, bytes: Range<Int>)
 
-    /// All that is surely there, as far as ``cut(at:_:)`` has come.
+    /// All that is surely there, as far as ``cut(at:_:_:)`` has come.
     private let disk: File
     private let table: PartitionTable
     private let folder: String
@@ -42,7 +42,9 @@ final class RecordedUpgrade {
     }
 
     /// - Parameters:
+    ///   - logs: of its starts, in their order.
     ///   - disk: as it was before; it is changed.
+    ///   - releases: by their versions, all that were ever on it.
     ///   - folder: in memory, for parts of the disk.
     ///   - document: words of the box's document.
     init(
@@ -67,7 +69,7 @@ final class RecordedUpgrade {
 
     // MARK: - Cuts
 
-    enum Loss: CaseIterable {
+    enum Loss {
         /// Power fails right behind a write.
         case none
         /// Of the writes since the last flush, some are not there.
@@ -133,8 +135,8 @@ final class RecordedUpgrade {
             }
     }
 
-    /// What is wrong with what a cut of power leaves: nothing, if the disk has its partitions, each kernel image that the loader may start is whole and has its root, one of them was found good, and the
-    /// partitions for state and data hold what they held.
+    /// What is wrong with what a cut of power leaves: nothing, if the disk has its partitions, each kernel image is whole, those that the loader may start have their
+    /// roots, one of them was found good, and the partitions for state and data hold what they held.
     func complaint(_ pieces: [Piece]) throws -> String? {
         var startable: Set<String> = []
         for (name, look) in [
