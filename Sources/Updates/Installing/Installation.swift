@@ -97,12 +97,13 @@ public struct Installation {
         }
         // Before its root is overwritten: no entry ever names a root that is not there.
         try boot.keepOnly(own.number)
-        begin(.root)
         let forgetBuffers = target.forgetBuffers
         let root = Part(
             name: "root", place: target.slot, old: target.running, base: .root(target.running, target.layout),
             bytes: release.rootBytes, digest: release.rootDigest, tree: (release.rootBytes, release.rootHash))
         way = try bring(root) {
+            begin(.root)
+        } written: {
             begin(.verify)
             forgetBuffers()
         }
@@ -137,15 +138,19 @@ public struct Installation {
 
     /// Brings a part and looks at what was written: by the way that costs least, and where that makes something else than what is signed, by the next one.
     ///
-    /// - Parameter written: called when all of it is on the disk, and not looked at yet.
-    private mutating func bring(_ part: Part, written: () -> Void = {}) throws(UpdateFailure) -> Way {
+    /// - Parameters:
+    ///   - writing: called each time that it begins to be written.
+    ///   - written: called when all of it is on the disk, and not looked at yet.
+    private mutating func bring(
+        _ part: Part, writing: () -> Void = {}, written: () -> Void = {}
+    ) throws(UpdateFailure) -> Way {
         let full = release.files["\(part.name).zst"]?.length
         var ways: [(way: Way, most: Int)] = [(.blocks, full ?? .max)]
         if release.patches(from: target.version) != nil { ways.insert((.patch, .max), at: 0) }
         if full != nil { ways += [(.full, .max), (.blocks, .max)] }
         for (place, next) in ways.enumerated() {
             do {
-                if try bring(part, by: next.way, most: next.most, written: written) { return next.way }
+                if try bring(part, by: next.way, most: next.most, writing, written) { return next.way }
             } catch {
                 // A line that is down is down for each of them; what is missing or wrong may be so by this one alone.
                 guard place < ways.count - 1, [.mismatch, .malformed, .unknownTarget].contains(error.reason) else {
@@ -160,7 +165,7 @@ public struct Installation {
     ///
     /// - Returns: false where another way costs less.
     private mutating func bring(
-        _ part: Part, by way: Way, most: Int, written: () -> Void
+        _ part: Part, by way: Way, most: Int, _ writing: () -> Void, _ written: () -> Void
     ) throws(UpdateFailure) -> Bool {
         let name =
             switch way {
@@ -169,6 +174,7 @@ public struct Installation {
             case .blocks: "\(part.name).blocks"
             }
         return try attempt { () throws(UpdateFailure) -> Bool in
+            writing()
             guard try write(part, by: way, name, most: most) else { return false }
             written()
             try verify(part)

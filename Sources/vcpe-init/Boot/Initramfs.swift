@@ -181,9 +181,14 @@ struct Initramfs {
     /// Opens the slot whose contents have the hash that the kernel image names.
     private func mountRoot(_ root: VerifiedRoot, _ disk: Disk) throws(Failure) -> String {
         var reasons: [String] = []
-        let slots = ["root-a", "root-b"].compactMap { slot in disk[slot].map { (slot, disk.device($0)) } }
-        // One whose name is damaged may be whole in all that counts.
-        for (slot, partition) in slots.filter({ root.isNamed(on: $1) }) + slots.filter({ !root.isNamed(on: $1) }) {
+        var slots: [(name: String, device: String)] = []
+        for slot in ["root-a", "root-b"] {
+            guard let partition = disk[slot] else { continue }
+            let device = disk.device(partition)
+            // The other one is tried, too: where only the name is damaged, all that counts may be whole.
+            slots.insert((slot, device), at: root.isNamed(on: device) ? 0 : slots.count)
+        }
+        for (slot, partition) in slots {
             do {
                 let device = try root.open(on: partition)
                 guard mount(device, Self.root, "erofs", UInt(MS_RDONLY), nil) == 0 else {
