@@ -20,10 +20,10 @@ public enum LabelledVolume {
         return nil
     }
 
-    /// Mounts it so that nothing on it is run or written.
+    /// Mounts it so that nothing on it is run or written, and that nothing on it leads elsewhere.
     public static func mount(_ device: String, type: String, at folder: String) throws {
         try FileSystem.makeDirectory(folder)
-        let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW)
         guard Glibc.mount(device, folder, type, flags, type == "ext4" ? "noload,errors=continue" : nil) == 0 else {
             throw SystemError("mount", device)
         }

@@ -42,6 +42,7 @@ public final class Reader {
     ///   - range: a part of it alone, and all of that; a server that knows no ranges sends more, which is too long.
     public func read(_ url: String, most: Int, range: Range<Int>? = nil) throws(DownloadFailure) -> [UInt8] {
         guard let handle else { throw DownloadFailure(url: url, reason: .local("no memory")) }
+        guard Self.mayBeOpened(url, handle) else { throw DownloadFailure(url: url, reason: .gone) }
         let begin = waitUntilFree()
         // Options go; what is connected stays.
         curl_easy_reset(handle)
@@ -84,6 +85,16 @@ public final class Reader {
                 url: url, reason: .mismatch("\(arrival.bytes.count) bytes instead of \(range.count)"))
         }
         return arrival.bytes
+    }
+
+    /// False for a local address of anything but a plain file: opening a FIFO would wait for ever for somebody to write to it.
+    private static func mayBeOpened(_ url: String, _ handle: UnsafeMutableRawPointer) -> Bool {
+        guard url.hasPrefix("file:///"),
+            let path = curl_easy_unescape(handle, String(url.dropFirst("file://".utf8.count)), 0, nil)
+        else { return true }
+        defer { curl_free(path) }
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
     }
 
     /// - Returns: the time, in microseconds.

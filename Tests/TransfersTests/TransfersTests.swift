@@ -75,6 +75,24 @@ import Transfers
         if case .local(let text)? = failures.last?.reason { #expect(text.contains("ENOENT")) }
     }
 
+    /// A stick may hold anything: what is no plain file is not opened.
+    @Test func aLocalFIFOIsNotWaitedFor() throws {
+        let reader = Reader()
+        _ = try source("a+b c", 1000)
+        #expect(try reader.read("file://\(folder)/a%2Bb%20c", most: 1000).count == 1000)
+        try #require(mkfifo("\(folder)/fifo", 0o644) == 0)
+        // Who waits for it, waits until then.
+        let writer = try Command("sh", ["-c", "while sleep 5; do : >\(folder)/fifo; done"]).start(
+            output: File("/dev/null", O_WRONLY))
+        defer { writer.kill() }
+        for name in ["fifo", "%66ifo", "nothing"] {
+            do throws(DownloadFailure) {
+                _ = try reader.read("file://\(folder)/\(name)", most: 1000)
+                Issue.record("\(name) was read")
+            } catch { #expect(error.reason == .gone, "\(error)") }
+        }
+    }
+
     /// A server on loopback with one file, `big`: with ranges or without, and two names that fail twice before it answers.
     func serve(_ body: (String) throws -> Void) throws {
         let script = """
