@@ -28,8 +28,8 @@ final class RecordedUpgrade {
     private var roots: [String: (size: Int, digest: Digest)] = [:]
     /// What stands on the box.
     private let document: String
-    /// What of a partition holds something in ``disk``.
-    private var extents: [String: [Range<Int>]] = [:]
+    /// What of ``disk`` holds something; nil when it has changed since.
+    private var extents: [Range<Int>]?
     /// Other files of the boot partition, which no upgrade changes.
     private var others: [String: [UInt8]] = [:]
 
@@ -84,10 +84,8 @@ final class RecordedUpgrade {
         while flushed < last {
             let (log, entry) = writes[flushed]
             try log.apply(entry, to: disk)
-            for (name, part) in parts where part.overlaps(entry.range) {
-                known[name] = nil
-                extents[name] = nil
-            }
+            for (name, part) in parts where part.overlaps(entry.range) { known[name] = nil }
+            extents = nil
             flushed += 1
         }
         var pieces: [Piece] = []
@@ -164,9 +162,9 @@ final class RecordedUpgrade {
         if own.isEmpty, let finding = known[name] { return finding }
         let file = try File("\(folder)/\(name)", O_RDWR | O_CREAT | O_TRUNC)
         try file.resize(to: part.count)
-        for extent in try extents(of: name, part) {
+        for extent in try extents(in: part) {
             try file.copy(
-                from: disk, at: part.lowerBound + extent.lowerBound, count: extent.count, to: extent.lowerBound)
+                from: disk, at: extent.lowerBound, count: extent.count, to: extent.lowerBound - part.lowerBound)
         }
         try write(own, to: file, from: part.lowerBound)
         let finding = try look(file)
@@ -175,18 +173,10 @@ final class RecordedUpgrade {
     }
 
     /// Most of a partition is empty.
-    private func extents(of name: String, _ part: Range<Int>) throws -> [Range<Int>] {
-        if let found = extents[name] { return found }
-        var found: [Range<Int>] = []
-        let piece = 1 << 18
-        for start in stride(from: 0, to: part.count, by: piece) {
-            let count = min(piece, part.count - start)
-            if try disk.read(count, at: part.lowerBound + start).contains(where: { $0 != 0 }) {
-                found.append(start..<start + count)
-            }
-        }
-        extents[name] = found
-        return found
+    private func extents(in part: Range<Int>) throws -> [Range<Int>] {
+        let all = try extents ?? Sparse.extents(of: disk, unit: 1 << 18).map { $0.offset..<$0.offset + $0.count }
+        extents = all
+        return all.filter { $0.overlaps(part) }.map { $0.clamped(to: part) }
     }
 
     private func lookAtTable(_ file: File) throws -> Finding {

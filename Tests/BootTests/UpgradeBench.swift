@@ -96,7 +96,11 @@ final class UpgradeBench {
     }
 
     /// Starts the box, and waits until a shell answers and the engine is ready.
-    func start(seconds: Double = 120) throws -> Machine {
+    ///
+    /// - Parameter clock: what the machine's own says, as ISO 8601 has it; nil for the right time.
+    func start(clock: String? = nil, seconds: Double = 120) throws -> Machine {
+        var machine = machine
+        if let clock { machine.extra += ["-rtc", "base=\(clock)"] }
         let box = try Machine(machine, in: folder)
         #expect(box.wait(for: "service-ready", seconds: seconds) != nil, "\(box.story)")
         try box.type("exec busybox sh\n")

@@ -7,7 +7,7 @@ import Testing
 
 extension BootTests {
     /// One box's life with releases, which nobody touches: one whose kernel panics, a good one that its disk damages before it is started, and the same one
-    /// whole. Some good one runs each time, with the box's configuration.
+    /// whole. Some good one runs each time, with the box's configuration; and wherever power fails when the last one comes.
     @Test func aReleaseIsInstalledFoundGoodAndBadOnesFallBack() async throws {
         let bench = try await UpgradeBench(
             in: folder, releases: [("1.0.0", ""), ("0.9.9", ""), ("1.0.2", UpgradeBench.panics)], floor: "0.9.9")
@@ -33,25 +33,41 @@ extension BootTests {
             #expect(
                 field("reason", of: box.event("failed"))?.contains("no slot holds the root") == true, "\(box.story)")
         }
+        let cuts = try UpgradeCuts(of: bench, seed: 7)
         box = try bench.start()
         #expect(field("version", of: box.event("up")) == "1.0.0", "\(box.story)")
         #expect(try bench.ask(box, "vcpectl upgrade status", until: "no slot holds the root"), "\(box.story)")
 
         try bench.install("0.9.9", into: "root-b", on: box)
-        box = try bench.start()
+        try cuts.recordNextStart()
+        box = try bench.start(clock: "2070-01-02T12:00:00")
         #expect(field("version", of: box.event("up")) == "0.9.9" && field("slot", of: box.event("up")) == "root-b")
         // Armed before the root was opened.
         #expect(box.events.first?.contains("watchdog") == true, "\(box.story)")
         #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
         #expect(try bench.entries() == ["vcpe-1.efi", "vcpe-2.efi"])
         #expect(try bench.ask(box, "vcpectl upgrade history", until: "0.9.9 good"), "\(box.story)")
+        // A clock that is ahead leaves nothing behind, and one that is late counts less than the last time at which metadata were trusted.
+        #expect(try bench.ask(box, "vcpectl upgrade check", until: "and it is 2070-01-02"), "\(box.story)")
+        #expect(try bench.ask(box, "busybox date -s '1970-01-02 12:00'", until: " 1970"), "\(box.story)")
+        #expect(try bench.ask(box, "vcpectl upgrade check", until: "1.0.2, published"), "\(box.story)")
         // What fell back is installed by nobody but who asks for it.
         #expect(
             try bench.ask(box, "/usr/lib/vcpe/vcpe-updater automatic", until: "1.0.2 fell back before"), "\(box.story)")
         #expect(
             try bench.ask(box, "busybox cat /data/vcpe/upgrade/known", until: "\"version\":\"0.9.9\""), "\(box.story)")
         #expect(try bench.ask(box, "vcpectl upgrade install --to 1.0.0", until: "is older than 0.9.9"), "\(box.story)")
+        try box.type(
+            #"vcpectl show >/tmp/a; sed 's/health-time: 3/&\n  window: {from: "02:00", to: "04:00"}/' /tmp/a >/tmp/b; vcpectl apply /tmp/b"#
+                + "\n")
+        let window = "looks by itself, UTC: from 02:00 to 04:00, this box from 0"
+        #expect(try bench.ask(box, "vcpectl upgrade status", until: window), "\(box.story)")
         #expect(try bench.ask(box, "vcpectl show lan.domain", until: "first.lan"), "\(box.story)")
+        box.kill()
+
+        let looked = try cuts.look(500, document: "domain: first.lan")
+        #expect(looked.checked >= 500 && looked.failed == 0, "\(looked)")
+        #expect(try cuts.start(3, versions: ["1.0.0", "0.9.9"], domain: "first.lan") == 0)
     }
 }
 
@@ -105,83 +121,21 @@ extension BootTests {
         #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
         try box.tell("system_powerdown")
         #expect(box.waitForEnd(), "\(box.story)")
-        let before = "\(folder)/before.raw"
-        try Command("cp", ["--sparse=always", bench.disk, before]).check()
-        let logs = ["\(folder)/first.log", "\(folder)/second.log"]
-        try bench.record(to: logs[0])
+        let cuts = try UpgradeCuts(of: bench, seed: Torture.seed)
         box = try bench.start()
         try bench.install("1.0.2", into: "root-a", on: box)
-        try bench.record(to: logs[1])
+        try cuts.recordNextStart()
         box = try bench.start()
         #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
         box.kill()
-        try bench.record(to: nil)
 
-        let memory = try FileSystem.makeTemporaryDirectory(in: "/dev/shm", prefix: "vcpe-upgrade")
-        defer { try? FileSystem.remove(memory) }
-        func recorded() throws -> RecordedUpgrade {
-            let disk = "\(folder)/recorded.raw"
-            try FileSystem.remove(disk)
-            try Command("cp", ["--sparse=always", before, disk]).check()
-            return try RecordedUpgrade(
-                logs, on: disk, releases: bench.images, in: memory, document: "domain: first.lan")
-        }
-        var random = Random(seed: Torture.seed)
-        try look(try recorded(), &random)
-        try start(try recorded(), bench, &random)
-    }
-
-    /// Looks at what each cut leaves, and at what is left where some of what came since the last flush is not there.
-    private func look(_ upgrade: RecordedUpgrade, _ random: inout Random) throws {
-        let all = upgrade.writes.count
-        let most = getenv("VCPE_TORTURE_LOOKS").flatMap { Int(String(cString: $0)) } ?? 10_000
-        // Half of them where something else is written than a root.
-        let places = ["esp", "state", "data"].flatMap { upgrade.writes(to: $0) }
-        let samples = (0..<most).map { number in
-            number % 2 == 0 ? random.next(all + 1) : places[random.next(places.count)] + 1
-        }.sorted()
-        var (checked, failed, next) = (0, 0, 0)
-        for place in 0...all {
-            var losses = [RecordedUpgrade.Loss.none]
-            while next < samples.count, samples[next] == place {
-                losses.append(next % 2 == 0 ? .writes : .sectors)
-                next += 1
-            }
-            for loss in losses {
-                checked += 1
-                if let complaint = try upgrade.complaint(try upgrade.cut(at: place, loss, &random)) {
-                    failed += 1
-                    Issue.record("cut at \(place) of \(all), \(loss), seed \(Torture.seed): \(complaint)")
-                }
-            }
-        }
-        try Torture.note("cuts of power in a real upgrade, looked at", checked: checked, failed: failed)
-    }
-
-    /// Starts boxes from what is left: half of the cuts anywhere, half where entries change.
-    private func start(_ upgrade: RecordedUpgrade, _ bench: UpgradeBench, _ random: inout Random) throws {
-        let (all, entries) = (upgrade.writes.count, upgrade.writes(to: "esp"))
-        let boots = getenv("VCPE_TORTURE_BOOTS").flatMap { Int(String(cString: $0)) } ?? 50
-        let places = (0..<boots).map { number in
-            number % 2 == 0 || entries.isEmpty
-                ? random.next(all) : entries[random.next(entries.count)] + random.next(2)
-        }.sorted()
-        var (failed, versions) = (0, [String: Int]())
-        for (number, place) in places.enumerated() {
-            try upgrade.make(bench.disk, try upgrade.cut(at: place, number % 3 == 0 ? .sectors : .none, &random))
-            let box = try bench.start(seconds: 200)
-            let version = field("version", of: box.event("up")) ?? "none"
-            versions[version, default: 0] += 1
-            let isWell =
-                ["1.0.1", "1.0.2"].contains(version) && field("data", of: box.event("up")) == "mounted"
-                ? try bench.ask(box, "vcpectl show lan.domain", until: "first.lan") : false
-            if !isWell {
-                failed += 1
-                Issue.record("cut \(number) at \(place) of \(all), seed \(Torture.seed): \(box.story)")
-            }
-            box.kill()
-        }
-        print("\(all) writes and flushes, \(entries.count) of them to the boot partition; started: \(versions)")
+        func setting(_ name: String) -> Int? { getenv(name).flatMap { Int(String(cString: $0)) } }
+        let looks = setting("VCPE_TORTURE_LOOKS") ?? 10_000
+        let outcome = try cuts.look(looks, document: "domain: first.lan")
+        try Torture.note(
+            "cuts of power in a real upgrade, looked at", checked: outcome.checked, failed: outcome.failed)
+        let boots = setting("VCPE_TORTURE_BOOTS") ?? 50
+        let failed = try cuts.start(boots, versions: ["1.0.1", "1.0.2"], domain: "first.lan")
         try Torture.note("cuts of power in upgrades, started", checked: boots, failed: failed)
     }
 
