@@ -16,8 +16,7 @@ enum DataPartition {
         var remark: String?
         let contents = try look(device)
         if state.isFormatting || contents.isNothing {
-            let isAllowed = state.mayFormatRemovable || CommandLineOption.value("vcpe.format-removable") != nil
-            guard !disk.isRemovable || isAllowed else {
+            guard !state.isStick(disk) else {
                 throw Failure(
                     "\(disk.path) is removable: data is made there only when it was flashed with "
                         + "--removable-data")

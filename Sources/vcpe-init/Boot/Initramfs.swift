@@ -115,6 +115,8 @@ struct Initramfs {
     private mutating func countStart(_ disk: Disk) throws(Failure) {
         guard let partition = disk["state"] else { return }
         var record = StateRecord(path: disk.device(partition))
+        // Who has it install one box after the other, and pulls it out as told, says nothing against it.
+        if record.isStick(disk) { (record.failedStarts, record.suddenEnds) = (0, 0) }
         let entry = UInt32(clamping: loaderVariables.number ?? 0)
         // Power may have failed before the loader was told: then this is no jump.
         isJump = record.isJump && entry != record.entry
@@ -232,11 +234,10 @@ struct Initramfs {
         -> Never
     {
         mkdir("/run/vcpe", 0o755)
-        let mayFormat = state?.mayFormatRemovable == true || CommandLineOption.value("vcpe.format-removable") != nil
         let lines =
             [
                 "slot \(slot)", "root-a \(device(of: "root-a", disk))", "root-b \(device(of: "root-b", disk))",
-                "disk \(disk.path)", "stick \(disk.isRemovable && !mayFormat ? "yes" : "no")",
+                "disk \(disk.path)", "stick \(state?.isStick(disk) ?? disk.isRemovable ? "yes" : "no")",
                 "state \(device(of: "state", disk))", "data \(data)",
                 "esp \(device(of: "esp", disk))", "entry \(loaderVariables.entry ?? "")",
                 "trial \(loaderVariables.countedPath == nil ? "no" : "yes")", "jump \(isJump ? "yes" : "no")",

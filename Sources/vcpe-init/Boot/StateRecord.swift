@@ -58,6 +58,11 @@ struct StateRecord {
         }
     }
 
+    /// A disk is pulled out again, as nobody has said that it is the box's own: nothing is kept on it.
+    func isStick(_ disk: Disk) -> Bool {
+        disk.isRemovable && !mayFormatRemovable && CommandLineOption.value("vcpe.format-removable") == nil
+    }
+
     /// Writes the record over the older of the two and waits until it is on the disk.
     mutating func save() throws(Failure) {
         sequence &+= 1
