@@ -34,16 +34,18 @@ public struct Release: Sendable {
         }
         (digest, size) = try File(image.root).digest()
         if isProved {
-            try Self.checkProofs("\(image.folder)/\(image.stem).proofs.json", of: SHA256.hash(manifest).hex, name)
+            try Self.checkProofs(
+                "\(image.folder)/\(image.stem).proofs.json",
+                of: ["manifest": SHA256.hash(manifest).hex, "uki": try image.ukiDigest()], name)
         }
     }
 
-    private static func checkProofs(_ path: String, of manifest: String, _ name: String) throws {
+    private static func checkProofs(_ path: String, of parts: [String: String], _ name: String) throws {
         guard FileSystem.exists(path) else {
             throw BuildFailure("\(name) has no proofs: \(path) is not there", hint: "vcpe test \(name)")
         }
         let proofs = try JSON.parse(try FileSystem.read(path))
-        guard proofs["manifest"]?.text == manifest else {
+        guard parts.allSatisfy({ proofs[$0.key]?.text == $0.value }) else {
             throw BuildFailure("the proofs of \(path) are of another build", hint: "vcpe test \(name)")
         }
         guard proofs["passed"]?.boolean == true else {

@@ -25,10 +25,11 @@ extension BuildTests {
                 environment: home
             ).check()
         }
-        func prove(_ output: String, manifest: String? = nil, passed: Bool = true) throws {
+        func prove(_ output: String, manifest: String? = nil, uki: String? = nil, passed: Bool = true) throws {
             let place = "\(folder)/\(output)/lab-minimal/lab-minimal"
             let digest = try manifest ?? SHA256.hash(FileSystem.read("\(place).manifest")).hex
-            let proofs: JSON = ["manifest": .text(digest), "passed": .boolean(passed)]
+            let started = try uki ?? SHA256.hash(FileSystem.read("\(place).efi")).hex
+            let proofs: JSON = ["manifest": .text(digest), "uki": .text(started), "passed": .boolean(passed)]
             try FileSystem.replace("\(place).proofs.json", with: proofs.pretty)
         }
         func add(_ output: String, channel: String = "stable") throws -> Command.Result {
@@ -41,6 +42,8 @@ extension BuildTests {
         try build("1.0.0", into: "first")
         #expect(try add("first").errorText.contains("lab-minimal has no proofs"))
         try prove("first", manifest: String(repeating: "0", count: 64))
+        #expect(try add("first").errorText.contains("are of another build"))
+        try prove("first", uki: String(repeating: "0", count: 64))
         #expect(try add("first").errorText.contains("are of another build"))
         try prove("first", passed: false)
         #expect(try add("first").errorText.contains("did not pass"))

@@ -123,7 +123,8 @@ public struct ProofRun {
         let path = "\(image.folder)/\(image.stem).proofs.json"
         let document: JSON = [
             "image": .text(definition.name), "version": .text(definition.version), "profile": .text(image.profile),
-            "manifest": .text(outcome.digest), "passed": .boolean(outcome.passed), "crossed": .integer(outcome.crossed),
+            "manifest": .text(outcome.digest), "uki": .text(try image.ukiDigest()),
+            "passed": .boolean(outcome.passed), "crossed": .integer(outcome.crossed),
             "first-forwarded-milliseconds": outcome.firstForwarded.map { .integer(Int($0 * 1000)) } ?? .null,
             "proofs": .list(
                 outcome.results.map {

@@ -39,6 +39,9 @@ public struct BuiltImage: Sendable {
         SHA256.hash(try FileSystem.read("\(folder)/\(stem).manifest")).hex
     }
 
+    /// What starts it: kernel, initramfs and words for both, the root's hash among them.
+    public func ukiDigest() throws -> String { SHA256.hash(try FileSystem.read(uki)).hex }
+
     /// A section of the UKI.
     public func section(_ name: String) throws -> [UInt8] {
         guard let bytes = try UnifiedKernelImage.section(name, of: try FileSystem.read(uki)) else {
