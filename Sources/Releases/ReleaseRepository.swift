@@ -295,14 +295,13 @@ public struct ReleaseRepository {
     ///
     /// - Parameters:
     ///   - files: by their paths within the channel, the files on this machine.
-    ///   - custom: what is signed of all of them beside length and hash.
+    ///   - custom: what is signed of their manifest beside length and hash.
     public mutating func add(
         _ files: [String: String], to channel: String, custom: JSON, signing keys: KeyFolder
     ) throws -> Outcome {
         try refuseWhileWaiting()
         try check(channel: channel)
         var targets = targets(of: channel)
-        let custom = JSON.object((custom.object ?? [:]).merging(["released": .integer(now)]) { $1 })
         for (path, file) in files.sorted(by: { $0.key < $1.key }) {
             let target = "\(channel)/\(path)"
             guard targets[target] == nil else {
@@ -310,7 +309,13 @@ public struct ReleaseRepository {
                     "\(target) was released before", hint: "a release never changes: give the image another version")
             }
             let (length, digest) = try copy(file, to: target)
-            targets[target] = ["length": .integer(length), "hashes": ["sha256": .text(digest)], "custom": custom]
+            // Of all files it would soon be more than a box takes of metadata.
+            var own = FileSystem.name(of: path) == "manifest" ? custom.object ?? [:] : [:]
+            own["released"] = .integer(now)
+            own["index-sha256"] = try PatchDelta.index(of: File(file)).map { .text($0.hex) }
+            targets[target] = [
+                "length": .integer(length), "hashes": ["sha256": .text(digest)], "custom": .object(own),
+            ]
         }
         documents[channel]?.signed["targets"] = .object(targets)
         return try commit([channel], keys)

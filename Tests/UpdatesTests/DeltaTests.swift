@@ -76,7 +76,7 @@ import Updates
     }
 
     private func patch(_ line: Line, _ new: File, into slot: File, from old: File) throws -> DeltaCost {
-        var delta = try PatchDelta(name: "patch", source: line, bytes: Int(try new.status().st_size))
+        var delta = try PatchDelta(name: "patch", source: line, bytes: Int(try new.status().st_size), index: nil)
         try delta.install(into: slot, from: old)
         return delta.cost
     }

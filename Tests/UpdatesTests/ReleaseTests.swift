@@ -300,11 +300,11 @@ import Updates
             updater = Updater(folder + "/python/metadata", url + "/metadata/", folder + "/python/targets", url + "/targets/",
                               bootstrap=root)
             info = updater.get_targetinfo("stable/lab/virtio/1.0/root.zst")
-            print(info.custom["version"], open(updater.download_target(info)).read())
+            print("released" in info.custom, open(updater.download_target(info)).read())
             """
         for _ in 0..<2 {
             let result = try Command(python.program("python"), ["-c", script, folder, address]).run()
-            #expect(result.text == "1.0 what is signed\n", "\(result.errorText)")
+            #expect(result.text == "True what is signed\n", "\(result.errorText)")
             // And after the root, a channel's and all online keys' next versions.
             _ = try done("resign", updates, "--role", "root", "--role", "stable", "--role", "targets")
         }

@@ -76,9 +76,10 @@ struct SimulatedRelease {
             let manifest: JSON = ["length": 0, "hashes": ["sha256": ""], "custom": custom]
             var metas = ["manifest": try FileMeta(manifest, name: "manifest", isTarget: true)]
             var files: [String: [UInt8]] = [:]
-            func sign(_ name: String, _ bytes: [UInt8]) throws {
+            func sign(_ name: String, _ bytes: [UInt8], _ index: Digest? = nil) throws {
                 let json: JSON = [
                     "length": .integer(bytes.count), "hashes": ["sha256": .text(SHA256.hash(bytes).hex)],
+                    "custom": .object(["index-sha256": index.map { .text($0.hex) }]),
                 ]
                 metas[name] = try FileMeta(json, name: name, isTarget: true)
             }
@@ -86,7 +87,7 @@ struct SimulatedRelease {
             for name in names {
                 let bytes = try FileSystem.read("\(place)/\(name)")
                 files[name] = bytes
-                try sign(name, bytes)
+                try sign(name, bytes, try PatchDelta.index(of: File("\(place)/\(name)")))
             }
             guard let available = AvailableRelease(path: "stable/box/virtio/\(version)", files: metas) else {
                 throw UpdateFailure(.malformed, version, "no release")

@@ -44,7 +44,7 @@ public enum DeltaComparison {
             try PatchDelta.make(from: from, to: to, path: "\(folder)/patch")
             try install(0) { slot in
                 var delta = try PatchDelta(
-                    name: "patch", source: HTTPDeltaSource(made, "patch"), bytes: bytes)
+                    name: "patch", source: HTTPDeltaSource(made, "patch"), bytes: bytes, index: nil)
                 try delta.install(into: slot, from: from)
                 return delta.cost
             }
@@ -63,7 +63,8 @@ public enum DeltaComparison {
             }
             try PatchDelta.make(from: nil, to: to, path: "\(folder)/full")
             try install(2) { slot in
-                var delta = try PatchDelta(name: "full", source: HTTPDeltaSource(made, "full"), bytes: bytes)
+                var delta = try PatchDelta(
+                    name: "full", source: HTTPDeltaSource(made, "full"), bytes: bytes, index: nil)
                 try delta.install(into: slot, from: from)
                 return delta.cost
             }

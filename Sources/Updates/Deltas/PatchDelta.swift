@@ -65,7 +65,8 @@ public struct PatchDelta {
     /// - Parameters:
     ///   - name: of the file, for errors.
     ///   - bytes: of the new root, which is signed.
-    public init(name: String, source: any DeltaSource, bytes: Int) throws(UpdateFailure) {
+    ///   - index: what is signed of ``index(of:)``; nil where all of the file was looked at before. So each frame is known before any of it is written.
+    public init(name: String, source: any DeltaSource, bytes: Int, index: Digest?) throws(UpdateFailure) {
         self.name = name
         self.source = source
         let head = try source.read(0..<Self.headBytes)
@@ -73,8 +74,11 @@ public struct PatchDelta {
         guard head.starts(with: Self.magic), length <= Self.mostIndex else {
             throw UpdateFailure(.malformed, name, "it is no patch")
         }
-        let index = try source.read(Self.headBytes..<Self.headBytes + length)
-        guard let list = (try? JSON.parse(index))?["frames"]?.list else {
+        let body = try source.read(Self.headBytes..<Self.headBytes + length)
+        guard index == nil || index == SHA256.hash(head + body) else {
+            throw UpdateFailure(.mismatch, name, "its index is not what is signed")
+        }
+        guard let list = (try? JSON.parse(body))?["frames"]?.list else {
             throw UpdateFailure(.malformed, name, "its index is damaged")
         }
         var frames: [Frame] = []
@@ -91,6 +95,14 @@ public struct PatchDelta {
         start = Self.headBytes + length
         cost.fetched = start
         cost.requests = 2
+    }
+
+    /// Of a patch's first bytes, up to its first frame; nil for a file of another kind.
+    public static func index(of file: File) throws(SystemError) -> Digest? {
+        let head = try file.read(headBytes, at: 0)
+        let length = head.dropFirst(magic.count).reversed().reduce(0) { $0 << 8 | Int($1) }
+        guard head.count == headBytes, head.starts(with: magic), length <= mostIndex else { return nil }
+        return SHA256.hash(try file.read(headBytes + length, at: 0))
     }
 
     /// Writes the new root into a slot.

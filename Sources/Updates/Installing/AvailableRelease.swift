@@ -55,6 +55,11 @@ public struct AvailableRelease: Sendable, Hashable {
         }
     }
 
+    /// What is signed of the index of a patch.
+    func index(of name: String) -> Digest? {
+        files[name]?.custom["index-sha256"]?.text.flatMap { Digest(hex: $0) }
+    }
+
     /// The files of a patch from exactly that release; nil where it has none.
     public func patches(from version: String) -> (root: FileMeta, uki: FileMeta)? {
         guard let root = files["root.from-\(version).patch"], let uki = files["uki.from-\(version).patch"] else {

@@ -195,7 +195,10 @@ public struct Installation {
     }
 
     private mutating func patch(_ part: Part, _ name: String) throws(UpdateFailure) {
-        var delta = try PatchDelta(name: name, source: open(name), bytes: part.bytes)
+        guard let index = release.index(of: name) else {
+            throw UpdateFailure(.malformed, name, "nothing is signed of its index")
+        }
+        var delta = try PatchDelta(name: name, source: open(name), bytes: part.bytes, index: index)
         defer { cost += delta.cost }
         try delta.install(into: part.place, from: part.old)
     }
