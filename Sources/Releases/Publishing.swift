@@ -159,7 +159,7 @@ extension ReleaseRepository {
         var folder: String
         var files: [String: [UInt8]]
 
-        func read(_ file: String, most: Int) throws(UpdateFailure) -> [UInt8]? {
+        func read(_ file: String, most: Int, isLikely: Bool) throws(UpdateFailure) -> [UInt8]? {
             let bytes = files[file] ?? (try? FileSystem.read("\(folder)/\(file)"))
             if let bytes, bytes.count > most {
                 throw UpdateFailure(.tooLong, file, "\(bytes.count) bytes, \(most) are allowed")

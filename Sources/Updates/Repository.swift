@@ -36,12 +36,15 @@ public final class Repository {
     /// - Parameters:
     ///   - path: below the addresses.
     ///   - most: bytes; a longer file is a failure, and no more than these are ever read.
+    ///   - isLikely: it should be there. Of one that need not be, nobody is asked again when one address has said that it is not.
     /// - Throws: what the last address that was asked had against it.
-    func read(_ path: String, most: Int, range: Range<Int>? = nil) throws(DownloadFailure) -> [UInt8] {
+    func read(
+        _ path: String, most: Int, range: Range<Int>? = nil, isLikely: Bool = true
+    ) throws(DownloadFailure) -> [UInt8] {
         var failure = DownloadFailure(url: path, reason: .gone)
         for round in 0..<(only == nil ? max(1, rounds) : 1) {
             if round > 0 { pause(min(60_000, 1000 << (round - 1)) * Int.random(in: 50...150) / 100) }
-            var mayPass = false
+            var (mayPass, isGone) = (false, false)
             for turn in addresses.indices {
                 let place = (preferred + turn) % addresses.count
                 if let only, only != place { continue }
@@ -56,8 +59,10 @@ public final class Repository {
                     // What one doesn't have says less than that another can't be asked.
                     if !mayPass { failure = error }
                     if error.isTransient { mayPass = true }
+                    if error.reason == .gone { isGone = true }
                 }
             }
+            if isGone, !isLikely { throw DownloadFailure(url: path, reason: .gone) }
             if !mayPass { break }
         }
         throw failure
@@ -99,9 +104,9 @@ public struct HTTPSource: MetadataSource {
     /// - Parameter folder: with a slash at its end, below the repository's addresses; empty for these themselves.
     public init(_ repository: Repository, folder: String = "") { (self.repository, self.folder) = (repository, folder) }
 
-    public func read(_ file: String, most: Int) throws(UpdateFailure) -> [UInt8]? {
+    public func read(_ file: String, most: Int, isLikely: Bool) throws(UpdateFailure) -> [UInt8]? {
         do {
-            return try repository.read(folder + file, most: most)
+            return try repository.read(folder + file, most: most, isLikely: isLikely)
         } catch {
             switch error.reason {
             case .gone, .refused(403): return nil

@@ -6,8 +6,17 @@ import Transfers
 public protocol MetadataSource {
     /// The bytes of a file, such as `2.root.json`; nil when the repository has none.
     ///
-    /// - Parameter most: bytes; a longer file is a failure, and no more than these are ever read.
-    func read(_ file: String, most: Int) throws(UpdateFailure) -> [UInt8]?
+    /// - Parameters:
+    ///   - most: bytes; a longer file is a failure, and no more than these are ever read.
+    ///   - isLikely: it should be there; of one that is not, the first that says so is believed.
+    func read(_ file: String, most: Int, isLikely: Bool) throws(UpdateFailure) -> [UInt8]?
+}
+
+extension MetadataSource {
+    /// The bytes of a file that should be there; nil when it is not.
+    public func read(_ file: String, most: Int) throws(UpdateFailure) -> [UInt8]? {
+        try read(file, most: most, isLikely: true)
+    }
 }
 
 /// A client of a TUF repository (TUF 1.0, section 5): brings what it trusts up to date, finds targets, and fetches them.
@@ -41,6 +50,11 @@ public struct UpdateClient {
         try MetadataStore(folder: folder).write("root", root)
     }
 
+    /// The version of a root that is signed by itself; nil for anything else.
+    public static func version(ofRoot bytes: [UInt8]) -> Int? {
+        (try? TrustedMetadata(root: bytes, now: 0))?.root.metadata.version
+    }
+
     /// - Parameters:
     ///   - folder: that ``initialize(_:root:)`` made.
     ///   - now: seconds since 1970; never before the last time that was trusted.
@@ -68,7 +82,8 @@ public struct UpdateClient {
     private mutating func refreshRoot() throws(UpdateFailure) {
         for _ in 0..<limits.roots {
             let file = "\(trusted.root.metadata.version + 1).root.json"
-            guard let bytes = try source.read(file, most: limits.rootBytes) else { return }
+            // Whoever holds back a new root has to say by the old one's keys that nothing else is new, and only until that is over.
+            guard let bytes = try source.read(file, most: limits.rootBytes, isLikely: false) else { return }
             try trusted.update(root: bytes)
             try store.write("root", bytes)
         }

@@ -12,7 +12,7 @@ import Updates
     private struct Spoiled: MetadataSource {
         var files: [String: [UInt8]]
 
-        func read(_ file: String, most: Int) throws(UpdateFailure) -> [UInt8]? {
+        func read(_ file: String, most: Int, isLikely: Bool) throws(UpdateFailure) -> [UInt8]? {
             if let bytes = files[file], bytes.count > most { throw UpdateFailure(.tooLong, file, "too long") }
             return files[file]
         }

@@ -124,6 +124,18 @@ import Transfers
         }
     }
 
+    /// A newer root is rarely there: who says that it is not is believed, whoever else can't be asked.
+    @Test func whatNeedNotBeThereIsAskedForOnce() throws {
+        for addresses in [[address(1), "http://127.0.0.1:1"], ["http://127.0.0.1:1", address(1)]] {
+            let source = HTTPSource(repository(addresses, rounds: 6))
+            #expect(try source.read("none", most: 100, isLikely: false) == nil)
+            #expect(pauses.isEmpty)
+        }
+        let source = HTTPSource(repository(["http://127.0.0.1:1"], rounds: 2))
+        #expect(throws: UpdateFailure.self) { try source.read("none", most: 100, isLikely: false) }
+        #expect(pauses.count == 1)
+    }
+
     /// A folder is a repository like any other; one that is not there, since its stick is pulled, has mirrors too.
     @Test func aFolderIsReadLikeAServer() throws {
         try FileSystem.makeDirectory("\(folder)/stick/a")
