@@ -33,7 +33,8 @@ extension ReleaseCommand {
             commandName: "direct", abstract: "Say which release a group of boxes is to run.",
             discussion: """
                 Writes REPO/director/GROUP.json, which any server may hold. Boxes of the group (upgrade: {group: GROUP} in their sites) install that
-                release and no other, within the window if there is one; they never go back to an older one.
+                release and no other, within the window if there is one; they never go back to an older one. Each box looks once an hour: a window is
+                an hour long at least, and has an hour in common with the one of the box's site, where that has one.
 
                   vcpe release direct updates north --image branch-office --release 1.0.1 --window 02:00-04:30
                 """)
@@ -55,6 +56,9 @@ extension ReleaseCommand {
 
         func validate() throws {
             guard (1...3650).contains(days) else { throw ValidationError("--days \(days): allowed are 1 to 3650") }
+            if let window, window.value.length < MaintenanceWindow.interval {
+                throw ValidationError("--window: boxes look once an hour; allowed are windows of an hour and more")
+            }
             let isPlain = group.utf8.first.map { $0 != 0x2D && $0 != 0x2E } ?? false
             guard isPlain, group.utf8.count <= 64,
                 group.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "-.".contains($0)) })

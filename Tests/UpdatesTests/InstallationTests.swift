@@ -188,6 +188,25 @@ struct MaintenanceWindowTests {
         }
     }
 
+    /// Whatever a director's window has in common with the site's, if that is an hour, each box comes within both.
+    @Test func whoHasADirectorLooksEachHour() {
+        var (site, day) = (MaintenanceWindow(from: 22 * Self.hour, to: 4 * Self.hour), MaintenanceWindow.always)
+        (site.isHourly, day.isHourly) = (true, true)
+        for (window, from) in [(site, 22), (site, 25), (site, 27), (day, 0), (day, 13), (day, 23)] {
+            for share in 0..<100 as Range<UInt64> {
+                var (looks, last): ([Int], Int?) = ([], nil)
+                for time in stride(from: 21 * Self.hour, to: 53 * Self.hour, by: 20)
+                where window.isDue(time: time, uptime: time, lastLook: last, share: share &* 2_654_435_761) {
+                    looks.append(time)
+                    last = time
+                }
+                let common = from * Self.hour..<(from + 1) * Self.hour + 40
+                #expect(
+                    looks.contains { common.contains($0) || common.contains($0 - 24 * Self.hour) }, "\(from), \(share)")
+            }
+        }
+    }
+
     @Test func peopleReadWhenABoxLooks() {
         #expect(
             MaintenanceWindow(from: 2 * Self.hour, to: 4 * Self.hour + Self.hour / 2).text(share: 4260)
@@ -240,7 +259,7 @@ struct MaintenanceWindowTests {
             checked += 1
             do {
                 if isPatch {
-                    var delta = try PatchDelta(name: name, source: line, bytes: new.root.count)
+                    var delta = try PatchDelta(name: name, source: line, bytes: new.root.count, index: nil)
                     try delta.install(into: slot, from: running)
                 } else {
                     var delta = try BlockDelta(

@@ -8,9 +8,11 @@ public struct MaintenanceWindow: Sendable, Hashable {
     public var to: Int
     /// All day.
     public static let always = MaintenanceWindow(from: 0, to: day)
-    /// Seconds between two looks within one window.
-    private static let interval = 3600
+    /// Seconds between two looks within one window, and at least what a director's has in common with the site's: so each box comes within both.
+    public static let interval = 3600
     private static let day = 86_400
+    /// Boxes come one after the other within the first hour, and then each hour: somebody else says within which one they install.
+    public var isHourly = false
 
     public init(from: Int, to: Int) { (self.from, self.to) = (from, to) }
 
@@ -20,7 +22,8 @@ public struct MaintenanceWindow: Sendable, Hashable {
         self.init(from: from, to: to)
     }
 
-    private var length: Int { to > from ? to - from : to - from + Self.day }
+    /// Seconds that it is open.
+    public var length: Int { to > from ? to - from : to - from + Self.day }
 
     /// Seconds since it was opened; nil while it is closed.
     private func second(_ time: Int) -> Int? {
@@ -32,10 +35,12 @@ public struct MaintenanceWindow: Sendable, Hashable {
     public func contains(_ time: Int) -> Bool { second(time) != nil }
 
     /// Seconds after it is opened at which a box looks first. Not all boxes come at once: each has its own second within the first three quarters
-    /// of the window, so that the last one has time too.
+    /// of the window, so that the last one has time too; of an hourly one, within the first hour at most.
     ///
     /// - Parameter share: the box's own number, the same at each call.
-    public func turn(of share: UInt64) -> Int { Int(share % UInt64(max(1, length * 3 / 4))) }
+    public func turn(of share: UInt64) -> Int {
+        Int(share % UInt64(max(1, min(length * 3 / 4, isHourly ? Self.interval : Self.day))))
+    }
 
     /// For people, with the time at which this box looks first.
     public func text(share: UInt64) -> String {
