@@ -105,7 +105,8 @@ let host: [Target] = [
         dependencies: [
             "Digests", "Documents", "Engine", "Files", "ImageBuilder", "Processes", "Releases", "Slots", "TestSupport",
             "Updates",
-        ]),
+        ],
+        exclude: ["attacks.py"]),
     .testTarget(
         name: "BuildTests", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes", "TestSupport"]),
     .testTarget(

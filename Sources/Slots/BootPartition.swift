@@ -29,6 +29,12 @@ public struct BootPartition {
         try volume.contents(of: "\(Self.folder)/\(entry.fileName)")
     }
 
+    /// The release that is started by an entry that is none: by the way back to the factory's document. Nil for any other name.
+    public func release(behind name: String) throws(SlotFailure) -> BootEntry? {
+        guard Self.resetEntry.hasSuffix("/\(name)") else { return nil }
+        return try resetTarget().flatMap { BootEntry($0) }
+    }
+
     /// The entry of a release.
     public func entry(_ number: Int) -> BootEntry? { entries.last { $0.number == number } }
 

@@ -37,8 +37,9 @@ public struct BoxDisk: Sendable {
         return device
     }
 
-    /// The boot entry that was started; nil on a box that was started without a boot loader.
-    public var entry: BootEntry? { words["entry"].flatMap { BootEntry($0) } }
+    /// The name of the boot entry that was started, a release's or the way back to the factory's document; empty on a box that was started without a
+    /// boot loader.
+    public var entryName: String { words["entry"] ?? "" }
     /// This release is new: the loader counts its starts.
     public var isOnTrial: Bool { words["trial"] == "yes" }
     /// This release was started since the other had failed too often.

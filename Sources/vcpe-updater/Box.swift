@@ -33,7 +33,10 @@ struct Box {
         disk = try BoxDisk()
         let words = try FileSystem.words("/usr/lib/vcpe/image")
         (image, version, profile) = (words["name"] ?? "", words["version"] ?? "", words["profile"] ?? "")
-        guard let entry = disk.entry else {
+        guard
+            let entry = try BootEntry(disk.entryName)
+                ?? BootPartition(File(disk.device("esp"))).release(behind: disk.entryName)
+        else {
             throw SlotFailure(
                 "this box was not started by its boot loader, so nobody could start another release",
                 hint: "start it by UEFI")
@@ -109,5 +112,10 @@ struct UpgradeSettings {
     }
 
     /// When this box looks by itself: with a director at any time, whose own window then counts too; nil for never.
-    var looks: MaintenanceWindow? { window ?? (group == nil ? nil : .always) }
+    var looks: MaintenanceWindow? {
+        guard group != nil else { return window }
+        var looks = window ?? .always
+        looks.isHourly = true
+        return looks
+    }
 }

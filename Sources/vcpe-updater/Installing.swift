@@ -163,9 +163,11 @@ extension Upgrade {
         defer { withExtendedLifetime(lock) {} }
         let entries = try BootPartition(box.boot).entries
         guard entries.allSatisfy({ $0.number != box.entry.number || $0.isGood }) else { return [] }
-        if entries.contains(where: { $0.number > box.entry.number && !$0.isBad }) {
-            let version = Self.noted?["version"]?.text ?? "a release"
-            if Self.noted?["restarts"] != nil {
+        if let waiting = entries.last(where: { $0.number > box.entry.number && !$0.isBad }) {
+            let noted = Self.noted.flatMap { $0["entry"]?.integer == waiting.number ? $0 : nil }
+            let version = noted?["version"]?.text ?? Self.version(of: waiting.number) ?? waiting.fileName
+            // One that nobody has just installed somebody has passed over in the loader's menu.
+            if noted == nil || noted?["restarts"] != nil {
                 return [
                     "\(version) is installed, and the loader did not start it: the box is not restarted for it again"
                 ]
@@ -183,7 +185,7 @@ extension Upgrade {
         let candidates = offer.releases.filter { wanted == nil || $0.version == wanted }
         guard let newest = candidates.first, newest.released > ran else { return [] }
         let fell = Self.entries.contains {
-            $0["version"]?.text == newest.version && $0["outcome"]?.text == "fell back"
+            $0["version"]?.text == newest.version && $0["outcome"]?.text == "fell back" && $0["provider-away"] == nil
         }
         if fell { return ["\(newest.version) fell back before: it is tried again only when somebody asks for it"] }
         return try install(newest.version, of: offer, restarts: true).lines

@@ -11,6 +11,8 @@ struct NextRelease {
     let disk: BoxDisk
     let release: AvailableRelease
     private static let (device, folder) = ("vcpe-next", "/run/vcpe/next")
+    /// Seconds; each plugin has ten of its own.
+    private static let deadline = 180.0
 
     init(disk: BoxDisk, release: AvailableRelease) { (self.disk, self.release) = (disk, release) }
 
@@ -43,9 +45,10 @@ struct NextRelease {
             guard mount("/\(name)", place, nil, UInt(MS_BIND), nil) == 0 else { throw SystemError("mount", place) }
             mounted.append(place)
         }
+        // Whoever installs holds the lock: an engine that never ends must not keep it for ever.
         let result = try Command(
             "/proc/self/exe", ["within", Self.folder, "/usr/lib/vcpe/vcpe-engine", "check"]
-        ).run()
+        ).begin().finish(deadline: Self.deadline, limit: 1 << 16)
         guard result.status == 0 else {
             throw SlotFailure(
                 "\(release.version) can't go on with this box's configuration: "

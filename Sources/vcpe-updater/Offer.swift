@@ -6,13 +6,15 @@ import Updates
 extension Upgrade {
     private func client(_ repository: Repository) throws -> UpdateClient {
         let folder = "\(Box.state)/tuf"
-        if !FileSystem.exists("\(folder)/root.json") {
-            guard FileSystem.exists(Box.trustAnchor) else {
-                throw SlotFailure(
-                    "the image has no \(Box.trustAnchor), by which releases are trusted",
-                    hint: "files: {\(Box.trustAnchor): {source: 1.root.json}} in the image's definition")
-            }
-            try UpdateClient.initialize(folder, root: try FileSystem.read(Box.trustAnchor))
+        let anchor = try? FileSystem.read(Box.trustAnchor)
+        let kept = (try? FileSystem.read("\(folder)/root.json")).flatMap { UpdateClient.version(ofRoot: $0) }
+        // One that a disk has damaged, or that the image is ahead of, is no root to go on from.
+        if let anchor, kept.map({ $0 < UpdateClient.version(ofRoot: anchor) ?? 0 }) ?? true {
+            try UpdateClient.initialize(folder, root: anchor)
+        } else if kept == nil {
+            throw SlotFailure(
+                "the image has no \(Box.trustAnchor), by which releases are trusted",
+                hint: "files: {\(Box.trustAnchor): {source: 1.root.json}} in the image's definition")
         }
         return try UpdateClient(
             folder: folder, source: HTTPSource(repository, folder: "metadata/"), now: TrustedTime.now)

@@ -7,6 +7,9 @@ import Updates
 
 /// What the box's own probes say, and whether it still reaches who brings its releases: without that nobody could mend anything from afar.
 enum Health {
+    /// The name under which it is listed that none of the repository's addresses answers.
+    static let repository = "repository"
+
     /// Those that fail now, or have not held yet.
     static func failing() -> [String] {
         let own = probes()
@@ -15,7 +18,7 @@ enum Health {
         let addresses = (settings?.addresses ?? []).filter { !$0.hasPrefix("file:") }
         guard let settings, !addresses.isEmpty else { return own }
         let source = HTTPSource(settings.repository(addresses, rounds: 1, stallTime: 10), folder: "metadata/")
-        return (try? source.read("timestamp.json", most: 1 << 16)) == nil ? own + ["repository"] : own
+        return (try? source.read("timestamp.json", most: 1 << 16)) == nil ? own + [repository] : own
     }
 
     private static func probes() -> [String] {
@@ -92,6 +95,7 @@ enum Settling {
     private static func noteFallback(_ box: Box) throws {
         let noted = Upgrade.noted
         guard box.disk.isFallback || noted != nil else { return }
+        let isAway = wasProviderAway
         let lock = try BoxDisk.lock()
         defer { withExtendedLifetime(lock) {} }
         var partition = try BootPartition(box.boot)
@@ -99,7 +103,7 @@ enum Settling {
             for entry in partition.entries where entry.number != box.entry.number && !entry.isBad {
                 try partition.condemn(entry.number)
                 let version = Upgrade.version(of: entry.number) ?? "entry \(entry.number)"
-                try Upgrade.note(version, "fell back", more: ["reason": .text(reason(box, version))])
+                try noteFall(of: version, box, isAway)
             }
         }
         guard let noted = Upgrade.noted, let version = noted["version"]?.text,
@@ -109,10 +113,37 @@ enum Settling {
         switch partition.entry(number) {
         case nil: break
         case let entry? where entry.isBad:
-            try Upgrade.note(version, "fell back", more: ["reason": .text(reason(box, version))])
+            try noteFall(of: version, box, isAway)
         default: return
         }
         Upgrade.forgetNoted()
+    }
+
+    private static func noteFall(of version: String, _ box: Box, _ isAway: Bool) throws {
+        var more: [String: JSON] = ["reason": .text(reason(box, version))]
+        if isAway {
+            more["reason"] = .text("\(reason(box, version)), which \(box.version) does not reach either")
+            more["provider-away"] = true
+        }
+        try Upgrade.note(version, "fell back", more: more)
+    }
+
+    /// Nothing spoke against the release that fell but that it did not reach its provider, and this one doesn't either: then it may be as good as any.
+    private static var wasProviderAway: Bool {
+        let words = (try? FileSystem.read(Upgrade.lastWords)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        guard words.split(separator: "\n").first?.hasSuffix(": " + complaint(of: [Health.repository])) == true else {
+            return false
+        }
+        let end = Uptime.seconds + 30
+        while Uptime.seconds < end {
+            if !Health.failing().contains(Health.repository) { return false }
+            sleep(1)
+        }
+        return true
+    }
+
+    private static func complaint(of probes: [String]) -> String {
+        "these probes fail: " + probes.joined(separator: ", ")
     }
 
     /// Why the release before this start was given up.
@@ -140,7 +171,7 @@ enum Settling {
                 if Uptime.seconds - start >= wanted { return }
             } else {
                 since = nil
-                let complaint = trouble ?? "these probes fail: " + failing.joined(separator: ", ")
+                let complaint = trouble ?? complaint(of: failing)
                 if complaint != last { note(complaint) }
                 last = complaint
             }

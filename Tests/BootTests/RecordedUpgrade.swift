@@ -269,13 +269,27 @@ final class RecordedUpgrade {
             }
             for number in store.numbers { _ = try store.commit(number) }
             var counts = ["commit": number]
-            for name in ["tuf/root.json", "tuf/timestamp.json", "tuf/snapshot.json", "noted", "known"] {
+            func content(_ name: String) throws -> [UInt8]? {
                 let path = "\(copy)/vcpe/upgrade/\(name)"
-                guard FileSystem.exists(path) else { continue }
-                let json = try JSON.parse(try FileSystem.read(path))
-                // An upgrade that has come to its end is noted no more.
-                if name != "noted" { counts[name] = json["signed"]?["version"]?.integer ?? 0 }
+                return FileSystem.exists(path) ? try FileSystem.read(path) : nil
             }
+            for name in ["tuf/root.json", "tuf/timestamp.json", "tuf/snapshot.json"] {
+                guard let bytes = try content(name) else { continue }
+                counts[name] = try JSON.parse(bytes)["signed"]?["version"]?.integer ?? 0
+            }
+            if let bytes = try content("known") {
+                let known = try JSON.parse(bytes)
+                counts["ran"] = known["ran"]?.integer ?? 0
+                counts["floor"] = known["floor"]?["released"]?.integer ?? 0
+            }
+            // An upgrade that has come to its end is noted no more.
+            if let bytes = try content("installed") { _ = try JSON.parse(bytes) }
+            if let bytes = try content("history") {
+                let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+                counts["history"] = lines.count
+                for line in lines { _ = try JSON.parse(Array(line.utf8)) }
+            }
+            if let bytes = try content("time") { counts["time"] = Int(String(decoding: bytes, as: UTF8.self)) ?? -1 }
             return Finding(counts: counts)
         } catch { return Finding(complaint: "\(error)") }
     }

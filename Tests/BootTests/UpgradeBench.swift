@@ -1,5 +1,4 @@
 import Disks
-import Digests
 import Documents
 import Files
 import Glibc
@@ -37,7 +36,7 @@ final class UpgradeBench {
             if version == releases[0].version { try TestImages.copy(image, to: disk) }
             let stem = "\(image.folder)/\(image.stem)"
             let proofs: JSON = [
-                "manifest": .text(SHA256.hash(try FileSystem.read("\(stem).manifest")).hex), "passed": true,
+                "manifest": .text(try image.manifestDigest()), "uki": .text(try image.ukiDigest()), "passed": true,
             ]
             try FileSystem.replace("\(stem).proofs.json", with: proofs.pretty)
             try Self.vcpe(
@@ -217,9 +216,13 @@ final class UpgradeBench {
     }
 
     /// Changes a byte at the start of a slot: what is looked at before it is mounted.
-    func spoil(_ slot: String) throws {
+    ///
+    /// - Parameter late: or rather far behind that.
+    func spoil(_ slot: String, late: Bool = false) throws {
         let file = try File(disk, O_RDWR)
         let root = try #require(PartitionTable.read(file)[slot])
-        try file.write([try file.read(1, at: root.offset + 1030)[0] ^ 1], at: root.offset + 1030)
+        let size = try images.values.map { try FileSystem.read($0.root).count }.min() ?? 0
+        let place = root.offset + (late ? size / 10 * 9 : 1030)
+        try file.write([try file.read(1, at: place)[0] ^ 1], at: place)
     }
 }

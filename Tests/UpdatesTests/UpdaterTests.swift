@@ -61,6 +61,12 @@ import Testing
     /// - Parameter before: done on the box at first.
     /// - Returns: what it said against it; nil for nothing.
     private func ask(_ words: String..., before: String = "") throws -> String? {
+        let result = try run(["answer"] + words, before: before)
+        guard !result.output.isEmpty else { throw Broken(description: result.errorText) }
+        return try JSON.parse(result.output)["error"]?.text
+    }
+
+    private func run(_ words: [String], before: String = "") throws -> Command.Result {
         let script = """
             set -e
             cd "$0"
@@ -84,14 +90,12 @@ import Testing
             [ ! -f box/settings.json ] || cp box/settings.json run/vcpe/upgrade/
             [ ! -f box/root.json ] || cp box/root.json usr/lib/vcpe/trust/
             \(before)
-            exec chroot . /usr/lib/vcpe/vcpe-updater answer "$@"
+            exec chroot . /usr/lib/vcpe/vcpe-updater "$@"
             """
-        let result = try Command(
+        return try Command(
             "unshare",
             ["--mount", "--net", "sh", "-c", script, folder, "\(Self.repository)/.build/box/vcpe-updater"] + words
         ).run()
-        guard !result.output.isEmpty else { throw Broken(description: result.errorText) }
-        return try JSON.parse(result.output)["error"]?.text
     }
 
     private struct Broken: Error { var description: String }
@@ -165,11 +169,11 @@ import Testing
     }
 
     /// That all of it is in order but for what each test spoils: it comes as far as its root's verity, which files have none of.
-    private func comesToItsRoot(_ spoil: () throws -> Void = {}) throws {
+    private func comesToItsRoot(before: String = "", _ spoil: () throws -> Void = {}) throws {
         try reset()
         try publish()
         try spoil()
-        let error = try ask("install")
+        let error = try ask("install", before: before)
         #expect(error?.contains("device-mapper") == true, "\(error ?? "it is installed")")
         #expect(try FileSystem.read(box("root-b")).starts(with: releases[1].root))
         #expect(try BootPartition(try File(box("esp"))).entries.map(\.fileName) == ["vcpe-1.efi"])
@@ -294,6 +298,169 @@ import Testing
         try comesToItsRoot { for name in [".root.blocks", ".patch"] { try change(name) { $0 += [1, 2, 3] } } }
         // One way is enough, whatever became of the others.
         try comesToItsRoot { for name in [".root.zst", ".patch"] { try change(name) { $0 = [] } } }
+    }
+
+    /// A patch that is as it says, and makes another root: nothing of it is written.
+    @Test func whatIsForgedIsKnownBeforeItIsWritten() throws {
+        try refuses("root.blocks") {
+            try publish()
+            let (old, forged) = (try File("\(folder)/1.0.0/root"), "\(folder)/forged")
+            try FileSystem.replace(forged, with: [UInt8](repeating: 7, count: releases[1].root.count))
+            try change(".root.blocks") { $0 = [] }
+            for (name, base) in [("root.zst", nil), ("root.from-1.0.0.patch", old)] {
+                let made = "\(folder)/\(name)"
+                try PatchDelta.make(from: base, to: try File(forged), path: made, level: 1)
+                try change(".\(name)") { $0 = (try? FileSystem.read(made)) ?? [] }
+            }
+        }
+        #expect(try FileSystem.read(box("root-b")) == FileSystem.read("\(folder)/root-b"))
+    }
+
+    /// The repository, behind http://127.0.0.1:8123 for as long as the updater is there.
+    private static let serve = """
+        ip link set lo up
+        setpriv --pdeathsig KILL busybox httpd -f -p 127.0.0.1:8123 -h box/updates &
+        for i in $(seq 100); do curl -s -o /dev/null http://127.0.0.1:8123/ && break; sleep 0.1; done
+
+        """
+
+    /// By a server, that has no newer root, and a mirror that nobody reaches.
+    @Test func aMirrorThatIsDownStopsNothing() throws {
+        for (first, mirror) in [(8123, 9), (9, 8123)] {
+            try comesToItsRoot(before: Self.serve) {
+                try FileSystem.replace(
+                    box("settings.json"),
+                    with: "{\"repository\":\"http://127.0.0.1:\(first)\",\"mirrors\":[\"http://127.0.0.1:\(mirror)\"]}"
+                )
+            }
+        }
+    }
+
+    /// What the provider's first root became on a disk that has lost it, or before the image knew a newer one.
+    @Test func aRootThatIsNoneGivesWayToTheImages() throws {
+        for kept in ["", "{", "{\"signed\":{},\"signatures\":[]}"] {
+            try comesToItsRoot {
+                try FileSystem.makeDirectory("\(folder)/data/vcpe/upgrade/tuf")
+                try FileSystem.replace("\(folder)/data/vcpe/upgrade/tuf/root.json", with: kept)
+            }
+        }
+    }
+
+    /// The way back to the factory's document starts a release like its own entry does.
+    @Test func aBoxThatWasResetIsUpgraded() throws {
+        try comesToItsRoot {
+            try FileSystem.replace("\(folder)/reset", with: "title reset\nefi /EFI/Linux/vcpe-1.efi\n")
+            for path in ["loader", "loader/entries"] {
+                _ = try Command("mmd", ["-i", box("esp"), "::\(path)"]).run()
+            }
+            let place = "::loader/entries/factory-reset.conf"
+            try Command("mcopy", ["-o", "-i", box("esp"), "\(folder)/reset", place]).check()
+            let words = String(decoding: try FileSystem.read(box("boot")), as: UTF8.self)
+            try FileSystem.replace(box("boot"), with: words.replacing("vcpe-1.efi", with: "factory-reset.conf"))
+        }
+    }
+
+    // MARK: - The director
+
+    private func direct(to version: String, window: MaintenanceWindow? = nil) throws {
+        var repository = try ReleaseRepository(box("updates"), now: now - 50)
+        let keys = KeyFolder([key])
+        if !FileSystem.exists("\(box("updates"))/director") {
+            #expect(try repository.addDirector(.init([key.publicKey], threshold: 1), signing: keys) == .published)
+        }
+        _ = try repository.direct("north", image: "box", to: version, window: window, days: 30, signing: keys)
+    }
+
+    private func join(_ ran: Int = 1) throws {
+        try FileSystem.replace(
+            box("settings.json"), with: "{\"repository\":\"file:///box/updates\",\"group\":\"north\"}")
+        try FileSystem.makeDirectory("\(folder)/data/vcpe/upgrade")
+        try FileSystem.replace("\(folder)/data/vcpe/upgrade/known", with: "{\"ran\":\(ran)}")
+    }
+
+    @Test func aBoxOfAGroupTakesWhatItsDirectorSaysAndNothingElse() throws {
+        try comesToItsRoot {
+            try direct(to: "1.0.1")
+            try join()
+        }
+        let other = try ask("install", "--to", "1.0.0")
+        #expect(other?.contains("the director wants 1.0.1 in the group north: 1.0.0 is not for this box") == true)
+        // Once it has heard the second word, the first one counts no more.
+        let file = "\(box("updates"))/director/north.json"
+        let first = try FileSystem.read(file)
+        try direct(to: "1.0.1")
+        #expect(try ask("install")?.contains("device-mapper") == true)
+        try FileSystem.replace(file, with: first)
+        #expect(try ask("install")?.contains("its counter is 1 after 2") == true)
+
+        try refuses("the repository has no director") {
+            try publish()
+            try join()
+        }
+        try refuses("the director says nothing of a group north") {
+            try publish()
+            try direct(to: "1.0.1")
+            try FileSystem.remove("\(box("updates"))/director/north.json")
+            try join()
+        }
+        try refuses("the director wants 1.0.1, which is older than what was found good here") {
+            try publish()
+            try direct(to: "1.0.1")
+            try join(now)
+        }
+    }
+
+    /// By itself, in the director's window alone.
+    @Test func aBoxOfAGroupLooksByItselfInItsDirectorsWindow() throws {
+        let (day, hour) = (86_400, 3600)
+        for (from, isOpen) in [(now - hour, true), (now + 2 * hour, false)] {
+            try reset()
+            try publish()
+            try direct(
+                to: "1.0.1", window: MaintenanceWindow(from: from % day, to: (from + 2 * hour) % day))
+            try join()
+            let said = try run(["automatic"]).errorText
+            #expect(said.contains("device-mapper") == isOpen, "\(said)")
+            let slot = try FileSystem.read(box("root-b"))
+            #expect(slot.starts(with: releases[1].root) == isOpen)
+        }
+    }
+
+    /// A release fell because it did not reach its provider: it is tried again if that was away, and not if it was the release's own fault.
+    @Test func aProviderThatWasAwaySaysNothingAgainstARelease() throws {
+        // What runs is read through verity, which files have none of; and there are no probes but the provider.
+        let device = "umount -l dev; mount -t tmpfs tmpfs dev; mknod dev/null c 1 3; cp box/root-a dev/dm-0\n"
+        for isAway in [true, false] {
+            try reset()
+            try publish()
+            let kept = "\(folder)/data/vcpe/upgrade"
+            try FileSystem.makeDirectory(kept)
+            try FileSystem.replace("\(kept)/known", with: "{\"ran\":1}")
+            try FileSystem.replace("\(kept)/installed", with: "{\"version\":\"1.0.1\",\"entry\":2}")
+            try FileSystem.replace(
+                "\(folder)/data/vcpe/failed-start", with: "box 1.0.1: these probes fail: repository\nits last words\n")
+            let entry = "::EFI/Linux/vcpe-2+0-3.efi"
+            try Command("mcopy", ["-i", box("esp"), "\(folder)/1.0.1/uki", entry]).check()
+            try FileSystem.replace(box("settings.json"), with: "{\"repository\":\"http://127.0.0.1:8123\"}")
+            _ = try run(["settle"], before: (isAway ? "" : Self.serve) + device)
+            let history = String(decoding: try FileSystem.read("\(kept)/history"), as: UTF8.self)
+            #expect(history.contains("which 1.0.0 does not reach either") == isAway, "\(history)")
+            let said = try run(["automatic"], before: Self.serve).errorText
+            #expect(said.contains("1.0.1 fell back before") != isAway, "\(said)")
+            #expect(said.contains("device-mapper") == isAway, "\(said)")
+        }
+    }
+
+    /// The loader starts an older release by somebody's choice: nobody restarts the box for the newer one.
+    @Test func aBoxIsNotRestartedForWhatSomebodyPassedOver() throws {
+        try reset()
+        try publish()
+        try FileSystem.makeDirectory("\(folder)/data/vcpe/upgrade")
+        try FileSystem.replace("\(folder)/data/vcpe/upgrade/known", with: "{\"ran\":1}")
+        let name = "::EFI/Linux/vcpe-2.efi"
+        try Command("mcopy", ["-i", box("esp"), "\(folder)/1.0.1/uki", name]).check()
+        let said = try run(["automatic"]).errorText
+        #expect(said.contains("vcpe-2.efi is installed, and the loader did not start it"), "\(said)")
     }
 
     @Test func partitionsThatCantTakeItStayAsTheyAre() throws {

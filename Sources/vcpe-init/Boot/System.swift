@@ -29,6 +29,7 @@ struct System {
     /// The release that was started is new: it must be found good by then, or the box starts anew.
     private var trialEnd = 0
     private var isOnTrial: Bool { boot["trial"] == "yes" && !isGood }
+    private var hasFailed = false
     /// Looks whether this start is good.
     private var judge: pid_t = 0
     private var coldplug: pid_t = 0
@@ -328,6 +329,7 @@ struct System {
     /// A new release that isn't good is given up for this time: the loader counts, and goes back to the old one.
     private mutating func failTrial(_ reason: String) -> Never {
         Events.send("trial-failed", [("reason", reason)])
+        hasFailed = true
         LastWords.keep(reason, release: "\(image["name"] ?? "") \(image["version"] ?? "")")
         if let path = boot["state"], !path.isEmpty {
             var record = StateRecord(path: path)
@@ -356,10 +358,10 @@ struct System {
     }
 
     /// A start that was ended in order was no failed one; what the ones before it were, it says only when it was good. Of a release on trial it
-    /// says nothing.
+    /// says nothing, and it was a failed one where that is what ended it: the loader may not have counted it.
     private mutating func noteOrderlyEnd() {
         if isGood { return declareGood(isSound: true) }
-        guard !isOnTrial, let path = boot["state"], !path.isEmpty else { return }
+        guard !isOnTrial, !hasFailed, let path = boot["state"], !path.isEmpty else { return }
         var record = StateRecord(path: path)
         record.suddenEnds = 0
         record.failedStarts -= min(1, record.failedStarts)
