@@ -24,10 +24,19 @@ extension Upgrade {
 
     /// The release that was installed last, until it was found good or fell back.
     static var noted: JSON? { try? JSON.parse(FileSystem.read(installed)) }
-    static func forgetNoted() { try? FileSystem.remove(installed) }
+    static func forgetNoted() {
+        try? FileSystem.remove(installed)
+        try? FileSystem.remove(reserve)
+    }
+
     static func setNoted(_ release: [String: JSON]) throws {
         try FileSystem.replace(installed, with: JSON.object(release).line)
+        // A new release may fill the disk: what became of it is to be written down all the same.
+        try FileSystem.replace(reserve, with: [UInt8](repeating: 0xFF, count: 64 << 10))
     }
+
+    /// Room for the history once more.
+    private static let reserve = "\(Box.state)/reserve"
 
     /// Of the release that runs, which was on trial.
     static func noteGood(_ box: Box) {
@@ -56,6 +65,10 @@ extension Upgrade {
         ]
         let all = entries.suffix(99) + [JSON.object(entry.merging(more) { $1 })]
         try FileSystem.makeDirectory(Box.state)
-        try FileSystem.replace(journal, with: all.map { $0.line + "\n" }.joined())
+        let text = all.map { $0.line + "\n" }.joined()
+        do { try FileSystem.replace(journal, with: text) } catch {
+            try FileSystem.remove(reserve)
+            try FileSystem.replace(journal, with: text)
+        }
     }
 }
