@@ -59,7 +59,8 @@ public final class Repository {
                     // What one doesn't have says less than that another can't be asked.
                     if !mayPass { failure = error }
                     if error.isTransient { mayPass = true }
-                    if error.reason == .gone { isGone = true }
+                    // So a store of objects says it that lists none of them.
+                    if [.gone, .refused(403)].contains(error.reason) { isGone = true }
                 }
             }
             if isGone, !isLikely { throw DownloadFailure(url: path, reason: .gone) }

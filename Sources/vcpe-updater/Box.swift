@@ -34,7 +34,7 @@ struct Box {
         let words = try FileSystem.words("/usr/lib/vcpe/image")
         (image, version, profile) = (words["name"] ?? "", words["version"] ?? "", words["profile"] ?? "")
         guard
-            let entry = try BootEntry(disk.entryName)
+            let entry = try BootEntry(String(disk.entryName.prefix { $0 != "@" }))
                 ?? BootPartition(File(disk.device("esp"))).release(behind: disk.entryName)
         else {
             throw SlotFailure(

@@ -30,9 +30,11 @@ extension Upgrade {
     }
 
     static func setNoted(_ release: [String: JSON]) throws {
-        try FileSystem.replace(installed, with: JSON.object(release).line)
         // A new release may fill the disk: what became of it is to be written down all the same.
-        try FileSystem.replace(reserve, with: [UInt8](repeating: 0xFF, count: 64 << 10))
+        if !FileSystem.exists(reserve) {
+            try FileSystem.replace(reserve, with: [UInt8](repeating: 0xFF, count: 64 << 10))
+        }
+        try FileSystem.replace(installed, with: JSON.object(release).line)
     }
 
     /// Room for the history once more.

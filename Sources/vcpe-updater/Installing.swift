@@ -172,6 +172,11 @@ extension Upgrade {
                     "\(version) is installed, and the loader did not start it: the box is not restarted for it again"
                 ]
             }
+            if try UpgradeSettings().group != nil, let window = try offered().direction?.window,
+                !window.contains(time(nil))
+            {
+                return []
+            }
             try restart()
             return ["\(version) is started"]
         }
@@ -184,10 +189,13 @@ extension Upgrade {
         let wanted = try directed(offer, asked: nil)
         let candidates = offer.releases.filter { wanted == nil || $0.version == wanted }
         guard let newest = candidates.first, newest.released > ran else { return [] }
-        let fell = Self.entries.contains {
-            $0["version"]?.text == newest.version && $0["outcome"]?.text == "fell back" && $0["provider-away"] == nil
+        let falls = Self.entries.filter {
+            $0["version"]?.text == newest.version && $0["outcome"]?.text == "fell back"
         }
-        if fell { return ["\(newest.version) fell back before: it is tried again only when somebody asks for it"] }
+        // A provider that was away excuses it once.
+        if falls.count > 1 || falls.contains(where: { $0["provider-away"] == nil }) {
+            return ["\(newest.version) fell back before: it is tried again only when somebody asks for it"]
+        }
         return try install(newest.version, of: offer, restarts: true).lines
     }
 

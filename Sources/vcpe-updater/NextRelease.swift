@@ -48,7 +48,7 @@ struct NextRelease {
         // Whoever installs holds the lock: an engine that never ends must not keep it for ever.
         let result = try Command(
             "/proc/self/exe", ["within", Self.folder, "/usr/lib/vcpe/vcpe-engine", "check"]
-        ).begin().finish(deadline: Self.deadline, limit: 1 << 16)
+        ).begin().finish(deadline: Self.deadline, limit: 1 << 20)
         guard result.status == 0 else {
             throw SlotFailure(
                 "\(release.version) can't go on with this box's configuration: "

@@ -134,7 +134,7 @@ enum Settling {
         guard words.split(separator: "\n").first?.hasSuffix(": " + complaint(of: [Health.repository])) == true else {
             return false
         }
-        let end = Uptime.seconds + 30
+        let end = Uptime.seconds + 60
         while Uptime.seconds < end {
             if !Health.failing().contains(Health.repository) { return false }
             sleep(1)

@@ -56,7 +56,7 @@ extension ReleaseCommand {
 
         func validate() throws {
             guard (1...3650).contains(days) else { throw ValidationError("--days \(days): allowed are 1 to 3650") }
-            if let window, window.value.length < MaintenanceWindow.interval {
+            if let window, window.value.length < MaintenanceWindow.least {
                 throw ValidationError("--window: boxes look once an hour; allowed are windows of an hour and more")
             }
             let isPlain = group.utf8.first.map { $0 != 0x2D && $0 != 0x2E } ?? false

@@ -192,17 +192,18 @@ struct MaintenanceWindowTests {
     @Test func whoHasADirectorLooksEachHour() {
         var (site, day) = (MaintenanceWindow(from: 22 * Self.hour, to: 4 * Self.hour), MaintenanceWindow.always)
         (site.isHourly, day.isHourly) = (true, true)
-        for (window, from) in [(site, 22), (site, 25), (site, 27), (day, 0), (day, 13), (day, 23)] {
+        for (window, from) in [(site, 22.0), (site, 25), (site, 26.5), (site, 27), (day, 24), (day, 37), (day, 23.5)] {
             for share in 0..<100 as Range<UInt64> {
                 var (looks, last): ([Int], Int?) = ([], nil)
-                for time in stride(from: 21 * Self.hour, to: 53 * Self.hour, by: 20)
+                for time in stride(from: 21 * Self.hour, to: 70 * Self.hour, by: 20)
                 where window.isDue(time: time, uptime: time, lastLook: last, share: share &* 2_654_435_761) {
                     looks.append(time)
                     last = time
                 }
-                let common = from * Self.hour..<(from + 1) * Self.hour + 40
-                #expect(
-                    looks.contains { common.contains($0) || common.contains($0 - 24 * Self.hour) }, "\(from), \(share)")
+                for day in 0..<2 {
+                    let begin = Int(from * 3600) + day * 86_400
+                    #expect(looks.contains { (begin..<begin + Self.hour).contains($0) }, "\(begin), \(share)")
+                }
             }
         }
     }

@@ -34,7 +34,7 @@ import Transfers
                     a, b = self.headers["Range"][6:].split("-"); data = body[int(a):int(b) + 1]
                 self.answer(206 if "Range" in self.headers else 200, data)
         class Lacks(Whole):
-            def do_GET(self): self.answer(404, b"")
+            def do_GET(self): self.answer(403 if self.path.startswith("/403") else 404, b"")
         class Fails(Whole):
             def do_GET(self):
                 key = self.path.split("/")[1]
@@ -126,7 +126,7 @@ import Transfers
 
     /// A newer root is rarely there: who says that it is not is believed, whoever else can't be asked.
     @Test func whatNeedNotBeThereIsAskedForOnce() throws {
-        for addresses in [[address(1), "http://127.0.0.1:1"], ["http://127.0.0.1:1", address(1)]] {
+        for addresses in [[address(1), "http://127.0.0.1:1"], ["http://127.0.0.1:1", address(1, "/403")]] {
             let source = HTTPSource(repository(addresses, rounds: 6))
             #expect(try source.read("none", most: 100, isLikely: false) == nil)
             #expect(pauses.isEmpty)

@@ -347,7 +347,8 @@ import Testing
     }
 
     /// The way back to the factory's document starts a release like its own entry does.
-    @Test func aBoxThatWasResetIsUpgraded() throws {
+    @Test(arguments: ["factory-reset.conf", "vcpe-1.efi@factory-reset"])
+    func aBoxThatWasResetIsUpgraded(_ entry: String) throws {
         try comesToItsRoot {
             try FileSystem.replace("\(folder)/reset", with: "title reset\nefi /EFI/Linux/vcpe-1.efi\n")
             for path in ["loader", "loader/entries"] {
@@ -356,7 +357,7 @@ import Testing
             let place = "::loader/entries/factory-reset.conf"
             try Command("mcopy", ["-o", "-i", box("esp"), "\(folder)/reset", place]).check()
             let words = String(decoding: try FileSystem.read(box("boot")), as: UTF8.self)
-            try FileSystem.replace(box("boot"), with: words.replacing("vcpe-1.efi", with: "factory-reset.conf"))
+            try FileSystem.replace(box("boot"), with: words.replacing("vcpe-1.efi", with: entry))
         }
     }
 
@@ -448,6 +449,20 @@ import Testing
             let said = try run(["automatic"], before: Self.serve).errorText
             #expect(said.contains("1.0.1 fell back before") != isAway, "\(said)")
             #expect(said.contains("device-mapper") == isAway, "\(said)")
+        }
+    }
+
+    /// It was away twice: then nobody can say whether it is the release.
+    @Test func aProviderExcusesAReleaseOnce() throws {
+        try reset()
+        try publish()
+        try FileSystem.makeDirectory("\(folder)/data/vcpe/upgrade")
+        try FileSystem.replace("\(folder)/data/vcpe/upgrade/known", with: "{\"ran\":1}")
+        let fall = "{\"version\":\"1.0.1\",\"outcome\":\"fell back\",\"provider-away\":true}\n"
+        for (falls, said) in [(1, "device-mapper"), (2, "1.0.1 fell back before")] {
+            let history = String(repeating: fall, count: falls)
+            try FileSystem.replace("\(folder)/data/vcpe/upgrade/history", with: history)
+            #expect(try run(["automatic"]).errorText.contains(said))
         }
     }
 

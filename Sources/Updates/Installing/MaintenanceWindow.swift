@@ -8,8 +8,12 @@ public struct MaintenanceWindow: Sendable, Hashable {
     public var to: Int
     /// All day.
     public static let always = MaintenanceWindow(from: 0, to: day)
-    /// Seconds between two looks within one window, and at least what a director's has in common with the site's: so each box comes within both.
-    public static let interval = 3600
+    /// Seconds between two looks within one window.
+    private static let interval = 3600
+    /// The same of an hourly one: less, so that no hour is without a look.
+    private static let hourlyInterval = 3000
+    /// Seconds that a director's window has at least, and that it has in common with the site's: so each box comes within both.
+    public static let least = 3600
     private static let day = 86_400
     /// Boxes come one after the other within the first hour, and then each hour: somebody else says within which one they install.
     public var isHourly = false
@@ -39,7 +43,7 @@ public struct MaintenanceWindow: Sendable, Hashable {
     ///
     /// - Parameter share: the box's own number, the same at each call.
     public func turn(of share: UInt64) -> Int {
-        Int(share % UInt64(max(1, min(length * 3 / 4, isHourly ? Self.interval : Self.day))))
+        Int(share % UInt64(max(1, min(length * 3 / 4, isHourly ? Self.hourlyInterval : Self.day))))
     }
 
     /// For people, with the time at which this box looks first.
@@ -60,7 +64,10 @@ public struct MaintenanceWindow: Sendable, Hashable {
     ///   - lastLook: of the same clock; nil when there was none since the box started.
     ///   - share: the box's own number.
     public func isDue(time: Int, uptime: Int, lastLook: Int?, share: UInt64) -> Bool {
-        guard let second = second(time), second >= turn(of: share) else { return false }
-        return lastLook.map { uptime - $0 >= Self.interval } ?? true
+        guard let second = second(time) else { return false }
+        guard let lastLook else { return second >= turn(of: share) }
+        // All day and each hour, midnight is nothing new.
+        guard second >= turn(of: share) || isHourly && length == Self.day else { return false }
+        return uptime - lastLook >= (isHourly ? Self.hourlyInterval : Self.interval)
     }
 }

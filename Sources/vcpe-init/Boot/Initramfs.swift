@@ -116,7 +116,7 @@ struct Initramfs {
         guard let partition = disk["state"] else { return }
         var record = StateRecord(path: disk.device(partition))
         // Who has it install one box after the other, and pulls it out as told, says nothing against it.
-        if record.isStick(disk) { (record.failedStarts, record.suddenEnds) = (0, 0) }
+        if record.isStick(disk), loaderVariables.other == nil { (record.failedStarts, record.suddenEnds) = (0, 0) }
         let entry = UInt32(clamping: loaderVariables.number ?? 0)
         // Power may have failed before the loader was told: then this is no jump.
         isJump = record.isJump && entry != record.entry
