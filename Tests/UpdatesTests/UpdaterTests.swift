@@ -15,10 +15,10 @@ import Testing
 @Suite(.serialized) final class UpdaterTests: @unchecked Sendable {
     private static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 
-    private let folder: String
-    private let releases: [SimulatedRelease]
-    private let key: SigningKey
-    private let now = time(nil)
+    let folder: String
+    let releases: [SimulatedRelease]
+    let key: SigningKey
+    let now = time(nil)
 
     init() async throws {
         folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-updater")
@@ -36,10 +36,10 @@ import Testing
 
     // MARK: - The box
 
-    private func box(_ name: String) -> String { "\(folder)/box/\(name)" }
+    func box(_ name: String) -> String { "\(folder)/box/\(name)" }
 
     /// The first release runs, and nothing else was ever there.
-    private func reset() throws {
+    func reset() throws {
         for name in ["esp", "root-a", "root-b"] {
             try Command("cp", ["--sparse=always", "\(folder)/\(name)", box(name)]).check()
         }
@@ -60,13 +60,13 @@ import Testing
     ///
     /// - Parameter before: done on the box at first.
     /// - Returns: what it said against it; nil for nothing.
-    private func ask(_ words: String..., before: String = "") throws -> String? {
+    func ask(_ words: String..., before: String = "") throws -> String? {
         let result = try run(["answer"] + words, before: before)
         guard !result.output.isEmpty else { throw Broken(description: result.errorText) }
         return try JSON.parse(result.output)["error"]?.text
     }
 
-    private func run(_ words: [String], before: String = "") throws -> Command.Result {
+    func run(_ words: [String], before: String = "") throws -> Command.Result {
         let script = """
             set -e
             cd "$0"
@@ -110,7 +110,7 @@ import Testing
     ///   - key: of all roles; nil for the one that others have, too.
     ///   - time: by the publisher's clock; nil for a short while ago.
     ///   - isEmpty: before it was published.
-    private func publish(
+    func publish(
         place: String = "box/virtio/1.0.1", custom: [String: JSON] = [:],
         by key: SigningKey? = nil, at time: Int? = nil, isEmpty: Bool = false
     ) throws {
@@ -158,7 +158,7 @@ import Testing
     }
 
     /// Something is wrong; it is said, and the running release and what starts it are what they were.
-    private func refuses(_ said: String..., before: String = "", _ spoil: () throws -> Void) throws {
+    func refuses(_ said: String..., before: String = "", _ spoil: () throws -> Void) throws {
         try reset()
         try spoil()
         let before = (script: before, kept: try kept())
@@ -169,7 +169,7 @@ import Testing
     }
 
     /// That all of it is in order but for what each test spoils: it comes as far as its root's verity, which files have none of.
-    private func comesToItsRoot(before: String = "", _ spoil: () throws -> Void = {}) throws {
+    func comesToItsRoot(before: String = "", _ spoil: () throws -> Void = {}) throws {
         try reset()
         try publish()
         try spoil()
@@ -317,7 +317,7 @@ import Testing
     }
 
     /// The repository, behind http://127.0.0.1:8123 for as long as the updater is there.
-    private static let serve = """
+    static let serve = """
         ip link set lo up
         setpriv --pdeathsig KILL busybox httpd -f -p 127.0.0.1:8123 -h box/updates &
         for i in $(seq 100); do curl -s -o /dev/null http://127.0.0.1:8123/ && break; sleep 0.1; done
@@ -336,7 +336,7 @@ import Testing
         }
     }
 
-    /// What the provider's first root became on a disk that has lost it, or before the image knew a newer one.
+    /// What the provider's first root became on a disk that has lost it.
     @Test func aRootThatIsNoneGivesWayToTheImages() throws {
         for kept in ["", "{", "{\"signed\":{},\"signatures\":[]}"] {
             try comesToItsRoot {
@@ -359,123 +359,6 @@ import Testing
             let words = String(decoding: try FileSystem.read(box("boot")), as: UTF8.self)
             try FileSystem.replace(box("boot"), with: words.replacing("vcpe-1.efi", with: entry))
         }
-    }
-
-    // MARK: - The director
-
-    private func direct(to version: String, window: MaintenanceWindow? = nil) throws {
-        var repository = try ReleaseRepository(box("updates"), now: now - 50)
-        let keys = KeyFolder([key])
-        if !FileSystem.exists("\(box("updates"))/director") {
-            #expect(try repository.addDirector(.init([key.publicKey], threshold: 1), signing: keys) == .published)
-        }
-        _ = try repository.direct("north", image: "box", to: version, window: window, days: 30, signing: keys)
-    }
-
-    private func join(_ ran: Int = 1) throws {
-        try FileSystem.replace(
-            box("settings.json"), with: "{\"repository\":\"file:///box/updates\",\"group\":\"north\"}")
-        try FileSystem.makeDirectory("\(folder)/data/vcpe/upgrade")
-        try FileSystem.replace("\(folder)/data/vcpe/upgrade/known", with: "{\"ran\":\(ran)}")
-    }
-
-    @Test func aBoxOfAGroupTakesWhatItsDirectorSaysAndNothingElse() throws {
-        try comesToItsRoot {
-            try direct(to: "1.0.1")
-            try join()
-        }
-        let other = try ask("install", "--to", "1.0.0")
-        #expect(other?.contains("the director wants 1.0.1 in the group north: 1.0.0 is not for this box") == true)
-        // Once it has heard the second word, the first one counts no more.
-        let file = "\(box("updates"))/director/north.json"
-        let first = try FileSystem.read(file)
-        try direct(to: "1.0.1")
-        #expect(try ask("install")?.contains("device-mapper") == true)
-        try FileSystem.replace(file, with: first)
-        #expect(try ask("install")?.contains("its counter is 1 after 2") == true)
-
-        try refuses("the repository has no director") {
-            try publish()
-            try join()
-        }
-        try refuses("the director says nothing of a group north") {
-            try publish()
-            try direct(to: "1.0.1")
-            try FileSystem.remove("\(box("updates"))/director/north.json")
-            try join()
-        }
-        try refuses("the director wants 1.0.1, which is older than what was found good here") {
-            try publish()
-            try direct(to: "1.0.1")
-            try join(now)
-        }
-    }
-
-    /// By itself, in the director's window alone.
-    @Test func aBoxOfAGroupLooksByItselfInItsDirectorsWindow() throws {
-        let (day, hour) = (86_400, 3600)
-        for (from, isOpen) in [(now - hour, true), (now + 2 * hour, false)] {
-            try reset()
-            try publish()
-            try direct(
-                to: "1.0.1", window: MaintenanceWindow(from: from % day, to: (from + 2 * hour) % day))
-            try join()
-            let said = try run(["automatic"]).errorText
-            #expect(said.contains("device-mapper") == isOpen, "\(said)")
-            let slot = try FileSystem.read(box("root-b"))
-            #expect(slot.starts(with: releases[1].root) == isOpen)
-        }
-    }
-
-    /// A release fell because it did not reach its provider: it is tried again if that was away, and not if it was the release's own fault.
-    @Test func aProviderThatWasAwaySaysNothingAgainstARelease() throws {
-        // What runs is read through verity, which files have none of; and there are no probes but the provider.
-        let device = "umount -l dev; mount -t tmpfs tmpfs dev; mknod dev/null c 1 3; cp box/root-a dev/dm-0\n"
-        for isAway in [true, false] {
-            try reset()
-            try publish()
-            let kept = "\(folder)/data/vcpe/upgrade"
-            try FileSystem.makeDirectory(kept)
-            try FileSystem.replace("\(kept)/known", with: "{\"ran\":1}")
-            try FileSystem.replace("\(kept)/installed", with: "{\"version\":\"1.0.1\",\"entry\":2}")
-            try FileSystem.replace(
-                "\(folder)/data/vcpe/failed-start", with: "box 1.0.1: these probes fail: repository\nits last words\n")
-            let entry = "::EFI/Linux/vcpe-2+0-3.efi"
-            try Command("mcopy", ["-i", box("esp"), "\(folder)/1.0.1/uki", entry]).check()
-            try FileSystem.replace(box("settings.json"), with: "{\"repository\":\"http://127.0.0.1:8123\"}")
-            _ = try run(["settle"], before: (isAway ? "" : Self.serve) + device)
-            let history = String(decoding: try FileSystem.read("\(kept)/history"), as: UTF8.self)
-            #expect(history.contains("which 1.0.0 does not reach either") == isAway, "\(history)")
-            let said = try run(["automatic"], before: Self.serve).errorText
-            #expect(said.contains("1.0.1 fell back before") != isAway, "\(said)")
-            #expect(said.contains("device-mapper") == isAway, "\(said)")
-        }
-    }
-
-    /// It was away twice: then nobody can say whether it is the release.
-    @Test func aProviderExcusesAReleaseOnce() throws {
-        try reset()
-        try publish()
-        try FileSystem.makeDirectory("\(folder)/data/vcpe/upgrade")
-        try FileSystem.replace("\(folder)/data/vcpe/upgrade/known", with: "{\"ran\":1}")
-        let fall = "{\"version\":\"1.0.1\",\"outcome\":\"fell back\",\"provider-away\":true}\n"
-        for (falls, said) in [(1, "device-mapper"), (2, "1.0.1 fell back before")] {
-            let history = String(repeating: fall, count: falls)
-            try FileSystem.replace("\(folder)/data/vcpe/upgrade/history", with: history)
-            #expect(try run(["automatic"]).errorText.contains(said))
-        }
-    }
-
-    /// The loader starts an older release by somebody's choice: nobody restarts the box for the newer one.
-    @Test func aBoxIsNotRestartedForWhatSomebodyPassedOver() throws {
-        try reset()
-        try publish()
-        try FileSystem.makeDirectory("\(folder)/data/vcpe/upgrade")
-        try FileSystem.replace("\(folder)/data/vcpe/upgrade/known", with: "{\"ran\":1}")
-        let name = "::EFI/Linux/vcpe-2.efi"
-        try Command("mcopy", ["-i", box("esp"), "\(folder)/1.0.1/uki", name]).check()
-        let said = try run(["automatic"]).errorText
-        #expect(said.contains("vcpe-2.efi is installed, and the loader did not start it"), "\(said)")
     }
 
     @Test func partitionsThatCantTakeItStayAsTheyAre() throws {
