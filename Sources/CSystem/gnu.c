@@ -12,7 +12,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 const char *csystem_errno_name(int code) { return strerrorname_np(code); }
@@ -71,4 +74,18 @@ void csystem_trim_filesystem(const char *path) {
 
 void csystem_trim_memory(void) {
     malloc_trim(0);
+}
+
+int csystem_pivot_root(const char *root, const char *old) { return (int)syscall(SYS_pivot_root, root, old); }
+
+int csystem_drop_capabilities(uint64_t kept) {
+    for (int i = 0; i < 64; i++)
+        if (!(kept & (UINT64_C(1) << i)) && prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1 &&
+            prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0)
+            return -1;
+    return 0;
+}
+
+ssize_t csystem_get_attribute(const char *path, const char *name, void *value, size_t count) {
+    return lgetxattr(path, name, value, count);
 }

@@ -44,6 +44,11 @@ public struct Node: Sendable, Hashable {
     public var value: Value
     public var position: SourcePosition
 
+    public init(value: Value, position: SourcePosition) {
+        self.value = value
+        self.position = position
+    }
+
     /// True for an empty value (`key:`), `~` and `null`.
     public var isNull: Bool {
         guard case .scalar(let scalar) = value, scalar.isPlain else { return false }

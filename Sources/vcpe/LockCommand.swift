@@ -1,7 +1,7 @@
 import ArgumentParser
 import ImageBuilder
 
-struct LockCommand: ParsableCommand {
+struct LockCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "lock",
         abstract: "Resolve an image's packages and write images/NAME.lock.",
@@ -18,13 +18,13 @@ struct LockCommand: ParsableCommand {
     @Flag(help: "Show what would change, and write nothing.")
     var diff = false
 
-    func run() throws {
+    func run() async throws {
         var options = ImageBuild.Options()
         options.images = image.images
         options.mirror = image.mirror
         let console = Console(json: false)
         let build = try ImageBuild(name, options: options) { console.show($0) }
-        let differences = try build.lock(write: !diff)
+        let differences = try await build.lock(write: !diff)
         if differences.isEmpty { print("nothing changed") }
         for line in differences { print(line) }
     }

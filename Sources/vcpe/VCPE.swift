@@ -22,7 +22,7 @@ struct VCPE: AsyncParsableCommand {
         subcommands: [
             LockCommand.self, BuildCommand.self, TestCommand.self, RunCommand.self, FlashCommand.self, SiteCommand.self,
             PluginCommand.self, ReleaseCommand.self,
-            CacheCommand.self, DiffCommand.self, BootTimeCommand.self,
+            CacheCommand.self, DiffCommand.self, BootTimeCommand.self, ReferenceRootCommand.self,
         ])
 
     /// Runs the command; errors are one or more lines on standard error, and exit code 1.

@@ -16,6 +16,15 @@ ssize_t csystem_copy_file_range(int from, off_t *from_offset, int to, off_t *to_
 int csystem_make_temporary_file(char *path_template);
 
 /// unshare(2) of this thread's network, and setns(2) of this thread into a namespace. GNU extensions. Return 0 or -1.
+// pivot_root(2), for which glibc has no function.
+int csystem_pivot_root(const char *root, const char *old);
+// Removes all capabilities but those of the mask from the bounding set of this process and its children; prctl(2) is
+// variadic.
+int csystem_drop_capabilities(uint64_t kept);
+
+// lgetxattr(2): glibc's module for Swift leaves sys/xattr.h out.
+ssize_t csystem_get_attribute(const char *path, const char *name, void *value, size_t count);
+
 int csystem_new_network(void);
 int csystem_enter_namespace(int file);
 

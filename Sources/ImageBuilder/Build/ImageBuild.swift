@@ -27,6 +27,8 @@ public struct ImageBuild: Sendable {
         public var rawOnly = false
         /// Only this hardware profile.
         public var profile: String?
+        /// The `vcpe` that records effects in a reference root; this program when nil.
+        public var program: String?
 
         public init() {}
     }
@@ -68,35 +70,68 @@ public struct ImageBuild: Sendable {
     }
 
     private var lockPath: String { "\(options.images)/\(definition.name).lock" }
-    private var resolver: Resolver { Resolver(definition: definition, profiles: profiles, cache: cache) }
+    private var effectsPath: String { "\(options.images)/\(definition.name).effects" }
+    private var resolver: Resolver {
+        Resolver(definition: definition, profiles: profiles, folder: options.images, cache: cache)
+    }
     private var folder: String { "\(options.output)/\(definition.name)" }
 
     // MARK: - Locking
 
-    /// Resolves and writes the lock.
+    /// Resolves, records the packages' effects, and writes both files: the lock and the effects.
     ///
     /// - Parameter keeping: packages whose versions stay as long as the archive has them.
     /// - Returns: what changed, one line each.
     @discardableResult
-    public func lock(keeping: [LockedPackage] = [], write: Bool = true) throws -> [String] {
+    public func lock(keeping: [LockedPackage] = [], write: Bool = true) async throws -> [String] {
         let old = try Lock.read(lockPath)
+        let oldEffects = try Effects.read(effectsPath)
         let mirrors = try Mirrors.find(base: definition.base, mirror: options.mirror, cache: cache)
-        var lock = try resolver.resolve(mirrors: mirrors, old: old, keeping: keeping)
-        // Numbers for system users need the packages' sysusers.d.
-        try fetch(lock.packages, from: { mirrors })
+        let resolution = try resolver.resolve(mirrors: mirrors, old: old, keeping: keeping) { packages, sources in
+            try fetch(packages, from: { (sources, mirrors.proxy) })
+        }
+        var lock = resolution.lock
+        let reference = resolver.referencePackages(lock, resolution.graph)
+        // The kernel and firmware have no effects; their packages are large, and a build may never need them.
+        try fetch(reference, from: { (try resolver.sources(mirrors), mirrors.proxy) })
+        let effects = try await record(reference, resolution.graph, old: oldEffects)
         for profile in profiles {
-            let packages = try (lock.sections[profile.name] ?? []).map { try UnpackedPackage.read($0, cache: cache) }
-            let users = try Composer.users(of: packages, definition: definition, lock: lock)
+            let names = Set(reference)
+            let packages = try await UnpackedPackage.readAll(
+                (lock.sections[profile.name] ?? []).filter(names.contains), cache: cache)
+            let users = try Composer.users(of: packages, effects: effects, definition: definition, lock: lock)
             lock.users = users.allocatedUsers
             lock.groups = users.allocatedGroups
         }
-        let differences = lock.differences(from: old ?? Lock())
-        if write, lock != old { try FileSystem.replace(lockPath, with: lock.text) }
+        let differences = lock.differences(from: old ?? Lock()) + effects.differences(from: oldEffects ?? Effects())
+        if write {
+            // The effects first: a lock without its effects is refused, effects without their lock are only recorded again.
+            if effects != oldEffects { try FileSystem.replace(effectsPath, with: effects.text) }
+            if lock != old { try FileSystem.replace(lockPath, with: lock.text) }
+        }
         return differences
     }
 
-    private func fetch(_ packages: [LockedPackage], from mirrors: () throws -> Mirrors) throws {
-        try Fetching.fetch(packages, from: mirrors, cache: cache) { progress in
+    /// The effects of packages: those on file where they are of the same packages, else recorded in a reference root.
+    private func record(_ packages: [LockedPackage], _ graph: PackageGraph, old: Effects?) async throws -> Effects {
+        let drop = DefaultDrop.patterns + definition.drop.map(\.value)
+        if let old, old.reference == Effects.identity(packages) { return old }
+        observe(.started(step: "effects", reasons: ["\(packages.count) packages are installed in a reference root"]))
+        let start = Clock.seconds
+        let effects = try await ReferenceRoot(
+            packages: packages, graph: graph, cache: cache, program: options.program ?? "/proc/self/exe", drop: drop
+        ).record()
+        let count = effects.packages.values.map(\.count).reduce(0, +)
+        observe(
+            .finished(
+                step: "effects", note: "\(count) of \(packages.count) packages", seconds: Clock.seconds - start))
+        return effects
+    }
+
+    private func fetch(
+        _ packages: [LockedPackage], from sources: () throws -> (sources: [PackageSource], proxy: String?)
+    ) throws {
+        try Fetching.fetch(packages, from: sources, folder: options.images, cache: cache) { progress in
             observe(
                 .downloading(
                     bytes: progress.bytes, of: progress.totalBytes, files: progress.finishedFiles,
@@ -104,10 +139,15 @@ public struct ImageBuild: Sendable {
         }
     }
 
-    private func usableLock() throws -> Lock {
+    private func usableLock() async throws -> Lock {
         if options.update {
-            for line in try lock() { observe(.remark(line)) }
+            for line in try await lock() { observe(.remark(line)) }
         }
+        return try checkedLock()
+    }
+
+    /// The lock, which must answer the definition.
+    private func checkedLock() throws -> Lock {
         guard let lock = try Lock.read(lockPath) else {
             throw BuildFailure("there is no lock \(lockPath)", hint: "vcpe lock \(definition.name)")
         }
@@ -118,6 +158,21 @@ public struct ImageBuild: Sendable {
                 hint: "vcpe lock \(definition.name), or vcpe build \(definition.name) --update")
         }
         return lock
+    }
+
+    /// The effects of a lock's packages.
+    private func effects(_ lock: Lock) throws -> Effects {
+        guard let effects = try Effects.read(effectsPath) else {
+            throw BuildFailure(
+                "there is no \(effectsPath), which the lock needs beside it", hint: "vcpe lock \(definition.name)")
+        }
+        return effects
+    }
+
+    /// Where the packages of a lock are fetched from.
+    private func sources(_ lock: Lock) throws -> (sources: [PackageSource], proxy: String?) {
+        let mirrors = try mirrors(lock)
+        return (try resolver.sources(mirrors), mirrors.proxy)
     }
 
     private func mirrors(_ lock: Lock) throws -> Mirrors {
@@ -132,7 +187,7 @@ public struct ImageBuild: Sendable {
     }
 
     /// Fetches what the cache lacks; with `--relock-gone`, moves what the archive has lost and fetches again.
-    private func acquire(_ lock: Lock) throws -> Lock {
+    private func acquire(_ lock: Lock) async throws -> Lock {
         let wanted = profiles.filter { options.profile == nil || $0.name == options.profile }.flatMap {
             lock.sections[$0.name] ?? []
         }
@@ -142,10 +197,10 @@ public struct ImageBuild: Sendable {
         observe(.started(step: "fetch", reasons: ["\(missing) packages are not in the cache"]))
         let start = Clock.seconds
         do {
-            try fetch(packages, from: { try mirrors(lock) })
+            try fetch(packages, from: { try sources(lock) })
         } catch let gone as Fetching.Gone {
             guard options.relockGone else { throw gone }
-            for line in try self.lock(keeping: lock.packages) { observe(.remark("relocked: \(line)")) }
+            for line in try await self.lock(keeping: lock.packages) { observe(.remark("relocked: \(line)")) }
             guard let relocked = try Lock.read(lockPath) else { throw gone }
             observe(.finished(step: "fetch", note: "\(missing) packages", seconds: Clock.seconds - start))
             return relocked
@@ -170,9 +225,10 @@ public struct ImageBuild: Sendable {
         guard !plugins.isEmpty, let profile = profiles.first(where: { options.profile ?? $0.name == $0.name }) else {
             throw BuildFailure("\(definition.name) has no plugins that could plan", hint: "plugins: in its definition")
         }
-        let packages = try (acquire(usableLock()).sections[profile.name] ?? []).map {
-            try UnpackedPackage.read($0, cache: cache)
-        }
+        let lock = try checkedLock()
+        let locked = lock.sections[profile.name] ?? []
+        try fetch(locked, from: { try sources(lock) })
+        let packages = try locked.map { try UnpackedPackage.read($0, cache: cache) }
         return try FactorySite(
             definition: definition, plugins: plugins, packages: packages, box: options.box, cache: cache
         ).plan(try FileSystem.read(path), name: path, explains: explains)
@@ -184,21 +240,23 @@ public struct ImageBuild: Sendable {
     ///
     /// - Returns: the outputs' paths, the raw disks first.
     public func build() async throws -> [String] {
-        var lock = try usableLock()
+        var lock = try await usableLock()
         try FileSystem.makeDirectory(folder)
         let building = try BuildingLock(folder)
         defer { building.release() }
         for place in [folder, "\(folder)/.steps"] where FileSystem.exists(place) {
             try FileSystem.removeLeftovers(in: place)
         }
-        lock = try acquire(lock)
+        lock = try await acquire(lock)
+        let effects = try effects(lock)
         let steps = try Steps(folder: folder, observe: observe)
         var outputs: [String] = []
         for profile in profiles where options.profile == nil || options.profile == profile.name {
             let stem = profile == profiles.first ? definition.name : "\(definition.name)-\(profile.name)"
             outputs += try await ProfileBuild(
-                definition: definition, profile: profile, plugins: plugins, lock: lock, options: options, cache: cache,
-                steps: steps,
+                definition: definition, profile: profile, plugins: plugins, lock: lock, effects: effects,
+                options: options,
+                cache: cache, steps: steps,
                 folder: folder, stem: stem
             ).build()
         }

@@ -10,6 +10,7 @@ struct ProfileBuild {
     let profile: HardwareProfile
     let plugins: [BuiltPlugin]
     let lock: Lock
+    let effects: Effects
     let options: ImageBuild.Options
     let cache: Cache
     let steps: Steps
@@ -45,12 +46,8 @@ struct ProfileBuild {
         }
         let box = try boxExecutables()
         for (path, content) in box { system[path] = content.digest.hex }
-        for (path, rule) in definition.files {
-            if case .path(let source) = rule.value.source {
-                let bytes = try? FileSystem.read("\(options.images)/\(source.value)")
-                system["the file for \(path)"] = bytes.map { SHA256.hash($0).hex } ?? "missing"
-            }
-        }
+        system["the effects"] = SHA256.hash(Array(effects.text.utf8)).hex
+        system.merge(try definition.sourceDigests(in: options.images)) { $1 }
         if let keys = definition.secureBoot {
             for file in [keys.key, keys.certificate] {
                 let bytes = try? FileSystem.read("\(options.images)/\(file.value)")
@@ -106,12 +103,16 @@ struct ProfileBuild {
     private func buildSystem(
         _ section: [LockedPackage], tools: [LockedPackage], box: [String: Content]
     ) async throws -> (note: String, values: [String: String]) {
-        let packages = try await unpack(section)
-        let toolPackages = try await unpack(tools)
+        let packages = try await UnpackedPackage.readAll(section, cache: cache)
+        let toolPackages = try await UnpackedPackage.readAll(tools, cache: cache)
+        // Of the reference root's packages those that are at hand: they only make an error clearer.
+        let further = try await UnpackedPackage.readAll(
+            (lock.sections[Lock.reference] ?? []).filter { FileSystem.exists(cache.package($0.digest)) }, cache: cache)
         let tools = try Tools(toolPackages, cache: cache)
         var composer = Composer(
             definition: definition, profile: profile, packages: packages, plugins: plugins, lock: lock,
-            folder: options.images, cache: cache)
+            effects: effects,
+            further: further, folder: options.images, cache: cache)
         let loader = try signed(try tools.file("usr/lib/systemd/boot/efi/systemd-bootx64.efi"), tools: tools)
         var box = box
         // A box has the firmware try it before it takes the place of the one that is there.
@@ -176,19 +177,6 @@ struct ProfileBuild {
 
     /// Without an engine nobody would do it.
     private var hasFactoryReset: Bool { definition.hasFactoryReset && !plugins.isEmpty }
-
-    /// Unpacks what the cache holds only packed, as many at a time as there are processors.
-    private func unpack(_ packages: [LockedPackage]) async throws -> [UnpackedPackage] {
-        try await withThrowingTaskGroup(of: UnpackedPackage.self) { group in
-            // The large ones first, or the last one keeps one processor waiting.
-            for package in packages.sorted(by: { $0.size > $1.size }) {
-                group.addTask { try UnpackedPackage.read(package, cache: cache) }
-            }
-            var all: [UnpackedPackage] = []
-            for try await package in group { all.append(package) }
-            return all.sorted { $0.package.name < $1.package.name }
-        }
-    }
 
     private var upgrades: Bool { plugins.contains { $0.manifest.name == "upgrade" } }
 

@@ -148,21 +148,24 @@ struct Report {
         lines += byPackage.sorted { ($0.value, $1.key) > ($1.value, $0.key) }.prefix(10).map {
             "  \(pad($0.key, 40))\(Size.text($0.value))"
         }
-        let saved = composed.stripped.values.reduce(0, +)
-        lines += ["", "Left out: \(Size.text(saved)), most of it from"]
-        lines += composed.stripped.sorted { ($0.value, $1.key) > ($1.value, $0.key) }.prefix(8).map {
-            "  \(pad("/" + $0.key, 40))\(Size.text($0.value))"
-        }
-        if !composed.unknownScripts.isEmpty {
-            lines += ["", "Maintainer scripts that do what nobody here vouches for (none was run):"]
-            for (package, commands) in composed.unknownScripts.sorted(by: { $0.key < $1.key }) {
-                lines.append("  \(package)")
-                lines += commands.prefix(5).map { "    \($0)" }
-                if commands.count > 5 { lines.append("    and \(commands.count - 5) more lines") }
-            }
-        }
+        lines += leftOut
         if !composed.remarks.isEmpty { lines += ["", "Remarks:"] + composed.remarks.map { "  \($0)" } }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// What the packages hold and the image doesn't, by package.
+    private var leftOut: [String] {
+        let all = composed.leftOut.sorted { ($0.value.size, $1.key) > ($1.value.size, $0.key) }
+        let size = all.reduce(0) { $0 + $1.value.size }
+        var lines = ["", "Left out of the packages: \(Size.text(size))"]
+        for (package, left) in all {
+            let reasons = left.byReason.sorted { ($0.value, $1.key) > ($1.value, $0.key) }
+            let shown = reasons.prefix(3).map { "\($0.key) \(Size.text($0.value))" }.joined(separator: ", ")
+            lines.append(
+                "  \(pad(package, 32))\(pad(Size.text(left.size), 10))\(left.files) files: \(shown)"
+                    + (reasons.count > 3 ? ", …" : ""))
+        }
+        return lines
     }
 
     private func pad(_ text: String, _ width: Int) -> String {

@@ -1,5 +1,6 @@
 import Documents
 import Files
+import Glibc
 import Planning
 
 /// What an image has beside its packages: the skeleton and the engine, which the builder adds, and files and services of
@@ -10,7 +11,7 @@ extension Composer {
             if result.tree[name] == nil { put(name, .directory, mode: name == "root" ? 0o700 : 0o755) }
         }
         put("tmp", .directory, mode: 0o1777)
-        for name in Self.merged where result.tree[name] == nil {
+        for name in PackageTree.merged where result.tree[name] == nil {
             if result.tree["usr/" + name] != nil { put(name, .symbolicLink(target: "usr/" + name), mode: 0o777) }
         }
         let links = [
@@ -115,8 +116,11 @@ extension Composer {
     mutating func addFiles(_ users: Users) throws {
         for (path, rule) in definition.files.sorted(by: { $0.key < $1.key }) {
             let target = canonical(String(path.dropFirst()))
+            try checkProtected(target, Located(value: path, position: rule.position, path: rule.path))
             guard let uid = users.uid(rule.value.owner), let gid = users.gid(rule.value.group) else {
-                throw rule.failing("there is no user or group \(rule.value.owner):\(rule.value.group) in the image")
+                throw rule.failing(
+                    "there is no user or group \(rule.value.owner):\(rule.value.group) in the image",
+                    hint: "add the package that makes it, or the user to users:")
             }
             // A link on the way would put the file elsewhere, or nowhere.
             var above = FileSystem.parent(of: target)
@@ -130,16 +134,24 @@ extension Composer {
             var mode: UInt32 = 0o644
             switch rule.value.source {
             case .absent:
-                for below in result.tree.entries.keys where below == target || below.hasPrefix(target + "/") {
-                    result.tree[below] = nil
-                }
+                let gone = result.tree.sortedPaths.filter { $0 == target || $0.hasPrefix(target + "/") }
+                if gone.isEmpty { result.remarks.append("\(rule.position): files: \(path) is absent already") }
+                for below in gone { result.tree.remove(below) }
                 continue
             case .directory: (kind, mode) = (.directory, 0o755)
             case .link(let to): (kind, mode) = (.symbolicLink(target: to), 0o777)
             case .content(let text): kind = .file(Content(text))
             case .path(let source):
                 do {
-                    kind = .file(Content(try FileSystem.read(try resolve(source))))
+                    let file = try File(try resolve(source))
+                    let status = try file.status().st_mode
+                    guard status & S_IFMT == S_IFREG else {
+                        throw InvalidDocument([
+                            source.problem("\(folder)/\(source.value) is not a file", hint: "trees: takes directories")
+                        ])
+                    }
+                    if status & 0o100 != 0 { mode = 0o755 }
+                    kind = .file(Content(try file.readAll()))
                 } catch let error as SystemError {
                     throw InvalidDocument([source.problem("\(error)", hint: "the path is relative to \(folder)")])
                 }
@@ -152,6 +164,14 @@ extension Composer {
                 }
                 entry.attributes[FileCapabilities.attribute] = value
             }
+            if result.tree[target]?.kind == .directory, kind != .directory,
+                let below = result.tree.sortedPaths.first(where: { $0.hasPrefix(target + "/") })
+            {
+                throw rule.failing(
+                    "\(path) is a directory of \(result.tree[target]?.origin ?? "") with /\(below) in it",
+                    hint: "drop: [\(path)/] leaves the directory out first")
+            }
+            result.tree.detach(target)
             result.tree.addParents(of: target, origin: Self.definitionOrigin)
             result.tree[target] = entry
         }
@@ -179,18 +199,32 @@ extension Composer {
 
     /// Unit files, as vcpe-init reads them: a word, a blank, the rest of the line.
     mutating func addServices(_ users: Users) throws {
-        for (name, service) in definition.services.sorted(by: { $0.key < $1.key }) where service.enabled {
+        for (name, located) in definition.services.sorted(by: { $0.key < $1.key }) where located.value.enabled {
+            let service = located.value
+            func failure(_ message: String, _ hint: String) -> InvalidDocument {
+                InvalidDocument([located.problem(message, hint: hint)])
+            }
+            if result.tree["usr/lib/vcpe/units/\(name)"] != nil {
+                throw failure("the image has a service \(name) of its own", "give this one another name")
+            }
             guard let uid = users.uid(service.user),
                 let gid = service.group.map({ users.gid($0) })
                     ?? users.users[service.user].map({ UInt32($0.gid) }) ?? uid
             else {
-                throw BuildFailure("services.\(name): there is no user \(service.user) or group in the image")
+                throw failure(
+                    "there is no user \(service.user) or group \(service.group ?? "of its own") in the image",
+                    "add the package that makes the user to packages:, or the user to users:")
             }
             let program = canonical(String((service.command.first ?? "/").dropFirst()))
-            guard result.tree[program] != nil else {
-                throw BuildFailure(
-                    "services.\(name): there is no \(service.command.first ?? "") in the image",
-                    hint: "add the package that brings it to packages:")
+            guard let path = result.tree.resolving(program), let entry = result.tree[path] else {
+                throw failure(
+                    "there is no program \(service.command.first ?? "") in the image",
+                    "add the package that brings it to packages:")
+            }
+            guard entry.kind != .directory, entry.mode & 0o111 != 0 else {
+                throw failure(
+                    "\(service.command.first ?? "") is not executable in the image",
+                    "give it mode: 0755 under files:, or rules: under trees:")
             }
             var lines = ["command \(service.command.map(UnitWords.quoted).joined(separator: " "))"]
             lines += ["user \(uid)", "group \(gid)", "restart \(service.restart.rawValue)"]

@@ -25,4 +25,35 @@ enum FileCapabilities {
         }
         return bytes.bytes
     }
+
+    /// The text that setcap(8) takes for an attribute's value, such as `cap_net_raw=ep`; nil for another format.
+    static func decode(_ bytes: [UInt8]) -> String? {
+        // Revision 2 (20 bytes) and revision 3, which adds the user namespace's root (24 bytes).
+        guard bytes.count == 20 || bytes.count == 24 else { return nil }
+        func word(_ i: Int) -> UInt64 {
+            (0..<4).reduce(0) { $0 | UInt64(bytes[i * 4 + $1]) << UInt64(8 * $1) }
+        }
+        let permitted = word(1) | word(3) << 32
+        let inheritable = word(2) | word(4) << 32
+        guard permitted == 0 || inheritable == 0 || permitted == inheritable else { return nil }
+        let mask = permitted | inheritable
+        let names = (0..<64).filter { mask & (1 << UInt64($0)) != 0 }.compactMap(name)
+        let flags = (word(0) & 1 != 0 ? "e" : "") + (inheritable != 0 ? "i" : "") + (permitted != 0 ? "p" : "")
+        return names.isEmpty ? nil : names.joined(separator: ",") + "=" + flags
+    }
+
+    /// Of a capability's number.
+    private static func name(_ bit: Int) -> String? {
+        names.first { csystem_capability($0) == Int32(bit) }.map { "cap_" + $0 }
+    }
+
+    /// linux/capability.h, in order.
+    private static let names = [
+        "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
+        "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
+        "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
+        "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
+        "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
+        "checkpoint_restore",
+    ]
 }

@@ -2,7 +2,8 @@ import Digests
 import Files
 import PluginKit
 
-/// The users and groups of an image: Debian's fixed ones (base-passwd), those of sysusers.d(5), those of the definition.
+/// The users and groups of an image: Debian's fixed ones (base-passwd), those that packages' scripts made, those of
+/// sysusers.d(5), those of the definition.
 struct Users {
     struct User: Hashable {
         var uid: Int
@@ -31,7 +32,9 @@ struct Users {
     }
 
     /// Reads all that a tree declares.
-    mutating func collect(from tree: Tree, definition: Definition) throws {
+    ///
+    /// - Parameter effects: those of the packages that the tree is made of.
+    mutating func collect(from tree: Tree, effects: [Effect], definition: Definition) throws {
         for line in try lines("usr/share/base-passwd/group.master", in: tree) {
             let fields = line.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
             if fields.count >= 3, let gid = Int(fields[2]) { groups[fields[0]] = gid }
@@ -46,14 +49,42 @@ struct Users {
             groups["root"] = 0
         }
         users["root"]?.shell = tree["usr/bin/bash"] == nil ? "/bin/sh" : "/bin/bash"
-        // The engine knows by them who may ask it what.
+        // The engine tells by these groups which role a user has.
         for role in Role.allCases where !definition.plugins.isEmpty { groups[role.group.name] = role.group.number }
-        let folder = "usr/lib/sysusers.d/"
-        for path in tree.sortedPaths where path.hasPrefix(folder) && path.hasSuffix(".conf") {
-            for line in try lines(path, in: tree) { try sysusers(line, path: path) }
-        }
+        try apply(effects)
+        try apply(SystemUsers(tree))
         for (name, home) in definition.users.sorted(by: { $0.key < $1.key }) where users[name] == nil {
-            try add(name, id: "-", comment: "", home: home, shell: "/usr/sbin/nologin")
+            try add(
+                name, id: nil, group: nil, comment: "", home: home, shell: "/usr/sbin/nologin")
+        }
+    }
+
+    /// Groups first: a user names its own.
+    private mutating func apply(_ effects: [Effect]) throws {
+        for case .group(let name, let id) in effects where groups[name] == nil {
+            groups[name] = try id ?? number(name, group: true)
+        }
+        for case .user(let name, let id, let group, let comment, let home, let shell) in effects
+        where users[name] == nil {
+            try add(name, id: id, group: group, comment: comment, home: home, shell: shell)
+        }
+        for case .member(let user, let group) in effects {
+            if groups[group] == nil { groups[group] = try number(group, group: true) }
+            members[group, default: []].insert(user)
+        }
+    }
+
+    private mutating func apply(_ declared: SystemUsers) throws {
+        for group in declared.groups where groups[group.name] == nil {
+            groups[group.name] = try group.id ?? number(group.name, group: true)
+        }
+        for user in declared.users where users[user.name] == nil {
+            try add(
+                user.name, id: user.id, group: user.group, comment: user.comment, home: user.home, shell: user.shell)
+        }
+        for (user, group) in declared.members {
+            if groups[group] == nil { groups[group] = try number(group, group: true) }
+            members[group, default: []].insert(user)
         }
     }
 
@@ -64,42 +95,23 @@ struct Users {
         }
     }
 
-    private mutating func sysusers(_ line: String, path: String) throws {
-        let words = Self.words(line)
-        guard words.count >= 2 else { return }
-        func word(_ i: Int) -> String { words.count > i ? words[i] : "-" }
-        switch words[0].prefix(1) {
-        case "u":
-            if users[words[1]] == nil {
-                try add(
-                    words[1], id: word(2), comment: word(3) == "-" ? "" : word(3),
-                    home: word(4) == "-" ? "/" : word(4), shell: word(5) == "-" ? "/usr/sbin/nologin" : word(5))
-            }
-        case "g": if groups[words[1]] == nil { groups[words[1]] = try number(words[1], word(2), group: true) }
-        case "m":
-            if groups[word(2)] == nil { groups[word(2)] = try number(word(2), "-", group: true) }
-            members[word(2), default: []].insert(words[1])
-        case "r": break
-        default: throw BuildFailure("/\(path): the line type \(words[0]) is not known: \(line)")
-        }
-    }
-
-    private mutating func add(_ name: String, id: String, comment: String, home: String, shell: String) throws {
-        let parts = id.split(separator: ":").map(String.init)
+    /// - Parameter group: of the user; one of its own name when nil.
+    private mutating func add(
+        _ name: String, id: Int?, group: String?, comment: String, home: String, shell: String
+    ) throws {
         let gid: Int
-        if parts.count == 2, let known = groups[parts[1]] ?? Int(parts[1]) {
+        if let group, let known = groups[group] ?? Int(group) {
             gid = known
         } else {
-            gid = try groups[name] ?? number(name, parts.first ?? "-", group: true)
-            groups[name] = gid
+            let group = group ?? name
+            gid = try groups[group] ?? (group == name ? id : nil) ?? number(group, group: true)
+            groups[group] = gid
         }
         users[name] = User(
-            uid: try number(name, parts.first ?? "-", group: false), gid: gid, comment: comment, home: home,
-            shell: shell)
+            uid: try id ?? number(name, group: false), gid: gid, comment: comment, home: home, shell: shell)
     }
 
-    private mutating func number(_ name: String, _ wish: String, group: Bool) throws -> Int {
-        if let id = Int(wish) { return id }
+    private mutating func number(_ name: String, group: Bool) throws -> Int {
         if let id = (group ? allocatedGroups : allocatedUsers)[name] { return id }
         // A name's user and group share a number, and neither takes one that any name ever had.
         let taken = Set(allocatedUsers.values).union(allocatedGroups.values).union(groups.values).union(
@@ -109,27 +121,8 @@ struct Users {
             throw BuildFailure("there is no number left for the system user \(name) in \(Self.range)")
         }
         if group { allocatedGroups[name] = id } else { allocatedUsers[name] = id }
-        fresh.append(name)
+        if !fresh.contains(name) { fresh.append(name) }
         return id
-    }
-
-    /// Splits a line of sysusers.d at blanks; double quotes hold words together.
-    private static func words(_ line: String) -> [String] {
-        var words: [String] = []
-        var word: String?
-        var quoted = false
-        for character in line {
-            if character == "\"" {
-                quoted.toggle()
-                word = word ?? ""
-            } else if !quoted, character == " " || character == "\t" {
-                if let done = word { words.append(done) }
-                word = nil
-            } else {
-                word = (word ?? "") + String(character)
-            }
-        }
-        return words + (word.map { [$0] } ?? [])
     }
 
     /// Adds /etc/passwd, group, shadow and gshadow. No password fits: nobody logs in by one.

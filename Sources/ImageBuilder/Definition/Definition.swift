@@ -35,6 +35,53 @@ public struct Definition: Sendable, Hashable {
         public var capabilities: String?
     }
 
+    /// An apt source beside Debian's own three suites: `archives:`.
+    public struct Archive: Sendable, Hashable {
+        /// Which packages come from the archive, and before which others.
+        public struct Pin: Sendable, Hashable {
+            /// Names or patterns, as apt_preferences(5) takes them; empty for all.
+            public var packages: [String]
+            /// apt's priority: over 990 it wins against Debian's own version, below 0 never.
+            public var priority: Int
+        }
+
+        /// Unique; the lock's rows name it.
+        public var name: String
+        /// Above `dists/`, tried in this order; the host's Debian mirror when empty.
+        public var uris: [String]
+        /// One or more, or `./` for a flat repository.
+        public var suites: [String]
+        public var components: [String]
+        /// A keyring, relative to the definition's folder; Debian's own when nil.
+        public var signedBy: Located<String>?
+        public var pins: [Pin]
+        /// For errors.
+        public var position: SourcePosition
+    }
+
+    /// A directory of the host whose contents are copied into the image: `trees:`.
+    public struct OverlayTree: Sendable, Hashable {
+        /// Mode and owner of the paths that a pattern matches.
+        public struct Rule: Sendable, Hashable {
+            public var pattern: PathPattern
+            public var mode: UInt32?
+            public var owner: String?
+            public var group: String?
+        }
+
+        /// Relative to the definition's folder.
+        public var source: Located<String>
+        public var rules: [Rule]
+    }
+
+    /// What the builder removes because nothing in the image can use it.
+    public enum Prune: String, Sendable, Hashable, CaseIterable {
+        /// Shared libraries that no ELF file of the image needs or names.
+        case unusedLibraries = "unused-libraries"
+        /// Scripts whose interpreter is not in the image.
+        case scriptsWithoutInterpreter = "scripts-without-interpreter"
+    }
+
     /// A plugin that the image has.
     public struct PluginChoice: Sendable, Hashable {
         /// One of ours, or the path of another's folder.
@@ -86,6 +133,22 @@ public struct Definition: Sendable, Hashable {
     public var base: Base
     public var profiles: [Located<String>]
     public var packages: [Located<String>]
+    /// Packages that the image must not have (`-NAME`), even where others depend on them.
+    public var excluded: [Located<String>]
+    /// Whether Debian's Essential packages are in the image, as they are on every Debian system.
+    public var essential: Bool
+    /// Beside Debian's own.
+    public var archives: [Archive]
+    /// Own .debs, or directories of them, relative to the definition's folder.
+    public var debs: [Located<String>]
+    /// Paths that no drop pattern and no pruning removes.
+    public var keep: [Located<PathPattern>]
+    /// Paths that are left out, beside ``defaultDrop``.
+    public var drop: [Located<PathPattern>]
+    public var prune: Set<Prune>
+    /// Paths that the check of interpreters and libraries passes over.
+    public var unchecked: [PathPattern]
+    public var trees: [OverlayTree]
     /// What turns the site's configuration into rules, links and services; each brings its packages, modules and users.
     public var plugins: [PluginChoice]
     /// The site document that a box follows until its operator gives it another, relative to the definition's folder.
@@ -98,7 +161,7 @@ public struct Definition: Sendable, Hashable {
     public var proofs: [Proof]
     /// By absolute path.
     public var files: [String: Located<File>]
-    public var services: [String: Service]
+    public var services: [String: Located<Service>]
     /// Users that no package's sysusers.d declares, with their home.
     public var users: [String: String]
     public var partitions: Partitions
@@ -121,5 +184,7 @@ public struct Definition: Sendable, Hashable {
 
 extension Located where Value == Definition.File {
     /// A problem of the file rule at `target`.
-    func failing(_ message: String) -> InvalidDocument { InvalidDocument([problem(message)]) }
+    func failing(_ message: String, hint: String? = nil) -> InvalidDocument {
+        InvalidDocument([problem(message, hint: hint)])
+    }
 }

@@ -57,10 +57,14 @@ extension Definition {
         .text("a name of lower-case letters, digits and hyphens, starting with a letter", where: isName)
     }
 
+    /// Where the running box mounts what has nothing to do with the image. PID 1 copies what the image has in /run, /tmp
+    /// and /var into the memory file systems that it mounts there.
+    private static let hiddenPlaces = ["/proc", "/sys", "/dev", "/data"]
+
     /// Debian Policy 5.6.1.
     static var packageName: Shape<String> {
         .text("a Debian package's name: lower-case letters, digits, plus, minus and dots") { text in
-            text.utf8.count >= 2 && text.first?.isLetter ?? text.isEmpty
+            text.utf8.count >= 2 && ![0x2B, 0x2D, 0x2E].contains(text.utf8.first ?? 0x2B)
                 && text.utf8.allSatisfy {
                     (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || [0x2B, 0x2D, 0x2E].contains($0)
                 }
@@ -96,11 +100,11 @@ extension Definition {
         }
     }
 
-    private static var hostPath: Shape<String> {
+    static var hostPath: Shape<String> {
         .text("a path relative to the definition's folder") { !$0.isEmpty && !$0.contains("\0") }
     }
 
-    private static var oneLine: Shape<String> {
+    static var oneLine: Shape<String> {
         .text("a text of one line") { !$0.isEmpty && !$0.unicodeScalars.contains { $0.value < 0x20 } }
     }
 
@@ -117,11 +121,25 @@ extension Definition {
                         }
                 })
             let base = fields.required("base", Self.base)
-            let profiles = fields.required("profiles", .list(of: Self.name.located))
+            let profiles = fields.required("profiles", .list(of: Self.listed(Self.name))).map {
+                Self.remaining($0).taken
+            }
             if profiles?.isEmpty == true {
                 fields.problems.add(fields.node["profiles"]?.value ?? fields.node, "profiles", "the list is empty")
             }
-            var packages = fields.optional("packages", .list(of: packageName.located)) ?? []
+            let listed = fields.optional("packages", .list(of: Self.listed(packageName))) ?? []
+            let (asked, excluded) = Self.remaining(listed)
+            var packages = asked
+            let essential = fields.optional("essential", .boolean) ?? true
+            let archives = Self.archives(&fields)
+            let debs = fields.optional("debs", .list(of: hostPath.located)) ?? []
+            let keep = fields.optional("keep", .list(of: PathPattern.shape.located)) ?? []
+            let drop = fields.optional("drop", .list(of: PathPattern.shape.located)) ?? []
+            let prune =
+                fields.optional(
+                    "prune", .list(of: Shape.oneOf(Prune.allCases.map(\.rawValue)).map { Prune(rawValue: $0) })) ?? []
+            let unchecked = fields.optional("unchecked", .list(of: PathPattern.shape)) ?? []
+            let trees = fields.optional("trees", .list(of: Self.tree)) ?? []
             let plugins = fields.optional("plugins", .list(of: plugin)) ?? []
             let site = fields.optional("site", hostPath.located)
             let siteKeys = fields.optional("site-keys", .list(of: Shape.sshPublicKey.located)) ?? []
@@ -132,7 +150,7 @@ extension Definition {
             let hasFactoryReset = fields.optional("factory-reset-entry", .boolean) ?? true
             let proofs = fields.optional("proofs", .list(of: Proof.shape)) ?? []
             let files = fields.optional("files", .dictionary(absolutePath, file.located)) ?? []
-            let services = fields.optional("services", .dictionary(Self.name, service)) ?? []
+            let services = fields.optional("services", .dictionary(Self.name, service.located)) ?? []
             let users = fields.optional("users", .dictionary(userName, user)) ?? []
             let partitions = fields.optional("partitions", Self.partitions) ?? Partitions()
             let budget = Shape.dictionary(.oneOf(budgetNames), Shape.byteCount(1...(1 << 40)).located).map {
@@ -149,10 +167,18 @@ extension Definition {
                 fields.optional(
                     "outputs",
                     .list(of: Shape.oneOf(Output.allCases.map(\.rawValue)).map { Output(rawValue: $0) })) ?? [.rawZstd]
+            for (path, rule) in files where hiddenPlaces.contains(where: { path == $0 || path.hasPrefix($0 + "/") }) {
+                fields.problems.add(
+                    rule.problem(
+                        "\(path) is hidden on a running box by a file system that is mounted there",
+                        hint: "allowed is any path but those below \(hiddenPlaces.joined(separator: ", "))"))
+            }
             guard let name, let version, let base, let profiles else { return nil }
             return Definition(
                 digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, version: version, base: base,
-                profiles: profiles, packages: packages, plugins: plugins, site: site,
+                profiles: profiles, packages: packages, excluded: excluded, essential: essential, archives: archives,
+                debs: debs, keep: keep, drop: drop, prune: Set(prune), unchecked: unchecked, trees: trees,
+                plugins: plugins, site: site,
                 siteKeys: siteKeys.map(\.value), hasFactoryReset: hasFactoryReset, proofs: proofs,
                 files: Dictionary(files.map { ($0.key, $0.value) }) { $1 },
                 services: Dictionary(services.map { ($0.key, $0.value) }) { $1 },
@@ -170,12 +196,8 @@ extension Definition {
             let components =
                 fields.optional("components", .list(of: .oneOf(["main", "contrib", "non-free", "non-free-firmware"])))
                 ?? ["main"]
-            let url = Shape.text("a URL of http, https or file") { text in
-                ["http://", "https://", "file:/"].contains { text.hasPrefix($0) }
-                    && text.unicodeScalars.allSatisfy { $0.value > 0x20 && $0.value < 0x7F && $0 != "\"" }
-            }
-            let mirror = fields.optional("mirror", url)
-            let securityMirror = fields.optional("security-mirror", url)
+            let mirror = fields.optional("mirror", archiveURL)
+            let securityMirror = fields.optional("security-mirror", archiveURL)
             guard let suite, let architecture else { return nil }
             return Base(
                 suite: suite, architecture: architecture, components: components, mirror: mirror,
@@ -213,7 +235,7 @@ extension Definition {
         }
     }
 
-    private static var mode: Shape<UInt32> {
+    static var mode: Shape<UInt32> {
         .scalar("permission bits in octal digits, such as 0644") { scalar in
             guard (3...4).contains(scalar.text.count) else { return nil }
             return UInt32(scalar.text, radix: 8)

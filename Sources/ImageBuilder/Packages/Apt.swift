@@ -4,41 +4,39 @@ import Files
 import Glibc
 import Processes
 
-/// apt with a root of its own: own sources, state and keyring. Nothing of the host is read or changed, and no
-/// privilege is needed.
+/// apt with a root of its own: own sources, state and keyrings. apt neither reads nor changes anything of the host, and
+/// needs no privilege.
+///
+/// The host's apt fetches the indexes. The suite's own apt, unpacked from the lock's tools, resolves: its version decides
+/// which alternatives are taken, so that every host writes the same lock.
 struct Apt {
-    /// Why apt would not have it.
+    /// apt found no solution.
     struct Unresolvable: Error {
-        /// apt's own words.
+        /// What apt printed: the unmet dependencies first.
         var reason: String
     }
 
+    let sources: [PackageSource]
     private let root: String
     private let mirrors: Mirrors
     private let base: Definition.Base
     /// Held as long as this lives: two resolvers at once would change the lists under each other.
     private let lock: File
+    /// The suite's own apt; the host's until it is set.
+    var tools: Tools?
 
-    /// Makes the root; `lists` are kept in the cache and shared by all images of the same suite and mirror.
-    init(base: Definition.Base, mirrors: Mirrors, components: [String], cache: Cache) throws {
-        let sources = """
-            Types: deb
-            URIs: \(mirrors.main)
-            Suites: \(base.suite) \(base.suite)-updates
-            Components: \(components.joined(separator: " "))
-            Signed-By: \(Mirrors.keyring)
-
-            Types: deb
-            URIs: \(mirrors.security)
-            Suites: \(base.suite)-security
-            Components: \(components.joined(separator: " "))
-            Signed-By: \(Mirrors.keyring)
-
-            """
-        let key = SHA256.hash(Array((sources + base.architecture).utf8)).hex.prefix(16)
-        root = try cache.folder("apt/\(base.suite)-\(key)")
+    /// Makes the root; `lists` are kept in the cache and shared by all images with the same sources.
+    ///
+    /// - Parameter folder: the definition's.
+    init(
+        definition: Definition, folder: String, mirrors: Mirrors, components: [String], cache: Cache
+    ) throws {
+        base = definition.base
         self.mirrors = mirrors
-        self.base = base
+        var sources = try PackageSource.all(definition, folder: folder, mirrors: mirrors, components: components)
+        let text = sources.map(\.stanza).joined(separator: "\n")
+        let key = SHA256.hash(Array((text + base.architecture + definition.debs.map(\.value).joined()).utf8)).hex
+        root = try cache.folder("apt/\(base.suite)-\(key.prefix(16))")
         for folder in ["etc/preferences.d", "etc/trusted.gpg.d", "lists/partial", "archives/partial", "log"] {
             try FileSystem.makeDirectory("\(root)/\(folder)")
         }
@@ -46,16 +44,23 @@ struct Apt {
         while flock(lock.descriptor, LOCK_EX) != 0 {
             guard errno == EINTR else { throw SystemError("flock", lock.path) }
         }
-        try FileSystem.replace("\(root)/etc/vcpe.sources", with: sources)
+        if let own = try PackageSource.own(
+            definition.debs, folder: folder, place: "\(try FileSystem.realPath(root))/own")
+        {
+            sources.append(own)
+        }
+        self.sources = sources
+        try FileSystem.replace(
+            "\(root)/etc/vcpe.sources", with: sources.map(\.stanza).joined(separator: "\n"))
     }
 
     /// Options that cut every tie to the host.
-    private func configuration(status: String, preferences: String) -> String {
+    private func configuration(preferences: String) -> String {
         """
         Dir "\(root)";
         Dir::State "\(root)";
         Dir::State::lists "\(root)/lists/";
-        Dir::State::status "\(status)";
+        Dir::State::status "\(root)/status";
         Dir::State::extended_states "\(root)/extended_states";
         Dir::Cache "\(root)";
         Dir::Cache::archives "\(root)/archives/";
@@ -73,6 +78,7 @@ struct Apt {
         APT::Install-Recommends "0";
         APT::Sandbox::User "";
         APT::Get::Assume-Yes "1";
+        APT::Cmd::Disable-Script-Warning "1";
         Acquire::Languages "none";
         Acquire::ForceHash "SHA256";
         Acquire::Retries "2";
@@ -83,42 +89,31 @@ struct Apt {
         """
     }
 
-    private func run(_ arguments: [String], assumed: [String], pins: [String: String]) throws -> Command.Result {
+    private func run(_ program: String, _ arguments: [String], pins: [String: String] = [:]) throws -> Command.Result {
         // A folder of its own for each call, so that two builds at once share the lists and nothing else.
         let folder = try FileSystem.makeTemporaryDirectory(in: root, prefix: FileSystem.temporaryPrefix + "run")
         defer { try? FileSystem.remove(folder) }
-        let status = assumed.map {
-            """
-            Package: \($0)
-            Status: install ok installed
-            Version: 9999999:1
-            Architecture: \(base.architecture)
-            Multi-Arch: foreign
-            Maintainer: vcpe
-            Description: taken as there
-
-            """
+        try FileSystem.replace("\(root)/status", with: "")
+        let kept = pins.sorted { $0.key < $1.key }.map {
+            "Package: \($0.key)\nPin: version \($0.value)\nPin-Priority: 1001\n\n"
         }
-        try FileSystem.replace("\(folder)/status", with: status.joined(separator: "\n"))
-        let preferences = pins.sorted { $0.key < $1.key }.map {
-            "Package: \($0.key)\nPin: version \($0.value)\nPin-Priority: 1001\n"
-        }
-        try FileSystem.replace("\(folder)/preferences", with: preferences.joined(separator: "\n"))
         try FileSystem.replace(
-            "\(folder)/apt.conf",
-            with: configuration(status: "\(folder)/status", preferences: "\(folder)/preferences"))
-        return try Command("apt-get", arguments, environment: ["APT_CONFIG": "\(folder)/apt.conf"]).run()
+            "\(folder)/preferences", with: sources.map(\.preferences).joined() + kept.joined())
+        try FileSystem.replace("\(folder)/apt.conf", with: configuration(preferences: "\(folder)/preferences"))
+        var command = tools?.command("usr/bin/\(program)", arguments) ?? Command(program, arguments)
+        command.environment["APT_CONFIG"] = "\(folder)/apt.conf"
+        return try command.run()
     }
 
     /// Fetches the indexes.
     ///
     /// - Returns: the `Date` of each suite's InRelease file.
     func update() throws -> [String: String] {
-        let result = try run(["update", "-q", "--error-on=any"], assumed: [], pins: [:])
+        let result = try run("apt-get", ["update", "-q", "--error-on=any"])
         guard result.status == 0 else {
             throw BuildFailure(
-                "apt can't read the archive's indexes:\n  \(Self.complaints(result))",
-                hint: "look at the network and at the mirror (\(mirrors.main)), or name another by --mirror")
+                "apt can't read the archives' indexes:\n  \(Self.complaints(result))",
+                hint: "check the network and the mirror (\(mirrors.main)), or name another by --mirror")
         }
         var dates: [String: String] = [:]
         for name in try FileSystem.list("\(root)/lists") where name.hasSuffix("_InRelease") {
@@ -133,32 +128,43 @@ struct Apt {
         return dates
     }
 
-    /// Every package that `names` need, themselves included.
+    /// Every package that `names` need on a system where nothing is installed, themselves included.
     ///
     /// - Parameters:
-    ///   - assumed: packages taken as installed already: neither they nor what only they need is wanted.
+    ///   - names: packages, or patterns as apt-patterns(7) has them.
     ///   - pins: versions to keep by package, as long as the archive has them.
-    func resolve(_ names: [String], assumed: [String], pins: [String: String]) throws -> [LockedPackage] {
+    func resolve(_ names: [String], pins: [String: String]) throws -> [LockedPackage] {
         let result = try run(
-            ["install", "--print-uris", "-qq", "--allow-downgrades", "--"] + names,
-            assumed: assumed.filter { !names.contains($0) }, pins: pins)
+            "apt-get", ["install", "--print-uris", "-q", "--allow-downgrades", "--"] + names, pins: pins)
         guard result.status == 0 else { throw Unresolvable(reason: Self.complaints(result)) }
-        return try result.text.split(separator: "\n").map { line in
-            let fields = line.split(separator: " ")
-            guard fields.count >= 4, let size = Int(fields[2]), fields[3].hasPrefix("SHA256:"),
-                let digest = Digest(hex: fields[3].dropFirst(7)),
-                let package = LockedPackage(
-                    url: String(fields[0].dropFirst().dropLast()), file: String(fields[1]), size: size, digest: digest,
-                    mirrors: mirrors)
-            else { throw BuildFailure("apt answered with a line that is not understood: \(line)") }
+        return try result.text.split(separator: "\n").filter { $0.hasPrefix("'") }.map { line in
+            guard let package = LockedPackage(printed: line, sources: sources) else {
+                throw BuildFailure("apt printed a line of an unknown form: \(line)")
+            }
             return package
         }.sorted { $0.name < $1.name }
     }
 
-    /// What apt said, without its chatter.
+    /// What the indexes say of packages.
+    func describe(_ packages: [LockedPackage]) throws -> PackageGraph {
+        let result = try run(
+            "apt-cache", ["show", "--no-all-versions"] + packages.map { "\($0.name)=\($0.version)" })
+        guard result.status == 0 else {
+            throw BuildFailure("apt-cache can't describe the chosen packages:\n  \(Self.complaints(result))")
+        }
+        let versions = Dictionary(packages.map { ($0.name, $0.version) }) { $1 }
+        return PackageGraph(PackageGraph.stanzas(result.text).filter { versions[$0.name] == $0.version })
+    }
+
+    /// What apt printed, without its progress.
     private static func complaints(_ result: Command.Result) -> String {
+        let progress = [
+            "Hit:", "Get:", "Ign:", "Fetched", "Reading", "Building", "Some packages could not be installed.",
+            "requested an impossible situation", "distribution that some required packages",
+            "or been moved out of Incoming.", "The following information may help",
+        ]
         let lines = (result.text + result.errorText).split(separator: "\n").filter { line in
-            !["Hit:", "Get:", "Ign:", "Fetched", "Reading", "Building"].contains { line.hasPrefix($0) }
+            !progress.contains { line.hasPrefix($0) }
         }
         return lines.joined(separator: "\n  ")
     }

@@ -24,21 +24,38 @@ public enum Fetching {
     }
 
     /// Fetches what is missing; nothing touches the network when nothing is.
-    public static func fetch(
-        _ packages: [LockedPackage], from mirrors: () throws -> Mirrors, cache: Cache,
-        progress: ((DownloadProgress) -> Void)?
+    static func fetch(
+        _ packages: [LockedPackage], from sources: () throws -> (sources: [PackageSource], proxy: String?),
+        folder: String, cache: Cache, progress: ((DownloadProgress) -> Void)?
     ) throws {
         var seen: Set<Digest> = []
         let wanted = missing(packages, cache: cache).filter { seen.insert($0.digest).inserted }
         if wanted.isEmpty { return }
-        let mirrors = try mirrors()
         _ = try cache.folder("debs")
-        let downloads = wanted.map {
-            Download(
-                url: "\(mirrors.url($0.archive))/\($0.path)", path: cache.package($0.digest), size: $0.size,
-                digest: $0.digest)
+        let own = wanted.filter { $0.archive == LockedPackage.ownArchive }
+        for package in own { try copy(package, from: folder, cache: cache) }
+        if own.count == wanted.count { return }
+        let (known, proxy) = try sources()
+        let byName = Dictionary(known.map { ($0.name, $0) }) { $1 }
+        var waiting = wanted.filter { $0.archive != LockedPackage.ownArchive }
+        for package in waiting where byName[package.archive] == nil {
+            throw BuildFailure(
+                "\(package.name) is of the archive \"\(package.archive)\", which the definition hasn't",
+                hint: "add it to archives:, or vcpe lock NAME")
         }
-        let failures = try Transfers.fetch(downloads, proxy: mirrors.proxy, progress: progress)
+        var failures: [DownloadFailure] = []
+        var downloads: [Download] = []
+        // An archive may have several addresses: what one of them lacks is asked of the next.
+        for attempt in 0..<(byName.values.map(\.urls.count).max() ?? 1) where !waiting.isEmpty {
+            downloads = waiting.map { package in
+                let urls = byName[package.archive]?.urls ?? []
+                return Download(
+                    url: "\(urls[min(attempt, urls.count - 1)])/\(package.path)", path: cache.package(package.digest),
+                    size: package.size, digest: package.digest)
+            }
+            failures = try Transfers.fetch(downloads, proxy: proxy, progress: progress)
+            waiting = missing(waiting, cache: cache)
+        }
         if failures.isEmpty { return }
         let gone = Set(failures.filter { $0.reason == .gone }.map(\.url))
         guard gone.count == failures.count else {
@@ -47,6 +64,21 @@ public enum Fetching {
                 "\(failures.count) of \(downloads.count) downloads failed:\n\(shown)",
                 hint: "again: what arrived is kept, and a part is resumed")
         }
-        throw Gone(packages: zip(wanted, downloads).filter { gone.contains($0.1.url) }.map(\.0))
+        throw Gone(packages: waiting)
+    }
+
+    /// Own .debs are beside the definition.
+    private static func copy(_ package: LockedPackage, from folder: String, cache: Cache) throws {
+        let path = "\(folder)/\(package.path)"
+        guard FileSystem.exists(path) else {
+            throw BuildFailure(
+                "there is no \(path), which the lock names", hint: "bring the .deb back, or vcpe lock NAME")
+        }
+        let bytes = try FileSystem.read(path)
+        guard SHA256.hash(bytes) == package.digest else {
+            throw BuildFailure(
+                "\(path) has SHA-256 \(SHA256.hash(bytes)), the lock has \(package.digest)", hint: "vcpe lock NAME")
+        }
+        try FileSystem.replace(cache.package(package.digest), with: bytes)
     }
 }

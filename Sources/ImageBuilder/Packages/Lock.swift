@@ -4,7 +4,8 @@ import Files
 
 /// One .deb that a lock names.
 public struct LockedPackage: Sendable, Hashable {
-    public enum Archive: String, Sendable, Hashable, CaseIterable { case main, security }
+    /// The archive of .debs that lie beside the definition.
+    static let ownArchive = "debs"
 
     public var name: String
     public var version: String
@@ -12,29 +13,34 @@ public struct LockedPackage: Sendable, Hashable {
     /// Bytes of the .deb.
     public var size: Int
     public var digest: Digest
-    public var archive: Archive
+    /// `main` or `security` of Debian's own, `debs` for own ones, or the name of one of the definition's `archives:`.
+    public var archive: String
     /// Within the archive, such as `pool/main/b/bash/bash_5.2.37-2_amd64.deb`.
     public var path: String
 
-    /// Takes apart what apt prints; nil when the URL is of neither mirror.
-    init?(url: String, file: String, size: Int, digest: Digest, mirrors: Mirrors) {
-        let archive: Archive
-        if url.hasPrefix(mirrors.security + "/") {
-            archive = .security
-        } else if url.hasPrefix(mirrors.main + "/") {
-            archive = .main
-        } else {
+    /// Takes apart a line of `apt-get --print-uris`: `'URL' FILE SIZE SHA256:DIGEST`.
+    ///
+    /// - Returns: nil for a line of another form, and for a URL of none of the `sources`.
+    init?(printed line: some StringProtocol, sources: [PackageSource]) {
+        let fields = line.split(separator: " ")
+        guard fields.count >= 4, let size = Int(fields[2]), fields[3].hasPrefix("SHA256:"),
+            let digest = Digest(hex: fields[3].dropFirst(7))
+        else { return nil }
+        let url = String(fields[0].dropFirst().dropLast())
+        let parts = String(fields[1]).replacing(".deb", with: "").split(separator: "_").map(String.init)
+        let places = sources.flatMap { source in source.urls.map { (source, $0) } }
+        guard parts.count == 3, let (source, base) = places.first(where: { url.hasPrefix($0.1 + "/") }) else {
             return nil
         }
-        let parts = file.dropLast(".deb".count).split(separator: "_").map(String.init)
-        guard parts.count == 3 else { return nil }
         name = parts[0]
         version = Self.unescaped(parts[1])
         architecture = parts[2]
         self.size = size
         self.digest = digest
-        self.archive = archive
-        path = Self.unescaped(String(url.dropFirst(mirrors.url(archive).count + 1)))
+        archive = source.name
+        var path = Self.unescaped(String(url.dropFirst(base.count + 1)))
+        while path.hasPrefix("./") { path = String(path.dropFirst(2)) }
+        self.path = source.paths[path] ?? path
     }
 
     /// Without the percent signs that apt puts before characters which a URL could hold as they are.
@@ -55,7 +61,7 @@ public struct LockedPackage: Sendable, Hashable {
     }
 
     public init(
-        name: String, version: String, architecture: String, size: Int, digest: Digest, archive: Archive, path: String
+        name: String, version: String, architecture: String, size: Int, digest: Digest, archive: String, path: String
     ) {
         self.name = name
         self.version = version
@@ -83,6 +89,8 @@ public struct Lock: Sendable, Hashable {
 
     /// The section of the packages that shape bytes on the host.
     public static let tools = "tools"
+    /// The section of the packages that are installed in the reference root only: see ``Effects``.
+    public static let reference = "reference"
 
     /// All packages, each once, sorted.
     public var packages: [LockedPackage] {
@@ -131,7 +139,7 @@ public struct Lock: Sendable, Hashable {
             for package in packages {
                 text +=
                     "  - {name: \(package.name), version: \(quoted(package.version)), architecture: \(package.architecture), "
-                    + "size: \(package.size), sha256: \(package.digest), archive: \(package.archive.rawValue), "
+                    + "size: \(package.size), sha256: \(package.digest), archive: \(package.archive), "
                     + "path: \(quoted(package.path))}\n"
             }
         }
@@ -169,11 +177,7 @@ public struct Lock: Sendable, Hashable {
                 let architecture = fields.required("architecture", .text)
                 let size = fields.required("size", .integer(1...(1 << 40)))
                 let sha256 = fields.required("sha256", digest)
-                let archive = fields.required(
-                    "archive",
-                    Shape.oneOf(LockedPackage.Archive.allCases.map(\.rawValue)).map {
-                        LockedPackage.Archive(rawValue: $0)
-                    })
+                let archive = fields.required("archive", .text)
                 let path = fields.required(
                     "path", .text("a path within the archive") { !$0.hasPrefix("/") && !$0.contains("..") })
                 guard let name, let version, let architecture, let size, let sha256, let archive, let path else {

@@ -13,8 +13,6 @@ public struct Mirrors: Sendable, Hashable {
     /// apt's proxy for http, when the host has one.
     public var proxy: String?
 
-    public func url(_ archive: LockedPackage.Archive) -> String { archive == .main ? main : security }
-
     /// The mirrors that the host's own apt uses, or those that the caller names.
     ///
     /// A source of the host counts when it offers the wanted suite and its `InRelease` is signed by Debian's archive

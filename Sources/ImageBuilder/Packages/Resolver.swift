@@ -6,33 +6,52 @@ import Files
 public struct Resolver {
     let definition: Definition
     let profiles: [HardwareProfile]
+    /// The definition's.
+    let folder: String
     let cache: Cache
 
-    public init(definition: Definition, profiles: [HardwareProfile], cache: Cache) {
+    public init(definition: Definition, profiles: [HardwareProfile], folder: String, cache: Cache) {
         self.definition = definition
         self.profiles = profiles
+        self.folder = folder
         self.cache = cache
     }
 
-    /// Packages that are taken as there, since what they do is done by the builder, by vcpe-init or by nobody: others
-    /// depend on them for their maintainer scripts, for an initramfs or for an init system. One that a definition lists
-    /// is installed like any other.
-    static let assumed = [
-        "adduser", "debconf", "debconf-2.0", "dpkg", "init-system-helpers", "initramfs-tools", "initramfs-tools-core",
-        "kmod", "linux-base", "linux-initramfs-tool", "linux-sysctl-defaults", "logsave", "openssl-provider-legacy",
-        "passwd", "perl-base", "perl",
-        "perl:any", "runit-helper", "sensible-utils", "systemd", "systemd-sysusers", "sysvinit-utils", "tzdata",
-        "tzdata-legacy", "ucf", "udev", "ca-certificates-java", "install-info", "man-db",
+    /// Packages whose work the builder or PID 1 does. Others depend on them for their maintainer scripts, for an
+    /// initramfs or for an init system. An image has one of them only where its definition lists it.
+    static let replaced: Set<String> = [
+        "adduser", "ca-certificates-java", "debconf", "dracut", "dracut-core", "initramfs-tools",
+        "initramfs-tools-bin", "initramfs-tools-core", "install-info", "kmod", "linux-base", "linux-sysctl-defaults",
+        "logsave", "man-db", "runit-helper", "sensible-utils", "systemd", "systemd-cryptsetup", "systemd-dev",
+        "systemd-standalone-sysusers", "systemd-standalone-tmpfiles", "systemd-sysv", "ucf", "udev",
     ]
 
-    /// What shapes bytes on the host; run from the cache.
-    static let tools = ["dosfstools", "mtools", "sbsigntool", "systemd-boot-efi", "zstd"]
+    /// Essential packages and the like that an image without them does without, though others depend on them.
+    static let unessential: Set<String> = [
+        "dpkg", "init-system-helpers", "openssl-provider-legacy", "passwd", "perl", "perl-base", "sysvinit-utils",
+        "tzdata", "tzdata-legacy",
+    ]
+
+    /// What shapes bytes on the host, and the suite's own apt; run from the cache.
+    static let tools = ["apt", "dosfstools", "mtools", "sbsigntool", "systemd-boot-efi", "zstd"]
 
     /// What the lock of this definition must have been asked for.
     public var requests: [String: [String]] {
         var requests = [Lock.tools: Self.tools]
-        requests["base"] = ["\(definition.base.suite)/\(definition.base.architecture)"] + components
-        for profile in profiles { requests[profile.name] = wanted(profile).map(\.value).sorted() }
+        requests["base"] =
+            ["\(definition.base.suite)/\(definition.base.architecture)"] + components
+            + (definition.essential ? ["essential"] : [])
+        for profile in profiles {
+            requests[profile.name] =
+                (wanted(profile).map(\.value) + definition.excluded.map { "-" + $0.value }).sorted()
+        }
+        let archives = definition.archives.map { archive in
+            ([archive.name] + archive.uris + archive.suites + archive.components
+                + archive.pins.map { "\($0.priority) \($0.packages.joined(separator: " "))" })
+                .joined(separator: " ")
+        }
+        let sources = archives + definition.debs.map(\.value)
+        if !sources.isEmpty { requests["archives"] = sources }
         return requests
     }
 
@@ -43,8 +62,22 @@ public struct Resolver {
         }
     }
 
-    private func wanted(_ profile: HardwareProfile) -> [Located<String>] {
-        definition.packages + [profile.kernel] + (definition.firmware ? profile.firmware + profile.microcode : [])
+    /// Where the packages of a lock are fetched from.
+    func sources(_ mirrors: Mirrors) throws -> [PackageSource] {
+        try PackageSource.all(definition, folder: folder, mirrors: mirrors, components: components)
+    }
+
+    private func hardware(_ profile: HardwareProfile) -> [Located<String>] {
+        [profile.kernel] + (definition.firmware ? profile.firmware + profile.microcode : [])
+    }
+
+    private func wanted(_ profile: HardwareProfile) -> [Located<String>] { definition.packages + hardware(profile) }
+
+    /// What the image has no package of.
+    private var excluded: Set<String> {
+        let listed = Set(definition.packages.map(\.value))
+        let without = definition.essential ? Self.replaced : Self.replaced.union(Self.unessential)
+        return without.subtracting(listed).union(definition.excluded.map(\.value))
     }
 
     /// Why `lock` doesn't answer the definition, one line a difference; empty when it does.
@@ -56,39 +89,113 @@ public struct Resolver {
             let asked = profiles.first { $0.name == section }.map(wanted) ?? []
             for name in now where !then.contains(name) {
                 let place = asked.first { $0.value == name }.map { " (\($0.position))" } ?? ""
-                lines.append("\(section): \(name) is wanted and not in the lock\(place)")
+                lines.append("\(section): the definition requires \(name), the lock has not\(place)")
             }
             for name in then where !now.contains(name) {
-                lines.append("\(section): \(name) is in the lock and no longer wanted")
+                lines.append("\(section): the lock has \(name), the definition no longer requires it")
             }
         }
         return lines
     }
 
+    /// A resolved lock and why each package is in it.
+    struct Resolution {
+        var lock: Lock
+        /// Of everything that apt chose.
+        var graph: PackageGraph
+    }
+
     /// Asks apt.
     ///
     /// - Parameters:
-    ///   - old: its user ids are kept.
+    ///   - old: its user ids are kept, and its apt resolves.
     ///   - keeping: packages whose versions stay as long as the archive has them.
-    public func resolve(mirrors: Mirrors, old: Lock?, keeping: [LockedPackage] = []) throws -> Lock {
-        let apt = try Apt(base: definition.base, mirrors: mirrors, components: components, cache: cache)
+    ///   - fetch: brings the .debs of the suite's own apt into the cache.
+    func resolve(
+        mirrors: Mirrors, old: Lock?, keeping: [LockedPackage] = [],
+        fetch: ([LockedPackage], [PackageSource]) throws -> Void
+    ) throws -> Resolution {
+        var apt = try Apt(
+            definition: definition, folder: folder, mirrors: mirrors, components: components, cache: cache)
         var lock = Lock()
         lock.dates = try apt.update()
         lock.requests = requests
         lock.users = old?.users ?? [:]
         lock.groups = old?.groups ?? [:]
-        lock.sections[Lock.tools] = try resolve(
-            Self.tools.map { Located(value: $0, position: .init(file: "vcpe", line: 0, column: 0), path: "") }, apt,
-            keeping)
-        for profile in profiles { lock.sections[profile.name] = try resolve(wanted(profile), apt, keeping) }
-        return lock
+        apt.tools = try suiteTools(apt, old: old, fetch: fetch)
+        lock.sections[Lock.tools] = try resolveTools(apt, keeping)
+        var stanzas: [PackageGraph.Stanza] = []
+        var reference: [String: LockedPackage] = [:]
+        let essential = [Located(value: "?essential", position: .init(file: "vcpe", line: 0, column: 0), path: "")]
+        for profile in profiles {
+            let chosen = try resolve(wanted(profile) + essential, apt, keeping)
+            let graph = try apt.describe(chosen)
+            let essentials = graph.stanzas.values.filter(\.isEssential).map(\.name).sorted()
+            let image = graph.closure(
+                of: wanted(profile).map(\.value) + (definition.essential ? essentials : []), excluding: excluded
+            ).subtracting(excluded)
+            lock.sections[profile.name] = chosen.filter { image.contains($0.name) }
+            // The kernel's scripts make an initramfs and links of /boot: nothing that an image has.
+            let installed = graph.closure(
+                of: definition.packages.map(\.value) + essentials,
+                excluding: Set(definition.excluded.map(\.value)))
+            for package in chosen where installed.contains(package.name) && reference[package.name] == nil {
+                reference[package.name] = package
+            }
+            stanzas += graph.stanzas.values
+        }
+        let inImages = Set(profiles.flatMap { lock.sections[$0.name] ?? [] })
+        lock.sections[Lock.reference] = reference.values.filter { !inImages.contains($0) }.sorted { $0.name < $1.name }
+        return Resolution(lock: lock, graph: PackageGraph(stanzas))
+    }
+
+    /// The packages of the reference root: what the image has, without kernel and firmware, and all that its packages
+    /// depend on.
+    func referencePackages(_ lock: Lock, _ graph: PackageGraph) -> [LockedPackage] {
+        let essentials = graph.stanzas.values.filter(\.isEssential).map(\.name)
+        let names = graph.closure(
+            of: definition.packages.map(\.value) + essentials, excluding: Set(definition.excluded.map(\.value)))
+        var seen: Set<String> = []
+        let sections = profiles.map(\.name) + [Lock.reference]
+        return sections.flatMap { lock.sections[$0] ?? [] }
+            .filter { names.contains($0.name) && seen.insert($0.name).inserted }
+            .sorted { $0.name < $1.name }
+    }
+
+    /// The suite's own apt: that of the old lock, or the one that the host's apt finds for a first lock.
+    private func suiteTools(
+        _ apt: Apt, old: Lock?, fetch: ([LockedPackage], [PackageSource]) throws -> Void
+    ) throws -> Tools {
+        var packages = old?.sections[Lock.tools] ?? []
+        var isUsable = packages.contains { $0.name == "apt" }
+        if isUsable {
+            do {
+                try fetch(packages, apt.sources)
+            } catch is Fetching.Gone {
+                isUsable = false
+            }
+        }
+        if !isUsable {
+            packages = try resolveTools(apt, [])
+            try fetch(packages, apt.sources)
+        }
+        return try Tools(packages.map { try UnpackedPackage.read($0, cache: cache) }, cache: cache)
+    }
+
+    private func resolveTools(_ apt: Apt, _ keeping: [LockedPackage]) throws -> [LockedPackage] {
+        let position = SourcePosition(file: "vcpe", line: 0, column: 0)
+        let names = Self.tools.map { Located(value: $0, position: position, path: "") }
+        let chosen = try resolve(names, apt, keeping)
+        let needed = try apt.describe(chosen).closure(
+            of: Self.tools, excluding: Self.replaced.union(Self.unessential))
+        return chosen.filter { needed.contains($0.name) }
     }
 
     private func resolve(_ names: [Located<String>], _ apt: Apt, _ keeping: [LockedPackage]) throws -> [LockedPackage] {
         var pins = Dictionary(keeping.map { ($0.name, $0.version) }) { $1 }
         while true {
             do {
-                return try apt.resolve(names.map(\.value), assumed: Self.assumed, pins: pins)
+                return try apt.resolve(names.map(\.value), pins: pins)
             } catch let failure as Apt.Unresolvable {
                 // A pinned package may stand in the way of one that had to move: let those go that apt names.
                 let blamed = pins.keys.filter { name in
@@ -105,8 +212,12 @@ public struct Resolver {
         let words = Set(
             failure.reason.split(whereSeparator: { " \n:,()'".contains($0) }).map(String.init))
         let asked = names.filter { words.contains($0.value) }
-        if asked.isEmpty { return BuildFailure("apt can't resolve the packages:\n  \(failure.reason)") }
+        if asked.isEmpty {
+            return BuildFailure(
+                "apt can't resolve the packages:\n  \(failure.reason)",
+                hint: "take one of the packages that apt names out of packages:, or add the archive that has it")
+        }
         return InvalidDocument(
-            asked.map { $0.problem("apt can't install \($0.value)", hint: "apt says:\n  \(failure.reason)") })
+            asked.map { $0.problem("apt can't install \($0.value)", hint: "apt printed:\n  \(failure.reason)") })
     }
 }

@@ -31,6 +31,19 @@ public struct UnpackedPackage: Sendable {
         return try load(package, stem: stem)
     }
 
+    /// Reads packages, as many at a time as there are processors; sorted by name.
+    static func readAll(_ packages: [LockedPackage], cache: Cache) async throws -> [UnpackedPackage] {
+        try await withThrowingTaskGroup(of: UnpackedPackage.self) { group in
+            // The large ones first, or the last one keeps one processor waiting.
+            for package in packages.sorted(by: { $0.size > $1.size }) {
+                group.addTask { try read(package, cache: cache) }
+            }
+            var all: [UnpackedPackage] = []
+            for try await package in group { all.append(package) }
+            return all.sorted { $0.package.name < $1.package.name }
+        }
+    }
+
     private static func unpack(_ package: LockedPackage, deb: String, stem: String) throws {
         guard SHA256.hash(try FileSystem.read(deb)) == package.digest else {
             try FileSystem.remove(deb)
@@ -121,7 +134,7 @@ public struct UnpackedPackage: Sendable {
     }
 
     /// Fields of a control file (deb-control(5)); lines that go on are joined.
-    private static func controlFields(_ bytes: [UInt8]) -> [String: String] {
+    static func controlFields(_ bytes: [UInt8]) -> [String: String] {
         var fields: [String: String] = [:]
         var last = ""
         for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
@@ -148,7 +161,7 @@ func hex(_ bytes: some Sequence<UInt8>) -> String {
     bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
 }
 
-private func unhex(_ text: some StringProtocol) -> [UInt8] {
+func unhex(_ text: some StringProtocol) -> [UInt8] {
     let digits = Array(text.utf8)
     return stride(from: 0, to: digits.count - 1, by: 2).compactMap { i in
         UInt8(String(decoding: digits[i...i + 1], as: UTF8.self), radix: 16)

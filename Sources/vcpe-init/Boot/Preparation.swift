@@ -34,6 +34,7 @@ struct Preparation {
         symlink("/run", "/var/run")
         symlink("/run/lock", "/var/lock")
         Text.makeFolder("/run/lock")
+        VolatileDirectories.fill()
         Text.makeFolder("/run/log")
         symlink("/proc/self/fd", "/dev/fd")
         symlink("/proc/self/fd/0", "/dev/stdin")

@@ -1,0 +1,155 @@
+import Archives
+import Digests
+import Documents
+import Files
+import Glibc
+
+/// An apt source as the builder uses it: where its indexes and its .debs are.
+struct PackageSource: Sendable, Hashable {
+    /// As the lock's rows have it.
+    var name: String
+    /// Above `dists/` and `pool/`, without a slash at the end; the first that answers is used.
+    var urls: [String]
+    var suites: [String]
+    var components: [String]
+    /// An absolute path; nil for a source that needs no signature because it is made here.
+    var keyring: String?
+    var pins: [Definition.Archive.Pin] = []
+    /// How apt_preferences(5) selects the whole source.
+    var selector = ""
+    /// Paths beside the definition by the path within the source: for own .debs.
+    var paths: [String: String] = [:]
+
+    /// A stanza of sources.list(5).
+    var stanza: String {
+        """
+        Types: deb
+        URIs: \(urls.joined(separator: " "))
+        Suites: \(suites.joined(separator: " "))
+        \(components.isEmpty ? "" : "Components: \(components.joined(separator: " "))\n")\
+        \(keyring.map { "Signed-By: \($0)" } ?? "Trusted: yes")
+
+        """
+    }
+
+    /// Stanzas of apt_preferences(5).
+    var preferences: String {
+        pins.map { pin in
+            let names = pin.packages.isEmpty ? "*" : pin.packages.joined(separator: " ")
+            return "Package: \(names)\nPin: \(selector)\nPin-Priority: \(pin.priority)\n\n"
+        }.joined()
+    }
+
+    /// Debian's own archives and those of the definition.
+    ///
+    /// - Parameters:
+    ///   - folder: the definition's.
+    ///   - components: of Debian's own archives.
+    static func all(
+        _ definition: Definition, folder: String, mirrors: Mirrors, components: [String]
+    ) throws -> [PackageSource] {
+        let suite = definition.base.suite
+        var sources = [
+            PackageSource(
+                name: "main", urls: [mirrors.main], suites: [suite, suite + "-updates"], components: components,
+                keyring: Mirrors.keyring),
+            PackageSource(
+                name: "security", urls: [mirrors.security], suites: [suite + "-security"], components: components,
+                keyring: Mirrors.keyring),
+        ]
+        for archive in definition.archives {
+            var keyring = Mirrors.keyring
+            if let signedBy = archive.signedBy {
+                let path = "\(folder)/\(signedBy.value)"
+                guard FileSystem.exists(path) else {
+                    throw InvalidDocument([
+                        signedBy.problem("there is no \(path)", hint: "the path is relative to \(folder)")
+                    ])
+                }
+                keyring = try FileSystem.realPath(path)
+            }
+            let urls = archive.uris.map { $0.trimming { $0 == "/" } }
+            sources.append(
+                PackageSource(
+                    name: archive.name, urls: urls.isEmpty ? [mirrors.main] : urls, suites: archive.suites,
+                    components: archive.components, keyring: keyring, pins: archive.pins,
+                    selector: selector(of: archive)))
+        }
+        return sources
+    }
+
+    /// A source of its own host is selected by that; one of Debian's mirror by its suite.
+    private static func selector(of archive: Definition.Archive) -> String {
+        guard let uri = archive.uris.first else { return "release n=\(archive.suites[0])" }
+        guard !uri.hasPrefix("file:") else { return "origin \"\"" }
+        let host = uri.split(separator: "/").dropFirst().first.map(String.init) ?? ""
+        return "origin \"\(host.split(separator: "@").last.map { String($0.prefix { $0 != ":" }) } ?? host)\""
+    }
+
+    /// Own .debs, indexed in a directory of the cache so that apt chooses among them and the archives' packages.
+    ///
+    /// - Parameters:
+    ///   - debs: files and directories, relative to `folder`.
+    ///   - place: where the index is written.
+    static func own(_ debs: [Located<String>], folder: String, place: String) throws -> PackageSource? {
+        if debs.isEmpty { return nil }
+        var source = PackageSource(
+            name: LockedPackage.ownArchive, urls: ["file:\(place)"], suites: ["./"], components: [],
+            pins: [Definition.Archive.Pin(packages: [], priority: 995)], selector: "origin \"\"")
+        var index = ""
+        for deb in debs {
+            for path in try files(deb, folder: folder) {
+                let bytes = try FileSystem.read("\(folder)/\(path)")
+                var control = ""
+                try DebianPackage.read(
+                    "\(folder)/\(path)",
+                    control: { if $0 == "control" { control = String(decoding: $1, as: UTF8.self) } },
+                    data: { _, _ in })
+                let fields = UnpackedPackage.controlFields(Array(control.utf8))
+                guard let name = fields["Package"], let version = fields["Version"],
+                    let architecture = fields["Architecture"]
+                else {
+                    throw InvalidDocument([
+                        deb.problem("\(folder)/\(path): its control file has no Package, Version or Architecture")
+                    ])
+                }
+                let escaped = version.replacing(":", with: "%3a")
+                let file = "\(name)_\(escaped)_\(architecture).deb"
+                source.paths[file] = path
+                let stanza = control.split(separator: "\n").joined(separator: "\n")
+                index +=
+                    stanza + "\nFilename: ./\(file)\nSize: \(bytes.count)\nSHA256: \(SHA256.hash(bytes).hex)\n\n"
+            }
+        }
+        try FileSystem.makeDirectory(place)
+        try FileSystem.replace("\(place)/Packages", with: index)
+        return source
+    }
+
+    /// The .debs that an item of `debs:` names, relative to the definition's folder.
+    private static func files(_ deb: Located<String>, folder: String) throws -> [String] {
+        let name = deb.value.trimming { $0 == "/" }
+        if deb.value.hasPrefix("/") || deb.value.split(separator: "/").contains("..") {
+            throw InvalidDocument([
+                deb.problem(
+                    "\"\(deb.value)\" is outside the definition's folder", hint: "allowed is a path below \(folder)")
+            ])
+        }
+        guard let status = try? File("\(folder)/\(name)").status() else {
+            throw InvalidDocument([
+                deb.problem("there is no \(folder)/\(name)", hint: "the path is relative to \(folder)")
+            ])
+        }
+        if status.st_mode & S_IFMT == S_IFDIR {
+            let found = try FileSystem.list("\(folder)/\(name)").filter { $0.hasSuffix(".deb") }
+            guard !found.isEmpty else {
+                throw InvalidDocument([deb.problem("\(folder)/\(name) has no .deb")])
+            }
+            return found.map { "\(name)/\($0)" }
+        }
+        guard name.hasSuffix(".deb") else {
+            throw InvalidDocument([deb.problem("\(name) is not a .deb", hint: "name a .deb, or a directory of them")])
+        }
+        return [name]
+    }
+}

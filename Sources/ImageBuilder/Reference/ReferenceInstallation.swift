@@ -1,0 +1,453 @@
+import CSystem
+import Digests
+import Documents
+import Files
+import Glibc
+import Processes
+
+/// Installs packages with their maintainer scripts, inside namespaces of its own: a process that
+/// ``ReferenceRoot`` starts.
+///
+/// The root is a file system in memory. The scripts see neither the network nor the host's files, devices and processes.
+public struct ReferenceInstallation {
+    /// What is installed, written as a file for the process.
+    struct Specification {
+        /// Where the root is made: an empty directory of the host.
+        var root: String
+        var cache: String
+        var packages: [LockedPackage]
+        var bootstrap: [String]
+        var steps: [InstallationOrder.Step]
+
+        var json: JSON {
+            [
+                "root": .text(root), "cache": .text(cache),
+                "packages": .list(
+                    packages.map {
+                        [
+                            "name": .text($0.name), "version": .text($0.version),
+                            "architecture": .text($0.architecture),
+                            "size": .integer($0.size), "sha256": .text($0.digest.hex), "archive": .text($0.archive),
+                            "path": .text($0.path),
+                        ]
+                    }),
+                "bootstrap": .list(bootstrap.map { .text($0) }),
+                "steps": .list(
+                    steps.map {
+                        ["packages": .list($0.packages.map { .text($0) }), "scripted": .boolean($0.isScripted)]
+                    }),
+            ]
+        }
+
+        init(root: String, cache: String, packages: [LockedPackage], order: InstallationOrder) {
+            self.root = root
+            self.cache = cache
+            self.packages = packages
+            bootstrap = order.bootstrap
+            steps = order.steps
+        }
+
+        init(_ json: JSON) throws {
+            root = json["root"]?.text ?? ""
+            cache = json["cache"]?.text ?? ""
+            packages = (json["packages"]?.list ?? []).compactMap { item in
+                guard let name = item["name"]?.text, let version = item["version"]?.text,
+                    let architecture = item["architecture"]?.text, let size = item["size"]?.integer,
+                    let digest = item["sha256"]?.text.flatMap({ Digest(hex: $0) }),
+                    let archive = item["archive"]?.text, let path = item["path"]?.text
+                else { return nil }
+                return LockedPackage(
+                    name: name, version: version, architecture: architecture, size: size, digest: digest,
+                    archive: archive, path: path)
+            }
+            bootstrap = (json["bootstrap"]?.list ?? []).compactMap(\.text)
+            steps = (json["steps"]?.list ?? []).map { step in
+                InstallationOrder.Step(
+                    packages: (step["packages"]?.list ?? []).compactMap(\.text),
+                    isScripted: step["scripted"]?.boolean ?? true)
+            }
+            guard !root.isEmpty, !cache.isEmpty, !packages.isEmpty else {
+                throw BuildFailure("the reference root's specification is damaged")
+            }
+        }
+    }
+
+    private let specification: Specification
+    private let packages: [String: UnpackedPackage]
+    /// Who changed a path last.
+    private var changedBy: [String: String] = [:]
+    private var scan: TreeScan?
+    private var accounts = Accounts()
+    private var users: [String: Observation.User] = [:]
+    private var groups: [String: Observation.Group] = [:]
+
+    /// What invoke-rc.d(8) asks whether a service may be started.
+    private static let policy = "/usr/sbin/policy-rc.d"
+    /// Files larger than this are never effects that an image could hold.
+    private static let largestFile = 1 << 20
+    /// What maintainer scripts may need; not what would reach beyond their root: no devices, no modules, no clock.
+    private static let capabilities: UInt64 = [
+        "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
+        "setfcap", "sys_chroot", "net_bind_service", "audit_write", "sys_nice",
+    ].reduce(into: 0) { (mask: inout UInt64, name: String) in mask |= 1 << UInt64(csystem_capability(name)) }
+
+    /// Runs in the process that ``ReferenceRoot`` starts.
+    ///
+    /// - Parameter path: of the specification.
+    /// - Returns: the observation as a line of JSON.
+    public static func run(_ path: String) throws -> String {
+        let specification = try Specification(JSON.parse(try FileSystem.read(path)))
+        var installation = try ReferenceInstallation(specification)
+        return try installation.observe().json.line
+    }
+
+    private init(_ specification: Specification) throws {
+        self.specification = specification
+        let cache = Cache(root: specification.cache)
+        packages = Dictionary(
+            try specification.packages.map { ($0.name, try UnpackedPackage.read($0, cache: cache)) }
+        ) { $1 }
+    }
+
+    private mutating func observe() throws -> Observation {
+        try prepareRoot()
+        try bootstrap()
+        for step in specification.steps {
+            try dpkg(["--install"] + step.packages.map(deb), packages: step.packages)
+            if step.isScripted || step == specification.steps.last { try note(step.packages) }
+        }
+        return try compare()
+    }
+
+    // MARK: - The root
+
+    /// Mounts the root, extracts the bootstrap's files, and moves into it: nothing of the host is reachable afterwards.
+    private func prepareRoot() throws {
+        let root = specification.root
+        func check(_ result: Int32, _ call: String, _ path: String) throws {
+            if result != 0 { throw SystemError(call, path) }
+        }
+        umask(0o022)
+        try check(mount("tmpfs", root, "tmpfs", 0, "mode=0755,size=75%,nr_inodes=0"), "mount", root)
+        for name in specification.bootstrap {
+            guard let package = packages[name] else { continue }
+            for item in package.entries { try extract(item, to: root) }
+        }
+        for name in [
+            "proc", "sys", "dev", "tmp", "run", ".vcpe/debs", ".vcpe/old", "var/lib/dpkg/info", "var/lib/dpkg/updates",
+            "root",
+        ] {
+            try FileSystem.makeDirectory("\(root)/\(name)")
+        }
+        try check(chmod("\(root)/tmp", 0o1777), "chmod", "\(root)/tmp")
+        try check(chmod("\(root)/root", 0o700), "chmod", "\(root)/root")
+        for name in ["status", "available"] { try FileSystem.replace("\(root)/var/lib/dpkg/\(name)", with: "") }
+        // invoke-rc.d(8) asks it: nothing is started.
+        try FileSystem.makeDirectory("\(root)/usr/sbin")
+        try FileSystem.replace("\(root)\(Self.policy)", with: "#!/bin/sh\nexit 101\n", mode: 0o755)
+        try FileSystem.replace("\(root)/etc/hostname", with: "reference\n")
+        try FileSystem.replace("\(root)/etc/hosts", with: "127.0.0.1 localhost reference\n::1 localhost\n")
+        try FileSystem.replace("\(root)/etc/fstab", with: "")
+        _ = sethostname("reference", 9)
+        csystem_loopback_up()
+        try check(mount("proc", "\(root)/proc", "proc", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), nil), "mount", "proc")
+        try check(
+            mount("tmpfs", "\(root)/dev", "tmpfs", UInt(MS_NOSUID | MS_NOEXEC), "mode=0755,size=1m"), "mount", "dev")
+        for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+            // A namespace without privilege can't make device nodes, and these six do no harm.
+            let target = "\(root)/dev/\(name)"
+            _ = try File(target, O_WRONLY | O_CREAT, mode: 0o666)
+            try check(mount("/dev/\(name)", target, nil, UInt(MS_BIND), nil), "mount", target)
+        }
+        for (name, target) in [
+            ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+        ] {
+            _ = symlink(target, "\(root)/dev/\(name)")
+        }
+        let debs = "\(specification.cache)/debs"
+        try check(mount(debs, "\(root)/.vcpe/debs", nil, UInt(MS_BIND), nil), "mount", debs)
+        // A remount may not clear flags that the host's mount has; without the attempt a root user's scripts could write there.
+        if mount(nil, "\(root)/.vcpe/debs", nil, UInt(MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV), nil)
+            != 0, geteuid() == 0
+        {
+            try check(mount(nil, "\(root)/.vcpe/debs", nil, UInt(MS_BIND | MS_REMOUNT | MS_RDONLY), nil), "mount", debs)
+        }
+        try check(csystem_pivot_root(root, "\(root)/.vcpe/old"), "pivot_root", root)
+        try check(chdir("/"), "chdir", "/")
+        try check(umount2("/.vcpe/old", Int32(MNT_DETACH)), "umount2", "/.vcpe/old")
+        try check(csystem_drop_capabilities(Self.capabilities), "PR_CAPBSET_DROP", "/")
+    }
+
+    /// Writes an entry of a package: these packages are Debian's Essential ones, verified by the lock's digests.
+    private func extract(_ item: UnpackedPackage.Entry, to root: String) throws {
+        let path = "\(root)/\(PackageTree.canonical(item.path))"
+        let entry = item.entry
+        if PackageTree.merged.contains(item.path), entry.kind == .directory { return }
+        if let parent = FileSystem.parent(of: path) { try FileSystem.makeDirectory(parent) }
+        switch entry.kind {
+        case .directory: try FileSystem.makeDirectory(path)
+        case .file(let content): try FileSystem.replace(path, with: try content.read(), mode: 0o600)
+        case .symbolicLink(let target):
+            guard symlink(target, path) == 0 || errno == EEXIST else { throw SystemError("symlink", path) }
+            return
+        case .hardLink(let target):
+            guard link("\(root)/\(PackageTree.canonical(target))", path) == 0 || errno == EEXIST else {
+                throw SystemError("link", path)
+            }
+        }
+        guard lchown(path, entry.uid, entry.gid) == 0 else { throw SystemError("lchown", path) }
+        guard chmod(path, entry.mode) == 0 else { throw SystemError("chmod", path) }
+    }
+
+    // MARK: - Installing
+
+    /// Essential packages need each other's programs for their scripts: all files first, then all scripts.
+    private mutating func bootstrap() throws {
+        scan = try TreeScan(root: "/")
+        let names = specification.bootstrap
+        try dpkg(["--force-depends", "--unpack"] + names.map(deb), packages: names)
+        try note(names)
+        for name in names { try configure(name) }
+    }
+
+    private mutating func configure(_ name: String) throws {
+        try dpkg(["--force-depends", "--configure", name], packages: [name])
+        try note([name])
+    }
+
+    private func deb(_ name: String) -> String {
+        "/.vcpe/debs/" + (packages[name].map { "\($0.package.digest.hex).deb" } ?? name)
+    }
+
+    private func dpkg(_ arguments: [String], packages: [String]) throws {
+        let environment = [
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root",
+            "DEBIAN_FRONTEND": "noninteractive", "DEBCONF_NONINTERACTIVE_SEEN": "true", "LC_ALL": "C.UTF-8",
+            "SHELL": "/bin/sh", "LOGNAME": "root", "USER": "root",
+        ]
+        let options = [
+            "--force-unsafe-io", "--force-confnew", "--log=/dev/null", "--force-remove-essential",
+        ]
+        let result = try Command("/usr/bin/dpkg", options + arguments, environment: environment).run()
+        guard result.status == 0 else {
+            let lines = (result.text + result.errorText).split(separator: "\n").suffix(12)
+            throw BuildFailure(
+                "\(packages.joined(separator: ", ")): the maintainer scripts failed in the reference root "
+                    + "(dpkg exited with \(result.status)):\n  \(lines.joined(separator: "\n  "))",
+                hint: "take the package out of packages:, or fix its script in an own .deb (debs:)")
+        }
+    }
+
+    /// Notes what changed since the last time as the work of `names`.
+    private mutating func note(_ names: [String]) throws {
+        let now = try TreeScan(root: "/")
+        if let before = scan {
+            let scripted = names.first { packages[$0]?.control["postinst"] != nil } ?? names[0]
+            for path in now.differences(from: before) { changedBy[path] = scripted }
+        }
+        scan = now
+        let read = Accounts.read()
+        let author = names.first { packages[$0]?.control["postinst"] != nil || packages[$0]?.control["preinst"] != nil }
+        for (name, user) in read.users where accounts.users[name] != user {
+            users[name] = Observation.User(
+                package: author ?? names[0], name: name, id: user.uid, group: read.name(ofGroup: user.gid),
+                comment: user.comment, home: user.home, shell: user.shell)
+        }
+        for (name, group) in read.groups where accounts.groups[name] != group {
+            // Who made a group stays its author when another package adds a member.
+            let made = accounts.groups[name] != nil ? groups[name]?.package : nil
+            groups[name] = Observation.Group(
+                package: made ?? author ?? names[0], name: name, id: group.gid, members: group.members)
+        }
+        accounts = read
+    }
+
+    // MARK: - Comparing
+
+    private func compare() throws -> Observation {
+        try FileSystem.remove(Self.policy)
+        var observation = Observation()
+        observation.diversions = DpkgDatabase.diversions()
+        observation.alternatives = DpkgDatabase.alternatives()
+        observation.users = users.values.filter { accounts.users[$0.name] != nil }.sorted { $0.name < $1.name }
+        observation.groups = groups.values.filter { accounts.groups[$0.name] != nil }.sorted { $0.name < $1.name }
+        let expected = try PackageTree(Array(packages.values), diversions: observation.diversions).tree
+        let now = try TreeScan(root: "/")
+        for (path, entry) in now.entries
+        where !IgnoredEffects.contains(path, isDirectory: entry.mode & S_IFMT == S_IFDIR) {
+            if let change = try change(path, entry, expected) { observation.changes.append(change) }
+        }
+        for (path, entry) in expected.entries where now.entries[path] == nil && !IgnoredEffects.contains(path) {
+            if isUnread(path) { continue }
+            observation.changes.append(
+                .init(path: path, package: changedBy[path] ?? entry.origin, kind: .removed))
+        }
+        observation.changes.sort { $0.path < $1.path }
+        return observation
+    }
+
+    private func isUnread(_ path: String) -> Bool {
+        var above = FileSystem.parent(of: path)
+        while let parent = above {
+            if IgnoredEffects.isUnread(parent) { return true }
+            above = FileSystem.parent(of: parent)
+        }
+        return false
+    }
+
+    /// How a path differs from what its package has there; nil when it doesn't.
+    private func change(_ path: String, _ entry: TreeScan.Entry, _ expected: Tree) throws -> Observation.Change? {
+        let packaged = expected[path]
+        var change = Observation.Change(
+            path: path, package: changedBy[path] ?? packaged?.origin ?? specification.bootstrap.first ?? "",
+            kind: .special, mode: entry.mode & 0o7777, owner: accounts.name(ofUser: Int(entry.uid)),
+            group: accounts.name(ofGroup: Int(entry.gid)))
+        switch entry.mode & S_IFMT {
+        case S_IFLNK:
+            change.kind = .link
+            change.target = try FileSystem.linkTarget("/" + path)
+            if case .symbolicLink(let target)? = packaged?.kind, target == change.target { return nil }
+            return change
+        case S_IFDIR:
+            change.kind = .directory
+            // A package's directory below a link that another package has is that link's target.
+            let isPackaged = packaged.map { $0.kind == .directory } ?? false
+            let isSame = packaged.map { $0.mode == change.mode && $0.uid == entry.uid && $0.gid == entry.gid } ?? false
+            if isPackaged, isSame { return nil }
+            if isPackaged { change.kind = .attributes }
+            return change
+        case S_IFREG:
+            change.kind = .file
+            change.size = entry.size
+            var value = [UInt8](repeating: 0, count: 64)
+            let count = csystem_get_attribute("/" + path, FileCapabilities.attribute, &value, value.count)
+            if count > 0 { change.capabilities = FileCapabilities.decode(Array(value.prefix(count))) }
+            let content = content(packaged, expected)
+            let bytes = try File("/" + path).readAll()
+            change.digest = SHA256.hash(bytes)
+            if let content, content.digest == change.digest {
+                let owner = packaged.map { ($0.mode, $0.uid, $0.gid) }
+                let attribute = packaged?.attributes[FileCapabilities.attribute].flatMap { FileCapabilities.decode($0) }
+                if let owner, owner == (change.mode, entry.uid, entry.gid), attribute == change.capabilities {
+                    return nil
+                }
+                change.kind = .attributes
+                return change
+            }
+            if bytes.count <= Self.largestFile { change.bytes = bytes }
+            return change
+        default: return change
+        }
+    }
+
+    private func content(_ entry: TreeEntry?, _ tree: Tree) -> Content? {
+        switch entry?.kind {
+        case .file(let content)?: return content
+        case .hardLink(let target)?:
+            if case .file(let content)? = tree[target]?.kind { return content }
+            return nil
+        default: return nil
+        }
+    }
+}
+
+/// /etc/passwd and /etc/group at one moment.
+private struct Accounts {
+    struct User: Hashable {
+        var uid: Int
+        var gid: Int
+        var comment: String
+        var home: String
+        var shell: String
+    }
+
+    struct Group: Hashable {
+        var gid: Int
+        var members: [String]
+    }
+
+    var users: [String: User] = [:]
+    var groups: [String: Group] = [:]
+
+    static func read() -> Accounts {
+        var accounts = Accounts()
+        for fields in lines("/etc/passwd", count: 7) {
+            accounts.users[fields[0]] = User(
+                uid: Int(fields[2]) ?? 0, gid: Int(fields[3]) ?? 0, comment: fields[4], home: fields[5],
+                shell: fields[6])
+        }
+        for fields in lines("/etc/group", count: 4) {
+            accounts.groups[fields[0]] = Group(
+                gid: Int(fields[2]) ?? 0, members: fields[3].split(separator: ",").map(String.init).sorted())
+        }
+        return accounts
+    }
+
+    private static func lines(_ path: String, count: Int) -> [[String]] {
+        let text = String(decoding: (try? FileSystem.read(path)) ?? [], as: UTF8.self)
+        return text.split(separator: "\n").map {
+            $0.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        }.filter { $0.count == count }
+    }
+
+    func name(ofUser id: Int) -> String { users.first { $0.value.uid == id }?.key ?? String(id) }
+    func name(ofGroup id: Int) -> String { groups.first { $0.value.gid == id }?.key ?? String(id) }
+}
+
+/// The parts of dpkg's database that say what scripts asked for.
+private enum DpkgDatabase {
+    /// Three lines a diversion: the path, where it is moved, whose file keeps it (dpkg-divert(1); `:` for none).
+    static func diversions() -> [PackageTree.Diversion] {
+        let lines = text("/var/lib/dpkg/diversions").split(separator: "\n").map(String.init)
+        return stride(from: 0, to: lines.count - 2, by: 3).compactMap { i in
+            // Debian's guards of the merged /usr: they name the links' side of a path, which no package writes any more.
+            if lines[i + 1].hasSuffix(".usr-is-merged") { return nil }
+            return PackageTree.Diversion(
+                package: lines[i + 2] == ":" ? nil : lines[i + 2],
+                path: PackageTree.canonical(String(lines[i].dropFirst())),
+                to: PackageTree.canonical(String(lines[i + 1].dropFirst())))
+        }.sorted { $0.path < $1.path }
+    }
+
+    /// A file an alternative: status, link, slaves and their links, an empty line, then each candidate (update-alternatives(1),
+    /// "QUERY FORMAT" and the source's `alternative_load`).
+    static func alternatives() -> [Effects.Alternative] {
+        let folder = "/var/lib/dpkg/alternatives"
+        return ((try? FileSystem.list(folder)) ?? []).compactMap { name in
+            var lines = text("\(folder)/\(name)").split(separator: "\n", omittingEmptySubsequences: false)
+                .map(String.init)[...]
+            guard lines.count > 2 else { return nil }
+            _ = lines.removeFirst()
+            var alternative = Effects.Alternative(
+                name: name, link: lines.removeFirst(), slaves: [:], candidates: [])
+            var slaves: [String] = []
+            while let slave = lines.popFirst(), !slave.isEmpty {
+                slaves.append(slave)
+                alternative.slaves[slave] = lines.popFirst() ?? ""
+            }
+            while let path = lines.popFirst(), !path.isEmpty {
+                var candidate = Effects.Alternative.Candidate(
+                    path: path, priority: lines.popFirst().flatMap { Int($0) } ?? 0, slaves: [:])
+                for slave in slaves {
+                    if let path = lines.popFirst(), !path.isEmpty { candidate.slaves[slave] = path }
+                }
+                alternative.candidates.append(candidate)
+            }
+            // Nobody reads manual pages on a box.
+            func isDropped(_ link: String) -> Bool {
+                DefaultDrop.patterns.contains { $0.matches(String(link.dropFirst())) }
+            }
+            let manuals = alternative.slaves.filter { isDropped($0.value) }.map(\.key)
+            for slave in manuals {
+                alternative.slaves[slave] = nil
+                for i in alternative.candidates.indices { alternative.candidates[i].slaves[slave] = nil }
+            }
+            return isDropped(alternative.link) ? nil : alternative
+        }.sorted { $0.name < $1.name }
+    }
+
+    private static func text(_ path: String) -> String {
+        String(decoding: (try? FileSystem.read(path)) ?? [], as: UTF8.self)
+    }
+}
