@@ -44,7 +44,7 @@ extension BuildTests {
         let lock = try #require(try Lock.read("\(Self.repository)/images/lab-minimal.lock"))
         let time = try #require(SnapshotTime.latest(of: Array(lock.dates.values)))
         for package in lock.packages {
-            let archive = package.archive == .main ? "debian" : "debian-security"
+            let archive = package.archive == "main" ? "debian" : "debian-security"
             let path = "\(folder)/snapshot/archive/\(archive)/\(time)/\(package.path)"
             try FileSystem.makeDirectory(FileSystem.parent(of: path) ?? "/")
             try FileSystem.replace(path, with: try FileSystem.read(cache.package(package.digest)))

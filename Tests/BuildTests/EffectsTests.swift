@@ -1,0 +1,158 @@
+import Digests
+import Files
+import Glibc
+import ImageBuilder
+import Processes
+import TestSupport
+import Testing
+
+/// Own packages whose scripts do what Debian's do, locked and built by the command: an image has what the scripts did, and
+/// no build runs them.
+@Suite(.serialized) final class EffectsTests {
+    let folder: String
+    private let build: BuildTests
+
+    init() throws {
+        folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-effects")
+        build = try BuildTests()
+        let images = "\(folder)/images"
+        try FileSystem.makeDirectory("\(images)/debs")
+        try Command("cp", ["-r", "\(BuildTests.repository)/images/profiles", images]).check()
+        try Command("cp", ["\(BuildTests.repository)/images/lab-minimal.yaml", images]).check()
+    }
+
+    deinit { try? FileSystem.remove(folder) }
+
+    /// Makes a .deb beside the definition.
+    private func deb(_ name: String, scripts: [String: String], files: String, fields: String = "") throws {
+        let tree = "\(folder)/\(name)"
+        try FileSystem.remove(tree)
+        try FileSystem.makeDirectory("\(tree)/DEBIAN")
+        try FileSystem.replace(
+            "\(tree)/DEBIAN/control",
+            with:
+                "Package: \(name)\nVersion: 1:2.0-1\nArchitecture: all\nMaintainer: x <x@example.org>\n\(fields)Description: x\n"
+        )
+        for (script, text) in scripts {
+            try FileSystem.replace("\(tree)/DEBIAN/\(script)", with: "#!/bin/sh\nset -e\n\(text)\n", mode: 0o755)
+        }
+        try Command("sh", ["-ec", "umask 022; cd '\(tree)'; chmod 755 . DEBIAN; \(files)"]).check()
+        try Command("dpkg-deb", ["--root-owner-group", "-b", tree, "\(folder)/images/debs/\(name).deb"]).check()
+    }
+
+    private func define(_ more: String) throws {
+        try FileSystem.replace(
+            "\(folder)/images/own.yaml",
+            with: "name: own\nextends: lab-minimal\ndebs: [debs/]\noutputs: []\n\(more)")
+    }
+
+    private func vcpe(_ arguments: [String]) throws -> Command.Result {
+        try Command(build.program, arguments + ["--images", "\(folder)/images"], environment: build.home).run()
+    }
+
+    @Test func whatScriptsDoIsInTheImageAndWhatTheyDoAtRandomIsRefused() throws {
+        try deb(
+            "0probe",
+            scripts: [
+                "preinst": "dpkg-divert --package 0probe --rename --divert /usr/bin/tool.original --add /usr/bin/tool",
+                "postinst": """
+                adduser --system --group --home /var/lib/probe --gecos 'Probe, the' probe >/dev/null 2>&1 ||
+                    useradd --system --user-group --home-dir /var/lib/probe --comment 'Probe, the' probe
+                install -d -o probe -g probe -m 2750 /var/lib/probe /var/cache/probe
+                install -d -m 0700 -o probe /etc/probe
+                cp /usr/share/probe/default.conf /etc/probe/probe.conf; chmod 0600 /etc/probe/probe.conf
+                chown probe:adm /etc/probe/packaged; chmod 4754 /usr/bin/helper
+                printf 'a: "b"\\n\\ttab\\n' > /etc/probe/generated
+                if [ "$1" = never ]; then chmod 4777 /usr/bin/tool; fi
+                update-alternatives --install /usr/bin/prober prober /usr/bin/tool 30 >/dev/null
+                ln -s ../probe/probe.conf /etc/probe/link
+                rm -f /usr/share/probe/unwanted
+                head -c 16 /dev/urandom | od -An -tx1 > /etc/probe/key
+                """,
+            ],
+            files: """
+                mkdir -p usr/bin usr/share/probe etc/probe usr/lib/tmpfiles.d
+                printf 'x' > usr/bin/tool; printf 'x' > usr/bin/helper; chmod 755 usr/bin/*
+                echo default > usr/share/probe/default.conf; echo u > usr/share/probe/unwanted; echo p > etc/probe/packaged
+                echo 'd /run/probe 0770 probe probe' > usr/lib/tmpfiles.d/probe.conf
+                """, fields: "Depends: passwd\n")
+        try deb(
+            "1tool", scripts: [:], files: "mkdir -p usr/bin; printf 'original' > usr/bin/tool; chmod 755 usr/bin/tool")
+        try define("packages: [0probe, 1tool]\n")
+        let refused = try vcpe(["lock", "own"])
+        #expect(refused.status == 1)
+        #expect(refused.errorText.contains("0probe: /etc/probe/key is different in each installation"))
+        #expect(!FileSystem.exists("\(folder)/images/own.lock"))
+
+        try define("packages: [0probe, 1tool]\ndrop: [/etc/probe/key]\n")
+        let locked = try vcpe(["lock", "own"])
+        #expect(locked.status == 0, "\(locked.errorText)")
+        #expect(locked.text.contains("effects of 0probe: + {user: probe"))
+        let lock = try #require(try Lock.read("\(folder)/images/own.lock"))
+        let row = try #require(lock.packages.first { $0.name == "0probe" })
+        #expect(row.archive == "debs" && row.path == "debs/0probe.deb" && row.version == "1:2.0-1")
+        #expect(lock.users["probe"] != nil)
+        #expect(try vcpe(["lock", "own", "--diff"]).text == "nothing changed\n")
+
+        // No network and no namespace of its own: a build runs no script.
+        let out = "\(folder)/out"
+        try Command(
+            "unshare",
+            [
+                "-n", build.program, "build", "own", "--images", "\(folder)/images", "--output", out, "--raw-only",
+                "--box", "\(BuildTests.repository)/.build/box",
+            ], environment: build.home
+        ).check()
+        let manifest = String(decoding: try FileSystem.read("\(out)/own/own.manifest"), as: UTF8.self)
+        func line(_ path: String) -> String? {
+            manifest.split(separator: "\n").first { $0.hasSuffix(" \(path)") }.map(String.init)
+        }
+        let id = try #require(lock.users["probe"])
+        #expect(line("/var/lib/probe")?.contains(" 2750 \(id):\(id) ") == true, "\(manifest)")
+        #expect(line("/var/cache/probe")?.contains(" 2750 \(id):\(id) ") == true)
+        #expect(line("/etc/probe")?.contains(" 700 \(id):0 ") == true)
+        #expect(line("/etc/probe/probe.conf")?.contains(" 600 0:0 \(SHA256.hash(Array("default\n".utf8)))") == true)
+        #expect(line("/etc/probe/packaged")?.contains(" \(id):4 ") == true)
+        #expect(line("/usr/bin/helper")?.contains(" 4754 ") == true)
+        #expect(line("/etc/probe/generated")?.contains("\(SHA256.hash(Array("a: \"b\"\n\ttab\n".utf8)))") == true)
+        #expect(line("/usr/bin/tool")?.contains(" 755 0:0 \(SHA256.hash(Array("x".utf8)))") == true)
+        #expect(line("/usr/bin/tool.original")?.contains("\(SHA256.hash(Array("original".utf8)))") == true)
+        #expect(line("/etc/alternatives/prober") != nil && line("/usr/bin/prober") != nil)
+        #expect(line("/etc/probe/link") != nil && line("/usr/share/probe/unwanted") == nil)
+        #expect(line("/run/probe")?.contains(" 770 \(id):\(id) ") == true)
+        #expect(line("/etc/probe/key") == nil)
+    }
+
+    @Test func aScriptThatFailsOrReachesOutsideIsAnErrorOfItsPackage() throws {
+        let outside = "\(folder)/outside"
+        try deb(
+            "hostile",
+            scripts: [
+                "postinst": """
+                # Neither the host's files, devices, processes nor networks are there.
+                if [ -e '\(folder)' ] || ls /dev/sd* /dev/vd* 2>/dev/null || [ -d /proc/\(getpid()) ]; then
+                    echo 'reached the host'; exit 3
+                fi
+                if mknod /dev/disk b 8 0 2>/dev/null; then echo 'made a device'; exit 4; fi
+                if [ "$(ls /sys/class/net 2>/dev/null)" ]; then echo 'saw networks'; exit 5; fi
+                echo escaped > '\(outside)' 2>/dev/null || true
+                echo 'this fails for a reason'; exit 7
+                """
+            ], files: "mkdir -p usr/share/hostile; echo x > usr/share/hostile/x")
+        try define("packages: [hostile]\n")
+        let result = try vcpe(["lock", "own"])
+        #expect(result.status == 1)
+        #expect(result.errorText.contains("hostile: the maintainer scripts failed"))
+        #expect(result.errorText.contains("this fails for a reason"), "\(result.errorText)")
+        #expect(!FileSystem.exists(outside))
+    }
+
+    @Test func aConflictNamesThePackagesAndTheDefinitionsLines() throws {
+        try deb("1tool", scripts: [:], files: "mkdir -p usr/share/tool; echo x > usr/share/tool/x")
+        try define("packages: [exim4-daemon-light, postfix, 7zip, -netbase]\n")
+        let result = try vcpe(["lock", "own"])
+        #expect(result.status == 1)
+        #expect(result.errorText.contains("own.yaml:5:"), "\(result.errorText)")
+        #expect(result.errorText.contains("Conflicts: mail-transport-agent"), "\(result.errorText)")
+    }
+}
