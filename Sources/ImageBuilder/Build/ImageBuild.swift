@@ -55,7 +55,7 @@ public struct ImageBuild: Sendable {
         plugins = try BuiltPlugin.find(definition.plugins, images: options.images, box: options.box)
         definition.add(plugins)
         self.definition = definition
-        let modules = plugins.flatMap(\.modules)
+        let modules = definition.modules + plugins.flatMap(\.modules)
         profiles = try definition.profiles.map { name in
             var profile = try HardwareProfile.read(name, folder: options.images)
             profile.modules += modules

@@ -149,6 +149,8 @@ public struct Definition: Sendable, Hashable {
     /// Paths that the check of interpreters and libraries passes over.
     public var unchecked: [PathPattern]
     public var trees: [OverlayTree]
+    /// Kernel modules beside the profile's: names, patterns, or directories of the kernel's tree ending in `/`.
+    public var modules: [Located<String>]
     /// What turns the site's configuration into rules, links and services; each brings its packages, modules and users.
     public var plugins: [PluginChoice]
     /// The site document that a box follows until its operator gives it another, relative to the definition's folder.

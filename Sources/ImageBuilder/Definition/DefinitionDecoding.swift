@@ -140,6 +140,7 @@ extension Definition {
                     "prune", .list(of: Shape.oneOf(Prune.allCases.map(\.rawValue)).map { Prune(rawValue: $0) })) ?? []
             let unchecked = fields.optional("unchecked", .list(of: PathPattern.shape)) ?? []
             let trees = fields.optional("trees", .list(of: Self.tree)) ?? []
+            let modules = fields.optional("modules", .list(of: Shape.text.located)) ?? []
             let plugins = fields.optional("plugins", .list(of: plugin)) ?? []
             let site = fields.optional("site", hostPath.located)
             let siteKeys = fields.optional("site-keys", .list(of: Shape.sshPublicKey.located)) ?? []
@@ -177,7 +178,7 @@ extension Definition {
             return Definition(
                 digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, version: version, base: base,
                 profiles: profiles, packages: packages, excluded: excluded, essential: essential, archives: archives,
-                debs: debs, keep: keep, drop: drop, prune: Set(prune), unchecked: unchecked, trees: trees,
+                debs: debs, keep: keep, drop: drop, prune: Set(prune), unchecked: unchecked, trees: trees, modules: modules,
                 plugins: plugins, site: site,
                 siteKeys: siteKeys.map(\.value), hasFactoryReset: hasFactoryReset, proofs: proofs,
                 files: Dictionary(files.map { ($0.key, $0.value) }) { $1 },

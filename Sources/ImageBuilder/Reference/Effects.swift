@@ -190,7 +190,7 @@ extension Effects {
 }
 
 private func flow(_ pairs: [(String, String)]) -> String {
-    "{" + pairs.map { "\($0.0): \(Effects.flowValue($0.1))" }.joined(separator: ", ") + "}"
+    "{" + pairs.map { "\($0.0): \($0.0 == "id" ? $0.1 : Effects.flowValue($0.1))" }.joined(separator: ", ") + "}"
 }
 
 extension Effects {

@@ -1,0 +1,169 @@
+import Files
+import Glibc
+@testable import ImageBuilder
+import Processes
+import TestSupport
+import Testing
+
+/// Images of the packages that a CPE may have, against what mmdebstrap makes of the same packages: files, owners, modes,
+/// capabilities, users, groups and links are the same but for the listed exceptions.
+@Suite(.serialized) final class PackagesTorture {
+    private let folder: String
+    private let build: BuildTests
+
+    init() throws {
+        folder = try FileSystem.makeTemporaryDirectory(in: "/var/tmp", prefix: "vcpe-packages")
+        build = try BuildTests()
+        try FileSystem.makeDirectory("\(folder)/images")
+        for name in ["profiles", "lab-minimal.yaml"] {
+            try Command("cp", ["-r", "\(BuildTests.repository)/images/\(name)", "\(folder)/images"]).check()
+        }
+    }
+
+    deinit { try? Command("rm", ["-rf", "--one-file-system", folder]).check() }
+
+    static let packages = [
+        "frr", "suricata", "unbound", "strongswan-swanctl", "charon-systemd", "nginx-light", "squid-openssl", "haproxy",
+        "keepalived", "snmpd", "kea-dhcp4-server", "libvirt-daemon-system", "mtr-tiny", "openvpn",
+        "prometheus-node-exporter", "python3-minimal", "radvd", "tcpdump", "wireguard-tools", "conntrackd",
+    ]
+
+    @Test func imagesHoldWhatDebianInstalls() throws {
+        var failed: [String] = []
+        for names in [Self.packages] + Self.packages.map({ [$0] }) {
+            let differences = try compare(names)
+            if !differences.isEmpty { failed.append(names.count == 1 ? names[0] : "all") }
+            for line in differences { Issue.record("\(names.count == 1 ? names[0] : "all"): \(line)") }
+        }
+        try Torture.note("packages as mmdebstrap installs them", checked: Self.packages.count + 1, failed: failed.count)
+    }
+
+    /// - Returns: a line a difference.
+    private func compare(_ names: [String]) throws -> [String] {
+        let images = "\(folder)/images"
+        try FileSystem.replace(
+            "\(images)/them.yaml",
+            with: "name: them\nextends: lab-minimal\npackages: [\(names.joined(separator: ", "))]\npartitions: {root: 2 GiB}\n")
+        let common = ["--images", images]
+        try Command(build.program, ["lock", "them"] + common, environment: build.home).check()
+        try Command(
+            build.program,
+            ["build", "them", "--output", "\(folder)/out", "--box", "\(BuildTests.repository)/.build/box"] + common,
+            environment: build.home
+        ).check()
+        let lock = try #require(try Lock.read("\(images)/them.lock"))
+        let root = "\(folder)/root"
+        try Command("rm", ["-rf", "--one-file-system", root]).check()
+        try debian(lock, names, to: root)
+        let inside = "\(folder)/image"
+        try FileSystem.makeDirectory(inside)
+        try Command("mount", ["-t", "erofs", "-o", "loop,ro", "\(folder)/out/them/them.root", inside]).check()
+        defer { _ = try? Command("umount", [inside]).run() }
+        return try differences(lock, root, inside)
+    }
+
+    /// Installs the same packages as mmdebstrap does, from the .debs that the cache has.
+    private func debian(_ lock: Lock, _ names: [String], to root: String) throws {
+        let debs = "\(folder)/debs"
+        try FileSystem.remove(debs)
+        try FileSystem.makeDirectory(debs)
+        for package in lock.packages {
+            let file = "\(package.name)_\(package.version.replacing(":", with: "%3a"))_\(package.architecture).deb"
+            _ = link(Cache.standard.package(package.digest), "\(debs)/\(file)")
+        }
+        let definition = try Definition.read("\(folder)/images/them.yaml")
+        let mirrors = try Mirrors.find(base: definition.base, mirror: nil, cache: .standard)
+        let keyring = "[signed-by=\(Mirrors.keyring)]"
+        try Command(
+            "mmdebstrap",
+            [
+                "--variant=minbase", "--include=\(definition.packages.map(\.value).joined(separator: ","))",
+                "--aptopt=APT::Install-Recommends \"0\"",
+                "--setup-hook=mkdir -p \"$1/var/cache/apt/archives\" && cp \(debs)/*.deb \"$1/var/cache/apt/archives/\"",
+                "trixie", root, "deb \(keyring) \(mirrors.main) trixie main",
+                "deb \(keyring) \(mirrors.main) trixie-updates main",
+                "deb \(keyring) \(mirrors.security) trixie-security main",
+            ], environment: build.home
+        ).check()
+    }
+
+    /// A path as both systems can be compared by it: names in place of numbers.
+    private struct Item: Hashable {
+        var kind: String
+        var mode: String
+        var owner: String
+        var content: String
+    }
+
+    /// Everything below a directory, by find(1), sha256sum(1) and getcap(8): none of it is our own code.
+    private func items(_ root: String) throws -> [String: Item] {
+        func names(_ file: String) throws -> [String: String] {
+            let text = String(decoding: try FileSystem.read("\(root)/etc/\(file)"), as: UTF8.self)
+            return Dictionary(
+                text.split(separator: "\n").map { line in
+                    let fields = line.split(separator: ":", omittingEmptySubsequences: false)
+                    return (String(fields[2]), String(fields[0]))
+                }
+            ) { first, _ in first }
+        }
+        let (users, groups) = (try names("passwd"), try names("group"))
+        var items: [String: Item] = [:]
+        let found = try Command("find", [root, "-xdev", "-mindepth", "1", "-printf", "%y|%m|%U|%G|%P|%l\\n"]).check()
+        for line in found.text.split(separator: "\n") {
+            let fields = line.split(separator: "|", maxSplits: 5, omittingEmptySubsequences: false).map(String.init)
+            guard fields.count == 6 else { continue }
+            items[fields[4]] = Item(
+                kind: fields[0], mode: fields[0] == "l" ? "" : fields[1],
+                owner: "\(users[fields[2]] ?? fields[2]):\(groups[fields[3]] ?? fields[3])", content: fields[5])
+        }
+        let sums = try Command(
+            "sh", ["-c", "cd '\(root)' && find . -xdev -type f -print0 | xargs -0 sha256sum"]).check()
+        for line in sums.text.split(separator: "\n") where line.count > 68 {
+            items[String(line.dropFirst(68))]?.content = String(line.prefix(64))
+        }
+        for line in try Command("getcap", ["-r", root]).run().text.split(separator: "\n") {
+            guard let blank = line.lastIndex(of: " ") else { continue }
+            items[String(line[..<blank].dropFirst(root.count + 1))]?.content += String(line[blank...])
+        }
+        return items
+    }
+
+    private func differences(_ lock: Lock, _ root: String, _ image: String) throws -> [String] {
+        let inImage = Set((lock.sections["virtio"] ?? []).map(\.name))
+        var owners: [String: Set<String>] = [:]
+        let database = "\(root)/var/lib/dpkg/info"
+        for name in try FileSystem.list(database) where name.hasSuffix(".list") {
+            let package = String(name.dropLast(5).prefix { $0 != ":" })
+            for path in String(decoding: try FileSystem.read("\(database)/\(name)"), as: UTF8.self).split(separator: "\n") {
+                owners[PackageTree.canonical(String(path.dropFirst())), default: []].insert(package)
+            }
+        }
+        let (theirs, ours) = (try items(root), try items(image))
+        var lines: [String] = []
+        for (path, item) in theirs.sorted(by: { $0.key < $1.key }) {
+            if IgnoredEffects.contains(path, isDirectory: item.kind == "d") { continue }
+            if DefaultDrop.patterns.contains(where: { $0.matches(path) }) || Self.isException(path) { continue }
+            if let owner = owners[path], owner.isDisjoint(with: inImage) { continue }
+            guard let own = ours[path] else {
+                lines.append("/\(path) is missing")
+                continue
+            }
+            if own != item { lines.append("/\(path) is \(own), Debian's is \(item)") }
+        }
+        for path in ours.keys where theirs[path] == nil && owners[path] == nil && path.hasPrefix("etc/ssl/") {
+            lines.append("/\(path) is of the image alone")
+        }
+        return lines
+    }
+
+    /// What differs on purpose.
+    private static func isException(_ path: String) -> Bool {
+        [
+            // The builder's own identity of the image.
+            "usr/lib/os-release",
+            // Made by systemd's scripts: it is PID 1 on Debian, and not in an image.
+            "etc/default/locale", "etc/vconsole.conf", "root/.ssh", "run/lock/subsys", "var/cache/private",
+            "var/lib/private", "var/log/README", "var/log/journal", "var/log/private", "etc/locale.conf",
+        ].contains(path)
+    }
+}
