@@ -49,7 +49,7 @@ public struct PublicKey: Sendable, Hashable {
     public let encoded: [UInt8]
 
     /// Nil for a key of a kind that is not known here: its signatures count for nothing.
-    init?(_ json: JSON) {
+    public init?(_ json: JSON) {
         guard let scheme = json["scheme"]?.text.flatMap(Scheme.init), let type = json["keytype"]?.text,
             scheme.keyTypes.contains(type), let value = json["keyval"]?["public"]?.text,
             let key = scheme == .ed25519 ? Self.read(hex: value) : Self.read(pem: value)

@@ -1,7 +1,7 @@
 import Documents
 import Files
 import Glibc
-import Releases
+@testable import Releases
 import TestSupport
 import Testing
 import Updates
@@ -22,15 +22,13 @@ import Updates
         let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-metadata")
         defer { try? FileSystem.remove(folder) }
         let key = try SigningKey.make()
-        try FileSystem.makeDirectory("\(folder)/keys")
-        try key.write("\(folder)/keys/one.key", passphrase: "of a test")
         let one = ReleaseRepository.Keys([key.publicKey], threshold: 1)
         let now = time(nil)
-        let keys = try KeyFolder(["\(folder)/keys"], passphrase: "of a test")
+        let session = SigningSession.unattended(KeyFolder([key]))
         let roles = Dictionary(uniqueKeysWithValues: TrustedMetadata.topLevel.map { ($0, one) })
         var (repository, _) = try ReleaseRepository.make(
-            "\(folder)/updates", roles: roles, channel: "stable", channelKeys: one, signing: keys, now: now)
-        _ = try repository.resign(["root"], signing: keys)
+            "\(folder)/updates", roles: roles, channel: "stable", channelKeys: one, signing: session, now: now)
+        _ = try repository.resign(["root"], signing: session)
         let names = try FileSystem.list("\(folder)/updates/metadata")
         let files = try Dictionary(
             uniqueKeysWithValues: names.map { ($0, try FileSystem.read("\(folder)/updates/metadata/\($0)")) })

@@ -18,11 +18,11 @@ extension UpdaterTests {
 
     private func direct(to version: String, window: MaintenanceWindow? = nil) throws {
         var repository = try ReleaseRepository(box("updates"), now: now - 50)
-        let keys = KeyFolder([key])
+        let session = SigningSession.unattended(KeyFolder([key]))
         if !FileSystem.exists("\(box("updates"))/director") {
-            #expect(try repository.addDirector(.init([key.publicKey], threshold: 1), signing: keys) == .published)
+            #expect(try repository.addDirector(.init([key.publicKey], threshold: 1), signing: session) == .published)
         }
-        _ = try repository.direct("north", image: "box", to: version, window: window, days: 30, signing: keys)
+        _ = try repository.direct("north", image: "box", to: version, window: window, days: 30, signing: session)
     }
 
     private func join(_ ran: Int = 1) throws {

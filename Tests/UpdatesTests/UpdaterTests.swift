@@ -116,10 +116,11 @@ import Testing
     ) throws {
         let key = key ?? self.key
         let (made, path, release) = (time ?? now - 100, box("updates"), releases[1])
-        let (signer, keys) = (ReleaseRepository.Keys([key.publicKey], threshold: 1), KeyFolder([key]))
+        let signer = ReleaseRepository.Keys([key.publicKey], threshold: 1)
+        let session = SigningSession.unattended(KeyFolder([key]))
         _ = try ReleaseRepository.make(
             path, roles: Dictionary(uniqueKeysWithValues: TrustedMetadata.topLevel.map { ($0, signer) }),
-            channel: "stable", channelKeys: signer, signing: keys, now: made)
+            channel: "stable", channelKeys: signer, signing: session, now: made)
         try FileSystem.replace(box("root.json"), with: try FileSystem.read("\(path)/metadata/1.root.json"))
         if isEmpty { return }
         var repository = try ReleaseRepository(path, now: made + 1)
@@ -129,7 +130,7 @@ import Testing
         let signed = (release.custom.object ?? [:]).merging(custom) { $1 }
         let outcome = try repository.add(
             Dictionary(uniqueKeysWithValues: files.map { ("\(place)/\($0.key)", $0.value) }), to: "stable",
-            custom: .object(signed), signing: keys)
+            custom: .object(signed), signing: session)
         #expect(outcome == .published)
     }
 

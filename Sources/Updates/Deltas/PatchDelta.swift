@@ -13,7 +13,8 @@ public struct PatchDelta {
     private static let headBytes = magic.count + 4
     /// Bytes of a frame's new data, of its old ranges, and of what is fetched for it; what a box needs memory for.
     public static let (mostNew, mostOld, mostCompressed) = (8 << 20, 16 << 20, 1 << 20)
-    private static let mostIndex = 1 << 20
+    /// Bytes of an index that a box accepts.
+    public static let mostIndex = 1 << 20
 
     public struct Frame: Sendable, Hashable {
         /// Of the new root, in bytes.
