@@ -47,7 +47,7 @@ import Testing
                 #expect(throws: UpdateFailure.self) { _ = try installation.run() }
             } else {
                 _ = try installation.run()
-                #expect(installation.way == .full && installation.cost.fetched < whole + 20_000)
+                #expect(installation.method == .full && installation.cost.fetched < whole + 20_000)
             }
         }
         // One that a mirror has spoiled is followed by blocks.
@@ -56,7 +56,7 @@ import Testing
             if name == "root.zst" { bytes[bytes.count / 2] ^= 0x40 }
         }
         _ = try spoiled.run()
-        #expect(spoiled.way == .blocks)
+        #expect(spoiled.method == .blocks)
         // Any program that knows zstd unpacks it, too.
         let unpacked = try Command("zstd", ["-d", "-q", "-c", "\(folder)/1.0.2/root.zst"]).check().output
         #expect(unpacked == releases[2].root)
@@ -66,7 +66,7 @@ import Testing
         // A patch from exactly this one stands before both.
         var next = try SimulatedBox(releases, in: folder).installation(of: releases[1])
         _ = try next.run()
-        #expect(next.way == .patch)
+        #expect(next.method == .patch)
     }
 
     @Test func whatIsOnlyDownloadedIsNotStarted() async throws {

@@ -1,6 +1,8 @@
+import Documents
 import Files
 import Glibc
 import Processes
+@testable import Releases
 import TestSupport
 import Testing
 import Transfers
@@ -42,7 +44,12 @@ import Transfers
                 self.failures[key] = left
                 if left >= 0: return self.answer(503, b"")
                 super().do_GET()
-        class Secure(Whole): pass
+        ports = []
+        class Secure(Whole):
+            def do_GET(self):
+                if not self.path.startswith("/down"): return super().do_GET()
+                self.send_response(302); self.send_header("Location", f"http://127.0.0.1:{ports[0]}/file")
+                self.send_header("Content-Length", "0"); self.end_headers()
         class Server(socketserver.ThreadingMixIn, http.server.HTTPServer): daemon_threads = True
         for handler in (Whole, Lacks, Fails, Secure):
             server = Server(("127.0.0.1", 0), handler)
@@ -50,6 +57,7 @@ import Transfers
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); context.load_cert_chain(sys.argv[1] + "/server.pem", sys.argv[1] + "/server.key")
                 server.socket = context.wrap_socket(server.socket, server_side=True)
             threading.Thread(target=server.serve_forever, daemon=True).start()
+            ports.append(server.server_port)
             print(server.server_port, flush=True)
         threading.Event().wait()
         """
@@ -91,8 +99,8 @@ import Transfers
 
     private var pauses: [Int] = []
 
-    private func repository(_ addresses: [String], rounds: Int = 1, line: Reader.Line = .init()) -> Repository {
-        Repository(addresses, line: line, rounds: rounds) { [unowned self] in pauses.append($0) }
+    private func repository(_ addresses: [String], rounds: Int = 1, options: Reader.Options = .init()) -> Repository {
+        Repository(addresses, options: options, rounds: rounds) { [unowned self] in pauses.append($0) }
     }
 
     private func failure(_ repository: Repository) -> DownloadFailure.Reason? {
@@ -184,14 +192,14 @@ import Transfers
 
     @Test func proxiesAndLimitsAreHeld() throws {
         let proxied = repository(
-            ["http://updates.invalid/branch"], line: .init(proxy: "http://127.0.0.1:\(ports[0])"))
+            ["http://updates.invalid/branch"], options: .init(proxy: "http://127.0.0.1:\(ports[0])"))
         #expect(
             String(decoding: try proxied.read("file", most: 1000), as: UTF8.self)
                 == "by proxy: http://updates.invalid/branch/file")
         // Five times 40 kB at 100 kB a second; the last one holds up nobody.
         var (begin, end) = (timespec(), timespec())
         clock_gettime(CLOCK_MONOTONIC, &begin)
-        let slow = repository([address(0)], line: .init(bytesPerSecond: 100_000))
+        let slow = repository([address(0)], options: .init(bytesPerSecond: 100_000))
         for _ in 0..<5 {
             #expect(try slow.read("file", most: 40_000, range: 0..<40_000) == Array(Self.body[..<40_000]))
         }
@@ -202,9 +210,52 @@ import Transfers
     @Test func serversAreKnownByTheProvidersOwnCertificates() throws {
         let secure = address(3, scheme: "https")
         #expect(
-            try repository([secure], line: .init(trustAnchors: "\(folder)/server.pem")).read("file", most: 1 << 20)
+            try repository([secure], options: .init(trustAnchors: "\(folder)/server.pem")).read("file", most: 1 << 20)
                 == Self.body)
-        #expect(failure(repository([secure], line: .init(trustAnchors: "\(folder)/other.pem"))) != nil)
+        #expect(failure(repository([secure], options: .init(trustAnchors: "\(folder)/other.pem"))) != nil)
         #expect(failure(repository([secure])) != nil)
+        // A redirect does not lead from TLS to plain text.
+        let down = repository([secure + "/down"], options: .init(trustAnchors: "\(folder)/server.pem"))
+        #expect(failure(down) == .transfer("Unsupported protocol"))
+    }
+
+    /// A length that is signed by an online key is a length beyond the limits all the same.
+    @Test func aSignedLengthIsBounded() throws {
+        let key = try SigningKey.make()
+        let one = ReleaseRepository.Keys([key.publicKey], threshold: 1)
+        let session = SigningSession.unattended(KeyFolder([key]))
+        let roles = Dictionary(uniqueKeysWithValues: TrustedMetadata.topLevel.map { ($0, one) })
+        let now = time(nil)
+        _ = try ReleaseRepository.make(
+            "\(folder)/updates", roles: roles, channel: "stable", channelKeys: one, signing: session, now: now)
+        let path = "\(folder)/updates/metadata/timestamp.json"
+        var timestamp = try SignedDocument("timestamp", file: path)
+        var meta = timestamp.signed["meta"]?["snapshot.json"]?.object ?? [:]
+        for (field, value, reason) in [
+            ("length", 1 << 50, UpdateFailure.Reason.tooLong), ("version", Int.max, .unavailable),
+        ] {
+            let before = meta
+            meta[field] = .integer(value)
+            timestamp.signed["meta"] = ["snapshot.json": .object(meta)]
+            timestamp.renew(version: timestamp.version + 1, expires: UTC.text(of: now + 86_400))
+            _ = try timestamp.sign([key.identifier], KeyFolder([key]))
+            try FileSystem.replace(path, with: timestamp.bytes)
+            meta = before
+            let trusted = "\(folder)/\(field)"
+            try UpdateClient.initialize(
+                trusted, root: try FileSystem.read("\(folder)/updates/metadata/1.root.json"))
+            var client = try UpdateClient(
+                folder: trusted, source: HTTPSource(repository(["file://\(folder)/updates/metadata"])), now: now)
+            do throws(UpdateFailure) {
+                try client.refresh()
+                Issue.record("\(field) was accepted")
+            } catch { #expect(error.reason == reason) }
+        }
+        // The version of the metadata itself: the next one would overflow.
+        timestamp.renew(version: .max, expires: UTC.text(of: now + 86_400))
+        _ = try timestamp.sign([key.identifier], KeyFolder([key]))
+        #expect(throws: UpdateFailure.self) {
+            _ = try Metadata(timestamp.bytes, name: "timestamp", type: "timestamp")
+        }
     }
 }

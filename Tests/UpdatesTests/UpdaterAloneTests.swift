@@ -44,13 +44,13 @@ extension UpdaterTests {
         try direct(to: "1.0.1")
         #expect(try ask("install")?.contains("device-mapper") == true)
         try FileSystem.replace(file, with: first)
-        #expect(try ask("install")?.contains("its counter is 1 after 2") == true)
+        #expect(try ask("install")?.contains("director/north.json: its counter is 1") == true)
 
         try refuses("the repository has no director") {
             try publish()
             try join()
         }
-        try refuses("the director says nothing of a group north") {
+        try refuses("director/north.json", "group north") {
             try publish()
             try direct(to: "1.0.1")
             try FileSystem.remove("\(box("updates"))/director/north.json")

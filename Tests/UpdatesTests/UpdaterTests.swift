@@ -192,7 +192,7 @@ import Testing
         try refuses("its root has 1048576 bytes and the slot has 262144") {
             try publish(custom: ["root-bytes": 1_048_576])
         }
-        try refuses("it starts another root than its own release's") {
+        try refuses("stable/box/virtio/1.0.1/uki.efi") {
             try publish(custom: ["root-hash": .text(String(repeating: "ab", count: 32))])
         }
     }
@@ -216,7 +216,7 @@ import Testing
         }
         // What lies there is another provider's.
         let strangers = try SigningKey.make()
-        try refuses("timestamp: 0 valid signatures of its keys, 1 are needed") {
+        try refuses("timestamp: 0 valid signatures", "1 are needed") {
             try publish()
             try FileSystem.rename(box("updates"), to: "\(folder)/own")
             try publish(by: strangers)
@@ -378,7 +378,7 @@ import Testing
             try publish()
             try FileSystem.replace(box("esp"), with: [UInt8](repeating: 0, count: SimulatedBox.espBytes))
         }
-        try refuses("the release that runs has no entry 7") {
+        try refuses("has no entry 7") {
             try publish()
             let words = String(decoding: try FileSystem.read(box("boot")), as: UTF8.self)
             try FileSystem.replace(box("boot"), with: words.replacing("vcpe-1.efi", with: "vcpe-7.efi"))
