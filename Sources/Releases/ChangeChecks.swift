@@ -27,13 +27,15 @@ extension ReleaseRepository {
             guard document.signed["_type"]?.text == type else {
                 throw refused(role, "the type is \(document.signed["_type"]?.text ?? "missing"), allowed is \(type)")
             }
+            // The period is signed and shown, too. One day more, since signers' clocks may differ.
+            let period = min(document.signed[Self.periodField]?.integer ?? self.period(role), Self.mostDays)
             guard let expires = document.signed["expires"]?.text.flatMap(UTC.seconds),
-                expires <= now + 86_400 * Self.mostDays
+                expires <= now + 86_400 * (period + 1)
             else {
                 throw refused(
                     role,
                     "the expiry date is \(document.signed["expires"]?.text ?? "missing"), allowed are at most "
-                        + "\(Self.mostDays) days from now")
+                        + "\(period) days from now")
             }
             if role == "root", document.signed["consistent_snapshot"]?.boolean != true {
                 throw refused(role, "consistent_snapshot is not true, and clients would look for other file names")

@@ -7,9 +7,9 @@ import Updates
 /// A private key under a passphrase: scrypt (RFC 7914) derives an AES-256-GCM key (NIST SP 800-38D)
 /// that seals it.
 ///
-/// The file is JSON. All of it but the sealed bytes is authenticated, so nobody can swap the public
-/// key or weaken the parameters unnoticed. PKCS #8 is not used: libcrypto opens such files with at
-/// most 32 MiB of scrypt memory.
+/// The file is JSON. All of it but the sealed bytes is authenticated: an attacker can neither swap
+/// the public key nor weaken the parameters unnoticed. PKCS #8 is not used: libcrypto opens such
+/// files with at most 32 MiB of scrypt memory.
 struct SealedKey {
     /// Cost of one guess (RFC 7914, section 2): 128 · n · r bytes of memory, and p such passes.
     struct Cost: Hashable {

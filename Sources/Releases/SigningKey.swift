@@ -77,7 +77,7 @@ public final class SigningKey {
 
     // MARK: - Files
 
-    /// Writes the sealed private key, and `PATH.pub` with the public key for whoever makes the
+    /// Writes the sealed private key, and `PATH.pub` with the public key for those who make the
     /// repository.
     ///
     /// - Throws: ``ReleaseFailure`` if the file exists, or for a passphrase that ``Passphrase``

@@ -45,7 +45,7 @@ extension ReleaseCommand {
         var targetsKey: [String] = []
         @Option(help: "The name of the first channel.")
         var channel = "stable"
-        @Flag(help: "One key a role, signed without asking: whoever has the disk can sign anything.")
+        @Flag(help: "One key a role, signed without asking: a stolen disk can sign anything.")
         var lab = false
         @OptionGroup var agreement: Agreement
 

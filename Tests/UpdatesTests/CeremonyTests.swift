@@ -188,6 +188,7 @@ import Updates
             ("stable", { $0.signed["version"] = 1000 }), ("snapshot", { $0.signed["_type"] = "snapshot" }),
             ("edge", { _ in }), ("targets", { $0.signed["_type"] = "root" }),
             ("root", { $0.signed["expires"] = "2099-01-01T00:00:00Z" }),
+            ("stable", { $0.signed["expires"] = .text(UTC.text(of: time(nil) + 367 * 86_400)) }),
             ("root", { $0.signed["consistent_snapshot"] = false }),
             ("stable", { $0.signed["targets"] = ["edge/a/b/c/d": ["length": 1, "hashes": ["sha256": "00"]]] }),
         ] as [(String, (inout SignedDocument) -> Void)] {
