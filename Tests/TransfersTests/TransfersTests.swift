@@ -93,7 +93,8 @@ import Transfers
         }
     }
 
-    /// A server on loopback with one file, `big`: with ranges or without, and two names that fail twice before it answers.
+    /// A server on loopback with one file, `big`: with ranges or without, and two names that fail
+    /// twice before it answers.
     func serve(_ body: (String) throws -> Void) throws {
         let script = """
             import http.server, os, sys, time
@@ -161,7 +162,8 @@ import Transfers
         }
     }
 
-    /// A redirect leads to another web server only: to no file, no other protocol, and not round and round.
+    /// A redirect leads to another web server only: to no file, no other protocol, and not round
+    /// and round.
     @Test func redirectsLeadToWebServersOnly() throws {
         let (_, bytes) = try source("big", 500_000)
         try serve { (server: String) throws in
@@ -181,7 +183,8 @@ import Transfers
         }
     }
 
-    /// A server that sends 2 kB a second has not stalled, and may not hold up a small file for ever.
+    /// A server that sends 2 kB a second has not stalled, and may not hold up a small file for
+    /// ever.
     @Test func aTrickleEndsAtTheDeadline() throws {
         _ = try source("big", 1000)
         try serve { (server: String) throws in

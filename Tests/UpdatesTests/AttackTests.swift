@@ -8,7 +8,8 @@ import Testing
 @Suite struct AttackTests {
     private static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 
-    /// Cases in which we refuse what python-tuf takes: a key that is listed under two names counts once here.
+    /// Cases in which we refuse what python-tuf takes: a key that is listed under two names counts
+    /// once here.
     private static let stricter = ["one_key_under_two_names"]
 
     @Test func bothClientsTakeTheSameAndNothingForged() throws {

@@ -7,7 +7,8 @@ import TestSupport
 import Testing
 import Updates
 
-/// Roots that come over the line in part: what is at hand is kept, what is wrong is refused, what was interrupted goes on.
+/// Roots that come over the line in part: what is at hand is kept, what is wrong is refused, what
+/// was interrupted goes on.
 @Suite(.serialized) final class DeltaTests {
     private let folder: String
     private static let block = VerityLayout.blockSize
@@ -16,7 +17,8 @@ import Updates
 
     deinit { try? FileSystem.remove(folder) }
 
-    /// A root of 2 to 3 MB with its tree: blocks that compress by half, some of which are others' or have moved.
+    /// A root of 2 to 3 MB with its tree: blocks that compress by half, some of which are others'
+    /// or have moved.
     private func root(_ name: String, blocks: Int, _ content: (Int) -> UInt64) async throws -> (
         file: File, hash: Digest
     ) {
@@ -185,7 +187,8 @@ import Updates
                     _ = try patch(line, new, into: slot, from: old)
                 }
                 let made = try slot.readAll()
-                // The superblock is no part of the tree: whoever installs checks the whole root's hash too.
+                // The superblock is no part of the tree: whoever installs checks the whole root's
+                // hash too.
                 let isSame =
                     made == wanted || made.count == wanted.count && layoutless(made, new) == layoutless(wanted, new)
                 #expect(isSame, "round \(round), byte \(place)")

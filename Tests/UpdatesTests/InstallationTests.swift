@@ -7,7 +7,8 @@ import TestSupport
 import Testing
 @testable import Updates
 
-/// Upgrades of a box whose disk is in memory, so that its power may fail at any write and its line at any byte.
+/// Upgrades of a box whose disk is in memory, so that its power may fail at any write and its line
+/// at any byte.
 @Suite(.serialized) final class InstallationTests {
     fileprivate let folder: String
 
@@ -115,8 +116,10 @@ import Testing
         #expect(lives.failed == 0 && lives.cuts > 10 && lives.falls > 10)
     }
 
-    /// Random lives of boxes: installations of good and bad releases by lines that break, patches that are spoiled, engines that refuse, with cuts of power
-    /// anywhere, the loader's and PID 1's own writes included; and each release that comes up is given other documents, while its engine falls.
+    /// Random lives of boxes: installations of good and bad releases by lines that break, patches
+    /// that are spoiled, engines that refuse, with cuts of power anywhere, the loader's and PID 1's
+    /// own writes included; and each release that comes up is given other documents, while its
+    /// engine falls.
     fileprivate func sequences(_ count: Int, seed: UInt64) async throws -> (cuts: Int, falls: Int, failed: Int) {
         let releases = try await SimulatedRelease.make(
             [.good, .good, .panics, .good, .unwell, .good], in: folder)
@@ -138,8 +141,8 @@ import Testing
                     if isCancelled { try box.cancel() }
                     let cuts = box.cuts
                     try box.start(&random, failsOneIn: 5)
-                    // What was installed and is good runs; else what ran before; after a cut of power one of both, also where one ended each of
-                    // its first starts.
+                    // What was installed and is good runs; else what ran before; after a cut of
+                    // power one of both, also where one ended each of its first starts.
                     let isWanted = isInstalled == true && !isCancelled && releases[wanted].quality == .good
                     let mayBeEither = isInstalled == nil || isWanted && box.cuts - cuts >= BootPartition.tries
                     let allowed = mayBeEither ? [old, wanted] : [isWanted ? wanted : old]
@@ -188,7 +191,8 @@ struct MaintenanceWindowTests {
         }
     }
 
-    /// Whatever a director's window has in common with the site's, if that is an hour, each box comes within both.
+    /// Whatever a director's window has in common with the site's, if that is an hour, each box
+    /// comes within both.
     @Test func whoHasADirectorLooksEachHour() {
         var (site, day) = (MaintenanceWindow(from: 22 * Self.hour, to: 4 * Self.hour), MaintenanceWindow.always)
         (site.isHourly, day.isHourly) = (true, true)
@@ -244,7 +248,8 @@ struct MaintenanceWindowTests {
         try Torture.note("cuts of power in upgrades, looked at", checked: outcome.checked, failed: outcome.failed)
     }
 
-    /// Patches and blocks that a hand or a line has spoiled: nothing falls, and nothing wrong gets past what is signed.
+    /// Patches and blocks that a hand or a line has spoiled: nothing falls, and nothing wrong gets
+    /// past what is signed.
     @Test func spoiledDeltas() async throws {
         let tests = try InstallationTests()
         let releases = try await SimulatedRelease.make([.good, .good], in: tests.folder)
@@ -267,7 +272,8 @@ struct MaintenanceWindowTests {
                         name: name, source: line, bytes: new.root.count, rootHash: new.available.rootHash)
                     try delta.install(into: slot, from: .root(running, old.layout))
                 }
-                // The superblock is no part of the tree, and frames are no part of what is signed: the whole root's hash is.
+                // The superblock is no part of the tree, and frames are no part of what is signed:
+                // the whole root's hash is.
                 let made = slot.read(new.root.count, at: 0)
                 if !isPatch, made.prefix(24 * VerityLayout.blockSize) != new.root.prefix(24 * VerityLayout.blockSize) {
                     failed += 1

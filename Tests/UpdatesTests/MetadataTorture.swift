@@ -62,7 +62,8 @@ import Updates
             random.spoil(&bytes, signs: signs)
             var spoiled = files
             spoiled[used[which]] = bytes
-            // What still says the same, such as blanks between values, may be taken; the timestamp's hashes see even those.
+            // What still says the same, such as blanks between values, may be taken; the
+            // timestamp's hashes see even those.
             let isSame = (try? JSON.parse(bytes)["signed"]) == values[which]
             if try visit(spoiled) == nil, !isSame {
                 failed += 1

@@ -181,7 +181,7 @@ import Updates
             (JSON.integer(0), JSON.integer(3600), true), (79_200, 14_400, true), (0, 86_400, true),
             (.integer(.min), .integer(.max), false), (.integer(.max), .integer(.min), false), (-1, 3600, false),
             (86_400, 3600, false), (0, 86_401, false), (3600, 3600, false), ("0", "3600", false), (.null, 3600, false),
-        ] {
+        ] as [(JSON, JSON, Bool)] {
             var document = SignedDocument(
                 "director",
                 [

@@ -14,8 +14,9 @@ import Transfers
     private let server: RunningProcess
     private let ports: [Int]
 
-    /// Four servers that hold `file`: one is whole; one lacks it; one fails as often as its path says before it answers; one speaks TLS. The first counts
-    /// connections, and is a proxy for others.
+    /// Four servers that hold `file`: one is whole; one lacks it; one fails as often as its path
+    /// says before it answers; one speaks TLS. The first counts connections, and is a proxy for
+    /// others.
     private static let script = """
         import http.server, socketserver, ssl, sys, threading
         body = bytes(i * 7 % 251 for i in range(400000))
@@ -132,7 +133,8 @@ import Transfers
         }
     }
 
-    /// A newer root is rarely there: who says that it is not is believed, whoever else can't be asked.
+    /// A newer root is rarely there: who says that it is not is believed, whoever else can't be
+    /// asked.
     @Test func whatNeedNotBeThereIsAskedForOnce() throws {
         for addresses in [[address(1), "http://127.0.0.1:1"], ["http://127.0.0.1:1", address(1, "/403")]] {
             let source = HTTPSource(repository(addresses, rounds: 6))
@@ -144,7 +146,8 @@ import Transfers
         #expect(pauses.count == 1)
     }
 
-    /// A folder is a repository like any other; one that is not there, since its stick is pulled, has mirrors too.
+    /// A folder is a repository like any other; one that is not there, since its stick is pulled,
+    /// has mirrors too.
     @Test func aFolderIsReadLikeAServer() throws {
         try FileSystem.makeDirectory("\(folder)/stick/a")
         try FileSystem.replace("\(folder)/stick/a/file", with: Self.body)
@@ -156,7 +159,8 @@ import Transfers
         #expect(throws: UpdateFailure.self) { try delta.read(399_000..<401_000) }
         #expect(try HTTPSource(stick).read("a/none", most: 100) == nil)
         #expect(throws: (any Error).self) { try HTTPSource(stick).read("a/file", most: 100) }
-        // A newer root that a stick doesn't have there is none; whether a server has one that can't be asked, nobody knows.
+        // A newer root that a stick doesn't have there is none; whether a server has one that can't
+        // be asked, nobody knows.
         #expect(
             try HTTPSource(repository(["http://127.0.0.1:1", "file://\(folder)/stick"])).read("a/none", most: 100)
                 == nil)
@@ -233,7 +237,7 @@ import Transfers
         var meta = timestamp.signed["meta"]?["snapshot.json"]?.object ?? [:]
         for (field, value, reason) in [
             ("length", 1 << 50, UpdateFailure.Reason.tooLong), ("version", Int.max, .unavailable),
-        ] {
+        ] as [(String, Int, UpdateFailure.Reason)] {
             let before = meta
             meta[field] = .integer(value)
             timestamp.signed["meta"] = ["snapshot.json": .object(meta)]

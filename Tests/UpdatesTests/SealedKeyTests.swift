@@ -20,7 +20,7 @@ import Testing
             ("1234567", SigningKey.Use.online, false), ("12345678", .online, true),
             ("123456789012345", .offline, false),
             ("abababababababababab", .offline, false), ("correct horse battery", .offline, true),
-        ] {
+        ] as [(String, SigningKey.Use, Bool)] {
             var isRefused = false
             do { try Passphrase.check(text, for: use) } catch { isRefused = true }
             #expect(isRefused != isTaken, "\(text)")

@@ -9,7 +9,8 @@ import Slots
 import TestSupport
 @testable import Updates
 
-/// A release for a ``SimulatedBox``: a small root with its tree, and bytes in place of a kernel image.
+/// A release for a ``SimulatedBox``: a small root with its tree, and bytes in place of a kernel
+/// image.
 struct SimulatedRelease {
     enum Quality: String, CaseIterable { case good, panics, unwell }
 
@@ -26,7 +27,8 @@ struct SimulatedRelease {
 
     /// Makes releases, each with patches from the one before.
     ///
-    /// - Parameter areUnlike: no block of one is another's; but the blocks of one are much like each other.
+    /// - Parameter areUnlike: no block of one is another's; but the blocks of one are much like
+    ///   each other.
     static func make(
         _ qualities: [Quality], areUnlike: Bool = false, in folder: String
     ) async throws -> [SimulatedRelease] {
@@ -101,7 +103,8 @@ struct SimulatedRelease {
     }
 }
 
-/// A box's disk in memory, what the loader and PID 1 do with it, and a power supply that can't be trusted.
+/// A box's disk in memory, what the loader and PID 1 do with it, and a power supply that can't be
+/// trusted.
 final class SimulatedBox {
     static let espBytes = 34 << 20
     static let slotBytes = 256 << 10
@@ -178,14 +181,15 @@ final class SimulatedBox {
     func start(_ random: inout Random, failsOneIn: Int) throws {
         var (bad, log) = (0, [String]())
         while bad < 2 * BootPartition.tries {
-            // The loader: the highest number of those that may be tried; it counts before it starts.
+            // The loader: the highest number of those that may be tried; it counts before it
+            // starts.
             let entries = try BootPartition(esp).entries
             let preferred = entries.filter { !$0.isBad }.last ?? entries.last
             guard var entry = preferred else { throw Broken(description: "no entry is left: \(log)") }
             if let left = entry.triesLeft, left > 0 {
                 let counted = BootEntry(number: entry.number, triesLeft: left - 1, triesDone: entry.triesDone + 1)
-                // The firmware's rename is taken as one write: the old name is there or the new one. One that left both would have
-                // the loader fail to count (docs/upgrades.md).
+                // The firmware's rename is taken as one write: the old name is there or the new
+                // one. One that left both would have the loader fail to count (docs/upgrades.md).
                 let (isDone, isWritten) = (random.next(failsOneIn) != 0, random.next(2) == 0)
                 if isDone || isWritten {
                     var volume = try FATVolume(esp)
@@ -243,7 +247,8 @@ final class SimulatedBox {
 
     /// Installs a release into the other slot.
     ///
-    /// - Returns: whether it is there and is tried at the next start; nil when power failed on the way.
+    /// - Returns: whether it is there and is tried at the next start; nil when power failed on the
+    ///   way.
     func install(_ number: Int, _ mishap: Mishap, _ random: inout Random, failsOneIn: Int) throws -> Bool? {
         let wanted = releases[number]
         let place = random.next(1 << 16)
@@ -300,8 +305,8 @@ final class SimulatedBox {
         return (partition.entries.map(\.fileName), result.status == 0 ? nil : result.text)
     }
 
-    /// One whole upgrade, written down: the release comes into the other slot, the loader counts its start, PID 1 finds it good; then another one comes over the first, which
-    /// is given up.
+    /// One whole upgrade, written down: the release comes into the other slot, the loader counts
+    /// its start, PID 1 finds it good; then another one comes over the first, which is given up.
     ///
     /// - Returns: the disk before, and all that was written.
     func recordedUpgrade() throws -> (before: [UInt8], events: [RecordedDisk.Event]) {
@@ -327,7 +332,8 @@ final class SimulatedBox {
         return (before, disk.events)
     }
 
-    /// What is wrong with a disk: nothing, if a release that was found good is there with its root, and no entry that the loader may start lacks image or root.
+    /// What is wrong with a disk: nothing, if a release that was found good is there with its root,
+    /// and no entry that the loader may start lacks image or root.
     static func complaint(_ disk: RecordedDisk, _ releases: [SimulatedRelease]) throws -> String? {
         let roots = (0...1).map { disk.read(slotBytes, at: espBytes + $0 * slotBytes) }
         var partition = try BootPartition(Region(disk: disk, offset: 0, size: espBytes))

@@ -6,8 +6,9 @@ import Processes
 import TestSupport
 import Updates
 
-/// The configuration of a ``SimulatedBox``: the box's own engine on a data folder that outlives its releases, each of which has a plugin that takes no other release's
-/// format; and what should be there.
+/// The configuration of a ``SimulatedBox``: the box's own engine on a data folder that outlives its
+/// releases, each of which has a plugin that takes no other release's format; and what should be
+/// there.
 final class SimulatedSite {
     struct Broken: Error, CustomStringConvertible { var description: String }
 
@@ -122,7 +123,8 @@ final class SimulatedSite {
 
     // MARK: - What happens to it
 
-    /// A release is about to get its entry: its engine must find nothing against what the box follows.
+    /// A release is about to get its entry: its engine must find nothing against what the box
+    /// follows.
     func check(_ version: String) throws {
         let result = try network.run { try program(["check"], of: version).run() }
         guard result.status == 0 else { throw Broken(description: "\(version) refuses: \(result.errorText)") }
@@ -135,7 +137,8 @@ final class SimulatedSite {
         states = [:]
     }
 
-    /// A release comes up and follows what it should; it is given other documents, and its engine falls wherever it is.
+    /// A release comes up and follows what it should; it is given other documents, and its engine
+    /// falls wherever it is.
     func comesUp(_ version: String, _ random: inout Random) throws {
         let expected = head.release == version ? head.commit : heads[version] ?? head.commit
         if random.next(4) == 0 {
@@ -162,7 +165,8 @@ final class SimulatedSite {
 
     private var stateFile: String { "\(folder)/data/notes/state" }
 
-    /// What a release of an earlier format left is there again; one of a later format begins with what the one before left, which is kept.
+    /// What a release of an earlier format left is there again; one of a later format begins with
+    /// what the one before left, which is kept.
     private func changeFormat(to own: Int) {
         guard own != state.format else { return }
         let text = states.removeValue(forKey: own) ?? (own > state.format ? state.text : nil)
@@ -195,7 +199,8 @@ final class SimulatedSite {
         heads[version] = .some(number)
     }
 
-    /// - Throws: when the engine follows something else than it should, or a document is lost or changed.
+    /// - Throws: when the engine follows something else than it should, or a document is lost or
+    ///   changed.
     private func examine(_ version: String) throws {
         let followed = try ask(["do": "status"])["commit"]?.integer
         let wanted = word(of: head.commit.flatMap { commits[$0] } ?? document("factory", version)) + " by v\(version)"

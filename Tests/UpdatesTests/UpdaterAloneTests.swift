@@ -6,7 +6,8 @@ import Processes
 import Testing
 @testable import Updates
 
-/// What the updater does unasked, and by whose word: the director's, and that of what fell back before.
+/// What the updater does unasked, and by whose word: the director's, and that of what fell back
+/// before.
 extension UpdaterTests {
     /// - Parameter ran: when the newest release that was found good here was published.
     private func remember(_ ran: Int = 1) throws {
@@ -81,9 +82,11 @@ extension UpdaterTests {
 
     // MARK: - What is tried again
 
-    /// A release fell because it did not reach its provider: it is tried again if that was away, and not if it was the release's own fault.
+    /// A release fell because it did not reach its provider: it is tried again if that was away,
+    /// and not if it was the release's own fault.
     @Test func aProviderThatWasAwaySaysNothingAgainstARelease() throws {
-        // What runs is read through verity, which files have none of; and there are no probes but the provider.
+        // What runs is read through verity, which files have none of; and there are no probes but
+        // the provider.
         let device = "umount -l dev; mount -t tmpfs tmpfs dev; mknod dev/null c 1 3; cp box/root-a dev/dm-0\n"
         for isAway in [true, false] {
             try reset()
@@ -118,7 +121,8 @@ extension UpdaterTests {
         }
     }
 
-    /// The loader starts an older release by somebody's choice: nobody restarts the box for the newer one.
+    /// The loader starts an older release by somebody's choice: nobody restarts the box for the
+    /// newer one.
     @Test func aBoxIsNotRestartedForWhatSomebodyPassedOver() throws {
         try reset()
         try publish()

@@ -9,9 +9,11 @@ import TestSupport
 import Testing
 @testable import Updates
 
-/// The box's own updater, its disk in files and its repository in a folder: what it says of what it can't use, and that what runs is as it was.
+/// The box's own updater, its disk in files and its repository in a folder: what it says of what it
+/// can't use, and that what runs is as it was.
 ///
-/// Nothing of it changes: Swift 6.0 hands a suite that is made asynchronously from one actor to another.
+/// Nothing of it changes: Swift 6.0 hands a suite that is made asynchronously from one actor to
+/// another.
 @Suite(.serialized) final class UpdaterTests: @unchecked Sendable {
     private static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 
@@ -158,7 +160,8 @@ import Testing
         return [root, try partition.image(of: entry).read(1 << 20, at: 0)] + names
     }
 
-    /// Something is wrong; it is said, and the running release and what starts it are what they were.
+    /// Something is wrong; it is said, and the running release and what starts it are what they
+    /// were.
     func refuses(_ said: String..., before: String = "", _ spoil: () throws -> Void) throws {
         try reset()
         try spoil()
@@ -169,7 +172,8 @@ import Testing
         #expect(!FileSystem.exists("\(folder)/data/vcpe/upgrade/installed"))
     }
 
-    /// That all of it is in order but for what each test spoils: it comes as far as its root's verity, which files have none of.
+    /// That all of it is in order but for what each test spoils: it comes as far as its root's
+    /// verity, which files have none of.
     func comesToItsRoot(before: String = "", _ spoil: () throws -> Void = {}) throws {
         try reset()
         try publish()
@@ -255,7 +259,8 @@ import Testing
                 try change { $0 += [UInt8](repeating: 32, count: 12 << 20) }
             }
         }
-        // A mirror has what the repository has half of, something else in place of, or what is over.
+        // A mirror has what the repository has half of, something else in place of, or what is
+        // over.
         let failures: [() throws -> Void] = [
             {
                 for name in [".root.blocks", ".root.zst", ".patch"] {
