@@ -31,10 +31,10 @@ import Transfers
         #expect(try FileSystem.list(folder).filter { $0.hasSuffix(".part") } == [])
     }
 
-    @Test func whatAKilledRunLeftIsTakenUp() throws {
+    @Test func aKilledRunIsResumed() throws {
         let (download, bytes) = try source("big", 500_000)
         try FileSystem.replace(download.path + ".part", with: Array(bytes[..<200_000]))
-        // Only the rest may be fetched: the start is not there any more.
+        // Only the rest may be fetched: the source has lost its beginning.
         try File("\(folder)/big", O_RDWR).write([UInt8](repeating: 0, count: 200_000), at: 0)
         #expect(try Transfers.fetch([download]).isEmpty)
         #expect(try FileSystem.read(download.path) == bytes)
@@ -47,7 +47,7 @@ import Transfers
         #expect(try FileSystem.read(download.path) == bytes)
     }
 
-    @Test func wrongBytesAreNeverPutInPlace() throws {
+    @Test func wrongBytesNeverGetTheFilesName() throws {
         let (download, _) = try source("f", 1000)
         try File("\(folder)/f", O_RDWR).write([0xFF], at: 500)
         let failures = try Transfers.fetch([download])
@@ -75,13 +75,13 @@ import Transfers
         if case .local(let text)? = failures.last?.reason { #expect(text.contains("ENOENT")) }
     }
 
-    /// A stick may hold anything: what is no plain file is not opened.
+    /// A stick may hold anything: what is not a plain file is not opened.
     @Test func aLocalFIFOIsNotWaitedFor() throws {
         let reader = Reader()
         _ = try source("a+b c", 1000)
         #expect(try reader.read("file://\(folder)/a%2Bb%20c", most: 1000).count == 1000)
         try #require(mkfifo("\(folder)/fifo", 0o644) == 0)
-        // Who waits for it, waits until then.
+        // A reader of the FIFO would wait for this writer.
         let writer = try Command("sh", ["-c", "while sleep 5; do : >\(folder)/fifo; done"]).start(
             output: File("/dev/null", O_WRONLY))
         defer { writer.kill() }
@@ -136,7 +136,7 @@ import Transfers
         try body("http://127.0.0.1:\(port)")
     }
 
-    @Test func overHTTPAPartIsResumedAndFaultsInPassingAreOvercome() throws {
+    @Test func overHTTPAPartIsResumedAndTransientFaultsAreRetried() throws {
         let (download, bytes) = try source("big", 500_000)
         try serve { (server: String) throws in
             func fetch(_ path: String, part: Int = 0) throws -> DownloadFailure? {

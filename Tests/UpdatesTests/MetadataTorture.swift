@@ -6,9 +6,9 @@ import TestSupport
 import Testing
 import Updates
 
-/// Metadata that a hand, a disk or an enemy has spoiled: never a crash, never trusted.
+/// Metadata that was damaged or forged: never a crash, never trusted.
 @Suite(.serialized) struct MetadataTorture {
-    /// A repository in memory, one file of which is spoiled.
+    /// A repository in memory with one damaged file.
     private struct Spoiled: MetadataSource {
         var files: [String: [UInt8]]
 
@@ -18,7 +18,7 @@ import Updates
         }
     }
 
-    @Test func spoiledMetadataAreNeverTrusted() throws {
+    @Test func damagedMetadataIsNeverTrusted() throws {
         let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-metadata")
         defer { try? FileSystem.remove(folder) }
         let key = try SigningKey.make()
@@ -37,7 +37,7 @@ import Updates
         let values = try used.map { try JSON.parse(files[$0] ?? [])["signed"] }
         let signs = Array("{}[]:,\"\\0123456789abcdefu-. \n\u{e9}".utf8)
 
-        /// The first failure of a visit; nil when all was taken.
+        /// The first failure of a refresh; nil if all was accepted.
         func visit(_ files: [String: [UInt8]]) throws -> String? {
             var trusted = try TrustedMetadata(root: first, now: now)
             let source = Spoiled(files: files)
@@ -62,8 +62,8 @@ import Updates
             random.spoil(&bytes, signs: signs)
             var spoiled = files
             spoiled[used[which]] = bytes
-            // What still says the same, such as blanks between values, may be taken; the
-            // timestamp's hashes see even those.
+            // What means the same, such as blanks between values, may be accepted; hashes in the
+            // timestamp cover even those.
             let isSame = (try? JSON.parse(bytes)["signed"]) == values[which]
             if try visit(spoiled) == nil, !isSame {
                 failed += 1
