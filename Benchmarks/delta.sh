@@ -65,7 +65,7 @@ compare() {  # old, new, what
     costs=$(.build/release/vcpe release cost "$image" --profile virtio --from "$work/$1" --output "$work/$2" --json)
     # As one stream, which is the least that anybody without deltas fetches.
     full=$(for part in root efi; do zstd -q -19 -T0 -c "$work/$2/$image/$image.$part" | wc -c; done | awk '{ sum += $1 } END { print sum }')
-    echo "$costs" | jq -r '.[] | "\(.way): \(.bytes) bytes, \(."uki-bytes") of the UKI, \(.requests) requests, \(.milliseconds) ms"'
+    echo "$costs" | jq -r '.[] | "\(.method): \(.bytes) bytes, \(."uki-bytes") of the UKI, \(.requests) requests, \(.milliseconds) ms"'
     # By names of their own: what fails in an argument stops nobody.
     casync=$(casync_bytes "$1" "$2")
     zchunk=$(zchunk_bytes "$1" "$2")

@@ -2,7 +2,7 @@ import Digests
 import Files
 
 extension File {
-    /// The digest of all its bytes, and how many they are.
+    /// The SHA-256 digest of all bytes, and their number.
     func digest() throws(SystemError) -> (digest: Digest, size: Int) {
         var hash = SHA256()
         let size = try readPieces { hash.update($0) }

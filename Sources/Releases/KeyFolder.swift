@@ -1,40 +1,57 @@
 import Documents
 import Files
 
-/// Private keys that are at hand: on this disk, or on the sticks of those who sign.
+/// The private keys that are available for signing: on this disk, or on the sticks of the signers.
 public struct KeyFolder {
-    /// By their identifiers.
-    private var keys: [String: SigningKey] = [:]
+    /// Sealed keys, by identifier; each is opened when it has to sign.
+    private var sealed: [String: SealedKey] = [:]
+    /// Keys in memory, by identifier.
+    private var opened: [String: SigningKey] = [:]
+    private let passphrase: String
 
-    /// Reads the keys of folders. Those of other people's passphrases are left out, which is no error: they sign on another day.
+    /// Lists the keys of folders. None is opened yet: unsealing a key takes most of a second.
     ///
-    /// - Throws: ``ReleaseFailure`` when not one can be opened.
-    public init(_ folders: [String], passphrase: String) throws {
-        var (files, closed): ([String], [String]) = ([], [])
+    /// - Parameter made: keys of these folders that are open already.
+    /// - Throws: ``ReleaseFailure`` if the folders hold no key file.
+    public init(_ folders: [String], passphrase: String, made: [SigningKey] = []) throws {
+        self.passphrase = passphrase
+        opened = Dictionary(made.map { ($0.identifier, $0) }) { first, _ in first }
         for folder in folders {
-            files += try FileSystem.list(folder).filter { $0.hasSuffix(".key") }.map { "\(folder)/\($0)" }
-        }
-        for file in files.sorted() {
-            do {
-                let key = try SigningKey.read(file, passphrase: passphrase)
-                keys[key.identifier] = key
-            } catch is ReleaseFailure {
-                closed.append(file)
+            for name in try FileSystem.list(folder).sorted() where name.hasSuffix(".key") {
+                let key = try SealedKey("\(folder)/\(name)")
+                sealed[SigningKey.identifier(of: key.publicKey)] = key
             }
         }
-        guard !keys.isEmpty else {
+        guard !sealed.isEmpty else {
             throw ReleaseFailure(
-                files.isEmpty
-                    ? "no key lies in \(folders.joined(separator: ", "))"
-                    : "no key opens: \(closed.joined(separator: ", "))",
-                hint: files.isEmpty ? "--keys names the folder of .key files" : "another passphrase")
+                "\(folders.joined(separator: ", ")): no .key file", hint: "--keys names the folder of the .key files")
         }
     }
 
-    /// Keys that lie nowhere.
+    /// Keys that exist in memory only.
     init(_ keys: [SigningKey]) {
-        self.keys = Dictionary(keys.map { ($0.identifier, $0) }) { first, _ in first }
+        passphrase = ""
+        opened = Dictionary(keys.map { ($0.identifier, $0) }) { first, _ in first }
     }
 
-    subscript(identifier: String) -> SigningKey? { keys[identifier] }
+    /// The identifiers of all available keys.
+    var identifiers: Set<String> { Set(sealed.keys).union(opened.keys) }
+
+    /// Opens the keys among `identifiers` that this passphrase opens. Folders may hold keys of
+    /// several passphrases.
+    ///
+    /// - Throws: ``ReleaseFailure`` if there are such keys and the passphrase opens none of them.
+    func open(_ identifiers: [String]) throws(ReleaseFailure) -> [SigningKey] {
+        var (found, failure): ([SigningKey], ReleaseFailure?) = ([], nil)
+        for identifier in identifiers {
+            if let key = opened[identifier] {
+                found.append(key)
+                continue
+            }
+            guard let key = sealed[identifier] else { continue }
+            do { found.append(try SigningKey(key, passphrase: passphrase)) } catch { failure = error }
+        }
+        if found.isEmpty, let failure { throw failure }
+        return found
+    }
 }

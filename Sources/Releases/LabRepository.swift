@@ -4,13 +4,17 @@ import Glibc
 import ImageBuilder
 import Updates
 
-/// A repository for one run of a machine, whose keys lie nowhere: nobody else's box trusts it.
+/// A repository for one test run of a virtual machine. Its keys exist in memory only, so no other
+/// box trusts it.
 public final class LabRepository {
-    /// Served to the box; and what the box knows of it before, in place of its image's own first root.
-    public let folder, trusted: String
+    /// The repository, as a server or a box reads it.
+    public let folder: String
+    /// The TUF state of a box that trusts it, in place of the first root in the box's image.
+    public let trusted: String
     private static let channel = "stable"
-    private let keys: KeyFolder
-    /// Releases are ordered by the second in which they were published: each gets another one.
+    private let session: SigningSession
+    /// Releases are ordered by their time of publication in seconds, so each gets a second of its
+    /// own.
     private var second: Int
 
     /// - Parameter folder: an empty one.
@@ -18,29 +22,33 @@ public final class LabRepository {
         (self.folder, trusted) = ("\(folder)/updates", "\(folder)/trusted")
         second = time(nil) - 100
         let key = try SigningKey.make()
-        keys = KeyFolder([key])
+        session = .unattended(KeyFolder([key]))
         let signer = ReleaseRepository.Keys([key.publicKey], threshold: 1)
         _ = try ReleaseRepository.make(
             self.folder,
             roles: Dictionary(uniqueKeysWithValues: TrustedMetadata.topLevel.map { ($0, signer) }),
-            channel: Self.channel, channelKeys: signer, signing: keys, now: second)
+            channel: Self.channel, channelKeys: signer, signing: session, now: second)
         try UpdateClient.initialize(trusted, root: try FileSystem.read("\(self.folder)/metadata/1.root.json"))
     }
 
+    /// Publishes an image, proved or not.
+    ///
     /// - Returns: the release's version.
     @discardableResult public func publish(_ image: BuiltImage) async throws -> String {
         second += 1
+        let lock = try OutputLock(image.folder)
+        defer { withExtendedLifetime(lock) {} }
         var repository = try ReleaseRepository(folder, now: second)
         let release = try Release(image, isProved: false)
-        _ = try await repository.add(image, release, to: Self.channel, deltas: 1, level: 3, signing: keys)
+        _ = try await repository.add(image, release, to: Self.channel, deltas: 1, level: 3, signing: session)
         return release.version
     }
 
-    /// Publishes an image so that boxes see nothing of it yet.
+    /// Publishes an image behind a timestamp that boxes do not see yet.
     ///
-    /// - Returns: what has them see it, at once.
+    /// - Returns: a function that shows the new timestamp to boxes.
     public func prepare(_ image: BuiltImage) async throws -> () throws -> Void {
-        // Metadata have names of their own; the timestamp says which of them count.
+        // Other metadata has its version in its name: the timestamp alone decides what counts.
         let path = "\(folder)/metadata/timestamp.json"
         let before = try FileSystem.read(path)
         try await publish(image)
@@ -49,9 +57,9 @@ public final class LabRepository {
         return { try FileSystem.replace(path, with: after) }
     }
 
-    /// The same image with another version, and with an initramfs that is nothing but zeros: its kernel panics.
+    /// A copy of an image with another version and an initramfs of zeros: its kernel panics.
     ///
-    /// - Parameter folder: where it is made.
+    /// - Parameter folder: where the copy is made.
     public static func spoiled(_ image: BuiltImage, version: String, in folder: String) throws -> BuiltImage {
         let name = FileSystem.name(of: image.folder)
         let place = "\(folder)/\(name)/\(name)"
@@ -69,7 +77,7 @@ public final class LabRepository {
         try FileSystem.replace("\(place).manifest", with: "image \(name) \(version) \(image.profile)\(rest)")
         var uki = try FileSystem.read(image.uki)
         guard let initramfs = try UnifiedKernelImage.place(of: ".initrd", in: uki) else {
-            throw ReleaseFailure("\(image.uki) has no initramfs")
+            throw ReleaseFailure("\(image.uki): the UKI has no section .initrd", path: image.uki)
         }
         uki.replaceSubrange(initramfs, with: [UInt8](repeating: 0, count: initramfs.count))
         try FileSystem.replace("\(place).efi", with: uki)

@@ -3,89 +3,194 @@ import Documents
 import Files
 import Updates
 
-/// From a change to signatures, from enough of them to files that boxes read.
+/// The keys that may sign, and the person or job that agrees to what they sign.
+public struct SigningSession {
+    public var keys: KeyFolder
+    /// Shown what offline keys are about to sign. False signs nothing: the change is kept without
+    /// signatures.
+    public var confirm: (ChangeReview) throws -> Bool
+
+    public init(_ keys: KeyFolder, confirm: @escaping (ChangeReview) throws -> Bool) {
+        (self.keys, self.confirm) = (keys, confirm)
+    }
+
+    /// Signs without a review: for a lab, whose keys lie on the same disk, and for what the caller
+    /// has just made.
+    public static func unattended(_ keys: KeyFolder) -> SigningSession { SigningSession(keys) { _ in true } }
+}
+
+/// From a change to signatures, and from enough signatures to what boxes read.
 extension ReleaseRepository {
-    func pending() throws -> [String: SignedDocument] {
-        let names = (try? FileSystem.list("\(folder)/unsigned")) ?? []
-        var found: [String: SignedDocument] = [:]
-        for name in names where name.hasSuffix(".json") && !name.hasPrefix(".") {
-            let role = String(name.dropLast(5))
-            found[role] = try SignedDocument(role, try FileSystem.read("\(folder)/unsigned/\(name)"))
-        }
-        return found
+    /// Makes a change of `roles` build upon what waits, if one of them waits.
+    mutating func begin(_ roles: [String]) {
+        guard roles.contains(where: { pending[$0] != nil }) else { return }
+        for (role, document) in pending { documents[role] = document }
     }
 
-    func refuseWhileWaiting() throws {
-        let waiting = try pending()
-        guard waiting.isEmpty else {
-            throw ReleaseFailure(
-                "a change of \(waiting.keys.sorted().joined(separator: ", ")) waits for signatures",
-                hint: "vcpe release sign \(folder) --keys FOLDER, or vcpe release discard \(folder)")
-        }
-    }
-
-    /// Forgets a change that waits for signatures.
-    public static func discard(_ folder: String) throws {
-        guard FileSystem.exists("\(folder)/unsigned") else {
-            throw ReleaseFailure("nothing waits for signatures in \(folder)")
-        }
-        try FileSystem.remove("\(folder)/unsigned")
-    }
-
-    /// Adds the signatures of keys at hand to what waits, and publishes it once there are enough.
-    public static func sign(_ folder: String, with keys: KeyFolder, now: Int) throws -> Outcome {
-        var repository =
-            FileSystem.exists("\(folder)/metadata")
-            ? try ReleaseRepository(folder, now: now) : try ReleaseRepository(empty: folder, now: now)
-        let waiting = try repository.pending()
-        guard !waiting.isEmpty else { throw ReleaseFailure("nothing waits for signatures in \(folder)") }
-        for (role, document) in waiting { repository.documents[role] = document }
-        return try repository.finish(waiting.keys.sorted(), keys)
-    }
-
-    /// Gives the named roles' metadata their next version, signs them with what is at hand, and publishes all or keeps all waiting.
-    mutating func commit(_ roles: [String], _ keys: KeyFolder, days: Int? = nil) throws -> Outcome {
+    /// Gives changed roles the version after the published one, and signs them with the available
+    /// keys.
+    ///
+    /// A change that has all signatures is published if the online keys are available and no role
+    /// of it waits. Any other change joins what waits, and drops the signatures of the roles that
+    /// it changes.
+    mutating func commit(_ roles: [String], _ session: SigningSession, days: Int? = nil) throws -> Outcome {
         for role in roles {
             let expires = expiry(role, days: days)
-            documents[role]?.renew(expires: expires)
+            documents[role]?.renew(version: (published[role]?.version ?? 0) + 1, expires: expires)
         }
-        return try finish(roles, keys)
+        var change = Dictionary(uniqueKeysWithValues: roles.compactMap { role in documents[role].map { (role, $0) } })
+        let joins = roles.contains { pending[$0] != nil }
+        if joins { change = pending.merging(change) { $1 } }
+        return try finish(change, session, includesWaiting: joins)
     }
 
-    private mutating func finish(_ roles: [String], _ keys: KeyFolder) throws -> Outcome {
-        var waiting: [String: Int] = [:]
-        for role in roles {
-            guard var document = documents[role] else { continue }
-            for signers in signersOf(role) { try document.sign(signers.identifiers, keys) }
-            documents[role] = document
-            let missing = missing(document)
-            if missing > 0 { waiting[role] = missing }
-        }
-        guard waiting.isEmpty else {
-            try FileSystem.makeDirectory("\(folder)/unsigned")
-            for role in roles {
-                try FileSystem.replace("\(folder)/unsigned/\(role).json", with: documents[role]?.bytes ?? [])
-            }
-            return .waiting(waiting)
-        }
-        try publish(roles, keys)
-        trustedRoot = documents["root"]
-        try FileSystem.remove("\(folder)/unsigned")
+    /// Adds the signatures of the available keys to what waits.
+    ///
+    /// Each signature is kept, whatever else is missing. The last signer of an offline role needs
+    /// no online key: ``publish(signing:)`` is the release host's step.
+    ///
+    /// - Throws: ``ReleaseFailure`` if nothing waits, if it does not follow what is published, or
+    ///   if none of the keys is a key of a role that waits.
+    public static func sign(
+        _ folder: String, root: [UInt8]? = nil, with session: SigningSession, now: Int
+    ) throws -> Outcome {
+        var repository = try opened(folder, root: root, now: now)
+        try repository.beginWaiting()
+        return try repository.finish(repository.pending, session, includesWaiting: true, mustSign: true)
+    }
+
+    /// Publishes what waits, once its offline roles have all signatures: signs snapshot and
+    /// timestamp.
+    ///
+    /// - Throws: ``ReleaseFailure`` if nothing waits, or the online keys are not available.
+    public static func publish(
+        _ folder: String, root: [UInt8]? = nil, signing keys: KeyFolder, now: Int
+    ) throws -> Outcome {
+        var repository = try opened(folder, root: root, now: now)
+        try repository.beginWaiting()
+        try repository.checkFollows(repository.pending)
+        let missing = repository.missing(in: repository.pending)
+        guard missing.isEmpty else { return .waiting(missing) }
+        try repository.publish(repository.pending.keys.sorted(), keys)
+        try repository.write(pending: [:])
         return .published
     }
 
-    private func signersOf(_ role: String) -> [Signers] {
-        var list = [signers(role)].compactMap { $0 }
-        // Boxes take a root that those sign whom they trust already.
-        if role == "root", let old = Signers(trustedRoot?.signed["roles"]?["root"]) { list.append(old) }
-        return list
+    /// What waits, beside what is published.
+    public static func review(_ folder: String, root: [UInt8]? = nil, now: Int) throws -> ChangeReview {
+        var repository = try opened(folder, root: root, now: now, readOnly: true)
+        try repository.beginWaiting()
+        try repository.checkFollows(repository.pending)
+        return ChangeReview(of: repository.pending, in: repository)
     }
 
-    func missing(_ document: SignedDocument) -> Int {
-        signersOf(document.role).map { $0.missing(document) }.max() ?? 0
+    /// Removes a change that waits for signatures.
+    public static func discard(_ folder: String) throws {
+        guard FileSystem.exists("\(folder)/unsigned") else { throw nothingWaits(folder) }
+        try FileSystem.remove("\(folder)/unsigned")
     }
+
+    private static func opened(
+        _ folder: String, root: [UInt8]?, now: Int, readOnly: Bool = false
+    ) throws -> ReleaseRepository {
+        guard !FileSystem.exists("\(folder)/metadata"), FileSystem.exists("\(folder)/unsigned") else {
+            return try ReleaseRepository(folder, root: root, now: now, readOnly: readOnly)
+        }
+        return try ReleaseRepository(empty: folder, now: now, readOnly: readOnly)
+    }
+
+    private static func nothingWaits(_ folder: String) -> ReleaseFailure {
+        ReleaseFailure(
+            "\(folder): no change waits for signatures", hint: "vcpe release status \(folder)", reason: .doesNotFollow)
+    }
+
+    private mutating func beginWaiting() throws {
+        guard !pending.isEmpty else { throw Self.nothingWaits(folder) }
+        for (role, document) in pending { documents[role] = document }
+    }
+
+    private func missing(in change: [String: SignedDocument]) -> [String: Int] {
+        change.mapValues(missing).filter { $0.value > 0 }
+    }
+
+    // MARK: - Signing
+
+    /// - Parameter mustSign: it is an error if no available key is a key of the change.
+    private mutating func finish(
+        _ staged: [String: SignedDocument], _ session: SigningSession, includesWaiting: Bool, mustSign: Bool = false
+    ) throws -> Outcome {
+        var change = staged
+        try checkFollows(change)
+        let available = session.keys.identifiers
+        func identifiers(_ role: String) -> [String] { authorities(role).flatMap(\.role.identifiers) }
+        let able = change.keys.filter { !available.isDisjoint(with: identifiers($0)) }
+        if mustSign, able.isEmpty {
+            throw ReleaseFailure(
+                "no available key is a key of \(change.keys.sorted().joined(separator: ", "))",
+                hint: "--keys names the folder of your .key file", reason: .noKey)
+        }
+        let unsigned = able.filter { role in
+            let signed = change[role]?.signatures ?? [:]
+            return identifiers(role).contains { available.contains($0) && signed[$0] == nil }
+        }
+        var review = ChangeReview(of: change, in: self)
+        review.includesWaiting = includesWaiting
+        if !unsigned.isEmpty, try session.confirm(review) {
+            for role in unsigned.sorted() { _ = try change[role]?.sign(identifiers(role), session.keys) }
+        }
+        for (role, document) in change { documents[role] = document }
+        let missing = missing(in: change)
+        guard missing.isEmpty else {
+            try write(pending: pending.merging(change) { $1 })
+            return .waiting(missing)
+        }
+        do {
+            try publish(change.keys.sorted(), session.keys)
+        } catch let failure as ReleaseFailure where failure.reason == .noKey && !change.isEmpty {
+            try write(pending: pending.merging(change) { $1 })
+            return .complete
+        }
+        try write(pending: pending.filter { change[$0.key] == nil })
+        return .published
+    }
+
+    /// Replaces `unsigned/` as a whole: each file by a rename, what no longer waits removed at the
+    /// end.
+    private mutating func write(pending next: [String: SignedDocument]) throws {
+        pending = next
+        let place = "\(folder)/unsigned"
+        guard !next.isEmpty else { return try FileSystem.remove(place) }
+        try FileSystem.makeDirectory(place)
+        for (role, document) in next { try FileSystem.replace("\(place)/\(role).json", with: document.bytes) }
+        for name in try FileSystem.list(place)
+        where name.hasSuffix(".json") && !name.hasPrefix(".") && next[String(name.dropLast(5))] == nil {
+            try FileSystem.remove("\(place)/\(name)")
+        }
+        try FileSystem.syncDirectory(place)
+    }
+
+    // MARK: - Publication
 
     private mutating func publish(_ roles: [String], _ keys: KeyFolder) throws {
+        let before = documents
+        do {
+            let files = try filesToPublish(roles, keys)
+            try checkAsBox(files, root: nil, now: now)
+            try Self.write(files, to: folder)
+        } catch {
+            documents = before
+            throw error
+        }
+        published = documents
+    }
+
+    /// Signs the online roles over the new versions of `roles`.
+    mutating func filesToPublish(_ roles: [String], _ keys: KeyFolder) throws -> [String: [UInt8]] {
+        // Roles that wait are no part of this.
+        var next = published
+        for role in roles { next[role] = documents[role] }
+        for role in Self.online { next[role] = documents[role] }
+        documents = next
         var files: [String: [UInt8]] = [:]
         var meta = documents["snapshot"]?.signed["meta"]?.object ?? [:]
         for role in roles {
@@ -98,18 +203,22 @@ extension ReleaseRepository {
             if role == "timestamp", let snapshot = documents["snapshot"] {
                 documents[role]?.signed["meta"] = ["snapshot.json": Self.meta(snapshot)]
             }
-            guard var document = documents[role], let signers = signers(role) else { continue }
-            document.renew(expires: expiry(role))
-            try document.sign(signers.identifiers, keys)
-            guard signers.missing(document) == 0 else {
+            guard var document = documents[role], let authority = authority(role) else { continue }
+            document.renew(version: document.version + 1, expires: expiry(role))
+            _ = try document.sign(authority.role.identifiers, keys)
+            let missing = authority.missing(document)
+            guard missing == 0 else {
                 throw ReleaseFailure(
-                    "\(signers.missing(document)) keys of \(role) are missing, which every change needs",
-                    hint: "--keys may be given several times: also the folder of the online keys")
+                    "\(role): \(missing) of \(authority.role.threshold) signatures are missing, and every change needs them",
+                    hint: "vcpe release publish \(folder) on the host that has the online keys", reason: .noKey)
             }
             documents[role] = document
             files[role == "timestamp" ? "timestamp.json" : "\(document.version).\(role).json"] = document.bytes
         }
-        try check(files)
+        return files
+    }
+
+    static func write(_ files: [String: [UInt8]], to folder: String) throws {
         try FileSystem.makeDirectory("\(folder)/metadata")
         try FileSystem.makeDirectory("\(folder)/targets")
         for (name, bytes) in files.sorted(by: { $0.key < $1.key }) where name != "timestamp.json" {
@@ -122,49 +231,11 @@ extension ReleaseRepository {
         try FileSystem.syncDirectory("\(folder)/metadata")
     }
 
-    private static func meta(_ document: SignedDocument) -> JSON {
+    static func meta(_ document: SignedDocument) -> JSON {
         let bytes = document.bytes
         return [
             "version": .integer(document.version), "length": .integer(bytes.count),
             "hashes": ["sha256": .text(SHA256.hash(bytes).hex)],
         ]
-    }
-
-    /// Reads the new repository as a box would that knows its first root.
-    private func check(_ files: [String: [UInt8]]) throws {
-        let place = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-release")
-        defer { try? FileSystem.remove(place) }
-        let source = Candidate(folder: "\(folder)/metadata", files: files)
-        guard let root = try source.read("1.root.json", most: 1 << 20) else {
-            throw ReleaseFailure("there is no first root")
-        }
-        try UpdateClient.initialize(place, root: root)
-        var client = try UpdateClient(folder: place, source: source, now: now)
-        do {
-            try client.refresh()
-            // Each channel is read, though nobody has that file.
-            for channel in channels {
-                do { _ = try client.find("\(channel)/a/b/c/d") } catch {
-                    // A channel that was stopped, or that nobody looks after, is no reason to keep others from changing.
-                    if error.reason != .unknownTarget, error.reason != .expired { throw error }
-                }
-            }
-        } catch {
-            throw ReleaseFailure("a box would refuse this: \(error)")
-        }
-    }
-
-    /// What would be published, over what is.
-    private struct Candidate: MetadataSource {
-        var folder: String
-        var files: [String: [UInt8]]
-
-        func read(_ file: String, most: Int, isLikely: Bool) throws(UpdateFailure) -> [UInt8]? {
-            let bytes = files[file] ?? (try? FileSystem.read("\(folder)/\(file)"))
-            if let bytes, bytes.count > most {
-                throw UpdateFailure(.tooLong, file, "\(bytes.count) bytes, \(most) are allowed")
-            }
-            return bytes
-        }
     }
 }

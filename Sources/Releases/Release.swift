@@ -13,9 +13,13 @@ public struct Release: Sendable {
     /// Bytes of the root filesystem with its tree.
     private let size: Int
     private let digest: Digest
+    /// Debian's name of the processor architecture that the UKI is for.
+    private let architecture: String
 
-    /// - Parameter isProved: the image must have proofs of its own that passed; else it is no release for boxes.
-    /// - Throws: ``BuildFailure`` for an image whose parts are not of one build, and for one whose proofs did not pass.
+    /// - Parameter isProved: the image must have proofs of its own that passed; else it is no
+    ///   release for boxes.
+    /// - Throws: ``BuildFailure`` for an image whose parts are not of one build, and for one whose
+    ///   proofs did not pass.
     public init(_ image: BuiltImage, isProved: Bool = true) throws {
         let path = "\(image.folder)/\(image.stem).manifest"
         let manifest = try FileSystem.read(path)
@@ -33,6 +37,7 @@ public struct Release: Sendable {
                 hint: "vcpe build \(name), and all of its outputs")
         }
         (digest, size) = try File(image.root).digest()
+        architecture = try Architecture.name(ofUKI: image.uki)
         if isProved {
             try Self.checkProofs(
                 "\(image.folder)/\(image.stem).proofs.json",
@@ -59,35 +64,9 @@ public struct Release: Sendable {
     /// What is signed beside lengths and hashes.
     public var custom: JSON {
         [
-            "image": .text(name), "version": .text(version), "profile": .text(profile), "architecture": "amd64",
+            "image": .text(name), "version": .text(version), "profile": .text(profile),
+            "architecture": .text(architecture),
             "root-hash": .text(rootHash), "root-bytes": .integer(size), "root-sha256": .text(digest.hex),
         ]
-    }
-}
-
-extension ReleaseRepository {
-    /// Adds a release with the files by which boxes come to it.
-    ///
-    /// - Parameters:
-    ///   - deltas: how many earlier releases get a patch of their own.
-    ///   - level: zstd's.
-    ///   - isFloor: boxes install nothing any more that was released before.
-    public mutating func add(
-        _ image: BuiltImage, _ release: Release, to channel: String, deltas: Int, level: Int32, isFloor: Bool = false,
-        signing keys: KeyFolder
-    ) async throws -> Outcome {
-        let work = try FileSystem.makeTemporaryDirectory(in: image.folder, prefix: ".release")
-        defer { try? FileSystem.remove(work) }
-        let earlier = releases(of: release.name, profile: release.profile, in: channel)
-        let made = try await ReleaseDeltas(of: image, since: Array(earlier.prefix(deltas)), in: work, level: level)
-        let files = made.files.merging([
-            "uki.efi": image.uki, "manifest": "\(image.folder)/\(image.stem).manifest",
-            "spdx.json": "\(image.folder)/\(image.stem).spdx.json",
-        ]) { $1 }
-        var custom = (release.custom.object ?? [:]).merging(made.custom) { $1 }
-        if isFloor { custom["floor"] = true }
-        return try add(
-            Dictionary(uniqueKeysWithValues: files.map { ("\(release.place)/\($0.key)", $0.value) }), to: channel,
-            custom: .object(custom), signing: keys)
     }
 }

@@ -4,13 +4,14 @@ import Files
 import Glibc
 import Updates
 
-/// A repository of releases (TUF 1.0): plain files, which any server, CDN or stick may hold. `metadata/` and `targets/` are what boxes
-/// read; `unsigned/` is what waits for further signatures.
+/// A repository of releases (TUF 1.0): plain files on any server, CDN or stick.
 ///
-/// Nothing is published that a box would refuse: each change is read by the box's own client first. The timestamp is written last, so that
-/// whoever reads meanwhile sees the old or the new.
+/// Boxes read `metadata/`, `targets/` and `director/`. `unsigned/` holds changes that wait for
+/// signatures. No change is published before the box's own client has accepted it, and
+/// `timestamp.json` is written last, so that a client that reads meanwhile sees the old state or
+/// the new one.
 public struct ReleaseRepository {
-    /// Who signs for a role from the start.
+    /// Public keys for a role, and how many of them must sign.
     public struct Keys: Sendable {
         public var publicKeys: [JSON]
         public var threshold: Int
@@ -21,133 +22,158 @@ public struct ReleaseRepository {
         }
     }
 
-    /// What a change has come to.
+    /// What became of a change.
     public enum Outcome: Sendable, Hashable {
+        /// Boxes see it.
         case published
-        /// Signatures that are missing still, by role.
+        /// Kept in `unsigned/`: signatures that are missing, by role.
         case waiting([String: Int])
-    }
-
-    /// A role as it stands.
-    public struct RoleStatus: Sendable, Hashable {
-        public var role: String
-        public var version: Int
-        /// Seconds since 1970; 0 before the first version.
-        public var expires: Int
-        public var keys: [String]
-        public var threshold: Int
-        /// Signatures that a change of it waits for; 0 for none.
-        public var missing: Int
+        /// Kept in `unsigned/` with all signatures of offline roles; `vcpe release publish` adds
+        /// the online ones.
+        case complete
     }
 
     public let folder: String
-    var documents: [String: SignedDocument] = [:]
-    /// The root that boxes trust now; nil before the first.
-    var trustedRoot: SignedDocument?
     let now: Int
-    /// Held as long as this lives: two changes at once would lose one. Nil for who only reads.
+    /// What boxes see, by role.
+    var published: [String: SignedDocument] = [:]
+    /// What is kept in `unsigned/`, by role.
+    var pending: [String: SignedDocument] = [:]
+    /// What a change makes of both.
+    var documents: [String: SignedDocument] = [:]
+    /// Held while this value lives: of two changes at once one would be lost. Nil for a reader.
     private let lock: File?
 
     static let online = ["snapshot", "timestamp"]
-    /// Days that metadata of a role hold.
+    /// Days that metadata of a role is valid, unless `resign --days` has recorded another period.
     static let days = ["root": 730, "targets": 365, "snapshot": 30, "timestamp": 7]
     static let channelDays = 365
+    /// Days that metadata may be valid at most.
+    static let mostDays = 3650
+    /// Field of a role's metadata with its own period in days, so that each later version keeps it.
+    static let periodField = "x-vcpe-expiry-days"
 
-    // MARK: - Beginning
+    // MARK: - Opening
 
-    /// Throws where there is a repository already.
-    public static func checkIsNew(_ folder: String) throws(ReleaseFailure) {
-        guard !FileSystem.exists("\(folder)/metadata"), !FileSystem.exists("\(folder)/unsigned") else {
-            throw ReleaseFailure("\(folder) is a repository already", hint: "vcpe release status \(folder)")
-        }
-    }
-
-    /// Makes a repository with its roles and its first channel. Where keys are missing it waits for their signatures.
-    public static func make(
-        _ folder: String, roles: [String: Keys], channel: String, channelKeys: Keys, signing keys: KeyFolder, now: Int
-    ) throws -> (ReleaseRepository, Outcome) {
-        try checkIsNew(folder)
-        var repository = try ReleaseRepository(empty: folder, now: now)
-        var listed: [String: JSON] = [:]
-        for role in TrustedMetadata.topLevel {
-            guard let signers = roles[role] else { throw ReleaseFailure("no keys for \(role)") }
-            for key in signers.publicKeys { listed[SigningKey.identifier(of: key)] = key }
-        }
-        let signers = roles.mapValues { JSON.object(Signers($0.publicKeys, threshold: $0.threshold).json) }
-        repository.documents["root"] = SignedDocument(
-            "root",
-            repository.body("root", ["keys": .object(listed), "roles": .object(signers), "consistent_snapshot": true]))
-        repository.documents["targets"] = SignedDocument(
-            "targets", repository.body("targets", ["targets": [:], "delegations": ["keys": [:], "roles": []]]))
-        try repository.addDelegation(channel, channelKeys)
-        let outcome = try repository.commit(["root", "targets", channel], keys)
-        return (repository, outcome)
-    }
-
-    init(empty folder: String, now: Int, onlyReads: Bool = false) throws {
+    /// An empty repository, or one whose first version still waits for signatures.
+    init(empty folder: String, now: Int, readOnly: Bool = false) throws {
         (self.folder, self.now) = (folder, now)
-        lock = try onlyReads ? nil : Self.lock(folder)
-        let names = (try? FileSystem.list("\(folder)/metadata")) ?? []
-        let roots = names.compactMap { $0.hasSuffix(".root.json") ? Int($0.prefix { $0 != "." }) : nil }
-        trustedRoot = try roots.max().map {
-            try SignedDocument("root", FileSystem.read("\(folder)/metadata/\($0).root.json"))
-        }
+        lock = try readOnly ? nil : Self.lock(folder)
         for role in Self.online { documents[role] = SignedDocument(role, body(role, ["meta": [:]])) }
+        pending = try Self.readPending(folder)
+    }
+
+    /// Opens a published repository, and checks all of it as a box does, except for expiry.
+    ///
+    /// - Parameters:
+    ///   - root: a copy of the first root that boxes trust; nil for the one in the repository.
+    ///   - now: seconds since 1970.
+    ///   - readOnly: does not lock the repository and does not wait for a change of another
+    ///     process.
+    /// - Throws: ``ReleaseFailure`` that names the damaged file, where there is one.
+    public init(_ folder: String, root: [UInt8]? = nil, now: Int, readOnly: Bool = false) throws {
+        guard FileSystem.exists("\(folder)/metadata/timestamp.json") else {
+            let waits = FileSystem.exists("\(folder)/unsigned")
+            throw ReleaseFailure(
+                waits
+                    ? "\(folder): the repository is not published yet, its first metadata waits for signatures"
+                    : "\(folder): not a repository of releases, metadata/timestamp.json is missing",
+                hint: waits ? "vcpe release sign \(folder) --keys FOLDER" : "vcpe release init \(folder)")
+        }
+        try self.init(empty: folder, now: now, readOnly: readOnly)
+        published = try Self.readPublished(folder)
+        for (role, document) in published { documents[role] = document }
+        // A crash after publishing and before the removal of `unsigned/` leaves what is published
+        // there.
+        pending = pending.filter { published[$0.key]?.signed != $0.value.signed }
+        try checkAsBox([:], root: root, now: 0)
     }
 
     private static func lock(_ folder: String) throws -> File {
         try FileSystem.makeDirectory(folder)
         let file = try File("\(folder)/.lock", O_RDWR | O_CREAT)
         guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            throw ReleaseFailure("somebody else changes \(folder) just now", hint: "again, when they are done")
+            throw ReleaseFailure(
+                "\(folder): another process changes the repository", hint: "run the command again when it has finished")
         }
         return file
     }
 
-    private func body(_ role: String, _ rest: [String: JSON]) -> [String: JSON] {
+    private static func readPending(_ folder: String) throws -> [String: SignedDocument] {
+        guard FileSystem.exists("\(folder)/unsigned") else { return [:] }
+        var found: [String: SignedDocument] = [:]
+        for name in try FileSystem.list("\(folder)/unsigned") where name.hasSuffix(".json") && !name.hasPrefix(".") {
+            let role = String(name.dropLast(5))
+            found[role] = try SignedDocument(role, file: "\(folder)/unsigned/\(name)")
+        }
+        return found
+    }
+
+    /// Reads what the timestamp names, and checks each file against the hash that is signed for it.
+    private static func readPublished(_ folder: String) throws -> [String: SignedDocument] {
+        var found: [String: SignedDocument] = [:]
+        func read(_ role: String, _ file: String, _ meta: JSON?) throws {
+            let path = "\(folder)/metadata/\(file)"
+            guard FileSystem.exists(path) else { throw ReleaseFailure.damaged(path, "the file is missing") }
+            let bytes = try FileSystem.read(path)
+            if let expected = meta?["hashes"]?["sha256"]?.text, SHA256.hash(bytes).hex != expected {
+                throw ReleaseFailure.damaged(
+                    path, "SHA-256 is \(SHA256.hash(bytes).hex), signed is \(expected)",
+                    hint: "copy the file with the signed hash from a mirror or a backup; if it is a snapshot, "
+                        + "vcpe release repair \(folder)")
+            }
+            found[role] = try SignedDocument(role, bytes, file: path)
+        }
+        guard let newest = try roots(in: folder).last else {
+            throw ReleaseFailure.damaged("\(folder)/metadata/1.root.json", "the file is missing")
+        }
+        try read("root", "\(newest).root.json", nil)
+        try read("timestamp", "timestamp.json", nil)
+        let meta = found["timestamp"]?.signed["meta"]?["snapshot.json"]
+        try read("snapshot", "\(meta?["version"]?.integer ?? 0).snapshot.json", meta)
+        for (file, meta) in found["snapshot"]?.signed["meta"]?.object ?? [:] where file.hasSuffix(".json") {
+            try read(String(file.dropLast(5)), "\(meta["version"]?.integer ?? 0).\(file)", meta)
+        }
+        return found
+    }
+
+    /// Versions of the root that the repository holds, in order.
+    static func roots(in folder: String) throws -> [Int] {
+        try FileSystem.list("\(folder)/metadata").compactMap { name in
+            name.hasSuffix(".root.json") ? Int(name.dropLast(".root.json".count)) : nil
+        }.sorted()
+    }
+
+    func body(_ role: String, _ rest: [String: JSON]) -> [String: JSON] {
         rest.merging([
             "_type": .text(TrustedMetadata.topLevel.contains(role) ? role : "targets"), "spec_version": "1.0.31",
             "version": 0, "expires": .text(expiry(role)),
         ]) { $1 }
     }
 
+    /// Days that a new version of a role's metadata is valid.
+    func period(_ role: String) -> Int {
+        documents[role]?.signed[Self.periodField]?.integer ?? Self.days[role] ?? Self.channelDays
+    }
+
     func expiry(_ role: String, days: Int? = nil) -> String {
-        UTC.text(of: now + 86_400 * (days ?? Self.days[role] ?? Self.channelDays))
-    }
-
-    /// Reads what is published.
-    ///
-    /// - Parameters:
-    ///   - now: seconds since 1970.
-    ///   - onlyReads: for who changes nothing, and waits for nobody who does.
-    public init(_ folder: String, now: Int, onlyReads: Bool = false) throws {
-        let names = (try? FileSystem.list("\(folder)/metadata")) ?? []
-        guard names.contains("timestamp.json") else {
-            let waits = FileSystem.exists("\(folder)/unsigned")
-            throw ReleaseFailure(
-                waits ? "\(folder) waits for signatures since it was made" : "\(folder) is no repository of releases",
-                hint: waits ? "vcpe release sign \(folder) --keys FOLDER" : "vcpe release init \(folder)")
-        }
-        try self.init(empty: folder, now: now, onlyReads: onlyReads)
-        documents["timestamp"] = try read("timestamp", "timestamp.json")
-        documents["root"] = trustedRoot
-        let snapshot = documents["timestamp"]?.signed["meta"]?["snapshot.json"]?["version"]?.integer ?? 0
-        documents["snapshot"] = try read("snapshot", "\(snapshot).snapshot.json")
-        for (file, meta) in documents["snapshot"]?.signed["meta"]?.object ?? [:] {
-            documents[String(file.dropLast(5))] = try read(
-                String(file.dropLast(5)), "\(meta["version"]?.integer ?? 0).\(file)")
-        }
-    }
-
-    private func read(_ role: String, _ file: String) throws -> SignedDocument {
-        try SignedDocument(role, try FileSystem.read("\(folder)/metadata/\(file)"))
+        UTC.text(of: now + 86_400 * (days ?? period(role)))
     }
 
     // MARK: - Roles
 
+    /// What says whose signatures count for a role.
+    struct Authority {
+        var role: RoleKeys
+        /// Public keys by identifier.
+        var keys: [String: JSON]
+
+        func missing(_ document: SignedDocument) -> Int { role.missing(document, keys: keys) }
+    }
+
     var delegations: [JSON] { documents["targets"]?.signed["delegations"]?["roles"]?.list ?? [] }
 
-    /// Channels, by name.
+    /// The channels, by name.
     public var channels: [String] {
         delegations.compactMap { $0["name"]?.text }.filter { $0 != Direction.role }.sorted()
     }
@@ -155,184 +181,39 @@ public struct ReleaseRepository {
     /// What a channel signs for, by path.
     func targets(of channel: String) -> [String: JSON] { documents[channel]?.signed["targets"]?.object ?? [:] }
 
-    /// Throws where there is no such channel.
+    /// - Throws: ``ReleaseFailure`` if there is no such channel.
     public func check(channel: String) throws(ReleaseFailure) {
         guard channels.contains(channel) else {
             let meant = didYouMean(channel, among: channels).map { "did you mean \($0)? " } ?? ""
             throw ReleaseFailure(
-                "there is no channel \(channel)", hint: meant + "channels are \(channels.joined(separator: ", "))")
+                "\(folder): there is no channel \(channel)",
+                hint: meant + "the channels are \(channels.joined(separator: ", "))")
         }
     }
 
-    func signers(_ role: String) -> Signers? {
-        Signers(
-            documents["root"]?.signed["roles"]?[role] ?? delegations.first { $0["name"]?.text == role })
+    /// The keys of a role, as the documents of this change list them.
+    func authority(_ role: String) -> Authority? { Self.authority(role, in: documents) }
+
+    static func authority(_ role: String, in documents: [String: SignedDocument]) -> Authority? {
+        let root = documents["root"]?.signed
+        if let keys = RoleKeys(root?["roles"]?[role]) {
+            return Authority(role: keys, keys: root?["keys"]?.object ?? [:])
+        }
+        let delegated = documents["targets"]?.signed["delegations"]
+        let json = delegated?["roles"]?.list?.first { $0["name"]?.text == role }
+        return RoleKeys(json).map { Authority(role: $0, keys: delegated?["keys"]?.object ?? [:]) }
     }
 
-    public var status: [RoleStatus] {
-        let waiting = (try? pending()) ?? [:]
-        var next = self
-        for (role, document) in waiting { next.documents[role] = document }
-        let director = next.signers(Direction.role) == nil ? [] : [Direction.role]
-        return (TrustedMetadata.topLevel + next.channels + director).compactMap { role in
-            guard let signers = signers(role) ?? next.signers(role) else { return nil }
-            let document = documents[role]
-            return RoleStatus(
-                role: role, version: document?.version ?? 0,
-                expires: document?.signed["expires"]?.text.flatMap(UTC.seconds) ?? 0, keys: signers.identifiers,
-                threshold: signers.threshold, missing: waiting[role].map(next.missing) ?? 0)
-        }
+    /// All whose signatures a document needs. Boxes accept a new root only if the keys of the last
+    /// root signed it, too.
+    func authorities(_ role: String) -> [Authority] {
+        var list = [authority(role)].compactMap { $0 }
+        if role == "root", let last = Self.authority(role, in: published) { list.append(last) }
+        return list
     }
 
-    private mutating func addDelegation(_ channel: String, _ keys: Keys) throws {
-        guard channel != Direction.role else {
-            throw ReleaseFailure("\(channel) is no name for a channel", hint: "vcpe release director \(folder)")
-        }
-        // CHANNEL/IMAGE/PROFILE/VERSION/FILE
-        try delegate("\(channel)/*/*/*/*", to: channel, keys)
-        documents[channel] = SignedDocument(channel, body(channel, ["targets": [:]]))
-    }
-
-    /// - Parameter paths: what the role signs for.
-    mutating func delegate(_ paths: String, to role: String, _ keys: Keys) throws {
-        guard !TrustedMetadata.topLevel.contains(role), signers(role) == nil else {
-            throw ReleaseFailure("there is a role \(role) already", hint: "vcpe release status \(folder)")
-        }
-        var known = documents["targets"]?.signed["delegations"]?["keys"]?.object ?? [:]
-        for key in keys.publicKeys { known[SigningKey.identifier(of: key)] = key }
-        var json = Signers(keys.publicKeys, threshold: keys.threshold).json
-        json["name"] = .text(role)
-        json["terminating"] = true
-        json["paths"] = [.text(paths)]
-        let delegated: JSON = ["keys": .object(known), "roles": .list(delegations + [.object(json)])]
-        documents["targets"]?.signed["delegations"] = delegated
-    }
-
-    // MARK: - Changes
-
-    /// Another team's releases, signed by their keys.
-    public mutating func addChannel(_ name: String, _ channelKeys: Keys, signing keys: KeyFolder) throws -> Outcome {
-        try refuseWhileWaiting()
-        try addDelegation(name, channelKeys)
-        return try commit(["targets", name], keys)
-    }
-
-    /// Signs roles anew, so that they hold longer; online ones where none is named.
-    public mutating func resign(_ roles: [String], days: Int? = nil, signing keys: KeyFolder) throws -> Outcome {
-        for role in roles where documents[role] == nil {
-            throw ReleaseFailure(
-                "there is no role \(role)", hint: (TrustedMetadata.topLevel + channels).joined(separator: ", "))
-        }
-        let offline = roles.filter { !Self.online.contains($0) }
-        if !offline.isEmpty { try refuseWhileWaiting() }
-        return try commit(offline, keys, days: days)
-    }
-
-    /// Signs a channel so that it is over at once: boxes install nothing of it until it is signed anew.
-    public mutating func expire(_ channel: String, signing keys: KeyFolder) throws -> Outcome {
-        try refuseWhileWaiting()
-        try check(channel: channel)
-        return try commit([channel], keys, days: 0)
-    }
-
-    /// Another key instead of one of a role's, which signs nothing from then on. Of root, the old keys sign once more.
-    ///
-    /// - Parameter old: the first digits of its identifier.
-    public mutating func replaceKey(_ old: String, of role: String, by key: JSON?, signing keys: KeyFolder) throws
-        -> Outcome
-    {
-        try refuseWhileWaiting()
-        guard var signers = signers(role) else {
-            throw ReleaseFailure(
-                "there is no role \(role)", hint: (TrustedMetadata.topLevel + channels).joined(separator: ", "))
-        }
-        let found = signers.identifiers.filter { $0.hasPrefix(old) }
-        guard found.count == 1, let gone = found.first, !old.isEmpty else {
-            throw ReleaseFailure(
-                "\(found.count) keys of \(role) begin with \"\(old)\"",
-                hint: "its keys are " + signers.identifiers.map { String($0.prefix(12)) }.joined(separator: ", "))
-        }
-        signers.identifiers.removeAll { $0 == gone }
-        if let key {
-            let identifier = SigningKey.identifier(of: key)
-            guard !signers.identifiers.contains(identifier) else {
-                throw ReleaseFailure("\(identifier.prefix(12)) is a key of \(role) already")
-            }
-            signers.identifiers.append(identifier)
-        }
-        guard signers.identifiers.count >= signers.threshold else {
-            throw ReleaseFailure(
-                "\(signers.identifiers.count) keys of \(role) would be left, and \(signers.threshold) must sign",
-                hint: "vcpe release rotate puts another in its place")
-        }
-        let delegator = TrustedMetadata.topLevel.contains(role) ? "root" : "targets"
-        func changed(_ keys: JSON?, _ all: [JSON]) -> JSON {
-            var known = keys?.object ?? [:]
-            if let key { known[SigningKey.identifier(of: key)] = key }
-            let used = Set(all.flatMap { $0["keyids"]?.list?.compactMap(\.text) ?? [] })
-            return .object(known.filter { used.contains($0.key) })
-        }
-        if delegator == "root" {
-            var roles = documents["root"]?.signed["roles"]?.object ?? [:]
-            roles[role] = .object(signers.json)
-            let known = changed(documents["root"]?.signed["keys"], Array(roles.values))
-            documents["root"]?.signed["roles"] = .object(roles)
-            documents["root"]?.signed["keys"] = known
-        } else {
-            let list = delegations.map { item -> JSON in
-                guard item["name"]?.text == role else { return item }
-                return .object((item.object ?? [:]).merging(signers.json) { $1 })
-            }
-            let known = changed(documents["targets"]?.signed["delegations"]?["keys"], list)
-            documents["targets"]?.signed["delegations"] = ["keys": known, "roles": .list(list)]
-        }
-        // What the old key signed alone counts no more.
-        let again = documents[role] == nil || role == "root" || Self.online.contains(role) ? [] : [role]
-        return try commit([delegator] + again, keys)
-    }
-
-    /// Adds files to a channel.
-    ///
-    /// - Parameters:
-    ///   - files: by their paths within the channel, the files on this machine.
-    ///   - custom: what is signed of their manifest beside length and hash.
-    public mutating func add(
-        _ files: [String: String], to channel: String, custom: JSON, signing keys: KeyFolder
-    ) throws -> Outcome {
-        try refuseWhileWaiting()
-        try check(channel: channel)
-        var targets = targets(of: channel)
-        for (path, file) in files.sorted(by: { $0.key < $1.key }) {
-            let target = "\(channel)/\(path)"
-            guard targets[target] == nil else {
-                throw ReleaseFailure(
-                    "\(target) was released before", hint: "a release never changes: give the image another version")
-            }
-            let (length, digest) = try copy(file, to: target)
-            // Of all files it would soon be more than a box takes of metadata.
-            var own = FileSystem.name(of: path) == "manifest" ? custom.object ?? [:] : [:]
-            own["released"] = .integer(now)
-            own["index-sha256"] = try PatchDelta.index(of: File(file)).map { .text($0.hex) }
-            targets[target] = [
-                "length": .integer(length), "hashes": ["sha256": .text(digest)], "custom": .object(own),
-            ]
-        }
-        documents[channel]?.signed["targets"] = .object(targets)
-        return try commit([channel], keys)
-    }
-
-    /// Puts a file where targets are, under its hash's name.
-    private func copy(_ file: String, to target: String) throws -> (length: Int, digest: String) {
-        let source = try File(file)
-        let (digest, count) = try source.digest()
-        let place = "\(folder)/targets/\(FileSystem.parent(of: target) ?? "")"
-        try FileSystem.makeDirectory(place)
-        let copied = "\(place)/\(digest.hex).\(FileSystem.name(of: target))"
-        if !FileSystem.exists(copied) {
-            try FileSystem.replace(copied) { (made: File) throws(SystemError) in
-                try made.copy(from: source, at: 0, count: count, to: 0)
-            }
-        }
-        return (count, digest.hex)
+    /// How many signatures a document still needs.
+    func missing(_ document: SignedDocument) -> Int {
+        authorities(document.role).map { $0.missing(document) }.max() ?? 1
     }
 }

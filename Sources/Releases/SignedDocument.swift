@@ -1,10 +1,12 @@
 import Documents
+import Files
 
 /// Metadata of a role, with the signatures that it has so far.
 struct SignedDocument {
     var role: String
+    /// The part that is signed.
     var signed: [String: JSON]
-    /// By key.
+    /// Hexadecimal signatures, by key identifier.
     var signatures: [String: String] = [:]
 
     init(_ role: String, _ signed: [String: JSON]) {
@@ -12,11 +14,22 @@ struct SignedDocument {
         self.signed = signed
     }
 
-    init(_ role: String, _ bytes: [UInt8]) throws {
-        let json = try JSON.parse(bytes)
-        guard let signed = json["signed"]?.object, let list = json["signatures"]?.list else {
-            throw ReleaseFailure("the metadata of \(role) are damaged")
+    /// Reads a file.
+    ///
+    /// - Throws: ``ReleaseFailure``, with the file's path, for what is not metadata.
+    init(_ role: String, file: String) throws {
+        try self.init(role, try FileSystem.read(file), file: file)
+    }
+
+    /// - Parameter file: where the bytes come from, for errors.
+    init(_ role: String, _ bytes: [UInt8], file: String) throws(ReleaseFailure) {
+        let json: JSON
+        do { json = try JSON.parse(bytes) } catch {
+            throw ReleaseFailure.damaged(file, "\(error)")
         }
+        guard let signed = json["signed"]?.object, let list = json["signatures"]?.list,
+            signed["version"]?.integer != nil
+        else { throw ReleaseFailure.damaged(file, "no signed part with a version, or no signatures") }
         self.init(role, signed)
         for item in list { if let key = item["keyid"]?.text { signatures[key] = item["sig"]?.text } }
     }
@@ -30,39 +43,23 @@ struct SignedDocument {
         return Array((["signed": .object(signed), "signatures": .list(list)] as JSON).line.utf8)
     }
 
-    /// Its next version, which nobody has signed yet.
-    mutating func renew(expires: String) {
-        signed["version"] = .integer(version + 1)
+    /// Gives the document a version and an expiry date, and drops all signatures.
+    mutating func renew(version: Int, expires: String) {
+        signed["version"] = .integer(version)
         signed["expires"] = .text(expires)
         signatures = [:]
     }
 
-    /// Adds the signatures of those of `identifiers` that are at hand.
-    mutating func sign(_ identifiers: [String], _ keys: KeyFolder) throws {
+    /// Adds the signatures of the available keys among `identifiers`.
+    ///
+    /// - Returns: how many signatures were added that were not there before.
+    mutating func sign(_ identifiers: [String], _ keys: KeyFolder) throws(ReleaseFailure) -> Int {
         let text = JSON.object(signed).canonical
-        for identifier in identifiers { if let key = keys[identifier] { signatures[identifier] = try key.sign(text) } }
-    }
-}
-
-/// Keys of a role, and how many of them must sign.
-struct Signers {
-    var identifiers: [String]
-    var threshold: Int
-
-    init?(_ json: JSON?) {
-        guard let names = json?["keyids"]?.list, let threshold = json?["threshold"]?.integer else { return nil }
-        identifiers = names.compactMap(\.text)
-        self.threshold = threshold
-    }
-
-    init(_ keys: [JSON], threshold: Int) {
-        identifiers = keys.map(SigningKey.identifier(of:))
-        self.threshold = threshold
-    }
-
-    var json: [String: JSON] { ["keyids": .texts(identifiers), "threshold": .integer(threshold)] }
-
-    func missing(_ document: SignedDocument) -> Int {
-        max(0, threshold - identifiers.filter { document.signatures[$0] != nil }.count)
+        var added = 0
+        for key in try keys.open(identifiers.filter { signatures[$0] == nil }) {
+            signatures[key.identifier] = try key.sign(text)
+            added += 1
+        }
+        return added
     }
 }

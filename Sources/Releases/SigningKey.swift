@@ -2,44 +2,68 @@ import CCrypto
 import Digests
 import Documents
 import Files
+import Updates
 
-/// A private Ed25519 key that signs metadata, kept in a file under a passphrase (PKCS #8, scrypt and AES-256).
+/// A private Ed25519 key (RFC 8032) that signs metadata. On disk it is a ``SealedKey``.
 public final class SigningKey {
+    /// Where a key is kept, which decides how hard a passphrase attack on its file has to be.
+    public enum Use: Sendable {
+        /// A key of root, targets, a channel or the director that its owner alone unseals.
+        case offline
+        /// A key of snapshot or timestamp, or any key of a lab: the passphrase lies on the same
+        /// machine.
+        case online
+    }
+
     private let key: OpaquePointer
-    /// What repositories list.
+    /// The key as repositories list it (TUF 1.0, section 4.2), with the owner as `x-vcpe-owner`.
     public let publicKey: JSON
-    /// SHA-256 of the public key's canonical text.
+    /// SHA-256 of the public key's canonical JSON, in hexadecimal digits (TUF 1.0, section 4.2,
+    /// `KEYID`).
     public let identifier: String
 
-    private init(_ key: OpaquePointer) throws(ReleaseFailure) {
+    private init(_ key: OpaquePointer, owner: String?) throws(ReleaseFailure) {
         self.key = key
         var raw = [UInt8](repeating: 0, count: 32)
         var count = raw.count
         guard EVP_PKEY_is_a(key, "ED25519") == 1, EVP_PKEY_get_raw_public_key(key, &raw, &count) == 1, count == 32
         else {
-            throw ReleaseFailure("not an Ed25519 key", hint: "vcpe release key FILE makes one")
+            throw ReleaseFailure("the key is not an Ed25519 key", hint: "make one with vcpe release key FILE")
         }
-        publicKey = [
+        var json: [String: JSON] = [
             "keytype": "ed25519", "scheme": "ed25519", "keyval": ["public": .text(Hex.text(raw))],
         ]
+        if let owner { json[Self.ownerField] = .text(owner) }
+        publicKey = .object(json)
         identifier = Self.identifier(of: publicKey)
     }
 
     deinit { EVP_PKEY_free(key) }
 
+    private static let ownerField = "x-vcpe-owner"
+
+    /// The name that the owner gave a public key; nil for a key without one.
+    public static func owner(of publicKey: JSON?) -> String? { publicKey?[ownerField]?.text }
+
+    /// The identifier under which a repository lists a public key.
     public static func identifier(of publicKey: JSON) -> String { SHA256.hash(publicKey.canonical).hex }
 
-    public static func make() throws(ReleaseFailure) -> SigningKey {
+    /// Makes a key.
+    ///
+    /// - Parameter owner: the name that reviews and `status` show beside the identifier.
+    public static func make(owner: String? = nil) throws(ReleaseFailure) -> SigningKey {
         let context = EVP_PKEY_CTX_new_id(EVP_PKEY_ED25519, nil)
         defer { EVP_PKEY_CTX_free(context) }
         var made: OpaquePointer?
         guard EVP_PKEY_keygen_init(context) == 1, EVP_PKEY_keygen(context, &made) == 1, let made else {
-            throw ReleaseFailure("no key could be made")
+            throw ReleaseFailure("libcrypto cannot generate an Ed25519 key")
         }
-        return try SigningKey(made)
+        return try SigningKey(made, owner: owner)
     }
 
-    /// Hexadecimal digits of a signature.
+    /// Signs bytes.
+    ///
+    /// - Returns: the signature in hexadecimal digits.
     public func sign(_ bytes: [UInt8]) throws(ReleaseFailure) -> String {
         let context = EVP_MD_CTX_new()
         defer { EVP_MD_CTX_free(context) }
@@ -47,57 +71,62 @@ public final class SigningKey {
         var count = signature.count
         guard EVP_DigestSignInit(context, nil, nil, nil, key) == 1,
             EVP_DigestSign(context, &signature, &count, bytes, bytes.count) == 1
-        else { throw ReleaseFailure("the key \(identifier.prefix(8)) does not sign") }
+        else { throw ReleaseFailure("libcrypto cannot sign with the key \(identifier.prefix(12))") }
         return Hex.text(signature[..<count])
     }
 
     // MARK: - Files
 
-    /// Writes the private key, and beside it `FILE.pub` for whoever makes the repository.
-    public func write(_ path: String, passphrase: String) throws {
+    /// Writes the sealed private key, and `PATH.pub` with the public key for those who make the
+    /// repository.
+    ///
+    /// - Throws: ``ReleaseFailure`` if the file exists, or for a passphrase that ``Passphrase``
+    ///   refuses for this use.
+    public func write(_ path: String, passphrase: String, use: Use) throws {
+        try Passphrase.check(passphrase, for: use)
         guard !FileSystem.exists(path) else {
             throw ReleaseFailure(
-                "\(path) is there already", hint: "give another name; a key that is lost signs nothing more")
+                "\(path) exists; a key file is never overwritten, because a lost key cannot sign any more",
+                hint: "give another name")
         }
-        guard let plain = EVP_PKEY2PKCS8(key) else { throw ReleaseFailure("the key can't be written") }
-        defer { PKCS8_PRIV_KEY_INFO_free(plain) }
-        // 16 MiB and a tenth of a second for each guess.
-        guard let way = PKCS5_pbe2_set_scrypt(EVP_aes_256_cbc(), nil, 0, nil, 16_384, 8, 1) else {
-            throw ReleaseFailure("this OpenSSL has no scrypt")
+        var raw = [UInt8](repeating: 0, count: 32)
+        var count = raw.count
+        guard EVP_PKEY_get_raw_private_key(key, &raw, &count) == 1, count == 32 else {
+            throw ReleaseFailure("libcrypto does not give out the private key")
         }
-        guard let sealed = PKCS8_set0_pbe(passphrase, Int32(passphrase.utf8.count), plain, way) else {
-            X509_ALGOR_free(way)
-            throw ReleaseFailure("the key can't be encrypted")
-        }
-        defer { X509_SIG_free(sealed) }
-        let memory = BIO_new(BIO_s_mem())
-        defer { BIO_free(memory) }
-        guard PEM_write_bio_PKCS8(memory, sealed) == 1 else { throw ReleaseFailure("the key can't be written") }
-        var text = [UInt8](repeating: 0, count: 4096)
-        let count = BIO_read(memory, &text, Int32(text.count))
-        guard count > 0 else { throw ReleaseFailure("the key can't be written") }
-        try FileSystem.replace(path, with: Array(text[..<Int(count)]), mode: 0o600)
+        defer { raw.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) } }
+        let sealed = try SealedKey.seal(raw, publicKey: publicKey, passphrase: passphrase, use: use)
+        try FileSystem.replace(path, with: Array(sealed.json.pretty.utf8), mode: 0o600)
         try FileSystem.replace(path + ".pub", with: publicKey.pretty)
     }
 
-    public static func read(_ path: String, passphrase: String) throws -> SigningKey {
-        let bytes = try FileSystem.read(path)
-        let memory = BIO_new_mem_buf(bytes, Int32(bytes.count))
-        defer { BIO_free(memory) }
-        let opened = passphrase.withCString {
-            PEM_read_bio_PrivateKey(memory, nil, nil, UnsafeMutableRawPointer(mutating: $0))
+    /// Opens a sealed key.
+    ///
+    /// - Throws: ``ReleaseFailure`` for another passphrase than the file's own, and for a file that
+    ///   was changed.
+    convenience init(_ sealed: SealedKey, passphrase: String) throws(ReleaseFailure) {
+        var raw = try sealed.open(passphrase: passphrase)
+        defer { raw.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) } }
+        guard let key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nil, raw, raw.count) else {
+            throw ReleaseFailure("\(sealed.path): the sealed bytes are not an Ed25519 key")
         }
-        guard let opened else {
-            throw ReleaseFailure("\(path): not a key in PEM, or another passphrase than its own")
+        try self.init(key, owner: Self.owner(of: sealed.publicKey))
+        guard publicKey == sealed.publicKey else {
+            throw ReleaseFailure("\(sealed.path): the public key in the file is not that of the private key")
         }
-        return try SigningKey(opened)
     }
 
-    /// The public key of a file that ``write(_:passphrase:)`` left.
+    /// Reads a public key from the `.pub` file that ``write(_:passphrase:use:)`` leaves.
     public static func readPublic(_ path: String) throws -> JSON {
-        let json = try JSON.parse(try FileSystem.read(path))
-        guard json["keytype"]?.text != nil, json["scheme"]?.text != nil, json["keyval"]?["public"]?.text != nil else {
-            throw ReleaseFailure("\(path) is no public key", hint: "name the .pub file that vcpe release key leaves")
+        let json: JSON
+        do { json = try JSON.parse(try FileSystem.read(path)) } catch let error as SystemError { throw error } catch {
+            throw ReleaseFailure("\(path): \(error)", hint: "name the .pub file that vcpe release key leaves")
+        }
+        guard PublicKey(json) != nil else {
+            throw ReleaseFailure(
+                "\(path) does not hold a public key of a known scheme; allowed are "
+                    + PublicKey.Scheme.allCases.map(\.rawValue).joined(separator: ", "),
+                hint: "name the .pub file that vcpe release key leaves")
         }
         return json
     }

@@ -1,11 +1,11 @@
 import Digests
 
-/// One file to fetch.
+/// A file to fetch.
 public struct Download: Sendable, Hashable {
     public var url: String
     /// Where it goes; it appears there only whole and verified.
     public var path: String
-    /// Bytes; nil when not known beforehand.
+    /// Bytes; nil if unknown.
     public var size: Int?
     public var digest: Digest?
 
@@ -24,11 +24,11 @@ public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
         case gone
         /// The server answered with another status from 400 to 499.
         case refused(Int)
-        /// What arrived is not what was promised.
+        /// The bytes are not those that were expected.
         case mismatch(String)
-        /// Anything between us and the server, in libcurl's words.
+        /// The server or the network, in libcurl's words.
         case transfer(String)
-        /// The disk, in errno's words.
+        /// This machine's disk, in the words of errno.
         case local(String)
     }
 
@@ -37,7 +37,7 @@ public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
 
     public init(url: String, reason: Reason) { (self.url, self.reason) = (url, reason) }
 
-    /// Another try may go well: the line or the server failed in passing.
+    /// Whether another try may succeed.
     public var isTransient: Bool { if case .transfer = reason { true } else { false } }
 
     public var description: String {
@@ -49,11 +49,11 @@ public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
     }
 }
 
-/// What a running set of downloads has done so far.
+/// How far a set of downloads is.
 public struct DownloadProgress: Sendable, Hashable {
     public var finishedFiles: Int
     public var files: Int
-    /// Bytes written, those that an earlier run left included.
+    /// Bytes written, with those that an earlier run left.
     public var bytes: Int
     /// Bytes to write in all, as far as sizes are known.
     public var totalBytes: Int

@@ -1,17 +1,18 @@
 import CCurl
 import Glibc
 
-/// Reads small files, or parts of large ones, into memory. A connection stays open between two reads from the same server.
+/// Reads small files, or parts of large ones, into memory. A connection stays open between two
+/// reads from one server.
 public final class Reader {
-    /// The way to servers.
-    public struct Line: Sendable, Hashable {
+    /// How servers are reached.
+    public struct Options: Sendable, Hashable {
         /// The address of a proxy; nil for the environment's (`http_proxy` and the like).
         public var proxy: String?
-        /// Bytes a second that are read at most; nil for as many as come.
+        /// Bytes a second that are read at most; nil for no limit.
         public var bytesPerSecond: Int?
-        /// A file of certificates in PEM, by which alone servers are known; nil for the system's.
+        /// A PEM file with the only certificates that servers are trusted by; nil for the system's.
         public var trustAnchors: String?
-        /// Seconds with next to no data after which a server is given up.
+        /// Seconds below 1000 bytes a second after which a read fails.
         public var stallTime: Int
 
         public init(
@@ -22,14 +23,15 @@ public final class Reader {
         }
     }
 
-    private let line: Line
+    public let options: Options
     private let handle: UnsafeMutableRawPointer?
-    /// When the next read may begin, in microseconds: libcurl limits a long transfer, and not many short ones.
+    /// When the next read may begin, in microseconds: libcurl limits a long transfer, but not many
+    /// short ones.
     private var freeAt = 0
 
-    public init(_ line: Line = Line()) {
+    public init(_ options: Options = Options()) {
         Transfers.initialize
-        self.line = line
+        self.options = options
         handle = curl_easy_init()
     }
 
@@ -39,55 +41,61 @@ public final class Reader {
     ///
     /// - Parameters:
     ///   - most: bytes; of a longer file not one more is read, and it is a mismatch.
-    ///   - range: a part of it alone, and all of that; a server that knows no ranges sends more, which is too long.
-    public func read(_ url: String, most: Int, range: Range<Int>? = nil) throws(DownloadFailure) -> [UInt8] {
-        guard let handle else { throw DownloadFailure(url: url, reason: .local("no memory")) }
+    ///   - range: the part, all of which must be there; a server without ranges sends more, which
+    ///     is too long.
+    ///   - deadline: seconds for all of it; nil for as long as it does not stall.
+    public func read(
+        _ url: String, most: Int, range: Range<Int>? = nil, deadline: Int? = nil
+    ) throws(DownloadFailure) -> [UInt8] {
+        guard let handle else { throw DownloadFailure(url: url, reason: .local("curl_easy_init: out of memory")) }
         guard Self.mayBeOpened(url, handle) else { throw DownloadFailure(url: url, reason: .gone) }
         let begin = waitUntilFree()
-        // Options go; what is connected stays.
+        // This resets options and keeps connections.
         curl_easy_reset(handle)
-        Transfers.prepare(handle, url, proxy: line.proxy, stallTime: line.stallTime)
-        if let trustAnchors = line.trustAnchors { ccurl_set_string(handle, CURLOPT_CAINFO, trustAnchors) }
-        if let most = line.bytesPerSecond {
+        Transfers.prepare(handle, url, proxy: options.proxy, stallTime: options.stallTime)
+        if let trustAnchors = options.trustAnchors { ccurl_set_string(handle, CURLOPT_CAINFO, trustAnchors) }
+        if let most = options.bytesPerSecond {
             ccurl_set_offset(handle, CURLOPT_MAX_RECV_SPEED_LARGE, curl_off_t(most))
-            // A line that is held back by ourselves has not stalled.
+            // Our own limit must not count as a stall.
             ccurl_set_long(handle, CURLOPT_LOW_SPEED_LIMIT, min(1000, most / 4))
         }
+        if let deadline { ccurl_set_long(handle, CURLOPT_TIMEOUT, deadline) }
         if let range { ccurl_set_string(handle, CURLOPT_RANGE, "\(range.lowerBound)-\(range.upperBound - 1)") }
-        let arrival = Arrival(most: most)
-        ccurl_set_pointer(handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(arrival).toOpaque())
+        let response = Response(most: most)
+        ccurl_set_pointer(handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(response).toOpaque())
         ccurl_set_write_function(handle) { bytes, size, count, context in
             guard let bytes, let context else { return 0 }
-            let arrival = Unmanaged<Arrival>.fromOpaque(context).takeUnretainedValue()
-            guard arrival.bytes.count + size * count <= arrival.most else {
-                arrival.isTooLong = true
+            let response = Unmanaged<Response>.fromOpaque(context).takeUnretainedValue()
+            guard response.bytes.count + size * count <= response.most else {
+                response.isTooLong = true
                 return 0
             }
-            arrival.bytes += UnsafeRawBufferPointer(start: bytes, count: size * count)
+            response.bytes += UnsafeRawBufferPointer(start: bytes, count: size * count)
             return size * count
         }
-        let result = withExtendedLifetime(arrival) { curl_easy_perform(handle) }
-        if let most = line.bytesPerSecond { freeAt = begin + arrival.bytes.count * 1_000_000 / max(1, most) }
-        if arrival.isTooLong {
+        let result = withExtendedLifetime(response) { curl_easy_perform(handle) }
+        if let most = options.bytesPerSecond { freeAt = begin + response.bytes.count * 1_000_000 / max(1, most) }
+        if response.isTooLong {
             throw DownloadFailure(url: url, reason: .mismatch("longer than the \(most) bytes that are allowed"))
         }
         guard result == CURLE_OK else {
             var status = 0
             ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
-            // It ends before the part begins.
+            // The file ends before the part begins.
             if range != nil, result == CURLE_BAD_DOWNLOAD_RESUME || result == CURLE_RANGE_ERROR {
                 throw DownloadFailure(url: url, reason: .mismatch("it ends before byte \(range?.lowerBound ?? 0)"))
             }
             throw DownloadFailure(url: url, reason: Transfers.reason(result, status))
         }
-        if let range, arrival.bytes.count < range.count {
+        if let range, response.bytes.count < range.count {
             throw DownloadFailure(
-                url: url, reason: .mismatch("\(arrival.bytes.count) bytes instead of \(range.count)"))
+                url: url, reason: .mismatch("\(response.bytes.count) bytes instead of \(range.count)"))
         }
-        return arrival.bytes
+        return response.bytes
     }
 
-    /// False for a local address of anything but a plain file: opening a FIFO would wait for ever for somebody to write to it.
+    /// False for a local address of anything but a plain file: opening a FIFO would block until
+    /// another process writes.
     private static func mayBeOpened(_ url: String, _ handle: UnsafeMutableRawPointer) -> Bool {
         guard url.hasPrefix("file:///"),
             let path = curl_easy_unescape(handle, String(url.dropFirst("file://".utf8.count)), 0, nil)
@@ -108,7 +116,7 @@ public final class Reader {
         return now()
     }
 
-    private final class Arrival {
+    private final class Response {
         let most: Int
         var bytes: [UInt8] = []
         var isTooLong = false

@@ -3,20 +3,21 @@ import Digests
 import Files
 import Glibc
 
-/// Fetches files by libcurl: several at once, resumed where an earlier run was cut off, verified as they stream.
+/// Fetches files with libcurl: several at once, resumed where an earlier run ended, verified while
+/// they arrive.
 public enum Transfers {
     /// Fetches all of `downloads`.
     ///
-    /// A file is written as `PATH.part` and renamed when its size and digest are right; what a failed run leaves is taken
-    /// up by the next. Two processes that fetch the same file don't disturb each other: one holds the lock on the part,
-    /// the other waits until it is done.
+    /// A file is written as `PATH.part` and renamed when its size and digest are right; the next
+    /// run resumes what a failed one left. Of two processes that fetch the same file one holds the
+    /// lock on the part, and the other waits.
     ///
     /// - Parameters:
     ///   - parallel: transfers at a time.
     ///   - proxy: overrides the environment's (`http_proxy` and the like).
-    ///   - triesOfEach: how often a file is asked for while the server or the line fails in passing.
+    ///   - triesOfEach: requests for a file while its failures are transient.
     ///   - progress: called a few times a second.
-    /// - Returns: the failures, in the order of `downloads`; empty when all went well.
+    /// - Returns: the failures, in the order of `downloads`; empty if all succeeded.
     public static func fetch(
         _ downloads: [Download], parallel: Int = 8, proxy: String? = nil, triesOfEach: Int = 3,
         progress: ((DownloadProgress) -> Void)? = nil
@@ -38,12 +39,12 @@ public enum Transfers {
             while running.count < parallel, let download = waiting.popFirst() {
                 do {
                     guard let transfer = try Transfer(download, proxy: proxy) else {
-                        // Somebody else fetches it just now: look again when others have moved on.
+                        // Another process fetches it: try again after the others.
                         waiting.append(download)
                         busy = true
                         break
                     }
-                    if transfer.isComplete {
+                    if transfer.needsNothing {
                         if let failure = transfer.finish(CURLE_OK) { failures[download.path] = failure }
                         finishedBytes += transfer.position
                         state.finishedFiles += 1
@@ -87,7 +88,7 @@ public enum Transfers {
     static let initialize: Void = { curl_global_init(Int(CURL_GLOBAL_DEFAULT)) }()
 }
 
-/// One file on its way.
+/// A file that is being fetched.
 private final class Transfer {
     let download: Download
     let handle: UnsafeMutableRawPointer
@@ -95,23 +96,23 @@ private final class Transfer {
     /// Bytes on disk so far.
     private(set) var position = 0
     private let resumedFrom: Int
-    private let isThere: Bool
+    private let isComplete: Bool
     private var cantResume = false
     private var hash = SHA256()
     private var localFailure: SystemError?
 
-    /// Nil when another process has the lock on the part.
+    /// Nil if another process holds the lock on the part.
     init?(_ download: Download, proxy: String?) throws(SystemError) {
         guard let part = try Self.lockedPart(download.path + ".part") else { return nil }
         self.download = download
         self.part = part
         // Another process may have finished it meanwhile.
-        isThere = download.digest != nil && FileSystem.exists(download.path)
+        isComplete = download.digest != nil && FileSystem.exists(download.path)
         guard let handle = curl_easy_init() else { throw SystemError("curl_easy_init", download.url, code: ENOMEM) }
         self.handle = handle
-        let there = Int(try part.status().st_size)
-        if let size = download.size, download.digest != nil, there <= size {
-            while position < there {
+        let present = Int(try part.status().st_size)
+        if let size = download.size, download.digest != nil, present <= size {
+            while position < present {
                 let bytes = try part.read(1 << 20, at: position)
                 hash.update(bytes)
                 position += bytes.count
@@ -132,11 +133,11 @@ private final class Transfer {
 
     deinit { curl_easy_cleanup(handle) }
 
-    /// True when nothing is left to fetch.
-    var isComplete: Bool { isThere || (download.size == position && download.digest != nil && position > 0) }
+    /// Whether nothing is left to fetch.
+    var needsNothing: Bool { isComplete || (download.size == position && download.digest != nil && position > 0) }
 
-    /// Opens and locks the part. Whoever held the lock may have renamed or removed the file that we opened: then the
-    /// lock is one on nothing, and the name is opened anew.
+    /// Opens and locks the part. The last holder of the lock may have renamed or removed the file
+    /// that was opened here: then the lock is worthless, and the name is opened again.
     private static func lockedPart(_ path: String) throws(SystemError) -> File? {
         while true {
             let part = try File(path, O_RDWR | O_CREAT)
@@ -150,7 +151,7 @@ private final class Transfer {
     }
 
     private func take(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        // More than was promised is never written: a wrong server could fill the disk.
+        // More than the expected size is never written: a hostile server could fill the disk.
         if let size = download.size, position + bytes.count > size {
             position += bytes.count
             return false
@@ -166,12 +167,12 @@ private final class Transfer {
         }
     }
 
-    /// Verifies what arrived and puts it in its place; returns what is wrong with it.
+    /// Verifies the file and renames it to its path; returns what is wrong with it.
     func finish(_ result: CURLcode) -> DownloadFailure? {
         func failure(_ reason: DownloadFailure.Reason) -> DownloadFailure {
             DownloadFailure(url: download.url, reason: reason)
         }
-        if isThere {
+        if isComplete {
             unlink(part.path)
             return nil
         }
@@ -204,14 +205,15 @@ private final class Transfer {
         return nil
     }
 
-    /// A part left by an earlier run may be other bytes than the server's: one more try, from the start.
+    /// A part that an earlier run left may differ from the server's file: one more try from the
+    /// start.
     func mayRetry(_ failure: DownloadFailure) -> Bool {
         guard resumedFrom > 0 else { return false }
         switch failure.reason {
         case .mismatch: return true
         case .transfer:
-            // Servers without ranges answer with the whole file, which libcurl refuses to append. Any other failure
-            // leaves the part to the next run.
+            // A server without ranges answers with the whole file, which libcurl refuses to append.
+            // After any other failure the next run resumes the part.
             if cantResume { unlink(part.path) }
             return cantResume
         case .gone, .refused, .local: return false

@@ -1,8 +1,9 @@
 import Documents
 
 extension JSON {
-    /// The one text of a value that is signed (OLPC's canonical JSON, TUF 1.0, section 4.2): no blanks, keys by their code points, only
-    /// quotes and backslashes escaped.
+    /// The canonical bytes of a value, which are what keys sign (OLPC's canonical JSON; TUF 1.0,
+    /// section 4.2): no blanks, object keys in the order of their code points, only quotes and
+    /// backslashes escaped.
     public var canonical: [UInt8] {
         var bytes: [UInt8] = []
         writeCanonical(into: &bytes)
@@ -24,7 +25,8 @@ extension JSON {
             bytes.append(UInt8(ascii: "]"))
         case .object(let entries):
             bytes.append(UInt8(ascii: "{"))
-            // Swift compares texts by what they look like; UTF-8's bytes have the order of code points.
+            // Swift orders strings by canonical equivalence; the bytes of UTF-8 have the order of
+            // code points.
             let sorted = entries.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
             for (i, entry) in sorted.enumerated() {
                 if i > 0 { bytes.append(UInt8(ascii: ",")) }

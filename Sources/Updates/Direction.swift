@@ -1,13 +1,19 @@
 import Documents
 import Transfers
 
-/// What a group of boxes is to run, as the provider's director says it (the split of Uptane: who makes releases, and who hands them out).
+/// What the provider's director tells a group of boxes to run.
 ///
-/// The director's keys are delegated by the targets role, and lie with whoever runs the fleet. They sign no release: who has got hold of them can only choose
-/// among those that were properly released, and not go back.
+/// The split is that of Uptane's director and image repositories: channels sign releases, the
+/// director chooses among them. Targets delegates the role to keys of the fleet's operator. A
+/// stolen director's key signs no release: it can only choose among those of the channels, and none
+/// that is older than what a box ran.
 ///
-/// A file `director/GROUP.json`, signed like all metadata, with `_type` `director`, `group`, `releases` (versions by the names of images), `window` (`from` and
-/// `to`, seconds after midnight, UTC), and as `version` a counter that only grows.
+/// The file `director/GROUP.json` is signed like other metadata. `_type` is `director`, `group`
+/// names the group, `releases` has versions by the names of images, `window` has `from` and `to` in
+/// seconds after midnight, UTC, and `version` is a counter that only grows.
+///
+/// Deviation from TUF 1.0: the role has no metadata in the snapshot, because its files are often on
+/// another server. A TUF client that looks for a target below `director/` fails.
 public struct Direction: Sendable, Hashable {
     /// The role, and the folder of its files.
     public static let role = "director"
@@ -19,14 +25,14 @@ public struct Direction: Sendable, Hashable {
     public let expires: Int
     /// Versions by the names of images.
     public let releases: [String: String]
-    /// When boxes may restart into them by themselves; nil where the site alone says so.
+    /// When boxes may restart by themselves; nil leaves that to the site document.
     public let window: MaintenanceWindow?
 
     /// Reads a file, which may be hostile.
     ///
     /// - Parameters:
     ///   - now: seconds since 1970.
-    ///   - last: the counter that was seen last.
+    ///   - last: the highest counter that the box has seen.
     public init(
         _ bytes: [UInt8], of group: String, signedBy role: Role, now: Int, last: Int
     ) throws(UpdateFailure) {
@@ -34,19 +40,22 @@ public struct Direction: Sendable, Hashable {
         let metadata = try Metadata(bytes, name: name, type: Self.role)
         try metadata.verify(by: role, name: name)
         guard let releases = metadata.signed["releases"]?.object, let found = metadata.signed["group"]?.text else {
-            throw UpdateFailure(.malformed, name, "neither group nor releases")
+            throw UpdateFailure(.malformed, name, "group or releases are missing")
         }
-        guard found == group else { throw UpdateFailure(.mismatch, name, "it is of the group \(found)") }
+        guard found == group else { throw UpdateFailure(.mismatch, name, "it is for the group \(found)") }
         guard metadata.version >= last else {
-            throw UpdateFailure(.rollback, name, "its counter is \(metadata.version) after \(last)")
+            throw UpdateFailure(.rollback, name, "its counter is \(metadata.version), seen was \(last)")
         }
         guard metadata.expires > now else {
             throw UpdateFailure(
                 .expired, name, "expired \(UTC.text(of: metadata.expires)), and it is \(UTC.text(of: now))")
         }
+        window = MaintenanceWindow(metadata.signed["window"])
+        guard window != nil || metadata.signed["window"] == nil else {
+            throw UpdateFailure(.malformed, name, "window is not two different times of a day in seconds")
+        }
         (self.group, counter, expires) = (group, metadata.version, metadata.expires)
         self.releases = releases.compactMapValues(\.text)
-        window = MaintenanceWindow(metadata.signed["window"])
     }
 
     /// Below a repository's address.
@@ -54,18 +63,19 @@ public struct Direction: Sendable, Hashable {
 }
 
 extension UpdateClient {
-    /// What the director says of a group, by the keys that this client trusts now; ``refresh()`` comes first.
+    /// What the director tells a group, by the keys that this client trusts; call ``refresh()``
+    /// before.
     ///
     /// - Parameters:
-    ///   - repository: where the director's files are; nobody has to trust it.
-    ///   - last: the counter that was seen last.
+    ///   - repository: where the director's files are; it need not be trusted.
+    ///   - last: the highest counter that the box has seen.
     public func direction(of group: String, in repository: Repository, last: Int) throws(UpdateFailure) -> Direction {
         let path = Direction.path(of: group)
         guard let role = trusted.targets["targets"]?.role(Direction.role) else {
             throw UpdateFailure(.unknownTarget, path, "the repository has no director")
         }
         guard let bytes = try HTTPSource(repository).read(path, most: Direction.mostBytes) else {
-            throw UpdateFailure(.unavailable, path, "the director says nothing of a group \(group)")
+            throw UpdateFailure(.unavailable, path, "the director has no file for the group \(group)")
         }
         return try Direction(bytes, of: group, signedBy: role, now: trusted.now, last: last)
     }

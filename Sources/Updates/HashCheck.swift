@@ -1,7 +1,7 @@
 import CCrypto
 import Digests
 
-/// Hashes of what passes by, all at once.
+/// Computes several hashes of a stream at once.
 struct HashCheck: ~Copyable {
     private var running: [(algorithm: String, context: OpaquePointer)] = []
 
@@ -17,7 +17,7 @@ struct HashCheck: ~Copyable {
             }
         guard let kind, let context = EVP_MD_CTX_new() else {
             throw UpdateFailure(
-                .mismatch, name, "a hash by \(algorithm), which can't be checked; allowed are sha256, sha384 and sha512"
+                .mismatch, name, "the hash algorithm is \(algorithm), allowed are sha256, sha384 and sha512"
             )
         }
         EVP_DigestInit_ex(context, kind, nil)
@@ -28,13 +28,13 @@ struct HashCheck: ~Copyable {
         for item in running { EVP_DigestUpdate(item.context, bytes, bytes.count) }
     }
 
-    /// Throws unless all are as expected.
+    /// - Throws: ``UpdateFailure`` unless all hashes are the expected ones.
     mutating func finish(_ expected: [String: String], name: String) throws(UpdateFailure) {
         for item in running {
             var (digest, count) = ([UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE)), UInt32(0))
             EVP_DigestFinal_ex(item.context, &digest, &count)
             guard Array(digest[..<Int(count)]) == expected[item.algorithm].flatMap({ Hex.bytes($0) }) else {
-                throw UpdateFailure(.mismatch, name, "another \(item.algorithm) than the one that is signed")
+                throw UpdateFailure(.mismatch, name, "the \(item.algorithm) hash is not the signed one")
             }
         }
     }

@@ -1,18 +1,22 @@
 import Digests
 import Documents
 
-/// What all roles' metadata have in common, read and not yet trusted.
+/// What the metadata of all roles has in common, parsed and not yet trusted.
 public struct Metadata: Sendable {
-    /// As it came.
+    /// As it was received.
     public let bytes: [UInt8]
-    /// `root`, `timestamp`, `snapshot` or `targets`.
+    /// `root`, `timestamp`, `snapshot`, `targets` or `director`.
     public let type: String
     public let version: Int
     /// Seconds since 1970.
     public let expires: Int
-    /// What is signed; keys that nobody here knows included.
+    /// The signed part, with fields that are unknown here.
     public let signed: JSON
     private let signatures: [(key: String, value: String)]
+
+    /// Versions above are refused: a signer's mistake, or a theft, could otherwise use up all
+    /// numbers, and `version + 1` would overflow.
+    static let mostVersion = 1 << 53
 
     /// Reads a file, which may be hostile.
     public init(_ bytes: [UInt8], name: String, type: String) throws(UpdateFailure) {
@@ -20,21 +24,25 @@ public struct Metadata: Sendable {
         do { json = try JSON.parse(bytes) } catch { throw UpdateFailure(.malformed, name, "not JSON: \(error)") }
         func wrong(_ what: String) -> UpdateFailure { UpdateFailure(.malformed, name, what) }
         guard let signed = json["signed"], let list = json["signatures"]?.list else {
-            throw wrong("neither signed nor signatures")
+            throw wrong("signed or signatures is missing")
         }
         guard let found = signed["_type"]?.text, found == type else {
-            throw wrong("metadata of the kind \(signed["_type"]?.text ?? "none"), expected is \(type)")
+            throw wrong("the type is \(signed["_type"]?.text ?? "missing"), expected is \(type)")
         }
         let specification = (signed["spec_version"]?.text ?? "").split(separator: ".")
         guard (2...3).contains(specification.count), specification[0] == "1" else {
-            throw wrong("spec_version \(signed["spec_version"]?.text ?? "none"), allowed is 1")
+            throw wrong("spec_version is \(signed["spec_version"]?.text ?? "missing"), allowed is 1")
         }
-        guard let version = signed["version"]?.integer, version > 0 else { throw wrong("no version above 0") }
-        guard let expires = signed["expires"]?.text.flatMap(UTC.seconds) else { throw wrong("no date at expires") }
+        guard let version = signed["version"]?.integer, (1...Self.mostVersion).contains(version) else {
+            throw wrong("the version is not a number from 1 to \(Self.mostVersion)")
+        }
+        guard let expires = signed["expires"]?.text.flatMap(UTC.seconds) else { throw wrong("expires is not a date") }
         var signatures: [(key: String, value: String)] = []
         for item in list {
-            guard let key = item["keyid"]?.text, let value = item["sig"]?.text else { throw wrong("half a signature") }
-            guard !signatures.contains(where: { $0.key == key }) else { throw wrong("two signatures of one key") }
+            guard let key = item["keyid"]?.text, let value = item["sig"]?.text else {
+                throw wrong("a signature without keyid or sig")
+            }
+            guard !signatures.contains(where: { $0.key == key }) else { throw wrong("two signatures with one keyid") }
             signatures.append((key, value))
         }
         self.bytes = bytes
@@ -45,10 +53,12 @@ public struct Metadata: Sendable {
         self.signatures = signatures
     }
 
-    /// Throws unless as many of the role's keys signed this as its delegator wants.
+    /// Checks that enough different keys of the role signed this.
+    ///
+    /// - Throws: ``UpdateFailure`` with the reason `signature` below the threshold.
     public func verify(by role: Role, name: String) throws(UpdateFailure) {
         let text = signed.canonical
-        // The same key under two names, or by two schemes, is one.
+        // One key under two identifiers counts once.
         var valid: Set<[UInt8]> = []
         for signature in signatures {
             guard let key = role.keys[signature.key], !valid.contains(key.encoded),
@@ -58,14 +68,14 @@ public struct Metadata: Sendable {
         }
         guard valid.count >= role.threshold else {
             throw UpdateFailure(
-                .signature, name, "\(valid.count) valid signatures of its keys, \(role.threshold) are needed")
+                .signature, name, "\(valid.count) valid signatures of different keys, \(role.threshold) are needed")
         }
     }
 }
 
-/// Who may sign for a role, and how many of them have to.
+/// The keys of a role, and how many of them must sign.
 public struct Role: Sendable, Hashable {
-    /// By their identifiers; those of unknown kinds are left out.
+    /// By identifier; keys of unknown schemes are left out.
     public var keys: [String: PublicKey]
     public var threshold: Int
 
@@ -76,28 +86,28 @@ public struct Role: Sendable, Hashable {
         else { throw UpdateFailure(.malformed, name, "a role without keyids and a threshold above 0") }
         let identifiers = names.compactMap { $0 }
         guard Set(identifiers).count == identifiers.count else {
-            throw UpdateFailure(.malformed, name, "a role that names a key twice")
+            throw UpdateFailure(.malformed, name, "a role with one keyid twice")
         }
         keys = [:]
         self.threshold = threshold
         for identifier in identifiers {
-            // A role may name a key that nobody lists: it counts for nothing.
+            // A role may name a key that is not listed: it counts for nothing.
             if let key = all[identifier].flatMap(PublicKey.init) { keys[identifier] = key }
         }
     }
 }
 
-/// What is said of a file: of metadata its version, of targets their length and hashes.
+/// What is signed about a file: the version of metadata, length and hashes of a target.
 public struct FileMeta: Sendable, Hashable {
     public var version: Int?
     /// Bytes.
     public var length: Int?
-    /// Hexadecimal digits, by algorithm.
+    /// Hexadecimal digits, by algorithm name.
     public var hashes: [String: String]
-    /// What is signed beside them; null without it.
+    /// The field `custom`; null without it.
     public var custom: JSON = .null
 
-    /// For what checks by this one alone.
+    /// The hash for callers that check this one alone.
     public var sha256: Digest? { hashes["sha256"].flatMap { Digest(hex: $0.lowercased()) } }
 
     init(_ json: JSON, name: String, isTarget: Bool) throws(UpdateFailure) {
@@ -106,7 +116,7 @@ public struct FileMeta: Sendable, Hashable {
         custom = json["custom"] ?? .null
         hashes = [:]
         for (algorithm, value) in json["hashes"]?.object ?? [:] {
-            guard let text = value.text else { throw UpdateFailure(.malformed, name, "a hash that is no text") }
+            guard let text = value.text else { throw UpdateFailure(.malformed, name, "a hash that is not text") }
             hashes[algorithm] = text
         }
         if isTarget {
@@ -120,10 +130,10 @@ public struct FileMeta: Sendable, Hashable {
         }
     }
 
-    /// Throws unless `bytes` are what is said.
+    /// - Throws: ``UpdateFailure`` unless length and hashes of `bytes` are the signed ones.
     func check(_ bytes: [UInt8], name: String) throws(UpdateFailure) {
         if let length, bytes.count != length {
-            throw UpdateFailure(.mismatch, name, "\(bytes.count) bytes, \(length) are signed")
+            throw UpdateFailure(.mismatch, name, "\(bytes.count) bytes, signed are \(length)")
         }
         var check = HashCheck()
         for algorithm in hashes.keys.sorted() { try check.begin(algorithm, name: name) }

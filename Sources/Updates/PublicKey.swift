@@ -4,7 +4,7 @@ import Documents
 
 /// A key that signs metadata, as its delegator lists it (TUF 1.0, section 4.2).
 public struct PublicKey: Sendable, Hashable {
-    /// How signatures by it are made.
+    /// The signature scheme.
     public enum Scheme: String, Sendable, CaseIterable {
         case ed25519
         case ecdsaP256 = "ecdsa-sha2-nistp256"
@@ -23,7 +23,7 @@ public struct PublicKey: Sendable, Hashable {
 
         fileprivate var digest: OpaquePointer? {
             switch self {
-            // It has one of its own.
+            // Ed25519 has its hash built in.
             case .ed25519: nil
             case .ecdsaP256, .rsaPSS256: EVP_sha256()
             case .ecdsaP384, .rsaPSS384: EVP_sha384()
@@ -33,29 +33,31 @@ public struct PublicKey: Sendable, Hashable {
 
         fileprivate var isRSA: Bool { keyTypes == ["rsa"] }
 
-        fileprivate func takes(_ key: OpaquePointer) -> Bool {
+        fileprivate func accepts(_ key: OpaquePointer) -> Bool {
             switch self {
             case .ed25519: EVP_PKEY_is_a(key, "ED25519") == 1
             case .ecdsaP256: EVP_PKEY_is_a(key, "EC") == 1 && EVP_PKEY_get_bits(key) == 256
             case .ecdsaP384: EVP_PKEY_is_a(key, "EC") == 1 && EVP_PKEY_get_bits(key) == 384
-            // Shorter ones are broken within a person's life.
+            // NIST SP 800-57 part 1, section 5.6.1: shorter keys have less than 112 bits of
+            // security.
             case .rsaPSS256, .rsaPSS384, .rsaPSS512: EVP_PKEY_is_a(key, "RSA") == 1 && EVP_PKEY_get_bits(key) >= 2048
             }
         }
     }
 
     public let scheme: Scheme
-    /// The key itself, however it was written: SubjectPublicKeyInfo in DER (RFC 5280).
+    /// The key independent of its notation: SubjectPublicKeyInfo in DER (RFC 5280, section
+    /// 4.1.2.7).
     public let encoded: [UInt8]
 
-    /// Nil for a key of a kind that is not known here: its signatures count for nothing.
-    init?(_ json: JSON) {
+    /// Nil for a key of an unknown scheme: its signatures count for nothing.
+    public init?(_ json: JSON) {
         guard let scheme = json["scheme"]?.text.flatMap(Scheme.init), let type = json["keytype"]?.text,
             scheme.keyTypes.contains(type), let value = json["keyval"]?["public"]?.text,
             let key = scheme == .ed25519 ? Self.read(hex: value) : Self.read(pem: value)
         else { return nil }
         defer { EVP_PKEY_free(key) }
-        guard scheme.takes(key) else { return nil }
+        guard scheme.accepts(key) else { return nil }
         var der: UnsafeMutablePointer<UInt8>?
         let count = i2d_PUBKEY(key, &der)
         guard count > 0, let der else { return nil }
@@ -76,7 +78,7 @@ public struct PublicKey: Sendable, Hashable {
         return PEM_read_bio_PUBKEY(memory, nil, nil, nil)
     }
 
-    /// Whether a signature in hexadecimal digits is one of this key over `bytes`.
+    /// Whether a signature, in hexadecimal digits, is this key's over `bytes`.
     public func verifies(_ signature: String, over bytes: [UInt8]) -> Bool {
         guard let signature = Hex.bytes(signature) else { return false }
         let opened = encoded.withUnsafeBufferPointer { buffer in

@@ -4,19 +4,20 @@ import Documents
 public struct Root: Sendable {
     public let metadata: Metadata
     public let roles: [String: Role]
-    /// Whether files carry their version or hash in their names, so that a repository can be changed while it is read.
+    /// Whether file names contain version or hash, so that a repository can change while it is read
+    /// (section 6.2).
     public let isConsistent: Bool
 
     public init(_ bytes: [UInt8], name: String = "root") throws(UpdateFailure) {
         metadata = try Metadata(bytes, name: name, type: "root")
         let signed = metadata.signed
         guard let keys = signed["keys"]?.object, let listed = signed["roles"]?.object else {
-            throw UpdateFailure(.malformed, name, "a root without keys and roles")
+            throw UpdateFailure(.malformed, name, "keys or roles is missing")
         }
         var roles: [String: Role] = [:]
         for role in TrustedMetadata.topLevel {
             guard let json = listed[role] else {
-                throw UpdateFailure(.malformed, name, "a root without the role \(role)")
+                throw UpdateFailure(.malformed, name, "the role \(role) is missing")
             }
             roles[role] = try Role(json, keys: keys, name: name)
         }
@@ -25,7 +26,7 @@ public struct Root: Sendable {
     }
 
     func role(_ name: String) throws(UpdateFailure) -> Role {
-        guard let role = roles[name] else { throw UpdateFailure(.malformed, "root", "it has no role \(name)") }
+        guard let role = roles[name] else { throw UpdateFailure(.malformed, "root", "the role \(name) is missing") }
         return role
     }
 }

@@ -1,18 +1,18 @@
 import Documents
 
-/// Targets that a role signs for, and the roles that it hands parts of them on to (TUF 1.0, section 4.5).
+/// The targets that a role signs for, and its delegations (TUF 1.0, section 4.5).
 public struct Targets: Sendable {
-    /// A role that others have handed targets on to.
+    /// A role that this one delegates paths to.
     public struct Delegation: Sendable {
         enum Extent: Sendable {
             case patterns([String])
-            /// The first digits of SHA-256 of paths.
+            /// The first digits of the SHA-256 digests of paths.
             case hashPrefixes([String])
         }
 
         public let name: String
         public let role: Role
-        /// What it doesn't know nobody behind it knows.
+        /// Whether the search for a path that it covers ends with it.
         public let isTerminating: Bool
         let extent: Extent
 
@@ -24,7 +24,8 @@ public struct Targets: Sendable {
         }
     }
 
-    /// Roles that share all targets out among them by the first bits of their paths' hashes (TAP 15).
+    /// Roles among which all targets are divided by the first bits of the hashes of their paths
+    /// (TAP 15).
     struct Bins: Sendable {
         var role: Role
         var bits: Int
@@ -48,19 +49,21 @@ public struct Targets: Sendable {
     }
 
     public let metadata: Metadata
-    /// By their paths.
+    /// By path.
     public let targets: [String: FileMeta]
-    /// In the order in which they are asked.
+    /// In the order in which they are searched.
     public private(set) var delegations: [Delegation] = []
     private var bins: Bins?
 
     public init(_ bytes: [UInt8], name: String) throws(UpdateFailure) {
         metadata = try Metadata(bytes, name: name, type: "targets")
         guard let listed = metadata.signed["targets"]?.object else {
-            throw UpdateFailure(.malformed, name, "no targets, not even an empty list")
+            throw UpdateFailure(.malformed, name, "targets is missing")
         }
         var targets: [String: FileMeta] = [:]
-        for (path, json) in listed { targets[path] = try FileMeta(json, name: "\(name) of \(path)", isTarget: true) }
+        for (path, json) in listed {
+            targets[path] = try FileMeta(json, name: "\(name), target \(path)", isTarget: true)
+        }
         self.targets = targets
         guard let delegated = metadata.signed["delegations"], delegated != .null else { return }
         let keys = delegated["keys"]?.object ?? [:]
@@ -68,7 +71,8 @@ public struct Targets: Sendable {
             guard let bits = json["bit_length"]?.integer, (1...32).contains(bits),
                 let prefix = json["name_prefix"]?.text
             else {
-                throw UpdateFailure(.malformed, name, "succinct roles without bit_length (1 to 32) and name_prefix")
+                throw UpdateFailure(
+                    .malformed, name, "succinct_roles without a bit_length from 1 to 32 or without name_prefix")
             }
             bins = Bins(role: try Role(json, keys: keys, name: name), bits: bits, prefix: prefix)
         }
@@ -76,7 +80,7 @@ public struct Targets: Sendable {
             delegations.append(try Self.delegation(json, keys, name))
         }
         guard Set(delegations.map(\.name)).count == delegations.count else {
-            throw UpdateFailure(.malformed, name, "a role is named twice among its delegations")
+            throw UpdateFailure(.malformed, name, "it delegates to one role twice")
         }
     }
 
@@ -85,7 +89,10 @@ public struct Targets: Sendable {
     ) throws(UpdateFailure) -> Delegation {
         guard let role = json["name"]?.text, !role.isEmpty, !TrustedMetadata.topLevel.contains(role),
             let isTerminating = json["terminating"]?.boolean
-        else { throw UpdateFailure(.malformed, name, "a delegation without a name of its own, or without terminating") }
+        else {
+            throw UpdateFailure(
+                .malformed, name, "a delegation without a name that is not a top-level role's, or without terminating")
+        }
         let extent: Delegation.Extent
         switch (json["paths"]?.list, json["path_hash_prefixes"]?.list) {
         case (let paths?, nil): extent = .patterns(paths.compactMap(\.text))
@@ -98,13 +105,13 @@ public struct Targets: Sendable {
             name: role, role: try Role(json, keys: keys, name: name), isTerminating: isTerminating, extent: extent)
     }
 
-    /// The roles that may know a path, in their order.
+    /// The roles that cover a path, in the order in which they are searched.
     public func delegated(_ path: String) -> [(name: String, isTerminating: Bool)] {
         if let bins { return [(bins.name(for: path), true)] }
         return delegations.filter { $0.covers(path) }.map { ($0.name, $0.isTerminating) }
     }
 
-    /// Who signs for a role that this one hands targets on to.
+    /// The keys of a role that this one delegates to.
     func role(_ name: String) -> Role? {
         if let bins, bins.contains(name) { return bins.role }
         return delegations.first { $0.name == name }?.role

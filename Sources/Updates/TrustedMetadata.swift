@@ -1,21 +1,22 @@
 import Documents
 
-/// What is trusted of a repository so far. Each step takes one file, and only if it is signed, newer, and what those before it say; the
-/// order of steps is that of TUF 1.0, section 5.
+/// The metadata of a repository that is trusted so far. Each step accepts one file, if it is
+/// signed, not older than the trusted one, and the one that the files before it name. The steps and
+/// their order are those of TUF 1.0, section 5.
 public struct TrustedMetadata: Sendable {
     public static let topLevel = ["root", "timestamp", "snapshot", "targets"]
 
     public private(set) var root: Root
     public private(set) var timestamp: Metadata?
     public private(set) var snapshot: Metadata?
-    /// `targets` and the roles that were asked, by their names.
+    /// `targets` and the delegated roles that were loaded, by name.
     public private(set) var targets: [String: Targets] = [:]
     /// Seconds since 1970, the same for all steps.
     let now: Int
 
     /// - Parameters:
-    ///   - root: the root that this client was given, or that it trusted last.
-    ///   - now: seconds since 1970; never before the last time that was trusted.
+    ///   - root: the root that came with the product, or the last trusted one.
+    ///   - now: seconds since 1970; never before the last time at which metadata was trusted.
     public init(root bytes: [UInt8], now: Int) throws(UpdateFailure) {
         let root = try Root(bytes)
         try root.metadata.verify(by: root.role("root"), name: "root")
@@ -25,7 +26,7 @@ public struct TrustedMetadata: Sendable {
 
     // MARK: - Root
 
-    /// The next root: signed by those who signed for the last one, and by its own.
+    /// Accepts the next root: signed by the keys of the trusted one and by its own (section 5.3).
     public mutating func update(root bytes: [UInt8]) throws(UpdateFailure) {
         let name = "\(root.metadata.version + 1).root"
         let next = try Root(bytes, name: name)
@@ -41,65 +42,69 @@ public struct TrustedMetadata: Sendable {
         guard metadata.expires > now else {
             throw UpdateFailure(
                 .expired, name,
-                "expired \(UTC.text(of: metadata.expires)), and it is \(UTC.text(of: now)): the repository stands still, or "
-                    + "somebody holds back what is newer")
+                "expired \(UTC.text(of: metadata.expires)), and it is \(UTC.text(of: now)): the repository was not signed "
+                    + "again, or newer metadata is withheld")
         }
     }
 
     // MARK: - Timestamp
 
-    /// What became of a file that was read.
-    public enum Outcome: Sendable { case taken, known }
+    /// Whether a file is newer than the trusted one.
+    public enum Outcome: Sendable { case accepted, unchanged }
 
     public mutating func update(timestamp bytes: [UInt8]) throws(UpdateFailure) -> Outcome {
         let name = "timestamp"
-        // A root that is over signs for nothing, though the next root may.
+        // An expired root is good enough to verify the next root, and for nothing else (section
+        // 5.3.10).
         try checkIsFresh(root.metadata, "root")
         let next = try Metadata(bytes, name: name, type: name)
         try next.verify(by: root.role(name), name: name)
         let meta = try Self.meta(of: next, "snapshot.json", name: name)
         if let timestamp {
             guard next.version >= timestamp.version else {
-                throw UpdateFailure(.rollback, name, "version \(next.version) after \(timestamp.version)")
+                throw UpdateFailure(.rollback, name, "version \(next.version), trusted is \(timestamp.version)")
             }
             if next.version == timestamp.version {
                 try checkIsFresh(timestamp, name)
-                return .known
+                return .unchanged
             }
             let last = try Self.meta(of: timestamp, "snapshot.json", name: name)
             guard meta.version ?? 0 >= last.version ?? 0 else {
                 throw UpdateFailure(
-                    .rollback, name, "it names the snapshot \(meta.version ?? 0) after \(last.version ?? 0)")
+                    .rollback, name,
+                    "it names version \(meta.version ?? 0) of the snapshot, trusted is \(last.version ?? 0)")
             }
         }
-        // Kept though it may be over: nothing older is ever taken again.
+        // In memory also if it has expired, so that this run accepts nothing older. The client
+        // stores it only after the check below, as section 5.4.5 orders it.
         timestamp = next
         try checkIsFresh(next, name)
-        return .taken
+        return .accepted
     }
 
-    /// What the timestamp says of the snapshot.
+    /// Version, length and hashes of the snapshot, as the timestamp names them.
     public func snapshotMeta() throws(UpdateFailure) -> FileMeta {
-        guard let timestamp else { throw UpdateFailure(.malformed, "timestamp", "there is none yet") }
+        guard let timestamp else { throw UpdateFailure(.malformed, "timestamp", "it is not loaded yet") }
         return try Self.meta(of: timestamp, "snapshot.json", name: "timestamp")
     }
 
     private static func meta(of metadata: Metadata, _ file: String, name: String) throws(UpdateFailure) -> FileMeta {
         guard let json = metadata.signed["meta"]?[file] else {
-            throw UpdateFailure(.malformed, name, "it says nothing of \(file)")
+            throw UpdateFailure(.malformed, name, "it does not name \(file)")
         }
-        return try FileMeta(json, name: "\(name) of \(file)", isTarget: false)
+        return try FileMeta(json, name: "\(name), entry \(file)", isTarget: false)
     }
 
     // MARK: - Snapshot
 
-    /// - Parameter isOwn: whether it was trusted once and comes from this machine: its hash need not be the newest one's.
+    /// - Parameter isOwn: whether it is this machine's stored one: its hash need not be that of the
+    ///   newest (section 5.5).
     public mutating func update(snapshot bytes: [UInt8], isOwn: Bool = false) throws(UpdateFailure) {
         let name = "snapshot"
-        guard let timestamp else { throw UpdateFailure(.malformed, name, "it comes before a timestamp") }
+        guard let timestamp else { throw UpdateFailure(.malformed, name, "it needs a trusted timestamp") }
         try checkIsFresh(timestamp, "timestamp")
-        let wanted = try snapshotMeta()
-        if !isOwn { try wanted.check(bytes, name: name) }
+        let expected = try snapshotMeta()
+        if !isOwn { try expected.check(bytes, name: name) }
         let next = try Metadata(bytes, name: name, type: name)
         try next.verify(by: root.role(name), name: name)
         let listed = next.signed["meta"]?.object ?? [:]
@@ -108,54 +113,55 @@ public struct TrustedMetadata: Sendable {
         for (file, json) in snapshot?.signed["meta"]?.object ?? [:] {
             let last = json["version"]?.integer ?? 0
             guard let version = listed[file]?["version"]?.integer else {
-                throw UpdateFailure(.rollback, name, "\(file) is gone from it")
+                throw UpdateFailure(.rollback, name, "it no longer names \(file)")
             }
             guard version >= last else {
-                throw UpdateFailure(.rollback, name, "it names version \(version) of \(file) after \(last)")
+                throw UpdateFailure(.rollback, name, "it names version \(version) of \(file), trusted is \(last)")
             }
         }
         snapshot = next
         try checkSnapshot()
     }
 
-    /// An own one of before stays to compare with, and is no final one.
+    /// A stored snapshot is accepted for comparison; only the one that the timestamp names is
+    /// final.
     private func checkSnapshot() throws(UpdateFailure) {
-        guard let snapshot else { throw UpdateFailure(.malformed, "snapshot", "there is none yet") }
+        guard let snapshot else { throw UpdateFailure(.malformed, "snapshot", "it is not loaded yet") }
         try checkIsFresh(snapshot, "snapshot")
-        let wanted = try snapshotMeta().version
-        guard snapshot.version == wanted else {
-            throw UpdateFailure(.mismatch, "snapshot", "version \(snapshot.version), \(wanted ?? 0) is signed")
+        let expected = try snapshotMeta().version
+        guard snapshot.version == expected else {
+            throw UpdateFailure(.mismatch, "snapshot", "version \(snapshot.version), signed is \(expected ?? 0)")
         }
     }
 
     // MARK: - Targets
 
-    /// What the snapshot says of a role's metadata.
+    /// Version, length and hashes of a role's metadata, as the snapshot names them.
     public func meta(ofRole name: String) throws(UpdateFailure) -> FileMeta {
-        guard let snapshot else { throw UpdateFailure(.malformed, name, "it comes before a snapshot") }
+        guard let snapshot else { throw UpdateFailure(.malformed, name, "it needs a trusted snapshot") }
         return try Self.meta(of: snapshot, "\(name).json", name: "snapshot")
     }
 
-    /// - Parameter delegator: the role that handed targets on to it; nil for `targets` itself.
+    /// - Parameter delegator: the role that delegates to this one; nil for `targets` itself.
     public mutating func update(targets bytes: [UInt8], role name: String, by delegator: String?) throws(UpdateFailure)
     {
         try checkSnapshot()
         let signer: Role
         if let delegator {
             guard let role = targets[delegator]?.role(name) else {
-                throw UpdateFailure(.malformed, name, "\(delegator) hands nothing on to it")
+                throw UpdateFailure(.malformed, name, "\(delegator) does not delegate to it")
             }
             signer = role
         } else {
             signer = try root.role("targets")
         }
-        let wanted = try meta(ofRole: name)
-        try wanted.check(bytes, name: name)
+        let expected = try meta(ofRole: name)
+        try expected.check(bytes, name: name)
         let next = try Targets(bytes, name: name)
         try next.metadata.verify(by: signer, name: name)
-        guard next.metadata.version == wanted.version else {
+        guard next.metadata.version == expected.version else {
             throw UpdateFailure(
-                .mismatch, name, "version \(next.metadata.version), \(wanted.version ?? 0) is signed")
+                .mismatch, name, "version \(next.metadata.version), signed is \(expected.version ?? 0)")
         }
         try checkIsFresh(next.metadata, name)
         targets[name] = next

@@ -1,6 +1,6 @@
-/// Names within addresses (RFC 3986).
+/// Percent-encoding of names in URLs (RFC 3986, section 2.1).
 enum URLText {
-    /// All but unreserved characters, and `keeping`, as a percent sign and digits.
+    /// Encodes all bytes but unreserved characters and those of `keeping`.
     static func quoted(_ text: String, keeping: String = "") -> String {
         var bytes: [UInt8] = []
         for byte in text.utf8 {

@@ -2,34 +2,36 @@ import Documents
 import Files
 import Transfers
 
-/// Where metadata come from.
+/// A place from which metadata is read.
 public protocol MetadataSource {
-    /// The bytes of a file, such as `2.root.json`; nil when the repository has none.
+    /// The bytes of a file, such as `2.root.json`; nil if the repository has none.
     ///
     /// - Parameters:
     ///   - most: bytes; a longer file is a failure, and no more than these are ever read.
-    ///   - isLikely: it should be there; of one that is not, the first that says so is believed.
+    ///   - isLikely: whether the file should exist; if not, the first source that denies it is
+    ///     believed.
     func read(_ file: String, most: Int, isLikely: Bool) throws(UpdateFailure) -> [UInt8]?
 }
 
 extension MetadataSource {
-    /// The bytes of a file that should be there; nil when it is not.
+    /// The bytes of a file that should exist; nil if it does not.
     public func read(_ file: String, most: Int) throws(UpdateFailure) -> [UInt8]? {
         try read(file, most: most, isLikely: true)
     }
 }
 
-/// A client of a TUF repository (TUF 1.0, section 5): brings what it trusts up to date, finds targets, and fetches them.
+/// A client of a TUF repository (TUF 1.0, section 5): updates trusted metadata, finds targets and
+/// fetches them.
 public struct UpdateClient {
-    /// What a hostile repository may cost.
+    /// Bounds on what a hostile repository can make the client do.
     public struct Limits: Sendable {
-        /// Roots in one go; the next refresh goes on.
+        /// Roots in one refresh; the next refresh continues.
         public var roots = 256
         public var rootBytes = 512_000
         public var timestampBytes = 16_384
         public var snapshotBytes = 2_000_000
         public var targetsBytes = 5_000_000
-        /// Roles that are asked for one target.
+        /// Roles that are searched for one target.
         public var delegations = 32
 
         public init() {}
@@ -40,24 +42,24 @@ public struct UpdateClient {
     private let limits: Limits
     public private(set) var trusted: TrustedMetadata
 
-    /// Makes a folder the trusted one of a repository, by the root that came with the product.
+    /// Makes a folder of trusted metadata from the root that came with the product.
     ///
-    /// - Throws: ``UpdateFailure``, where `root` is not signed by itself.
+    /// - Throws: ``UpdateFailure`` if `root` is not signed by its own keys.
     public static func initialize(_ folder: String, root: [UInt8]) throws(UpdateFailure) {
-        // Whether it is over says the first refresh: there may be a newer one.
+        // The first refresh checks expiry, since there may be a newer root.
         _ = try TrustedMetadata(root: root, now: 0)
         do { try FileSystem.makeDirectory(folder) } catch { throw UpdateFailure(.storage, folder, "\(error)") }
         try MetadataStore(folder: folder).write("root", root)
     }
 
-    /// The version of a root that is signed by itself; nil for anything else.
+    /// The version of a root that its own keys have signed; nil for anything else.
     public static func version(ofRoot bytes: [UInt8]) -> Int? {
         (try? TrustedMetadata(root: bytes, now: 0))?.root.metadata.version
     }
 
     /// - Parameters:
     ///   - folder: that ``initialize(_:root:)`` made.
-    ///   - now: seconds since 1970; never before the last time that was trusted.
+    ///   - now: seconds since 1970; never before the last time at which metadata was trusted.
     public init(
         folder: String, source: any MetadataSource, now: Int, limits: Limits = Limits()
     ) throws(UpdateFailure) {
@@ -66,12 +68,13 @@ public struct UpdateClient {
         self.limits = limits
         guard let root = store.read("root") else {
             throw UpdateFailure(
-                .storage, folder, "it holds no root.json: begin with the root that came with the product")
+                .storage, folder, "root.json is missing; begin with the root that came with the product")
         }
         trusted = try TrustedMetadata(root: root, now: now)
     }
 
-    /// Brings the four roles up to date. What was good stays good when a later step fails.
+    /// Updates the four top-level roles. What a step has accepted stays trusted if a later step
+    /// fails.
     public mutating func refresh() throws(UpdateFailure) {
         try refreshRoot()
         try refreshTimestamp()
@@ -82,7 +85,8 @@ public struct UpdateClient {
     private mutating func refreshRoot() throws(UpdateFailure) {
         for _ in 0..<limits.roots {
             let file = "\(trusted.root.metadata.version + 1).root.json"
-            // Whoever holds back a new root has to say by the old one's keys that nothing else is new, and only until that is over.
+            // A mirror that withholds a new root can only do so with a timestamp of the old keys
+            // that has not expired.
             guard let bytes = try source.read(file, most: limits.rootBytes, isLikely: false) else { return }
             try trusted.update(root: bytes)
             try store.write("root", bytes)
@@ -90,17 +94,17 @@ public struct UpdateClient {
     }
 
     private mutating func refreshTimestamp() throws(UpdateFailure) {
-        // What is here may be over, or by keys that are no more: then it is only forgotten.
+        // The stored one may have expired, or its keys may have been replaced: then it is ignored.
         if let own = store.read("timestamp") { _ = try? trusted.update(timestamp: own) }
         let bytes = try required("timestamp.json", limits.timestampBytes, "timestamp")
-        if try trusted.update(timestamp: bytes) == .taken { try store.write("timestamp", bytes) }
+        if try trusted.update(timestamp: bytes) == .accepted { try store.write("timestamp", bytes) }
     }
 
     private mutating func refreshSnapshot() throws(UpdateFailure) {
         if let own = store.read("snapshot"), (try? trusted.update(snapshot: own, isOwn: true)) != nil { return }
         let meta = try trusted.snapshotMeta()
         let bytes = try required(
-            versioned("snapshot", meta.version), meta.length ?? limits.snapshotBytes, "snapshot")
+            versioned("snapshot", meta.version), try bounded(meta, limits.snapshotBytes, "snapshot"), "snapshot")
         try trusted.update(snapshot: bytes)
         try store.write("snapshot", bytes)
     }
@@ -109,9 +113,18 @@ public struct UpdateClient {
         if trusted.targets[role] != nil { return }
         if let own = store.read(role), (try? trusted.update(targets: own, role: role, by: delegator)) != nil { return }
         let meta = try trusted.meta(ofRole: role)
-        let bytes = try required(versioned(role, meta.version), meta.length ?? limits.targetsBytes, role)
+        let bytes = try required(versioned(role, meta.version), try bounded(meta, limits.targetsBytes, role), role)
         try trusted.update(targets: bytes, role: role, by: delegator)
         try store.write(role, bytes)
+    }
+
+    /// The length that is signed. It is signed by an online key, so the limit holds for it, too.
+    private func bounded(_ meta: FileMeta, _ limit: Int, _ name: String) throws(UpdateFailure) -> Int {
+        guard let length = meta.length else { return limit }
+        guard length <= limit else {
+            throw UpdateFailure(.tooLong, name, "\(length) bytes are signed, \(limit) are allowed")
+        }
+        return length
     }
 
     private func versioned(_ role: String, _ version: Int?) -> String {
@@ -128,9 +141,11 @@ public struct UpdateClient {
 
     // MARK: - Targets
 
-    /// What is signed of a target, by the first role that knows it: depth first, in the order of delegations.
+    /// Length, hashes and custom data of a target, from the first role that signs for it: depth
+    /// first, in the order of delegations.
     ///
-    /// - Throws: ``UpdateFailure`` for metadata that are needed and can't be trusted, and where nobody knows the target.
+    /// - Throws: ``UpdateFailure`` for metadata that is needed and cannot be trusted, and if no
+    ///   role signs for the target.
     public mutating func find(_ path: String) throws(UpdateFailure) -> FileMeta {
         var waiting: [(role: String, delegator: String?)] = [("targets", nil)]
         var asked: Set<String> = []
@@ -143,20 +158,21 @@ public struct UpdateClient {
             for delegation in targets.delegated(path) {
                 next.append((delegation.name, role))
                 if delegation.isTerminating {
-                    // Nobody else is asked, those that wait included.
+                    // No other role is searched, also none that was to be.
                     waiting.removeAll()
                     break
                 }
             }
             waiting += next.reversed()
         }
-        throw UpdateFailure(.unknownTarget, path, "nobody signs for a target of that name")
+        throw UpdateFailure(.unknownTarget, path, "no role signs for this target")
     }
 
-    /// Fetches a target into a folder, unless it lies there already, and checks it.
+    /// Fetches a target into a folder, unless it is there already, and checks it.
     ///
     /// - Parameter base: where the repository's targets are.
-    /// - Returns: the file; its name is the target's path, with all but plain characters as a percent sign and digits.
+    /// - Returns: the file; its name is the target's path, with all but plain characters as a
+    ///   percent sign and digits.
     public mutating func download(_ path: String, from base: String, into folder: String) throws(UpdateFailure)
         -> String
     {
@@ -166,7 +182,7 @@ public struct UpdateClient {
         var remote = URLText.quoted(path, keeping: "/")
         if trusted.root.isConsistent {
             guard let hash = ["sha256", "sha512", "sha384"].compactMap({ meta.hashes[$0] }).first else {
-                throw UpdateFailure(.mismatch, path, "no hash that is known here")
+                throw UpdateFailure(.mismatch, path, "none of its hashes is sha256, sha384 or sha512")
             }
             var parts = remote.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
             parts[parts.count - 1] = "\(hash).\(parts[parts.count - 1])"
@@ -179,19 +195,19 @@ public struct UpdateClient {
     private static func fetch(
         _ url: String, to file: String, _ meta: FileMeta, _ path: String
     ) throws(UpdateFailure) {
-        // Under a name of its own until it is known to be what is signed.
-        let arriving = file + ".arriving"
-        defer { for left in [arriving, arriving + ".part"] { try? FileSystem.remove(left) } }
+        // Under another name until its hashes are checked.
+        let unverified = file + ".unverified"
+        defer { for left in [unverified, unverified + ".part"] { try? FileSystem.remove(left) } }
         do {
             let failures = try Transfers.fetch([
-                Download(url: url, path: arriving, size: meta.length, digest: meta.sha256)
+                Download(url: url, path: unverified, size: meta.length, digest: meta.sha256)
             ])
             if let failure = failures.first {
                 if case .mismatch(let text) = failure.reason { throw UpdateFailure(.mismatch, path, text) }
                 throw UpdateFailure(.unavailable, path, "\(failure)")
             }
-            try check(arriving, meta, path)
-            try FileSystem.rename(arriving, to: file)
+            try check(unverified, meta, path)
+            try FileSystem.rename(unverified, to: file)
         } catch let failure as UpdateFailure {
             throw failure
         } catch {
@@ -207,7 +223,7 @@ public struct UpdateClient {
             throw UpdateFailure(.storage, path, "\(error)")
         }
         guard count == meta.length else {
-            throw UpdateFailure(.mismatch, path, "\(count) bytes, \(meta.length ?? 0) are signed")
+            throw UpdateFailure(.mismatch, path, "\(count) bytes, signed are \(meta.length ?? 0)")
         }
         try check.finish(meta.hashes, name: path)
     }

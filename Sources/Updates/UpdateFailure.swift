@@ -1,28 +1,29 @@
-/// Why nothing was taken from a repository: what stood there, or what is wrong with it.
+/// Why something of a repository was not accepted.
 public struct UpdateFailure: Error, Sendable, Hashable, CustomStringConvertible {
     public enum Reason: String, Sendable, CaseIterable {
         /// Too few valid signatures.
         case signature
         /// Older than what was seen before.
         case rollback
-        /// Not valid any more: the repository stands still, or somebody holds back what is newer.
+        /// Past its expiry date: the repository was not signed again, or newer metadata is
+        /// withheld.
         case expired
-        /// Another version, length or hash than what is signed.
+        /// Another version, length or hash than the signed one.
         case mismatch
-        /// Not what the format allows.
+        /// Not allowed by the format.
         case malformed
-        /// Nobody signed for a target of that name.
+        /// No role signs for a target of that name.
         case unknownTarget = "unknown-target"
-        /// The repository, or the way there.
+        /// The repository could not be read: its server, or the network.
         case unavailable
-        /// Longer than is allowed, or than was promised.
+        /// Longer than allowed, or than the signed length.
         case tooLong = "too-long"
-        /// The disk of this machine.
+        /// This machine's disk.
         case storage
     }
 
     public var reason: Reason
-    /// The metadata or the target.
+    /// The role, the file or the target.
     public var name: String
     public var message: String
 
@@ -34,6 +35,6 @@ public struct UpdateFailure: Error, Sendable, Hashable, CustomStringConvertible 
 
     public var description: String { "\(name): \(message)" }
 
-    /// What stood there is wrong: a mirror may have what is right.
+    /// Whether the contents were wrong: a mirror may have the right ones.
     var isOfContents: Bool { ![.unknownTarget, .unavailable, .storage].contains(reason) }
 }

@@ -70,7 +70,7 @@ struct Box {
 struct UpgradeSettings {
     /// Of the repository, and of its mirrors.
     var addresses: [String]
-    private var line: Reader.Line
+    private var options: Reader.Options
     var channel: String
     /// Whose releases the director names; nil for a box that takes what its channel has.
     var group: String?
@@ -91,7 +91,7 @@ struct UpgradeSettings {
                 hint: "upgrade: {repository: https://…} in the site's document")
         }
         addresses = [repository] + (json["mirrors"]?.list ?? []).compactMap(\.text)
-        line = Reader.Line(
+        options = Reader.Options(
             proxy: json["proxy"]?.text, bytesPerSecond: json["bandwidth"]?.integer.map { $0 / 8 },
             trustAnchors: FileSystem.exists(Box.serverAnchors) ? Box.serverAnchors : nil)
         channel = json["channel"]?.text ?? "stable"
@@ -106,9 +106,9 @@ struct UpgradeSettings {
     ///   - rounds: how often all addresses are asked while they fail in passing.
     ///   - stallTime: seconds with next to no data after which one is given up.
     func repository(_ addresses: [String]? = nil, rounds: Int = 6, stallTime: Int = 30) -> Repository {
-        var line = line
-        line.stallTime = stallTime
-        return Repository(addresses ?? self.addresses, line: line, rounds: rounds)
+        var options = options
+        options.stallTime = stallTime
+        return Repository(addresses ?? self.addresses, options: options, rounds: rounds)
     }
 
     /// When this box looks by itself: with a director at any time, whose own window then counts too; nil for never.

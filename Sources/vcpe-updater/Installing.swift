@@ -80,7 +80,7 @@ extension Upgrade {
             begin: progress.begin, check: { _ in try NextRelease(disk: box.disk, release: release).checkSite() })
         try Self.note(
             release.version, "downloaded",
-            more: ["way": .text(installation.way.rawValue), "bytes": .integer(installation.cost.fetched)])
+            more: ["method": .text(installation.method.rawValue), "bytes": .integer(installation.cost.fetched)])
         return Answer(
             lines: [
                 "\(release.version) is on the box: \(Self.text(installation))",
@@ -90,14 +90,14 @@ extension Upgrade {
     }
 
     private static func text(_ installation: Installation) -> String {
-        "\(installation.cost.fetched) bytes in \(installation.cost.requests) requests by \(installation.way.rawValue)"
+        "\(installation.cost.fetched) bytes in \(installation.cost.requests) requests by \(installation.method.rawValue)"
     }
 
     private func json(_ deed: String, _ installation: Installation) -> JSON {
         .object([
             deed: .text(installation.release.version), "slot": .text(box.disk.otherSlot),
             "bytes": .integer(installation.cost.fetched), "requests": .integer(installation.cost.requests),
-            "way": .text(installation.way.rawValue),
+            "method": .text(installation.method.rawValue),
         ])
     }
 
@@ -132,7 +132,7 @@ extension Upgrade {
             })
         try Self.note(
             release.version, "installed",
-            more: ["way": .text(installation.way.rawValue), "bytes": .integer(installation.cost.fetched)])
+            more: ["method": .text(installation.method.rawValue), "bytes": .integer(installation.cost.fetched)])
         if restarts { try restart() }
         return Answer(
             lines: [
@@ -237,5 +237,14 @@ extension Upgrade {
         throw SlotFailure("an upgrade is under way already", hint: "vcpectl upgrade status")
     }
 
-    private static let architecture = "amd64"
+    /// Debian's name of the processor architecture that this program is built for.
+    private static var architecture: String {
+        #if arch(x86_64)
+            "amd64"
+        #elseif arch(arm64)
+            "arm64"
+        #else
+            #error("name the architecture as Debian does")
+        #endif
+    }
 }

@@ -3,75 +3,83 @@ import Glibc
 import Releases
 import Updates
 
-/// Who hands releases out to groups of boxes.
+/// The director, which tells groups of boxes what to run.
 extension ReleaseCommand {
     struct Director: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "director", abstract: "Name the keys of who hands releases out to groups of boxes.",
+            commandName: "director", abstract: "Name the keys that direct groups of boxes to releases.",
             discussion: """
-                The director signs no release: it chooses among those of the channels, by vcpe release direct. A box whose site names a group
-                installs only what both say. Its keys may lie on the fleet's own server.
+                The director signs no release: it chooses among those of the channels, with
+                vcpe release direct. A box whose site names a group installs only what both the channel
+                and the director have signed. The director's keys may be kept on the fleet's own server.
                 """)
 
         @OptionGroup var access: Access
         @Option(help: "A public key of the director; may be given several times.")
         var key: [String]
-        @Option(help: "How many of them must sign.")
+        @Option(help: "How many of the keys must sign.")
         var threshold = 1
+        @OptionGroup var agreement: Agreement
 
         func run() throws {
-            var repository = try ReleaseRepository(access.repository, now: time(nil))
+            if threshold < 2 { ReleaseCommand.warnOfOneKey("director", "choose each group's release") }
+            var repository = try access.open()
             let outcome = try repository.addDirector(
                 .init(try key.map(SigningKey.readPublic), threshold: threshold),
-                signing: access.signing.folder(of: access.repository))
-            ReleaseCommand.say(outcome, access.repository, "\(access.repository) has a director")
+                signing: agreement.session(access.keys()))
+            ReleaseCommand.report(outcome, access.repository, "\(access.repository) has a director")
         }
     }
 
     struct Direct: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "direct", abstract: "Say which release a group of boxes is to run.",
+            commandName: "direct", abstract: "Direct a group of boxes to a release.",
             discussion: """
-                Writes REPO/director/GROUP.json, which any server may hold. Boxes of the group (upgrade: {group: GROUP} in their sites) install that
-                release and no other, within the window if there is one; they never go back to an older one. Each box looks once an hour: a window is
-                an hour long at least, and has an hour in common with the one of the box's site, where that has one.
+                Writes REPO/director/GROUP.json, which any server may hold. Boxes of the group
+                (upgrade: {group: GROUP} in their sites) install that release and no other, within the
+                window if there is one; they never go back to an older one. Each box checks once an hour:
+                a window is an hour long at least, and shares an hour with the window of the box's site,
+                if that has one.
 
-                  vcpe release direct updates north --image branch-office --release 1.0.1 --window 02:00-04:30
+                  vcpe release direct updates north --image branch-office --release 1.0.1 \\
+                      --window 02:00-04:30
                 """)
 
-        @Argument(help: "The folder of the repository.")
-        var repository: String
+        @OptionGroup var access: Access
         @Argument(help: "The group.")
         var group: String
         @Option(help: "The image.")
         var image: String
-        @Option(help: "Its release.")
+        @Option(help: "The release's version.")
         var release: String
-        @Option(
-            help: "When boxes may restart into it by themselves, in UTC, such as 22:30-04:00. Else their sites say so.")
+        @Option(help: "When boxes may restart by themselves, in UTC, such as 22:30-04:00. Default: as their sites say.")
         var window: Window?
-        @Option(help: "Days that it holds.")
+        @Option(help: "Days that the direction is valid.")
         var days = 90
-        @OptionGroup var signing: Signing
+        @OptionGroup var agreement: Agreement
 
         func validate() throws {
             guard (1...3650).contains(days) else { throw ValidationError("--days \(days): allowed are 1 to 3650") }
             if let window, window.value.length < MaintenanceWindow.least {
-                throw ValidationError("--window: boxes look once an hour; allowed are windows of an hour and more")
+                throw ValidationError("--window: allowed is one hour or more, since boxes check once an hour")
             }
-            let isPlain = group.utf8.first.map { $0 != 0x2D && $0 != 0x2E } ?? false
-            guard isPlain, group.utf8.count <= 64,
-                group.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "-.".contains($0)) })
-            else {
-                throw ValidationError("\"\(group)\": allowed are letters, digits, hyphens and dots, 64 at most")
+            guard ReleaseRepository.isPlain(group) else {
+                throw ValidationError(
+                    "\"\(group)\": allowed are letters, digits, hyphens and dots, not a dot or a hyphen first, 64 at most"
+                )
             }
         }
 
         func run() throws {
-            let (path, direction) = try ReleaseRepository(repository, now: time(nil)).direct(
+            let made = try access.open().direct(
                 group, image: image, to: release, window: window?.value, days: days,
-                signing: signing.folder(of: repository))
-            print("\(path): the group \(group) is to run \(release) of \(image), counter \(direction.counter)")
+                signing: agreement.session(access.keys()))
+            guard let made else {
+                throw ReleaseFailure(
+                    "group \(group): nothing was signed: the direction was not confirmed", hint: "--yes",
+                    reason: .notConfirmed)
+            }
+            print("\(made.path): the group \(group) runs \(release) of \(image), counter \(made.direction.counter)")
         }
 
         /// `22:30-04:00`.

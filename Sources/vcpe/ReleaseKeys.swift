@@ -4,133 +4,104 @@ import Glibc
 import ImageBuilder
 import Releases
 
-/// The life of keys, and of what they have signed.
+/// Keys of roles and channels.
 extension ReleaseCommand {
     struct Key: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "key", abstract: "Make a key pair: FILE, which stays with its owner, and FILE.pub.")
+            commandName: "key", abstract: "Make a key pair: FILE, which stays with its owner, and FILE.pub.",
+            discussion: """
+                A passphrase has 16 bytes and 8 different ones at least; with --online 8 bytes.
 
-        @Argument(help: "Where the private key goes; it ends in .key.")
+                  vcpe release key ann/ann.key --owner 'Ann Example'
+                """)
+
+        @Argument(help: "Where the private key goes; the name ends in .key.")
         var file: String
+        @Option(help: "The owner's name, which reviews and status show. Default: the name of the file.")
+        var owner: String?
+        @Flag(help: "The key is for snapshot or timestamp: a job opens it, and less memory protects it.")
+        var online = false
         @OptionGroup var signing: Signing
 
         func validate() throws {
-            guard file.hasSuffix(".key") else { throw ValidationError("\(file): a name that ends in .key") }
+            guard file.hasSuffix(".key") else { throw ValidationError("\(file): the name must end in .key") }
+            if let owner, owner.isEmpty || owner.utf8.count > 128 {
+                throw ValidationError("--owner: allowed are 1 to 128 bytes")
+            }
         }
 
         func run() throws {
-            let key = try SigningKey.make()
-            try key.write(file, passphrase: signing.passphrase(isNew: true))
+            let name = owner ?? String(FileSystem.name(of: file).dropLast(".key".count))
+            let key = try SigningKey.make(owner: name)
+            try key.write(file, passphrase: signing.passphrase(isNew: true), use: online ? .online : .offline)
             print("\(file).pub is the key \(key.identifier)")
         }
     }
 
-    struct Sign: ParsableCommand {
+    struct Channel: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "sign", abstract: "Add the signatures of the keys at hand to what waits for them.")
+            commandName: "channel", abstract: "Add a channel that another team's keys sign.")
 
         @OptionGroup var access: Access
+        @Option(help: "The channel's name.")
+        var name: String
+        @Option(help: "A public key of the team; may be given several times.")
+        var key: [String]
+        @Option(help: "How many of the keys must sign.")
+        var threshold = 1
+        @OptionGroup var agreement: Agreement
 
         func run() throws {
-            let outcome = try ReleaseRepository.sign(
-                access.repository, with: access.signing.folder(of: access.repository), now: time(nil))
-            ReleaseCommand.say(outcome, access.repository, "\(access.repository) is published")
+            if threshold < 2 { ReleaseCommand.warnOfOneKey("channel \(name)", "publish on it") }
+            var repository = try access.open()
+            let outcome = try repository.addChannel(
+                name, .init(try key.map(SigningKey.readPublic), threshold: threshold),
+                signing: agreement.session(access.keys()))
+            ReleaseCommand.report(outcome, access.repository, "\(access.repository) has the channel \(name)")
         }
     }
 
-    struct Discard: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "discard", abstract: "Forget a change that waits for signatures.")
-
-        @Argument(help: "The folder of the repository.")
-        var repository: String
-
-        func run() throws {
-            try ReleaseRepository.discard(repository)
-            print("what waited is forgotten")
-        }
-    }
-
-    struct Resign: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "resign", abstract: "Sign metadata anew, so that they hold longer.",
-            discussion: """
-                Without --role the timestamp and the snapshot, for a job that runs every day: boxes refuse installs when the timestamp is
-                over, and keep running. With --role another role too; --days says how long it holds then.
-                """)
-
-        @OptionGroup var access: Access
-        @Option(help: "A role; may be given several times.")
-        var role: [String] = []
-        @Option(help: "Days that they hold.")
-        var days: Int?
-
-        func validate() throws {
-            if let days, !(1...3650).contains(days) { throw ValidationError("--days \(days): allowed are 1 to 3650") }
-        }
-
-        func run() throws {
-            var repository = try ReleaseRepository(access.repository, now: time(nil))
-            let outcome = try repository.resign(role, days: days, signing: access.signing.folder(of: access.repository))
-            ReleaseCommand.say(outcome, access.repository, "\(access.repository) is signed anew")
-        }
-    }
-
-    struct Expire: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "expire", abstract: "Have a channel's releases hold no longer: the emergency stop.",
-            discussion: """
-                The channel is signed once more, to be over at once: a box that asks from then on installs nothing of it, and goes on with what it
-                runs. Nothing is lost: vcpe release resign --role CHANNEL lets boxes go on.
-                """)
-
-        @OptionGroup var access: Access
-        @Option(help: "The channel.")
-        var channel: String
-
-        func run() throws {
-            var repository = try ReleaseRepository(access.repository, now: time(nil))
-            let outcome = try repository.expire(
-                channel, signing: access.signing.folder(of: access.repository))
-            ReleaseCommand.say(outcome, access.repository, "\(channel) is over: no box installs anything of it")
-        }
+    static func warnOfOneKey(_ role: String, _ deed: String) {
+        Console.error("warning: \(role): the threshold is 1, so one stolen key can \(deed); --threshold 2 is safer")
     }
 
     struct Rotate: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "rotate", abstract: "Put another key in the place of one of a role's.")
+            commandName: "rotate", abstract: "Replace a key of a role.")
 
         @OptionGroup var access: Access
         @Option(help: "The role or channel.")
         var role: String
-        @Option(help: "The first digits of the key that goes.")
+        @Option(help: "The first digits of the identifier of the old key.")
         var old: String
-        @Option(help: "The .pub file of the key that comes.")
+        @Option(help: "The .pub file of the new key.")
         var new: String
+        @OptionGroup var agreement: Agreement
 
         func run() throws {
-            var repository = try ReleaseRepository(access.repository, now: time(nil))
+            var repository = try access.open()
             let outcome = try repository.replaceKey(
-                old, of: role, by: SigningKey.readPublic(new), signing: access.signing.folder(of: access.repository))
-            ReleaseCommand.say(outcome, access.repository, "\(role) has another key")
+                old, of: role, by: SigningKey.readPublic(new), signing: agreement.session(access.keys()))
+            ReleaseCommand.report(outcome, access.repository, "\(role): the key \(old) is replaced")
         }
     }
 
     struct Revoke: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "revoke", abstract: "Take a key from a role: it signs nothing more.")
+            commandName: "revoke", abstract: "Remove a key from a role: its signatures count no more.")
 
         @OptionGroup var access: Access
         @Option(help: "The role or channel.")
         var role: String
-        @Option(help: "The first digits of the key that goes.")
+        @Option(help: "The first digits of the key's identifier.")
         var key: String
+        @OptionGroup var agreement: Agreement
 
         func run() throws {
-            var repository = try ReleaseRepository(access.repository, now: time(nil))
+            var repository = try access.open()
             let outcome = try repository.replaceKey(
-                key, of: role, by: nil, signing: access.signing.folder(of: access.repository))
-            ReleaseCommand.say(outcome, access.repository, "\(role) has a key less")
+                key, of: role, by: nil, signing: agreement.session(access.keys()))
+            ReleaseCommand.report(outcome, access.repository, "\(role): the key \(key) is removed")
         }
     }
 }

@@ -42,7 +42,7 @@ final class UpgradeBench {
             try Self.vcpe(
                 [
                     "release", "add", Self.name, "--profile", "virtio", "--output", "\(Self.folder)/\(version)", "--to",
-                    updates, "--compression", "1",
+                    updates, "--yes", "--compression", "1",
                 ] + (version == floor ? ["--floor"] : []))
         }
         machine = try TestImages.uefi(disk: disk, folder: folder)

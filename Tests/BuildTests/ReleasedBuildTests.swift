@@ -35,8 +35,7 @@ extension BuildTests {
         func add(_ output: String, channel: String = "stable") throws -> Command.Result {
             try run(
                 "release", "add", "lab-minimal", "--output", "\(folder)/\(output)", "--to", updates, "--channel",
-                channel,
-                "--compression", "3")
+                channel, "--yes", "--compression", "3")
         }
         #expect(try run("release", "init", updates, "--lab").status == 0)
         try build("1.0.0", into: "first")
@@ -86,9 +85,9 @@ extension BuildTests {
         #expect(try fetch("root.blocks") > 0 && fetch("uki.blocks") > 0)
         let cost = try run(
             "release", "cost", "lab-minimal", "--from", "\(folder)/first", "--output", "\(folder)/second", "--json")
-        let ways = try JSON.parse(cost.text).list ?? []
-        #expect(ways.map { $0["way"]?.text } == ["patch", "blocks", "full"], "\(cost.errorText)")
+        let methods = try JSON.parse(cost.text).list ?? []
+        #expect(methods.map { $0["method"]?.text } == ["patch", "blocks", "full"], "\(cost.errorText)")
         // That one is packed as hard as zstd can.
-        #expect((1...patch).contains(ways.first?["bytes"]?.integer ?? 0), "\(ways) \(patch)")
+        #expect((1...patch).contains(methods.first?["bytes"]?.integer ?? 0), "\(methods) \(patch)")
     }
 }

@@ -31,10 +31,10 @@ import Transfers
         #expect(try FileSystem.list(folder).filter { $0.hasSuffix(".part") } == [])
     }
 
-    @Test func whatAKilledRunLeftIsTakenUp() throws {
+    @Test func aKilledRunIsResumed() throws {
         let (download, bytes) = try source("big", 500_000)
         try FileSystem.replace(download.path + ".part", with: Array(bytes[..<200_000]))
-        // Only the rest may be fetched: the start is not there any more.
+        // Only the rest may be fetched: the source has lost its beginning.
         try File("\(folder)/big", O_RDWR).write([UInt8](repeating: 0, count: 200_000), at: 0)
         #expect(try Transfers.fetch([download]).isEmpty)
         #expect(try FileSystem.read(download.path) == bytes)
@@ -47,7 +47,7 @@ import Transfers
         #expect(try FileSystem.read(download.path) == bytes)
     }
 
-    @Test func wrongBytesAreNeverPutInPlace() throws {
+    @Test func wrongBytesNeverGetTheFilesName() throws {
         let (download, _) = try source("f", 1000)
         try File("\(folder)/f", O_RDWR).write([0xFF], at: 500)
         let failures = try Transfers.fetch([download])
@@ -75,13 +75,13 @@ import Transfers
         if case .local(let text)? = failures.last?.reason { #expect(text.contains("ENOENT")) }
     }
 
-    /// A stick may hold anything: what is no plain file is not opened.
+    /// A stick may hold anything: what is not a plain file is not opened.
     @Test func aLocalFIFOIsNotWaitedFor() throws {
         let reader = Reader()
         _ = try source("a+b c", 1000)
         #expect(try reader.read("file://\(folder)/a%2Bb%20c", most: 1000).count == 1000)
         try #require(mkfifo("\(folder)/fifo", 0o644) == 0)
-        // Who waits for it, waits until then.
+        // A reader of the FIFO would wait for this writer.
         let writer = try Command("sh", ["-c", "while sleep 5; do : >\(folder)/fifo; done"]).start(
             output: File("/dev/null", O_WRONLY))
         defer { writer.kill() }
@@ -93,16 +93,25 @@ import Transfers
         }
     }
 
-    /// A server on loopback with one file, `big`: with ranges or without, and two names that fail twice before it answers.
+    /// A server on loopback with one file, `big`: with ranges or without, and two names that fail
+    /// twice before it answers.
     func serve(_ body: (String) throws -> Void) throws {
         let script = """
-            import http.server, os, sys
+            import http.server, os, sys, time
             class Handler(http.server.BaseHTTPRequestHandler):
                 falls = {"/flaky": [503, 503], "/busy": [429, 408]}
                 def log_message(self, *_): pass
                 def do_GET(self):
                     data = open("big", "rb").read()
                     if self.path == "/gone": return self.send_error(410)
+                    if self.path.startswith("/to/"):
+                        self.send_response(302); self.send_header("Location", self.path[4:].replace("PORT", str(self.server.server_port)))
+                        self.end_headers(); return
+                    if self.path == "/trickle":
+                        self.send_response(200); self.send_header("Content-Length", "1000000"); self.end_headers()
+                        try:
+                            while True: self.wfile.write(bytes(400)); self.wfile.flush(); time.sleep(0.2)
+                        except OSError: return
                     if self.path == "/forbidden": return self.send_error(403)
                     if Handler.falls.get(self.path): return self.send_error(Handler.falls[self.path].pop())
                     part = self.headers.get("Range")
@@ -127,9 +136,9 @@ import Transfers
         try body("http://127.0.0.1:\(port)")
     }
 
-    @Test func overHTTPAPartIsResumedAndFaultsInPassingAreOvercome() throws {
+    @Test func overHTTPAPartIsResumedAndTransientFaultsAreRetried() throws {
         let (download, bytes) = try source("big", 500_000)
-        try serve { server in
+        try serve { (server: String) throws in
             func fetch(_ path: String, part: Int = 0) throws -> DownloadFailure? {
                 var wanted = download
                 wanted.url = server + path
@@ -153,7 +162,42 @@ import Transfers
         }
     }
 
-    @Test func aFullDiskIsSaidAsSuch() throws {
+    /// A redirect leads to another web server only: to no file, no other protocol, and not round
+    /// and round.
+    @Test func redirectsLeadToWebServersOnly() throws {
+        let (_, bytes) = try source("big", 500_000)
+        try serve { (server: String) throws in
+            let reader = Reader()
+            func failure(_ target: String) -> DownloadFailure.Reason? {
+                do throws(DownloadFailure) {
+                    _ = try reader.read("\(server)/to/\(target)", most: 1 << 20)
+                    return nil
+                } catch { return error.reason }
+            }
+            #expect(try reader.read("\(server)/to/\(server)/plain", most: 1 << 20) == bytes)
+            #expect(failure("file://\(folder)/big") != nil)
+            #expect(failure("ftp://127.0.0.1:1/big") == .transfer("Unsupported protocol"))
+            let five = String(repeating: "/to/", count: 5) + "\(server)/plain"
+            #expect(try reader.read("\(server)\(five)", most: 1 << 20) == bytes)
+            #expect(failure(String(repeating: "/to/", count: 6) + "\(server)/plain") != nil)
+        }
+    }
+
+    /// A server that sends 2 kB a second has not stalled, and may not hold up a small file for
+    /// ever.
+    @Test func aTrickleEndsAtTheDeadline() throws {
+        _ = try source("big", 1000)
+        try serve { (server: String) throws in
+            let begin = time(nil)
+            do throws(DownloadFailure) {
+                _ = try Reader().read("\(server)/trickle", most: 1_000_000, deadline: 3)
+                Issue.record("it came to an end")
+            } catch { #expect(error.isTransient) }
+            #expect((2...8).contains(time(nil) - begin))
+        }
+    }
+
+    @Test func aFullDiskIsReported() throws {
         let (download, _) = try source("big", 3_000_000)
         let disk = "\(folder)/disk"
         try FileSystem.makeDirectory(disk)

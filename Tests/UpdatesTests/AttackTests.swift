@@ -4,14 +4,14 @@ import Processes
 import TestSupport
 import Testing
 
-/// Honest and hostile repositories, made by python-tuf, read by our client and by theirs.
+/// Valid and hostile repositories of python-tuf, read by vcpe-tuf and by python-tuf's client.
 @Suite struct AttackTests {
     private static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 
-    /// Cases in which we refuse what python-tuf takes: a key that is listed under two names counts once here.
+    /// Cases that vcpe-tuf refuses and python-tuf accepts: a key under two identifiers counts once.
     private static let stricter = ["one_key_under_two_names"]
 
-    @Test func bothClientsTakeTheSameAndNothingForged() throws {
+    @Test func bothClientsAcceptTheSameAndNothingForged() throws {
         let python = try PythonEnvironment("tuf", ["tuf==7.0.1", "securesystemslib[crypto]==1.6.0"])
         let script = "\(Self.repository)/Tests/UpdatesTests/attacks.py"
         let result = try Command(
@@ -28,7 +28,7 @@ import Testing
             }
             #expect(row["ours"]?.boolean == must, "\(row.line)")
             if must { taken += 1 } else { refused += 1 }
-            // Who refuses says of what, and why.
+            // An error names what is refused, and why.
             if !must { #expect(row["said"]?.text?.contains(": ") == true, "\(row.line)") }
             if Self.stricter.contains(name) {
                 #expect(row["peer"]?.boolean == true, "\(name): both refuse now")

@@ -10,7 +10,8 @@ import Updates
                 == "{\"\":{},\"Z\":\"/\",\"a\":\"x\\\"y\\\\z\n\u{e9}\u{2028}\",\"b\":[1,-2,null,true]}")
     }
 
-    /// Texts that look the same are not: keys are sorted by code points, and none is normalized.
+    /// Canonically equivalent strings differ: keys are sorted by code points, and none is
+    /// normalized.
     @Test func keysAreSortedByTheirCodePoints() throws {
         let value = try JSON.parse(#"{"\ufb01":1,"e\u0301":2,"\ud83d\ude00":3,"f":4}"#)
         #expect(

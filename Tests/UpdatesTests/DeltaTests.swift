@@ -7,7 +7,8 @@ import TestSupport
 import Testing
 import Updates
 
-/// Roots that come over the line in part: what is at hand is kept, what is wrong is refused, what was interrupted goes on.
+/// Roots that are fetched in part: what is present is kept, what is wrong is refused, what was
+/// interrupted continues.
 @Suite(.serialized) final class DeltaTests {
     private let folder: String
     private static let block = VerityLayout.blockSize
@@ -16,7 +17,8 @@ import Updates
 
     deinit { try? FileSystem.remove(folder) }
 
-    /// A root of 2 to 3 MB with its tree: blocks that compress by half, some of which are others' or have moved.
+    /// A root of 2 to 3 MB with its tree: blocks that compress to half, some of them in both roots
+    /// or moved.
     private func root(_ name: String, blocks: Int, _ content: (Int) -> UInt64) async throws -> (
         file: File, hash: Digest
     ) {
@@ -38,7 +40,7 @@ import Updates
 
     private func pair() async throws -> (old: File, new: File, hash: Digest) {
         let old = try await root("old", blocks: 600) { UInt64($0) }
-        // Three blocks are new, forty have moved behind where they were, the rest is as it was.
+        // Three blocks are new, forty have moved back, the others are unchanged.
         let new = try await root("new", blocks: 640) { block in
             (100...102).contains(block)
                 ? UInt64(10_000 + block) : block < 300 ? UInt64(block) : block < 340 ? 5 : UInt64(block - 40)
@@ -46,11 +48,11 @@ import Updates
         return (old.file, new.file, new.hash)
     }
 
-    /// Counts, and breaks off.
+    /// A connection that counts bytes and breaks.
     private final class Line: DeltaSource {
         var bytes: [UInt8]
         var fetched = 0
-        /// Bytes after which the line is cut.
+        /// Bytes after which it breaks.
         var cut = Int.max
 
         init(_ path: String) throws { bytes = try FileSystem.read(path) }
@@ -92,11 +94,11 @@ import Updates
         slot = try self.slot()
         let line = try Line("\(folder)/blocks")
         let byBlocks = try blocks(line, new, hash, into: slot, from: .root(old, VerityLayout(file: old)))
-        // Its table, the tree, three blocks.
+        // The table, the tree and three blocks.
         #expect(
             try slot.readAll() == wanted && byBlocks.fetched < 50_000 && byBlocks.fetched == line.fetched, "\(byBlocks)"
         )
-        // Without the tree of the old one, over garbage, and from nothing.
+        // Without the tree of the old root, over garbage, and from nothing.
         try slot.write([UInt8](repeating: 9, count: 1_000_000), at: 500_000)
         let plain = try blocks(
             Line("\(folder)/blocks"), new, hash, into: slot, from: .plain(old, bytes: try old.size()))
@@ -104,12 +106,12 @@ import Updates
         slot = try self.slot()
         let all = try blocks(Line("\(folder)/blocks"), new, hash, into: slot, from: .none)
         #expect(try slot.readAll() == wanted && all.fetched == FileSystem.read("\(folder)/blocks").count)
-        // What is there costs its table alone.
+        // If all is present, only the table is fetched.
         let again = try blocks(Line("\(folder)/blocks"), new, hash, into: slot, from: .none)
         #expect(again.fetched < 6000)
     }
 
-    @Test func whatWasInterruptedGoesOn() async throws {
+    @Test func anInterruptedDeltaContinues() async throws {
         let (old, new, hash) = try await pair()
         let wanted = try new.readAll()
         try BlockDelta.make(of: new, to: "\(folder)/blocks")
@@ -149,7 +151,7 @@ import Updates
         let wanted = try new.readAll()
         try BlockDelta.make(of: new, to: "\(folder)/blocks")
         try PatchDelta.make(from: old, to: new, path: "\(folder)/patch")
-        // Another base than the patch's.
+        // Another base than that of the patch.
         #expect {
             _ = try self.patch(Line("\(self.folder)/patch"), new, into: self.slot(), from: new)
         } throws: {
@@ -162,7 +164,7 @@ import Updates
         #expect(throws: UpdateFailure.self) {
             _ = try self.blocks(Line("\(self.folder)/blocks"), old, hash, into: self.slot(), from: .none)
         }
-        // Spoiled by a hand or a disk: refused, or what is wrong was not needed.
+        // Damaged: refused, or the damaged part was not needed.
         var random = Random(seed: 5)
         var refused = 0
         let goodBlocks = try Line("\(folder)/blocks").bytes
@@ -185,7 +187,8 @@ import Updates
                     _ = try patch(line, new, into: slot, from: old)
                 }
                 let made = try slot.readAll()
-                // The superblock is no part of the tree: whoever installs checks the whole root's hash too.
+                // The superblock is no part of the tree: the installer checks the whole root's
+                // hash, too.
                 let isSame =
                     made == wanted || made.count == wanted.count && layoutless(made, new) == layoutless(wanted, new)
                 #expect(isSame, "round \(round), byte \(place)")

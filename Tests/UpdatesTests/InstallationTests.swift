@@ -7,7 +7,8 @@ import TestSupport
 import Testing
 @testable import Updates
 
-/// Upgrades of a box whose disk is in memory, so that its power may fail at any write and its line at any byte.
+/// Upgrades of a box whose disk is in memory, so that power may fail at any write and the network
+/// at any byte.
 @Suite(.serialized) final class InstallationTests {
     fileprivate let folder: String
 
@@ -26,19 +27,19 @@ import Testing
         try box.start(&random, failsOneIn: .max)
         #expect(box.running.release == 1 && box.running.slot == 1)
         #expect(try BootPartition(box.esp).entries.map(\.fileName) == ["vcpe-1.efi", "vcpe-2.efi"])
-        // Back to what is older: by blocks, since nobody makes a patch for it.
+        // Back to an older release: by blocks, since there is no patch for it.
         #expect(try box.install(0, .none, &random, failsOneIn: .max) == true)
         try box.start(&random, failsOneIn: .max)
         #expect(box.running.release == 0 && box.running.entry == 3)
     }
 
-    /// What costs less is taken: where every block is missing, all of them compressed together.
-    @Test func aRootThatIsUnlikeTheOldOneComesWhole() async throws {
+    /// The cheapest method: if every block is missing, all of them compressed together.
+    @Test func aRootUnlikeTheOldOneIsFetchedWhole() async throws {
         let releases = try await SimulatedRelease.make([.good, .good, .good], areUnlike: true, in: folder)
         let box = try SimulatedBox(releases, in: folder)
         let whole = try #require(releases[2].files["root.zst"]).count
         #expect(try #require(releases[2].files["root.blocks"]).count > whole * 3 / 2)
-        // Spoiled, and cut: nothing wrong is kept, and what came is not fetched again.
+        // Damaged, and cut short: nothing wrong is kept, and what was fetched is not fetched again.
         for cut in [true, false] {
             var installation = try box.installation(of: releases[2]) { name, bytes in
                 if name == "root.zst", cut { bytes = Array(bytes[..<(bytes.count / 2)]) }
@@ -47,29 +48,29 @@ import Testing
                 #expect(throws: UpdateFailure.self) { _ = try installation.run() }
             } else {
                 _ = try installation.run()
-                #expect(installation.way == .full && installation.cost.fetched < whole + 20_000)
+                #expect(installation.method == .full && installation.cost.fetched < whole + 20_000)
             }
         }
-        // One that a mirror has spoiled is followed by blocks.
+        // After a patch that a mirror has damaged, blocks are used.
         let other = try SimulatedBox(releases, in: folder)
         var spoiled = try other.installation(of: releases[2]) { name, bytes in
             if name == "root.zst" { bytes[bytes.count / 2] ^= 0x40 }
         }
         _ = try spoiled.run()
-        #expect(spoiled.way == .blocks)
-        // Any program that knows zstd unpacks it, too.
+        #expect(spoiled.method == .blocks)
+        // zstd itself decompresses it, too.
         let unpacked = try Command("zstd", ["-d", "-q", "-c", "\(folder)/1.0.2/root.zst"]).check().output
         #expect(unpacked == releases[2].root)
         var random = Random(seed: 1)
         try box.start(&random, failsOneIn: .max)
         #expect(box.running.release == 2)
-        // A patch from exactly this one stands before both.
+        // A patch from exactly this release is preferred to both.
         var next = try SimulatedBox(releases, in: folder).installation(of: releases[1])
         _ = try next.run()
-        #expect(next.way == .patch)
+        #expect(next.method == .patch)
     }
 
-    @Test func whatIsOnlyDownloadedIsNotStarted() async throws {
+    @Test func aDownloadedReleaseDoesNotBoot() async throws {
         let releases = try await SimulatedRelease.make([.good, .good], in: folder)
         let box = try SimulatedBox(releases, in: folder)
         var download = try box.installation(of: releases[1])
@@ -79,7 +80,7 @@ import Testing
         var random = Random(seed: 1)
         try box.start(&random, failsOneIn: .max)
         #expect(box.running.release == 0)
-        // Then it costs what says where things are.
+        // Then only the tables are fetched.
         var installation = try box.installation(of: releases[1])
         _ = try installation.run()
         #expect(installation.cost.fetched < 1000, "\(installation.cost)")
@@ -87,7 +88,7 @@ import Testing
         #expect(box.running.release == 1)
     }
 
-    @Test func aCutOfPowerAnywhereInAnUpgradeLeavesOldOrNew() async throws {
+    @Test func powerLossAnywhereInAnUpgradeLeavesOldOrNew() async throws {
         let outcome = try await cuts(every: 2, shuffled: 20, seed: 5)
         #expect(outcome.failed == 0 && outcome.checked > 300)
         print("\(outcome.checked) cuts of power in two upgrades with \(outcome.writes) writes")
@@ -115,8 +116,9 @@ import Testing
         #expect(lives.failed == 0 && lives.cuts > 10 && lives.falls > 10)
     }
 
-    /// Random lives of boxes: installations of good and bad releases by lines that break, patches that are spoiled, engines that refuse, with cuts of power
-    /// anywhere, the loader's and PID 1's own writes included; and each release that comes up is given other documents, while its engine falls.
+    /// Random sequences of good and bad releases, over connections that break, with damaged patches
+    /// and engines that refuse, with power failing anywhere, also in the loader's and PID 1's own
+    /// writes; each release that boots is given other documents, while its engine crashes.
     fileprivate func sequences(_ count: Int, seed: UInt64) async throws -> (cuts: Int, falls: Int, failed: Int) {
         let releases = try await SimulatedRelease.make(
             [.good, .good, .panics, .good, .unwell, .good], in: folder)
@@ -138,8 +140,8 @@ import Testing
                     if isCancelled { try box.cancel() }
                     let cuts = box.cuts
                     try box.start(&random, failsOneIn: 5)
-                    // What was installed and is good runs; else what ran before; after a cut of power one of both, also where one ended each of
-                    // its first starts.
+                    // What was installed and is good runs; else what ran before; after a power loss
+                    // either, also if one ended each of its first boots.
                     let isWanted = isInstalled == true && !isCancelled && releases[wanted].quality == .good
                     let mayBeEither = isInstalled == nil || isWanted && box.cuts - cuts >= BootPartition.tries
                     let allowed = mayBeEither ? [old, wanted] : [isWanted ? wanted : old]
@@ -169,7 +171,7 @@ struct MaintenanceWindowTests {
     private static let hour = 3600
 
     @Test func eachBoxHasItsOwnTimeWithinTheWindow() {
-        // Short, and over midnight.
+        // Short, and across midnight.
         for window in [
             MaintenanceWindow(from: 2 * Self.hour, to: 2 * Self.hour + 600),
             MaintenanceWindow(from: 23 * Self.hour, to: 2 * Self.hour),
@@ -188,8 +190,8 @@ struct MaintenanceWindowTests {
         }
     }
 
-    /// Whatever a director's window has in common with the site's, if that is an hour, each box comes within both.
-    @Test func whoHasADirectorLooksEachHour() {
+    /// If a director's window shares an hour with the site's, each box checks within both.
+    @Test func aBoxWithADirectorChecksEachHour() {
         var (site, day) = (MaintenanceWindow(from: 22 * Self.hour, to: 4 * Self.hour), MaintenanceWindow.always)
         (site.isHourly, day.isHourly) = (true, true)
         for (window, from) in [(site, 22.0), (site, 25), (site, 26.5), (site, 27), (day, 24), (day, 37), (day, 23.5)] {
@@ -208,7 +210,7 @@ struct MaintenanceWindowTests {
         }
     }
 
-    @Test func peopleReadWhenABoxLooks() {
+    @Test func statusSaysWhenABoxChecks() {
         #expect(
             MaintenanceWindow(from: 2 * Self.hour, to: 4 * Self.hour + Self.hour / 2).text(share: 4260)
                 == "from 02:00 to 04:30, this box from 03:11")
@@ -218,18 +220,18 @@ struct MaintenanceWindowTests {
         #expect(MaintenanceWindow.always.text(share: 90) == "all day, this box from 00:01")
     }
 
-    @Test func aClockThatIsSetStopsNobody() {
+    @Test func aClockThatIsSetStopsNoUpgrade() {
         let window = MaintenanceWindow(from: 0, to: Self.hour * 3)
         let time = 20_000 * 86_400 + 2 * Self.hour + Self.hour / 2
         #expect(window.isDue(time: time, uptime: 90_000, lastLook: nil, share: 5))
-        // An hour's rest, by a clock that goes on.
+        // An hour's pause, by a clock that does not jump.
         #expect(!window.isDue(time: time + 40_000_000, uptime: 90_100, lastLook: 90_000, share: 5))
         #expect(window.isDue(time: time - 10 * 86_400, uptime: 93_600, lastLook: 90_000, share: 5))
         #expect(!window.isDue(time: time + Self.hour, uptime: 93_600, lastLook: nil, share: 5))
     }
 }
 
-/// The same, a thousand lives long.
+/// A thousand such sequences.
 @Suite(.serialized) struct InstallationTorture {
     @Test func lives() async throws {
         let tests = try InstallationTests()
@@ -244,7 +246,7 @@ struct MaintenanceWindowTests {
         try Torture.note("cuts of power in upgrades, looked at", checked: outcome.checked, failed: outcome.failed)
     }
 
-    /// Patches and blocks that a hand or a line has spoiled: nothing falls, and nothing wrong gets past what is signed.
+    /// Patches and blocks that were damaged: no crash, and nothing that is not signed is installed.
     @Test func spoiledDeltas() async throws {
         let tests = try InstallationTests()
         let releases = try await SimulatedRelease.make([.good, .good], in: tests.folder)
@@ -267,7 +269,8 @@ struct MaintenanceWindowTests {
                         name: name, source: line, bytes: new.root.count, rootHash: new.available.rootHash)
                     try delta.install(into: slot, from: .root(running, old.layout))
                 }
-                // The superblock is no part of the tree, and frames are no part of what is signed: the whole root's hash is.
+                // The superblock is no part of the tree, and frames are not signed themselves: the
+                // whole root's hash is.
                 let made = slot.read(new.root.count, at: 0)
                 if !isPatch, made.prefix(24 * VerityLayout.blockSize) != new.root.prefix(24 * VerityLayout.blockSize) {
                     failed += 1
@@ -281,7 +284,7 @@ struct MaintenanceWindowTests {
     private static func spoiled(_ bytes: [UInt8], _ random: inout Random) -> [UInt8] {
         var bytes = bytes
         for _ in 0...random.next(3) {
-            // Half of the time where the index is.
+            // Every other time in the index.
             let place = random.next(random.next(2) == 0 ? min(bytes.count, 600) : bytes.count)
             switch random.next(5) {
             case 0: bytes[place] ^= 1 << UInt8(random.next(8))

@@ -1,14 +1,14 @@
 import Documents
 import Files
 import Glibc
-import Releases
+@testable import Releases
 import TestSupport
 import Testing
 import Updates
 
-/// Metadata that a hand, a disk or an enemy has spoiled: never a crash, never trusted.
+/// Metadata that was damaged or forged: never a crash, never trusted.
 @Suite(.serialized) struct MetadataTorture {
-    /// A repository in memory, one file of which is spoiled.
+    /// A repository in memory with one damaged file.
     private struct Spoiled: MetadataSource {
         var files: [String: [UInt8]]
 
@@ -18,19 +18,17 @@ import Updates
         }
     }
 
-    @Test func spoiledMetadataAreNeverTrusted() throws {
+    @Test func damagedMetadataIsNeverTrusted() throws {
         let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-metadata")
         defer { try? FileSystem.remove(folder) }
         let key = try SigningKey.make()
-        try FileSystem.makeDirectory("\(folder)/keys")
-        try key.write("\(folder)/keys/one.key", passphrase: "of a test")
         let one = ReleaseRepository.Keys([key.publicKey], threshold: 1)
         let now = time(nil)
-        let keys = try KeyFolder(["\(folder)/keys"], passphrase: "of a test")
+        let session = SigningSession.unattended(KeyFolder([key]))
         let roles = Dictionary(uniqueKeysWithValues: TrustedMetadata.topLevel.map { ($0, one) })
         var (repository, _) = try ReleaseRepository.make(
-            "\(folder)/updates", roles: roles, channel: "stable", channelKeys: one, signing: keys, now: now)
-        _ = try repository.resign(["root"], signing: keys)
+            "\(folder)/updates", roles: roles, channel: "stable", channelKeys: one, signing: session, now: now)
+        _ = try repository.resign(["root"], signing: session)
         let names = try FileSystem.list("\(folder)/updates/metadata")
         let files = try Dictionary(
             uniqueKeysWithValues: names.map { ($0, try FileSystem.read("\(folder)/updates/metadata/\($0)")) })
@@ -39,7 +37,7 @@ import Updates
         let values = try used.map { try JSON.parse(files[$0] ?? [])["signed"] }
         let signs = Array("{}[]:,\"\\0123456789abcdefu-. \n\u{e9}".utf8)
 
-        /// The first failure of a visit; nil when all was taken.
+        /// The first failure of a refresh; nil if all was accepted.
         func visit(_ files: [String: [UInt8]]) throws -> String? {
             var trusted = try TrustedMetadata(root: first, now: now)
             let source = Spoiled(files: files)
@@ -64,7 +62,8 @@ import Updates
             random.spoil(&bytes, signs: signs)
             var spoiled = files
             spoiled[used[which]] = bytes
-            // What still says the same, such as blanks between values, may be taken; the timestamp's hashes see even those.
+            // What means the same, such as blanks between values, may be accepted; hashes in the
+            // timestamp cover even those.
             let isSame = (try? JSON.parse(bytes)["signed"]) == values[which]
             if try visit(spoiled) == nil, !isSame {
                 failed += 1

@@ -1,19 +1,21 @@
+import Documents
 import Files
 import Glibc
 import Processes
+@testable import Releases
 import TestSupport
 import Testing
 import Transfers
 @testable import Updates
 
-/// What fetches from several servers, through proxies and slowly, against servers of this machine.
+/// Reads from several servers, through proxies and at limited rates, from servers of this machine.
 @Suite(.serialized) final class RepositoryTests {
     private let folder: String
     private let server: RunningProcess
     private let ports: [Int]
 
-    /// Four servers that hold `file`: one is whole; one lacks it; one fails as often as its path says before it answers; one speaks TLS. The first counts
-    /// connections, and is a proxy for others.
+    /// Four servers with `file`: one is complete; one lacks it; one fails as often as its path says
+    /// before it answers; one speaks TLS. The first counts connections, and is a proxy for others.
     private static let script = """
         import http.server, socketserver, ssl, sys, threading
         body = bytes(i * 7 % 251 for i in range(400000))
@@ -42,7 +44,12 @@ import Transfers
                 self.failures[key] = left
                 if left >= 0: return self.answer(503, b"")
                 super().do_GET()
-        class Secure(Whole): pass
+        ports = []
+        class Secure(Whole):
+            def do_GET(self):
+                if not self.path.startswith("/down"): return super().do_GET()
+                self.send_response(302); self.send_header("Location", f"http://127.0.0.1:{ports[0]}/file")
+                self.send_header("Content-Length", "0"); self.end_headers()
         class Server(socketserver.ThreadingMixIn, http.server.HTTPServer): daemon_threads = True
         for handler in (Whole, Lacks, Fails, Secure):
             server = Server(("127.0.0.1", 0), handler)
@@ -50,6 +57,7 @@ import Transfers
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); context.load_cert_chain(sys.argv[1] + "/server.pem", sys.argv[1] + "/server.key")
                 server.socket = context.wrap_socket(server.socket, server_side=True)
             threading.Thread(target=server.serve_forever, daemon=True).start()
+            ports.append(server.server_port)
             print(server.server_port, flush=True)
         threading.Event().wait()
         """
@@ -91,8 +99,8 @@ import Transfers
 
     private var pauses: [Int] = []
 
-    private func repository(_ addresses: [String], rounds: Int = 1, line: Reader.Line = .init()) -> Repository {
-        Repository(addresses, line: line, rounds: rounds) { [unowned self] in pauses.append($0) }
+    private func repository(_ addresses: [String], rounds: Int = 1, options: Reader.Options = .init()) -> Repository {
+        Repository(addresses, options: options, rounds: rounds) { [unowned self] in pauses.append($0) }
     }
 
     private func failure(_ repository: Repository) -> DownloadFailure.Reason? {
@@ -111,7 +119,7 @@ import Transfers
             }
             #expect(pauses.isEmpty)
         }
-        // What nobody has is gone; where somebody could not be asked, nobody knows.
+        // If one address could not be asked, it is unknown whether the file exists.
         #expect(failure(repository([address(1)])) == .gone)
         #expect(try HTTPSource(repository([address(1)])).read("file", most: 100) == nil)
         if case .transfer? = failure(repository([address(1), "http://127.0.0.1:1"])) {
@@ -124,8 +132,9 @@ import Transfers
         }
     }
 
-    /// A newer root is rarely there: who says that it is not is believed, whoever else can't be asked.
-    @Test func whatNeedNotBeThereIsAskedForOnce() throws {
+    /// A newer root rarely exists: the first address that denies it is believed, whether others can
+    /// be asked or not.
+    @Test func anUnlikelyFileIsRequestedOnce() throws {
         for addresses in [[address(1), "http://127.0.0.1:1"], ["http://127.0.0.1:1", address(1, "/403")]] {
             let source = HTTPSource(repository(addresses, rounds: 6))
             #expect(try source.read("none", most: 100, isLikely: false) == nil)
@@ -136,7 +145,8 @@ import Transfers
         #expect(pauses.count == 1)
     }
 
-    /// A folder is a repository like any other; one that is not there, since its stick is pulled, has mirrors too.
+    /// A folder is a repository like any other; if it does not exist, since its stick was removed,
+    /// mirrors are asked.
     @Test func aFolderIsReadLikeAServer() throws {
         try FileSystem.makeDirectory("\(folder)/stick/a")
         try FileSystem.replace("\(folder)/stick/a/file", with: Self.body)
@@ -148,7 +158,8 @@ import Transfers
         #expect(throws: UpdateFailure.self) { try delta.read(399_000..<401_000) }
         #expect(try HTTPSource(stick).read("a/none", most: 100) == nil)
         #expect(throws: (any Error).self) { try HTTPSource(stick).read("a/file", most: 100) }
-        // A newer root that a stick doesn't have there is none; whether a server has one that can't be asked, nobody knows.
+        // A stick without a newer root denies it; without a stick and with an unreachable server it
+        // is unknown.
         #expect(
             try HTTPSource(repository(["http://127.0.0.1:1", "file://\(folder)/stick"])).read("a/none", most: 100)
                 == nil)
@@ -159,7 +170,7 @@ import Transfers
         #expect(try pulled.read("file", most: 1 << 20) == Self.body)
     }
 
-    @Test func boxesWaitLongerAndNotAllAsLong() throws {
+    @Test func pausesGrowAndDiffer() throws {
         #expect(try repository([address(2, "/3-b")], rounds: 6).read("file", most: 1 << 20) == Self.body)
         #expect(pauses.count == 3)
         for (pause, usual) in zip(pauses, [1000, 2000, 4000]) { #expect((usual / 2...usual * 3 / 2).contains(pause)) }
@@ -171,7 +182,7 @@ import Transfers
         #expect(pauses.count == 11 && pauses.max() ?? 0 <= 90_000)
     }
 
-    /// Hundreds of pieces are not hundreds of handshakes.
+    /// Hundreds of ranges need one connection.
     @Test func oneConnectionServesManyPieces() throws {
         let found = repository([address(0)])
         func connections() throws -> Int? {
@@ -182,16 +193,16 @@ import Transfers
         #expect(try before == 1 && connections() == 1)
     }
 
-    @Test func proxiesAndLimitsAreHeld() throws {
+    @Test func proxiesAndLimitsApply() throws {
         let proxied = repository(
-            ["http://updates.invalid/branch"], line: .init(proxy: "http://127.0.0.1:\(ports[0])"))
+            ["http://updates.invalid/branch"], options: .init(proxy: "http://127.0.0.1:\(ports[0])"))
         #expect(
             String(decoding: try proxied.read("file", most: 1000), as: UTF8.self)
                 == "by proxy: http://updates.invalid/branch/file")
-        // Five times 40 kB at 100 kB a second; the last one holds up nobody.
+        // Five times 40 kB at 100 kB a second; after the last one there is no wait.
         var (begin, end) = (timespec(), timespec())
         clock_gettime(CLOCK_MONOTONIC, &begin)
-        let slow = repository([address(0)], line: .init(bytesPerSecond: 100_000))
+        let slow = repository([address(0)], options: .init(bytesPerSecond: 100_000))
         for _ in 0..<5 {
             #expect(try slow.read("file", most: 40_000, range: 0..<40_000) == Array(Self.body[..<40_000]))
         }
@@ -199,12 +210,55 @@ import Transfers
         #expect(Double(end.tv_sec - begin.tv_sec) + Double(end.tv_nsec - begin.tv_nsec) / 1e9 > 1.5)
     }
 
-    @Test func serversAreKnownByTheProvidersOwnCertificates() throws {
+    @Test func serversAreVerifiedByTheProvidersCertificates() throws {
         let secure = address(3, scheme: "https")
         #expect(
-            try repository([secure], line: .init(trustAnchors: "\(folder)/server.pem")).read("file", most: 1 << 20)
+            try repository([secure], options: .init(trustAnchors: "\(folder)/server.pem")).read("file", most: 1 << 20)
                 == Self.body)
-        #expect(failure(repository([secure], line: .init(trustAnchors: "\(folder)/other.pem"))) != nil)
+        #expect(failure(repository([secure], options: .init(trustAnchors: "\(folder)/other.pem"))) != nil)
         #expect(failure(repository([secure])) != nil)
+        // A redirect does not lead from TLS to plain text.
+        let down = repository([secure + "/down"], options: .init(trustAnchors: "\(folder)/server.pem"))
+        #expect(failure(down) == .transfer("Unsupported protocol"))
+    }
+
+    /// The client's limits hold for a length that an online key has signed, too.
+    @Test func aSignedLengthIsBounded() throws {
+        let key = try SigningKey.make()
+        let one = ReleaseRepository.Keys([key.publicKey], threshold: 1)
+        let session = SigningSession.unattended(KeyFolder([key]))
+        let roles = Dictionary(uniqueKeysWithValues: TrustedMetadata.topLevel.map { ($0, one) })
+        let now = time(nil)
+        _ = try ReleaseRepository.make(
+            "\(folder)/updates", roles: roles, channel: "stable", channelKeys: one, signing: session, now: now)
+        let path = "\(folder)/updates/metadata/timestamp.json"
+        var timestamp = try SignedDocument("timestamp", file: path)
+        var meta = timestamp.signed["meta"]?["snapshot.json"]?.object ?? [:]
+        for (field, value, reason) in [
+            ("length", 1 << 50, UpdateFailure.Reason.tooLong), ("version", Int.max, .unavailable),
+        ] as [(String, Int, UpdateFailure.Reason)] {
+            let before = meta
+            meta[field] = .integer(value)
+            timestamp.signed["meta"] = ["snapshot.json": .object(meta)]
+            timestamp.renew(version: timestamp.version + 1, expires: UTC.text(of: now + 86_400))
+            _ = try timestamp.sign([key.identifier], KeyFolder([key]))
+            try FileSystem.replace(path, with: timestamp.bytes)
+            meta = before
+            let trusted = "\(folder)/\(field)"
+            try UpdateClient.initialize(
+                trusted, root: try FileSystem.read("\(folder)/updates/metadata/1.root.json"))
+            var client = try UpdateClient(
+                folder: trusted, source: HTTPSource(repository(["file://\(folder)/updates/metadata"])), now: now)
+            do throws(UpdateFailure) {
+                try client.refresh()
+                Issue.record("\(field) was accepted")
+            } catch { #expect(error.reason == reason) }
+        }
+        // The version of the metadata itself: the next one would overflow.
+        timestamp.renew(version: .max, expires: UTC.text(of: now + 86_400))
+        _ = try timestamp.sign([key.identifier], KeyFolder([key]))
+        #expect(throws: UpdateFailure.self) {
+            _ = try Metadata(timestamp.bytes, name: "timestamp", type: "timestamp")
+        }
     }
 }

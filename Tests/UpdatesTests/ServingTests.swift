@@ -2,12 +2,12 @@ import Processes
 import TestSupport
 import Testing
 
-/// The box's own updater, as a service of this machine: only what it says to those who ask.
+/// The box's own updater as a service of this machine: its answers to callers.
 @Suite(.serialized) struct ServingTests {
     private static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 
-    /// Many hang up before they are answered, and one never comes to an end.
-    @Test func whoHangsUpOrDawdlesStopsNobody() throws {
+    /// Many callers hang up before the answer, and one never finishes its question.
+    @Test func slowAndGoneCallersStopNoOther() throws {
         let asking = """
             import socket, threading, time
             def connect():

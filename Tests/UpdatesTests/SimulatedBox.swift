@@ -9,7 +9,8 @@ import Slots
 import TestSupport
 @testable import Updates
 
-/// A release for a ``SimulatedBox``: a small root with its tree, and bytes in place of a kernel image.
+/// A release for a ``SimulatedBox``: a small root with its tree, and bytes in place of a kernel
+/// image.
 struct SimulatedRelease {
     enum Quality: String, CaseIterable { case good, panics, unwell }
 
@@ -19,14 +20,15 @@ struct SimulatedRelease {
     let uki: [UInt8]
     let layout: VerityLayout
     let available: AvailableRelease
-    /// What is signed of its files beside length and hash.
+    /// Custom data that is signed beside length and hash of its files.
     let custom: JSON
-    /// What the repository has of it.
+    /// Its files in the repository.
     let files: [String: [UInt8]]
 
     /// Makes releases, each with patches from the one before.
     ///
-    /// - Parameter areUnlike: no block of one is another's; but the blocks of one are much like each other.
+    /// - Parameter areUnlike: no block is in two releases, but the blocks of one release resemble
+    ///   each other.
     static func make(
         _ qualities: [Quality], areUnlike: Bool = false, in folder: String
     ) async throws -> [SimulatedRelease] {
@@ -101,7 +103,7 @@ struct SimulatedRelease {
     }
 }
 
-/// A box's disk in memory, what the loader and PID 1 do with it, and a power supply that can't be trusted.
+/// A box's disk in memory, with what the loader and PID 1 do to it, and power that may fail.
 final class SimulatedBox {
     static let espBytes = 34 << 20
     static let slotBytes = 256 << 10
@@ -124,10 +126,10 @@ final class SimulatedBox {
 
     let releases: [SimulatedRelease]
     private(set) var disk: RecordedDisk
-    /// What runs: its release's place in ``releases``, its entry and its slot.
+    /// The running release (its index in ``releases``), its entry and its slot.
     private(set) var running: (release: Int, entry: Int, slot: Int)
     private(set) var cuts = 0
-    /// Its configuration, and the engines that follow it; nil where only disks are of interest.
+    /// Its configuration and engines; nil if a test is about disks only.
     var site: SimulatedSite?
 
     var esp: Region { Region(disk: disk, offset: 0, size: Self.espBytes) }
@@ -154,9 +156,9 @@ final class SimulatedBox {
         running = (0, 1, 0)
     }
 
-    /// Does something to the disk, in which power may fail.
+    /// Changes the disk; power may fail meanwhile.
     ///
-    /// - Returns: false when it did.
+    /// - Returns: false if power failed.
     private func power(_ random: inout Random, failsOneIn: Int, _ body: () throws -> Void) throws -> Bool {
         let before = disk.read(Self.espBytes + 2 * Self.slotBytes, at: 0)
         disk = RecordedDisk(before)
@@ -171,21 +173,22 @@ final class SimulatedBox {
         return !isCut
     }
 
-    /// What stands wrong.
+    /// A state that must not occur.
     struct Broken: Error, CustomStringConvertible { var description: String }
 
-    /// Starts the box again and again, as loader and PID 1 do, until a release runs that is well.
+    /// Boots the box as loader and PID 1 do, until a healthy release runs.
     func start(_ random: inout Random, failsOneIn: Int) throws {
         var (bad, log) = (0, [String]())
         while bad < 2 * BootPartition.tries {
-            // The loader: the highest number of those that may be tried; it counts before it starts.
+            // The loader: the highest number among the entries that may be tried; it counts before
+            // it boots.
             let entries = try BootPartition(esp).entries
             let preferred = entries.filter { !$0.isBad }.last ?? entries.last
             guard var entry = preferred else { throw Broken(description: "no entry is left: \(log)") }
             if let left = entry.triesLeft, left > 0 {
                 let counted = BootEntry(number: entry.number, triesLeft: left - 1, triesDone: entry.triesDone + 1)
-                // The firmware's rename is taken as one write: the old name is there or the new one. One that left both would have
-                // the loader fail to count (docs/upgrades.md).
+                // The firmware's rename counts as one write: the old name or the new one. With both
+                // names the loader cannot count (docs/upgrades.md).
                 let (isDone, isWritten) = (random.next(failsOneIn) != 0, random.next(2) == 0)
                 if isDone || isWritten {
                     var volume = try FATVolume(esp)
@@ -208,7 +211,7 @@ final class SimulatedBox {
                 bad += 1
                 continue
             }
-            // One that is not well has the configuration, too, before it is given up.
+            // An unhealthy release has the configuration, too, before it is marked failed.
             if releases[release].quality != .panics { try site?.comesUp(releases[release].version, &random) }
             if releases[release].quality != .good {
                 guard !entry.isGood else { throw Broken(description: "\(releases[release].quality) was found good") }
@@ -229,7 +232,7 @@ final class SimulatedBox {
         throw Broken(description: "nothing runs: \(log)")
     }
 
-    /// A line that may be cut, and files that may be spoiled on the way.
+    /// A connection that may break, with files that may be damaged on the way.
     struct Line: DeltaSource {
         var bytes: [UInt8]
         func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8] {
@@ -238,12 +241,12 @@ final class SimulatedBox {
         }
     }
 
-    /// What may go wrong with an installation, but for the power.
+    /// What may go wrong with an installation, apart from power.
     enum Mishap: CaseIterable { case none, cutLine, spoiledPatch, refused }
 
     /// Installs a release into the other slot.
     ///
-    /// - Returns: whether it is there and is tried at the next start; nil when power failed on the way.
+    /// - Returns: whether it is installed and is tried at the next boot; nil if power failed.
     func install(_ number: Int, _ mishap: Mishap, _ random: inout Random, failsOneIn: Int) throws -> Bool? {
         let wanted = releases[number]
         let place = random.next(1 << 16)
@@ -269,7 +272,7 @@ final class SimulatedBox {
         return isDone ? isInstalled : nil
     }
 
-    /// - Parameter spoil: changes a file of the release as it comes over the line.
+    /// - Parameter spoil: changes a file of the release while it is fetched.
     func installation(
         of release: SimulatedRelease, spoil: @escaping (String, inout [UInt8]) -> Void = { _, _ in }
     ) throws -> Installation {
@@ -284,13 +287,13 @@ final class SimulatedBox {
         }
     }
 
-    /// The operator's second thought.
+    /// The operator cancels what was installed.
     func cancel() throws {
         var partition = try BootPartition(esp)
         try partition.keepOnly(running.entry)
     }
 
-    /// The names that the loader sees, and the file system, by fsck.vfat.
+    /// The names that the loader sees, and what fsck.vfat reports.
     func examine(in folder: String) throws -> (names: [String], complaint: String?) {
         let path = "\(folder)/examined"
         var partition = try BootPartition(esp)
@@ -300,10 +303,10 @@ final class SimulatedBox {
         return (partition.entries.map(\.fileName), result.status == 0 ? nil : result.text)
     }
 
-    /// One whole upgrade, written down: the release comes into the other slot, the loader counts its start, PID 1 finds it good; then another one comes over the first, which
-    /// is given up.
+    /// One whole upgrade, recorded: a release is installed, the loader counts its boot, PID 1
+    /// confirms it; then another one is installed over the first and marked failed.
     ///
-    /// - Returns: the disk before, and all that was written.
+    /// - Returns: the disk before it, and all writes.
     func recordedUpgrade() throws -> (before: [UInt8], events: [RecordedDisk.Event]) {
         let before = disk.read(Self.espBytes + 2 * Self.slotBytes, at: 0)
         disk = RecordedDisk(before)
@@ -327,7 +330,8 @@ final class SimulatedBox {
         return (before, disk.events)
     }
 
-    /// What is wrong with a disk: nothing, if a release that was found good is there with its root, and no entry that the loader may start lacks image or root.
+    /// What is wrong with a disk; nil if a release that was confirmed healthy has its root, and no
+    /// entry that the loader may boot lacks its image or root.
     static func complaint(_ disk: RecordedDisk, _ releases: [SimulatedRelease]) throws -> String? {
         let roots = (0...1).map { disk.read(slotBytes, at: espBytes + $0 * slotBytes) }
         var partition = try BootPartition(Region(disk: disk, offset: 0, size: espBytes))

@@ -6,8 +6,9 @@ import Processes
 import TestSupport
 import Updates
 
-/// The configuration of a ``SimulatedBox``: the box's own engine on a data folder that outlives its releases, each of which has a plugin that takes no other release's
-/// format; and what should be there.
+/// The configuration of a ``SimulatedBox``: the box's own engine on a data folder that outlives
+/// releases. Each release has a plugin that accepts no other release's format. Also what the state
+/// should be.
 final class SimulatedSite {
     struct Broken: Error, CustomStringConvertible { var description: String }
 
@@ -15,13 +16,13 @@ final class SimulatedSite {
     private let network: NetworkNamespace
     private var engine: RunningProcess?
 
-    /// Documents as they were given, by their numbers.
+    /// Documents as they were committed, by number.
     private(set) var commits: [Int: String] = [:]
-    /// What stands, and the release that had the box last.
+    /// The active commit, and the release that ran last.
     private var head: (commit: Int?, release: String?) = (nil, nil)
-    /// What stood last where a release had the box.
+    /// The last active commit of each release.
     private var heads: [String: Int?] = [:]
-    /// What a daemon has written, in which format; and what others have kept.
+    /// What a daemon has written and in which format, and the copies of other formats.
     private var state: (text: String?, format: Int) = (nil, 1)
     private var states: [Int: String] = [:]
     private(set) var falls = 0
@@ -29,7 +30,7 @@ final class SimulatedSite {
     init(in parent: String) throws {
         folder = try FileSystem.makeTemporaryDirectory(in: parent, prefix: "site")
         network = try NetworkNamespace()
-        // Plugins run as nobodies, who must get there.
+        // Plugins run as unprivileged users, who must reach this folder.
         for path in [parent, folder] { chmod(path, 0o755) }
         for name in ["data", "run"] { try FileSystem.makeDirectory("\(folder)/\(name)") }
         let program = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/.build/box/vcpe-box"
@@ -57,14 +58,14 @@ final class SimulatedSite {
 
         """
 
-    /// Two releases that follow each other share one.
+    /// Two consecutive releases share a format.
     private static func format(of version: String) -> Int { (Int(version.suffix(1)) ?? 0) / 2 + 1 }
 
     private func document(_ word: String, _ version: String) -> String {
         "notes: {word: \(word), format: v\(version)}\n"
     }
 
-    /// The image of a release, and the words for its engine.
+    /// The image of a release, and the arguments of its engine.
     private func places(of version: String) throws -> [String] {
         let image = "\(folder)/\(version)"
         if !FileSystem.exists(image) {
@@ -122,20 +123,21 @@ final class SimulatedSite {
 
     // MARK: - What happens to it
 
-    /// A release is about to get its entry: its engine must find nothing against what the box follows.
+    /// A release is about to get its entry: its engine must accept the active document.
     func check(_ version: String) throws {
         let result = try network.run { try program(["check"], of: version).run() }
         guard result.status == 0 else { throw Broken(description: "\(version) refuses: \(result.errorText)") }
     }
 
-    /// Right before the entry.
+    /// Just before the entry is added.
     func handOver(to release: AvailableRelease) throws {
         try release.handOver(data: "\(folder)/data")
         heads[release.version] = nil
         states = [:]
     }
 
-    /// A release comes up and follows what it should; it is given other documents, and its engine falls wherever it is.
+    /// A release boots and follows what it should; then documents are committed, and its engine
+    /// crashes at any moment.
     func comesUp(_ version: String, _ random: inout Random) throws {
         let expected = head.release == version ? head.commit : heads[version] ?? head.commit
         if random.next(4) == 0 {
@@ -148,7 +150,7 @@ final class SimulatedSite {
         heads[version] = .some(expected)
         changeFormat(to: Self.format(of: version))
         try examine(version)
-        // Its daemon goes on with what is there.
+        // Its daemon continues with the state that is there.
         state.text = "\(state.text ?? "") \(version)"
         try FileSystem.makeDirectory("\(folder)/data/notes")
         try FileSystem.replace(stateFile, with: state.text ?? "")
@@ -162,7 +164,8 @@ final class SimulatedSite {
 
     private var stateFile: String { "\(folder)/data/notes/state" }
 
-    /// What a release of an earlier format left is there again; one of a later format begins with what the one before left, which is kept.
+    /// State of an earlier format is restored; a later format begins with the state of the one
+    /// before, of which a copy is kept.
     private func changeFormat(to own: Int) {
         guard own != state.format else { return }
         let text = states.removeValue(forKey: own) ?? (own > state.format ? state.text : nil)
@@ -170,7 +173,7 @@ final class SimulatedSite {
         state = (text, own)
     }
 
-    /// - Parameter fallsWithin: seconds after which the engine is killed, wherever it is then.
+    /// - Parameter fallsWithin: seconds after which the engine is killed.
     private func commit(_ text: String, on version: String, fallsWithin: Double?) throws {
         let request: JSON = ["do": "apply", "name": "site.yaml", "site": .text(text)]
         guard let fallsWithin, let engine else { return try isCommitted(try ask(request), text, version) }
@@ -181,7 +184,7 @@ final class SimulatedSite {
         falls += 1
         try start(version)
         if let answer { return try isCommitted(answer, text, version) }
-        // The old one stands, or the new one.
+        // The old commit is active, or the new one.
         guard let number = try ask(["do": "status"])["commit"]?.integer, number != head.commit else { return }
         try isCommitted(["commit": .integer(number)], text, version)
     }
@@ -195,7 +198,8 @@ final class SimulatedSite {
         heads[version] = .some(number)
     }
 
-    /// - Throws: when the engine follows something else than it should, or a document is lost or changed.
+    /// - Throws: if the engine follows another document than it should, or a document is lost or
+    ///   changed.
     private func examine(_ version: String) throws {
         let followed = try ask(["do": "status"])["commit"]?.integer
         let wanted = word(of: head.commit.flatMap { commits[$0] } ?? document("factory", version)) + " by v\(version)"
@@ -224,7 +228,7 @@ final class SimulatedSite {
         String(document.drop { $0 != "{" }.dropFirst("{word: ".count).prefix { $0 != "," })
     }
 
-    /// Whatever was ever given can be given once more.
+    /// Each commit can be activated again.
     func giveAgain(_ version: String, _ random: inout Random) throws {
         guard !commits.isEmpty else { return }
         let (number, text) = commits.sorted { $0.key < $1.key }[random.next(commits.count)]

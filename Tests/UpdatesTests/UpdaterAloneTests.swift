@@ -6,9 +6,9 @@ import Processes
 import Testing
 @testable import Updates
 
-/// What the updater does unasked, and by whose word: the director's, and that of what fell back before.
+/// What the updater does by itself, as the director and earlier fallbacks decide.
 extension UpdaterTests {
-    /// - Parameter ran: when the newest release that was found good here was published.
+    /// - Parameter ran: when the newest release that was confirmed healthy here was published.
     private func remember(_ ran: Int = 1) throws {
         try FileSystem.makeDirectory("\(folder)/data/vcpe/upgrade")
         try FileSystem.replace("\(folder)/data/vcpe/upgrade/known", with: "{\"ran\":\(ran)}")
@@ -18,11 +18,11 @@ extension UpdaterTests {
 
     private func direct(to version: String, window: MaintenanceWindow? = nil) throws {
         var repository = try ReleaseRepository(box("updates"), now: now - 50)
-        let keys = KeyFolder([key])
+        let session = SigningSession.unattended(KeyFolder([key]))
         if !FileSystem.exists("\(box("updates"))/director") {
-            #expect(try repository.addDirector(.init([key.publicKey], threshold: 1), signing: keys) == .published)
+            #expect(try repository.addDirector(.init([key.publicKey], threshold: 1), signing: session) == .published)
         }
-        _ = try repository.direct("north", image: "box", to: version, window: window, days: 30, signing: keys)
+        _ = try repository.direct("north", image: "box", to: version, window: window, days: 30, signing: session)
     }
 
     private func join(_ ran: Int = 1) throws {
@@ -31,26 +31,26 @@ extension UpdaterTests {
         try remember(ran)
     }
 
-    @Test func aBoxOfAGroupTakesWhatItsDirectorSaysAndNothingElse() throws {
+    @Test func aBoxOfAGroupInstallsWhatItsDirectorNames() throws {
         try comesToItsRoot {
             try direct(to: "1.0.1")
             try join()
         }
         let other = try ask("install", "--to", "1.0.0")
         #expect(other?.contains("the director wants 1.0.1 in the group north: 1.0.0 is not for this box") == true)
-        // Once it has heard the second word, the first one counts no more.
+        // Once it has seen the second direction, it refuses the first.
         let file = "\(box("updates"))/director/north.json"
         let first = try FileSystem.read(file)
         try direct(to: "1.0.1")
         #expect(try ask("install")?.contains("device-mapper") == true)
         try FileSystem.replace(file, with: first)
-        #expect(try ask("install")?.contains("its counter is 1 after 2") == true)
+        #expect(try ask("install")?.contains("director/north.json: its counter is 1") == true)
 
         try refuses("the repository has no director") {
             try publish()
             try join()
         }
-        try refuses("the director says nothing of a group north") {
+        try refuses("director/north.json", "group north") {
             try publish()
             try direct(to: "1.0.1")
             try FileSystem.remove("\(box("updates"))/director/north.json")
@@ -63,8 +63,8 @@ extension UpdaterTests {
         }
     }
 
-    /// By itself, in the director's window alone.
-    @Test func aBoxOfAGroupLooksByItselfInItsDirectorsWindow() throws {
+    /// By itself, only in the director's window.
+    @Test func aBoxOfAGroupChecksInItsDirectorsWindow() throws {
         let (day, hour) = (86_400, 3600)
         for (from, isOpen) in [(now - hour, true), (now + 2 * hour, false)] {
             try reset()
@@ -81,9 +81,11 @@ extension UpdaterTests {
 
     // MARK: - What is tried again
 
-    /// A release fell because it did not reach its provider: it is tried again if that was away, and not if it was the release's own fault.
-    @Test func aProviderThatWasAwaySaysNothingAgainstARelease() throws {
-        // What runs is read through verity, which files have none of; and there are no probes but the provider.
+    /// A release fell back because it did not reach its provider: it is tried again if the provider
+    /// was down, and not if the release was at fault.
+    @Test func anOutageOfTheProviderDoesNotFailARelease() throws {
+        // The running root is read through dm-verity, which files do not have; the provider is the
+        // only probe.
         let device = "umount -l dev; mount -t tmpfs tmpfs dev; mknod dev/null c 1 3; cp box/root-a dev/dm-0\n"
         for isAway in [true, false] {
             try reset()
@@ -105,7 +107,7 @@ extension UpdaterTests {
         }
     }
 
-    /// It was away twice: then nobody can say whether it is the release.
+    /// The provider was down twice: then the release may be at fault.
     @Test func aProviderExcusesAReleaseOnce() throws {
         try reset()
         try publish()
@@ -118,8 +120,9 @@ extension UpdaterTests {
         }
     }
 
-    /// The loader starts an older release by somebody's choice: nobody restarts the box for the newer one.
-    @Test func aBoxIsNotRestartedForWhatSomebodyPassedOver() throws {
+    /// An operator chose an older release in the loader: the box does not restart for the newer
+    /// one.
+    @Test func aBoxDoesNotRestartForAnEntryThatWasNotChosen() throws {
         try reset()
         try publish()
         try remember()

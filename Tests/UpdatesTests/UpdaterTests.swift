@@ -9,9 +9,10 @@ import TestSupport
 import Testing
 @testable import Updates
 
-/// The box's own updater, its disk in files and its repository in a folder: what it says of what it can't use, and that what runs is as it was.
+/// The box's own updater with invalid input, its disk in files and its repository in a folder: its
+/// error, and that the running release is unchanged.
 ///
-/// Nothing of it changes: Swift 6.0 hands a suite that is made asynchronously from one actor to another.
+/// Nothing of it changes: Swift 6.0 moves a suite with an asynchronous initializer between actors.
 @Suite(.serialized) final class UpdaterTests: @unchecked Sendable {
     private static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 
@@ -38,7 +39,7 @@ import Testing
 
     func box(_ name: String) -> String { "\(folder)/box/\(name)" }
 
-    /// The first release runs, and nothing else was ever there.
+    /// The first release runs, and nothing else was ever installed.
     func reset() throws {
         for name in ["esp", "root-a", "root-b"] {
             try Command("cp", ["--sparse=always", "\(folder)/\(name)", box(name)]).check()
@@ -56,10 +57,10 @@ import Testing
         try FileSystem.remove(box("root.json"))
     }
 
-    /// Asks it on the box.
+    /// Calls the updater on the box.
     ///
-    /// - Parameter before: done on the box at first.
-    /// - Returns: what it said against it; nil for nothing.
+    /// - Parameter before: a script that runs on the box first.
+    /// - Returns: the error; nil for success.
     func ask(_ words: String..., before: String = "") throws -> String? {
         let result = try run(["answer"] + words, before: before)
         guard !result.output.isEmpty else { throw Broken(description: result.errorText) }
@@ -105,21 +106,22 @@ import Testing
     /// Publishes the second release.
     ///
     /// - Parameters:
-    ///   - place: where it is for the channel.
-    ///   - custom: in place of what is signed of it.
-    ///   - key: of all roles; nil for the one that others have, too.
+    ///   - place: its path in the channel.
+    ///   - custom: replaces fields of its custom data.
+    ///   - key: of all roles; nil for the suite's own.
     ///   - time: by the publisher's clock; nil for a short while ago.
-    ///   - isEmpty: before it was published.
+    ///   - isEmpty: makes the repository without the release.
     func publish(
         place: String = "box/virtio/1.0.1", custom: [String: JSON] = [:],
         by key: SigningKey? = nil, at time: Int? = nil, isEmpty: Bool = false
     ) throws {
         let key = key ?? self.key
         let (made, path, release) = (time ?? now - 100, box("updates"), releases[1])
-        let (signer, keys) = (ReleaseRepository.Keys([key.publicKey], threshold: 1), KeyFolder([key]))
+        let signer = ReleaseRepository.Keys([key.publicKey], threshold: 1)
+        let session = SigningSession.unattended(KeyFolder([key]))
         _ = try ReleaseRepository.make(
             path, roles: Dictionary(uniqueKeysWithValues: TrustedMetadata.topLevel.map { ($0, signer) }),
-            channel: "stable", channelKeys: signer, signing: keys, now: made)
+            channel: "stable", channelKeys: signer, signing: session, now: made)
         try FileSystem.replace(box("root.json"), with: try FileSystem.read("\(path)/metadata/1.root.json"))
         if isEmpty { return }
         var repository = try ReleaseRepository(path, now: made + 1)
@@ -129,11 +131,11 @@ import Testing
         let signed = (release.custom.object ?? [:]).merging(custom) { $1 }
         let outcome = try repository.add(
             Dictionary(uniqueKeysWithValues: files.map { ("\(place)/\($0.key)", $0.value) }), to: "stable",
-            custom: .object(signed), signing: keys)
+            custom: .object(signed), signing: session)
         #expect(outcome == .published)
     }
 
-    /// Changes the files of a release whose names end so.
+    /// Changes the files of a release whose names have this suffix.
     private func change(_ suffix: String, _ body: (inout [UInt8]) -> Void) throws {
         let place = "\(box("updates"))/targets/stable/box/virtio/1.0.1"
         let names = try FileSystem.list(place).filter { $0.hasSuffix(suffix) }
@@ -147,7 +149,7 @@ import Testing
 
     // MARK: - Tests
 
-    /// What runs, and what starts it; room that nobody names counts for nothing.
+    /// The running root and what boots it; clusters without a name do not count.
     private func kept() throws -> [[UInt8]] {
         let root = try FileSystem.read(box("root-a"))
         guard let partition = try? BootPartition(try File(box("esp"))), let entry = partition.entry(1) else {
@@ -157,7 +159,7 @@ import Testing
         return [root, try partition.image(of: entry).read(1 << 20, at: 0)] + names
     }
 
-    /// Something is wrong; it is said, and the running release and what starts it are what they were.
+    /// The updater refuses, and the running release and what boots it are unchanged.
     func refuses(_ said: String..., before: String = "", _ spoil: () throws -> Void) throws {
         try reset()
         try spoil()
@@ -168,7 +170,8 @@ import Testing
         #expect(!FileSystem.exists("\(folder)/data/vcpe/upgrade/installed"))
     }
 
-    /// That all of it is in order but for what each test spoils: it comes as far as its root's verity, which files have none of.
+    /// All is in order: the installation reaches the root's dm-verity device, which files in place
+    /// of partitions do not have.
     func comesToItsRoot(before: String = "", _ spoil: () throws -> Void = {}) throws {
         try reset()
         try publish()
@@ -179,7 +182,7 @@ import Testing
         #expect(try BootPartition(try File(box("esp"))).entries.map(\.fileName) == ["vcpe-1.efi"])
     }
 
-    @Test func whatAReleaseIsNotForIsRefused() throws {
+    @Test func aReleaseForAnotherBoxIsRefused() throws {
         try comesToItsRoot()
         try refuses("1.0.1 is for arm64, this box is amd64") { try publish(custom: ["architecture": "arm64"]) }
         try refuses("the channel stable has no release of box for virtio") {
@@ -191,12 +194,12 @@ import Testing
         try refuses("its root has 1048576 bytes and the slot has 262144") {
             try publish(custom: ["root-bytes": 1_048_576])
         }
-        try refuses("it starts another root than its own release's") {
+        try refuses("stable/box/virtio/1.0.1/uki.efi") {
             try publish(custom: ["root-hash": .text(String(repeating: "ab", count: 32))])
         }
     }
 
-    @Test func aBoxThatKnowsNoRepositoryOrAnothersIsRefused() throws {
+    @Test func aMissingOrForeignRepositoryIsRefused() throws {
         try refuses("the site names no repository of releases", "repository: https") {
             try FileSystem.remove(box("settings.json"))
         }
@@ -213,9 +216,9 @@ import Testing
             try FileSystem.replace(
                 box("settings.json"), with: "{\"repository\":\"file:///box/updates\",\"channel\":\"edge\"}")
         }
-        // What lies there is another provider's.
+        // The stored metadata is another provider's.
         let strangers = try SigningKey.make()
-        try refuses("timestamp: 0 valid signatures of its keys, 1 are needed") {
+        try refuses("timestamp: 0 valid signatures", "1 are needed") {
             try publish()
             try FileSystem.rename(box("updates"), to: "\(folder)/own")
             try publish(by: strangers)
@@ -224,7 +227,7 @@ import Testing
         }
     }
 
-    @Test func filesThatAreNotWhatIsSignedAreRefused() throws {
+    @Test func filesWithoutTheSignedHashAreRefused() throws {
         let spoils: [(said: String, spoil: (inout [UInt8]) -> Void)] = [
             ("root.blocks: it ends before byte", { $0 = Array($0[..<($0.count / 2)]) }),
             ("root.blocks: 0 bytes instead of 64", { $0 = [] }),
@@ -237,7 +240,7 @@ import Testing
                 for name in [".root.blocks", ".root.zst", ".patch"] { try change(name, spoil) }
             }
         }
-        // Each of the metadata, cut and made longer than anything.
+        // Each role's metadata, cut short, and longer than allowed.
         for (name, said) in [
             ("timestamp", "timestamp: not JSON"), ("2.snapshot", "are signed"),
             ("1.targets", "are signed"), ("2.stable", "are signed"),
@@ -254,7 +257,7 @@ import Testing
                 try change { $0 += [UInt8](repeating: 32, count: 12 << 20) }
             }
         }
-        // A mirror has what the repository has half of, something else in place of, or what is over.
+        // A mirror has what the repository has only half of, has other bytes of, or has expired.
         let failures: [() throws -> Void] = [
             {
                 for name in [".root.blocks", ".root.zst", ".patch"] {
@@ -284,24 +287,24 @@ import Testing
             }
         }
         for spoil in failures { try withMirrors(spoil) }
-        // One way is wrong everywhere, and the first address has the others alone.
+        // One method fails everywhere, and the first address alone has the files of the others.
         try withMirrors {
             try change(".patch") { $0 = [UInt8](repeating: 7, count: $0.count) }
             try FileSystem.remove(box("mirror"))
         }
-        // Not there at all, though it is signed.
+        // A signed file is missing.
         try refuses("the server no longer has it") {
             try publish()
             try FileSystem.remove("\(box("updates"))/targets")
         }
-        // Nobody reads what is behind the end.
+        // Bytes behind the end are not read.
         try comesToItsRoot { for name in [".root.blocks", ".patch"] { try change(name) { $0 += [1, 2, 3] } } }
-        // One way is enough, whatever became of the others.
+        // One method is enough, whatever the others' files are.
         try comesToItsRoot { for name in [".root.zst", ".patch"] { try change(name) { $0 = [] } } }
     }
 
-    /// A patch that is as it says, and makes another root: nothing of it is written.
-    @Test func whatIsForgedIsKnownBeforeItIsWritten() throws {
+    /// A consistent patch that makes another root: nothing of it is written.
+    @Test func forgedDataIsRefusedBeforeItIsWritten() throws {
         try refuses("root.blocks") {
             try publish()
             let (old, forged) = (try File("\(folder)/1.0.0/root"), "\(folder)/forged")
@@ -316,7 +319,7 @@ import Testing
         #expect(try FileSystem.read(box("root-b")) == FileSystem.read("\(folder)/root-b"))
     }
 
-    /// The repository, behind http://127.0.0.1:8123 for as long as the updater is there.
+    /// Serves the repository at http://127.0.0.1:8123 while the updater runs.
     static let serve = """
         ip link set lo up
         setpriv --pdeathsig KILL busybox httpd -f -p 127.0.0.1:8123 -h box/updates &
@@ -324,7 +327,7 @@ import Testing
 
         """
 
-    /// By a server, that has no newer root, and a mirror that nobody reaches.
+    /// A server without a newer root, and an unreachable mirror.
     @Test func aMirrorThatIsDownStopsNothing() throws {
         for (first, mirror) in [(8123, 9), (9, 8123)] {
             try comesToItsRoot(before: Self.serve) {
@@ -336,8 +339,8 @@ import Testing
         }
     }
 
-    /// What the provider's first root became on a disk that has lost it.
-    @Test func aRootThatIsNoneGivesWayToTheImages() throws {
+    /// The stored root is lost or damaged: the image's own is used.
+    @Test func aDamagedRootIsReplacedByTheImages() throws {
         for kept in ["", "{", "{\"signed\":{},\"signatures\":[]}"] {
             try comesToItsRoot {
                 try FileSystem.makeDirectory("\(folder)/data/vcpe/upgrade/tuf")
@@ -346,7 +349,7 @@ import Testing
         }
     }
 
-    /// The way back to the factory's document starts a release like its own entry does.
+    /// The factory reset entry boots a release like its own entry does.
     @Test(arguments: ["factory-reset.conf", "vcpe-1.efi@factory-reset"])
     func aBoxThatWasResetIsUpgraded(_ entry: String) throws {
         try comesToItsRoot {
@@ -361,13 +364,13 @@ import Testing
         }
     }
 
-    @Test func partitionsThatCantTakeItStayAsTheyAre() throws {
+    @Test func partitionsWithoutSpaceAreUnchanged() throws {
         try refuses("/box/esp: \(releases[1].uki.count) bytes are wanted and", "are free") {
             try publish()
             let filler = "\(folder)/filler"
             try File(filler, O_RDWR | O_CREAT).resize(to: SimulatedBox.espBytes - (2 << 20))
             try Command("mcopy", ["-i", box("esp"), filler, "::filler"]).check()
-            // What is left is less than a kernel image.
+            // Less is free than a kernel image needs.
             var count = 0
             while try Command("mcopy", ["-i", box("esp"), "\(folder)/1.0.1/uki", "::\(count)"]).run().status == 0 {
                 count += 1
@@ -377,7 +380,7 @@ import Testing
             try publish()
             try FileSystem.replace(box("esp"), with: [UInt8](repeating: 0, count: SimulatedBox.espBytes))
         }
-        try refuses("the release that runs has no entry 7") {
+        try refuses("has no entry 7") {
             try publish()
             let words = String(decoding: try FileSystem.read(box("boot")), as: UTF8.self)
             try FileSystem.replace(box("boot"), with: words.replacing("vcpe-1.efi", with: "vcpe-7.efi"))
@@ -388,13 +391,13 @@ import Testing
         try refuses("Read-only file system", before: "mount -t tmpfs -o ro tmpfs data") { try publish() }
     }
 
-    /// Mounts a file of the box over itself, so that nobody can write it.
+    /// Mounts a file of the box over itself, read-only.
     private static func readOnly(_ name: String) -> String {
         "mount --bind box/\(name) box/\(name); mount -o remount,bind,ro box/\(name)"
     }
 
-    /// The clock of a box counts less than the last time at which it trusted something.
-    @Test func metadataThatAreOverAreRefusedAlsoByAClockThatIsBehind() throws {
+    /// A box's clock counts as no earlier than when it last trusted metadata.
+    @Test func expiredMetadataIsRefusedAlsoWithASlowClock() throws {
         let day = 86_400
         try refuses("timestamp", "expired") { try publish(at: now - 20 * day) }
         try refuses("timestamp", "expired") {

@@ -4,41 +4,44 @@ import Glibc
 import ImageBuilder
 import Updates
 
-/// What an upgrade from one image to another costs by each way, as boxes do it: the root and the UKI together.
+/// What an upgrade from one image to another costs by each method, as boxes do it, for root and UKI
+/// together.
 public enum DeltaComparison {
     public struct Cost: Sendable, Hashable {
         /// `patch`, `blocks` or `full`.
-        public var way: String
-        /// That come over the line, and those of them that are the UKI's.
+        public var method: String
+        /// Bytes that are fetched.
         public var bytes = 0
+        /// Those of them that are the UKI's.
         public var ukiBytes = 0
         public var requests = 0
-        /// To read, unpack, check and write it.
+        /// To read, decompress, check and write.
         public var milliseconds = 0
     }
 
-    /// - Throws: where what a way makes is not the new image.
+    /// - Throws: ``ReleaseFailure`` if a method does not make the new image.
     public static func measure(from old: BuiltImage, to new: BuiltImage) async throws -> [Cost] {
         let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-delta")
         defer { try? FileSystem.remove(folder) }
-        var costs = ["patch", "blocks", "full"].map { Cost(way: $0) }
+        var costs = ["patch", "blocks", "full"].map { Cost(method: $0) }
         for (part, from, to) in [("root", old.root, new.root), ("uki", old.uki, new.uki)] {
             let (from, to) = (try File(from), try File(to))
             let (digest, bytes) = try to.digest()
-            func install(_ place: Int, _ body: (File) throws -> DeltaCost) throws {
+            func install(_ index: Int, _ body: (File) throws -> DeltaCost) throws {
                 let slot = try File("\(folder)/slot", O_RDWR | O_CREAT | O_TRUNC)
                 let begin = Clock.seconds
                 let cost = try body(slot)
                 let seconds = Clock.seconds - begin
-                // A UKI has no place for its tree.
+                // A UKI's tree is no part of the UKI.
                 try slot.resize(to: bytes)
                 guard try slot.digest().digest == digest else {
-                    throw ReleaseFailure("\(costs[place].way) does not make \(to.path)")
+                    throw ReleaseFailure(
+                        "\(to.path): the \(costs[index].method) delta makes other bytes", path: to.path)
                 }
-                costs[place].bytes += cost.fetched
-                if part == "uki" { costs[place].ukiBytes = cost.fetched }
-                costs[place].requests += cost.requests
-                costs[place].milliseconds += Int(seconds * 1000)
+                costs[index].bytes += cost.fetched
+                if part == "uki" { costs[index].ukiBytes = cost.fetched }
+                costs[index].requests += cost.requests
+                costs[index].milliseconds += Int(seconds * 1000)
             }
             let made = Repository(["file://\(folder)"])
             try PatchDelta.make(from: from, to: to, path: "\(folder)/patch")

@@ -4,9 +4,12 @@ import Glibc
 import ImageBuilder
 import Updates
 
-/// Files that come in blocks although they have no dm-verity tree of their own: a copy has one behind it.
+/// A dm-verity tree behind a copy of a file that has none of its own, such as a UKI: so it can be
+/// sent in blocks.
 enum FileTree {
-    /// A copy of a file, filled up to whole blocks, with a tree behind it, by the salt of a root.
+    /// Copies a file, fills the copy up to whole blocks, and puts a tree behind it.
+    ///
+    /// - Parameter root: the root whose salt the tree gets.
     static func copy(_ file: File, _ path: String, like root: File) async throws -> File {
         let copy = try File(path, O_RDWR | O_CREAT | O_TRUNC)
         let size = Int(try file.status().st_size)
@@ -18,7 +21,7 @@ enum FileTree {
         return copy
     }
 
-    /// The hash at the root of a tree.
+    /// The hash at the top of a file's tree.
     static func top(of file: File) throws -> Digest {
         let layout = try VerityLayout(file: file)
         let block = layout.levels.last?.lowerBound ?? 0

@@ -7,27 +7,37 @@ import Updates
 extension PatchDelta {
     /// Writes the file by which one root becomes another one.
     ///
+    /// Both roots and all compressed frames are held in memory.
+    ///
     /// - Parameters:
-    ///   - old: nil for a file that makes the new one of nothing.
+    ///   - old: nil for a file that makes the new root from nothing.
     ///   - level: zstd's.
-    public static func make(from old: File?, to new: File, path: String, level: Int32 = 19) throws {
-        let likeness = Likeness(of: try new.readAll(), to: try old?.readAll() ?? [])
-        var (frames, packed): ([Frame], [UInt8]) = ([], [])
+    ///   - mostIndex: bytes of the index that a box accepts.
+    /// - Returns: false if the index is larger than that; then there is no file. It happens to
+    ///   roots above some 16 GiB, and to patches of more than some 58,000 ranges.
+    @discardableResult public static func make(
+        from old: File?, to new: File, path: String, level: Int32 = 19, mostIndex: Int = PatchDelta.mostIndex
+    ) throws -> Bool {
+        let matches = BlockMatches(of: try new.readAll(), to: try old?.readAll() ?? [])
+        var frames: [Frame] = []
+        var body: [UInt8] = []
         var start = 0
-        while start < likeness.blocks {
-            // As much as will likely fit when it is compressed: what is new becomes half as much.
-            var count = likeness.count(from: start, new: 2 * mostCompressed, most: mostNew)
+        while start < matches.blocks {
+            // As much as will likely fit when it is compressed: new data is assumed to shrink to
+            // half.
+            var count = matches.count(from: start, new: 2 * mostCompressed, most: mostNew)
             while true {
-                let ranges = likeness.ranges(start..<start + count)
-                // Much of it is new, and goes back to much: less at a time. Sixteen blocks are always few enough.
+                let ranges = matches.ranges(start..<start + count)
+                // Much of it is new and refers to much old data: less at a time. Sixteen blocks are
+                // always few enough.
                 if ranges.reduce(0, { $0 + $1.count }) > mostOld, count > 16 {
                     count = max(16, count / 2)
                     continue
                 }
                 var before: [UInt8] = []
-                for range in ranges { before += likeness.old[range] }
-                let part = likeness.new(start..<start + count)
-                let compressed = Zstandard.compress(Array(likeness.bytes[part]), after: before, level: level)
+                for range in ranges { before += matches.old[range] }
+                let part = matches.new(start..<start + count)
+                let compressed = Zstandard.compress(Array(matches.bytes[part]), after: before, level: level)
                 if compressed.count > mostCompressed, count > 16 {
                     count = max(16, count / 2)
                     continue
@@ -35,26 +45,28 @@ extension PatchDelta {
                 frames.append(
                     Frame(
                         new: part, old: ranges, compressed: compressed.count,
-                        digest: SHA256.hash(likeness.bytes[part])))
-                packed += compressed
+                        digest: SHA256.hash(matches.bytes[part])))
+                body += compressed
                 break
             }
             start += count
         }
-        let head = Array((["frames": .list(frames.map(\.json))] as JSON).line.utf8)
-        let length = (0..<4).map { UInt8(truncatingIfNeeded: head.count >> (8 * $0)) }
-        try FileSystem.replace(path, with: magic + length + head + packed)
+        let index = Array((["frames": .list(frames.map(\.json))] as JSON).line.utf8)
+        guard index.count <= mostIndex else { return false }
+        let length = (0..<4).map { UInt8(truncatingIfNeeded: index.count >> (8 * $0)) }
+        try FileSystem.replace(path, with: magic + length + index + body)
+        return true
     }
 }
 
-/// Which ranges of an old file are much like blocks of a new one.
-private struct Likeness {
+/// Which ranges of an old file resemble blocks of a new one.
+private struct BlockMatches {
     let bytes: [UInt8]
     let old: [UInt8]
-    /// For each block of the new file, where the old one has the same; nil where it is nowhere.
-    private let places: [Int?]
+    /// For each block of the new file, an equal block of the old one; nil where there is none.
+    private let equals: [Int?]
     private static let size = VerityLayout.blockSize
-    /// Blocks around one that has changed: what stood there is likely what it was made from.
+    /// Blocks around a changed one: the new block was likely made from the old ones there.
     private static let around = 16
 
     init(of new: [UInt8], to old: [UInt8]) {
@@ -66,46 +78,48 @@ private struct Likeness {
         var known: [Digest: Int] = [:]
         for (block, digest) in digests(old).enumerated() where known[digest] == nil { known[digest] = block }
         (bytes, self.old) = (new, old)
-        places = digests(new).map { known[$0] }
+        equals = digests(new).map { known[$0] }
     }
 
-    /// Of the new file; the last one may be shorter.
-    var blocks: Int { places.count }
+    /// Blocks of the new file; the last one may be shorter.
+    var blocks: Int { equals.count }
 
     /// The bytes of blocks of the new file.
     func new(_ blocks: Range<Int>) -> Range<Int> {
         blocks.lowerBound * Self.size..<min(blocks.upperBound * Self.size, bytes.count)
     }
 
-    /// How many blocks from `start` on are `most` bytes at most, and `new` bytes of them nowhere in the old file.
+    /// How many blocks from `start` on have at most `most` bytes, of which at most `new` have no
+    /// equal in the old file.
     func count(from start: Int, new: Int, most: Int) -> Int {
         var (count, unknown) = (0, 0)
         while count < most / Self.size, start + count < blocks {
-            if places[start + count] == nil { unknown += Self.size }
+            if equals[start + count] == nil { unknown += Self.size }
             if unknown > new { break }
             count += 1
         }
         return count
     }
 
+    /// The ranges of the old file that help to compress blocks of the new one.
     func ranges(_ blocks: Range<Int>) -> [Range<Int>] {
         let last = (old.count + Self.size - 1) / Self.size
-        var wanted: [ClosedRange<UInt128>] = []
-        func want(_ first: Int, _ count: Int) {
+        var needed: [ClosedRange<UInt128>] = []
+        func need(_ first: Int, _ count: Int) {
             let (low, high) = (max(0, first), min(last, first + count))
-            if low < high { wanted.append(UInt128(low)...UInt128(high - 1)) }
+            if low < high { needed.append(UInt128(low)...UInt128(high - 1)) }
         }
-        // How far what is unchanged has moved; what has changed moved as far.
+        // How far unchanged blocks have moved; changed ones between them have likely moved as far.
         var shift = 0
         for block in blocks {
-            if let place = places[block] {
-                want(place, 1)
-                shift = place - block
+            if let equal = equals[block] {
+                need(equal, 1)
+                shift = equal - block
             } else {
-                want(block + shift - Self.around, 2 * Self.around + 1)
+                need(block + shift - Self.around, 2 * Self.around + 1)
             }
         }
-        return [ClosedRange<UInt128>].united(wanted).map { blocks -> Range<Int> in
+        return [ClosedRange<UInt128>].united(needed).map { blocks -> Range<Int> in
             let (first, last) = (Int(blocks.lowerBound), Int(blocks.upperBound))
             return first * Self.size..<min((last + 1) * Self.size, old.count)
         }

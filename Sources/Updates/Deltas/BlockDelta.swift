@@ -1,16 +1,20 @@
 import Digests
 import Files
 
-/// From any root, or any UKI, to another one: the new one's dm-verity tree says which blocks it has, from the top down, and what is not at hand is fetched
-/// from one file that holds each block compressed by itself.
+/// Makes a root or a UKI from any other one, in blocks. The dm-verity tree of the new file names
+/// its blocks from the top down; blocks that are not on the box are fetched from one file that
+/// holds each block compressed by itself.
 ///
-/// Nothing in that file is trusted: every block is hashed, and the hash is the tree's, whose top is signed. A block that lies in
-/// the slot already, or anywhere in the running root, is not fetched; so an interrupted run goes on where it was.
+/// Nothing in that file is trusted: every block must have the hash of the tree, whose top is
+/// signed. Blocks that are in the slot already, or anywhere in the running root, are not fetched,
+/// so an interrupted run continues where it was.
 public struct BlockDelta {
-    /// `vcpeblk1`, the number of blocks in 4 bytes, and for each block its compressed size in 2; then the blocks. A block that does not get
-    /// smaller is stored as it is.
+    /// Begins the file. Then come, little-endian, the number of blocks in 4 bytes, and the
+    /// compressed size of each block in 2 bytes; then the blocks. A block that does not get smaller
+    /// is stored uncompressed.
     public static let magic = Array("vcpeblk1".utf8)
-    /// Bytes of one request at most, and of what is fetched in vain to save another.
+    /// Bytes of one request at most, and of a gap between two blocks that is fetched to save a
+    /// request.
     private static let (mostBytes, widestGap) = (1 << 20, 8 << 10)
 
     private let name: String
@@ -18,7 +22,7 @@ public struct BlockDelta {
     private let layout: VerityLayout
     private let rootHash: Digest
     private let superblock: [UInt8]
-    /// Where each block begins, and where the last one ends.
+    /// Offsets at which the blocks begin, and at which the last one ends.
     private var offsets: [Int] = []
     public private(set) var cost = DeltaCost()
 
@@ -37,7 +41,7 @@ public struct BlockDelta {
         let table = try source.read(0..<head)
         guard table.starts(with: Self.magic),
             table[8..<12].reversed().reduce(0, { $0 << 8 | Int($1) }) == count
-        else { throw UpdateFailure(.malformed, name, "it does not hold the \(count) blocks that are signed") }
+        else { throw UpdateFailure(.malformed, name, "it does not hold \(count) blocks, which are signed") }
         var offset = head
         var offsets: [Int] = []
         for i in 0..<count {
@@ -46,11 +50,11 @@ public struct BlockDelta {
         }
         offsets.append(offset)
         self.offsets = offsets
-        // A wrong superblock has a wrong salt, by which no hash is right.
+        // With a wrong superblock the salt is wrong, and no block has the right hash.
         let held = offsets
         var kept: [UInt8] = []
         layout = try VerityLayout(name: name, bytes: bytes) { (block: Int) throws(UpdateFailure) in
-            kept = try Self.unpack(source.read(held[block]..<held[block + 1]), name, block)
+            kept = try Self.decompress(source.read(held[block]..<held[block + 1]), name, block)
             return kept
         }
         superblock = kept
@@ -58,19 +62,19 @@ public struct BlockDelta {
         cost.requests = 2
     }
 
-    private static func unpack(_ bytes: [UInt8], _ name: String, _ block: Int) throws(UpdateFailure) -> [UInt8] {
+    private static func decompress(_ bytes: [UInt8], _ name: String, _ block: Int) throws(UpdateFailure) -> [UInt8] {
         if bytes.count == VerityLayout.blockSize { return bytes }
         guard let block = Zstandard.decompress(bytes, size: VerityLayout.blockSize) else {
-            throw UpdateFailure(.malformed, name, "block \(block) does not unpack")
+            throw UpdateFailure(.malformed, name, "block \(block) does not decompress")
         }
         return block
     }
 
-    /// What a box has already.
+    /// What the box has already.
     public enum Base {
-        /// A root with its tree, which says where each block is.
+        /// A root with its tree, which has the hash of each block.
         case root(any RandomAccess, VerityLayout)
-        /// A file without one, of so many bytes: all of it is read.
+        /// A file without a tree: all of its bytes are hashed.
         case plain(any RandomAccess, bytes: Int)
         case none
     }
@@ -78,10 +82,10 @@ public struct BlockDelta {
     /// Writes the new file into a slot.
     ///
     /// - Parameters:
-    ///   - slot: the inactive one; what lies in it may be anything.
-    ///   - base: the running root, or the UKI that started it.
-    ///   - most: bytes that all of it may cost.
-    /// - Returns: false where it would cost more: then what has to be fetched was not.
+    ///   - slot: the inactive slot, with any contents.
+    ///   - base: the running root, or the UKI that booted it.
+    ///   - most: bytes that may be fetched.
+    /// - Returns: false if more would have to be fetched; then the slot is incomplete.
     @discardableResult public mutating func install(
         into slot: any RandomAccess, from base: Base, most: Int = .max
     ) throws(UpdateFailure) -> Bool {
@@ -95,12 +99,12 @@ public struct BlockDelta {
         case .none: break
         }
         try write(superblock, layout.superblock, slot)
-        var wanted: [(block: Int, hash: Digest)] = [(layout.levels[layout.levels.count - 1].lowerBound, rootHash)]
-        // The tree from its top down; data blocks, which have none below them, come last.
+        var needed: [(block: Int, hash: Digest)] = [(layout.levels[layout.levels.count - 1].lowerBound, rootHash)]
+        // The tree from its top down; data blocks come last.
         for level in stride(from: layout.levels.count - 1, through: -1, by: -1) {
             var next: [(block: Int, hash: Digest)] = []
-            let missing = try place(
-                Dictionary(uniqueKeysWithValues: wanted.map { ($0.block, $0.hash) }), slot, old, known
+            let missing = try copyPresent(
+                Dictionary(uniqueKeysWithValues: needed.map { ($0.block, $0.hash) }), slot, old, known
             ) { block, bytes in
                 if level >= 0 { next += layout.children(of: block, level: level, bytes) }
             }
@@ -109,13 +113,13 @@ public struct BlockDelta {
             try fetch(missing, slot) { block, bytes in
                 if level >= 0 { next += layout.children(of: block, level: level, bytes) }
             }
-            wanted = next
+            needed = next
         }
         do { try slot.sync() } catch { throw UpdateFailure(.storage, name, "\(error)") }
         return true
     }
 
-    /// Where a root's blocks are, by their hashes.
+    /// The blocks of a root, by hash.
     private static func index(_ file: any RandomAccess, _ layout: VerityLayout) throws(UpdateFailure) -> [Digest: Int] {
         var known: [Digest: Int] = [:]
         for (level, blocks) in layout.levels.enumerated() {
@@ -139,32 +143,32 @@ public struct BlockDelta {
     private static func read(_ file: any RandomAccess, _ block: Int) throws(UpdateFailure) -> [UInt8] {
         do {
             let bytes = try file.read(VerityLayout.blockSize, at: block * VerityLayout.blockSize)
-            // A slot that was never written may end before.
+            // A file in place of a partition may be shorter.
             return bytes + [UInt8](repeating: 0, count: VerityLayout.blockSize - bytes.count)
         } catch {
             throw UpdateFailure(.storage, file.path, "\(error)")
         }
     }
 
-    /// Brings blocks into the slot that are on the box; `done` sees each.
+    /// Writes those blocks into the slot that are on the box; `done` is called with each.
     ///
     /// - Parameter blocks: with their hashes.
-    /// - Returns: those that are nowhere, in their order.
-    private mutating func place(
+    /// - Returns: the missing ones, in order.
+    private mutating func copyPresent(
         _ blocks: [Int: Digest], _ slot: any RandomAccess, _ old: (any RandomAccess)?, _ known: [Digest: Int],
         done: (Int, [UInt8]) -> Void
     ) throws(UpdateFailure) -> [(block: Int, hash: Digest)] {
         var missing: [(block: Int, hash: Digest)] = []
         for (block, hash) in blocks.sorted(by: { $0.key < $1.key }) {
-            let there = try Self.read(slot, block)
-            if layout.hash(there) == hash {
+            let present = try Self.read(slot, block)
+            if layout.hash(present) == hash {
                 cost.kept += 1
-                done(block, there)
+                done(block, present)
                 continue
             }
             if let old, let place = known[hash] {
                 let bytes = try Self.read(old, place)
-                // Its own tree may be damaged, or the disk.
+                // The old root, or its tree, may be damaged on the disk.
                 if layout.hash(bytes) == hash {
                     try write(bytes, block, slot)
                     cost.kept += 1
@@ -177,7 +181,7 @@ public struct BlockDelta {
         return missing
     }
 
-    /// Brings blocks into the slot by the line; `done` sees each.
+    /// Fetches blocks into the slot; `done` is called with each.
     private mutating func fetch(
         _ missing: [(block: Int, hash: Digest)], _ slot: any RandomAccess, done: (Int, [UInt8]) -> Void
     ) throws(UpdateFailure) {
@@ -194,12 +198,12 @@ public struct BlockDelta {
             cost.requests += 1
             for (block, hash) in missing[start..<end] {
                 let part = Array(bytes[offsets[block] - range.lowerBound..<offsets[block + 1] - range.lowerBound])
-                let unpacked = try Self.unpack(part, name, block)
-                guard layout.hash(unpacked) == hash else {
-                    throw UpdateFailure(.mismatch, name, "block \(block) is another one than the one that is signed")
+                let contents = try Self.decompress(part, name, block)
+                guard layout.hash(contents) == hash else {
+                    throw UpdateFailure(.mismatch, name, "block \(block) does not have the signed hash")
                 }
-                try write(unpacked, block, slot)
-                done(block, unpacked)
+                try write(contents, block, slot)
+                done(block, contents)
             }
             start = end
         }

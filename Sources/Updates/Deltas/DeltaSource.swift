@@ -7,7 +7,7 @@ public protocol DeltaSource {
     func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8]
 }
 
-/// One of a repository, by Range requests.
+/// A file of a repository, read by HTTP range requests (RFC 9110, section 14).
 public struct HTTPDeltaSource: DeltaSource {
     private let repository: Repository
     private let path: String
@@ -17,7 +17,10 @@ public struct HTTPDeltaSource: DeltaSource {
 
     public func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8] {
         if range.isEmpty { return [] }
-        do { return try repository.read(path, most: range.count, range: range) } catch {
+        do {
+            return try repository.read(
+                path, most: range.count, range: range, deadline: repository.deadline(for: range.count))
+        } catch {
             let reason: UpdateFailure.Reason =
                 switch error.reason {
                 case .gone, .refused(403): .unknownTarget
@@ -29,12 +32,13 @@ public struct HTTPDeltaSource: DeltaSource {
     }
 }
 
-/// What an installation has cost so far.
+/// What an installation has fetched so far.
 public struct DeltaCost: Sendable, Hashable {
-    /// Bytes that came over the line, and in how many requests.
+    /// Bytes that were fetched.
     public var fetched = 0
     public var requests = 0
-    /// Blocks, or bytes, that were there already: in the slot, or in the running root.
+    /// Blocks (of a block delta) or bytes (of a patch) that were in the slot or in the running root
+    /// already.
     public var kept = 0
 
     public init(fetched: Int = 0, requests: Int = 0) { (self.fetched, self.requests) = (fetched, requests) }

@@ -2,18 +2,22 @@ import Digests
 import Documents
 import Files
 
-/// From one root to the next: frames of new data, each compressed behind ranges of the old root that are much like it. One whose frames go back to nothing is the
-/// whole root, from whatever is there.
+/// Makes a root from exactly one other root: frames of new data, each compressed with similar
+/// ranges of the old root as its dictionary. A patch whose frames refer to no range makes the whole
+/// root from nothing.
 ///
-/// A frame needs no other one: it fits into memory by itself, and an interrupted run begins with the first frame that the slot does not hold yet.
+/// Frames are independent: each fits into memory by itself, and an interrupted run continues with
+/// the first frame that the slot does not hold.
 public struct PatchDelta {
-    /// Begins a frame that `zstd` skips (RFC 8878, 3.1.2): the length of the index in 4 bytes and the index as JSON follow, then the frames. So a whole root is
-    /// unpacked by `zstd -d`, too.
+    /// Begins a skippable frame (RFC 8878, section 3.1.2). The length of the index in 4 bytes and
+    /// the index as JSON follow, then the frames, so `zstd -d` decompresses a whole root, too.
     public static let magic: [UInt8] = [0x50, 0x2A, 0x4D, 0x18]
     private static let headBytes = magic.count + 4
-    /// Bytes of a frame's new data, of its old ranges, and of what is fetched for it; what a box needs memory for.
+    /// Bytes of a frame's new data, of its old ranges, and of its compressed data: what a box holds
+    /// in memory.
     public static let (mostNew, mostOld, mostCompressed) = (8 << 20, 16 << 20, 1 << 20)
-    private static let mostIndex = 1 << 20
+    /// Bytes of an index that a box accepts.
+    public static let mostIndex = 1 << 20
 
     public struct Frame: Sendable, Hashable {
         /// Of the new root, in bytes.
@@ -65,31 +69,32 @@ public struct PatchDelta {
     /// - Parameters:
     ///   - name: of the file, for errors.
     ///   - bytes: of the new root, which is signed.
-    ///   - index: what is signed of ``index(of:)``; nil where all of the file was looked at before. So each frame is known before any of it is written.
+    ///   - index: the signed digest of ``index(of:)``, so that each frame is known before it is
+    ///     written; nil if the whole file was checked before.
     public init(name: String, source: any DeltaSource, bytes: Int, index: Digest?) throws(UpdateFailure) {
         self.name = name
         self.source = source
         let head = try source.read(0..<Self.headBytes)
         let length = head[Self.magic.count...].reversed().reduce(0) { $0 << 8 | Int($1) }
         guard head.starts(with: Self.magic), length <= Self.mostIndex else {
-            throw UpdateFailure(.malformed, name, "it is no patch")
+            throw UpdateFailure(.malformed, name, "not a patch")
         }
         let body = try source.read(Self.headBytes..<Self.headBytes + length)
         guard index == nil || index == SHA256.hash(head + body) else {
-            throw UpdateFailure(.mismatch, name, "its index is not what is signed")
+            throw UpdateFailure(.mismatch, name, "its index does not have the signed hash")
         }
         guard let list = (try? JSON.parse(body))?["frames"]?.list else {
-            throw UpdateFailure(.malformed, name, "its index is damaged")
+            throw UpdateFailure(.malformed, name, "its index is not JSON with frames")
         }
         var frames: [Frame] = []
         for (i, json) in list.enumerated() {
             guard let frame = Frame(json, from: frames.last?.new.upperBound ?? 0) else {
-                throw UpdateFailure(.malformed, name, "frame \(i) is none, or larger than is allowed")
+                throw UpdateFailure(.malformed, name, "frame \(i) is invalid, or larger than allowed")
             }
             frames.append(frame)
         }
         guard frames.last?.new.upperBound == bytes else {
-            throw UpdateFailure(.malformed, name, "it makes another root than one of \(bytes) bytes")
+            throw UpdateFailure(.malformed, name, "it does not make a root of \(bytes) bytes")
         }
         self.frames = frames
         start = Self.headBytes + length
@@ -97,7 +102,7 @@ public struct PatchDelta {
         cost.requests = 2
     }
 
-    /// Of a patch's first bytes, up to its first frame; nil for a file of another kind.
+    /// The digest of a patch's bytes before its first frame; nil for a file of another kind.
     public static func index(of file: File) throws(SystemError) -> Digest? {
         let head = try file.read(headBytes, at: 0)
         let length = head.dropFirst(magic.count).reversed().reduce(0) { $0 << 8 | Int($1) }
@@ -108,7 +113,7 @@ public struct PatchDelta {
     /// Writes the new root into a slot.
     ///
     /// - Parameters:
-    ///   - slot: the inactive one; frames that it holds already are not fetched.
+    ///   - slot: the inactive slot; frames that it holds already are not fetched.
     ///   - old: the root that the patch was made from.
     public mutating func install(into slot: any RandomAccess, from old: any RandomAccess) throws(UpdateFailure) {
         var offset = start
@@ -128,7 +133,7 @@ public struct PatchDelta {
                     SHA256.hash(new) == frame.digest
                 else {
                     throw UpdateFailure(
-                        .mismatch, name, "frame \(i) makes something else of this root than what is signed")
+                        .mismatch, name, "frame \(i) does not make the signed data from this root")
                 }
                 try slot.write(new, at: frame.new.lowerBound)
             } catch let failure as UpdateFailure {

@@ -1,8 +1,9 @@
 import Digests
 import Files
 
-/// Where the blocks of a root filesystem and of the dm-verity tree behind it are: data, the superblock, then the tree's levels from the
-/// top down to the hashes of data blocks (kernel: `Documentation/admin-guide/device-mapper/verity.rst`).
+/// Where the blocks of a root filesystem and of the dm-verity tree behind it are: data, the
+/// superblock, then the levels of the tree from the top down to the hashes of data blocks (kernel:
+/// `Documentation/admin-guide/device-mapper/verity.rst`).
 public struct VerityLayout: Sendable, Hashable {
     /// Bytes of every block.
     public static let blockSize = 4096
@@ -10,11 +11,11 @@ public struct VerityLayout: Sendable, Hashable {
 
     public let dataBlocks: Int
     public let salt: [UInt8]
-    /// Blocks of the file that hold a level of the tree; the first level is the hashes of data blocks.
+    /// The blocks of each level of the tree; the first level has the hashes of data blocks.
     public let levels: [Range<Int>]
 
     public var superblock: Int { dataBlocks }
-    /// All of them, those of data and of the tree.
+    /// The number of all blocks: data, superblock and tree.
     public var blocks: Int { levels.first?.upperBound ?? dataBlocks + 1 }
 
     public init(dataBlocks: Int, salt: [UInt8]) {
@@ -36,18 +37,19 @@ public struct VerityLayout: Sendable, Hashable {
 
     /// The layout of a file of that size.
     ///
-    /// - Parameter read: gives the block of that number.
-    /// - Throws: ``UpdateFailure`` for what is no such file.
+    /// - Parameter read: returns the block of a number.
+    /// - Throws: ``UpdateFailure`` for any other file.
     public init(name: String, bytes: Int, read: (Int) throws(UpdateFailure) -> [UInt8]) throws(UpdateFailure) {
         let total = bytes / Self.blockSize
-        // How many blocks of data make so many in all.
+        // The number of data blocks that makes this number in all.
         var (low, high) = (1, max(1, total))
         while low < high {
             let middle = (low + high) / 2
             if VerityLayout(dataBlocks: middle, salt: []).blocks < total { low = middle + 1 } else { high = middle }
         }
         guard bytes % Self.blockSize == 0, VerityLayout(dataBlocks: low, salt: []).blocks == total else {
-            throw UpdateFailure(.malformed, name, "\(bytes) bytes are no file system with a tree behind it")
+            throw UpdateFailure(
+                .malformed, name, "\(bytes) bytes are not the size of any file system with a tree behind it")
         }
         let block = try read(low)
         func number(_ offset: Int, _ size: Int) -> Int {
@@ -56,7 +58,7 @@ public struct VerityLayout: Sendable, Hashable {
         guard block.count == Self.blockSize, block.starts(with: Array("verity\0\0".utf8)), number(8, 4) == 1,
             number(12, 4) == 1, number(64, 4) == Self.blockSize, number(68, 4) == Self.blockSize,
             block[79] < 128, number(72, 8) == low, number(80, 2) <= 256
-        else { throw UpdateFailure(.malformed, name, "no superblock of verity with blocks of 4 KiB behind its data") }
+        else { throw UpdateFailure(.malformed, name, "no dm-verity superblock for blocks of 4 KiB behind the data") }
         self.init(dataBlocks: low, salt: Array(block[88..<88 + number(80, 2)]))
     }
 
@@ -69,7 +71,7 @@ public struct VerityLayout: Sendable, Hashable {
         }
     }
 
-    /// A block's hash, as the tree has it.
+    /// A block's salted hash, as in the tree.
     public func hash(_ block: [UInt8]) -> Digest {
         var hash = SHA256()
         hash.update(salt)

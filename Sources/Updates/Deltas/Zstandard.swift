@@ -1,8 +1,8 @@
 import CZstd
 
-/// Zstandard frames (RFC 8878), with other data before them that they may refer to.
+/// Zstandard frames (RFC 8878) that may refer to a prefix: data that the reader has as well.
 public enum Zstandard {
-    /// As much as a frame and what it refers to are together, at most: 32 MiB.
+    /// 32 MiB: more than a frame and its prefix together.
     private static let windowLog: Int32 = 25
 
     /// - Parameter prefix: data that the reader has as well.
@@ -18,14 +18,14 @@ public enum Zstandard {
             if !prefix.isEmpty { ZSTD_CCtx_refPrefix(context, before.baseAddress, before.count) }
             return [UInt8](unsafeUninitializedCapacity: ZSTD_compressBound(bytes.count)) { buffer, count in
                 count = ZSTD_compress2(context, buffer.baseAddress, buffer.count, bytes, bytes.count)
-                // It has room enough, and nothing else can go wrong.
+                // The buffer has ZSTD_compressBound bytes, and nothing else can fail.
                 precondition(ZSTD_isError(count) == 0)
             }
         }
     }
 
-    /// - Parameter size: of what comes out; anything else is none.
-    /// - Returns: nil for what is no such frame.
+    /// - Parameter size: of the decompressed data, in bytes.
+    /// - Returns: nil for anything but a frame of that size.
     public static func decompress(_ bytes: [UInt8], after prefix: [UInt8] = [], size: Int) -> [UInt8]? {
         let context = ZSTD_createDCtx()
         defer { ZSTD_freeDCtx(context) }

@@ -2,27 +2,31 @@ import Digests
 import Documents
 import Files
 
-/// A release that a channel offers for an image and a hardware profile: what is signed of it.
+/// A release that a channel offers for an image and a hardware profile, as it is signed.
 public struct AvailableRelease: Sendable, Hashable {
     public let version: String
-    /// When it was published, in seconds since 1970: the order of releases.
+    /// When it was published, in seconds since 1970; releases are ordered by it.
     public let released: Int
-    /// Nothing that was published before may be installed any more.
+    /// Whether boxes install nothing that was published before.
     public let isFloor: Bool
     /// `CHANNEL/IMAGE/PROFILE/VERSION`
     public let path: String
+    /// Debian's name of the processor architecture; empty if none is signed.
     public let architecture: String
     /// At the top of the root's verity tree.
     public let rootHash: Digest
     public let rootDigest: Digest
-    /// With its tree.
+    /// With its dm-verity tree.
     public let rootBytes: Int
     public let ukiDigest: Digest
     public let ukiBytes: Int
     let ukiTreeHash: Digest
     let ukiTreeBytes: Int
-    /// Its files by name.
+    /// By name.
     public let files: [String: FileMeta]
+
+    /// Bytes of a root or a UKI. Numbers outside would overflow in what is computed from them.
+    private static let sizes = 1...1 << 40
 
     init?(path: String, files: [String: FileMeta]) {
         func digest(_ value: JSON?) -> Digest? { (value?.text).flatMap { Digest(hex: $0) } }
@@ -31,7 +35,9 @@ public struct AvailableRelease: Sendable, Hashable {
             let rootHash = digest(custom["root-hash"]), let rootDigest = digest(custom["root-sha256"]),
             let rootBytes = custom["root-bytes"]?.integer, let ukiBytes = uki.length,
             let treeHash = digest(custom["uki-tree-hash"]), let treeBytes = custom["uki-tree-bytes"]?.integer,
-            path.hasSuffix("/\(version)"), rootBytes > 0, ukiBytes > 0
+            path.hasSuffix("/\(version)"), Self.sizes.contains(rootBytes), Self.sizes.contains(ukiBytes),
+            // A tree adds 1/127 of its data and a superblock.
+            (ukiBytes...2 * ukiBytes + 65_536).contains(treeBytes)
         else { return nil }
         (self.version, self.released, self.path, self.files) = (version, released, path, files)
         isFloor = custom["floor"]?.boolean == true
@@ -40,9 +46,11 @@ public struct AvailableRelease: Sendable, Hashable {
         (self.ukiDigest, self.ukiBytes, ukiTreeHash, ukiTreeBytes) = (ukiDigest, ukiBytes, treeHash, treeBytes)
     }
 
-    /// Has this release begin with what the one that runs follows and keeps, whatever it had when it had the box before.
+    /// Removes the state that this release left when it ran before, so that it begins with that of
+    /// the running release.
     ///
-    /// - Parameter data: where the data partition is. The engine's `CommitStore` and `PluginStates` read these names.
+    /// - Parameter data: the mount point of the data partition. The engine's `CommitStore` and
+    ///   `PluginStates` read these names.
     public func handOver(data: String) throws(SystemError) {
         var old = ["\(data)/vcpe/commits/head.\(version)"]
         let states = "\(data)/vcpe/states"
@@ -55,12 +63,12 @@ public struct AvailableRelease: Sendable, Hashable {
         }
     }
 
-    /// What is signed of the index of a patch.
+    /// The signed digest of a patch's index.
     func index(of name: String) -> Digest? {
         files[name]?.custom["index-sha256"]?.text.flatMap { Digest(hex: $0) }
     }
 
-    /// The files of a patch from exactly that release; nil where it has none.
+    /// The patches of root and UKI from exactly that release; nil without them.
     public func patches(from version: String) -> (root: FileMeta, uki: FileMeta)? {
         guard let root = files["root.from-\(version).patch"], let uki = files["uki.from-\(version).patch"] else {
             return nil
@@ -70,12 +78,14 @@ public struct AvailableRelease: Sendable, Hashable {
 }
 
 extension UpdateClient {
-    /// Releases that a channel signs for, the newest first. What an image, a profile or this program can't read is left out.
+    /// The releases of a channel, the newest first. A release that this program cannot read is left
+    /// out.
     public mutating func releases(
         in channel: String, of image: String, profile: String
     ) throws(UpdateFailure) -> [AvailableRelease] {
         let start = "\(channel)/\(image)/\(profile)/"
-        // Whoever may sign for such a file is asked, though nobody has it; then what they say is here.
+        // No role has this file, but the search for it loads the metadata of the roles that cover
+        // it.
         do { _ = try find(start + "0/none") } catch { if error.reason != .unknownTarget { throw error } }
         guard let targets = trusted.targets[channel]?.targets else {
             throw UpdateFailure(.unknownTarget, channel, "the repository has no such channel")
@@ -89,7 +99,7 @@ extension UpdateClient {
             .sorted { ($0.released, $0.version) > ($1.released, $1.version) }
     }
 
-    /// Where a file of a release is, behind the address of the repository's targets.
+    /// The path of a file of a release below the repository's targets.
     public func address(of name: String, in release: AvailableRelease) -> String {
         let hash = trusted.root.isConsistent ? (release.files[name]?.hashes["sha256"] ?? "") + "." : ""
         return URLText.quoted("\(release.path)/\(hash)\(name)", keeping: "/")

@@ -2,9 +2,9 @@ import Digests
 import Files
 import Slots
 
-/// What a release is installed on: the box, or in a test files in its place.
+/// What a release is installed on: a box's partitions, or files in a test.
 public struct InstallTarget {
-    /// The release that runs.
+    /// The running release.
     public var version: String
     public var entry: Int
     public var running: any RandomAccess
@@ -14,7 +14,7 @@ public struct InstallTarget {
     public var slotBytes: Int
     /// The EFI system partition.
     public var boot: any RandomAccess
-    /// Has what is read next of the slot come from the disk itself.
+    /// Drops the kernel's buffers, so that the next read of the slot comes from the disk.
     public var forgetBuffers: () -> Void
 
     public init(
@@ -26,19 +26,22 @@ public struct InstallTarget {
     }
 }
 
-/// One upgrade: a release's root into the inactive slot, looked at as it lies there, and only then the entry by which the loader tries it.
+/// One upgrade: writes a release's root into the inactive slot, verifies it there, and only then
+/// adds the boot entry by which the loader tries it.
 ///
-/// The release that runs is touched by none of this. What was interrupted goes on where it was when it is begun again.
+/// The running release is not touched. An interrupted installation continues where it was when it
+/// is run again.
 public struct Installation {
     public enum Step: String, Sendable, CaseIterable { case entries, root, verify, uki, check, entry }
 
-    /// How the new root and kernel image come.
-    public enum Way: String, Sendable, CaseIterable {
-        /// By what differs from the release that runs.
+    /// How the new root and kernel image are made.
+    public enum Method: String, Sendable, CaseIterable {
+        /// From the running release and its difference to the new one.
         case patch
-        /// By the blocks that are nowhere on the box.
+        /// From blocks on the box, and those that it lacks.
         case blocks
-        /// All of it, where so many blocks are missing that it costs less: compressed together, they are smaller.
+        /// All of it, if so many blocks are missing that it costs less: compressed together they
+        /// are smaller.
         case full
     }
 
@@ -46,14 +49,15 @@ public struct Installation {
     private let target: InstallTarget
     /// Opens a file of the release.
     private let open: (String) -> any DeltaSource
-    /// Does what reads files of the release, and does it again where somebody else may have what is right.
+    /// Runs what reads files of the release, and runs it again with another mirror if the contents
+    /// were wrong.
     public typealias Attempt = (() throws(UpdateFailure) -> Bool) throws(UpdateFailure) -> Bool
-    private let attempt: Attempt
+    private let attempting: Attempt
     public private(set) var cost = DeltaCost()
-    /// How the root came.
-    public private(set) var way = Way.patch
+    /// How the root was made.
+    public private(set) var method = Method.patch
 
-    /// - Throws: ``UpdateFailure`` for a release that can't be on this box.
+    /// - Throws: ``UpdateFailure`` for a release whose root is larger than the slot.
     public init(
         _ release: AvailableRelease, on target: InstallTarget,
         attempt: @escaping Attempt = { body throws(UpdateFailure) in try body() },
@@ -64,16 +68,16 @@ public struct Installation {
                 .mismatch, release.path,
                 "its root has \(release.rootBytes) bytes and the slot has \(target.slotBytes)")
         }
-        (self.release, self.target, self.attempt, self.open) = (release, target, attempt, open)
+        (self.release, self.target, attempting, self.open) = (release, target, attempt, open)
     }
 
-    /// Does all of it.
+    /// Installs the release.
     ///
     /// - Parameters:
     ///   - begin: called with each step.
-    ///   - check: looks at the new root in its slot, and is told the number of the entry to come; what it throws ends the
-    ///     installation before there is one.
-    /// - Returns: the entry that is tried next.
+    ///   - check: checks the new root in its slot; its argument is the number of the entry to be
+    ///     made. If it throws, no entry is made.
+    /// - Returns: the entry that the loader tries next.
     public mutating func run(
         begin: (Step) -> Void = { _ in }, check: (Int) throws -> Void = { _ in }
     ) throws -> BootEntry {
@@ -82,7 +86,8 @@ public struct Installation {
         return try boot.add(boot.nextNumber, from: room)
     }
 
-    /// Brings everything, as ``run(begin:check:)`` does, and ends before there is an entry: nobody starts it, and what has come is not fetched again.
+    /// Does all of ``run(begin:check:)`` but the entry: the release does not boot, and a later run
+    /// fetches nothing again.
     @discardableResult public mutating func prepare(
         begin: (Step) -> Void = { _ in }, check: (Int) throws -> Void = { _ in }
     ) throws -> (boot: BootPartition, room: FATVolume.Room) {
@@ -90,18 +95,19 @@ public struct Installation {
         var boot = try BootPartition(target.boot)
         try boot.repair()
         guard let own = boot.entry(target.entry) else {
-            throw SlotFailure("the release that runs has no entry \(target.entry) on the EFI system partition")
+            throw SlotFailure(
+                "the EFI system partition has no entry \(target.entry), which the running release was booted by")
         }
         guard own.isGood else {
-            throw SlotFailure("the release that runs is on trial itself", hint: "again, once it was found good")
+            throw SlotFailure("the running release is itself on trial", hint: "again, when it is confirmed healthy")
         }
-        // Before its root is overwritten: no entry ever names a root that is not there.
+        // Before its root is overwritten: no entry may ever name a root that is not there.
         try boot.keepOnly(own.number)
         let forgetBuffers = target.forgetBuffers
         let root = Part(
             name: "root", place: target.slot, old: target.running, base: .root(target.running, target.layout),
             bytes: release.rootBytes, digest: release.rootDigest, tree: (release.rootBytes, release.rootHash))
-        way = try bring(root) {
+        method = try write(root) {
             begin(.root)
         } written: {
             begin(.verify)
@@ -110,12 +116,12 @@ public struct Installation {
         begin(.uki)
         let room = try boot.room(for: release.ukiBytes)
         let image = try boot.image(of: own)
-        _ = try bring(
+        _ = try write(
             Part(
                 name: "uki", place: room, old: image, base: .plain(image, bytes: image.size), bytes: release.ukiBytes,
                 digest: release.ukiDigest, tree: (release.ukiTreeBytes, release.ukiTreeHash)))
         guard try room.contains(release.rootHash.hex) else {
-            throw UpdateFailure(.mismatch, "\(release.path)/uki.efi", "it starts another root than its own release's")
+            throw UpdateFailure(.mismatch, "\(release.path)/uki.efi", "it boots another root than that of its release")
         }
         begin(.check)
         try check(boot.nextNumber)
@@ -126,65 +132,69 @@ public struct Installation {
     private struct Part {
         var name: String
         var place: any RandomAccess
-        /// The running release's.
+        /// The part of the running release.
         var old: any RandomAccess
-        /// `old`, as blocks are looked for in it.
+        /// `old`, as blocks are searched in it.
         var base: BlockDelta.Base
         var bytes: Int
         var digest: Digest
-        /// Bytes of the part with its tree, and the hash at its top.
+        /// Bytes of the part with its tree, and the hash at the top of the tree.
         var tree: (bytes: Int, hash: Digest)
     }
 
-    /// Brings a part and looks at what was written: by the way that costs least, and where that makes something else than what is signed, by the next one.
+    /// Writes and verifies a part by the method that costs least; if it does not make what is
+    /// signed, by the next one.
     ///
     /// - Parameters:
-    ///   - writing: called each time that it begins to be written.
-    ///   - written: called when all of it is on the disk, and not looked at yet.
-    private mutating func bring(
+    ///   - writing: called each time before it is written.
+    ///   - written: called when it is on the disk and not yet verified.
+    private mutating func write(
         _ part: Part, writing: () -> Void = {}, written: () -> Void = {}
-    ) throws(UpdateFailure) -> Way {
+    ) throws(UpdateFailure) -> Method {
         let full = release.files["\(part.name).zst"]?.length
-        var ways: [(way: Way, most: Int)] = [(.blocks, full ?? .max)]
-        if release.patches(from: target.version) != nil { ways.insert((.patch, .max), at: 0) }
-        if full != nil { ways += [(.full, .max), (.blocks, .max)] }
-        for (place, next) in ways.enumerated() {
+        var methods: [(method: Method, most: Int)] = [(.blocks, full ?? .max)]
+        if release.patches(from: target.version) != nil { methods.insert((.patch, .max), at: 0) }
+        if full != nil { methods += [(.full, .max), (.blocks, .max)] }
+        for (place, next) in methods.enumerated() {
             do {
-                if try bring(part, by: next.way, most: next.most, writing, written) { return next.way }
+                if try attempt(part, by: next.method, most: next.most, writing, written) { return next.method }
             } catch {
-                // A line that is down is down for each of them; what is missing or wrong may be so by this one alone.
-                guard place < ways.count - 1, [.mismatch, .malformed, .unknownTarget].contains(error.reason) else {
+                // A network that is down fails every method; a missing or wrong file fails this one
+                // alone.
+                guard place < methods.count - 1, [.mismatch, .malformed, .unknownTarget].contains(error.reason) else {
                     throw error
                 }
             }
         }
-        throw UpdateFailure(.unknownTarget, release.path, "it has no file by which its \(part.name) comes here")
+        throw UpdateFailure(.unknownTarget, release.path, "it has no file from which its \(part.name) can be made")
     }
 
-    /// By one way, from one mirror after the other for as long as that makes something else than what is signed.
+    /// Writes and verifies a part by one method, from one mirror after the other.
     ///
-    /// - Returns: false where another way costs less.
-    private mutating func bring(
-        _ part: Part, by way: Way, most: Int, _ writing: () -> Void, _ written: () -> Void
+    /// - Returns: false if another method costs less.
+    private mutating func attempt(
+        _ part: Part, by method: Method, most: Int, _ writing: () -> Void, _ written: () -> Void
     ) throws(UpdateFailure) -> Bool {
         let name =
-            switch way {
+            switch method {
             case .patch: "\(part.name).from-\(target.version).patch"
             case .full: "\(part.name).zst"
             case .blocks: "\(part.name).blocks"
             }
-        return try attempt { () throws(UpdateFailure) -> Bool in
+        return try attempting { () throws(UpdateFailure) -> Bool in
             writing()
-            guard try write(part, by: way, name, most: most) else { return false }
+            guard try write(part, by: method, name, most: most) else { return false }
             written()
             try verify(part)
             return true
         }
     }
 
-    /// - Returns: false where another way costs less.
-    private mutating func write(_ part: Part, by way: Way, _ name: String, most: Int) throws(UpdateFailure) -> Bool {
-        switch way {
+    /// - Returns: false if another method costs less.
+    private mutating func write(_ part: Part, by method: Method, _ name: String, most: Int) throws(UpdateFailure)
+        -> Bool
+    {
+        switch method {
         case .patch, .full: try patch(part, name)
         case .blocks:
             var delta = try BlockDelta(name: name, source: open(name), bytes: part.tree.bytes, rootHash: part.tree.hash)
@@ -196,7 +206,7 @@ public struct Installation {
 
     private mutating func patch(_ part: Part, _ name: String) throws(UpdateFailure) {
         guard let index = release.index(of: name) else {
-            throw UpdateFailure(.malformed, name, "nothing is signed of its index")
+            throw UpdateFailure(.malformed, name, "the hash of its index is not signed")
         }
         var delta = try PatchDelta(name: name, source: open(name), bytes: part.bytes, index: index)
         defer { cost += delta.cost }
@@ -213,7 +223,8 @@ public struct Installation {
             throw UpdateFailure(.storage, part.name, "\(error)")
         }
         guard hash.finish() == part.digest else {
-            throw UpdateFailure(.mismatch, "\(release.path)/\(part.name)", "what was written is not what is signed")
+            throw UpdateFailure(
+                .mismatch, "\(release.path)/\(part.name)", "what was written does not have the signed hash")
         }
     }
 }
@@ -227,14 +238,14 @@ extension DeltaCost {
 }
 
 extension FATVolume.Room {
-    /// Whether a text stands anywhere in it.
+    /// Whether it contains a text.
     fileprivate func contains(_ text: String) throws -> Bool {
-        let wanted = Array(text.utf8)
+        let pattern = Array(text.utf8)
         for offset in stride(from: 0, to: size, by: 1 << 20) {
-            let bytes = try read((1 << 20) + wanted.count, at: offset)
-            guard bytes.count >= wanted.count else { continue }
-            for start in 0...bytes.count - wanted.count
-            where bytes[start] == wanted[0] && bytes[start..<start + wanted.count].elementsEqual(wanted) {
+            let bytes = try read((1 << 20) + pattern.count, at: offset)
+            guard bytes.count >= pattern.count else { continue }
+            for start in 0...bytes.count - pattern.count
+            where bytes[start] == pattern[0] && bytes[start..<start + pattern.count].elementsEqual(pattern) {
                 return true
             }
         }

@@ -1,0 +1,105 @@
+import Digests
+import Documents
+import Files
+import Updates
+
+extension ReleaseRepository {
+    /// What a repair did.
+    public struct Repair: Sendable, Hashable {
+        /// Files that could not be used, by path, with the reason.
+        public var damaged: [String: String]
+        /// Versions of the roles that the new snapshot names.
+        public var versions: [String: Int]
+    }
+
+    /// Makes snapshot and timestamp anew over the newest intact version of each other role.
+    ///
+    /// The new versions are above every version that the folder shows, also in a damaged
+    /// `timestamp.json`: boxes refuse versions below those that they have seen.
+    ///
+    /// - Parameter keys: the online keys.
+    /// - Throws: ``ReleaseFailure`` for a role of which no intact version is left. Only its signers
+    ///   could replace it, so the file has to come from a mirror or a backup.
+    public static func repair(
+        _ folder: String, root: [UInt8]? = nil, signing keys: KeyFolder, now: Int
+    ) throws -> Repair {
+        var repository = try ReleaseRepository(empty: folder, now: now)
+        var damaged: [String: String] = [:]
+        let place = "\(folder)/metadata"
+        let names = try FileSystem.list(place)
+
+        /// The newest version of a role that parses and has enough signatures.
+        func newest(_ role: String) throws -> SignedDocument? {
+            let versions = names.compactMap { name -> Int? in
+                name.hasSuffix(".\(role).json") ? Int(name.dropLast(".\(role).json".count)) : nil
+            }
+            for version in versions.sorted(by: >) {
+                let path = "\(place)/\(version).\(role).json"
+                do {
+                    let document = try SignedDocument(role, file: path)
+                    if document.version == version, let authority = repository.authority(role),
+                        authority.missing(document) == 0
+                    {
+                        return document
+                    }
+                    damaged[path] = "wrong version or too few signatures"
+                } catch let failure as ReleaseFailure {
+                    damaged[path] = failure.message
+                }
+            }
+            return nil
+        }
+
+        guard let newestRoot = try roots(in: folder).last else {
+            throw ReleaseFailure.damaged(
+                "\(place)/1.root.json", "the file is missing", hint: "copy it from a mirror, a backup or an image")
+        }
+        // A damaged root cannot be left out: boxes may trust it already.
+        repository.documents["root"] = try SignedDocument("root", file: "\(place)/\(newestRoot).root.json")
+        for role in ["targets"] {
+            guard let document = try newest(role) else { throw lost(role, folder, damaged) }
+            repository.documents[role] = document
+        }
+        for channel in repository.channels {
+            guard let document = try newest(channel) else { throw lost(channel, folder, damaged) }
+            repository.documents[channel] = document
+        }
+        let seen = names.compactMap { name -> Int? in
+            name.hasSuffix(".snapshot.json") ? Int(name.dropLast(".snapshot.json".count)) : nil
+        }
+        let timestamp = (try? FileSystem.read("\(place)/timestamp.json")) ?? []
+        let next = max(seen.max() ?? 0, version(inDamaged: timestamp))
+        if timestamp.isEmpty || (try? SignedDocument("timestamp", timestamp, file: "")) == nil {
+            damaged["\(place)/timestamp.json"] = "missing or not metadata"
+        }
+        var meta: [String: JSON] = [:]
+        for (role, document) in repository.documents where !(online + ["root"]).contains(role) {
+            meta["\(role).json"] = Self.meta(document)
+        }
+        repository.documents["snapshot"]?.signed["meta"] = .object(meta)
+        for role in online { repository.documents[role]?.signed["version"] = .integer(next) }
+        repository.published = repository.documents
+        let files = try repository.filesToPublish([], keys)
+        try repository.checkAsBox(files, root: root, now: now)
+        try write(files, to: folder)
+        return Repair(damaged: damaged, versions: repository.documents.mapValues(\.version))
+    }
+
+    private static func lost(_ role: String, _ folder: String, _ damaged: [String: String]) -> ReleaseFailure {
+        let file = damaged.keys.sorted().last { $0.hasSuffix(".\(role).json") } ?? "\(folder)/metadata/1.\(role).json"
+        return ReleaseFailure.damaged(
+            file, damaged[file] ?? "the file is missing",
+            hint: "copy the file from a mirror or a backup: the keys of \(role) alone could make another one")
+    }
+
+    /// The largest number behind `"version":` in bytes that need not be JSON.
+    private static func version(inDamaged bytes: [UInt8]) -> Int {
+        var most = 0
+        for part in String(decoding: bytes, as: UTF8.self).split(separator: "\"version\":").dropFirst() {
+            if let number = Int(part.drop { $0 == " " }.prefix { $0.isNumber }), number < 1 << 53 {
+                most = max(most, number)
+            }
+        }
+        return most
+    }
+}
