@@ -43,7 +43,9 @@ import Testing
         let images = "\(folder)/images"
         try FileSystem.replace(
             "\(images)/them.yaml",
-            with: "name: them\nextends: lab-minimal\npackages: [\(names.joined(separator: ", "))]\npartitions: {root: 2 GiB}\n")
+            with:
+                "name: them\nextends: lab-minimal\npackages: [\(names.joined(separator: ", "))]\npartitions: {root: 2 GiB}\n"
+        )
         let common = ["--images", images]
         try Command(build.program, ["lock", "them"] + common, environment: build.home).check()
         try Command(
@@ -117,7 +119,8 @@ import Testing
                 owner: "\(users[fields[2]] ?? fields[2]):\(groups[fields[3]] ?? fields[3])", content: fields[5])
         }
         let sums = try Command(
-            "sh", ["-c", "cd '\(root)' && find . -xdev -type f -print0 | xargs -0 sha256sum"]).check()
+            "sh", ["-c", "cd '\(root)' && find . -xdev -type f -print0 | xargs -0 sha256sum"]
+        ).check()
         for line in sums.text.split(separator: "\n") where line.count > 68 {
             items[String(line.dropFirst(68))]?.content = String(line.prefix(64))
         }
@@ -134,7 +137,9 @@ import Testing
         let database = "\(root)/var/lib/dpkg/info"
         for name in try FileSystem.list(database) where name.hasSuffix(".list") {
             let package = String(name.dropLast(5).prefix { $0 != ":" })
-            for path in String(decoding: try FileSystem.read("\(database)/\(name)"), as: UTF8.self).split(separator: "\n") {
+            for path in String(decoding: try FileSystem.read("\(database)/\(name)"), as: UTF8.self).split(
+                separator: "\n")
+            {
                 owners[PackageTree.canonical(String(path.dropFirst())), default: []].insert(package)
             }
         }

@@ -178,7 +178,8 @@ extension Definition {
             return Definition(
                 digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, version: version, base: base,
                 profiles: profiles, packages: packages, excluded: excluded, essential: essential, archives: archives,
-                debs: debs, keep: keep, drop: drop, prune: Set(prune), unchecked: unchecked, trees: trees, modules: modules,
+                debs: debs, keep: keep, drop: drop, prune: Set(prune), unchecked: unchecked, trees: trees,
+                modules: modules,
                 plugins: plugins, site: site,
                 siteKeys: siteKeys.map(\.value), hasFactoryReset: hasFactoryReset, proofs: proofs,
                 files: Dictionary(files.map { ($0.key, $0.value) }) { $1 },
