@@ -57,11 +57,11 @@ extension BootTests {
         func waitFor(_ text: String, _ seconds: Double = 60) -> Bool { box.wait(forConsole: text, seconds: seconds) }
         #expect(box.wait(for: "service-ready", seconds: 120) != nil, "\(box.story)")
         #expect(box.wait(for: "coldplugged") != nil && box.wait(for: "watchdog") != nil, "\(box.story)")
-        let flood = try Flood(network)
+        let traffic = try ProbeTraffic(network)
         let end = Clock.seconds + 60
-        while Clock.seconds < end, flood.now.firstForwarded == nil { usleep(50_000) }
-        defer { flood.stop() }
-        let probing = Probing(network: network, boxOnWAN: flood.now.source)
+        while Clock.seconds < end, traffic.now.firstForwarded == nil { usleep(50_000) }
+        defer { traffic.stop() }
+        let probing = Probing(network: network, boxOnWAN: traffic.now.source)
         func proofs(_ wanted: (Proof) -> Bool) throws {
             for proof in run.definition.proofs.filter(wanted) {
                 var result = try probing.run(proof)
@@ -74,8 +74,8 @@ extension BootTests {
         }
         try proofs { $0.from == .lan }
         // What flows, flows on, whoever falls.
-        let before = flood.now.forwarded
-        flood.forgetPauses()
+        let before = traffic.now.forwarded
+        traffic.forgetPauses()
         // dash is this image's sh, for a plugin; busybox's own knows all its programs.
         try box.type("exec busybox sh\n")
         try box.type(
@@ -83,7 +83,7 @@ extension BootTests {
         )
         #expect(waitFor("42-killed"))
         sleep(8)
-        let flow = flood.now
+        let flow = traffic.now
         #expect(
             flow.forwarded > before + 500 && max(flow.longestPause, Clock.seconds - flow.lastForwarded) < 1
                 && flow.fromWAN == 0, "\(flow)")
@@ -124,7 +124,7 @@ extension BootTests {
         ] { #expect(said.contains(words), "\(words) is not in \(said.suffix(6000))") }
         try proofs { $0.from == .lan }
         print(said.suffix(2500))
-        try operate(box, network, flood, proofs)
+        try operate(box, network, traffic, proofs)
         // A commit that nobody has confirmed is none after a power cut.
         try box.type(
             "vcpectl apply /tmp/b --confirm 10m --comment trial; vcpectl status; vcpectl history; echo $((40+8))-waits\n"
@@ -149,7 +149,7 @@ extension BootTests {
     /// What an operator does on a box while packets flow: a change that is good and one that isn't, three steps back, a plugin
     /// that means harm, and one in another language.
     private func operate(
-        _ box: Machine, _ network: ProofNetwork, _ flood: Flood, _ proofs: ((Proof) -> Bool) throws -> Void
+        _ box: Machine, _ network: ProofNetwork, _ traffic: ProbeTraffic, _ proofs: ((Proof) -> Bool) throws -> Void
     ) throws {
         var number = 60
         /// Types a line, and returns what was said to it.
@@ -164,7 +164,7 @@ extension BootTests {
             return box.console.dropFirst(start).split(whereSeparator: \.isNewline).joined(separator: "\n")
         }
         let provider = try network.side(.wan).host4
-        flood.forgetPauses()
+        traffic.forgetPauses()
         let first = try say(
             "vcpectl set network.probes '[{name: provider, ping: \(provider)}]'; vcpectl commit --comment probed")
         #expect(first.contains("is applied: 1 lines came, 0 went"), "\(first)")
@@ -187,7 +187,7 @@ extension BootTests {
         // The forwarded port is another one now.
         try proofs { $0.from == .lan && $0.name != "a forwarded port is reached from the LAN" }
         // While the provider was out of the way, nothing could reach it.
-        flood.forgetPauses()
+        traffic.forgetPauses()
         // Three steps back.
         let three = try say(
             "for port in 8082 8083; do vcpectl set 'nat.forwards[web].ports' $port; vcpectl commit; done; vcpectl history --json | grep -c '\"number\"'"
@@ -204,7 +204,7 @@ extension BootTests {
             let said = try say("vcpectl set hostile.way \(way); vcpectl commit; vcpectl discard; vcpectl status")
             #expect(said.contains(complaint) && said.contains("all is applied"), "\(way): \(said)")
         }
-        let flow = flood.now
+        let flow = traffic.now
         #expect(flow.longestPause < 1 && flow.fromWAN == 0, "\(flow)")
         print("operator's changes under \(flow.forwarded) packets, longest pause \(flow.longestPause) s")
         // The one in shell and jq opens to who knocks.
@@ -214,7 +214,7 @@ extension BootTests {
         #expect(door.contains("is applied"), "\(door)")
         let socket = try ProofSocket(network.namespace(.wan), .ipv4, isStream: false)
         for port in [7000, 8000] {
-            #expect(try socket.send([1], to: #require(flood.now.source), port: port) >= 0)
+            #expect(try socket.send([1], to: #require(traffic.now.source), port: port) >= 0)
             usleep(300_000)
         }
         let open = try say("vcpectl port-knock open; vcpectl lan leases; vcpectl firewall hits; vcpectl network leases")

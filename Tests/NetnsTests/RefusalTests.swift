@@ -139,14 +139,14 @@ import Testing
         while Clock.seconds < end, try !box.state().contains("192.168.1.1/24") { usleep(50_000) }
         let before = try box.decided()
         // With packets on their way all the time.
-        let flood = try Flood(try #require(box.network))
-        defer { flood.stop() }
+        let traffic = try ProbeTraffic(try #require(box.network))
+        defer { traffic.stop() }
         usleep(300_000)
-        flood.forgetPauses()
-        let sent = flood.now.forwarded
+        traffic.forgetPauses()
+        let sent = traffic.now.forwarded
         let error = try box.apply(BoxInNetwork.site + "\(name): {}\n")
         usleep(100_000)
-        #expect(flood.now.forwarded > sent && flood.now.longestPause < 1 && flood.now.fromWAN == 0)
+        #expect(traffic.now.forwarded > sent && traffic.now.longestPause < 1 && traffic.now.fromWAN == 0)
         // And nothing of it goes on.
         let left = try Command("find", ["/proc", "-maxdepth", "1", "-uid", "+63999", "-uid", "-64010"]).run()
         #expect(left.text.isEmpty, "\(left.text)")
