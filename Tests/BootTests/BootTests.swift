@@ -263,13 +263,15 @@ import Testing
     }
 
     @Test func secureBootStartsWhatIsSignedAndNothingElse() async throws {
-        let signed = try await TestImages.signed()
+        let (signed, certificate) = try await TestImages.signed()
         let unsigned = try await TestImages.lab()
         let disk = "\(folder)/disk.raw"
         try TestImages.copy(signed, to: disk)
         let good = try Machine.start(
-            TestImages.uefi(disk: disk, folder: folder, secureBoot: true), in: folder, until: "up", seconds: 120)
-        #expect(good.event != nil, "\(good.machine.story)")
+            TestImages.uefi(disk: disk, folder: folder, certificate: certificate), in: folder, until: "up",
+            seconds: 120)
+        #expect(field("secure-boot", of: good.event) == "on", "\(good.machine.story)")
+        #expect(field("entry", of: good.event) == "vcpe-1.efi")
         good.machine.kill()
 
         // A tampered UKI: one bit of the kernel, in place.
@@ -280,14 +282,14 @@ import Testing
         let block = stride(from: 0, to: bytes.count - 512, by: 512).first { bytes[$0..<$0 + 512] == kernel[0..<512] }
         let place = esp.offset + (try #require(block)) + 5_000_000
         try file.write([try file.read(1, at: place)[0] ^ 1], at: place)
-        try refused(disk)
+        try refused(disk, certificate)
         try TestImages.copy(unsigned, to: disk)
-        try refused(disk)
+        try refused(disk, certificate)
     }
 
-    private func refused(_ disk: String) throws {
+    private func refused(_ disk: String, _ certificate: String) throws {
         let machine = try Machine(
-            TestImages.uefi(disk: disk, folder: folder, secureBoot: true), in: folder)
+            TestImages.uefi(disk: disk, folder: folder, certificate: certificate), in: folder)
         // OVMF and systemd-boot say it in words of their own, and neither goes on to our kernel.
         let end = Clock.seconds + 60
         func saidNo() -> Bool {

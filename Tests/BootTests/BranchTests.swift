@@ -1,37 +1,96 @@
 import Disks
+import Documents
 import Files
 import Glibc
 @testable import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 extension BootTests {
-    /// The real image between a LAN and a WAN: nothing crosses before policy stands, and all its proofs hold.
-    @Test func theBranchOfficeIsProvedAndABrokenPolicyIsNot() async throws {
-        let options = try await TestImages.branch(site: [])
-        let accelerator = try TestImages.accelerator(
-            BuiltImage("branch-broken", profile: "virtio", output: TestImages.output), in: folder)
-        let good = try ProofRun("branch-broken", options: options).run(in: "\(folder)/good", accelerator: accelerator) {
-            if case .note(let text) = $0 { print(text) }
+    /// The signed image as its user tests it: by the firmware with Secure Boot and the definition's own certificate.
+    @Test func theBranchOfficePassesItsProofs() async throws {
+        let options = try await TestImages.branchSigned()
+        let image = try BuiltImage("branch-signed", profile: "virtio", output: TestImages.output)
+        let words = [
+            "\(TestImages.repository)/.build/debug/vcpe", "test", "branch-signed", "--images", options.images, "--output",
+            options.output, "--box", options.box, "--profile", "virtio", "--json", "--junit", "\(folder)/junit.xml",
+        ]
+        let (output, progress) = ("\(folder)/json", "\(folder)/progress")
+        let process = try Command(
+            "sh", ["-c", "exec \"$@\" >\(output) 2>\(progress)", "sh"] + words,
+            environment: ["HOME": getenv("HOME").map { String(cString: $0) } ?? "/root"]
+        ).start(output: File("\(folder)/shell", O_WRONLY | O_CREAT))
+        func said() -> String {
+            (try? FileSystem.read(progress)).map { String(decoding: $0, as: UTF8.self) } ?? ""
         }
-        for result in good.results { #expect(result.passed, "\(result.proof.name): \(result.seen)") }
-        #expect(good.passed && good.crossed == 0 && good.results.count == 17)
+        // newcomer.md, 11: it speaks while it runs, not when it ends.
+        #expect(Wait.until(200) { said().contains("  ok      boots  ") || process.poll() != nil })
+        #expect(process.poll() == nil, "\(said())")
+        #expect(Wait.until(200) { process.poll() != nil })
+        #expect(process.poll() == 0, "\(said())")
+        let record = try ProofRecord(JSON.parse(FileSystem.read(output)))
+        #expect(try record == ProofRecord.read("\(image.folder)/\(image.stem).proofs.json"))
+        #expect(record.passed && record.proofs.count == 17, "\(record.failures)")
+        #expect(record.machine.secureBoot && record.machine.loaderEntry == "vcpe-1.efi")
+        #expect(try record.digests == image.digests() && record.digests.count == 4)
+        #expect(record.traffic.count == 28 && record.traffic.allSatisfy { $0.sent > 0 })
+        // What policy lets pass was seen, so the others would have been.
+        for row in record.traffic where row.from == .lan && ![.spoofed, .vlan].contains(row.kind.form) {
+            #expect(row.arrived > 0, "\(row.label)")
+        }
+        let junit = String(decoding: try FileSystem.read("\(folder)/junit.xml"), as: UTF8.self)
+        #expect(junit.contains("failures=\"0\"") && junit.occurrences(of: "<testcase ") == 17 + 7 + 28)
+        print(said())
+    }
 
-        // From the WAN into the LAN, and the LAN's own addresses on the WAN.
+    /// From the WAN into the LAN, and the LAN's own addresses on the WAN.
+    @Test func aBrokenPolicyFails() async throws {
         let broken = try await TestImages.branch(site: [
             (
                 "{from: lan, to: wan, action: accept}",
                 "{from: lan, to: wan, action: accept}\n    - {from: wan, to: lan, action: accept}"
             )
         ])
-        let bad = try ProofRun("branch-broken", options: broken).run(in: "\(folder)/bad", accelerator: accelerator) {
-            _ in
-        }
-        #expect(!bad.passed && bad.crossed > 0)
-        let failed = bad.results.filter { !$0.passed }.map(\.proof.name)
+        let bad = try prove("branch-broken", broken)
+        #expect(!bad.passed && bad.controls.allSatisfy { $0.status == .passed }, "\(bad.controls)")
+        let failed = bad.proofs.filter { $0.status == .failed }.map(\.name)
         #expect(
             failed.contains("WAN to LAN by TCP is dropped") && failed.contains("WAN to LAN by UDP is dropped"),
             "\(failed)")
+        let leaks = bad.traffic.filter { $0.leaked > 0 && $0.from == .wan }.map(\.label)
+        for kind in ["udp/ipv4", "tcp-syn/ipv4", "icmp/ipv4", "fragments/ipv4", "udp/ipv6", "fragments/ipv6"] {
+            #expect(leaks.contains("\(kind) from wan"), "\(leaks)")
+        }
+    }
+
+    private func prove(
+        _ name: String, _ options: ImageBuild.Options, timeout: Double? = nil
+    ) throws -> ProofRecord {
+        let image = try BuiltImage(name, profile: "virtio", output: TestImages.output)
+        let accelerator = try TestImages.accelerator(image, in: folder)
+        return try ProofRun(name, options: options).run(
+            in: "\(folder)/run", accelerator: accelerator, timeout: timeout
+        ) { if case .note(let text) = $0 { print(text) } }
+    }
+
+    /// host.md, A19: a box that hangs fulfils every proof that something is dropped.
+    @Test func aBoxThatHangsFails() async throws {
+        let record = try prove("lab-hanging", try await TestImages.hanging(), timeout: 30)
+        #expect(!record.passed)
+        #expect(record.controls.first { $0.name == "boots" }?.status == .failed, "\(record.controls)")
+        #expect(record.proofs.map(\.status) == [.skipped])
+        #expect(record.traffic.allSatisfy { $0.leaked == 0 })
+        let written = try ProofRecord.read("\(TestImages.output)/lab-hanging/lab-hanging.proofs.json")
+        #expect(written == record)
+    }
+
+    @Test func aBoxWhoseEngineNeverStartsFails() async throws {
+        let record = try prove("branch-idle", try await TestImages.withoutEngine(), timeout: 60)
+        #expect(!record.passed)
+        #expect(record.controls.first { $0.name == "boots" }?.status == .passed, "\(record.controls)")
+        #expect(record.controls.first { $0.name == "the engine is ready" }?.status == .failed, "\(record.controls)")
+        #expect(record.proofs.map(\.status) == [.skipped])
     }
 
     /// Engine, dnsmasq and DHCP client are killed, the clock jumps, memory runs out: PID 1 goes on and the LAN is served.

@@ -33,27 +33,112 @@ enum TestImages {
         )
     }
 
-    /// lab-minimal signed with OVMF's public test key.
-    static func signed() async throws -> BuiltImage {
-        let folder = "\(output)/signed"
+    /// A key and a certificate that no firmware knows, made once: another one would have every signed image built anew.
+    ///
+    /// - Returns: what a definition in `folder` says of them, and the certificate's path.
+    static func signing(in folder: String) throws -> (definition: String, certificate: String) {
+        let (key, certificate) = ("\(output)/signing.key", "\(output)/signing.pem")
         try FileSystem.makeDirectory(folder)
-        let key = "/usr/share/ovmf/PkKek-1-snakeoil"
+        if !FileSystem.exists(key) || !FileSystem.exists(certificate) {
+            try Command(
+                "openssl",
+                [
+                    "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=vcpe boot tests",
+                    "-keyout", key, "-out", certificate,
+                ]
+            ).check()
+        }
+        try Command("cp", [key, certificate, folder]).check()
+        return ("secure-boot: {key: signing.key, certificate: signing.pem}\n", certificate)
+    }
+
+    /// lab-minimal, signed.
+    static func signed() async throws -> (image: BuiltImage, certificate: String) {
+        let folder = "\(output)/signed"
+        let (signing, certificate) = try signing(in: folder)
         try Command("cp", ["-r", "\(repository)/images/profiles", "\(repository)/images/lab-minimal.yaml", folder])
             .check()
         try Command("cp", ["\(repository)/images/lab-minimal.lock", "\(folder)/lab-signed.lock"]).check()
-        try Command("cp", ["\(key).pem", "\(folder)/snakeoil.pem"]).check()
-        try Command(
-            "openssl", ["rsa", "-in", "\(key).key", "-passin", "pass:snakeoil", "-out", "\(folder)/snakeoil.key"]
-        ).check()
         try FileSystem.replace(
-            "\(folder)/lab-signed.yaml",
-            with: """
-                name: lab-signed
-                extends: lab-minimal
-                secure-boot: {key: snakeoil.key, certificate: snakeoil.pem}
+            "\(folder)/lab-signed.yaml", with: "name: lab-signed\nextends: lab-minimal\n\(signing)")
+        return (try await build("lab-signed", images: folder, profile: "virtio"), certificate)
+    }
 
-                """)
-        return try await build("lab-signed", images: folder, profile: "virtio")
+    /// branch-office, signed.
+    static func branchSigned() async throws -> ImageBuild.Options {
+        let (signing, _) = try signing(in: "\(output)/branch-signed")
+        return try await branch("branch-signed", signing, lock: "branch-office.lock").options
+    }
+
+    /// Proofs that a box without any life fulfils.
+    private static let droppedOnly = """
+        proofs:
+          - {name: WAN to LAN by TCP is dropped, from: wan, to: lan, tcp: 22, expect: dropped}
+
+        """
+
+    /// lab-minimal with a PID 1 that waits for ever: an ELF program that calls pause(2).
+    static func hanging() async throws -> ImageBuild.Options {
+        let (folder, box) = ("\(output)/lab-hanging", "\(output)/box-hanging")
+        try FileSystem.makeDirectory(folder)
+        try Command("cp", ["-r", "\(repository)/images/profiles", "\(repository)/images/lab-minimal.yaml", folder])
+            .check()
+        try Command("cp", ["\(repository)/images/lab-minimal.lock", "\(folder)/lab-hanging.lock"]).check()
+        try FileSystem.replace(
+            "\(folder)/lab-hanging.yaml", with: "name: lab-hanging\nextends: lab-minimal\n\(droppedOnly)")
+        try copyBox(to: box)
+        try FileSystem.replace("\(box)/vcpe-init", with: pausingProgram, mode: 0o755)
+        _ = try await build("lab-hanging", images: folder, profile: "virtio", box: box)
+        return options(images: folder, profile: "virtio", box: box)
+    }
+
+    /// branch-office whose engine ends at once: its program does not know its own name.
+    static func withoutEngine() async throws -> ImageBuild.Options {
+        let (folder, box) = ("\(output)/branch-idle", "\(output)/box-idle")
+        try copyBox(to: box)
+        var program = try FileSystem.read("\(repository)/.build/box/vcpe-box")
+        // The compiler keeps it as a number of eight bytes, in the code that compares it with argv[0].
+        let (name, other) = (Array("vcpe-eng".utf8), Array("vcpe-gne".utf8))
+        var count = 0
+        for i in 0..<program.count - name.count where program[i] == name[0] && program[i + 7] == name[7] {
+            guard program[i..<i + name.count].elementsEqual(name) else { continue }
+            program.replaceSubrange(i..<i + name.count, with: other)
+            count += 1
+        }
+        try #require(count > 0)
+        try FileSystem.replace("\(box)/vcpe-box", with: program, mode: 0o755)
+        try FileSystem.makeDirectory(folder)
+        try copyBranch(to: folder)
+        // Without the inherited proofs, some of which only a living box fulfils.
+        let parent = "\(folder)/branch-office.yaml"
+        let text = String(decoding: try FileSystem.read(parent), as: UTF8.self)
+        let begin = try #require(text.firstRange(of: "proofs:\n")?.lowerBound)
+        let end = try #require(text.firstRange(of: "budgets:\n")?.lowerBound)
+        try FileSystem.replace(parent, with: text[..<begin] + droppedOnly + text[end...])
+        try Command("cp", ["\(repository)/images/branch-office.lock", "\(folder)/branch-idle.lock"]).check()
+        try FileSystem.replace("\(folder)/branch-idle.yaml", with: "name: branch-idle\nextends: branch-office\n")
+        _ = try await build("branch-idle", images: folder, profile: "virtio", source: "branch-office", box: box)
+        return options(images: folder, profile: "virtio", box: box)
+    }
+
+    private static func copyBox(to folder: String) throws {
+        try FileSystem.remove(folder)
+        try Command("cp", ["-a", "\(repository)/.build/box", folder]).check()
+    }
+
+    private static var pausingProgram: [UInt8] {
+        // elf(5): the header, one loadable segment, and "mov eax, SYS_pause; syscall; jump back".
+        let code: [UInt8] = [0x6A, 0x22, 0x58, 0x0F, 0x05, 0xEB, 0xF9]
+        func bytes(_ value: some FixedWidthInteger) -> [UInt8] { withUnsafeBytes(of: value.littleEndian, Array.init) }
+        let base: UInt64 = 0x40_0000
+        let size = UInt64(64 + 56 + code.count)
+        var program: [UInt8] = [0x7F, 0x45, 0x4C, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        program += bytes(UInt16(2)) + bytes(UInt16(62)) + bytes(UInt32(1)) + bytes(base + 120)
+        program += bytes(UInt64(64)) + bytes(UInt64(0)) + bytes(UInt32(0)) + bytes(UInt16(64))
+        program += bytes(UInt16(56)) + bytes(UInt16(1)) + bytes(UInt16(0)) + bytes(UInt16(0)) + bytes(UInt16(0))
+        program += bytes(UInt32(1)) + bytes(UInt32(5)) + bytes(UInt64(0)) + bytes(base) + bytes(base)
+        program += bytes(size) + bytes(size) + bytes(UInt64(4096))
+        return program + code
     }
 
     /// lab-minimal with the debug switch on; its lock is made from lab-minimal's own, one package more.
@@ -136,11 +221,11 @@ enum TestImages {
         }
     }
 
-    private static func options(images: String, profile: String) -> ImageBuild.Options {
+    private static func options(images: String, profile: String, box: String? = nil) -> ImageBuild.Options {
         var options = ImageBuild.Options()
         options.images = images
         options.output = output
-        options.box = "\(repository)/.build/box"
+        options.box = box ?? "\(repository)/.build/box"
         options.profile = profile
         return options
     }
@@ -148,11 +233,12 @@ enum TestImages {
     /// - Parameters:
     ///   - source: the image of the repository that it extends, for its lock.
     ///   - folder: where its outputs go; where all others' are when nil.
+    ///   - box: the folder of the box's executables; the repository's own when nil.
     static func build(
         _ name: String, images: String, profile: String, update: Bool = false, source: String = "lab-minimal",
-        to folder: String? = nil
+        to folder: String? = nil, box: String? = nil
     ) async throws -> BuiltImage {
-        var options = options(images: images, profile: profile)
+        var options = options(images: images, profile: profile, box: box)
         if let folder { options.output = folder }
         options.rawOnly = true
         // Made anew when what it was made from is newer.
@@ -189,11 +275,25 @@ enum TestImages {
         return machine
     }
 
-    static func uefi(disk: String, folder: String, secureBoot: Bool = false) throws -> VirtualMachine {
+    /// - Parameter certificate: whose signatures the firmware demands; nil for a machine without Secure Boot.
+    static func uefi(disk: String, folder: String, certificate: String? = nil) throws -> VirtualMachine {
         try FileSystem.makeDirectory(folder)
-        let template = try OVMF.find(secureBoot: secureBoot).variables
-        try FileSystem.replace("\(folder)/vars", with: try FileSystem.read(template))
         return VirtualMachine(
-            firmware: .uefi(variables: "\(folder)/vars", secureBoot: secureBoot), disks: [.init(path: disk)])
+            firmware: try OVMF.makeVariables("\(folder)/vars", certificate: certificate), disks: [.init(path: disk)])
+    }
+
+    /// A record of proofs that passed, for releases whose proofs are not what is tested.
+    static func writeProofs(of image: BuiltImage) throws {
+        let now = time(nil)
+        var record = ProofRecord(
+            image: image.stem, version: "", profile: image.profile, started: now, ended: now,
+            machine: .init(
+                firmware: "uefi", loaderEntry: "vcpe-1.efi", secureBoot: true, accelerator: "tcg", disk: "virtio",
+                network: "virtio-net-pci"), digests: try image.digests())
+        record.controls = [.init("boots", .passed, seen: "")]
+        record.proofs = [.init("none", .passed, seen: "")]
+        let kind = ProbePacket(form: .udp, family: .ipv4)
+        record.traffic = [.init(kind: kind, from: .wan, sent: 1, arrived: 0, leaked: 0)]
+        try FileSystem.replace("\(image.folder)/\(image.stem).proofs.json", with: record.json.pretty)
     }
 }

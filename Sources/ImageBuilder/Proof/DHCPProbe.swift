@@ -14,10 +14,9 @@ struct DHCPProbe {
         let socket = try ProofSocket(namespace, .ipv4, isStream: false)
         socket.useLinkAlone(link)
         try socket.bind(any, port: 68, listen: false)
-        _ = socket.send(message([53, 1, 1]), to: all, port: 67)
-        guard let offer = answer(socket, type: 2) else { return nil }
-        _ = socket.send(message([53, 1, 3, 50, 4] + offer.address.bytes + [54, 4] + offer.server), to: all, port: 67)
-        return answer(socket, type: 5)?.address
+        guard let offer = exchange(socket, message([53, 1, 1]), to: all, type: 2) else { return nil }
+        let request = message([53, 1, 3, 50, 4] + offer.address.bytes + [54, 4] + offer.server)
+        return exchange(socket, request, to: all, type: 5)?.address
     }
 
     private func message(_ options: [UInt8]) -> [UInt8] {
@@ -30,9 +29,19 @@ struct DHCPProbe {
         return bytes + [0x63, 0x82, 0x53, 0x63] + options + [255]
     }
 
-    private func answer(_ socket: ProofSocket, type: UInt8) -> (address: IPAddress, server: [UInt8])? {
-        let end = Clock.seconds + 5
-        while Clock.seconds < end, socket.wait(seconds: end - Clock.seconds) {
+    /// Sends a message every second until an answer of a type arrives, for eight seconds: a server that has just started
+    /// has not bound its socket yet, and dnsmasq pings an address for three seconds before it offers it.
+    private func exchange(
+        _ socket: ProofSocket, _ message: [UInt8], to all: IPAddress, type: UInt8
+    ) -> (address: IPAddress, server: [UInt8])? {
+        let end = Clock.seconds + 8
+        var next = 0.0
+        while Clock.seconds < end {
+            if Clock.seconds >= next {
+                next = Clock.seconds + 1
+                _ = socket.send(message, to: all, port: 67)
+            }
+            guard socket.wait(seconds: max(0, next - Clock.seconds)) else { continue }
             let bytes = socket.receive().bytes
             guard bytes.count > 240, Array(bytes[28..<34]) == Self.mac, let address = IPAddress(bytes[16..<20]) else {
                 continue

@@ -23,6 +23,8 @@ public struct ProbePacket: Sendable, Hashable {
     public var form: Form
     public var family: IPAddress.Family
 
+    public init(form: Form, family: IPAddress.Family) { (self.form, self.family) = (form, family) }
+
     /// The destination port. Nothing else in the test network uses it.
     public static let port = 47_777
     /// The source port.
@@ -195,10 +197,10 @@ extension ProbePacket {
     /// The source address of a frame's packet; nil for another protocol.
     static func source(of frame: ArraySlice<UInt8>) -> IPAddress? {
         let ip = frame.startIndex + 14
-        guard frame.count > 54 else { return nil }
+        guard frame.count >= 34 else { return nil }
         switch frame[ip] >> 4 {
         case 4: return IPAddress(frame[ip + 12..<ip + 16])
-        case 6: return IPAddress(frame[ip + 8..<ip + 24])
+        case 6: return frame.count >= 54 ? IPAddress(frame[ip + 8..<ip + 24]) : nil
         default: return nil
         }
     }

@@ -34,7 +34,8 @@ struct Probing {
         return result
     }
 
-    private func attempt(_ proof: Proof) throws -> ProofResult {
+    /// One attempt, for proofs whose failure is expected.
+    func attempt(_ proof: Proof) throws -> ProofResult {
         switch proof.probe {
         case .tcp(let port): try tcp(proof, port)
         case .udp(let port): try udp(proof, port)
