@@ -13,7 +13,8 @@ extension BootTests {
         let options = try await TestImages.branchSigned()
         let image = try BuiltImage("branch-signed", profile: "virtio", output: TestImages.output)
         let words = [
-            "\(TestImages.repository)/.build/debug/vcpe", "test", "branch-signed", "--images", options.images, "--output",
+            "\(TestImages.repository)/.build/debug/vcpe", "test", "branch-signed", "--images", options.images,
+            "--output",
             options.output, "--box", options.box, "--profile", "virtio", "--json", "--junit", "\(folder)/junit.xml",
         ]
         let (output, progress) = ("\(folder)/json", "\(folder)/progress")
@@ -76,12 +77,12 @@ extension BootTests {
 
     /// host.md, A19: a box that hangs fulfils every proof that something is dropped.
     @Test func aBoxThatHangsFails() async throws {
-        let record = try prove("lab-hanging", try await TestImages.hanging(), timeout: 30)
+        let record = try prove("branch-hanging", try await TestImages.hanging(), timeout: 25)
         #expect(!record.passed)
         #expect(record.controls.first { $0.name == "boots" }?.status == .failed, "\(record.controls)")
         #expect(record.proofs.map(\.status) == [.skipped])
         #expect(record.traffic.allSatisfy { $0.leaked == 0 })
-        let written = try ProofRecord.read("\(TestImages.output)/lab-hanging/lab-hanging.proofs.json")
+        let written = try ProofRecord.read("\(TestImages.output)/branch-hanging/branch-hanging.proofs.json")
         #expect(written == record)
     }
 

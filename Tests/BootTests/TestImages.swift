@@ -77,24 +77,17 @@ enum TestImages {
 
         """
 
-    /// lab-minimal with a PID 1 that waits for ever: an ELF program that calls pause(2).
+    /// branch-office with a PID 1 that waits for ever: an ELF program that calls pause(2).
     static func hanging() async throws -> ImageBuild.Options {
-        let (folder, box) = ("\(output)/lab-hanging", "\(output)/box-hanging")
-        try FileSystem.makeDirectory(folder)
-        try Command("cp", ["-r", "\(repository)/images/profiles", "\(repository)/images/lab-minimal.yaml", folder])
-            .check()
-        try Command("cp", ["\(repository)/images/lab-minimal.lock", "\(folder)/lab-hanging.lock"]).check()
-        try FileSystem.replace(
-            "\(folder)/lab-hanging.yaml", with: "name: lab-hanging\nextends: lab-minimal\n\(droppedOnly)")
+        let box = "\(output)/box-hanging"
         try copyBox(to: box)
         try FileSystem.replace("\(box)/vcpe-init", with: pausingProgram, mode: 0o755)
-        _ = try await build("lab-hanging", images: folder, profile: "virtio", box: box)
-        return options(images: folder, profile: "virtio", box: box)
+        return try await branchThatOnlyDrops("branch-hanging", box: box)
     }
 
     /// branch-office whose engine ends at once: its program does not know its own name.
     static func withoutEngine() async throws -> ImageBuild.Options {
-        let (folder, box) = ("\(output)/branch-idle", "\(output)/box-idle")
+        let box = "\(output)/box-idle"
         try copyBox(to: box)
         var program = try FileSystem.read("\(repository)/.build/box/vcpe-box")
         // The compiler keeps it as a number of eight bytes, in the code that compares it with argv[0].
@@ -107,17 +100,28 @@ enum TestImages {
         }
         try #require(count > 0)
         try FileSystem.replace("\(box)/vcpe-box", with: program, mode: 0o755)
+        return try await branchThatOnlyDrops("branch-idle", box: box)
+    }
+
+    /// branch-office with a single proof, which a box without any life fulfils.
+    private static func branchThatOnlyDrops(_ name: String, box: String) async throws -> ImageBuild.Options {
+        let folder = "\(output)/\(name)"
         try FileSystem.makeDirectory(folder)
         try copyBranch(to: folder)
-        // Without the inherited proofs, some of which only a living box fulfils.
+        // Lists of a parent only grow.
         let parent = "\(folder)/branch-office.yaml"
         let text = String(decoding: try FileSystem.read(parent), as: UTF8.self)
         let begin = try #require(text.firstRange(of: "proofs:\n")?.lowerBound)
         let end = try #require(text.firstRange(of: "budgets:\n")?.lowerBound)
-        try FileSystem.replace(parent, with: text[..<begin] + droppedOnly + text[end...])
-        try Command("cp", ["\(repository)/images/branch-office.lock", "\(folder)/branch-idle.lock"]).check()
-        try FileSystem.replace("\(folder)/branch-idle.yaml", with: "name: branch-idle\nextends: branch-office\n")
-        _ = try await build("branch-idle", images: folder, profile: "virtio", source: "branch-office", box: box)
+        let proofs = """
+            proofs:
+              - {name: WAN to LAN by TCP is dropped, from: wan, to: lan, tcp: 22, expect: dropped}
+
+            """
+        try FileSystem.replace(parent, with: text[..<begin] + proofs + text[end...])
+        try Command("cp", ["\(repository)/images/branch-office.lock", "\(folder)/\(name).lock"]).check()
+        try FileSystem.replace("\(folder)/\(name).yaml", with: "name: \(name)\nextends: branch-office\n")
+        _ = try await build(name, images: folder, profile: "virtio", source: "branch-office", box: box)
         return options(images: folder, profile: "virtio", box: box)
     }
 

@@ -25,7 +25,9 @@ import Testing
         var store = try VariableStore(FileSystem.read(OVMF.find(secureBoot: false).variables))
         let before = store.bytes.count
         let certificate = try PEM.certificate(FileSystem.read(Self.snakeoil))
-        #expect(certificate == Array(try Command("openssl", ["x509", "-in", Self.snakeoil, "-outform", "DER"]).check().output))
+        #expect(
+            certificate
+                == Array(try Command("openssl", ["x509", "-in", Self.snakeoil, "-outform", "DER"]).check().output))
         try store.enroll(certificate: certificate)
         #expect(store.bytes.count == before)
         for name in ["PK", "KEK", "db", "SecureBootEnable"] {
@@ -134,7 +136,7 @@ import Testing
                 destination: try #require(IPAddress(isIPv4 ? "203.0.113.1" : "2001:db8:1::1")),
                 foreignSources: [try #require(IPAddress(isIPv4 ? "198.51.100.66" : "2001:db8:bad::66"))])
             for kind in ProbePacket.all where kind.family == family {
-                for place in [Proof.Place.lan, .wan] {
+                for place in [Proof.Endpoint.lan, .wan] {
                     for frame in kind.frames(from: place, route) {
                         let mark = ProbePacket.Mark(in: frame[...])
                         #expect(mark == ProbePacket.Mark(kind: kind, origin: place))

@@ -18,7 +18,7 @@ import Testing
                 network: "virtio-net-pci"), digests: digests)
         record.controls = [.init("boots", .passed, seen: "event up", milliseconds: 20_000)]
         record.proofs = [.init("LAN <pings> \"WAN\" & back", .passed, seen: "answered")]
-        for place in [Proof.Place.lan, .wan] {
+        for place in [Proof.Endpoint.lan, .wan] {
             record.traffic += ProbePacket.all.map {
                 .init(kind: $0, from: place, sent: 100, arrived: place == .lan ? 100 : 0, leaked: 0)
             }
@@ -129,14 +129,14 @@ import Testing
     }
 
     @Test func proofsDecideWhatMayPass() {
-        func proof(_ from: Proof.Place, _ family: IPAddress.Family, _ probe: Proof.Probe, _ outcome: Proof.Outcome)
+        func proof(_ from: Proof.Endpoint, _ family: IPAddress.Family, _ probe: Proof.Probe, _ outcome: Proof.Outcome)
             -> Proof
         {
             Proof(
                 name: "x", from: from, to: from == .lan ? .wan : .lan, family: family, probe: probe, outcome: outcome)
         }
         func isLeak(
-            _ form: ProbePacket.Form, _ family: IPAddress.Family, from: Proof.Place, _ proofs: [Proof] = []
+            _ form: ProbePacket.Form, _ family: IPAddress.Family, from: Proof.Endpoint, _ proofs: [Proof] = []
         ) -> Bool {
             ProbePolicy(proofs).isLeak(.init(kind: ProbePacket(form: form, family: family), origin: from), source: nil)
         }

@@ -56,9 +56,11 @@ import Testing
         return traffic.now
     }
 
-    private func kinds(_ counts: ProbeTraffic.Counts, from place: Proof.Place) -> Set<String> {
+    private func kinds(_ counts: ProbeTraffic.Counts, from place: Proof.Endpoint) -> Set<String> {
         Set(
-            counts.tallies.filter { $0.from == place && $0.leaked > 0 }.map { "\($0.kind.form.rawValue)/\($0.kind.family)" }
+            counts.tallies.filter { $0.from == place && $0.leaked > 0 }.map {
+                "\($0.kind.form.rawValue)/\($0.kind.family)"
+            }
         )
     }
 
@@ -75,13 +77,15 @@ import Testing
         // The LAN's addresses appear on the WAN in IPv4, where they must be translated; foreign ones in both.
         #expect(
             kinds(counts, from: .lan) == [
-                "udp/ipv4", "tcp-syn/ipv4", "tcp-ack/ipv4", "icmp/ipv4", "fragments/ipv4", "spoofed/ipv4", "spoofed/ipv6",
+                "udp/ipv4", "tcp-syn/ipv4", "tcp-ack/ipv4", "icmp/ipv4", "fragments/ipv4", "spoofed/ipv4",
+                "spoofed/ipv6",
             ])
         #expect(counts.firstForwarded == nil, "nothing was translated")
     }
 
     @Test func aBridgeLeaksTaggedFrames() throws {
-        try inBox("ip link add br0 type bridge; for i in 0 1; do ip link set eth$i master br0 up; done; ip link set br0 up")
+        try inBox(
+            "ip link add br0 type bridge; for i in 0 1; do ip link set eth$i master br0 up; done; ip link set br0 up")
         let counts = try send()
         #expect(kinds(counts, from: .wan).isSuperset(of: ["vlan/ipv4", "vlan/ipv6"]))
         #expect(kinds(counts, from: .lan).isSuperset(of: ["vlan/ipv4", "vlan/ipv6"]))

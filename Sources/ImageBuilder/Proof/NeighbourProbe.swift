@@ -12,7 +12,7 @@ struct NeighbourProbe {
     let side: ProofNetwork.Side
     private let socket: File
 
-    init(_ network: ProofNetwork, _ place: Proof.Place) throws {
+    init(_ network: ProofNetwork, _ place: Proof.Endpoint) throws {
         side = try network.side(place)
         let descriptor = try network.namespace(place).run { csystem_packet_socket(place.rawValue) }
         guard descriptor >= 0 else { throw SystemError("socket(AF_PACKET)", place.rawValue) }

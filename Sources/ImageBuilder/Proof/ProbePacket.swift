@@ -52,7 +52,7 @@ public struct ProbePacket: Sendable, Hashable {
     /// The frames that carry the packet. Each is complete, with its Ethernet header.
     ///
     /// - Parameter origin: the side that sends; it is part of the mark by which the other side knows the packet.
-    func frames(from origin: Proof.Place, _ route: Route) -> [[UInt8]] {
+    func frames(from origin: Proof.Endpoint, _ route: Route) -> [[UInt8]] {
         let mark = Mark(kind: self, origin: origin).bytes
         switch form {
         case .udp:
@@ -126,7 +126,8 @@ public struct ProbePacket: Sendable, Hashable {
     private func echo(_ route: Route, _ mark: [UInt8]) -> (UInt8, [UInt8]) {
         var message: [UInt8] = [isIPv4 ? 8 : 128, 0, 0, 0, 0x76, 0x63, 0, 1] + mark
         let sum =
-            isIPv4 ? InternetChecksum.of(message)
+            isIPv4
+            ? InternetChecksum.of(message)
             : InternetChecksum.of(message, icmpNumber, from: route.source, to: route.destination)
         message.replaceSubrange(2..<4, with: Self.bytes(sum))
         return (icmpNumber, message)
@@ -159,11 +160,11 @@ extension ProbePacket {
     /// change them.
     struct Mark: Hashable {
         var kind: ProbePacket
-        var origin: Proof.Place
+        var origin: Proof.Endpoint
 
         private static let prefix: [UInt8] = [0x76, 0x43, 0x50, 0x45, 0xF1, 0x0D]
 
-        init(kind: ProbePacket, origin: Proof.Place) { (self.kind, self.origin) = (kind, origin) }
+        init(kind: ProbePacket, origin: Proof.Endpoint) { (self.kind, self.origin) = (kind, origin) }
 
         var bytes: [UInt8] {
             Self.prefix + [UInt8(ProbePacket.all.firstIndex(of: kind) ?? 0xFF), origin == .lan ? 1 : 2]

@@ -20,7 +20,7 @@ struct ProbePolicy: Sendable, Hashable {
         }
         inside = keepsSource ? nil : lan
         var allowed: Set<ProbePacket.Mark> = []
-        for origin in [Proof.Place.lan, .wan] {
+        for origin in [Proof.Endpoint.lan, .wan] {
             for kind in ProbePacket.all where Self.mayPass(kind, from: origin, proofs) {
                 allowed.insert(ProbePacket.Mark(kind: kind, origin: origin))
             }
@@ -35,9 +35,9 @@ struct ProbePolicy: Sendable, Hashable {
         return inside.contains(source)
     }
 
-    private static func mayPass(_ kind: ProbePacket, from origin: Proof.Place, _ proofs: [Proof]) -> Bool {
+    private static func mayPass(_ kind: ProbePacket, from origin: Proof.Endpoint, _ proofs: [Proof]) -> Bool {
         if kind.form == .spoofed || kind.form == .vlan { return false }
-        let other: Proof.Place = origin == .lan ? .wan : .lan
+        let other: Proof.Endpoint = origin == .lan ? .wan : .lan
         let like = proofs.filter { proof in
             proof.from == origin && proof.to == other && proof.family == kind.family
                 && isLike(proof.probe, kind.form, port: nil)

@@ -13,7 +13,7 @@ final class ProbeTraffic: Sendable {
     /// What became of the packets of one kind from one side.
     struct Tally: Sendable, Hashable {
         var kind: ProbePacket
-        var from: Proof.Place
+        var from: Proof.Endpoint
         /// Packets that QEMU's device took.
         var sent = 0
         /// Frames that came out on the other side.
@@ -49,7 +49,7 @@ final class ProbeTraffic: Sendable {
 
     private let state: Mutex<State>
     private let policy: ProbePolicy
-    private let sides: [Proof.Place: Side]
+    private let sides: [Proof.Endpoint: Side]
 
     /// A side's packet socket, and what it sends.
     private struct Side: Sendable {
@@ -65,9 +65,9 @@ final class ProbeTraffic: Sendable {
     /// - Parameter policy: nil for that of a definition without proofs.
     init(_ network: ProofNetwork, policy: ProbePolicy? = nil) throws {
         self.policy = try policy ?? ProbePolicy(lan: network.side(.lan).network4)
-        var sides: [Proof.Place: Side] = [:]
+        var sides: [Proof.Endpoint: Side] = [:]
         var counts = Counts()
-        for place in [Proof.Place.lan, .wan] {
+        for place in [Proof.Endpoint.lan, .wan] {
             let descriptor = try network.namespace(place).run { csystem_packet_socket(place.rawValue) }
             guard descriptor >= 0 else { throw SystemError("socket(AF_PACKET)", place.rawValue) }
             let frames = try ProbePacket.all.map { kind in
@@ -78,7 +78,7 @@ final class ProbeTraffic: Sendable {
         }
         self.sides = sides
         state = Mutex(State(counts: counts))
-        for place in [Proof.Place.lan, .wan] {
+        for place in [Proof.Endpoint.lan, .wan] {
             start { $0.send(from: place) }
             start { $0.observe(at: place) }
         }
@@ -110,11 +110,11 @@ final class ProbeTraffic: Sendable {
         init(_ body: @escaping () -> Void) { self.body = body }
     }
 
-    private static func index(_ kind: Int, from place: Proof.Place) -> Int {
+    private static func index(_ kind: Int, from place: Proof.Endpoint) -> Int {
         kind + (place == .lan ? 0 : ProbePacket.all.count)
     }
 
-    private func send(from place: Proof.Place) {
+    private func send(from place: Proof.Endpoint) {
         guard let side = sides[place], let main = ProbePacket.all.firstIndex(of: .main) else { return }
         let others = ProbePacket.all.indices.filter { $0 != main }
         // Where a kind has several packets, such as several sources, each in its turn.
@@ -140,7 +140,7 @@ final class ProbeTraffic: Sendable {
         }
     }
 
-    private func observe(at place: Proof.Place) {
+    private func observe(at place: Proof.Endpoint) {
         guard let socket = sides[place]?.socket else { return }
         var buffer = [UInt8](repeating: 0, count: 2048)
         var lastStatistics = Clock.seconds

@@ -47,7 +47,9 @@ struct Probing {
 
     // MARK: - Addresses
 
-    private func address(of place: Proof.Place, seenFrom: Proof.Place, _ family: IPAddress.Family) throws -> IPAddress {
+    private func address(of place: Proof.Endpoint, seenFrom: Proof.Endpoint, _ family: IPAddress.Family) throws
+        -> IPAddress
+    {
         if place == .box {
             let side = try network.side(seenFrom)
             let known = family == .ipv4 ? side.box4 ?? (seenFrom == .wan ? boxOnWAN : nil) : side.box6
@@ -71,12 +73,12 @@ struct Probing {
     }
 
     /// The side and port at which the packets must arrive; nil for the box itself.
-    private func arrival(_ proof: Proof, _ port: Int) -> (place: Proof.Place, port: Int)? {
+    private func arrival(_ proof: Proof, _ port: Int) -> (place: Proof.Endpoint, port: Int)? {
         let place = proof.arrivesAt ?? (proof.to == .box ? nil : proof.to)
         return place.map { ($0, proof.arrivesAtPort ?? port) }
     }
 
-    private func isExpectedSource(_ peer: IPAddress?, _ proof: Proof, at place: Proof.Place) throws -> Bool {
+    private func isExpectedSource(_ peer: IPAddress?, _ proof: Proof, at place: Proof.Endpoint) throws -> Bool {
         guard let wanted = proof.sourceSeen else { return true }
         if wanted == .box {
             if place == .wan, proof.family == .ipv4 { return peer != nil && peer == boxOnWAN }
@@ -104,7 +106,8 @@ struct Probing {
         guard isDone, failure == 0 else {
             let outcome: Proof.Outcome = isDone ? .rejected : .dropped
             let seen =
-                isDone ? "refused: \(Self.text(failure))" : caller == nil ? "no answer" : "no answer, but the packet arrived"
+                isDone
+                ? "refused: \(Self.text(failure))" : caller == nil ? "no answer" : "no answer, but the packet arrived"
             return ProofResult(proof: proof, passed: outcome == proof.outcome && caller == nil, seen: seen)
         }
         guard arrival != nil else { return service(proof, client) }
@@ -226,7 +229,8 @@ struct Probing {
             return ProofResult(proof: proof, passed: proof.outcome == .dropped, seen: "no offer")
         }
         return ProofResult(
-            proof: proof, passed: proof.outcome == .answered && side.network4.contains(address), seen: "leased \(address)"
+            proof: proof, passed: proof.outcome == .answered && side.network4.contains(address),
+            seen: "leased \(address)"
         )
     }
 }

@@ -5,7 +5,7 @@ import PluginKit
 /// A test with real packets: what one side sends to another, and what the test must observe.
 public struct Proof: Sendable, Hashable {
     /// A side of the test network, or the box between them.
-    public enum Place: String, Sendable, Hashable, CaseIterable { case lan, wan, box }
+    public enum Endpoint: String, Sendable, Hashable, CaseIterable { case lan, wan, box }
 
     public enum Probe: Sendable, Hashable {
         case tcp(port: Int)
@@ -27,15 +27,15 @@ public struct Proof: Sendable, Hashable {
     }
 
     public var name: String
-    public var from: Place
-    public var to: Place
+    public var from: Endpoint
+    public var to: Endpoint
     public var family: IPAddress.Family
     public var probe: Probe
     public var outcome: Outcome
     /// The owner of the source address that the other side observes.
-    public var sourceSeen: Place?
+    public var sourceSeen: Endpoint?
     /// The side at which packets to the box arrive: those of a forwarded port.
-    public var arrivesAt: Place?
+    public var arrivesAt: Endpoint?
     /// The destination port there, if it is another.
     public var arrivesAtPort: Int?
     /// What a TCP service of the box sends first, at least the beginning of it, such as `SSH-2.0`.
@@ -45,20 +45,20 @@ public struct Proof: Sendable, Hashable {
 extension Proof {
     static var shape: Shape<Proof> { .mapping("a proof") { fields in read(&fields) } }
 
-    private static func place(_ places: [Place]) -> Shape<Place> {
-        Shape<String>.oneOf(places.map(\.rawValue)).map { Place(rawValue: $0) }
+    private static func place(_ places: [Endpoint]) -> Shape<Endpoint> {
+        Shape<String>.oneOf(places.map(\.rawValue)).map { Endpoint(rawValue: $0) }
     }
 
     // One step a line, with types: Swift 6.0 gives up on larger expressions.
     private static func read(_ fields: inout Fields) -> Proof? {
         let name: String? = fields.required("name", .text)
-        let from: Place? = fields.required("from", place([.lan, .wan]))
-        let to: Place? = fields.optional("to", place(Place.allCases))
+        let from: Endpoint? = fields.required("from", place([.lan, .wan]))
+        let to: Endpoint? = fields.optional("to", place(Endpoint.allCases))
         let version: Int? = fields.optional("ip", .integer(4...6))
         let outcomes = Shape<String>.oneOf(Outcome.allCases.map(\.rawValue)).map { Outcome(rawValue: $0) }
         let outcome: Outcome? = fields.optional("expect", outcomes)
-        let sourceSeen: Place? = fields.optional("source-seen", place(Place.allCases))
-        let arrivesAt: Place? = fields.optional("arrives-at", place([.lan, .wan]))
+        let sourceSeen: Endpoint? = fields.optional("source-seen", place(Endpoint.allCases))
+        let arrivesAt: Endpoint? = fields.optional("arrives-at", place([.lan, .wan]))
         let arrivesAtPort: Int? = fields.optional("arrives-at-port", .integer(1...65535))
         let greeting: String? = fields.optional("greeting", .text)
         let probe: Probe? = readProbe(&fields)

@@ -25,7 +25,7 @@ final class ProofNetwork {
 
     let lan = try? NetworkNamespace()
     let wan = try? NetworkNamespace()
-    private(set) var sides: [Proof.Place: Side] = [:]
+    private(set) var sides: [Proof.Endpoint: Side] = [:]
     /// The TAP devices that QEMU inherits, the WAN's first.
     private(set) var taps: [File] = []
     /// The namespace that plays the box, where the box is not a machine.
@@ -54,16 +54,16 @@ final class ProofNetwork {
         sides[.lan] = try Self.side(
             of: "lan", plan, mac: lanMAC, hostMAC: lanHost, fallback4: "192.168.1.1/24", fallback6: "fd00:1::1/64")
         sides[.wan] = try Self.wanSide(plan, mac: wanMAC, hostMAC: wanHost)
-        for place in [Proof.Place.wan, .lan] { try connect(place) }
+        for place in [Proof.Endpoint.wan, .lan] { try connect(place) }
         try startProvider(plan, folder: folder)
     }
 
-    func namespace(_ place: Proof.Place) throws -> NetworkNamespace {
+    func namespace(_ place: Proof.Endpoint) throws -> NetworkNamespace {
         guard let namespace = place == .lan ? lan : wan else { throw BuildFailure("the test has no network") }
         return namespace
     }
 
-    func side(_ place: Proof.Place) throws -> Side {
+    func side(_ place: Proof.Endpoint) throws -> Side {
         guard let side = sides[place] else { throw BuildFailure("the test has no side \(place.rawValue)") }
         return side
     }
@@ -92,7 +92,7 @@ final class ProofNetwork {
     // MARK: - Addresses
 
     /// How probe packets of a side are addressed to the other side's host.
-    func route(from place: Proof.Place, _ family: IPAddress.Family) throws -> ProbePacket.Route {
+    func route(from place: Proof.Endpoint, _ family: IPAddress.Family) throws -> ProbePacket.Route {
         let (own, other) = (try side(place), try side(place == .lan ? .wan : .lan))
         // An address of the other side; and, for the LAN, one of no side: TEST-NET-2 (RFC 5737) and the documentation
         // prefix (RFC 3849). The WAN may send from any address but the LAN's.
@@ -162,7 +162,7 @@ final class ProofNetwork {
         try namespace.run { _ = try Command("ip", line.split(separator: " ").map(String.init)).check() }
     }
 
-    private func connect(_ place: Proof.Place) throws {
+    private func connect(_ place: Proof.Endpoint) throws {
         let (namespace, side) = (try namespace(place), try side(place))
         let name = place.rawValue
         if let box {
@@ -212,7 +212,8 @@ final class ProofNetwork {
     /// DHCP, DNS and router advertisements by dnsmasq, in the WAN.
     private func startProvider(_ plan: [Resource], folder: String) throws {
         guard FileSystem.exists("/usr/sbin/dnsmasq") else {
-            throw BuildFailure("/usr/sbin/dnsmasq is missing, which plays the provider", hint: "apt-get install dnsmasq-base")
+            throw BuildFailure(
+                "/usr/sbin/dnsmasq is missing, which plays the provider", hint: "apt-get install dnsmasq-base")
         }
         let side = try side(.wan)
         guard let first = Self.host(100, in: side.network4), let last = Self.host(150, in: side.network4) else {

@@ -49,12 +49,12 @@ public struct ProofRecord: Sendable, Hashable {
     public struct Traffic: Sendable, Hashable {
         public var kind: ProbePacket
         /// `lan` or `wan`.
-        public var from: Proof.Place
+        public var from: Proof.Endpoint
         public var sent: Int
         public var arrived: Int
         public var leaked: Int
 
-        public init(kind: ProbePacket, from: Proof.Place, sent: Int, arrived: Int, leaked: Int) {
+        public init(kind: ProbePacket, from: Proof.Endpoint, sent: Int, arrived: Int, leaked: Int) {
             (self.kind, self.from, self.sent) = (kind, from, sent)
             (self.arrived, self.leaked) = (arrived, leaked)
         }
@@ -194,7 +194,7 @@ extension ProofRecord {
         for row in rows {
             let family = IPAddress.Family.allCases.first { "\($0)" == row["family"]?.text }
             guard let form = ProbePacket.Form(rawValue: try text("kind", in: row)), let family,
-                let from = Proof.Place(rawValue: try text("from", in: row))
+                let from = Proof.Endpoint(rawValue: try text("from", in: row))
             else { throw ProofRejection(.malformed("traffic")) }
             traffic.append(
                 Traffic(
@@ -223,9 +223,11 @@ enum UTC {
     /// Nil for text of another form.
     static func seconds(_ text: String) -> Int? {
         let pattern = "0000-00-00T00:00:00Z"
-        let isTime = text.utf8.count == pattern.utf8.count && zip(text.utf8, pattern.utf8).allSatisfy { byte, sample in
-            sample == UInt8(ascii: "0") ? (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) : byte == sample
-        }
+        let isTime =
+            text.utf8.count == pattern.utf8.count
+            && zip(text.utf8, pattern.utf8).allSatisfy { byte, sample in
+                sample == UInt8(ascii: "0") ? (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) : byte == sample
+            }
         guard isTime else { return nil }
         let numbers = text.split { !$0.isNumber }.compactMap { Int32($0) }
         guard numbers.count == 6, (1...12).contains(numbers[1]), (1...31).contains(numbers[2]), numbers[3] < 24,

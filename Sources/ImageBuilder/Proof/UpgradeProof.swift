@@ -170,7 +170,9 @@ public struct UpgradeProof {
         try wait("\(versions.new) runs again") { box.events.versions == starts + [versions.new] }
         let before = traffic.now.forwarded
         try wait("\(versions.new) forwards again") { traffic.now.forwarded > before + 10 }
-        guard box.panics == 3 else { throw BuildFailure("the bad release was booted \(box.panics) times, expected are 3") }
+        guard box.panics == 3 else {
+            throw BuildFailure("the bad release was booted \(box.panics) times, expected are 3")
+        }
         outcome.fallBack = traffic.now.longestPause
         observe(
             "a release whose kernel panics was booted three times, then \(versions.new) again: "

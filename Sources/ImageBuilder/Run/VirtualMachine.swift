@@ -157,4 +157,3 @@ public struct VirtualMachine: Sendable {
         return arguments + extra
     }
 }
-
