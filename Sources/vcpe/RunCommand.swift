@@ -115,8 +115,8 @@ struct RunCommand: ParsableCommand {
 
     /// A fresh variable store, kept with --persist: the firmware's boot entries are in it.
     private func firmware(_ image: BuiltImage) throws -> VirtualMachine.Firmware {
-        let path = "\(image.folder)/.run/\(image.stem).vars"
         let isSigned = PortableExecutable.isSigned(try FileSystem.read(image.uki))
+        let path = "\(image.folder)/.run/\(image.stem)\(isSigned ? ".signed" : "").vars"
         if persist, FileSystem.exists(path) { return .uefi(variables: path, secureBoot: isSigned) }
         guard isSigned else { return try OVMF.makeVariables(path, certificate: nil) }
         guard let keys = try Definition.read("\(images)/\(name).yaml").secureBoot else {

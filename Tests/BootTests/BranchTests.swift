@@ -25,7 +25,7 @@ extension BootTests {
         func said() -> String {
             (try? FileSystem.read(progress)).map { String(decoding: $0, as: UTF8.self) } ?? ""
         }
-        // newcomer.md, 11: it speaks while it runs, not when it ends.
+        // Progress appears while the command runs, not when it ends.
         #expect(Wait.until(200) { said().contains("  ok      boots  ") || process.poll() != nil })
         #expect(process.poll() == nil, "\(said())")
         #expect(Wait.until(200) { process.poll() != nil })
@@ -36,7 +36,7 @@ extension BootTests {
         #expect(record.machine.secureBoot && record.machine.loaderEntry == "vcpe-1.efi")
         #expect(try record.digests == image.digests() && record.digests.count == 4)
         #expect(record.traffic.count == 28 && record.traffic.allSatisfy { $0.sent > 0 })
-        // What policy lets pass was seen, so the others would have been.
+        // Allowed packets of each kind were observed, so a leak of the others would have been.
         for row in record.traffic where row.from == .lan && ![.spoofed, .vlan].contains(row.kind.form) {
             #expect(row.arrived > 0, "\(row.label)")
         }
@@ -75,7 +75,7 @@ extension BootTests {
         ) { if case .note(let text) = $0 { print(text) } }
     }
 
-    /// host.md, A19: a box that hangs fulfils every proof that something is dropped.
+    /// A box that hangs fulfils every proof that expects dropped packets.
     @Test func aBoxThatHangsFails() async throws {
         let record = try prove("branch-hanging", try await TestImages.hanging(), timeout: 25)
         #expect(!record.passed)
@@ -94,12 +94,13 @@ extension BootTests {
         #expect(record.proofs.map(\.status) == [.skipped])
     }
 
-    /// Engine, dnsmasq and DHCP client are killed, the clock jumps, memory runs out: PID 1 goes on and the LAN is served.
-    @Test func whateverFallsComesBackAndPIDOneStays() async throws {
+    /// The engine, dnsmasq and the DHCP client are killed, the clock jumps, memory runs out: PID 1 restarts them, and the
+    /// LAN keeps its services.
+    @Test func whatCrashesIsRestartedAndPIDOneSurvives() async throws {
         let (image, options) = try await TestImages.branchDebug()
         let disk = "\(folder)/disk.raw"
         try TestImages.copy(image, to: disk)
-        // As `vcpe flash --site` leaves it: the box takes it as its operator's.
+        // As `vcpe flash --site` writes it: it becomes the operator's document.
         let site = "\(folder)/site.yaml"
         try Command("cp", ["\(TestImages.repository)/images/branch-office.site.yaml", site]).check()
         let esp = try #require(PartitionTable.read(try File(disk))["esp"])
@@ -133,10 +134,10 @@ extension BootTests {
             }
         }
         try proofs { $0.from == .lan }
-        // What flows, flows on, whoever falls.
+        // Forwarding continues during all crashes.
         let before = traffic.now.forwarded
         traffic.forgetPauses()
-        // dash is this image's sh, for a plugin; busybox's own knows all its programs.
+        // dash is this image's sh, for a plugin. busybox's own shell runs busybox's programs without links.
         try box.type("exec busybox sh\n")
         try box.type(
             "for p in dnsmasq dhcpcd vcpe-engine; do for i in $(pidof $p); do kill -9 $i; done; done; echo $((40+2))-killed\n"
@@ -151,11 +152,11 @@ extension BootTests {
         try proofs { $0.from == .lan }
         try box.type("date -s 2001-01-01; date -s 2037-01-01; echo $((40+3))-jumped\n")
         #expect(waitFor("43-jumped"))
-        // A program that takes all memory there is: the kernel ends it, and not PID 1.
+        // A program takes all memory: the kernel kills it, and not PID 1.
         try box.type(
             "for i in 1 2 3; do dd if=/dev/zero of=/dev/null bs=500M count=1 & done; wait; echo $((40+4))-eaten\n")
         #expect(waitFor("44-eaten", 180) && box.console.contains("Out of memory"), "\(box.story)")
-        // No process may be made: PID 1 waits and goes on.
+        // fork fails: PID 1 waits and tries again.
         try box.type(
             "i=$(pidof chronyd); echo 0 >/sys/fs/cgroup/services/pids.max; kill -9 $i; read -t 4 x; echo max >/sys/fs/cgroup/services/pids.max; echo $((40+5))-starved\n"
         )
@@ -163,8 +164,7 @@ extension BootTests {
         try box.type("sleep 8; vcpectl services; vcpectl status; echo $((40+6))-listed\n")
         #expect(waitFor("46-listed", 60), "\(box.story)")
         try proofs { $0.from == .lan }
-        // The operator's command, all of it.
-        // A plugin has ten seconds to plan, which an emulated box under load may not have.
+        // The operator's command. A plugin has ten seconds to plan, which may be too short for an emulated box under load.
         try box.type("vcpectl show >/tmp/a; sed s/8080/8099/ /tmp/a >/tmp/b\n")
         try box.type("until vcpectl plan /tmp/b; do sleep 1; done; until vcpectl apply /tmp/b; do sleep 1; done\n")
         try box.type(
@@ -185,7 +185,7 @@ extension BootTests {
         try proofs { $0.from == .lan }
         print(said.suffix(2500))
         try operate(box, network, traffic, proofs)
-        // A commit that nobody has confirmed is none after a power cut.
+        // A commit without confirmation is rolled back after a power loss.
         try box.type(
             "vcpectl apply /tmp/b --confirm 10m --comment trial; vcpectl status; vcpectl history; echo $((40+8))-waits\n"
         )
@@ -206,13 +206,13 @@ extension BootTests {
         #expect(again.waitForEnd(), "\(again.story)")
     }
 
-    /// What an operator does on a box while packets flow: a change that is good and one that isn't, three steps back, a plugin
-    /// that means harm, and one in another language.
+    /// An operator's changes while packets are forwarded: one that works and one that does not, a rollback of three commits,
+    /// a hostile plugin, and one in another language.
     private func operate(
         _ box: Machine, _ network: ProofNetwork, _ traffic: ProbeTraffic, _ proofs: ((Proof) -> Bool) throws -> Void
     ) throws {
         var number = 60
-        /// Types a line, and returns what was said to it.
+        /// Types a line, and returns the console's output.
         func say(_ line: String, _ seconds: Double = 90) throws -> String {
             number += 1
             let start = box.console.count
@@ -237,18 +237,18 @@ extension BootTests {
             "vcpectl set 'nat.forwards[web].ports' 8081; vcpectl diff; vcpectl commit --comment good; vcpectl status")
         #expect(good.contains("+      ports: 8081") || good.contains("ports: 8081"), "\(good)")
         #expect(good.contains("all is applied") && !good.contains("watched:"), "\(good)")
-        // The way to the provider leads astray: it is put back, and who waits for it hears of it.
+        // A wrong route to the provider: the commit is rolled back, and `commit` reports it.
         let bad = try say(
             "vcpectl set network.routes '[{to: \(provider)/32, via: 192.168.1.99}]'; vcpectl commit --comment bad; echo code $?"
         )
         #expect(bad.contains("was put back: the probe network.") && bad.contains("code 1"), "\(bad)")
         let back = try say("vcpectl show network.routes; vcpectl history")
         #expect(back.contains("nothing stands there") && back.contains("put back"), "\(back)")
-        // The forwarded port is another one now.
+        // The forwarded port has changed.
         try proofs { $0.from == .lan && $0.name != "a forwarded port is reached from the LAN" }
-        // While the provider was out of the way, nothing could reach it.
+        // The provider was unreachable during the wrong route.
         traffic.forgetPauses()
-        // Three steps back.
+        // A rollback of three commits.
         let three = try say(
             "for port in 8082 8083; do vcpectl set 'nat.forwards[web].ports' $port; vcpectl commit; done; vcpectl history --json | grep -c '\"number\"'"
         )
@@ -257,7 +257,7 @@ extension BootTests {
             "\(back)")
         let rolled = try say("vcpectl rollback \(goodCommit); vcpectl show 'nat.forwards[web].ports'")
         #expect(rolled.contains("is applied") && rolled.contains("\n8081\n"), "\(three)\(rolled)")
-        // A plugin that means harm ends with the change, and says nothing to the packets; RefusalTests know more ways.
+        // A hostile plugin fails the change and affects no packet. RefusalTests have more cases.
         for (way, complaint) in [
             ("fork", "plugin hostile plan:"), ("steal", "plugin hostile plan: it ended with 9"),
         ] {
@@ -267,7 +267,7 @@ extension BootTests {
         let flow = traffic.now
         #expect(flow.longestPause < 1 && flow.fromWAN == 0, "\(flow)")
         print("operator's changes under \(flow.forwarded) packets, longest pause \(flow.longestPause) s")
-        // The one in shell and jq opens to who knocks.
+        // The plugin in shell and jq opens a port to a host that knocks.
         let door = try say(
             "vcpectl set port-knock.doors '[{name: ssh, from: wan, sequence: [7000, 8000], opens: 22}]'; vcpectl commit"
         )

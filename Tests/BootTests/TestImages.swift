@@ -24,7 +24,7 @@ enum TestImages {
         try await build("branch-office", images: "\(repository)/images", profile: "x86-server")
     }
 
-    /// branch-office for people who log in.
+    /// branch-office with SSH and console logins.
     static func managed() async throws -> (image: BuiltImage, options: ImageBuild.Options) {
         let images = "\(repository)/images"
         return (
@@ -33,9 +33,9 @@ enum TestImages {
         )
     }
 
-    /// A key and a certificate that no firmware knows, made once: another one would have every signed image built anew.
+    /// A key and a certificate that no firmware knows. They are kept: with new ones every signed image would be rebuilt.
     ///
-    /// - Returns: what a definition in `folder` says of them, and the certificate's path.
+    /// - Returns: the lines of a definition in `folder`, and the certificate's path.
     static func signing(in folder: String) throws -> (definition: String, certificate: String) {
         let (key, certificate) = ("\(output)/signing.key", "\(output)/signing.pem")
         try FileSystem.makeDirectory(folder)
@@ -77,7 +77,7 @@ enum TestImages {
 
         """
 
-    /// branch-office with a PID 1 that waits for ever: an ELF program that calls pause(2).
+    /// branch-office with a PID 1 that hangs: an ELF program that calls pause(2) for ever.
     static func hanging() async throws -> ImageBuild.Options {
         let box = "\(output)/box-hanging"
         try copyBox(to: box)
@@ -85,12 +85,12 @@ enum TestImages {
         return try await branchThatOnlyDrops("branch-hanging", box: box)
     }
 
-    /// branch-office whose engine ends at once: its program does not know its own name.
+    /// branch-office whose engine exits at once: its program does not know its own name.
     static func withoutEngine() async throws -> ImageBuild.Options {
         let box = "\(output)/box-idle"
         try copyBox(to: box)
         var program = try FileSystem.read("\(repository)/.build/box/vcpe-box")
-        // The compiler keeps it as a number of eight bytes, in the code that compares it with argv[0].
+        // The compiler stores the name as a number of eight bytes, in the code that compares it with argv[0].
         let (name, other) = (Array("vcpe-eng".utf8), Array("vcpe-gne".utf8))
         var count = 0
         for i in 0..<program.count - name.count where program[i] == name[0] && program[i + 7] == name[7] {
@@ -103,7 +103,7 @@ enum TestImages {
         return try await branchThatOnlyDrops("branch-idle", box: box)
     }
 
-    /// branch-office with a single proof, which a box without any life fulfils.
+    /// branch-office with a single proof, which a dead box fulfils.
     private static func branchThatOnlyDrops(_ name: String, box: String) async throws -> ImageBuild.Options {
         let folder = "\(output)/\(name)"
         try FileSystem.makeDirectory(folder)
@@ -145,7 +145,7 @@ enum TestImages {
         return program + code
     }
 
-    /// lab-minimal with the debug switch on; its lock is made from lab-minimal's own, one package more.
+    /// lab-minimal with `debug: true`. Its lock is lab-minimal's with one more package.
     static func debug() async throws -> BuiltImage {
         let folder = "\(output)/debug"
         try FileSystem.makeDirectory(folder)
@@ -155,7 +155,7 @@ enum TestImages {
         return try await build("lab-debug", images: folder, profile: "virtio", update: true)
     }
 
-    /// branch-office with a shell on its console, a plugin in another language, and one that means harm.
+    /// branch-office with a shell on its console, a plugin in another language, and a hostile one.
     static func branchDebug() async throws -> (image: BuiltImage, options: ImageBuild.Options) {
         let hostile = "\(output)/hostile"
         try FileSystem.makeDirectory(hostile)
@@ -236,7 +236,7 @@ enum TestImages {
 
     /// - Parameters:
     ///   - source: the image of the repository that it extends, for its lock.
-    ///   - folder: where its outputs go; where all others' are when nil.
+    ///   - folder: of its outputs; ``output`` when nil.
     ///   - box: the folder of the box's executables; the repository's own when nil.
     static func build(
         _ name: String, images: String, profile: String, update: Bool = false, source: String = "lab-minimal",
@@ -245,7 +245,7 @@ enum TestImages {
         var options = options(images: images, profile: profile, box: box)
         if let folder { options.output = folder }
         options.rawOnly = true
-        // Made anew when what it was made from is newer.
+        // Locked again when the lock that it was made from is newer.
         options.update = try update && age("\(images)/\(name).lock") < age("\(repository)/images/\(source).lock")
         options.relockGone = true
         _ = try await ImageBuild(name, options: options) { event in
@@ -254,12 +254,12 @@ enum TestImages {
         return try BuiltImage(name, profile: profile, output: options.output)
     }
 
-    /// When a file was changed, in seconds; 0 for one that isn't there.
+    /// A file's time of change, in seconds since 1970; 0 for an absent file.
     private static func age(_ path: String) throws -> Int {
         FileSystem.exists(path) ? try File(path).status().st_mtim.tv_sec : 0
     }
 
-    /// What runs the machines here.
+    /// The accelerator that works on this host.
     static func accelerator(_ image: BuiltImage, in folder: String) throws -> Accelerator {
         try Accelerator.working(qemu: QEMU.find(), kernel: image.kernel(in: folder), cache: .standard)
     }
@@ -279,14 +279,14 @@ enum TestImages {
         return machine
     }
 
-    /// - Parameter certificate: whose signatures the firmware demands; nil for a machine without Secure Boot.
+    /// - Parameter certificate: the only one whose signatures the firmware accepts; nil for no Secure Boot.
     static func uefi(disk: String, folder: String, certificate: String? = nil) throws -> VirtualMachine {
         try FileSystem.makeDirectory(folder)
         return VirtualMachine(
             firmware: try OVMF.makeVariables("\(folder)/vars", certificate: certificate), disks: [.init(path: disk)])
     }
 
-    /// A record of proofs that passed, for releases whose proofs are not what is tested.
+    /// Writes a record of proofs that passed, for tests of releases that do not test proofs.
     static func writeProofs(of image: BuiltImage) throws {
         let now = time(nil)
         var record = ProofRecord(

@@ -34,7 +34,7 @@ import Testing
             let theirs = try #require(debian.variables.last { $0.name == name }, "\(name)")
             let ours = try #require(store.variables.first { $0.name == name }, "\(name)")
             #expect(ours.vendor == theirs.vendor && ours.attributes == theirs.attributes, "\(name)")
-            // The owner of a signature list, 16 bytes from 28 on, is everybody's own.
+            // The owner of a signature list, 16 bytes from offset 28, is not evaluated.
             if name == "SecureBootEnable" {
                 #expect(ours.value == theirs.value)
             } else {
@@ -43,7 +43,7 @@ import Testing
         }
     }
 
-    @Test func whatIsNoCertificateOrNoStoreIsRefused() throws {
+    @Test func malformedCertificatesAndStoresAreRefused() throws {
         let pem = String(decoding: try FileSystem.read(Self.snakeoil), as: UTF8.self)
         for text in [
             "", "key", pem.replacing("-----END CERTIFICATE-----", with: ""), pem.replacing("M", with: "*"),
@@ -62,7 +62,7 @@ import Testing
 
     // MARK: - Accelerator
 
-    /// host.md, A38: one slow try must not decide for as long as the host runs.
+    /// One slow attempt must not decide until the host reboots.
     @Test func aFailedTryOfKVMIsNotRemembered() throws {
         let cache = Cache(root: "\(folder)/cache")
         func working(_ script: String) throws -> Accelerator {
@@ -89,7 +89,7 @@ import Testing
         return try HardwareProfile.read(name, folder: folder)
     }
 
-    /// host.md, A39: the profile says which devices its box has, whatever its name.
+    /// The profile's `machine` decides, and not its name.
     @Test func aProfileChoosesTheMachinesDevices() throws {
         #expect(try profile("").machine == VirtualMachine.Hardware(disk: .virtio, network: .virtio))
         let third = try profile("machine: {disk: sata, network: rtl8139}\n").machine

@@ -7,7 +7,7 @@ import Processes
 import TestSupport
 import Testing
 
-/// `vcpe test`'s own means, against boxes whose faults are known: what leaks must be counted, what answers must be seen.
+/// The probes of `vcpe test` against boxes with known faults: each leak must be counted, each answer observed.
 @Suite(.serialized) final class ProbeTests {
     private let folder: String
     private let box: NetworkNamespace
@@ -108,7 +108,7 @@ import Testing
         #expect(counts.source == IPAddress("203.0.113.2"))
         let arrived = counts.tallies.filter { $0.from == .lan && $0.arrived > 0 }
         #expect(arrived.count == 10, "\(arrived)")
-        // Proofs may forbid what passes by default.
+        // A proof can forbid what the default allows.
         let forbidden = Proof(
             name: "no UDP", from: .lan, to: .wan, family: .ipv4, probe: .udp(port: 9), outcome: .dropped)
         let strict = try send(ProbePolicy([forbidden], lan: network.side(.lan).network4))
@@ -133,7 +133,6 @@ import Testing
         #expect(try NeighbourProbe(network, .lan).ask(network.side(.lan).box4, seconds: 2) == nil)
     }
 
-    /// newcomer.md, 10: a service of the box itself.
     @Test func theBoxsOwnServiceAnswers() throws {
         try route()
         let server = """
