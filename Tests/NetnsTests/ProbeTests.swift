@@ -167,4 +167,30 @@ import Testing
         #expect(try !passes(22, "220 ") && !passes(80, "SSH-2.0") && !passes(81) && !passes(82))
         #expect(try passes(82, nil, .rejected) && !passes(22, nil, .rejected) && !passes(22, nil, .dropped))
     }
+
+    /// A sender without a route sends nothing, which fulfils no expectation.
+    @Test func whatWasNotSentFailsEveryProof() throws {
+        try network.namespace(.lan).run {
+            _ = try Command("sh", ["-ec", "ip route flush default; ip -6 route flush default"]).check()
+        }
+        let probing = Probing(network: network, boxOnWAN: nil)
+        for family in IPAddress.Family.allCases {
+            for outcome in Proof.Outcome.allCases {
+                for probe in [Proof.Probe.tcp(port: 80), .udp(port: 80), .ping] {
+                    let proof = Proof(
+                        name: "x", from: .lan, to: .wan, family: family, probe: probe, outcome: outcome)
+                    let result = try probing.attempt(proof)
+                    #expect(!result.passed && result.seen.hasPrefix("not sent: "), "\(proof): \(result.seen)")
+                }
+            }
+        }
+    }
+
+    /// A dead neighbour is not a refusal by the box.
+    @Test func anUnreachableNeighbourIsNotARefusal() throws {
+        let probing = Probing(network: network, boxOnWAN: nil)
+        let ping = Proof(name: "x", from: .lan, to: .box, family: .ipv4, probe: .ping, outcome: .rejected)
+        try network.namespace(.lan).run { _ = try Command("ip", ["neigh", "flush", "dev", "lan"]).check() }
+        for _ in 0..<3 { #expect(try !probing.attempt(ping).passed) }
+    }
 }

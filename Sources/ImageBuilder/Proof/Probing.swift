@@ -89,6 +89,13 @@ struct Probing {
 
     private static func text(_ code: Int32) -> String { String(cString: strerror(code)) }
 
+    /// The sender's own kernel refused to send, for lack of a route or an address: no packet was sent, and that is neither
+    /// the box's refusal nor a drop.
+    private static func notSent(_ proof: Proof, _ code: Int32) -> ProofResult? {
+        guard [ENETUNREACH, EADDRNOTAVAIL, EINVAL, EPERM].contains(code) else { return nil }
+        return ProofResult(proof: proof, passed: false, seen: "not sent: \(text(code))")
+    }
+
     // MARK: - TCP
 
     private func tcp(_ proof: Proof, _ port: Int) throws -> ProofResult {
@@ -100,6 +107,7 @@ struct Probing {
         }
         let client = try ProofSocket(network.namespace(proof.from), proof.family, isStream: true)
         var failure = client.connect(try target(proof), port: port)
+        if let result = Self.notSent(proof, failure) { return result }
         let isDone = client.wait(seconds: proof.outcome == .answered ? 4 : Self.patience, writing: true)
         if isDone, failure == 0 { failure = client.pendingError() }
         let caller = server?.wait(seconds: isDone && failure == 0 ? 2 : 0.01) == true ? server?.accept() : nil
@@ -163,6 +171,7 @@ struct Probing {
         var failure = client.connect(try target(proof), port: port)
         // A DNS query: the box's own resolver would answer it.
         if failure == 0 { failure = client.send(DNSQuery(name: "probe.example.test").bytes) }
+        if let result = Self.notSent(proof, failure) { return result }
         var peer: IPAddress?
         var hasArrived = false
         if let server, server.wait(seconds: proof.outcome == .answered ? 3 : Self.patience) {
@@ -197,8 +206,17 @@ struct Probing {
         let result = try network.namespace(proof.from).run {
             try Command("ping", ["-n", "-c", "1", "-W", "2", target.description]).run()
         }
-        let isRefused =
-            result.text.contains("nreachable") || result.text.contains("iltered") || result.text.contains("rohibited")
+        // ping(8): 1 for no answer, 2 for any other error.
+        guard result.status < 2 else {
+            let error = result.errorText.split(whereSeparator: \.isNewline).last ?? "ping has failed"
+            return ProofResult(proof: proof, passed: false, seen: "not sent: \(error)")
+        }
+        let refusals = result.text.split(whereSeparator: \.isNewline).filter { line in
+            ["nreachable", "iltered", "rohibited"].contains { line.contains($0) }
+        }
+        // An error from the sender's own address is that of its neighbour discovery.
+        let own = try address(of: proof.from, seenFrom: proof.from, proof.family)
+        let isRefused = refusals.contains { !$0.contains("From \(own) ") }
         let outcome: Proof.Outcome = result.status == 0 ? .answered : isRefused ? .rejected : .dropped
         return ProofResult(
             proof: proof, passed: outcome == proof.outcome, seen: outcome == .dropped ? "no answer" : outcome.rawValue)
@@ -209,14 +227,17 @@ struct Probing {
         let query = DNSQuery(name: name)
         var failure = client.connect(try address(of: .box, seenFrom: proof.from, proof.family), port: 53)
         if failure == 0 { failure = client.send(query.bytes) }
+        if let result = Self.notSent(proof, failure) { return result }
         guard failure == 0, client.wait(seconds: 3) else {
             return ProofResult(proof: proof, passed: proof.outcome == .dropped, seen: "no answer")
         }
         let message = client.receive()
-        guard message.error == 0, let address = query.address(in: message.bytes) else {
+        if message.error != 0 {
             return ProofResult(
-                proof: proof, passed: false,
-                seen: message.error != 0 ? Self.text(message.error) : "no address in the answer")
+                proof: proof, passed: proof.outcome == .rejected, seen: "refused: \(Self.text(message.error))")
+        }
+        guard let address = query.address(in: message.bytes) else {
+            return ProofResult(proof: proof, passed: false, seen: "no address in the answer")
         }
         let isRight = name != ProofNetwork.knownName.name || address.description == ProofNetwork.knownName.address
         return ProofResult(proof: proof, passed: proof.outcome == .answered && isRight, seen: "\(name) is \(address)")
