@@ -1,6 +1,7 @@
 import Digests
 import Documents
 import Files
+import Glibc
 import ImageBuilder
 
 /// What a built image is, for those who install it; only of one that is whole and proved.
@@ -16,8 +17,8 @@ public struct Release: Sendable {
     /// Debian's name of the processor architecture that the UKI is for.
     private let architecture: String
 
-    /// - Parameter isProved: the image must have proofs of its own that passed; else it is no
-    ///   release for boxes.
+    /// - Parameter isProved: the image needs proofs that passed, of exactly this build
+    ///   (`docs/proofs.md`).
     /// - Throws: ``BuildFailure`` for an image whose parts are not of one build, and for one whose
     ///   proofs did not pass.
     public init(_ image: BuiltImage, isProved: Bool = true) throws {
@@ -38,23 +39,19 @@ public struct Release: Sendable {
         }
         (digest, size) = try File(image.root).digest()
         architecture = try Architecture.name(ofUKI: image.uki)
-        if isProved {
-            try Self.checkProofs(
-                "\(image.folder)/\(image.stem).proofs.json",
-                of: ["manifest": SHA256.hash(manifest).hex, "uki": try image.ukiDigest()], name)
-        }
+        if isProved { try Self.demandProofs(of: image, name) }
     }
 
-    private static func checkProofs(_ path: String, of parts: [String: String], _ name: String) throws {
-        guard FileSystem.exists(path) else {
-            throw BuildFailure("\(name) has no proofs: \(path) is not there", hint: "vcpe test \(name)")
-        }
-        let proofs = try JSON.parse(try FileSystem.read(path))
-        guard parts.allSatisfy({ proofs[$0.key]?.text == $0.value }) else {
-            throw BuildFailure("the proofs of \(path) are of another build", hint: "vcpe test \(name)")
-        }
-        guard proofs["passed"]?.boolean == true else {
-            throw BuildFailure("the proofs of \(path) did not pass", hint: "vcpe test \(name)")
+    /// - Throws: ``ProofRejection``'s reason as a ``BuildFailure``.
+    private static func demandProofs(of image: BuiltImage, _ name: String) throws {
+        let path = "\(image.folder)/\(image.stem).proofs.json"
+        let parts = ["\(image.folder)/\(image.stem).manifest", image.uki, image.root, image.raw]
+        do {
+            try ProofRecord.read(path).admit(
+                digests: try image.digests(), isSigned: PortableExecutable.isSigned(FileSystem.read(image.uki)),
+                built: try parts.map { try File($0).status().st_mtim.tv_sec }.max() ?? 0, now: time(nil))
+        } catch let rejection as ProofRejection {
+            throw BuildFailure("\(path): \(rejection)", hint: "vcpe test \(name)")
         }
     }
 

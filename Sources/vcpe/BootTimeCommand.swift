@@ -2,14 +2,14 @@ import ArgumentParser
 import Documents
 import ImageBuilder
 
-/// For `make bench`: any machine that plays the branch office, ours or a peer's, timed to its first forwarded packet.
+/// For `make bench`: times any machine that acts as a branch office's gateway, ours or a peer's.
 struct BootTimeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "boot-time",
         abstract: "Time a machine from power-on to its first forwarded packet.",
         discussion: """
-            The machine stands between a LAN (192.168.1.0/24, second port) and a WAN (203.0.113.0/24, first port) and must forward and
-            masquerade: its WAN address is 203.0.113.2, its LAN address 192.168.1.1.
+            The machine is between a LAN (192.168.1.0/24, second port) and a WAN (203.0.113.0/24, first port). It must
+            forward and masquerade with the WAN address 203.0.113.2 and the LAN address 192.168.1.1.
             """,
         shouldDisplay: false)
 
@@ -25,7 +25,7 @@ struct BootTimeCommand: ParsableCommand {
     @Option(help: "The disk's file; it is written to.")
     var disk: String
 
-    @Option(help: "A folder for what is written on the way.")
+    @Option(help: "A folder for the console's text and the provider's files.")
     var scratch: String
 
     func run() throws {

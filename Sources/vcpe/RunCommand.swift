@@ -1,4 +1,5 @@
 import ArgumentParser
+import Documents
 import Files
 import Glibc
 import ImageBuilder
@@ -9,11 +10,12 @@ struct RunCommand: ParsableCommand {
         commandName: "run",
         abstract: "Boot a built image in QEMU.",
         discussion: """
-            The console is this terminal: Ctrl-] h lists the keys, Ctrl-] x ends the machine. The WAN port is on QEMU's own
-            network; the LAN port is a cable to out/NAME/.run/NAME.lan, where another QEMU plugs in by
+            The console is this terminal: Ctrl-] h lists the keys, Ctrl-] x ends the machine. The WAN port is on QEMU's
+            own network. The LAN port is a Unix socket, out/NAME/.run/NAME.lan, to which another QEMU connects with
               -netdev stream,id=lan,addr.type=unix,addr.path=out/NAME/.run/NAME.lan
-            Changes to the disk are thrown away unless --persist keeps them, in a layer of its own over the built disk; it goes
-            with the disk that it was made for.
+            Disk and network cards are those of the hardware profile's "machine:". Secure Boot is on if the image is
+            signed. Changes to the disk are discarded, unless --persist keeps them in a layer over the built disk; a new
+            build discards the layer.
             """)
 
     @Argument(help: "The image's name.")
@@ -21,7 +23,10 @@ struct RunCommand: ParsableCommand {
 
     @OptionGroup var built: BuiltImageOptions
 
-    @Option(help: ArgumentHelp("A site document for the box, which takes it as from a stick.", valueName: "file"))
+    @Option(help: "The folder of the definitions.")
+    var images = "images"
+
+    @Option(help: ArgumentHelp("A site document for the box, as if from a stick.", valueName: "file"))
     var site: String?
 
     @Option(help: "Memory in MiB.")
@@ -39,8 +44,10 @@ struct RunCommand: ParsableCommand {
     @Flag(help: "Keep what the box writes.")
     var persist = false
 
-    @Flag(help: "Start the kernel directly, without UEFI and systemd-boot.")
+    @Flag(help: "Boot the kernel directly, without UEFI and systemd-boot.")
     var direct = false
+
+    @OptionGroup var acceleration: AcceleratorOptions
 
     func run() throws {
         let qemu = try QEMU.find()
@@ -48,15 +55,16 @@ struct RunCommand: ParsableCommand {
         let scratch = "\(image.folder)/.run"
         try FileSystem.makeDirectory(scratch)
         try takeTurn("\(scratch)/\(image.stem).lock")
-        let kernel = try image.kernel(in: scratch)
+        let hardware = try HardwareProfile.read(profile(image), folder: images).machine
         var machine = VirtualMachine(
             firmware: direct
-                ? .direct(kernel: kernel, initramfs: image.initramfs, commandLine: try image.commandLine())
-                : .uefi(variables: try variables(image), secureBoot: false),
+                ? .direct(
+                    kernel: try image.kernel(in: scratch), initramfs: image.initramfs,
+                    commandLine: try image.commandLine())
+                : try firmware(image),
             disks: [persist ? .init(path: try layer(image), format: "qcow2") : .init(path: image.raw)])
-        let isServer = image.profile != "virtio"
-        if isServer { machine.disks[0].bus = .nvme }
-        let card = isServer ? "e1000e" : "virtio-net-pci"
+        machine.disks[0].bus = hardware.disk
+        let card = hardware.network.rawValue
         let lan = "\(scratch)/\(image.stem).lan"
         try FileSystem.remove(lan)
         machine.networks = [
@@ -67,19 +75,19 @@ struct RunCommand: ParsableCommand {
         machine.processors = cpus
         machine.isSnapshot = !persist
         if let site {
-            guard FileSystem.exists(site) else { throw BuildFailure("there is no \(site)") }
+            guard FileSystem.exists(site) else { throw BuildFailure("--site: there is no file \(site)") }
             machine.site = site.map { $0 == "," ? ",," : String($0) }.joined()
         }
-        machine.accelerator = try Accelerator.working(qemu: qemu, kernel: kernel, cache: .standard)
+        machine.accelerator = try acceleration.choose(for: image, in: scratch)
         Console.error(
             "\(image.raw) with \(machine.accelerator.rawValue)\(machine.accelerator == .tcg ? " (emulation: slow)" : ""), "
-                + "\(memory) MiB, \(cpus) processors\(persist ? "" : ", changes are thrown away"); Ctrl-] h for help")
+                + "\(memory) MiB, \(cpus) processors\(persist ? "" : ", changes are discarded"); Ctrl-] h for help")
         let arguments =
             try machine.arguments() + ["-display", "none", "-serial", "mon:stdio", "-echr", "0x1d"]
         throw Command.become(qemu, arguments)
     }
 
-    /// One machine an image: two would share the LAN port's socket. QEMU inherits the lock, and it goes with QEMU.
+    /// One machine for each image: two would share the LAN port's socket. QEMU inherits the lock, which ends with QEMU.
     private func takeTurn(_ path: String) throws {
         let lock = open(path, O_RDWR | O_CREAT, 0o644)
         guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else {
@@ -87,7 +95,7 @@ struct RunCommand: ParsableCommand {
         }
     }
 
-    /// The layer that takes what the box writes. What was built stays as it was built: it is flashed to other boxes.
+    /// The layer that the box writes to. The built disk does not change: it is flashed to other boxes.
     private func layer(_ image: BuiltImage) throws -> String {
         let path = "\(image.folder)/.run/\(image.stem).layer.qcow2"
         var (base, layer) = (stat(), stat())
@@ -99,15 +107,27 @@ struct RunCommand: ParsableCommand {
         return path
     }
 
-    /// Fresh variables for each machine, kept with --persist: a file used with another machine type may hang.
-    private func variables(_ image: BuiltImage) throws -> String {
-        let path = "\(image.folder)/.run/\(image.stem).vars"
-        let template = try OVMF.find(secureBoot: false).variables
-        if !persist || !FileSystem.exists(path) { try FileSystem.replace(path, with: try FileSystem.read(template)) }
-        return path
+    /// The profile that the image was built for, located where its definition is.
+    private func profile(_ image: BuiltImage) -> Located<String> {
+        let position = SourcePosition(file: "\(images)/\(name).yaml", line: 1, column: 1)
+        return Located(value: image.profile, position: position, path: "profiles")
     }
 
-    /// From `8080:80` to QEMU's notation; a port in use is found before QEMU starts.
+    /// A fresh variable store, kept with --persist: the firmware's boot entries are in it.
+    private func firmware(_ image: BuiltImage) throws -> VirtualMachine.Firmware {
+        let isSigned = PortableExecutable.isSigned(try FileSystem.read(image.uki))
+        let path = "\(image.folder)/.run/\(image.stem)\(isSigned ? ".signed" : "").vars"
+        if persist, FileSystem.exists(path) { return .uefi(variables: path, secureBoot: isSigned) }
+        guard isSigned else { return try OVMF.makeVariables(path, certificate: nil) }
+        guard let keys = try Definition.read("\(images)/\(name).yaml").secureBoot else {
+            throw BuildFailure(
+                "\(image.uki) is signed, and \(images)/\(name).yaml has no secure-boot.certificate",
+                hint: "the definition that the image was built from: --images")
+        }
+        return try OVMF.makeVariables(path, certificate: "\(images)/\(keys.certificate.value)")
+    }
+
+    /// From `8080:80` to QEMU's notation. A port in use is found here: QEMU would report it without a hint.
     private static func forward(_ text: String) throws -> String {
         let ports = text.split(separator: ":").compactMap { UInt16($0) }
         guard ports.count == 2, text.split(separator: ":", omittingEmptySubsequences: false).count == 2 else {

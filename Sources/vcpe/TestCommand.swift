@@ -1,27 +1,31 @@
 import ArgumentParser
 import Documents
 import Files
+import Glibc
 import ImageBuilder
 import Releases
 
 struct TestCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "test",
-        abstract: "Prove a built image with real packets.",
+        abstract: "Test a built image with real packets.",
         discussion: """
-            Boots the image in QEMU between a LAN and a WAN that are made for it, throws packets at both sides from power-on, and
-            runs the proofs of its definition: who sends what to whom, and what must be seen where. The result is written
-            beside the image, with the digest of its manifest. Needs root, or a user namespace in which /dev/net/tun
-            may be opened; and dnsmasq, which plays the provider.
+            Boots the image in QEMU through UEFI, its loader and its UKI, with Secure Boot on if the image is signed,
+            between a LAN and a WAN of its own. Sends probe packets of every kind to both ports from power-on, and runs
+            the proofs of the definition. The result is NAME.proofs.json beside the image, which "vcpe release add"
+            demands; docs/proofs.md describes it.
 
-            With --upgrade-from it has a box come from an earlier build to this one instead, by itself and under traffic: from
-            a repository of the run's own, by the firmware, three starts at most. Before that it resets the machine once, to compare; then it gives the
-            box a release whose kernel panics. It says how long nothing was forwarded each time, on the terminal and in NAME.upgrade.json.
+            Needs root, or a user namespace in which /dev/net/tun can be opened; and dnsmasq, which plays the provider.
+
+            With --upgrade-from, a box upgrades itself from an earlier build to this one under traffic, from a
+            repository of the test's own. Before that the machine is reset once, for comparison; afterwards the box gets
+            a release whose kernel panics, and must fall back. The times without forwarding are printed, and written to
+            NAME.upgrade.json.
 
               vcpe build branch-office --output previous        (an earlier version of it)
               vcpe test branch-office --upgrade-from previous
 
-            Exit codes: 0 all proved, 1 not.
+            Exit codes: 0 everything passed, 1 not.
             """)
 
     @Argument(help: "The image's name.")
@@ -37,8 +41,25 @@ struct TestCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The folder of an earlier build's outputs.", valueName: "folder"))
     var upgradeFrom: String?
 
-    @Flag(help: "The result as JSON on standard output.")
+    @Option(
+        help: ArgumentHelp(
+            "Seconds for the boot; with --upgrade-from, for each step. Default: by the accelerator.",
+            valueName: "seconds"))
+    var timeout: Int?
+
+    @OptionGroup var acceleration: AcceleratorOptions
+
+    @Option(help: ArgumentHelp("Write the result as JUnit XML, too.", valueName: "file"))
+    var junit: String?
+
+    @Flag(help: "The result as JSON on standard output; progress goes to standard error.")
     var json = false
+
+    func validate() throws {
+        if let timeout, !(1...86_400).contains(timeout) {
+            throw ValidationError("--timeout \(timeout): allowed are 1 to 86400 seconds")
+        }
+    }
 
     func run() async throws {
         var options = ImageBuild.Options()
@@ -46,33 +67,67 @@ struct TestCommand: AsyncParsableCommand {
         options.output = built.output
         options.profile = built.profile
         options.box = box
-        if let upgradeFrom { return try await upgrade(from: upgradeFrom, options) }
+        let begin = time(nil)
+        do {
+            if let upgradeFrom {
+                try await upgrade(from: upgradeFrom, options)
+            } else {
+                try prove(options)
+            }
+        } catch let failure as Unpassed {
+            throw BuildFailure(failure.message, hint: failure.hint)
+        } catch {
+            // CI reads the file, and must not find an earlier run's.
+            var report = JUnitReport(suite: name, started: begin)
+            report.add(.init("vcpe test", .failed, seen: "\(error)"), group: "run")
+            try write(report)
+            throw error
+        }
+    }
+
+    /// A run that came to its end and did not pass: its reports are written.
+    private struct Unpassed: Error {
+        var message: String
+        var hint: String
+    }
+
+    private func write(_ report: JUnitReport) throws {
+        if let junit { try FileSystem.replace(junit, with: report.xml) }
+    }
+
+    /// At once, also into a pipe: a run takes minutes.
+    private func say(_ text: String) {
+        var line = text + "\n"
+        line.withUTF8 { _ = Glibc.write(json ? 2 : 1, $0.baseAddress, $0.count) }
+    }
+
+    private func row(_ isGood: Bool, _ name: String, _ seen: String) {
+        let pad = String(repeating: " ", count: max(2, 50 - name.count))
+        say("  \(isGood ? "ok    " : "FAILED")  \(name)\(pad)\(seen)")
+    }
+
+    private func prove(_ options: ImageBuild.Options) throws {
         let proofs = try ProofRun(name, options: options)
         let found = try BuiltImage(name, profile: built.profile, output: built.output)
         let folder = "\(found.folder)/.test"
         try FileSystem.makeDirectory(folder)
-        let accelerator = try Accelerator.working(qemu: QEMU.find(), kernel: found.kernel(in: folder), cache: .standard)
-        let isQuiet = json
-        let outcome = try proofs.run(in: folder, accelerator: accelerator) { event in
-            if isQuiet { return }
+        let record = try proofs.run(
+            in: folder, accelerator: acceleration.choose(for: found, in: folder), timeout: timeout.map(Double.init)
+        ) { event in
             switch event {
-            case .note(let text): print(text)
-            case .result(let result):
-                let width = 48
-                let name = result.proof.name
-                let pad = String(repeating: " ", count: max(1, width - name.count))
-                print("  \(result.passed ? "ok    " : "FAILED")  \(name)\(pad)\(result.seen)")
+            case .note(let text): say(text)
+            case .control(let check): row(check.status == .passed, check.name, check.seen)
+            case .result(let result): row(result.passed, result.proof.name, result.seen)
             }
         }
-        let path = try proofs.write(outcome)
-        if json { print(String(decoding: try FileSystem.read(path), as: UTF8.self), terminator: "") }
-        let failed = outcome.results.filter { !$0.passed }.count
-        guard outcome.passed else {
-            throw BuildFailure(
-                failed > 0 ? "\(failed) of \(outcome.results.count) proofs failed" : "packets crossed against policy",
-                hint: "\(folder)/console has what the box said")
+        try write(JUnitReport(record))
+        if json { print(record.json.pretty, terminator: "") }
+        guard record.passed else {
+            throw Unpassed(
+                message: "\(name) has failed:\n  \(record.failures.joined(separator: "\n  "))",
+                hint: "\(folder)/console has the box's console")
         }
-        if !json { print("\(outcome.results.count) proofs hold; \(path)") }
+        say("\(record.proofs.count) proofs and \(record.controls.count) controls passed; \(proofs.path)")
     }
 
     private func upgrade(from previous: String, _ options: ImageBuild.Options) async throws {
@@ -81,34 +136,67 @@ struct TestCommand: AsyncParsableCommand {
         let folder = "\(proof.new.folder)/.upgrade"
         try FileSystem.remove(folder)
         try FileSystem.makeDirectory(folder)
-        let isQuiet = json
-        let say = { (text: String) in if !isQuiet { print(text) } }
+        say("making a repository of both builds")
         let releases = try LabRepository(in: folder)
         try await releases.publish(old)
         let version = try await releases.publish(proof.new)
         let bad = try LabRepository.spoiled(proof.new, version: "\(version).bad", in: folder)
-        let accelerator = try Accelerator.working(
-            qemu: QEMU.find(), kernel: proof.new.kernel(in: folder), cache: .standard)
+        let accelerator = try acceleration.choose(for: proof.new, in: folder)
         let publishBad = try await releases.prepare(bad)
         let path = "\(proof.new.folder)/\(proof.new.stem).upgrade.json"
-        // What an earlier run said is of an earlier build.
+        // An earlier result is of an earlier build.
         try FileSystem.remove(path)
+        let begin = time(nil)
         let outcome = try proof.run(
             in: folder, repository: releases.folder, trusted: releases.trusted, accelerator: accelerator,
-            publishBad: publishBad, observe: say)
-        func milliseconds(_ seconds: Double) -> JSON { .integer(Int(seconds * 1000)) }
+            timeout: timeout.map(Double.init), publishBad: publishBad, observe: say)
+        func milliseconds(_ seconds: Double) -> Int { Int(seconds * 1000) }
         let document: JSON = [
             "image": .text(name), "from": .text(try Release(old, isProved: false).version), "to": .text(version),
-            "manifest": .text(try proof.new.manifestDigest()), "passed": .boolean(outcome.crossed == 0),
-            "crossed": .integer(outcome.crossed),
-            "sent": .integer(outcome.sent), "start-milliseconds": milliseconds(outcome.start),
-            "reset-milliseconds": milliseconds(outcome.reset),
-            "upgrade-milliseconds": milliseconds(outcome.upgrade),
-            "fall-back-milliseconds": milliseconds(outcome.fallBack),
+            "manifest": .text(try proof.new.manifestDigest()), "passed": .boolean(outcome.passed),
+            "leaked": .integer(outcome.leaked), "sent": .integer(outcome.sent),
+            "start-milliseconds": .integer(milliseconds(outcome.start)),
+            "reset-milliseconds": .integer(milliseconds(outcome.reset)),
+            "upgrade-milliseconds": .integer(milliseconds(outcome.upgrade)),
+            "fall-back-milliseconds": .integer(milliseconds(outcome.fallBack)),
         ]
         try FileSystem.replace(path, with: document.pretty)
+        var report = JUnitReport(suite: "\(name) upgrade", started: begin)
+        for (step, seconds) in [
+            ("reset", outcome.reset), ("upgrade", outcome.upgrade), ("fall back", outcome.fallBack),
+        ] {
+            let check = ProofRecord.Check(
+                step, .passed, seen: "\(milliseconds(seconds)) ms without forwarding",
+                milliseconds: milliseconds(seconds))
+            report.add(check, group: "upgrade")
+        }
+        let seen = "\(outcome.sent) sent, \(outcome.leaked) leaked, \(outcome.missedFrames) not observed"
+        report.add(.init("no leak", outcome.passed ? .passed : .failed, seen: seen), group: "traffic")
+        try write(report)
         if json { print(document.pretty, terminator: "") }
-        guard outcome.crossed == 0 else { throw BuildFailure("packets crossed against policy") }
-        say("the upgrade holds; \(path)")
+        guard outcome.passed else {
+            throw Unpassed(message: "probe packets: \(seen)", hint: "\(folder)/console has the box's console")
+        }
+        say("the upgrade has passed; \(path)")
+    }
+}
+
+/// How QEMU runs the guest's code.
+struct AcceleratorOptions: ParsableArguments {
+    enum Choice: String, ExpressibleByArgument, CaseIterable {
+        case auto, kvm, tcg
+    }
+
+    @Option(help: ArgumentHelp("auto, kvm or tcg; auto tries KVM once and falls back to emulation.", valueName: "name"))
+    var accelerator = Choice.auto
+
+    /// - Parameter folder: for the kernel that is tried.
+    func choose(for image: BuiltImage, in folder: String) throws -> Accelerator {
+        switch accelerator {
+        case .kvm: .kvm
+        case .tcg: .tcg
+        case .auto:
+            try Accelerator.working(qemu: QEMU.find(), kernel: image.kernel(in: folder), cache: .standard)
+        }
     }
 }

@@ -5,7 +5,7 @@ import ImageBuilder
 import Processes
 import Testing
 
-/// Real starts of real images. One machine at a time: two would only make each other slow.
+/// Boots of real images. One machine at a time: two would slow each other down.
 @Suite(.serialized) final class BootTests {
     let folder: String
 
@@ -17,7 +17,7 @@ import Testing
         let image = try await TestImages.lab()
         let disk = "\(folder)/disk.raw"
         try TestImages.copy(image, to: disk)
-        // A larger disk than the image: data must reach its end; and so large that it has blocks of 4 KiB.
+        // A larger disk than the image: data must reach its end, and is so large that ext4 uses blocks of 4 KiB.
         let file = try File(disk, O_RDWR)
         try file.resize(to: Int(file.status().st_size) + (600 << 20))
         let first = try Machine.start(
@@ -30,7 +30,7 @@ import Testing
         #expect(first.machine.console.contains("lab-minimal 0.1.0 (virtio), slot root-a, up after"))
         let identity = field("machine-id", of: up)
         #expect(identity?.count == 32)
-        // The power button: everything is ended in order, and the machine is off.
+        // The power button: an orderly shutdown.
         try first.machine.tell("system_powerdown")
         #expect(first.machine.waitForEnd(), "\(first.machine.story)")
         #expect(field("power-off", of: first.machine.event("stopping")) == "yes")
@@ -41,9 +41,9 @@ import Testing
         #expect(data.offset + data.size > end - (2 << 20))
         try Command("sgdisk", ["--verify", disk]).check()
         try Command("sh", ["-c", "dd if=\(disk) bs=1M skip=\(data.offset >> 20) of=\(folder)/data status=none"]).check()
-        // A file system that was put away in order: nothing to repair.
+        // A file system that was unmounted: nothing to repair.
         #expect(try Command("e2fsck", ["-fn", "\(folder)/data"]).run().status == 0)
-        // One of the two sectors of its superblock is another one's, as a cut of power may leave it.
+        // One of the superblock's two sectors is wrong, as after a power loss.
         try file.write([1, 2, 3, 4], at: data.offset + 1024 + 1020)
 
         let second = try Machine.start(TestImages.direct(image, disk: disk, folder: folder), in: folder, until: "up")
@@ -93,11 +93,11 @@ import Testing
             let start = try Machine.start(machine, in: folder, until: "failed")
             #expect(
                 field("reason", of: start.event)?.contains("no slot holds the root") == true, "\(start.machine.story)")
-            // No endless loop inside the machine: it restarts, which -no-reboot makes its end.
+            // The machine restarts, which ends it because of -no-reboot.
             #expect(start.machine.waitForEnd(), "start \(number)")
             #expect(start.machine.event("up") == nil)
         }
-        // The fourth waits, and says so on the console, even with the right hash.
+        // The fourth boot waits, and reports this on the console, even with the right hash.
         machine.firmware = .direct(
             kernel: try image.kernel(in: folder), initramfs: image.initramfs, commandLine: line)
         let waiting = try Machine.start(machine, in: folder, until: "waiting")
@@ -113,7 +113,7 @@ import Testing
         try TestImages.copy(image, to: disk)
         let file = try File(disk, O_RDWR)
         let root = try #require(PartitionTable.read(file)["root-a"])
-        // PID 1's program: read at every start, and not by the probe of the first blocks.
+        // PID 1's program: read at every boot, and not by the check of the first blocks.
         let program = try FileSystem.read("\(TestImages.repository)/.build/box/vcpe-init")
         let bytes = try file.read(root.size / 8, at: root.offset)
         let block = stride(from: 0, to: bytes.count, by: 4096).first { bytes[$0..<$0 + 4096] == program[0..<4096] }
@@ -128,8 +128,7 @@ import Testing
         #expect(start.event("up") == nil)
     }
 
-    /// A fault that shows only after a start was judged good must not make the box start for ever, one start after the
-    /// other.
+    /// A fault that appears only after a boot was marked good must not make the box reboot for ever.
     @Test func goodStartsThatEndWithoutAWordAreCountedToo() async throws {
         let image = try await TestImages.lab()
         let disk = "\(folder)/disk.raw"
@@ -145,7 +144,7 @@ import Testing
         }
         #expect(try newest()[16] == 0 && newest()[22] == 1)
 
-        // One that is ended in order before anybody could judge it says nothing of those before it, which failed.
+        // An orderly shutdown before the boot was marked good keeps the count of failed boots.
         try file.write(
             StateRecordBytes.make(sequence: 7, failedStarts: 2, isFormatting: false, suddenEnds: 3),
             at: state.offset + 4096)
@@ -177,7 +176,7 @@ import Testing
         let first = try Machine.start(machine, in: folder, until: "up", seconds: 180)
         #expect(field("data", of: first.event)?.contains("is removable") == true, "\(first.machine.story)")
         first.machine.kill()
-        // As `vcpe flash --removable-data` leaves it.
+        // As `vcpe flash --removable-data` writes it.
         try file.write(
             StateRecordBytes.make(sequence: 99, failedStarts: 0, isFormatting: false, mayFormatRemovable: true),
             at: state.offset)
@@ -209,8 +208,7 @@ import Testing
         #expect(broken.machine.console.contains("42-in-an-emergency"))
     }
 
-    /// By the firmware, systemd-boot and the UKI, from a disk that was flashed, beside a disk with the image's own bytes
-    /// in front of it.
+    /// A flashed disk boots through the firmware, systemd-boot and the UKI. A disk with the image's own bytes precedes it.
     @Test func flashedDiskStartsByUEFIAndIsNotMistaken() async throws {
         let image = try await TestImages.lab()
         let (disk, twin) = ("\(folder)/disk.raw", "\(folder)/twin.raw")
@@ -218,7 +216,7 @@ import Testing
         let size = Int(try File(twin).status().st_size) + (200 << 20)
         let file = try File(disk, O_RDWR | O_CREAT)
         try file.resize(to: size)
-        // What another life left on the disk.
+        // Leftovers of an earlier use of the disk.
         try file.write([UInt8](repeating: 0xEE, count: 8 << 20), at: size - (300 << 20))
         try file.write([UInt8](repeating: 0xEE, count: 48 << 20), at: 0)
         let device = try Command("losetup", ["--find", "--show", disk]).check().text.trimmingNewline
@@ -238,7 +236,7 @@ import Testing
 
         var machine = try TestImages.uefi(disk: twin, folder: folder)
         machine.disks = [.init(path: twin), .init(path: disk)]
-        // The twin is the first the kernel sees; the firmware is told to start the other.
+        // The kernel finds the twin first; the firmware boots the other.
         machine.extra = ["-boot", "strict=on"]
         machine.bootOrder = [1]
         let start = try Machine.start(machine, in: folder, until: "up", seconds: 120)
@@ -263,13 +261,15 @@ import Testing
     }
 
     @Test func secureBootStartsWhatIsSignedAndNothingElse() async throws {
-        let signed = try await TestImages.signed()
+        let (signed, certificate) = try await TestImages.signed()
         let unsigned = try await TestImages.lab()
         let disk = "\(folder)/disk.raw"
         try TestImages.copy(signed, to: disk)
         let good = try Machine.start(
-            TestImages.uefi(disk: disk, folder: folder, secureBoot: true), in: folder, until: "up", seconds: 120)
-        #expect(good.event != nil, "\(good.machine.story)")
+            TestImages.uefi(disk: disk, folder: folder, certificate: certificate), in: folder, until: "up",
+            seconds: 120)
+        #expect(field("secure-boot", of: good.event) == "on", "\(good.machine.story)")
+        #expect(field("entry", of: good.event) == "vcpe-1.efi")
         good.machine.kill()
 
         // A tampered UKI: one bit of the kernel, in place.
@@ -280,15 +280,15 @@ import Testing
         let block = stride(from: 0, to: bytes.count - 512, by: 512).first { bytes[$0..<$0 + 512] == kernel[0..<512] }
         let place = esp.offset + (try #require(block)) + 5_000_000
         try file.write([try file.read(1, at: place)[0] ^ 1], at: place)
-        try refused(disk)
+        try refused(disk, certificate)
         try TestImages.copy(unsigned, to: disk)
-        try refused(disk)
+        try refused(disk, certificate)
     }
 
-    private func refused(_ disk: String) throws {
+    private func refused(_ disk: String, _ certificate: String) throws {
         let machine = try Machine(
-            TestImages.uefi(disk: disk, folder: folder, secureBoot: true), in: folder)
-        // OVMF and systemd-boot say it in words of their own, and neither goes on to our kernel.
+            TestImages.uefi(disk: disk, folder: folder, certificate: certificate), in: folder)
+        // OVMF and systemd-boot have different messages. Neither starts our kernel.
         let end = Clock.seconds + 60
         func saidNo() -> Bool {
             ["Security Violation", "Access Denied", "Bad signature", "Error loading", "Security violation"].contains {
@@ -306,7 +306,7 @@ extension String {
     var trimmingNewline: String { hasSuffix("\n") ? String(dropLast()) : self }
 }
 
-/// PID 1's record as `docs/boot.md` has it.
+/// PID 1's record, as `docs/boot.md` describes it.
 enum StateRecordBytes {
     static func make(
         sequence: UInt64, failedStarts: UInt32, isFormatting: Bool, mayFormatRemovable: Bool = false,

@@ -4,7 +4,7 @@ import ImageBuilder
 import Processes
 import Testing
 
-/// A running machine whose events are watched.
+/// A running machine, with its events and its console.
 final class Machine {
     let folder: String
     private let process: RunningProcess
@@ -21,14 +21,14 @@ final class Machine {
         var machine = machine
         machine.events = "\(folder)/events"
         let qemu = try QEMU.find()
-        // Both ends by pipes of ours: a machine's monitor needs no socket.
+        // Named pipes, so that the monitor needs no socket.
         for name in ["monitor.in", "monitor.out", "serial.in", "serial.out"]
         where !FileSystem.exists("\(folder)/\(name)") {
             #expect(mkfifo("\(folder)/\(name)", 0o600) == 0)
         }
         monitor = try File("\(folder)/monitor.in", O_RDWR)
         serial = try File("\(folder)/serial.in", O_RDWR)
-        // Somebody must read what QEMU says there, or it waits.
+        // QEMU blocks on a pipe that is not read.
         drain = try Command("cat", ["\(folder)/monitor.out"]).start(
             output: File("/dev/null", O_WRONLY))
         serialDrain = try Command("cat", ["\(folder)/serial.out"]).start(output: File("/dev/null", O_WRONLY))
@@ -46,7 +46,7 @@ final class Machine {
     var console: String { (try? String(decoding: FileSystem.read("\(folder)/console"), as: UTF8.self)) ?? "" }
     private var qemuOutput: String { (try? String(decoding: FileSystem.read("\(folder)/qemu"), as: UTF8.self)) ?? "" }
 
-    /// All events so far: each line as it came.
+    /// All events so far, a line each.
     var events: [String] {
         let bytes = (try? FileSystem.read("\(folder)/events")) ?? []
         return bytes.split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }
@@ -54,7 +54,7 @@ final class Machine {
 
     func event(_ name: String) -> String? { events.first { $0.contains("\"event\":\"\(name)\"") } }
 
-    /// Waits for an event; nil when the machine ends or the time is over.
+    /// Waits for an event; nil when the machine ends, and after `seconds`.
     func wait(for name: String, seconds: Double = 90) -> String? {
         let end = Clock.seconds + seconds
         while Clock.seconds < end {
@@ -65,14 +65,14 @@ final class Machine {
         return nil
     }
 
-    /// Waits for a text on the console; false when the time is over.
+    /// Waits for a text on the console; false after `seconds`.
     func wait(forConsole text: String, seconds: Double = 60) -> Bool {
         let end = Clock.seconds + seconds
         while Clock.seconds < end, !console.contains(text) { usleep(50_000) }
         return console.contains(text)
     }
 
-    /// Waits for the machine's end; false when it still runs.
+    /// Waits for the machine's end; false when it still runs after `seconds`.
     func waitForEnd(seconds: Double = 60) -> Bool {
         let end = Clock.seconds + seconds
         while Clock.seconds < end {
@@ -82,7 +82,7 @@ final class Machine {
         return false
     }
 
-    /// Says something to QEMU's monitor.
+    /// Sends a command to QEMU's monitor.
     func tell(_ command: String) throws {
         let text = Array((command + "\n").utf8)
         #expect(write(monitor.descriptor, text, text.count) == text.count)
@@ -99,12 +99,12 @@ final class Machine {
         _ = waitForEnd(seconds: 10)
     }
 
-    /// What went wrong, for a failing test.
+    /// Events, console and QEMU's messages, for a failing test.
     var story: String {
         "events: \(events.joined(separator: "\n"))\nconsole: \(console.suffix(1500))\nQEMU: \(qemuOutput.suffix(500))"
     }
 
-    /// Starts a machine and waits for an event.
+    /// Boots a machine and waits for an event.
     static func start(
         _ machine: VirtualMachine, in folder: String, until event: String, seconds: Double = 90
     ) throws -> (machine: Machine, event: String?) {

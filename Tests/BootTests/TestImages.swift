@@ -24,7 +24,7 @@ enum TestImages {
         try await build("branch-office", images: "\(repository)/images", profile: "x86-server")
     }
 
-    /// branch-office for people who log in.
+    /// branch-office with SSH and console logins.
     static func managed() async throws -> (image: BuiltImage, options: ImageBuild.Options) {
         let images = "\(repository)/images"
         return (
@@ -33,30 +33,119 @@ enum TestImages {
         )
     }
 
-    /// lab-minimal signed with OVMF's public test key.
-    static func signed() async throws -> BuiltImage {
-        let folder = "\(output)/signed"
+    /// A key and a certificate that no firmware knows. They are kept: with new ones every signed image would be rebuilt.
+    ///
+    /// - Returns: the lines of a definition in `folder`, and the certificate's path.
+    static func signing(in folder: String) throws -> (definition: String, certificate: String) {
+        let (key, certificate) = ("\(output)/signing.key", "\(output)/signing.pem")
         try FileSystem.makeDirectory(folder)
-        let key = "/usr/share/ovmf/PkKek-1-snakeoil"
+        if !FileSystem.exists(key) || !FileSystem.exists(certificate) {
+            try Command(
+                "openssl",
+                [
+                    "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=vcpe boot tests",
+                    "-keyout", key, "-out", certificate,
+                ]
+            ).check()
+        }
+        try Command("cp", [key, certificate, folder]).check()
+        return ("secure-boot: {key: signing.key, certificate: signing.pem}\n", certificate)
+    }
+
+    /// lab-minimal, signed.
+    static func signed() async throws -> (image: BuiltImage, certificate: String) {
+        let folder = "\(output)/signed"
+        let (signing, certificate) = try signing(in: folder)
         try Command("cp", ["-r", "\(repository)/images/profiles", "\(repository)/images/lab-minimal.yaml", folder])
             .check()
         try Command("cp", ["\(repository)/images/lab-minimal.lock", "\(folder)/lab-signed.lock"]).check()
-        try Command("cp", ["\(key).pem", "\(folder)/snakeoil.pem"]).check()
-        try Command(
-            "openssl", ["rsa", "-in", "\(key).key", "-passin", "pass:snakeoil", "-out", "\(folder)/snakeoil.key"]
-        ).check()
         try FileSystem.replace(
-            "\(folder)/lab-signed.yaml",
-            with: """
-                name: lab-signed
-                extends: lab-minimal
-                secure-boot: {key: snakeoil.key, certificate: snakeoil.pem}
-
-                """)
-        return try await build("lab-signed", images: folder, profile: "virtio")
+            "\(folder)/lab-signed.yaml", with: "name: lab-signed\nextends: lab-minimal\n\(signing)")
+        return (try await build("lab-signed", images: folder, profile: "virtio"), certificate)
     }
 
-    /// lab-minimal with the debug switch on; its lock is made from lab-minimal's own, one package more.
+    /// branch-office, signed.
+    static func branchSigned() async throws -> ImageBuild.Options {
+        let (signing, _) = try signing(in: "\(output)/branch-signed")
+        return try await branch("branch-signed", signing, lock: "branch-office.lock").options
+    }
+
+    /// Proofs that a box without any life fulfils.
+    private static let droppedOnly = """
+        proofs:
+          - {name: WAN to LAN by TCP is dropped, from: wan, to: lan, tcp: 22, expect: dropped}
+
+        """
+
+    /// branch-office with a PID 1 that hangs: an ELF program that calls pause(2) for ever.
+    static func hanging() async throws -> ImageBuild.Options {
+        let box = "\(output)/box-hanging"
+        try copyBox(to: box)
+        try FileSystem.replace("\(box)/vcpe-init", with: pausingProgram, mode: 0o755)
+        return try await branchThatOnlyDrops("branch-hanging", box: box)
+    }
+
+    /// branch-office whose engine exits at once: its program does not know its own name.
+    static func withoutEngine() async throws -> ImageBuild.Options {
+        let box = "\(output)/box-idle"
+        try copyBox(to: box)
+        var program = try FileSystem.read("\(repository)/.build/box/vcpe-box")
+        // The compiler stores the name as a number of eight bytes, in the code that compares it with argv[0].
+        let (name, other) = (Array("vcpe-eng".utf8), Array("vcpe-gne".utf8))
+        var count = 0
+        for i in 0..<program.count - name.count where program[i] == name[0] && program[i + 7] == name[7] {
+            guard program[i..<i + name.count].elementsEqual(name) else { continue }
+            program.replaceSubrange(i..<i + name.count, with: other)
+            count += 1
+        }
+        try #require(count > 0)
+        try FileSystem.replace("\(box)/vcpe-box", with: program, mode: 0o755)
+        return try await branchThatOnlyDrops("branch-idle", box: box)
+    }
+
+    /// branch-office with a single proof, which a dead box fulfils.
+    private static func branchThatOnlyDrops(_ name: String, box: String) async throws -> ImageBuild.Options {
+        let folder = "\(output)/\(name)"
+        try FileSystem.makeDirectory(folder)
+        try copyBranch(to: folder)
+        // Lists of a parent only grow.
+        let parent = "\(folder)/branch-office.yaml"
+        let text = String(decoding: try FileSystem.read(parent), as: UTF8.self)
+        let begin = try #require(text.firstRange(of: "proofs:\n")?.lowerBound)
+        let end = try #require(text.firstRange(of: "budgets:\n")?.lowerBound)
+        let proofs = """
+            proofs:
+              - {name: WAN to LAN by TCP is dropped, from: wan, to: lan, tcp: 22, expect: dropped}
+
+            """
+        try FileSystem.replace(parent, with: text[..<begin] + proofs + text[end...])
+        try Command("cp", ["\(repository)/images/branch-office.lock", "\(folder)/\(name).lock"]).check()
+        try FileSystem.replace("\(folder)/\(name).yaml", with: "name: \(name)\nextends: branch-office\n")
+        _ = try await build(name, images: folder, profile: "virtio", source: "branch-office", box: box)
+        return options(images: folder, profile: "virtio", box: box)
+    }
+
+    private static func copyBox(to folder: String) throws {
+        try FileSystem.remove(folder)
+        try Command("cp", ["-a", "\(repository)/.build/box", folder]).check()
+    }
+
+    private static var pausingProgram: [UInt8] {
+        // elf(5): the header, one loadable segment, and "mov eax, SYS_pause; syscall; jump back".
+        let code: [UInt8] = [0x6A, 0x22, 0x58, 0x0F, 0x05, 0xEB, 0xF9]
+        func bytes(_ value: some FixedWidthInteger) -> [UInt8] { withUnsafeBytes(of: value.littleEndian, Array.init) }
+        let base: UInt64 = 0x40_0000
+        let size = UInt64(64 + 56 + code.count)
+        var program: [UInt8] = [0x7F, 0x45, 0x4C, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        program += bytes(UInt16(2)) + bytes(UInt16(62)) + bytes(UInt32(1)) + bytes(base + 120)
+        program += bytes(UInt64(64)) + bytes(UInt64(0)) + bytes(UInt32(0)) + bytes(UInt16(64))
+        program += bytes(UInt16(56)) + bytes(UInt16(1)) + bytes(UInt16(0)) + bytes(UInt16(0)) + bytes(UInt16(0))
+        program += bytes(UInt32(1)) + bytes(UInt32(5)) + bytes(UInt64(0)) + bytes(base) + bytes(base)
+        program += bytes(size) + bytes(size) + bytes(UInt64(4096))
+        return program + code
+    }
+
+    /// lab-minimal with `debug: true`. Its lock is lab-minimal's with one more package.
     static func debug() async throws -> BuiltImage {
         let folder = "\(output)/debug"
         try FileSystem.makeDirectory(folder)
@@ -66,7 +155,7 @@ enum TestImages {
         return try await build("lab-debug", images: folder, profile: "virtio", update: true)
     }
 
-    /// branch-office with a shell on its console, a plugin in another language, and one that means harm.
+    /// branch-office with a shell on its console, a plugin in another language, and a hostile one.
     static func branchDebug() async throws -> (image: BuiltImage, options: ImageBuild.Options) {
         let hostile = "\(output)/hostile"
         try FileSystem.makeDirectory(hostile)
@@ -136,26 +225,27 @@ enum TestImages {
         }
     }
 
-    private static func options(images: String, profile: String) -> ImageBuild.Options {
+    private static func options(images: String, profile: String, box: String? = nil) -> ImageBuild.Options {
         var options = ImageBuild.Options()
         options.images = images
         options.output = output
-        options.box = "\(repository)/.build/box"
+        options.box = box ?? "\(repository)/.build/box"
         options.profile = profile
         return options
     }
 
     /// - Parameters:
     ///   - source: the image of the repository that it extends, for its lock.
-    ///   - folder: where its outputs go; where all others' are when nil.
+    ///   - folder: of its outputs; ``output`` when nil.
+    ///   - box: the folder of the box's executables; the repository's own when nil.
     static func build(
         _ name: String, images: String, profile: String, update: Bool = false, source: String = "lab-minimal",
-        to folder: String? = nil
+        to folder: String? = nil, box: String? = nil
     ) async throws -> BuiltImage {
-        var options = options(images: images, profile: profile)
+        var options = options(images: images, profile: profile, box: box)
         if let folder { options.output = folder }
         options.rawOnly = true
-        // Made anew when what it was made from is newer.
+        // Locked again when the lock that it was made from is newer.
         options.update = try update && age("\(images)/\(name).lock") < age("\(repository)/images/\(source).lock")
         options.relockGone = true
         _ = try await ImageBuild(name, options: options) { event in
@@ -164,12 +254,12 @@ enum TestImages {
         return try BuiltImage(name, profile: profile, output: options.output)
     }
 
-    /// When a file was changed, in seconds; 0 for one that isn't there.
+    /// A file's time of change, in seconds since 1970; 0 for an absent file.
     private static func age(_ path: String) throws -> Int {
         FileSystem.exists(path) ? try File(path).status().st_mtim.tv_sec : 0
     }
 
-    /// What runs the machines here.
+    /// The accelerator that works on this host.
     static func accelerator(_ image: BuiltImage, in folder: String) throws -> Accelerator {
         try Accelerator.working(qemu: QEMU.find(), kernel: image.kernel(in: folder), cache: .standard)
     }
@@ -189,11 +279,25 @@ enum TestImages {
         return machine
     }
 
-    static func uefi(disk: String, folder: String, secureBoot: Bool = false) throws -> VirtualMachine {
+    /// - Parameter certificate: the only one whose signatures the firmware accepts; nil for no Secure Boot.
+    static func uefi(disk: String, folder: String, certificate: String? = nil) throws -> VirtualMachine {
         try FileSystem.makeDirectory(folder)
-        let template = try OVMF.find(secureBoot: secureBoot).variables
-        try FileSystem.replace("\(folder)/vars", with: try FileSystem.read(template))
         return VirtualMachine(
-            firmware: .uefi(variables: "\(folder)/vars", secureBoot: secureBoot), disks: [.init(path: disk)])
+            firmware: try OVMF.makeVariables("\(folder)/vars", certificate: certificate), disks: [.init(path: disk)])
+    }
+
+    /// Writes a record of proofs that passed, for tests of releases that do not test proofs.
+    static func writeProofs(of image: BuiltImage) throws {
+        let now = time(nil)
+        var record = ProofRecord(
+            image: image.stem, version: "", profile: image.profile, started: now, ended: now,
+            machine: .init(
+                firmware: "uefi", loaderEntry: "vcpe-1.efi", secureBoot: true, accelerator: "tcg", disk: "virtio",
+                network: "virtio-net-pci"), digests: try image.digests())
+        record.controls = [.init("boots", .passed, seen: "")]
+        record.proofs = [.init("none", .passed, seen: "")]
+        let kind = ProbePacket(form: .udp, family: .ipv4)
+        record.traffic = [.init(kind: kind, from: .wan, sent: 1, arrived: 0, leaked: 0)]
+        try FileSystem.replace("\(image.folder)/\(image.stem).proofs.json", with: record.json.pretty)
     }
 }

@@ -34,11 +34,7 @@ final class UpgradeBench {
             let image = try await Self.build(version, more, root: "\(updates)/metadata/1.root.json")
             images[version] = image
             if version == releases[0].version { try TestImages.copy(image, to: disk) }
-            let stem = "\(image.folder)/\(image.stem)"
-            let proofs: JSON = [
-                "manifest": .text(try image.manifestDigest()), "uki": .text(try image.ukiDigest()), "passed": true,
-            ]
-            try FileSystem.replace("\(stem).proofs.json", with: proofs.pretty)
+            try TestImages.writeProofs(of: image)
             try Self.vcpe(
                 [
                     "release", "add", Self.name, "--profile", "virtio", "--output", "\(Self.folder)/\(version)", "--to",

@@ -1,6 +1,8 @@
-import Documents
 import Digests
+import Documents
 import Files
+import Glibc
+import ImageBuilder
 import Processes
 import Testing
 
@@ -25,12 +27,26 @@ extension BuildTests {
                 environment: home
             ).check()
         }
-        func prove(_ output: String, manifest: String? = nil, uki: String? = nil, passed: Bool = true) throws {
-            let place = "\(folder)/\(output)/lab-minimal/lab-minimal"
-            let digest = try manifest ?? SHA256.hash(FileSystem.read("\(place).manifest")).hex
-            let started = try uki ?? SHA256.hash(FileSystem.read("\(place).efi")).hex
-            let proofs: JSON = ["manifest": .text(digest), "uki": .text(started), "passed": .boolean(passed)]
-            try FileSystem.replace("\(place).proofs.json", with: proofs.pretty)
+        // As `vcpe test` leaves it: digests of all parts, kind and time.
+        func prove(_ output: String, _ change: (inout ProofRecord) -> Void = { _ in }) throws {
+            let image = try BuiltImage("lab-minimal", output: "\(folder)/\(output)")
+            let now = time(nil)
+            var record = ProofRecord(
+                image: "lab-minimal", version: "", profile: image.profile, started: now, ended: now,
+                machine: .init(
+                    firmware: "uefi", loaderEntry: "vcpe-1.efi", secureBoot: false, accelerator: "tcg", disk: "virtio",
+                    network: "virtio-net-pci"), digests: try image.digests())
+            record.controls = [.init("boots", .passed, seen: "")]
+            record.proofs = [.init("none", .passed, seen: "")]
+            let kind = ProbePacket(form: .udp, family: .ipv4)
+            record.traffic = [.init(kind: kind, from: .wan, sent: 1, arrived: 0, leaked: 0)]
+            change(&record)
+            try FileSystem.replace("\(image.folder)/\(image.stem).proofs.json", with: record.json.pretty)
+        }
+        func refused(_ output: String, _ rejection: ProofRejection.Reason) throws -> Bool {
+            let result = try add(output)
+            return result.status == 1 && result.errorText.contains("\(ProofRejection(rejection))")
+                && result.errorText.contains("try: vcpe test lab-minimal")
         }
         func add(_ output: String, channel: String = "stable") throws -> Command.Result {
             try run(
@@ -39,13 +55,20 @@ extension BuildTests {
         }
         #expect(try run("release", "init", updates, "--lab").status == 0)
         try build("1.0.0", into: "first")
-        #expect(try add("first").errorText.contains("lab-minimal has no proofs"))
-        try prove("first", manifest: String(repeating: "0", count: 64))
-        #expect(try add("first").errorText.contains("are of another build"))
-        try prove("first", uki: String(repeating: "0", count: 64))
-        #expect(try add("first").errorText.contains("are of another build"))
-        try prove("first", passed: false)
-        #expect(try add("first").errorText.contains("did not pass"))
+        #expect(try refused("first", .missing))
+        for part in ["manifest", "uki", "root", "raw"] {
+            try prove("first") { $0.digests[part] = String(repeating: "0", count: 64) }
+            #expect(try refused("first", .otherBuild(part)))
+        }
+        try prove("first") { $0.traffic[0].leaked = 1 }
+        #expect(try refused("first", .notPassed(["udp/ipv4 from wan: 1 of 1 leaked"])))
+        try prove("first") { $0.machine.firmware = "direct" }
+        #expect(try refused("first", .firmware("direct")))
+        // Longer ago than the image was built.
+        try prove("first") { $0.started -= 3600 }
+        #expect(try add("first").errorText.contains("before the build ended at"))
+        try prove("first") { $0.ended += 3600 }
+        #expect(try add("first").status == 1)
         try prove("first")
         #expect(try add("first", channel: "stabel").errorText.contains("did you mean stable?"))
         let first = try add("first")

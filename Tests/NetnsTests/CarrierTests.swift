@@ -37,13 +37,13 @@ import Testing
         _ = try box.box.run { try Command("ip", ["route", "replace", "198.18.0.0/15", "via", "203.0.113.1"]).check() }
     }
 
-    private func ip(_ place: Proof.Place, _ words: String) throws {
+    private func ip(_ place: Proof.Endpoint, _ words: String) throws {
         _ = try network.namespace(place).run { try Command("ip", words.split(separator: " ").map(String.init)).check() }
     }
 
     private func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
 
-    private func socket(_ place: Proof.Place, _ from: String, port: Int = 0, isStream: Bool = false) throws
+    private func socket(_ place: Proof.Endpoint, _ from: String, port: Int = 0, isStream: Bool = false) throws
         -> ProofSocket
     {
         let socket = try ProofSocket(network.namespace(place), .ipv4, isStream: isStream)

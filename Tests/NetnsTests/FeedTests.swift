@@ -54,7 +54,7 @@ import Testing
         try ip(.wan, "addr replace 198.51.100.9/32 dev wan")
     }
 
-    private func ip(_ place: Proof.Place, _ words: String) throws {
+    private func ip(_ place: Proof.Endpoint, _ words: String) throws {
         _ = try network.namespace(place).run { try Command("ip", words.split(separator: " ").map(String.init)).check() }
     }
 

@@ -31,7 +31,7 @@ import Testing
         )
     }
 
-    private func start(_ place: Proof.Place, _ words: String...) throws -> RunningProcess {
+    private func start(_ place: Proof.Endpoint, _ words: String...) throws -> RunningProcess {
         let log = try File("\(box.folder)/\(words[0]).log", O_WRONLY | O_CREAT | O_TRUNC)
         return try network.namespace(place).run {
             try Command(words[0], Array(words.dropFirst())).start(output: log)

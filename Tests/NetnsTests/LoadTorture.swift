@@ -32,7 +32,7 @@ import Testing
 
         deinit { for process in processes { process.kill() } }
 
-        private func start(_ place: Proof.Place, _ program: String, _ arguments: [String]) throws -> RunningProcess {
+        private func start(_ place: Proof.Endpoint, _ program: String, _ arguments: [String]) throws -> RunningProcess {
             let process = try network.namespace(place).run {
                 try Command(program, arguments).start(
                     output: File("\(box.folder)/\(program).\(place.rawValue)", O_WRONLY | O_CREAT))
@@ -41,7 +41,7 @@ import Testing
             return process
         }
 
-        private func said(_ place: Proof.Place) -> String? {
+        private func said(_ place: Proof.Endpoint) -> String? {
             let path = "\(box.folder)/python3.\(place.rawValue)"
             return (try? FileSystem.read(path)).flatMap {
                 String(decoding: $0, as: UTF8.self).split(separator: "\n").last.map(String.init)

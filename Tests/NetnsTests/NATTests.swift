@@ -42,7 +42,7 @@ import Testing
     init() throws {
         box = try BoxInNetwork.ready(site: Self.site)
         network = try #require(box.network)
-        func ip(_ place: Proof.Place, _ words: String) throws {
+        func ip(_ place: Proof.Endpoint, _ words: String) throws {
             _ = try network.namespace(place).run {
                 try Command("ip", words.split(separator: " ").map(String.init)).check()
             }
@@ -64,7 +64,7 @@ import Testing
     ///
     /// - Returns: whom the receiver saw, and whom the sender saw answer; nil where nothing came.
     private func talk(
-        _ from: String, at place: Proof.Place, to: String, receiver: String, at other: Proof.Place, port: Int
+        _ from: String, at place: Proof.Endpoint, to: String, receiver: String, at other: Proof.Endpoint, port: Int
     ) throws -> (sender: String?, answerer: String?) {
         let (source, target, host) = (try address(from), try address(to), try address(receiver))
         let server = try ProofSocket(network.namespace(other), source.family, isStream: false)

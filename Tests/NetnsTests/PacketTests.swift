@@ -81,7 +81,7 @@ import Testing
         let network = try #require(box.network)
         let target = try network.side(.wan).host4.description
         // Each end is a process of its own: a descriptor a connection.
-        func program(_ place: Proof.Place, _ text: String) throws -> RunningProcess {
+        func program(_ place: Proof.Endpoint, _ text: String) throws -> RunningProcess {
             try network.namespace(place).run {
                 try Command("python3", ["-c", text]).start(
                     output: File("\(box.folder)/\(place.rawValue).out", O_WRONLY | O_CREAT))

@@ -44,7 +44,7 @@ import Testing
         _ = try box.box.run { try Command("ip", ["route", "replace", "9.0.0.0/8", "via", "203.0.113.1"]).check() }
     }
 
-    private func run(_ place: Proof.Place, _ words: String...) throws -> Command.Result {
+    private func run(_ place: Proof.Endpoint, _ words: String...) throws -> Command.Result {
         try network.namespace(place).run {
             try Command(words[0], Array(words.dropFirst())).begin().finish(deadline: 60, limit: 1 << 20)
         }

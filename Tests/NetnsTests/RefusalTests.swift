@@ -4,6 +4,7 @@ import Glibc
 @testable import ImageBuilder
 import PluginKit
 import Processes
+import TestSupport
 import Testing
 
 /// What can't be applied changes nothing, and is said with its place.
@@ -135,18 +136,19 @@ import Testing
         let box = try BoxInNetwork(plugins: [name: "#!/bin/sh\ncat >/dev/null\n\(body)\n"])
         try box.start()
         try box.connect()
-        let end = Clock.seconds + 5
-        while Clock.seconds < end, try !box.state().contains("192.168.1.1/24") { usleep(50_000) }
+        // Both ports: the engine adopts them one after the other.
+        let hasPorts = try Wait.until(20) { try ["eth0", "eth1"].allSatisfy { try !box.decided().contains("\($0) ") } }
         let before = try box.decided()
+        try #require(hasPorts, "\(before)")
         // With packets on their way all the time.
-        let flood = try Flood(try #require(box.network))
-        defer { flood.stop() }
+        let traffic = try ProbeTraffic(try #require(box.network))
+        defer { traffic.stop() }
         usleep(300_000)
-        flood.forgetPauses()
-        let sent = flood.now.forwarded
+        traffic.forgetPauses()
+        let sent = traffic.now.forwarded
         let error = try box.apply(BoxInNetwork.site + "\(name): {}\n")
         usleep(100_000)
-        #expect(flood.now.forwarded > sent && flood.now.longestPause < 1 && flood.now.fromWAN == 0)
+        #expect(traffic.now.forwarded > sent && traffic.now.longestPause < 1 && traffic.now.fromWAN == 0)
         // And nothing of it goes on.
         let left = try Command("find", ["/proc", "-maxdepth", "1", "-uid", "+63999", "-uid", "-64010"]).run()
         #expect(left.text.isEmpty, "\(left.text)")

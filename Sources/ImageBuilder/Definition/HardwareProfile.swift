@@ -4,7 +4,7 @@ import Files
 
 /// What a kind of box needs to run: `images/profiles/NAME.yaml`.
 public struct HardwareProfile: Sendable, Hashable {
-    /// Of the document; comments and layout don't count.
+    /// Of the document's content, without comments and layout.
     public var digest: Digest
     public var name: String
     /// One line for people.
@@ -25,6 +25,8 @@ public struct HardwareProfile: Sendable, Hashable {
     public var firmwareFiles: [String]
     /// Consoles on the kernel's command line; the last one is /dev/console.
     public var consoles: [String]
+    /// What `vcpe run` and `vcpe test` build a virtual machine from that stands for such a box.
+    public var machine: VirtualMachine.Hardware
 
     /// Reads the profile that a definition names.
     public static func read(_ name: Located<String>, folder: String) throws -> HardwareProfile {
@@ -58,12 +60,28 @@ public struct HardwareProfile: Sendable, Hashable {
             let microcode = fields.optional("microcode", .list(of: Definition.packageName.located)) ?? []
             let firmwareFiles = fields.optional("firmware-files", .list(of: .text)) ?? []
             let consoles = fields.optional("consoles", .list(of: .text)) ?? ["tty0", "ttyS0,115200"]
+            let machine = fields.optional("machine", Self.machine) ?? VirtualMachine.Hardware()
             guard let summary, let kernel, let bootModules else { return nil }
             return HardwareProfile(
                 digest: SHA256.hash(Array(fields.node.canonical.utf8)), name: name, summary: summary, kernel: kernel,
                 modules: modules, bootModules: bootModules,
                 storageModules: storageModules, firmware: firmware, microcode: microcode, firmwareFiles: firmwareFiles,
-                consoles: consoles)
+                consoles: consoles, machine: machine)
+        }
+    }
+
+    private static var machine: Shape<VirtualMachine.Hardware> {
+        .mapping("a virtual machine's devices") { fields in
+            let buses = Shape<String>.oneOf(VirtualMachine.Bus.allCases.map(\.rawValue))
+            let cards = Shape<String>.oneOf(VirtualMachine.Card.allCases.map(\.rawValue))
+            var machine = VirtualMachine.Hardware()
+            if let disk = fields.optional("disk", buses.map { VirtualMachine.Bus(rawValue: $0) }) {
+                machine.disk = disk
+            }
+            if let network = fields.optional("network", cards.map { VirtualMachine.Card(rawValue: $0) }) {
+                machine.network = network
+            }
+            return machine
         }
     }
 }

@@ -4,7 +4,7 @@ import Glibc
 import PluginKit
 import Processes
 
-/// From a kernel's first word to the first packet that its machine forwards.
+/// Measures the time from a kernel's first console output to the first packet that its machine forwards.
 public struct BootTime {
     let kernel: String
     let initramfs: String
@@ -20,7 +20,7 @@ public struct BootTime {
         self.folder = folder
     }
 
-    /// What the machine is to be, whoever makes it so.
+    /// The addresses that the machine must have.
     private static let plan: [Resource] = [("wan", "203.0.113.2/24"), ("lan", "192.168.1.1/24")].compactMap {
         link, text in
         IPPrefix(text).map { .address(link: link, $0) }
@@ -40,21 +40,21 @@ public struct BootTime {
         machine.memory = 1024
         machine.accelerator = try Accelerator.working(qemu: QEMU.find(), kernel: kernel, cache: .standard)
         try FileSystem.replace("\(folder)/console", with: "")
-        let flood = try Flood(network)
-        defer { flood.stop() }
+        let traffic = try ProbeTraffic(network)
+        defer { traffic.stop() }
         let process = try Command(
             QEMU.find(), machine.arguments() + ["-display", "none", "-no-reboot", "-serial", "file:\(folder)/console"]
         ).start(output: File("\(folder)/qemu", O_WRONLY | O_CREAT | O_TRUNC), inheriting: network.taps)
         defer { process.kill() }
-        // The kernel's first word: firmware and loading are QEMU's, and the same for all.
+        // From the kernel's first output: firmware and loading are QEMU's, and the same for all.
         var begin: Double?
         let end = Clock.seconds + 120
         while Clock.seconds < end, process.poll() == nil {
             if begin == nil, try Size.of("\(folder)/console") > 0 { begin = Clock.seconds }
-            if let begin, let first = flood.now.firstForwarded { return first - begin }
+            if let begin, let first = traffic.now.firstForwarded { return first - begin }
             usleep(2000)
         }
         throw BuildFailure(
-            "nothing was forwarded within two minutes", hint: "\(folder)/console has what the machine said")
+            "no packet was forwarded within 120 s", hint: "\(folder)/console")
     }
 }

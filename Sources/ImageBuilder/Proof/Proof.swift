@@ -2,72 +2,84 @@ import Addresses
 import Documents
 import PluginKit
 
-/// One thing that must be seen with real packets: who sends what to whom, and what must come of it.
+/// A test with real packets: what one side sends to another, and what the test must observe.
 public struct Proof: Sendable, Hashable {
-    public enum Place: String, Sendable, Hashable, CaseIterable { case lan, wan, box }
+    /// A side of the test network, or the box between them.
+    public enum Endpoint: String, Sendable, Hashable, CaseIterable { case lan, wan, box }
 
     public enum Probe: Sendable, Hashable {
         case tcp(port: Int)
         case udp(port: Int)
         case ping
-        /// A name is asked of the box.
+        /// A DNS query for a name to the box.
         case resolve(String)
-        /// An address is asked of the box by DHCP.
+        /// A DHCP request to the box.
         case lease
     }
 
     public enum Outcome: String, Sendable, Hashable, CaseIterable {
         /// The other side answers.
         case answered
-        /// Nothing comes back, and nothing arrives.
+        /// No answer returns, and nothing arrives.
         case dropped
-        /// The box says no: a reset or an ICMP error.
+        /// The box answers with a reset or an ICMP error.
         case rejected
     }
 
     public var name: String
-    public var from: Place
-    public var to: Place
+    public var from: Endpoint
+    public var to: Endpoint
     public var family: IPAddress.Family
     public var probe: Probe
     public var outcome: Outcome
-    /// Whose address the other side sees as the source.
-    public var sourceSeen: Place?
-    /// Where packets to the box arrive.
-    public var arrivesAt: Place?
-    /// The port there, when it is another.
+    /// The owner of the source address that the other side observes.
+    public var sourceSeen: Endpoint?
+    /// The side at which packets to the box arrive: those of a forwarded port.
+    public var arrivesAt: Endpoint?
+    /// The destination port there, if it is another.
     public var arrivesAtPort: Int?
+    /// What a TCP service of the box sends first, at least the beginning of it, such as `SSH-2.0`.
+    public var greeting: String?
 }
 
 extension Proof {
     static var shape: Shape<Proof> { .mapping("a proof") { fields in read(&fields) } }
 
-    private static func place(_ places: [Place]) -> Shape<Place> {
-        Shape<String>.oneOf(places.map(\.rawValue)).map { Place(rawValue: $0) }
+    private static func place(_ places: [Endpoint]) -> Shape<Endpoint> {
+        Shape<String>.oneOf(places.map(\.rawValue)).map { Endpoint(rawValue: $0) }
     }
 
-    // Step by step, and with types: older compilers lose themselves in it otherwise.
+    // One step a line, with types: Swift 6.0 gives up on larger expressions.
     private static func read(_ fields: inout Fields) -> Proof? {
         let name: String? = fields.required("name", .text)
-        let from: Place? = fields.required("from", place([.lan, .wan]))
-        let to: Place? = fields.optional("to", place(Place.allCases))
+        let from: Endpoint? = fields.required("from", place([.lan, .wan]))
+        let to: Endpoint? = fields.optional("to", place(Endpoint.allCases))
         let version: Int? = fields.optional("ip", .integer(4...6))
         let outcomes = Shape<String>.oneOf(Outcome.allCases.map(\.rawValue)).map { Outcome(rawValue: $0) }
         let outcome: Outcome? = fields.optional("expect", outcomes)
-        let sourceSeen: Place? = fields.optional("source-seen", place(Place.allCases))
-        let arrivesAt: Place? = fields.optional("arrives-at", place([.lan, .wan]))
+        let sourceSeen: Endpoint? = fields.optional("source-seen", place(Endpoint.allCases))
+        let arrivesAt: Endpoint? = fields.optional("arrives-at", place([.lan, .wan]))
         let arrivesAtPort: Int? = fields.optional("arrives-at-port", .integer(1...65535))
+        let greeting: String? = fields.optional("greeting", .text)
         let probe: Probe? = readProbe(&fields)
         let given = ["tcp", "udp", "ping", "resolve", "lease"].filter { fields.has($0) }
         if given.count != 1 {
-            let what = given.isEmpty ? "nothing is sent" : given.joined(separator: " and ") + " together"
+            let found = given.isEmpty ? "no probe" : given.joined(separator: " and ")
             fields.problems.add(
-                fields.node, fields.path, what, hint: "give exactly one of tcp, udp, ping, resolve and lease")
+                fields.node, fields.path, "found \(found), allowed is exactly one of tcp, udp, ping, resolve and lease",
+                hint: "write one proof for each of them")
+        }
+        // Only the box's own TCP service greets: elsewhere the test itself is the server.
+        if greeting != nil, !fields.has("tcp") || (to ?? .box) != .box || arrivesAt != nil {
+            fields.problems.add(
+                fields.node, "\(fields.path).greeting", "found greeting, allowed only with tcp to the box itself",
+                hint: "remove greeting, or to and arrives-at")
         }
         guard let name, let from, let probe else { return nil }
         return Proof(
             name: name, from: from, to: to ?? .box, family: version == 6 ? .ipv6 : .ipv4, probe: probe,
-            outcome: outcome ?? .answered, sourceSeen: sourceSeen, arrivesAt: arrivesAt, arrivesAtPort: arrivesAtPort)
+            outcome: outcome ?? .answered, sourceSeen: sourceSeen, arrivesAt: arrivesAt, arrivesAtPort: arrivesAtPort,
+            greeting: greeting)
     }
 
     private static func readProbe(_ fields: inout Fields) -> Probe? {

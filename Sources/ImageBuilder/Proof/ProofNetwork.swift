@@ -6,8 +6,8 @@ import Planning
 import PluginKit
 import Processes
 
-/// What stands around the box under proof: a network on its first port, the WAN, with servers and a provider's DHCP, DNS
-/// and router advertisements; and one on its second, the LAN, with a host.
+/// The networks around the box under test: on its first port the WAN, with servers and a provider's DHCP, DNS and router
+/// advertisements; on its second port the LAN, with one host.
 final class ProofNetwork {
     /// Addresses of one side's host, and of the box as that side reaches it.
     struct Side {
@@ -19,61 +19,66 @@ final class ProofNetwork {
         var box4: IPAddress?
         var box6: IPAddress?
         var boxMAC: MACAddress
+        /// Of the side's host.
+        var hostMAC: MACAddress
     }
 
     let lan = try? NetworkNamespace()
     let wan = try? NetworkNamespace()
-    private(set) var sides: [Proof.Place: Side] = [:]
-    /// QEMU's ends of the cables, the WAN's first.
+    private(set) var sides: [Proof.Endpoint: Side] = [:]
+    /// The TAP devices that QEMU inherits, the WAN's first.
     private(set) var taps: [File] = []
-    /// The network that the cables lead to where the box is no machine but a network of its own.
+    /// The namespace that plays the box, where the box is not a machine.
     private let box: NetworkNamespace?
     private var servers: [RunningProcess] = []
+    private let folder: String
     /// The name that the provider's DNS knows, and its address.
     static let knownName = (name: "www.example.test", address: "198.18.0.80")
 
     /// - Parameters:
-    ///   - plan: of the site that the box follows.
-    ///   - box: a network that plays the box; nil for a machine, whose cables are TAP links.
-    ///   - folder: for what the provider's servers write.
+    ///   - plan: the resources of the site that the box follows.
+    ///   - box: a namespace that plays the box; nil for a machine, which is attached by TAP devices.
+    ///   - folder: for the files of the provider's servers.
     init(plan: [Resource], box: NetworkNamespace? = nil, folder: String) throws {
         self.box = box
+        self.folder = folder
         let mayTap = box != nil || access("/dev/net/tun", R_OK | W_OK) == 0
         guard geteuid() == 0, mayTap, lan != nil, wan != nil else {
             throw BuildFailure(
-                "proofs with real packets need networks and TAP links of their own",
+                "no network namespace or TAP device can be made",
                 hint: "run it as root, or in a user namespace in which /dev/net/tun may be opened")
         }
-        guard let wanMAC = MACAddress("52:54:00:00:00:01"), let lanMAC = MACAddress("52:54:00:00:00:02") else { return }
+        guard let wanMAC = MACAddress("52:54:00:00:00:01"), let lanMAC = MACAddress("52:54:00:00:00:02"),
+            let wanHost = MACAddress("52:54:00:00:01:01"), let lanHost = MACAddress("52:54:00:00:01:02")
+        else { return }
         sides[.lan] = try Self.side(
-            of: "lan", plan, mac: lanMAC, fallback4: "192.168.1.1/24", fallback6: "fd00:1::1/64")
-        sides[.wan] = try Self.wanSide(plan, mac: wanMAC)
-        for place in [Proof.Place.wan, .lan] { try connect(place) }
+            of: "lan", plan, mac: lanMAC, hostMAC: lanHost, fallback4: "192.168.1.1/24", fallback6: "fd00:1::1/64")
+        sides[.wan] = try Self.wanSide(plan, mac: wanMAC, hostMAC: wanHost)
+        for place in [Proof.Endpoint.wan, .lan] { try connect(place) }
         try startProvider(plan, folder: folder)
     }
 
-    func namespace(_ place: Proof.Place) throws -> NetworkNamespace {
-        guard let namespace = place == .lan ? lan : wan else { throw BuildFailure("there is no network of the test") }
+    func namespace(_ place: Proof.Endpoint) throws -> NetworkNamespace {
+        guard let namespace = place == .lan ? lan : wan else { throw BuildFailure("the test has no network") }
         return namespace
     }
 
-    func side(_ place: Proof.Place) throws -> Side {
-        guard let side = sides[place] else { throw BuildFailure("nothing is known of the side \(place.rawValue)") }
+    func side(_ place: Proof.Endpoint) throws -> Side {
+        guard let side = sides[place] else { throw BuildFailure("the test has no side \(place.rawValue)") }
         return side
     }
 
-    /// A machine whose ports are on both sides; it inherits ``taps``.
+    /// A machine with a port on each side; it inherits ``taps``.
     ///
     /// - Parameters:
-    ///   - disk: a copy of the image's.
-    ///   - folder: for `events`, and for the console's file, which begins anew.
+    ///   - disk: a copy of the image's disk.
+    ///   - hardware: of the image's hardware profile.
+    ///   - folder: for the files `events` and `console`, which are emptied.
     func machine(
-        _ firmware: VirtualMachine.Firmware, disk: String, of image: BuiltImage, in folder: String
+        _ firmware: VirtualMachine.Firmware, disk: String, _ hardware: VirtualMachine.Hardware, in folder: String
     ) throws -> VirtualMachine {
-        let isVirtual = image.profile == "virtio"
-        var machine = VirtualMachine(
-            firmware: firmware, disks: [.init(path: disk, bus: isVirtual ? .virtio : .nvme)])
-        let card = isVirtual ? "virtio-net-pci" : "e1000e"
+        var machine = VirtualMachine(firmware: firmware, disks: [.init(path: disk, bus: hardware.disk)])
+        let card = hardware.network.rawValue
         machine.networks = [
             .init(.tap(descriptor: 3), card: card, mac: try side(.wan).boxMAC.description),
             .init(.tap(descriptor: 4), card: card, mac: try side(.lan).boxMAC.description),
@@ -86,13 +91,37 @@ final class ProofNetwork {
 
     // MARK: - Addresses
 
+    /// How probe packets of a side are addressed to the other side's host.
+    func route(from place: Proof.Endpoint, _ family: IPAddress.Family) throws -> ProbePacket.Route {
+        let (own, other) = (try side(place), try side(place == .lan ? .wan : .lan))
+        // An address of the other side; and, for the LAN, one of no side: TEST-NET-2 (RFC 5737) and the documentation
+        // prefix (RFC 3849). The WAN may send from any address but the LAN's.
+        let stranger = family == .ipv4 ? "198.51.100.66" : "2001:db8:bad::66"
+        let foreign = [
+            family == .ipv4 ? Self.host(77, in: other.network4) : Self.host(0x77, in: other.network6),
+            place == .lan ? IPAddress(stranger) : nil,
+        ].compactMap { $0 }
+        return ProbePacket.Route(
+            sourceMAC: own.hostMAC, boxMAC: own.boxMAC, source: family == .ipv4 ? own.host4 : own.host6,
+            destination: family == .ipv4 ? other.host4 : other.host6, foreignSources: foreign)
+    }
+
+    /// The address that the provider's DHCP server lent to the box; nil when it lent none.
+    func leasedAddress() throws -> IPAddress? {
+        let wanted = try side(.wan).boxMAC.description
+        let leases = (try? FileSystem.read("\(folder)/provider.leases")) ?? []
+        // A lease a line: expiry, MAC, address, name, client (dnsmasq(8), --dhcp-leasefile).
+        let lines = String(decoding: leases, as: UTF8.self).split(separator: "\n").map { $0.split(separator: " ") }
+        return lines.last { $0.count >= 3 && $0[1] == wanted }.flatMap { IPAddress(String($0[2])) }
+    }
+
     private static func address(_ plan: [Resource], _ link: String, _ family: IPAddress.Family) -> IPPrefix? {
         for case .address(let name, let prefix) in plan where name == link && prefix.family == family { return prefix }
         return nil
     }
 
     private static func side(
-        of link: String, _ plan: [Resource], mac: MACAddress, fallback4: String, fallback6: String
+        of link: String, _ plan: [Resource], mac: MACAddress, hostMAC: MACAddress, fallback4: String, fallback6: String
     ) throws -> Side {
         let (own4, own6) = (address(plan, link, .ipv4), address(plan, link, .ipv6))
         guard let box4 = own4 ?? IPPrefix(fallback4), let box6 = own6 ?? IPPrefix(fallback6),
@@ -100,12 +129,13 @@ final class ProofNetwork {
         else { throw BuildFailure("no addresses for the side \(link)") }
         return Side(
             host4: host4, host6: host6, network4: box4.network, network6: box6.network, box4: own4?.address,
-            box6: own6?.address, boxMAC: mac)
+            box6: own6?.address, boxMAC: mac, hostMAC: hostMAC)
     }
 
-    /// The WAN's host is the provider's router and server: the gateway, where the plan names one.
-    private static func wanSide(_ plan: [Resource], mac: MACAddress) throws -> Side {
-        var side = try side(of: "wan", plan, mac: mac, fallback4: "203.0.113.2/24", fallback6: "2001:db8:1::2/64")
+    /// The WAN's host is the provider's router and server: the plan's gateway, if it names one.
+    private static func wanSide(_ plan: [Resource], mac: MACAddress, hostMAC: MACAddress) throws -> Side {
+        var side = try side(
+            of: "wan", plan, mac: mac, hostMAC: hostMAC, fallback4: "203.0.113.2/24", fallback6: "2001:db8:1::2/64")
         let gateway = plan.compactMap { resource -> IPAddress? in
             if case .route(let route) = resource, route.destination.length == 0, route.gateway?.family == .ipv4,
                 route.table == RouteResource.mainTable
@@ -132,7 +162,7 @@ final class ProofNetwork {
         try namespace.run { _ = try Command("ip", line.split(separator: " ").map(String.init)).check() }
     }
 
-    private func connect(_ place: Proof.Place) throws {
+    private func connect(_ place: Proof.Endpoint) throws {
         let (namespace, side) = (try namespace(place), try side(place))
         let name = place.rawValue
         if let box {
@@ -146,12 +176,13 @@ final class ProofNetwork {
             }
             taps.append(tap)
         }
+        try ip(namespace, "link set \(name) address \(side.hostMAC)")
         try ip(namespace, "addr add \(side.host4)/\(side.network4.length) dev \(name)")
         try ip(namespace, "addr add \(side.host6)/\(side.network6.length) dev \(name) nodad")
         try ip(namespace, "link set \(name) up")
         if place == .lan {
             if let box = side.box4 {
-                // Known from the first moment: a flood must not wait for an answer.
+                // Known from the start: probe packets must not wait for an answer.
                 try ip(namespace, "neigh replace \(box) lladdr \(side.boxMAC) dev \(name)")
                 try ip(namespace, "route add default via \(box)")
             }
@@ -162,7 +193,7 @@ final class ProofNetwork {
             guard let linkLocal = Self.linkLocal(side.boxMAC), let far = Self.host(77, in: side.network4) else {
                 return
             }
-            // Whatever address the box will have: packets to its LAN are sent at it from the first moment.
+            // The box's address is not known yet: packets to its LAN are sent to its MAC from the start.
             try ip(namespace, "neigh replace \(far) lladdr \(side.boxMAC) dev \(name) nud permanent")
             try ip(namespace, "route add \(other.network4) via \(far)")
             try ip(namespace, "-6 neigh replace \(linkLocal) lladdr \(side.boxMAC) dev \(name) nud permanent")
@@ -181,7 +212,8 @@ final class ProofNetwork {
     /// DHCP, DNS and router advertisements by dnsmasq, in the WAN.
     private func startProvider(_ plan: [Resource], folder: String) throws {
         guard FileSystem.exists("/usr/sbin/dnsmasq") else {
-            throw BuildFailure("there is no dnsmasq, which plays the provider", hint: "apt-get install dnsmasq-base")
+            throw BuildFailure(
+                "/usr/sbin/dnsmasq is missing, which plays the provider", hint: "apt-get install dnsmasq-base")
         }
         let side = try side(.wan)
         guard let first = Self.host(100, in: side.network4), let last = Self.host(150, in: side.network4) else {
@@ -218,8 +250,8 @@ final class ProofNetwork {
         servers.append(server)
         usleep(300_000)
         guard server.poll() == nil else {
-            let said = String(decoding: try FileSystem.read("\(folder)/provider.log"), as: UTF8.self)
-            throw BuildFailure("the provider's dnsmasq doesn't run: \(said)")
+            let log = String(decoding: try FileSystem.read("\(folder)/provider.log"), as: UTF8.self)
+            throw BuildFailure("the provider's dnsmasq has ended: \(log)", hint: "\(folder)/provider.conf")
         }
     }
 }

@@ -1,33 +1,28 @@
+import Addresses
+import Digests
+import Disks
 import Documents
 import Files
 import Glibc
-import Planning
 import PluginKit
 import Processes
+import Slots
 
-/// Boots an image between a LAN and a WAN and runs its proofs.
+/// Boots an image between a LAN and a WAN as a box boots it, and runs its proofs: `docs/proofs.md`.
 public struct ProofRun {
-    /// What is said while it runs.
+    /// Progress of a run.
     public enum Event: Sendable {
         case note(String)
+        case control(ProofRecord.Check)
         case result(ProofResult)
-    }
-
-    /// What came of it.
-    public struct Outcome: Sendable {
-        public var results: [ProofResult]
-        /// Packets of the flood that crossed though they must not; nil without plugins to make a policy.
-        public var crossed: Int
-        /// From the machine's start to the first packet that was forwarded, seconds.
-        public var firstForwarded: Double?
-        public var passed: Bool
-        /// Of the canonical manifest: names what was proved.
-        public var digest: String
     }
 
     let definition: Definition
     let image: BuiltImage
     let plan: [Resource]
+    private let hardware: VirtualMachine.Hardware
+    /// The path of the certificate that the image is signed for.
+    private let certificate: String?
 
     /// - Parameters:
     ///   - name: of an image that is built.
@@ -37,63 +32,240 @@ public struct ProofRun {
         definition = build.definition
         image = try BuiltImage(name, profile: options.profile, output: options.output)
         guard !definition.proofs.isEmpty else {
-            throw BuildFailure("\(name) names no proofs", hint: "proofs: in its definition, docs/image-definition.md")
+            throw BuildFailure("\(name) has no proofs", hint: "proofs: in its definition, docs/proofs.md")
         }
+        let profile = image.profile
+        guard let hardware = build.profiles.first(where: { $0.name == profile })?.machine else {
+            throw BuildFailure(
+                "\(image.raw) was built for the profile \(profile), \(name) has "
+                    + build.profiles.map(\.name).joined(separator: ", "), hint: "vcpe build \(name)")
+        }
+        self.hardware = hardware
+        certificate = definition.secureBoot.map { "\(options.images)/\($0.certificate.value)" }
         plan = try build.planFactorySite()
     }
 
-    /// A kernel that died says nothing about the proofs: it is an error, whatever they say.
+    /// The record's path, beside the image.
+    public var path: String { "\(image.folder)/\(image.stem).proofs.json" }
+
+    /// Seconds that a box has to boot and apply its policy, unless the operator chooses another limit.
+    public static func timeout(_ accelerator: Accelerator) -> Double { accelerator == .tcg ? 180 : 90 }
+
+    /// Runs everything, and writes the record. An earlier record is removed first: it must not outlive a run that fails.
     ///
-    /// - Parameter folder: for what is written on the way: disk, events, console.
-    public func run(in folder: String, accelerator: Accelerator, observe: (Event) -> Void) throws -> Outcome {
-        let result = Result { try prove(in: folder, accelerator: accelerator, observe: observe) }
+    /// - Parameters:
+    ///   - folder: for the disk, the events and the console's text.
+    ///   - timeout: seconds for the boot; ``timeout(_:)`` when nil.
+    /// - Throws: ``BuildFailure`` when the machine's kernel crashed: then the proofs say nothing about the image.
+    public func run(
+        in folder: String, accelerator: Accelerator, timeout: Double? = nil, observe: (Event) -> Void
+    ) throws -> ProofRecord {
+        try FileSystem.remove(path)
+        let result = Result {
+            try prove(
+                in: folder, accelerator: accelerator, timeout: timeout ?? Self.timeout(accelerator), observe: observe)
+        }
         let console = (try? FileSystem.read("\(folder)/console")) ?? []
         if let fault = KernelFault(console: String(decoding: console, as: UTF8.self)) {
-            throw BuildFailure("the machine's kernel died: \(fault.line)", hint: "\(folder)/console has the rest")
+            throw BuildFailure("the machine's kernel crashed: \(fault.line)", hint: "\(folder)/console")
         }
-        return try result.get()
+        let record = try result.get()
+        try FileSystem.replace(path, with: record.json.pretty)
+        return record
     }
 
-    private func prove(in folder: String, accelerator: Accelerator, observe: (Event) -> Void) throws -> Outcome {
+    private func prove(
+        in folder: String, accelerator: Accelerator, timeout: Double, observe: (Event) -> Void
+    ) throws -> ProofRecord {
         try FileSystem.makeDirectory(folder)
         let network = try ProofNetwork(plan: plan, folder: folder)
         let disk = "\(folder)/disk.raw"
         try Command("cp", ["--sparse=always", image.raw, disk]).check()
-        var machine = try network.machine(
-            .direct(
-                kernel: try image.kernel(in: folder), initramfs: image.initramfs, commandLine: try image.commandLine()),
-            disk: disk, of: image, in: folder)
+        let firmware = try OVMF.makeVariables("\(folder)/variables", certificate: certificate)
+        var machine = try network.machine(firmware, disk: disk, hardware, in: folder)
         machine.accelerator = accelerator
-        observe(.note("\(image.raw) with \(accelerator.rawValue), between a LAN and a WAN of its own"))
+        var record = ProofRecord(
+            image: definition.name, version: definition.version, profile: image.profile, started: time(nil), ended: 0,
+            machine: .init(
+                firmware: "uefi", loaderEntry: "", secureBoot: false, accelerator: accelerator.rawValue,
+                disk: hardware.disk.rawValue, network: hardware.network.rawValue),
+            digests: [:])
+        observe(
+            .note(
+                "\(image.raw) with \(accelerator.rawValue), \(hardware.disk.rawValue) disk, UEFI"
+                    + (certificate == nil ? "" : " with Secure Boot") + "; the box has \(Int(timeout)) s to boot"))
 
-        let flood = try Flood(network)
-        defer { flood.stop() }
+        let traffic = try ProbeTraffic(
+            network, policy: ProbePolicy(definition.proofs, lan: network.side(.lan).network4))
+        defer { traffic.stop() }
         let start = Clock.seconds
         let process = try Command(
             QEMU.find(), machine.arguments() + ["-display", "none", "-no-reboot", "-serial", "file:\(folder)/console"]
         ).start(output: File("\(folder)/qemu", O_WRONLY | O_CREAT | O_TRUNC), inheriting: network.taps)
         defer { process.kill() }
-        func events() -> String {
-            (try? FileSystem.read("\(folder)/events")).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        let box = RunningBox(
+            process: process, events: BoxEvents(path: "\(folder)/events"), folder: folder, start: start,
+            deadline: start + timeout)
+        // While the firmware runs.
+        record.digests = try image.digests()
+        func control(_ check: ProofRecord.Check) {
+            record.controls.append(check)
+            observe(.control(check))
         }
-        // Until the LAN is forwarded; without that, as long as a box may take, and proofs say what is wrong.
-        while Clock.seconds < start + 60, flood.now.firstForwarded == nil, process.poll() == nil { usleep(20_000) }
-        func checkAlive() throws {
-            guard process.poll() != nil else { return }
-            let said = String(decoding: try FileSystem.read("\(folder)/qemu"), as: UTF8.self)
-            throw BuildFailure(
-                "the machine ended: \(said.suffix(500))", hint: "\(folder)/console has what the box said")
+        control(try partsOfDisk(record.digests))
+        for check in try boot(box, &record.machine, observe) { control(check) }
+        let hasBooted = record.controls.allSatisfy { $0.status == .passed }
+        if hasBooted { try awaitForwarding(network, traffic, box, accelerator, observe) }
+        let addresses = try addresses(network, traffic)
+        try prove(network, addresses, box, hasBooted: hasBooted, &record, observe)
+        for place in sides {
+            control(try reach(place, network, addresses[place] ?? nil, isTried: hasBooted, record.proofs))
         }
-        try checkAlive()
-        let first = flood.now.firstForwarded.map { $0 - start }
+        if !box.isRunning { control(.init("runs to the end", .failed, seen: box.end)) }
+        let counts = traffic.now
+        record.traffic = counts.tallies.map {
+            .init(kind: $0.kind, from: $0.from, sent: $0.sent, arrived: $0.arrived, leaked: $0.leaked)
+        }
+        record.missedFrames = counts.missed
+        record.firstForwardedMilliseconds = counts.firstForwarded.map { Int(($0 - start) * 1000) }
+        record.ended = time(nil)
         observe(
-            .note(first.map { "first packet forwarded after \(tenths($0)) s" } ?? "nothing was forwarded within 60 s"))
-        // Services that policy lets in come a moment later than policy.
-        for _ in 0..<100 where !events().contains("coldplugged") { usleep(50_000) }
-        let probing = Probing(network: network, boxOnWAN: flood.now.source)
-        var results: [ProofResult] = []
+            .note(
+                "\(record.sent) probe packets of \(record.traffic.count / 2) kinds sent from power-on, "
+                    + "\(record.leaked) leaked"))
+        return record
+    }
+
+    // MARK: - Controls
+
+    /// The disk that boots holds the root and the UKI that a release publishes.
+    private func partsOfDisk(_ digests: [String: String]) throws -> ProofRecord.Check {
+        let name = "the disk holds the root and the UKI"
+        let disk = try File(image.raw)
+        let table = try PartitionTable.read(disk)
+        guard let root = table["root-a"], let esp = table["esp"] else {
+            return .init(name, .failed, seen: "\(image.raw) has no partitions root-a and esp")
+        }
+        let size = Int(try File(image.root).status().st_size)
+        var hash = SHA256()
+        for offset in stride(from: 0, to: min(size, root.size), by: 1 << 20) {
+            hash.update(try disk.read(min(1 << 20, size - offset), at: root.offset + offset))
+        }
+        guard hash.finish().hex == digests["root"] else {
+            return .init(name, .failed, seen: "root-a of \(image.raw) differs from \(image.root)")
+        }
+        let volume = try FATVolume(DiskRegion(of: disk, offset: esp.offset, size: esp.size))
+        let entries = try volume.list("EFI/Linux").filter { !$0.isFolder }
+        for entry in entries where SHA256.hash(try volume.read("EFI/Linux/\(entry.name)")).hex == digests["uki"] {
+            return .init(name, .passed, seen: "root-a, EFI/Linux/\(entry.name)")
+        }
+        return .init(name, .failed, seen: "no file in EFI/Linux of \(image.raw) is \(image.uki)")
+    }
+
+    /// Waits for the signs that the box has booted: PID 1's event `up`, by the firmware and the loader, of this release;
+    /// and the engine's readiness, which it reports when the policy is in effect.
+    private func boot(
+        _ box: RunningBox, _ machine: inout ProofRecord.Machine, _ observe: (Event) -> Void
+    ) throws -> [ProofRecord.Check] {
+        var checks: [ProofRecord.Check] = []
+        let up = try box.wait("the event up", observe) { box.events.first("up") }
+        guard let up else { return [.init("boots", .failed, seen: box.failure)] }
+        let booted = "\(up["name"]?.text ?? "") \(up["version"]?.text ?? "")"
+        let isOurs = booted == "\(definition.name) \(definition.version)"
+        checks.append(
+            .init("boots", isOurs ? .passed : .failed, seen: "event up of \(booted)", milliseconds: box.milliseconds))
+        machine.loaderEntry = up["entry"]?.text ?? ""
+        machine.secureBoot = up["secure-boot"]?.text == "on"
+        checks.append(
+            .init(
+                "boots through firmware and loader", machine.loaderEntry.isEmpty ? .failed : .passed,
+                seen: machine.loaderEntry.isEmpty ? "no entry of the loader" : "entry \(machine.loaderEntry)"))
+        if certificate != nil {
+            checks.append(
+                .init(
+                    "Secure Boot is on", machine.secureBoot ? .passed : .failed,
+                    seen: machine.secureBoot ? "SecureBoot is 1" : "SecureBoot is not 1"))
+        }
+        if !definition.plugins.isEmpty {
+            let isReady = try box.wait("the engine", observe) { box.events.isReady("engine") ? true : nil }
+            checks.append(
+                .init(
+                    "the engine is ready", isReady == nil ? .failed : .passed,
+                    seen: isReady == nil ? box.failure : "event service-ready", milliseconds: box.milliseconds))
+            guard isReady != nil else { return checks }
+        }
+        // Drivers for all devices.
+        let coldplugged = try box.wait("device drivers", observe) { box.events.first("coldplugged") }
+        if coldplugged == nil { checks.append(.init("drivers are loaded", .failed, seen: box.failure)) }
+        return checks
+    }
+
+    /// Waits for the LAN's first packet on the WAN, where the proofs say that the LAN may send there. It needs the box's
+    /// address; where that is known and nothing arrives, policy may allow other packets only.
+    private func awaitForwarding(
+        _ network: ProofNetwork, _ traffic: ProbeTraffic, _ box: RunningBox, _ accelerator: Accelerator,
+        _ observe: (Event) -> Void
+    ) throws {
+        let mayForward = definition.proofs.contains {
+            $0.from == .lan && $0.to == .wan && $0.family == .ipv4 && $0.outcome == .answered
+        }
+        guard mayForward else { return }
+        let end = Clock.seconds + (accelerator == .tcg ? 60 : 20)
+        var known: Double?
+        while Clock.seconds < end, box.isRunning {
+            if let first = traffic.now.firstForwarded {
+                return observe(.note("first packet forwarded after \(tenths(first - box.start)) s"))
+            }
+            if known == nil, try network.side(.wan).box4 ?? network.leasedAddress() != nil { known = Clock.seconds }
+            if let known, Clock.seconds > known + 10 { break }
+            usleep(20_000)
+        }
+        observe(.note("no probe packet was forwarded"))
+    }
+
+    /// The sides that the proofs are about.
+    private var sides: [Proof.Endpoint] {
+        let named = definition.proofs.flatMap { [$0.from, $0.to, $0.arrivesAt].compactMap { $0 } }
+        return [.lan, .wan].filter { named.contains($0) }
+    }
+
+    /// The box's IPv4 addresses by side, from the plan or the DHCP lease; the source of forwarded packets as a last resort.
+    private func addresses(_ network: ProofNetwork, _ traffic: ProbeTraffic) throws -> [Proof.Endpoint: IPAddress?] {
+        [
+            .lan: try network.side(.lan).box4,
+            .wan: try network.side(.wan).box4 ?? network.leasedAddress() ?? traffic.now.source,
+        ]
+    }
+
+    /// Packets of a side reach the box and return. Without that, "dropped" would say nothing.
+    private func reach(
+        _ place: Proof.Endpoint, _ network: ProofNetwork, _ address: IPAddress?, isTried: Bool,
+        _ proofs: [ProofRecord.Check]
+    ) throws -> ProofRecord.Check {
+        let name = "the box answers on the \(place.rawValue)"
+        guard isTried else { return .init(name, .skipped, seen: "the box has not booted") }
+        for (proof, check) in zip(definition.proofs, proofs)
+        where proof.from == place && proof.outcome != .dropped && check.status == .passed {
+            return .init(name, .passed, seen: "proof \"\(proof.name)\"")
+        }
+        let answer = try NeighbourProbe(network, place).ask(address, seconds: 10)
+        return .init(
+            name, answer == nil ? .failed : .passed, seen: answer ?? "no answer to ARP and neighbour discovery")
+    }
+
+    // MARK: - Proofs
+
+    private func prove(
+        _ network: ProofNetwork, _ addresses: [Proof.Endpoint: IPAddress?], _ box: RunningBox, hasBooted: Bool,
+        _ record: inout ProofRecord, _ observe: (Event) -> Void
+    ) throws {
+        let probing = Probing(network: network, boxOnWAN: addresses[.wan] ?? nil)
         for proof in definition.proofs {
-            try checkAlive()
+            guard hasBooted, box.isRunning else {
+                let why = hasBooted ? box.end : "the box has not booted"
+                record.proofs.append(.init(proof.name, .skipped, seen: why))
+                continue
+            }
             let result: ProofResult
             do {
                 result = try probing.run(proof)
@@ -101,37 +273,73 @@ public struct ProofRun {
                 result = ProofResult(proof: proof, passed: false, seen: "\(error)")
             }
             observe(.result(result))
-            results.append(result)
+            record.proofs.append(
+                .init(
+                    proof.name, result.passed ? .passed : .failed, seen: result.seen,
+                    milliseconds: Int(result.seconds * 1000)))
         }
-        try checkAlive()
-        let counts = flood.now
-        let crossed = counts.fromWAN + counts.unmasqueraded
-        let sent = counts.sent.values.reduce(0, +)
-        observe(.note("\(sent) packets thrown at the box from power-on: \(crossed) crossed against policy"))
-        return Outcome(
-            results: results, crossed: crossed, firstForwarded: first,
-            passed: crossed == 0 && sent > 0 && results.allSatisfy(\.passed), digest: try image.manifestDigest())
     }
 
     private func tenths(_ seconds: Double) -> String {
         let value = Int((seconds * 10).rounded())
         return "\(value / 10).\(value % 10)"
     }
+}
 
-    /// The result beside the image, with the digest of what was proved: a release demands it.
-    public func write(_ outcome: Outcome) throws -> String {
-        let path = "\(image.folder)/\(image.stem).proofs.json"
-        let document: JSON = [
-            "image": .text(definition.name), "version": .text(definition.version), "profile": .text(image.profile),
-            "manifest": .text(outcome.digest), "uki": .text(try image.ukiDigest()),
-            "passed": .boolean(outcome.passed), "crossed": .integer(outcome.crossed),
-            "first-forwarded-milliseconds": outcome.firstForwarded.map { .integer(Int($0 * 1000)) } ?? .null,
-            "proofs": .list(
-                outcome.results.map {
-                    ["name": .text($0.proof.name), "passed": .boolean($0.passed), "seen": .text($0.seen)]
-                }),
+/// A machine that boots.
+private struct RunningBox {
+    let process: RunningProcess
+    let events: BoxEvents
+    let folder: String
+    /// Monotonic seconds.
+    let start: Double
+    let deadline: Double
+
+    var isRunning: Bool { process.poll() == nil }
+    /// Since power-on.
+    var milliseconds: Int { Int((Clock.seconds - start) * 1000) }
+
+    /// Waits until the box shows something, with a note every ten seconds.
+    ///
+    /// - Returns: nil at the deadline, and when the machine ends.
+    func wait<Sign>(
+        _ what: String, _ observe: (ProofRun.Event) -> Void, _ body: () throws -> Sign?
+    ) throws -> Sign? {
+        var next = Clock.seconds + 10
+        while true {
+            if let sign = try body() { return sign }
+            guard Clock.seconds < deadline, isRunning else { return nil }
+            if Clock.seconds >= next {
+                next += 10
+                observe(
+                    .note(
+                        "\(milliseconds / 1000) of \(Int(deadline - start)) s: waiting for \(what), \(events.last)"))
+            }
+            usleep(20_000)
+        }
+    }
+
+    /// Why the box has not booted.
+    var failure: String { isRunning ? "nothing within \(Int(deadline - start)) s, \(events.last)" : end }
+
+    /// How the machine ended.
+    var end: String {
+        let output = (try? FileSystem.read("\(folder)/qemu")).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        let lines = output.split(whereSeparator: \.isNewline)
+        return "the machine ended, \(events.last)" + (lines.last.map { ", QEMU: \($0)" } ?? "")
+    }
+}
+
+extension BuiltImage {
+    /// SHA-256 of the parts that proofs and releases are about: `manifest`, `uki`, `root`, `raw`.
+    public func digests() throws -> [String: String] {
+        func digest(_ path: String) throws -> String {
+            var hash = SHA256()
+            try File(path).readPieces { hash.update($0) }
+            return hash.finish().hex
+        }
+        return [
+            "manifest": try manifestDigest(), "uki": try ukiDigest(), "root": try digest(root), "raw": try digest(raw),
         ]
-        try FileSystem.replace(path, with: document.pretty)
-        return path
     }
 }

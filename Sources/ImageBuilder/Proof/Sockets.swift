@@ -3,11 +3,11 @@ import Files
 import Glibc
 import Processes
 
-/// A socket of a side's network. It stays in that network wherever it is used.
+/// A socket in a side's network namespace, whatever thread uses it.
 final class ProofSocket {
     let descriptor: Int32
 
-    /// - Throws: when the network can't have one.
+    /// - Throws: ``SystemError`` of socket(2).
     init(_ namespace: NetworkNamespace, _ family: IPAddress.Family, isStream: Bool) throws {
         descriptor = try namespace.run {
             let kind = isStream ? SOCK_STREAM : SOCK_DGRAM
@@ -22,7 +22,7 @@ final class ProofSocket {
 
     deinit { close(descriptor) }
 
-    /// Listens on all addresses of the network.
+    /// Binds it, and has it listen on request.
     func bind(_ address: IPAddress, port: Int, listen isListening: Bool) throws {
         var on: Int32 = 1
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
@@ -32,19 +32,19 @@ final class ProofSocket {
         if isListening, listen(descriptor, 16) != 0 { throw SystemError("listen", "\(address) port \(port)") }
     }
 
-    /// Begins to connect. Returns an errno, 0 when it is done or on its way.
+    /// Begins to connect. Returns an errno; 0 when it is connected or still connecting.
     func connect(_ address: IPAddress, port: Int) -> Int32 {
         address.withSocketAddress(port: port) { Glibc.connect(descriptor, $0, $1) } == 0 || errno == EINPROGRESS
             ? 0 : errno
     }
 
-    /// Waits until something can be read or, on request, written. False when the time is over.
+    /// Waits until the socket is readable or, on request, writable. False after `seconds`.
     func wait(seconds: Double, writing: Bool = false) -> Bool {
         var polled = pollfd(fd: descriptor, events: Int16(writing ? POLLOUT : POLLIN), revents: 0)
         return poll(&polled, 1, Int32(seconds * 1000)) > 0
     }
 
-    /// The error that waits on the socket, and is taken by asking.
+    /// The pending error (SO_ERROR), which this call clears.
     func pendingError() -> Int32 {
         var code: Int32 = 0
         var length = socklen_t(MemoryLayout<Int32>.size)
@@ -52,7 +52,7 @@ final class ProofSocket {
         return code
     }
 
-    /// Takes a caller and who he is.
+    /// Accepts a connection; with the peer's address.
     func accept() -> (socket: ProofSocket, peer: IPAddress?)? {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
@@ -71,7 +71,7 @@ final class ProofSocket {
             ? 0 : errno
     }
 
-    /// What came, and from whom; or the errno.
+    /// The received bytes and the peer's address and port; or the errno.
     func receive() -> (bytes: [UInt8], peer: IPAddress?, port: Int, error: Int32) {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
@@ -86,7 +86,7 @@ final class ProofSocket {
         return (Array(buffer[..<count]), IPAddress(storage), port, 0)
     }
 
-    /// Sends from and to broadcast addresses of one link alone.
+    /// Restricts it to one link, on which it may broadcast.
     func useLinkAlone(_ name: String) {
         var on: Int32 = 1
         setsockopt(descriptor, SOL_SOCKET, SO_BROADCAST, &on, socklen_t(MemoryLayout<Int32>.size))

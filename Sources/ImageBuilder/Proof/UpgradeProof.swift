@@ -5,47 +5,67 @@ import Glibc
 import PluginKit
 import Processes
 
-/// A box under traffic that comes from one build to another by itself, as those at their sites do; then it is given a release whose kernel
-/// panics, and must be back. What counts is how long nothing was forwarded.
+/// A box that upgrades itself from one build to another under traffic; then it gets a release whose kernel panics, and must
+/// fall back. The result is how long nothing was forwarded.
+///
+/// The machine boots through UEFI without Secure Boot, also where the image is signed: the release whose kernel panics is
+/// made from the new one by an edit that breaks its signature.
 public struct UpgradeProof {
-    /// What came of it, in seconds.
+    /// The result.
     public struct Outcome: Sendable {
-        /// From the machine's start to the first packet that was forwarded, seconds: a start, with all that the firmware does before.
+        /// From power-on to the first forwarded packet, in seconds: a boot, the firmware's part included.
         public var start = 0.0
-        /// Seconds without forwarding: by a reset of the machine, by the upgrade, and by the release that is bad.
-        public var (reset, upgrade, fallBack) = (0.0, 0.0, 0.0)
-        /// Packets that crossed against policy meanwhile, of all that were sent.
-        public var (crossed, sent) = (0, 0)
+        /// Seconds without forwarding during a reset of the machine.
+        public var reset = 0.0
+        /// Seconds without forwarding during the upgrade.
+        public var upgrade = 0.0
+        /// Seconds without forwarding while the bad release was tried and the box fell back.
+        public var fallBack = 0.0
+        /// Probe packets by kind.
+        public var traffic: [ProofRecord.Traffic] = []
+        /// Frames that the test had no memory for.
+        public var missedFrames = 0
+
+        public var sent: Int { traffic.reduce(0) { $0 + $1.sent } }
+        public var leaked: Int { traffic.reduce(0) { $0 + $1.leaked } }
+        public var passed: Bool {
+            missedFrames == 0 && !traffic.isEmpty && traffic.allSatisfy { $0.leaked == 0 && $0.sent > 0 }
+        }
     }
 
     public let new: BuiltImage
     let old: BuiltImage
     private let plan: [Resource]
+    private let hardware: VirtualMachine.Hardware
+    private let proofs: [Proof]
     /// The factory's document.
     private let site: Node
 
     /// - Parameters:
     ///   - name: of an image that is built.
-    ///   - old: an earlier build of it, which boxes have.
+    ///   - old: an earlier build of it, which the box starts with.
     ///   - options: those that it was built with.
     public init(_ name: String, from old: BuiltImage, options: ImageBuild.Options) throws {
         let build = try ImageBuild(name, options: options) { _ in }
         guard build.definition.plugins.contains(where: { $0.name.value == "upgrade" }), let site = build.definition.site
         else {
             throw BuildFailure(
-                "\(name) can't upgrade: it has \(build.definition.site == nil ? "no site" : "no plugin upgrade")",
+                "\(name) has \(build.definition.site == nil ? "no site" : "no plugin upgrade"), an upgrade needs both",
                 hint: "plugins: [upgrade] and site: in its definition, docs/upgrades.md")
         }
         let path = "\(options.images)/\(site.value)"
         self.site = try YAML.read(try FileSystem.read(path), file: path)
         self.old = old
-        new = try BuiltImage(name, profile: options.profile, output: options.output)
+        let new = try BuiltImage(name, profile: options.profile, output: options.output)
+        self.new = new
+        hardware = build.profiles.first { $0.name == new.profile }?.machine ?? VirtualMachine.Hardware()
+        proofs = build.definition.proofs
         plan = try build.planFactorySite()
     }
 
-    /// What the box follows: the factory's document, with releases from the run's own server, at any time of the day.
+    /// The box's site document: the factory's, with releases from the run's own server at any time of day.
     private func document() throws -> String {
-        // A box has its turn within three quarters of its window: of one that opened eighteen hours ago it has come.
+        // A box installs within the first three quarters of its window: all of them, if it opened 18 hours ago.
         let from = ((time(nil) - 18 * 3600 - 600) % 86_400 + 86_400) % 86_400 / 60
         func clock(_ minute: Int) -> String {
             let (hour, minute) = (minute / 60 % 24, minute % 60)
@@ -65,19 +85,19 @@ public struct UpgradeProof {
     private static var address: String { "http://\(ProofNetwork.knownName.address):\(port)" }
 
     /// - Parameters:
-    ///   - folder: for what is written on the way: disk, events, console.
-    ///   - repository: a folder of signed files that has both builds.
-    ///   - trusted: what the box knows of it before: its folder `/data/vcpe/upgrade/tuf`.
+    ///   - folder: for the disk, the events and the console's text.
+    ///   - repository: a folder of signed files with both builds.
+    ///   - trusted: the box's folder `/data/vcpe/upgrade/tuf` for this repository.
+    ///   - timeout: seconds for each step; 600 under emulation and 300 with KVM when nil.
     ///   - publishBad: adds a release whose kernel panics.
-    ///   - observe: is told what happens, for people.
+    ///   - observe: gets progress, in words.
     public func run(
-        in folder: String, repository: String, trusted: String, accelerator: Accelerator,
+        in folder: String, repository: String, trusted: String, accelerator: Accelerator, timeout: Double? = nil,
         publishBad: () throws -> Void,
         observe: (String) -> Void
     ) throws -> Outcome {
         let versions = (old: try Self.version(old), new: try Self.version(new))
-        // For each step; by emulation all takes longer.
-        let seconds: Double = accelerator == .tcg ? 600 : 300
+        let seconds: Double = timeout ?? (accelerator == .tcg ? 600 : 300)
         guard versions.old != versions.new else {
             throw BuildFailure("both builds are \(versions.new)", hint: "another version: in the definition")
         }
@@ -86,72 +106,84 @@ public struct UpgradeProof {
         defer { server.kill() }
         var machine = try prepare(in: folder, trusted: trusted, network: network)
         machine.accelerator = accelerator
-        observe("\(versions.old) from \(old.raw) with \(accelerator.rawValue), between a LAN and a WAN of its own")
+        observe("\(versions.old) from \(old.raw) with \(accelerator.rawValue), UEFI")
 
-        let flood = try Flood(network)
-        defer { flood.stop() }
-        let buttons = try Buttons(descriptor: 3 + network.taps.count)
+        let traffic = try ProbeTraffic(network, policy: ProbePolicy(proofs, lan: network.side(.lan).network4))
+        defer { traffic.stop() }
+        let monitor = try Monitor(descriptor: 3 + network.taps.count)
         let begin = Clock.seconds
         let process = try Command(
             QEMU.find(),
-            machine.arguments() + buttons.arguments + ["-display", "none", "-serial", "file:\(folder)/console"]
+            machine.arguments() + monitor.arguments + ["-display", "none", "-serial", "file:\(folder)/console"]
         ).start(
             output: File("\(folder)/qemu", O_WRONLY | O_CREAT | O_TRUNC),
-            inheriting: network.taps + [buttons.machineEnd])
+            inheriting: network.taps + [monitor.machineEnd])
         defer { process.kill() }
-        let story = Story(folder: folder)
-        /// Until something has happened.
+        let box = ObservedBox(folder: folder)
+        /// Waits until something has happened, with a note every 30 seconds.
         func wait(_ what: String, _ body: () -> Bool) throws {
-            let end = Clock.seconds + seconds
+            let begin = Clock.seconds
+            var next = begin + 30
             while !body() {
-                guard process.poll() == nil, Clock.seconds < end else {
+                guard process.poll() == nil, Clock.seconds < begin + seconds else {
                     throw BuildFailure(
                         process.poll() == nil
-                            ? "\(Int(seconds)) s, and not yet: \(what)" : "the machine ended before: \(what)",
-                        hint: "\(folder)/console and \(folder)/events have what the box said")
+                            ? "nothing within \(Int(seconds)) s, expected: \(what)"
+                            : "the machine ended, expected: \(what)",
+                        hint: "\(folder)/console and \(folder)/events")
+                }
+                if Clock.seconds >= next {
+                    next += 30
+                    observe("\(Int(Clock.seconds - begin)) of \(Int(seconds)) s: waiting until \(what)")
                 }
                 usleep(50_000)
             }
         }
-        try wait("\(versions.old) forwards") { flood.now.firstForwarded != nil }
+        try wait("\(versions.old) forwards") { traffic.now.firstForwarded != nil }
         var outcome = Outcome()
-        outcome.start = (flood.now.firstForwarded ?? 0) - begin
+        outcome.start = (traffic.now.firstForwarded ?? 0) - begin
         observe("it forwards \(Self.text(outcome.start)) s after power-on")
-        try wait("\(versions.old) is found good") { story.starts == [versions.old] && story.isGood }
-        flood.forgetPauses()
+        try wait("\(versions.old) is marked good") { box.events.versions == [versions.old] && box.events.isGood }
+        traffic.forgetPauses()
 
-        // What a start costs under the same traffic, from hosts that know the box's addresses: no less can be asked of an upgrade.
-        try buttons.reset()
-        try wait("\(versions.old) runs again") { story.starts == [versions.old, versions.old] }
-        let first = flood.now.forwarded
-        try wait("\(versions.old) forwards again") { flood.now.forwarded > first + 10 }
-        outcome.reset = flood.now.longestPause
+        // The pause of a plain boot under the same traffic: an upgrade cannot be faster.
+        try monitor.reset()
+        try wait("\(versions.old) runs again") { box.events.versions == [versions.old, versions.old] }
+        let first = traffic.now.forwarded
+        try wait("\(versions.old) forwards again") { traffic.now.forwarded > first + 10 }
+        outcome.reset = traffic.now.longestPause
         observe("a reset of the machine: \(Self.text(outcome.reset)) s without forwarding")
-        flood.forgetPauses()
+        traffic.forgetPauses()
 
         let starts = [versions.old, versions.old, versions.new]
-        try wait("\(versions.new) is installed and runs") { story.starts == starts }
-        // While it is on trial: a box looks for releases again when it has found this one good.
+        try wait("\(versions.new) is installed and runs") { box.events.versions == starts }
+        // During the trial: the box looks for releases again when it has marked this one good.
         try publishBad()
-        try wait("\(versions.new) is found good") { story.isGood }
-        let isForwarding = flood.now.forwarded
-        try wait("\(versions.new) forwards") { flood.now.forwarded > isForwarding + 10 }
-        outcome.upgrade = flood.now.longestPause
-        observe("\(versions.new) runs and was found good: \(Self.text(outcome.upgrade)) s without forwarding")
-        flood.forgetPauses()
+        try wait("\(versions.new) is marked good") { box.events.isGood }
+        let isForwarding = traffic.now.forwarded
+        try wait("\(versions.new) forwards") { traffic.now.forwarded > isForwarding + 10 }
+        outcome.upgrade = traffic.now.longestPause
+        observe("\(versions.new) runs and was marked good: \(Self.text(outcome.upgrade)) s without forwarding")
+        traffic.forgetPauses()
 
-        try wait("a release whose kernel panics is started three times") { story.panics == 3 }
-        try wait("\(versions.new) runs again") { story.starts == starts + [versions.new] }
-        let before = flood.now.forwarded
-        try wait("\(versions.new) forwards again") { flood.now.forwarded > before + 10 }
-        guard story.panics == 3 else { throw BuildFailure("the bad release was started \(story.panics) times") }
-        outcome.fallBack = flood.now.longestPause
+        try wait("a release whose kernel panics was booted three times") { box.panics == 3 }
+        try wait("\(versions.new) runs again") { box.events.versions == starts + [versions.new] }
+        let before = traffic.now.forwarded
+        try wait("\(versions.new) forwards again") { traffic.now.forwarded > before + 10 }
+        guard box.panics == 3 else {
+            throw BuildFailure("the bad release was booted \(box.panics) times, expected are 3")
+        }
+        outcome.fallBack = traffic.now.longestPause
         observe(
-            "a release whose kernel panics was started three times, then \(versions.new) again: \(Self.text(outcome.fallBack)) s without forwarding"
+            "a release whose kernel panics was booted three times, then \(versions.new) again: "
+                + "\(Self.text(outcome.fallBack)) s without forwarding"
         )
-        let counts = flood.now
-        (outcome.crossed, outcome.sent) = (counts.fromWAN + counts.unmasqueraded, counts.sent.values.reduce(0, +))
-        observe("\(outcome.sent) packets thrown at the box from power-on: \(outcome.crossed) crossed against policy")
+        let counts = traffic.now
+        outcome.traffic = counts.tallies.map {
+            .init(kind: $0.kind, from: $0.from, sent: $0.sent, arrived: $0.arrived, leaked: $0.leaked)
+        }
+        outcome.missedFrames = counts.missed
+        observe("\(outcome.sent) probe packets sent from power-on, \(outcome.leaked) leaked")
         return outcome
     }
 
@@ -166,13 +198,13 @@ public struct UpgradeProof {
         return "\(tenths / 10).\(tenths % 10)"
     }
 
-    /// The machine's buttons: QEMU's monitor at the other end of a pair of sockets.
-    private struct Buttons {
+    /// QEMU's monitor, by a pair of sockets.
+    private struct Monitor {
         let machineEnd: File
         private let ownEnd: File
         let arguments: [String]
 
-        /// - Parameter descriptor: that QEMU has the machine's end by.
+        /// - Parameter descriptor: QEMU's number of the machine's end.
         init(descriptor: Int) throws(SystemError) {
             var ends: [Int32] = [-1, -1]
             guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0, &ends) == 0 else {
@@ -181,7 +213,7 @@ public struct UpgradeProof {
             (ownEnd, machineEnd) = (
                 File(descriptor: ends[0], path: "QEMU's monitor"), File(descriptor: ends[1], path: "QEMU's monitor")
             )
-            arguments = ["-chardev", "socket,id=buttons,fd=\(descriptor)", "-mon", "chardev=buttons,mode=readline"]
+            arguments = ["-chardev", "socket,id=monitor,fd=\(descriptor)", "-mon", "chardev=monitor,mode=readline"]
         }
 
         func reset() throws(SystemError) {
@@ -192,33 +224,24 @@ public struct UpgradeProof {
         }
     }
 
-    /// What the box has said so far.
-    private struct Story {
+    /// What the box has shown so far.
+    private struct ObservedBox {
         let folder: String
 
-        private func lines(_ name: String) -> [Substring] {
-            let bytes = (try? FileSystem.read("\(folder)/\(name)")) ?? []
-            return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline)
-        }
+        var events: BoxEvents { BoxEvents(path: "\(folder)/events") }
 
-        private var events: [JSON] { lines("events").compactMap { try? JSON.parse(Array($0.utf8)) } }
-        /// Versions that came up, in their order.
-        var starts: [String] {
-            events.filter { $0["event"]?.text == "up" }.compactMap { $0["version"]?.text }
+        var panics: Int {
+            let bytes = (try? FileSystem.read("\(folder)/console")) ?? []
+            return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).filter {
+                $0.contains("Kernel panic - not syncing")
+            }.count
         }
-        /// The start that was last has been found good.
-        var isGood: Bool {
-            let events = events
-            let up = events.lastIndex { $0["event"]?.text == "up" } ?? 0
-            return events[up...].contains { $0["event"]?.text == "good" }
-        }
-        var panics: Int { lines("console").filter { $0.contains("Kernel panic - not syncing") }.count }
     }
 
     /// A web server in the WAN.
     private func serve(_ repository: String, in network: ProofNetwork) throws -> RunningProcess {
         guard let busybox = ["/bin/busybox", "/usr/bin/busybox"].first(where: FileSystem.exists) else {
-            throw BuildFailure("there is no busybox, which plays the web server", hint: "apt-get install busybox")
+            throw BuildFailure("busybox is missing, which serves the releases", hint: "apt-get install busybox")
         }
         let place = "\(ProofNetwork.knownName.address):\(Self.port)"
         let log = try File("/dev/null", O_WRONLY)
@@ -228,7 +251,7 @@ public struct UpgradeProof {
         }
     }
 
-    /// The disk, with a data partition that knows the run's repository, and a machine around it.
+    /// A machine with the old build's disk, whose data partition trusts the run's repository.
     private func prepare(in folder: String, trusted: String, network: ProofNetwork) throws -> VirtualMachine {
         guard let mke2fs = ["/usr/sbin/mke2fs", "/sbin/mke2fs"].first(where: FileSystem.exists) else {
             throw BuildFailure("there is no mke2fs", hint: "apt-get install e2fsprogs")
@@ -249,9 +272,8 @@ public struct UpgradeProof {
             ]
         ).check()
         try FileSystem.replace("\(folder)/site.yaml", with: try document())
-        try FileSystem.replace("\(folder)/variables", with: try FileSystem.read(OVMF.find(secureBoot: false).variables))
-        var machine = try network.machine(
-            .uefi(variables: "\(folder)/variables", secureBoot: false), disk: disk, of: old, in: folder)
+        let firmware = try OVMF.makeVariables("\(folder)/variables", certificate: nil)
+        var machine = try network.machine(firmware, disk: disk, hardware, in: folder)
         machine.site = "\(folder)/site.yaml"
         machine.extra = ["-device", "i6300esb"]
         return machine

@@ -3,8 +3,10 @@ import Glibc
 import Processes
 
 /// How QEMU runs the guest's code.
-public enum Accelerator: String, Sendable {
+public enum Accelerator: String, Sendable, CaseIterable {
+    /// The processor's own virtualization, by /dev/kvm.
     case kvm
+    /// Emulation in software: about ten times slower, and possible everywhere.
     case tcg
 
     /// QEMU's arguments.
@@ -15,37 +17,41 @@ public enum Accelerator: String, Sendable {
         }
     }
 
-    /// QEMU 7's emulation by several threads now and then shows a processor half of an instruction that another one is
-    /// rewriting, and the guest's kernel dies of it. One thread takes no longer here (`docs/decisions.md`).
+    /// QEMU 7's multi-threaded emulation can show a processor half of an instruction that another processor is
+    /// rewriting, and the guest's kernel crashes. One thread is as fast here (`docs/decisions.md`).
     private static let threads: String = {
         let version = (try? Command(QEMU.find(), ["--version"]).run().text) ?? ""
         return version.contains("version 7.") ? "single" : "multi"
     }()
 
-    /// The one that works here.
+    /// Finds the accelerator that works on this host.
     ///
-    /// /dev/kvm may exist, open and even make a machine, and the guest still never get anywhere: so a kernel is started
-    /// once, without a disk, which must come as far as its panic. The answer is kept for this boot of the host.
+    /// /dev/kvm may exist and open, and KVM_CREATE_VM succeed, although no guest ever boots. So a kernel without a disk
+    /// is booted once; it must reach its panic. Only a success is remembered, for this boot of the host: a failure may
+    /// be a busy host's, and is tried again.
     ///
-    /// - Parameter kernel: a kernel image to try.
-    public static func working(qemu: String, kernel: String, cache: Cache) throws -> Accelerator {
-        guard access("/dev/kvm", R_OK | W_OK) == 0 else { return .tcg }
+    /// - Parameters:
+    ///   - qemu: the path of QEMU.
+    ///   - kernel: a kernel image to boot.
+    ///   - device: KVM's device node.
+    ///   - deadline: seconds that the kernel has to reach its panic.
+    public static func working(
+        qemu: String, kernel: String, cache: Cache, device: String = "/dev/kvm", deadline: Int = 10
+    ) throws -> Accelerator {
+        guard access(device, R_OK | W_OK) == 0 else { return .tcg }
         let boot = String(decoding: try File("/proc/sys/kernel/random/boot_id").read(36, at: 0), as: UTF8.self)
         let answer = "\(try cache.folder("accelerator"))/\(boot)"
-        if let bytes = try? FileSystem.read(answer),
-            let known = Accelerator(rawValue: String(decoding: bytes, as: UTF8.self))
-        {
-            return known
-        }
+        // Anything but "kvm" is what an earlier version of this program remembered of a failure.
+        if let bytes = try? FileSystem.read(answer), bytes == Array(Accelerator.kvm.rawValue.utf8) { return .kvm }
         let result = try Command(
             "timeout",
-            ["--signal=KILL", "10", qemu, "-M", "q35"] + Accelerator.kvm.arguments + [
+            ["--signal=KILL", String(deadline), qemu, "-M", "q35"] + Accelerator.kvm.arguments + [
                 "-m", "256", "-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio", "-kernel", kernel,
                 "-append", "console=ttyS0 panic=-1",
             ]
         ).run()
-        let works = result.text.contains("Kernel panic") ? Accelerator.kvm : .tcg
-        try FileSystem.replace(answer, with: works.rawValue)
-        return works
+        guard result.text.contains("Kernel panic") else { return .tcg }
+        try FileSystem.replace(answer, with: Accelerator.kvm.rawValue)
+        return .kvm
     }
 }

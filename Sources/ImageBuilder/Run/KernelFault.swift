@@ -1,13 +1,13 @@
-/// The death of a machine's kernel, as its console tells it.
+/// A crash of a machine's kernel, as its console shows it.
 public struct KernelFault: Sendable, Hashable {
-    /// The first line that says so, without its time.
+    /// The first line of the report, without its time.
     public var line: String
 
-    /// Nil when the console tells of none.
+    /// Nil when the console shows none.
     public init?(console: String) {
         let lines = console.split(whereSeparator: \.isNewline)
         func first(_ words: String) -> Substring? { lines.first { $0.contains(words) } }
-        // An oops comes before its panic, and says more.
+        // An oops precedes its panic, and names the fault.
         guard let line = first("Oops: ") ?? first("Kernel panic - not syncing") else { return nil }
         self.line = String(line.firstRange(of: "] ").map { line[$0.upperBound...] } ?? line)
     }

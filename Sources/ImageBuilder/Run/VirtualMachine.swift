@@ -1,17 +1,40 @@
 import Files
 import Glibc
 
-/// A QEMU machine that boots an image; `vcpe run` and the boot tests use the same one.
+/// A QEMU machine that boots an image; `vcpe run`, `vcpe test` and the boot tests use the same one.
 public struct VirtualMachine: Sendable {
     public enum Firmware: Sendable, Hashable {
-        /// Kernel, initramfs and command line given by QEMU itself: half the time of a start by UEFI.
+        /// QEMU loads kernel, initramfs and command line itself. This takes half the time of a boot through UEFI, and
+        /// tests neither the loader nor the UKI.
         case direct(kernel: String, initramfs: String, commandLine: String)
-        /// OVMF with the given variables, a file that the machine may write.
+        /// OVMF with the given variable store, a file that the machine writes to.
         case uefi(variables: String, secureBoot: Bool)
     }
 
-    public enum Bus: String, Sendable, CaseIterable {
+    /// How a disk is attached.
+    public enum Bus: String, Sendable, Hashable, CaseIterable {
         case virtio, nvme, sata, usb
+    }
+
+    /// QEMU's names of network cards that a hardware profile can choose.
+    public enum Card: String, Sendable, Hashable, CaseIterable {
+        case virtio = "virtio-net-pci"
+        case e1000
+        case e1000e
+        case rtl8139
+        case vmxnet3
+    }
+
+    /// The devices that stand for a kind of box: `machine:` of its hardware profile.
+    public struct Hardware: Sendable, Hashable {
+        /// How the box's own disk is attached.
+        public var disk: Bus
+        /// The card of each port.
+        public var network: Card
+
+        public init(disk: Bus = .virtio, network: Card = .virtio) {
+            (self.disk, self.network) = (disk, network)
+        }
     }
 
     public struct Disk: Sendable, Hashable {
@@ -28,11 +51,11 @@ public struct VirtualMachine: Sendable {
 
     public struct Network: Sendable, Hashable {
         public enum Link: Sendable, Hashable {
-            /// QEMU's own network: no privilege needed. `forwards` are `tcp::8080-:80`.
+            /// QEMU's own network, which needs no privilege. `forwards` are `tcp::8080-:80`.
             case user(forwards: [String], restricted: Bool)
             /// A cable whose other end is a Unix socket at this path, for another QEMU to plug in.
             case cable(socket: String)
-            /// A TAP link that QEMU inherits under this descriptor.
+            /// A TAP device that QEMU inherits as this descriptor.
             case tap(descriptor: Int)
         }
 
@@ -52,18 +75,17 @@ public struct VirtualMachine: Sendable {
     public var firmware: Firmware
     public var disks: [Disk]
     public var networks: [Network] = []
-    /// Disks by their place in `disks`, in the order in which the firmware tries them; all of them in their order when
-    /// empty.
+    /// Indexes of `disks` in the order in which the firmware tries them; the order of `disks` when empty.
     public var bootOrder: [Int] = []
     /// MiB.
     public var memory = 512
     public var processors = 2
     public var accelerator = Accelerator.tcg
-    /// Changes to disks are thrown away at the end.
+    /// Changes to disks are discarded when the machine ends.
     public var isSnapshot = false
-    /// The file that takes the events of the virtio port `org.vcpe.events`.
+    /// The file that QEMU writes the events of the virtio port `org.vcpe.events` to.
     public var events: String?
-    /// The file of a site document that the box gets by the firmware.
+    /// The file of a site document that the box reads through QEMU's fw_cfg.
     public var site: String?
     public var extra: [String] = []
 
@@ -72,7 +94,7 @@ public struct VirtualMachine: Sendable {
         self.disks = disks
     }
 
-    /// QEMU's arguments, the console and display aside.
+    /// QEMU's arguments, without those of console and display.
     public func arguments() throws -> [String] {
         var arguments = accelerator.arguments
         var machine = "q35"
@@ -101,7 +123,7 @@ public struct VirtualMachine: Sendable {
                 case .sata: "ide-hd,drive=disk\(i)"
                 case .usb: "usb-storage,id=stick\(i),bus=usb.0,drive=disk\(i),removable=on"
                 }
-            // With a kernel of its own QEMU gives that the first place.
+            // With `-kernel` QEMU gives the kernel the first boot index.
             if case .direct = firmware {
                 arguments += ["-device", device]
                 continue
@@ -118,7 +140,7 @@ public struct VirtualMachine: Sendable {
                 arguments += ["-netdev", "stream,id=net\(i),server=on,addr.type=unix,addr.path=\(path)"]
             case .tap(let descriptor): arguments += ["-netdev", "tap,id=net\(i),fd=\(descriptor)"]
             }
-            // In the order of their slots, whatever else is plugged in.
+            // Fixed slots: the ports keep their order whatever other devices the machine has.
             let place = ",addr=0x\(String(0x10 + i, radix: 16))"
             arguments += [
                 "-device", "\(network.card),netdev=net\(i)\(place)" + (network.mac.map { ",mac=\($0)" } ?? ""),
@@ -133,32 +155,5 @@ public struct VirtualMachine: Sendable {
         if let site { arguments += ["-fw_cfg", "name=opt/org.vcpe.site,file=\(site)"] }
         if isSnapshot { arguments.append("-snapshot") }
         return arguments + extra
-    }
-}
-
-/// QEMU itself, and UEFI for it.
-public enum QEMU {
-    /// The path of `qemu-system-x86_64`.
-    public static func find() throws -> String {
-        let name = "qemu-system-x86_64"
-        let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin"
-        for folder in path.split(separator: ":") where access("\(folder)/\(name)", X_OK) == 0 {
-            return "\(folder)/\(name)"
-        }
-        throw BuildFailure("there is no \(name) on the PATH", hint: "apt-get install qemu-system-x86 ovmf")
-    }
-}
-
-/// UEFI for QEMU: Debian's package `ovmf`.
-public enum OVMF {
-    /// Firmware code and a template of its variables; with Secure Boot, those that hold the public test key "snakeoil".
-    public static func find(secureBoot: Bool) throws -> (code: String, variables: String) {
-        let folder = "/usr/share/OVMF"
-        let code = "\(folder)/\(secureBoot ? "OVMF_CODE_4M.secboot.fd" : "OVMF_CODE_4M.fd")"
-        let variables = "\(folder)/\(secureBoot ? "OVMF_VARS_4M.snakeoil.fd" : "OVMF_VARS_4M.fd")"
-        for path in [code, variables] where !FileSystem.exists(path) {
-            throw BuildFailure("there is no \(path), the UEFI firmware for QEMU", hint: "apt-get install ovmf")
-        }
-        return (code, variables)
     }
 }

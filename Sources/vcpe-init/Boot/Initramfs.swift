@@ -240,6 +240,7 @@ struct Initramfs {
                 "disk \(disk.path)", "stick \(state?.isStick(disk) ?? disk.isRemovable ? "yes" : "no")",
                 "state \(device(of: "state", disk))", "data \(data)",
                 "esp \(device(of: "esp", disk))", "entry \(loaderVariables.entry ?? "")",
+                "secure-boot \(loaderVariables.isSecureBoot ? "on" : "off")",
                 "trial \(loaderVariables.countedPath == nil ? "no" : "yes")", "jump \(isJump ? "yes" : "no")",
                 "reason \(state?.reason ?? "")",
             ] + (HardwareWatchdog.handOver().map { ["watchdog \($0)"] } ?? [])

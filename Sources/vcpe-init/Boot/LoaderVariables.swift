@@ -4,11 +4,15 @@ import Glibc
 struct LoaderVariables {
     private static let folder = "/sys/firmware/efi/efivars"
     private static let vendor = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+    /// EFI_GLOBAL_VARIABLE (UEFI 2.10, section 3.3).
+    private static let global = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
     /// The partition that the loader was started from.
     let devicePartition: String?
     /// The entry's file below `\EFI\Linux\` when its starts are counted: its new name.
     let countedPath: String?
+    /// The firmware verifies signatures: its variable SecureBoot is 1 (UEFI 2.10, section 3.3).
+    let isSecureBoot: Bool
     private let selected: String?
     private let entries: [String]
 
@@ -18,6 +22,8 @@ struct LoaderVariables {
         defer { umount2(Self.folder, 0) }
         devicePartition = Self.read("LoaderDevicePartUUID").first
         countedPath = Self.read("LoaderBootCountPath").first
+        // Four bytes of attributes, then the value.
+        isSecureBoot = Text.bytes("\(Self.folder)/SecureBoot-\(Self.global)").dropFirst(4).first == 1
         selected = Self.read("LoaderEntrySelected").first
         entries = Self.read("LoaderEntries")
     }

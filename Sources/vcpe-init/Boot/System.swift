@@ -124,6 +124,7 @@ struct System {
             "up",
             [
                 ("name", image["name"] ?? ""), ("version", image["version"] ?? ""), ("slot", slot),
+                ("entry", boot["entry"] ?? ""), ("secure-boot", boot["secure-boot"] ?? ""),
                 ("disk", boot["disk"] ?? ""), ("data", boot["data"] ?? ""),
                 ("machine-id", String(Text.read("/run/vcpe/machine-id").prefix(32))),
                 (
