@@ -2,8 +2,8 @@ import CSystem
 import Files
 import Glibc
 
-/// What a program may use that nobody trusts: a user of its own without privileges, no network, no other's processes, no
-/// place to keep anything, and so much memory and time.
+/// What a program may use that nobody trusts: a user of its own without privileges, no network, no
+/// other's processes, no place to keep anything, and so much memory and time.
 public struct Confinement: Sendable, Hashable {
     /// Numeric, and nobody else's: its bounds are counted by user.
     public var user: UInt32
@@ -26,8 +26,8 @@ public struct Confinement: Sendable, Hashable {
         self.seconds = seconds
     }
 
-    /// CLONE_NEWNET, NEWPID, NEWIPC, NEWUTS and NEWNS: its processes end with the first of them, whatever they call
-    /// themselves.
+    /// CLONE_NEWNET, NEWPID, NEWIPC, NEWUTS and NEWNS: its processes end with the first of them,
+    /// whatever they call themselves.
     private static let namespaces: UInt64 = 0x4000_0000 | 0x2000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0002_0000
 
     /// Starts a program so. Needs root.

@@ -2,7 +2,8 @@ import CSystem
 import Files
 import Glibc
 
-/// A network of its own: links, addresses, routes and rules that nothing outside sees. Making one needs CAP_SYS_ADMIN.
+/// A network of its own: links, addresses, routes and rules that nothing outside sees. Making one
+/// needs CAP_SYS_ADMIN.
 public final class NetworkNamespace: Sendable {
     /// Refers to the namespace; it lives as long as this or a process in it does.
     private let file: File
@@ -19,7 +20,8 @@ public final class NetworkNamespace: Sendable {
     /// Names it for other programs, as long as this process lives.
     public var path: String { "/proc/\(getpid())/fd/\(file.descriptor)" }
 
-    /// Runs `body` within the namespace, on a thread of its own; programs that it starts are in there as well.
+    /// Runs `body` within the namespace, on a thread of its own; programs that it starts are in
+    /// there as well.
     public func run<Result>(_ body: () throws -> Result) throws -> Result {
         try onThread {
             guard csystem_enter_namespace(file.descriptor) == 0 else { throw SystemError("setns", file.path) }
@@ -42,7 +44,8 @@ private final class Call {
     init(_ run: @escaping () -> Void) { self.run = run }
 }
 
-/// Runs `body` on a new thread and waits: a thread that changed its namespace must never serve anybody else.
+/// Runs `body` on a new thread and waits: a thread that changed its namespace must never serve
+/// anybody else.
 private func onThread<Result>(_ body: () throws -> Result) throws -> Result {
     try withoutActuallyEscaping(body) { body in
         let errand = Errand(body)
