@@ -22,6 +22,7 @@ struct LockCommand: ParsableCommand {
         var options = ImageBuild.Options()
         options.images = image.images
         options.mirror = image.mirror
+        options.securityMirror = image.securityMirror
         let console = Console(json: false)
         let build = try ImageBuild(name, options: options) { console.show($0) }
         let differences = try build.lock(write: !diff)
