@@ -241,6 +241,30 @@ import Testing
         #expect(try vcpe("diff", "\(folder)/a/box", "\(folder)/b/box", "--manifest-only").status == 0)
     }
 
+    @Test func pruningTellsForWhomItWaits() throws {
+        try FileSystem.makeDirectory("\(folder)/cache/vcpe")
+        let ready = try File("\(folder)/ready", O_RDWR | O_CREAT)
+        let build = try Command(
+            "flock", ["--no-fork", "--shared", "\(folder)/cache/vcpe/.lock", "sh", "-c", "echo; exec sleep 600"]
+        ).start(output: ready)
+        while try ready.size() == 0 { usleep(5_000) }
+        let images = try definition(Self.good)
+        let log = try File("\(folder)/log", O_RDWR | O_CREAT)
+        let prune = try Command(
+            try Self.program, ["cache", "--prune", "--images", images],
+            environment: ["HOME": folder, "XDG_CACHE_HOME": "\(folder)/cache"]
+        ).start(output: log)
+        func said() throws -> String { String(decoding: try log.readAll(), as: UTF8.self) }
+        for _ in 0..<1000 where try !said().contains("\n") { usleep(10_000) }
+        let waiting = try said()
+        #expect(waiting.hasPrefix("waits for process \(build.pid) (sleep 600)"), "\(waiting)")
+        #expect(prune.poll() == nil)
+        build.kill()
+        for _ in 0..<1000 where prune.poll() == nil { usleep(10_000) }
+        #expect(prune.poll() == 0)
+        #expect(try said().hasSuffix("freed 0 B\n"))
+    }
+
     @Test func programsBlockNoSignals() throws {
         var (all, before) = (sigset_t(), sigset_t())
         sigfillset(&all)

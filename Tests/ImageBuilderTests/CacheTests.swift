@@ -175,18 +175,6 @@ import Testing
         #expect(throws: DamagedContent.self) { try verify(Array("x\n".utf8)) }
     }
 
-    @Test func pruningWaitsForABuildAndTellsWhich() throws {
-        _ = try cache.folder("debs")
-        let build = try cache.use { _ in Issue.record("there is nobody to wait for") }
-        let done = try File("\(folder)/done", O_RDWR | O_CREAT)
-        // Another process, since a lock of this one would be its own.
-        let waiting = try Command(
-            "flock", ["--nonblock", "--exclusive", "\(folder)/cache/.lock", "echo", "pruned"]
-        ).run(output: done)
-        #expect(waiting.status != 0)
-        withExtendedLifetime(build) {}
-    }
-
     @Test func aLockTellsTheProcessThatHoldsIt() throws {
         let path = "\(folder)/lock"
         try FileSystem.replace(path, with: "")
@@ -197,7 +185,6 @@ import Testing
         let lock = try FileLock(path, .exclusive) { told.append($0) }
         #expect(told.count == 1 && told.first?.pid == holder.pid, "\(told)")
         #expect(told.first?.command.hasPrefix("flock ") == true, "\(told)")
-        // Nobody holds it against oneself.
         withExtendedLifetime(lock) {}
     }
 
