@@ -177,7 +177,8 @@ static int write_file(long pid, const char *name, const char *text) {
     return count == (ssize_t)strlen(text) ? 0 : -1;
 }
 
-// As root: root, who mounts, and the user that the program becomes. Else: that user is who we are (user_namespaces(7)).
+// As root: two users, root for the mounts and the one that the program becomes. Otherwise one user, which is the caller
+// outside (user_namespaces(7)).
 static const char *write_maps(long pid, unsigned user) {
     char users[64], groups[64];
     if (geteuid() == 0) {

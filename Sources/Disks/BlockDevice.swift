@@ -87,7 +87,7 @@ public struct BlockDevice: Sendable {
         }
         for folder in ["/sys/block/\(name)"] + partitions().map({ "/sys/block/\(name)/\($0)" }) {
             if let holder = (try? FileSystem.list("\(folder)/holders"))?.first {
-                return "\(holder) (a volume, an array or an encrypted disk) lies on it"
+                return "\(holder) (a volume, an array or an encrypted disk) uses it"
             }
         }
         return nil

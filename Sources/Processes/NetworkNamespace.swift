@@ -30,15 +30,15 @@ public final class NetworkNamespace: Sendable {
     }
 }
 
-/// What a thread was started for, and how it ended.
-private final class Errand<Result> {
+/// The body of a thread, and its outcome.
+private final class ThreadBody<Result> {
     let body: () throws -> Result
     var outcome: Swift.Result<Result, any Error>?
 
     init(_ body: @escaping () throws -> Result) { self.body = body }
 }
 
-/// A body whose types the C side need not know.
+/// A body without its types, which C has none of.
 private final class Call {
     let run: () -> Void
     init(_ run: @escaping () -> Void) { self.run = run }
@@ -48,8 +48,8 @@ private final class Call {
 /// anybody else.
 private func onThread<Result>(_ body: () throws -> Result) throws -> Result {
     try withoutActuallyEscaping(body) { body in
-        let errand = Errand(body)
-        let call = Call { errand.outcome = Swift.Result { try errand.body() } }
+        let threadBody = ThreadBody(body)
+        let call = Call { threadBody.outcome = Swift.Result { try threadBody.body() } }
         var thread = pthread_t()
         let failure = pthread_create(
             &thread, nil,
@@ -59,7 +59,7 @@ private func onThread<Result>(_ body: () throws -> Result) throws -> Result {
             }, Unmanaged.passUnretained(call).toOpaque())
         guard failure == 0 else { throw SystemError("pthread_create", "", code: failure) }
         pthread_join(thread, nil)
-        guard let outcome = errand.outcome else { throw SystemError("pthread_create", "", code: EAGAIN) }
+        guard let outcome = threadBody.outcome else { throw SystemError("pthread_create", "", code: EAGAIN) }
         return try outcome.get()
     }
 }

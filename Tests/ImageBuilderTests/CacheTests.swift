@@ -59,7 +59,7 @@ import Testing
         try spoil(path, at: offset)
         // The index is whole: the damage shows when the file is read.
         let again = try self.content(try UnpackedPackage.read(locked, cache: cache))
-        let failure = #expect(throws: DamagedContent.self) { try again.read() }
+        let failure = thrown(DamagedContent.self) { try again.read() }
         #expect(failure?.path == path && failure?.offset == offset && failure?.expected == content.digest)
     }
 
@@ -168,7 +168,7 @@ import Testing
             root["usr/lib/modules/1/m.ko"] = TreeEntry(.file(content), mode: 0o644, origin: "kernel")
             try CachedModules(packages: [unpacked], cache: cache).verify([root])
         }
-        let failure = #expect(throws: DamagedContent.self) { try verify(Array("x\n".utf8)) }
+        let failure = thrown(DamagedContent.self) { try verify(Array("x\n".utf8)) }
         #expect(failure?.path == path && failure?.expected == SHA256.hash(Array("m\n".utf8)))
         try verify(Array("m\n".utf8))
         // Also after it was found good.

@@ -230,7 +230,7 @@ import Testing
             changed.replaceSubrange(offset..<offset + bytes.count, with: bytes)
             let file = try File(source, O_RDWR)
             try file.write(changed, at: 0)
-            let failure = #expect(throws: DiskFailure.self, "\(offset)") { try FATUsage.end(of: file, at: 0) }
+            let failure = thrown(DiskFailure.self, "\(offset)") { try FATUsage.end(of: file, at: 0) }
             #expect(failure?.reason == .fileSystem)
         }
     }
@@ -347,7 +347,7 @@ import Testing
         let before = try SHA256.hash(FileSystem.read(image.root))
         let device = try Command("losetup", ["--find", "--show", image.raw]).check().text.filter { $0 != "\n" }
         try FileSystem.replace("\(folder)/own.loop", with: device)
-        let failure = #expect(throws: DiskFailure.self) { _ = try Flash(image, to: try BlockDevice(device)) }
+        let failure = thrown(DiskFailure.self) { _ = try Flash(image, to: try BlockDevice(device)) }
         #expect(failure?.reason == .unusable)
         #expect(try OutputDigest(of: image.raw, .sparse) == image.manifest.outputs[.raw])
         #expect(try SHA256.hash(FileSystem.read(image.root)) == before)

@@ -154,7 +154,7 @@ import Testing
             try Command("fsck.erofs", [image.path]).check()
             return
         }
-        let failure = #expect(throws: EROFSError.self) { try write(tree) }
+        let failure = thrown(EROFSError.self) { try write(tree) }
         #expect(failure?.reason == reason && failure?.path == "/\(path)", "\(failure?.description ?? "none")")
     }
 

@@ -127,7 +127,7 @@ import Testing
         }
         var command = Command("/usr/bin/ls", ["/"])
         command.sandbox = Sandbox(tree: tree, folders: [.init(folder, at: "usr/lib/vcpe/plugins")])
-        let failure = #expect(throws: SystemError.self) { try command.begin() }
+        let failure = thrown(SystemError.self) { try command.begin() }
         #expect(failure?.code == ELOOP)
     }
 }

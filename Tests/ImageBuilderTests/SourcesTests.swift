@@ -161,7 +161,7 @@ import Testing
         // A server that is not there is another matter.
         server.kill()
         while server.poll() == nil { usleep(5_000) }
-        let failure = #expect(throws: BuildFailure.self) {
+        let failure = thrown(BuildFailure.self) {
             try mirrors(["trixie": "Sat, 14 Nov 2026 08:11:12 UTC", "trixie-security": security])
         }
         #expect(failure?.message.contains("http://127.0.0.1:8080/archive/debian/20261114T081112Z") == true)

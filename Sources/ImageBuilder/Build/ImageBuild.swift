@@ -26,7 +26,7 @@ public struct ImageBuild: Sendable {
         public var relockGone = false
         /// Relock when the lock doesn't answer the definition, and move all packages to the newest.
         public var update = false
-        /// Leave the outputs out that the definition wants beside the raw disk.
+        /// Make no outputs but the raw disk and its parts.
         public var rawOnly = false
         /// Only this hardware profile.
         public var profile: String?

@@ -72,7 +72,7 @@ public struct Cache: Sendable {
 
     /// Held by a command that reads the cache, so that no other prunes it meanwhile.
     ///
-    /// - Parameter waiting: told once, when a prune runs, who does.
+    /// - Parameter waiting: called once, when a prune runs, with its process.
     func use(waiting: (FileLock.Holder) -> Void) throws -> FileLock {
         try FileSystem.makeDirectory(root)
         return try FileLock("\(root)/.lock", .shared, waiting: waiting)

@@ -36,7 +36,7 @@ public struct UnpackedPackage: Sendable {
         }
         try unpack(package, deb: cache.package(package.digest), path: path, seal: cache.seal)
         guard let index = readIndex(path, package, cache.seal) else {
-            throw BuildFailure("\(path): it does not give back what was written", hint: "check the disk it is on")
+            throw BuildFailure("\(path): it reads back other bytes than were written", hint: "check the disk it is on")
         }
         return try load(package, index, data: path)
     }
