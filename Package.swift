@@ -58,9 +58,8 @@ let host: [Target] = [
     .target(
         name: "ImageBuilder",
         dependencies: [
-            "Addresses", "Archives", "CSystem", "Digests", "Disks", "Documents", "Files", "Planning", "PluginKit",
-            "Processes",
-            "Slots", "Transfers",
+            "Addresses", "Archives", "CCrypto", "CSystem", "Digests", "Disks", "Documents", "Files", "Planning",
+            "PluginKit", "Processes", "Slots", "Transfers",
         ]),
     .target(
         name: "Releases",
@@ -70,7 +69,7 @@ let host: [Target] = [
     .executableTarget(
         name: "vcpe",
         dependencies: [
-            "Disks", "Documents", "ImageBuilder", "Planning", "PluginKit", "Releases",
+            "CSystem", "Disks", "Documents", "ImageBuilder", "Planning", "PluginKit", "Processes", "Releases",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]),
     .target(name: "TestSupport", dependencies: ["Documents", "Files", "Processes"], path: "Tests/Support"),
@@ -98,7 +97,11 @@ let host: [Target] = [
         ]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
     .testTarget(name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "PluginKit", "Plugins", "Schema"]),
-    .testTarget(name: "ImageBuilderTests", dependencies: ["Disks", "Documents", "ImageBuilder", "Processes"]),
+    .testTarget(
+        name: "ImageBuilderTests",
+        dependencies: [
+            "Archives", "Digests", "Disks", "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Processes",
+        ]),
     .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
     .testTarget(
         name: "UpdatesTests",
@@ -114,7 +117,7 @@ let host: [Target] = [
         dependencies: [
             "Digests", "Disks", "Documents", "Engine", "Files", "ImageBuilder", "Processes", "Slots", "TestSupport",
         ]),
-    .testTarget(name: "CommandTests", dependencies: ["Processes", "Files", "Digests"]),
+    .testTarget(name: "CommandTests", dependencies: ["Digests", "Documents", "Files", "Processes"]),
 ]
 
 /// `ci/box` builds the box's side alone, at a path of its own, without fetching anything.

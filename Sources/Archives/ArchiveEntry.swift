@@ -12,7 +12,8 @@ public struct ArchiveEntry: Sendable, Hashable {
         case fifo
     }
 
-    /// Relative to the root, without a leading `./` or `/`; empty for the root itself. Never holds `..`.
+    /// Relative to the root, without a leading `./` or `/`; empty for the root itself. Never holds
+    /// `..`; may hold any other character, a line feed included.
     public var path: String
     public var kind: Kind
     /// Permission bits with setuid, setgid and sticky: the low 12 bits of `st_mode`.
@@ -25,15 +26,54 @@ public struct ArchiveEntry: Sendable, Hashable {
     public var attributes: [String: [UInt8]]
 }
 
-/// An archive that can't be read, or holds what no package may.
+/// An archive that can't be read, or that holds what no package may hold.
 public struct ArchiveError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// What is wrong, for callers and tests; ``ArchiveError/message`` is for people.
+    public enum Reason: Sendable, Hashable {
+        /// libarchive can't read it.
+        case unreadable
+        /// A part of a .deb is missing, or of another version.
+        case notADebianPackage
+        /// An absolute path, or one with `..`.
+        case pathOutside
+        /// A name that is not UTF-8.
+        case name
+        /// An entry of a type that no package has.
+        case entryType
+        /// More than ``ArchiveLimits`` allows.
+        case tooLarge
+        /// The bytes of an entry are not as many as its header says.
+        case size
+    }
+
     public var file: String
+    public var reason: Reason
     public var message: String
 
-    public init(file: String, message: String) {
+    public init(file: String, reason: Reason, message: String) {
         self.file = file
+        self.reason = reason
         self.message = message
     }
 
     public var description: String { "\(file): \(message)" }
+}
+
+/// Bounds on what an archive may unpack to: a few bytes of xz or a sparse header can stand for
+/// exabytes.
+public struct ArchiveLimits: Sendable, Hashable {
+    /// Bytes of one file.
+    public var file = 4 << 30
+    /// Bytes of all files of a package together.
+    public var package = 8 << 30
+    /// Bytes of one control file, or of one decompressed kernel module.
+    public var small = 256 << 20
+    /// Entries of one package.
+    public var entries = 1 << 20
+    /// Bytes of a path or of a link's target (PATH_MAX of linux/limits.h, without its final zero).
+    public var path = 4095
+
+    public init() {}
+
+    public static let standard = ArchiveLimits()
 }

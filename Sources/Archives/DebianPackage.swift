@@ -1,41 +1,44 @@
 import CArchive
 
-/// Reads a .deb (deb(5)): an ar archive of a version, control files and data, both tar archives compressed by gzip, xz,
-/// zstd or not at all. Nothing is unpacked to disk on the way.
+/// Reads a .deb (deb(5)): an ar archive of a version, control files and data. Control files and
+/// data are tar archives, compressed by gzip, xz, zstd or not at all. Nothing is unpacked to disk.
 public enum DebianPackage {
     /// Reads the package from its start to its end.
     ///
     /// - Parameters:
     ///   - path: the .deb file.
-    ///   - control: called for each control file (`control`, `postinst`, …) with its name and contents.
-    ///   - data: called for each entry of the package's tree, in its order; `content` feeds a regular file's bytes to
-    ///     its argument, piece by piece, and may be called once or not at all.
-    /// - Throws: ``ArchiveError`` for a file that is no .deb, is cut short or holds a path that leaves the tree; and
-    ///   whatever the callbacks throw.
+    ///   - limits: bounds on what it unpacks to.
+    ///   - control: called for each control file (`control`, `postinst`, …) with its name and
+    ///     contents.
+    ///   - data: called for each entry of the package's tree, in its order; `content` feeds a
+    ///     regular file's bytes to its argument, piece by piece, and may be called once or not at
+    ///     all.
+    /// - Throws: ``ArchiveError`` for a file that is no .deb, is truncated, exceeds a limit or
+    ///   holds a path that leaves the tree; and errors of the callbacks.
     public static func read(
-        _ path: String,
+        _ path: String, limits: ArchiveLimits = .standard,
         control: (_ name: String, _ bytes: [UInt8]) throws -> Void,
         data: (
             _ entry: ArchiveEntry, _ content: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
         ) throws -> Void
     ) throws {
         let name = path.split(separator: "/").last.map(String.init) ?? path
-        let package = try Reader(.path(path), name: name) { archive_read_support_format_ar($0) }
+        let package = try Reader(.path(path), name: name, limits: limits) { archive_read_support_format_ar($0) }
         var members: [String] = []
         while let member = try package.next() {
             members.append(member.path)
             switch member.path {
             case "debian-binary":
                 guard try package.readAllData().starts(with: Array("2.".utf8)) else {
-                    throw ArchiveError(file: name, message: "not a .deb of format 2")
+                    throw ArchiveError(file: name, reason: .notADebianPackage, message: "not a .deb of format 2")
                 }
             case let path where path.hasPrefix("control.tar"):
-                let reader = try tar(in: package, name: name)
+                let reader = try tar(in: package, name: name, limits)
                 while let entry = try reader.next() {
                     if case .file = entry.kind { try control(entry.path, try reader.readAllData()) }
                 }
             case let path where path.hasPrefix("data.tar"):
-                let reader = try tar(in: package, name: name)
+                let reader = try tar(in: package, name: name, limits)
                 while let entry = try reader.next() {
                     try data(entry) { body in try reader.readData(body) }
                 }
@@ -44,12 +47,13 @@ public enum DebianPackage {
         }
         for wanted in ["debian-binary", "control.tar", "data.tar"]
         where !members.contains(where: { $0.hasPrefix(wanted) }) {
-            throw ArchiveError(file: name, message: "not a whole .deb: it has no \(wanted)")
+            throw ArchiveError(
+                file: name, reason: .notADebianPackage, message: "not a whole .deb: it has no \(wanted)")
         }
     }
 
-    private static func tar(in package: Reader, name: String) throws(ArchiveError) -> Reader {
-        try Reader(.entry(of: package), name: name) { archive in
+    private static func tar(in package: Reader, name: String, _ limits: ArchiveLimits) throws(ArchiveError) -> Reader {
+        try Reader(.entry(of: package), name: name, limits: limits) { archive in
             archive_read_support_format_tar(archive)
             archive_read_support_format_empty(archive)
             archive_read_support_filter_gzip(archive)

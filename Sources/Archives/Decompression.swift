@@ -4,9 +4,16 @@ import CArchive
 public enum Decompression {
     /// The contents of a file compressed by xz, zstd or gzip.
     ///
-    /// - Parameter name: for errors.
-    public static func decompress(_ bytes: [UInt8], name: String) throws(ArchiveError) -> [UInt8] {
-        guard let archive = archive_read_new() else { throw ArchiveError(file: name, message: "no memory left") }
+    /// - Parameters:
+    ///   - name: for errors.
+    ///   - limit: bytes of the contents.
+    /// - Throws: ``ArchiveError``, with the reason `tooLarge` above the limit.
+    public static func decompress(
+        _ bytes: [UInt8], name: String, limit: Int = ArchiveLimits.standard.small
+    ) throws(ArchiveError) -> [UInt8] {
+        guard let archive = archive_read_new() else {
+            throw ArchiveError(file: name, reason: .unreadable, message: "libarchive has no memory left")
+        }
         defer { archive_read_free(archive) }
         archive_read_support_format_raw(archive)
         archive_read_support_filter_gzip(archive)
@@ -22,13 +29,17 @@ public enum Decompression {
             while true {
                 let count = archive_read_data(archive, &buffer, buffer.count)
                 if count < 0 { return true }
-                if count == 0 { return false }
+                if count == 0 || result.count > limit { return false }
                 result += buffer[..<count]
             }
         }
+        guard result.count <= limit else {
+            throw ArchiveError(
+                file: name, reason: .tooLarge, message: "it unpacks to more than \(limit) bytes, which is the limit")
+        }
         if failed {
             let text = archive_error_string(archive).map { String(cString: $0) } ?? "not readable"
-            throw ArchiveError(file: name, message: text)
+            throw ArchiveError(file: name, reason: .unreadable, message: text)
         }
         return result
     }

@@ -4,30 +4,38 @@ import CArchive
 final class Reader {
     enum Source {
         case path(String)
-        /// The entry on which another reader stands: an archive within an archive, never unpacked to disk.
+        /// The current entry of another reader: an archive within an archive, which is never
+        /// unpacked to disk.
         case entry(of: Reader)
     }
 
     let archive: OpaquePointer
     let name: String
+    private let limits: ArchiveLimits
     private var entry: OpaquePointer?
     /// Kept alive, since libarchive calls back into it while this reader reads.
     private let outer: Reader?
+    private let isNested: Bool
+    /// Entries and bytes so far, counted against the limits.
+    private var (entries, bytes) = (0, 0)
 
     /// - Parameter configure: chooses the formats and filters that are allowed.
-    init(_ source: Source, name: String, configure: (OpaquePointer) -> Void) throws(ArchiveError) {
+    init(
+        _ source: Source, name: String, limits: ArchiveLimits, configure: (OpaquePointer) -> Void
+    ) throws(ArchiveError) {
         guard let archive = archive_read_new() else {
-            throw ArchiveError(file: name, message: "libarchive has no memory left")
+            throw ArchiveError(file: name, reason: .unreadable, message: "libarchive has no memory left")
         }
         self.archive = archive
         self.name = name
+        self.limits = limits
         configure(archive)
         switch source {
         case .path(let path):
-            outer = nil
+            (outer, isNested) = (nil, false)
             try check(archive_read_open_filename(archive, path, 1 << 18))
         case .entry(let reader):
-            outer = reader
+            (outer, isNested) = (reader, true)
             let client = Unmanaged.passUnretained(reader).toOpaque()
             try check(
                 archive_read_open(
@@ -40,7 +48,8 @@ final class Reader {
                         let result = archive_read_data_block(outer.archive, buffer, &count, &offset)
                         if result == ARCHIVE_EOF { return 0 }
                         if result < ARCHIVE_WARN {
-                            // Carries the text across; the function that sets it is variadic and takes none from Swift.
+                            // Carries the text across; archive_set_error is variadic and takes none
+                            // from Swift.
                             archive_copy_error(archive, outer.archive)
                             return -1
                         }
@@ -52,12 +61,14 @@ final class Reader {
     deinit { archive_read_free(archive) }
 
     private func check(_ result: Int32) throws(ArchiveError) {
-        guard result >= ARCHIVE_WARN else { throw failure() }
+        guard result >= ARCHIVE_WARN else {
+            let text = archive_error_string(archive).map { String(cString: $0) } ?? "not readable"
+            throw failure(.unreadable, text)
+        }
     }
 
-    private func failure() -> ArchiveError {
-        let text = archive_error_string(archive).map { String(cString: $0) } ?? "not readable"
-        return ArchiveError(file: name, message: text)
+    private func failure(_ reason: ArchiveError.Reason, _ message: String) -> ArchiveError {
+        ArchiveError(file: name, reason: reason, message: message)
     }
 
     /// Moves on to the next entry; nil at the end.
@@ -66,67 +77,113 @@ final class Reader {
         if result == ARCHIVE_EOF { return nil }
         try check(result)
         guard let entry else { return nil }
+        entries += 1
+        guard entries <= limits.entries else {
+            throw failure(.tooLarge, "it has more than \(limits.entries) entries, which is the limit")
+        }
         return try convert(entry)
     }
 
-    /// Feeds the current entry's bytes to `body`, piece by piece, holes as zeros.
+    /// Feeds the current entry's bytes to `body`, piece by piece, with holes as zeros.
+    ///
+    /// - Throws: ``ArchiveError`` when the bytes are not as many as the entry's header says; and
+    ///   errors of `body`.
     func readData<Failure: Error>(_ body: (UnsafeRawBufferPointer) throws(Failure) -> Void) throws {
-        var position: Int64 = 0
+        // The ar layer has no holes, and what it holds is bounded by the file itself.
+        let size = try isNested ? checkedSize() : Int.max
+        var position = 0
         while true {
             var pointer: UnsafeRawPointer?
             var count = 0
             var offset: Int64 = 0
             let result = archive_read_data_block(archive, &pointer, &count, &offset)
-            if result == ARCHIVE_EOF { return }
+            if result == ARCHIVE_EOF { break }
             try check(result)
-            if offset > position {
-                try [UInt8](repeating: 0, count: Int(offset - position)).withUnsafeBytes { try body($0) }
+            // Both come from the archive: a sparse map may say anything.
+            guard offset >= position, count >= 0, offset <= size, count <= size - Int(offset) else {
+                throw failure(.size, "an entry's data does not fit into the \(size) bytes of its header")
             }
+            try zeros(Int(offset) - position, body)
             try body(UnsafeRawBufferPointer(start: pointer, count: count))
-            position = offset + Int64(count)
+            position = Int(offset) + count
+        }
+        // A sparse file may end in a hole, for which no block comes.
+        if isNested { try zeros(size - position, body) }
+    }
+
+    private func zeros<Failure: Error>(
+        _ count: Int, _ body: (UnsafeRawBufferPointer) throws(Failure) -> Void
+    ) throws {
+        if count <= 0 { return }
+        let piece = [UInt8](repeating: 0, count: min(count, 1 << 16))
+        var left = count
+        while left > 0 {
+            try piece.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[..<min(left, piece.count)])) }
+            left -= min(left, piece.count)
         }
     }
 
-    /// The current entry's bytes.
+    /// The current entry's size in bytes, within the limits.
+    private func checkedSize() throws(ArchiveError) -> Int {
+        let size = Int(archive_entry_size(entry))
+        guard size >= 0, size <= limits.file else {
+            throw failure(.tooLarge, "an entry of \(size) bytes; at most \(limits.file) are allowed")
+        }
+        bytes += size
+        guard bytes <= limits.package else {
+            throw failure(.tooLarge, "it unpacks to more than \(limits.package) bytes, which is the limit")
+        }
+        return size
+    }
+
+    /// The current entry's bytes, for small files.
     func readAllData() throws -> [UInt8] {
+        let most = limits.small
         var bytes: [UInt8] = []
-        try readData { bytes.append(contentsOf: $0) }
+        let name = name
+        try readData { (piece: UnsafeRawBufferPointer) throws(ArchiveError) in
+            guard bytes.count + piece.count <= most else {
+                throw ArchiveError(
+                    file: name, reason: .tooLarge, message: "a control file of more than \(most) bytes, the limit")
+            }
+            bytes.append(contentsOf: piece)
+        }
         return bytes
     }
 
     private func convert(_ entry: OpaquePointer) throws(ArchiveError) -> ArchiveEntry {
-        guard let raw = archive_entry_pathname(entry) else {
-            throw ArchiveError(file: name, message: "an entry has no readable name")
-        }
-        let path = try normalized(String(cString: raw))
+        let path = try normalized(try text(archive_entry_pathname(entry), "name"))
         let kind: ArchiveEntry.Kind
         if let target = archive_entry_hardlink(entry) {
-            kind = .hardLink(path: try normalized(String(cString: target)))
+            kind = .hardLink(path: try normalized(try text(target, "hard link's target")))
         } else {
             let type = archive_entry_filetype(entry)
             switch type {
             // ar members carry no type when binutils wrote them.
             case 0o100000, 0: kind = .file(size: Int(archive_entry_size(entry)))
             case 0o040000: kind = .directory
-            case 0o120000: kind = .symbolicLink(target: archive_entry_symlink(entry).map { String(cString: $0) } ?? "")
+            case 0o120000: kind = .symbolicLink(target: try text(archive_entry_symlink(entry), "link's target"))
             case 0o020000:
                 kind = .characterDevice(
-                    major: UInt32(archive_entry_rdevmajor(entry)), minor: UInt32(archive_entry_rdevminor(entry)))
+                    major: UInt32(truncatingIfNeeded: archive_entry_rdevmajor(entry)),
+                    minor: UInt32(truncatingIfNeeded: archive_entry_rdevminor(entry)))
             case 0o060000:
                 kind = .blockDevice(
-                    major: UInt32(archive_entry_rdevmajor(entry)), minor: UInt32(archive_entry_rdevminor(entry)))
+                    major: UInt32(truncatingIfNeeded: archive_entry_rdevmajor(entry)),
+                    minor: UInt32(truncatingIfNeeded: archive_entry_rdevminor(entry)))
             case 0o010000: kind = .fifo
-            default: throw ArchiveError(file: name, message: "\(path): an entry of unknown type \(type)")
+            default: throw failure(.entryType, "\(path): an entry of unknown type \(type)")
             }
         }
+        // Compared as 64 bits: an owner of 2^32 must not become root's number.
+        guard let uid = UInt32(exactly: archive_entry_uid(entry)), let gid = UInt32(exactly: archive_entry_gid(entry))
+        else { throw failure(.entryType, "\(path): an owner whose number is above \(UInt32.max)") }
         return ArchiveEntry(
-            path: path, kind: kind, mode: UInt32(archive_entry_mode(entry)) & 0o7777,
-            uid: UInt32(truncatingIfNeeded: archive_entry_uid(entry)),
-            gid: UInt32(truncatingIfNeeded: archive_entry_gid(entry)), modified: Int64(archive_entry_mtime(entry)),
-            attributes: attributes(entry))
+            path: path, kind: kind, mode: UInt32(archive_entry_mode(entry)) & 0o7777, uid: uid, gid: gid,
+            modified: Int64(archive_entry_mtime(entry)), attributes: try attributes(entry, path))
     }
 
-    private func attributes(_ entry: OpaquePointer) -> [String: [UInt8]] {
+    private func attributes(_ entry: OpaquePointer, _ path: String) throws(ArchiveError) -> [String: [UInt8]] {
         var attributes: [String: [UInt8]] = [:]
         archive_entry_xattr_reset(entry)
         var key: UnsafePointer<CChar>?
@@ -134,20 +191,38 @@ final class Reader {
         var size = 0
         while archive_entry_xattr_next(entry, &key, &value, &size) == ARCHIVE_OK {
             guard let key else { continue }
-            attributes[String(cString: key)] = [UInt8](UnsafeRawBufferPointer(start: value, count: size))
+            attributes[try text(key, "extended attribute's name")] = [UInt8](
+                UnsafeRawBufferPointer(start: value, count: size))
         }
         return attributes
     }
 
-    /// Without `./`, doubled and trailing slashes. An absolute path and `..` are refused: nothing honest has them.
+    /// A C string of the archive. Debian's file names are UTF-8 (Policy 10.10); a repaired one
+    /// could equal another.
+    private func text(_ raw: UnsafePointer<CChar>?, _ what: String) throws(ArchiveError) -> String {
+        guard let raw else { throw failure(.name, "an entry's \(what) is not readable") }
+        var bytes: [UInt8] = []
+        var next = raw
+        while next.pointee != 0 {
+            bytes.append(UInt8(bitPattern: next.pointee))
+            next += 1
+        }
+        guard bytes.count <= limits.path else {
+            throw failure(.tooLarge, "an entry's \(what) has \(bytes.count) bytes; at most \(limits.path) are allowed")
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw failure(.name, "an entry's \(what) is not UTF-8: \(String(decoding: bytes, as: UTF8.self))")
+        }
+        return text
+    }
+
+    /// Without `./`, doubled and trailing slashes. An absolute path and one with `..` are refused.
     private func normalized(_ path: String) throws(ArchiveError) -> String {
         guard !path.hasPrefix("/") else {
-            throw ArchiveError(file: name, message: "\"\(path)\" is an absolute path; a package's paths are relative")
+            throw failure(.pathOutside, "\"\(path)\" is an absolute path; a package's paths are relative")
         }
         let parts = path.split(separator: "/").filter { $0 != "." }
-        guard !parts.contains("..") else {
-            throw ArchiveError(file: name, message: "\"\(path)\" leaves the tree by \"..\"")
-        }
+        guard !parts.contains("..") else { throw failure(.pathOutside, "\"\(path)\" leaves the tree by \"..\"") }
         return parts.joined(separator: "/")
     }
 }

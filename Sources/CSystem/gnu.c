@@ -26,6 +26,14 @@ ssize_t csystem_copy_file_range(int from, off_t *from_offset, int to, off_t *to_
 
 int csystem_make_temporary_file(char *path_template) { return mkostemp(path_template, O_CLOEXEC); }
 
+int csystem_blocking_pipe(int *reading, int *writing) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+    *reading = ends[0];
+    *writing = ends[1];
+    return 0;
+}
+
 int csystem_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 
 int csystem_new_network(void) { return unshare(CLONE_NEWNET); }

@@ -14,10 +14,13 @@ public struct BlockDevice: Sendable {
     public let isRemovable: Bool
     /// As `st_rdev` has it.
     let number: Int
-    /// Another one for each disk that is called the same; empty where the kernel knows none.
+    /// The kernel's number of this disk (diskseq): another disk under the same name has another;
+    /// empty on old kernels.
     public let sequence: String
     /// Bytes of a logical sector.
-    let sectorSize: Int
+    public let sectorSize: Int
+    /// The file behind a loop device; nil for every other disk.
+    public let backingFile: String?
 
     /// - Throws: ``DiskFailure`` for anything but a whole disk.
     public init(_ path: String) throws {
@@ -25,7 +28,8 @@ public struct BlockDevice: Sendable {
         var status = stat()
         guard stat(path, &status) == 0 else { throw SystemError("stat", path) }
         guard status.st_mode & S_IFMT == S_IFBLK else {
-            throw DiskFailure("\(path) is no block device", hint: "lsblk lists the disks of this machine")
+            throw DiskFailure(
+                "\(path) is no block device", reason: .unusable, hint: "lsblk lists the disks of this machine")
         }
         let device = Int(status.st_rdev)
         number = device
@@ -34,20 +38,23 @@ public struct BlockDevice: Sendable {
         name = FileSystem.name(of: folder)
         guard !FileSystem.exists("\(folder)/partition") else {
             let whole = FileSystem.name(of: FileSystem.parent(of: folder) ?? "")
-            throw DiskFailure("\(path) is a partition", hint: "the whole disk: --to /dev/\(whole)")
+            throw DiskFailure("\(path) is a partition", reason: .unusable, hint: "the whole disk: --to /dev/\(whole)")
         }
         func text(_ name: String) -> String {
             ((try? File("\(folder)/\(name)").read(256, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? "")
                 .trimmed
         }
         model = [text("device/vendor"), text("device/model")].filter { !$0.isEmpty }.joined(separator: " ")
-        // NVMe, virtio; SCSI and SATA by page 80h of their vital product data (SPC-4: four bytes, then the number).
+        // NVMe, virtio; SCSI and SATA by page 80h of their vital product data (SPC-4: four bytes,
+        // then the number).
         let pages = (try? File("\(folder)/device/vpd_pg80").read(256, at: 0)) ?? []
         let page = String(decoding: pages.dropFirst(4).prefix { $0 != 0 }, as: UTF8.self).trimmed
         serial = [text("device/serial"), text("serial"), page].first { !$0.isEmpty } ?? ""
         isRemovable = text("removable") == "1"
         sequence = text("diskseq")
-        sectorSize = Int(text("queue/logical_block_size")) ?? PartitionTable.sectorSize
+        sectorSize = Int(text("queue/logical_block_size")) ?? 512
+        let backing = text("loop/backing_file")
+        backingFile = backing.isEmpty ? nil : backing
         size = (Int(text("size")) ?? 0) * 512
     }
 
@@ -57,14 +64,17 @@ public struct BlockDevice: Sendable {
             + (isRemovable ? ", removable" : "")
     }
 
-    /// Why nothing may be written here; nil when something may.
+    /// Why nothing may be written here; nil when it may.
+    ///
+    /// - Parameter needed: bytes.
     public func obstacle(needed: Int) -> String? {
-        if sectorSize != PartitionTable.sectorSize {
-            return
-                "it has sectors of \(sectorSize) bytes, and only those of \(PartitionTable.sectorSize) will do; many disks can be set: "
-                + "nvme format --lbaf, or the maker's tool"
+        guard PartitionTable.sectorSizes.contains(sectorSize) else {
+            return "it has sectors of \(sectorSize) bytes, allowed are 512 and 4096"
         }
-        if size < needed { return "it has \(Size.text(size)), the image needs \(Size.text(needed))" }
+        if size < needed {
+            return "it has \(size) bytes (\(Size.text(size))), "
+                + "the image needs at least \(needed) (\(Size.text(needed)))"
+        }
         for table in ["/proc/self/mounts", "/proc/swaps"] {
             guard let bytes = try? readAll(table) else { continue }
             for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
@@ -77,13 +87,14 @@ public struct BlockDevice: Sendable {
         }
         for folder in ["/sys/block/\(name)"] + partitions().map({ "/sys/block/\(name)/\($0)" }) {
             if let holder = (try? FileSystem.list("\(folder)/holders"))?.first {
-                return "\(holder) (a volume, an array or an encrypted disk) lies on it"
+                return "\(holder) (a volume, an array or an encrypted disk) uses it"
             }
         }
         return nil
     }
 
-    /// Nothing is where a table would be, at either end; or what a ``DiskWriter`` has left that did not come to its end.
+    /// True when nothing is where a table would be, at either end; or when a ``DiskWriter`` was
+    /// interrupted here.
     public var isBlank: Bool {
         guard let file = try? File(path), let first = try? file.read(1 << 20, at: 0),
             let last = try? file.read(1 << 20, at: max(0, size - (1 << 20)))
@@ -111,7 +122,7 @@ public struct BlockDevice: Sendable {
         }
     }
 
-    /// Files of /proc and /sys have no size to go by.
+    /// Files of /proc and /sys report no size.
     private func readAll(_ path: String) throws -> [UInt8] { try File(path).read(1 << 20, at: 0) }
 }
 

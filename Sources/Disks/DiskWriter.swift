@@ -4,11 +4,11 @@ import Files
 import Glibc
 import Slots
 
-/// Makes a disk a box's: from an image's file, or from the stick that a box runs from.
+/// Writes a box's disk: from an image's file, or from the stick that a box runs from.
 public struct DiskWriter {
     public enum Phase: String, Sendable { case blanking, writing, comparing }
 
-    /// Bytes of a partition, from wherever they are.
+    /// Bytes of a partition, and their source.
     public struct Piece {
         var source: any RandomAccess
         var from: Int
@@ -27,33 +27,50 @@ public struct DiskWriter {
     public var mayFormatRemovable = false
 
     /// - Parameters:
-    ///   - table: of the disk that the pieces are from; the new one's has identifiers of its own, and goes to its end.
-    ///   - pieces: what is to be on the disk of the EFI system partition and the root; what the box itself formats is blanked.
+    ///   - pieces: the contents of the EFI system partition and the root; partitions that the box
+    ///     itself formats are blanked.
+    ///   - table: of the disk that the pieces are from; the new disk's table has identifiers of its
+    ///     own, and its last partition goes to the disk's end.
+    /// - Throws: ``DiskFailure`` with the reason `unusable` when nothing may be written to the
+    ///   device.
     public init(_ pieces: [Piece], table: PartitionTable, to device: BlockDevice) throws {
-        (self.device, self.pieces, self.table) = (device, pieces, table)
         if let obstacle = device.obstacle(needed: Self.needed(for: table)) {
-            throw DiskFailure("nothing is written to \(device.path): \(obstacle)")
+            throw DiskFailure("nothing is written to \(device.path): \(obstacle)", reason: .unusable)
+        }
+        (self.device, self.table) = (device, table)
+        guard device.sectorSize != table.sectorSize, let esp = table["esp"] else {
+            self.pieces = pieces
+            return
+        }
+        self.pieces = try pieces.map { piece in
+            guard piece.range.lowerBound == esp.offset else { return piece }
+            let converted = try FATSectors(piece.source, at: piece.from, sector: device.sectorSize, size: esp.size)
+            return Piece(converted, from: 0, to: esp.offset..<esp.offset + converted.end)
         }
     }
 
-    /// Bytes that a disk must have. What the last partition has more than this the box can do without: it goes to the disk's end, whichever that is.
+    /// Bytes that a disk must have: the last partition, data, may be smaller than in an image, but
+    /// not below 256 MiB.
     public static func needed(for table: PartitionTable) -> Int {
         guard let last = table.partitions.last else { return table.diskSize }
         return min(table.diskSize, last.offset + (256 << 20) + (1 << 20))
     }
 
-    /// Blanks what the box will format, writes, reads all back, and puts the table there last: a disk that was not finished is none.
+    /// Blanks the partitions that the box formats, writes the others, reads all back, and writes
+    /// the partition table last: firmware boots no disk that was not finished.
     ///
     /// - Parameters:
-    ///   - finish: changes what was written of the EFI system partition, before anybody could start from it.
+    ///   - finish: changes the written EFI system partition, before any firmware could boot from
+    ///     it.
     ///   - progress: bytes done, of all.
     public mutating func run(
         finish: (any RandomAccess) throws -> Void = { _ in }, progress: (Phase, Int, Int) -> Void
     ) throws {
-        // Exclusive: the kernel refuses when somebody mounted it meanwhile.
+        // Exclusive: the kernel refuses a device that was mounted meanwhile (open(2), O_EXCL).
         let target = try File(device.path, O_RDWR | O_EXCL)
         try checkIdentity(target)
-        // An old table would be found again; a half-written disk must not look like a whole one.
+        // An old table would be found again; a disk that is half written must not look like a whole
+        // one.
         try target.write([UInt8](repeating: 0, count: 1 << 20), at: 0)
         try target.write([UInt8](repeating: 0, count: 1 << 20), at: device.size - (1 << 20))
         try target.sync()
@@ -65,7 +82,8 @@ public struct DiskWriter {
             return (partition.offset, bytes)
         }
         let total = pieces.reduce(0) { $0 + $1.range.count }
-        // File systems count on zeros where they hold nothing; what another life left there would be found.
+        // File systems expect zeros where they hold nothing; leftovers of an earlier use would be
+        // found.
         try each(16 << 20) { _, offset, count, done in
             guard csystem_zero(target.descriptor, UInt64(offset), UInt64(count)) == 0 else {
                 throw SystemError("BLKZEROOUT", device.path)
@@ -88,28 +106,25 @@ public struct DiskWriter {
             try finish(DiskRegion(of: target, offset: esp.offset, size: esp.size))
             try target.sync()
             let written = try Self.digest(of: target, from: esp.offset)
-            // What is read back comes from the disk, not from memory.
+            // The next read must come from the disk, not from the page cache.
             csystem_forget_buffers(target.descriptor)
             guard try Self.digest(of: target, from: esp.offset) == written else { throw differs(esp.offset) }
         }
 
         table.guid = GUID.random()
         for i in table.partitions.indices { table.partitions[i].guid = GUID.random() }
-        table.sectors = device.size / PartitionTable.sectorSize
-        if let last = table.partitions.indices.last {
-            let mebibyte = (1 << 20) / PartitionTable.sectorSize
-            table.partitions[last].lastSector = (table.sectors - 34) / mebibyte * mebibyte - 1
-        }
+        table = table.extended(to: device.size, sectorSize: device.sectorSize)
         try table.write(to: target)
         try target.sync()
         csystem_forget_buffers(target.descriptor)
         guard try PartitionTable.read(target) == table, try table.hasBackup(in: target) else {
-            throw DiskFailure("\(device.path) does not give back its partition table", hint: "another disk")
+            throw DiskFailure(
+                "\(device.path) does not read back its partition table", reason: .comparison, hint: "use another disk")
         }
         csystem_reread_partitions(target.descriptor)
     }
 
-    /// Of what is used of the EFI system partition.
+    /// Of the used part of the EFI system partition.
     private static func digest(of target: File, from start: Int) throws -> Digest {
         let end = try FATUsage.end(of: target, at: start)
         var hash = SHA256()
@@ -121,11 +136,12 @@ public struct DiskWriter {
 
     private func differs(_ offset: Int) -> DiskFailure {
         DiskFailure(
-            "\(device.path) does not give back what was written at byte \(offset)",
-            hint: "another disk: this one is broken, or not as large as it says")
+            "\(device.path) reads back other bytes than were written at byte \(offset)", reason: .comparison,
+            hint: "use another disk: this one is broken, or smaller than it says")
     }
 
-    /// All pieces, some bytes at a time; with the place on the disk, and the bytes that are done then.
+    /// All pieces, some bytes at a time; with the place on the disk, and the bytes that are then
+    /// done.
     private func each(_ most: Int, _ body: (Piece, Int, Int, Int) throws -> Void) throws {
         var done = 0
         for piece in pieces {
@@ -145,7 +161,7 @@ public struct DiskWriter {
         return bytes
     }
 
-    /// The state record of a box that never started, as `docs/boot.md` has it.
+    /// The state record of a box that never booted, as `docs/boot.md` describes it.
     private var firstStateRecord: [UInt8] {
         var bytes = LittleEndian()
         guard mayFormatRemovable else { return [UInt8](repeating: 0, count: 4096) }
@@ -158,13 +174,15 @@ public struct DiskWriter {
         return bytes.bytes
     }
 
-    /// The device that was shown to a person must be the one that is open now: names move when sticks are replugged.
+    /// The device that the operator has confirmed must be the one that is open now: names move when
+    /// sticks are replugged.
     private func checkIdentity(_ target: File) throws {
         let size = lseek(target.descriptor, 0, SEEK_END)
         guard try Int(target.status().st_rdev) == device.number, Int(size) == device.size,
             try BlockDevice(device.path).sequence == device.sequence
         else {
-            throw DiskFailure("\(device.path) is another disk than a moment ago: nothing was written")
+            throw DiskFailure(
+                "\(device.path) is another disk than a moment ago: nothing was written", reason: .unusable)
         }
     }
 }

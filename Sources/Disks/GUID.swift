@@ -1,7 +1,8 @@
 import Digests
 import Glibc
 
-/// A globally unique identifier as GPT stores it: the first three groups little-endian (UEFI 2.10, appendix A).
+/// A globally unique identifier as GPT stores it: the first three groups little-endian (UEFI 2.10,
+/// appendix A).
 public struct GUID: Sendable, Hashable, CustomStringConvertible {
     /// 16 bytes, as on disk.
     public let bytes: [UInt8]
@@ -19,7 +20,8 @@ public struct GUID: Sendable, Hashable, CustomStringConvertible {
         self.bytes = bytes
     }
 
-    /// A name-based identifier (RFC 9562, version 8): the same name gives the same one in every build.
+    /// A name-based identifier (RFC 9562, version 8): the same name gives the same one in every
+    /// build.
     public init(named name: String) {
         self.init(random: Array(SHA256.hash(Array(name.utf8)).bytes.prefix(16)), version: 8)
     }

@@ -1,9 +1,10 @@
 import Files
 import Glibc
 
-/// A file system on something that was plugged in, with a label by which somebody meant it for this box.
+/// A file system on a removable medium, with the label that marks it as meant for this box.
 public enum LabelledVolume {
-    /// The type of a device's file system that has the label, in any case: `vfat` (Microsoft's specification, BS_VolLab) or `ext4`; nil for anything else.
+    /// The type of a device's file system that has the label, upper or lower case: `vfat`
+    /// (Microsoft's specification, BS_VolLab) or `ext4`; nil for anything else.
     public static func type(of device: String, label wanted: String) -> String? {
         guard let file = try? File(device, O_RDONLY | O_NONBLOCK), let head = try? file.read(2048, at: 0),
             head.count == 2048
@@ -20,7 +21,7 @@ public enum LabelledVolume {
         return nil
     }
 
-    /// Mounts it so that nothing on it is run or written, and that nothing on it leads elsewhere.
+    /// Mounts it read-only, so that no program, device or link on it is used.
     public static func mount(_ device: String, type: String, at folder: String) throws {
         try FileSystem.makeDirectory(folder)
         let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW)

@@ -1,50 +1,47 @@
 import Files
 
-/// A GUID partition table (UEFI 2.10, chapter 5) for disks with sectors of 512 bytes.
+/// A GUID partition table (UEFI 2.10, chapter 5) for disks with sectors of 512 or 4096 bytes.
 public struct PartitionTable: Sendable, Hashable {
     public struct Partition: Sendable, Hashable {
         public var name: String
         public var type: GUID
         public var guid: GUID
-        /// In sectors.
-        public var firstSector: Int
-        /// In sectors, inclusive.
-        public var lastSector: Int
-
-        /// Bytes.
-        public var size: Int { (lastSector - firstSector + 1) * PartitionTable.sectorSize }
-        /// Bytes from the start of the disk.
-        public var offset: Int { firstSector * PartitionTable.sectorSize }
+        /// Bytes from the start of the disk, a multiple of the sector size.
+        public var offset: Int
+        /// Bytes, a multiple of the sector size.
+        public var size: Int
     }
-
-    /// Bytes of a sector.
-    public static let sectorSize = 512
-    /// Sectors of header and entries at either end of the disk.
-    public static let reservedSectors = 33
 
     /// The types that the box's partitions have (Discoverable Partitions Specification, UAPI.2).
     public enum Kind {
         public static let efiSystem = known("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
         public static let linuxData = known("0fc63daf-8483-4772-8e79-3d69d8477de4")
         public static let root = known("4f68bce3-e8cd-4db1-96e7-fbcaf984b709")
-        /// Our own: the 1 MiB in which PID 1 counts failed starts.
+        /// This project's own: the 1 MiB in which PID 1 counts failed boots.
         public static let state = GUID(named: "vcpe partition type state")
 
         private static func known(_ text: String) -> GUID { GUID(text) ?? GUID(named: text) }
     }
 
+    /// Bytes of a sector that a disk may have: 512, as images do, or 4096, as many NVMe disks do
+    /// ("4Kn").
+    public static let sectorSizes = [512, 4096]
+
     public var guid: GUID
     public var partitions: [Partition]
-    /// Sectors of the whole disk.
-    public var sectors: Int
+    /// Bytes of the whole disk, a multiple of the sector size.
+    public var diskSize: Int
+    /// Bytes of a logical sector: the unit of all of the table's numbers on the disk.
+    public var sectorSize: Int
 
-    public init(guid: GUID, partitions: [Partition], sectors: Int) {
+    public init(guid: GUID, partitions: [Partition], diskSize: Int, sectorSize: Int = 512) {
         self.guid = guid
         self.partitions = partitions
-        self.sectors = sectors
+        self.diskSize = diskSize
+        self.sectorSize = sectorSize
     }
 
-    /// It has the partitions of a box.
+    /// True when it has the partitions of a box.
     public var isBox: Bool { ["esp", "state", "root-a", "root-b", "data"].allSatisfy { self[$0] != nil } }
 
     /// The partition with this name.
@@ -54,75 +51,163 @@ public struct PartitionTable: Sendable, Hashable {
     ///
     /// - Parameter wanted: sizes in bytes.
     public init(guid: GUID, wanted: [(name: String, type: GUID, guid: GUID, size: Int)]) {
-        let mebibyte = (1 << 20) / Self.sectorSize
-        var next = mebibyte
+        var next = Self.alignment
         partitions = wanted.map { item in
-            let count = (item.size / Self.sectorSize).rounded(upTo: mebibyte)
-            defer { next += count }
-            return Partition(
-                name: item.name, type: item.type, guid: item.guid, firstSector: next, lastSector: next + count - 1)
+            let size = item.size.rounded(upTo: Self.alignment)
+            defer { next += size }
+            return Partition(name: item.name, type: item.type, guid: item.guid, offset: next, size: size)
         }
         self.guid = guid
-        sectors = next + mebibyte
+        diskSize = next + Self.alignment
+        sectorSize = 512
     }
 
-    /// Reads the table at the start of a disk or an image.
-    public static func read(_ file: File) throws -> PartitionTable { try read(file, header: 512) }
+    /// Bytes. Every sector size divides it, so that a table can be written for either.
+    private static let alignment = 1 << 20
+
+    /// The same partitions on a disk of another size or other sectors; the last one goes to the
+    /// disk's end, as far as its alignment to 1 MiB allows.
+    ///
+    /// - Parameter size: bytes of the disk.
+    public func extended(to size: Int, sectorSize: Int) -> PartitionTable {
+        var table = self
+        table.sectorSize = sectorSize
+        table.diskSize = size / sectorSize * sectorSize
+        if let last = table.partitions.indices.last {
+            let end = (table.backupEntries - 1) * sectorSize / Self.alignment * Self.alignment
+            table.partitions[last].size = max(sectorSize, end - table.partitions[last].offset)
+        }
+        return table
+    }
+
+    // MARK: - Places in the table, in sectors
+
+    private var sectors: Int { diskSize / sectorSize }
+    private var entrySectors: Int { Self.entriesSize.rounded(upTo: sectorSize) / sectorSize }
+    /// The first sector of the copy of the entries at the disk's end.
+    private var backupEntries: Int { sectors - 1 - entrySectors }
+    private static let entryCount = 128
+    private static let entrySize = 128
+    private static let entriesSize = entryCount * entrySize
+
+    // MARK: - Reading
+
+    /// Reads the table at the start of a disk or an image, for either sector size.
+    ///
+    /// - Throws: ``DiskFailure`` for a disk without a table, or with one that is damaged. No bytes
+    ///   of a disk make this trap.
+    public static func read(_ file: File) throws -> PartitionTable {
+        try firstOf(sectorSizes.map { size in { try read(file, sectorSize: size, isBackup: false) } }, file)
+    }
 
     /// Reads the copy at a disk's end.
     ///
     /// - Parameter size: of the disk, in bytes.
     public static func readBackup(_ file: File, size: Int) throws -> PartitionTable {
-        try read(file, header: size - sectorSize)
+        try firstOf(
+            sectorSizes.map { sector in { try read(file, sectorSize: sector, isBackup: true, size: size) } }, file)
     }
 
-    private static func read(_ file: File, header place: Int) throws -> PartitionTable {
-        let header = try file.read(512, at: place)
-        guard header.starts(with: Array("EFI PART".utf8)), let checksum = header.integer(at: 88, UInt32.self),
-            let own = header.integer(at: 24, UInt64.self), let other = header.integer(at: 32, UInt64.self),
-            let start = header.integer(at: 72, UInt64.self)
-        else { throw DiskFailure("\(file.path) has no GUID partition table") }
-        let backup = max(own, other)
-        let entries = try file.read(128 * 128, at: Int(clamping: start) &* sectorSize)
-        guard CRC32.iso(entries) == checksum else { throw DiskFailure("\(file.path): its partition table is damaged") }
-        let partitions = stride(from: 0, to: entries.count, by: 128).compactMap { start -> Partition? in
-            let entry = Array(entries[start..<start + 128])
-            guard entry[..<16].contains(where: { $0 != 0 }), let first = entry.integer(at: 32, UInt64.self),
-                let last = entry.integer(at: 40, UInt64.self)
-            else { return nil }
-            let units = stride(from: 56, to: 128, by: 2).map { UInt16(entry[$0]) | UInt16(entry[$0 + 1]) << 8 }
-            return Partition(
-                name: String(decoding: units.prefix { $0 != 0 }, as: UTF16.self),
-                type: GUID(onDisk: Array(entry[..<16])), guid: GUID(onDisk: Array(entry[16..<32])),
-                firstSector: Int(clamping: first), lastSector: Int(clamping: last))
+    /// The first that is there; the first damage that was found where none is.
+    private static func firstOf(_ tries: [() throws -> PartitionTable], _ file: File) throws -> PartitionTable {
+        var failure: DiskFailure?
+        for attempt in tries {
+            do { return try attempt() } catch let error as DiskFailure {
+                if failure == nil || failure?.reason == .noTable { failure = error }
+            }
         }
-        return PartitionTable(
-            guid: GUID(onDisk: Array(header[56..<72])), partitions: partitions, sectors: Int(clamping: backup) + 1)
+        throw failure ?? DiskFailure("\(file.path) has no GUID partition table", reason: .noTable)
     }
 
-    /// Bytes of the whole disk.
-    public var diskSize: Int { sectors * Self.sectorSize }
+    private static func read(
+        _ file: File, sectorSize: Int, isBackup: Bool, size: Int? = nil
+    ) throws -> PartitionTable {
+        let bytes = try size ?? file.size()
+        let place = isBackup ? bytes / sectorSize - 1 : 1
+        func damaged(_ what: String, _ reason: DiskFailure.Reason) -> DiskFailure {
+            DiskFailure("\(file.path): its partition table is damaged: \(what)", reason: reason)
+        }
+        guard place > 0 else { throw DiskFailure("\(file.path) has no GUID partition table", reason: .noTable) }
+        let header = try file.read(sectorSize, at: place * sectorSize)
+        guard header.count == sectorSize, header.starts(with: Array("EFI PART".utf8)) else {
+            throw DiskFailure("\(file.path) has no GUID partition table", reason: .noTable)
+        }
+        func field<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type) throws -> Int {
+            guard let value = header.integer(at: offset, Value.self), let number = Int(exactly: value) else {
+                throw damaged("the number at byte \(offset) of its header is above 2^63", .damagedHeader)
+            }
+            return number
+        }
+        let headerSize = try field(12, UInt32.self)
+        guard headerSize >= 92, headerSize <= sectorSize else {
+            throw damaged("its header has \(headerSize) bytes", .damagedHeader)
+        }
+        var cleared = Array(header[..<headerSize])
+        cleared.put(UInt32(0), at: 16)
+        guard CRC32.iso(cleared) == header.integer(at: 16, UInt32.self) else {
+            throw damaged("its header has another checksum than it says", .damagedHeader)
+        }
+        let (own, other) = (try field(24, UInt64.self), try field(32, UInt64.self))
+        let start = try field(72, UInt64.self)
+        let (count, entrySize) = (try field(80, UInt32.self), try field(84, UInt32.self))
+        let limit = Int.max / sectorSize - 1
+        guard own == place, other > 0, other < limit, start > 0, start < limit else {
+            throw damaged("its header names sectors that no disk has", .damagedHeader)
+        }
+        // As many as UEFI asks for at least, 128 of 128 bytes each, up to 1 MiB.
+        guard count > 0, count <= 1024, entrySize >= Self.entrySize, entrySize <= 1024, entrySize % 8 == 0,
+            start * sectorSize <= bytes - count * entrySize
+        else { throw damaged("\(count) entries of \(entrySize) bytes at sector \(start)", .damagedHeader) }
+        let entries = try file.read(count * entrySize, at: start * sectorSize)
+        guard entries.count == count * entrySize, CRC32.iso(entries) == header.integer(at: 88, UInt32.self) else {
+            throw damaged("its entries have another checksum than its header says", .damagedEntries)
+        }
+        var table = PartitionTable(
+            guid: GUID(onDisk: Array(header[56..<72])), partitions: [],
+            diskSize: (max(own, other) + 1) * sectorSize, sectorSize: sectorSize)
+        for start in stride(from: 0, to: entries.count, by: entrySize) {
+            let entry = Array(entries[start..<start + entrySize])
+            guard entry[..<16].contains(where: { $0 != 0 }) else { continue }
+            guard let first = entry.integer(at: 32, UInt64.self).flatMap({ Int(exactly: $0) }),
+                let last = entry.integer(at: 40, UInt64.self).flatMap({ Int(exactly: $0) }), first > 0, first <= last,
+                last < limit, (last + 1) * sectorSize <= table.diskSize
+            else {
+                throw damaged("partition \(start / entrySize + 1) lies outside of the disk", .damagedEntries)
+            }
+            let units = stride(from: 56, to: 128, by: 2).map { UInt16(entry[$0]) | UInt16(entry[$0 + 1]) << 8 }
+            table.partitions.append(
+                Partition(
+                    name: String(decoding: units.prefix { $0 != 0 }, as: UTF16.self),
+                    type: GUID(onDisk: Array(entry[..<16])), guid: GUID(onDisk: Array(entry[16..<32])),
+                    offset: first * sectorSize, size: (last - first + 1) * sectorSize))
+        }
+        let sorted = table.partitions.sorted { $0.offset < $1.offset }
+        for (one, next) in zip(sorted, sorted.dropFirst()) where one.offset + one.size > next.offset {
+            throw damaged("the partitions \(one.name) and \(next.name) overlap", .damagedEntries)
+        }
+        return table
+    }
+
+    // MARK: - Writing
 
     /// Writes the protective MBR and the table at the start, and its backup at the end.
     ///
     /// The backup goes first: power may fail between the two, and one of them is always whole.
     public func write(to file: File) throws(SystemError) {
         let entries = self.entries
-        let backup = sectors - Self.reservedSectors
-        try file.write(entries, at: backup * Self.sectorSize)
+        try file.write(entries, at: backupEntries * sectorSize)
         try file.write(
-            header(at: sectors - 1, other: 1, entriesAt: backup, entries), at: (sectors - 1) * Self.sectorSize)
+            header(at: sectors - 1, other: 1, entriesAt: backupEntries, entries), at: (sectors - 1) * sectorSize)
         try file.sync()
         try file.write(protectiveMBR + header(at: 1, other: sectors - 1, entriesAt: 2, entries) + entries, at: 0)
     }
 
     /// True when the copy at the disk's end is this table.
     func hasBackup(in file: File) throws(SystemError) -> Bool {
-        let backup = sectors - Self.reservedSectors
         let entries = self.entries
-        let header = header(at: sectors - 1, other: 1, entriesAt: backup, entries)
-        let end = try file.read(header.count, at: (sectors - 1) * Self.sectorSize)
-        return try file.read(entries.count, at: backup * Self.sectorSize) == entries && end == header
+        let header = header(at: sectors - 1, other: 1, entriesAt: backupEntries, entries)
+        let end = try file.read(header.count, at: (sectors - 1) * sectorSize)
+        return try file.read(entries.count, at: backupEntries * sectorSize) == entries && end == header
     }
 
     private var entries: [UInt8] {
@@ -131,13 +216,13 @@ public struct PartitionTable: Sendable, Hashable {
             let start = bytes.bytes.count
             bytes.put(partition.type.bytes)
             bytes.put(partition.guid.bytes)
-            bytes.put(UInt64(partition.firstSector))
-            bytes.put(UInt64(partition.lastSector))
+            bytes.put(UInt64(partition.offset / sectorSize))
+            bytes.put(UInt64((partition.offset + partition.size) / sectorSize - 1))
             bytes.put(UInt64(0))
             for unit in partition.name.utf16.prefix(35) { bytes.put(unit) }
-            bytes.pad(to: start + 128)
+            bytes.pad(to: start + Self.entrySize)
         }
-        bytes.pad(to: 128 * 128)
+        bytes.pad(to: Self.entriesSize)
         return bytes.bytes
     }
 
@@ -151,20 +236,21 @@ public struct PartitionTable: Sendable, Hashable {
             bytes.put(UInt32(0))
             bytes.put(UInt64(sector))
             bytes.put(UInt64(other))
-            bytes.put(UInt64(Self.reservedSectors + 1))
-            bytes.put(UInt64(sectors - Self.reservedSectors - 1))
+            bytes.put(UInt64(2 + entrySectors))
+            bytes.put(UInt64(backupEntries - 1))
             bytes.put(guid.bytes)
             bytes.put(UInt64(entriesAt))
-            bytes.put(UInt32(128))
-            bytes.put(UInt32(128))
+            bytes.put(UInt32(Self.entryCount))
+            bytes.put(UInt32(Self.entrySize))
             bytes.put(CRC32.iso(entries))
             return bytes
         }
         var bytes = build(checksum: CRC32.iso(build(checksum: 0).bytes))
-        bytes.pad(to: Self.sectorSize)
+        bytes.pad(to: sectorSize)
         return bytes.bytes
     }
 
+    /// One sector, with the record in its first 512 bytes.
     private var protectiveMBR: [UInt8] {
         var bytes = LittleEndian()
         bytes.pad(to: 446)
@@ -173,6 +259,7 @@ public struct PartitionTable: Sendable, Hashable {
         bytes.put(UInt32(clamping: sectors - 1))
         bytes.pad(to: 510)
         bytes.put([0x55, 0xAA])
+        bytes.pad(to: sectorSize)
         return bytes.bytes
     }
 }

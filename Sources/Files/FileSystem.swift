@@ -7,10 +7,17 @@ public enum FileSystem {
     /// True when something stands at `path`, links followed.
     public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
+    /// True when `path` is a folder, links followed.
+    public static func isDirectory(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
     /// All bytes of a regular file.
     public static func read(_ path: String) throws(SystemError) -> [UInt8] { try File(path).readAll() }
 
-    /// The lines of a file by their first words: a word, a blank, the rest. Of those that begin alike the first; none without a rest.
+    /// The lines of a file by their first words: a word, a blank, the rest. Of those that begin
+    /// alike the first; none without a rest.
     public static func words(_ path: String) throws(SystemError) -> [String: String] {
         var words: [String: String] = [:]
         for line in String(decoding: try read(path), as: UTF8.self).split(separator: "\n") {
@@ -73,7 +80,8 @@ public enum FileSystem {
         return names.sorted()
     }
 
-    /// Removes a file, or a folder with all in it; a missing one is fine. Links are removed, never followed.
+    /// Removes a file, or a folder with all in it; a missing one is fine. Links are removed, never
+    /// followed.
     public static func remove(_ path: String) throws(SystemError) {
         try removeTree(path)
         unfinished.withLock { _ = $0.paths.remove(path) }
@@ -106,7 +114,8 @@ public enum FileSystem {
         .path
     }
 
-    /// Makes a file or folder by a name of its own, and notes it at once: whoever removes what is unfinished misses none, and none comes after that.
+    /// Makes a file or folder by a name of its own, and notes it at once: whoever removes what is
+    /// unfinished misses none, and none comes after that.
     private static func makeUnfinished(
         _ start: String, _ call: String, isNoted: Bool = true, _ make: (UnsafeMutablePointer<CChar>) -> Int32
     ) throws(SystemError) -> (path: String, descriptor: Int32) {
@@ -122,7 +131,8 @@ public enum FileSystem {
         return try made.get()
     }
 
-    /// With this begin the names of files that aren't whole yet; only a killed process leaves one behind.
+    /// With this begin the names of files that aren't whole yet; only a killed process leaves one
+    /// behind.
     public static let temporaryPrefix = ".new."
 
     /// Removes what killed processes left in a folder that nobody else writes to now.

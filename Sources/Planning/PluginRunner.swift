@@ -9,8 +9,11 @@ public struct PluginRunner: Sendable {
     public let name: String
     /// The program and what stands before the verb.
     let command: [String]
-    /// What it may use; nil where only we ourselves could come to harm.
+    /// How a box runs it; nil for a plugin that is not confined.
     var confinement: Confinement?
+    /// How a build host runs it.
+    private var sandbox: Sandbox?
+    private var calledAs: String?
     /// Beside what every program is given.
     public var environment: [String: String] = [:]
 
@@ -22,6 +25,17 @@ public struct PluginRunner: Sendable {
     public init(name: String, command: [String]) {
         self.name = name
         self.command = command
+    }
+
+    /// A plugin that a build host runs.
+    ///
+    /// - Parameters:
+    ///   - program: a path in the sandbox.
+    ///   - calledAs: the program's own name, for an executable that is several programs; nil for its path.
+    public init(name: String, program: String, calledAs: String? = nil, in sandbox: Sandbox) {
+        self.init(name: name, command: [program])
+        self.sandbox = sandbox
+        self.calledAs = calledAs
     }
 
     /// The first of the numeric users that plugins run as, one each: of the range that systemd keeps free for such.
@@ -64,6 +78,8 @@ public struct PluginRunner: Sendable {
         let file = try input.map { try File.temporary(holding: $0) }
         var program = Command(command[0], command.dropFirst() + [verb], environment: environment)
         program.confinement = confinement
+        program.sandbox = sandbox
+        program.argumentZero = calledAs
         let running = try program.begin(input: file)
         return Asked(name: name, verb: verb, running: running)
     }

@@ -1,7 +1,8 @@
+import CSystem
 import Files
 import Glibc
 
-/// Another program, run to its end with its output taken in.
+/// Another program, run to its end, with its output in memory.
 public struct Command: Sendable {
     /// A program that ended.
     public struct Result: Sendable {
@@ -19,11 +20,19 @@ public struct Command: Sendable {
     /// A path, or a name that is looked up in PATH.
     public var program: String
     public var arguments: [String]
-    /// The whole environment of the program: nothing is inherited, so that no locale or time zone shapes what it writes.
+    /// The whole environment of the program: nothing is inherited, so that no locale or time zone
+    /// shapes its output.
     public var environment: [String: String]
 
-    /// Of a program that nobody trusts; ``begin(input:output:)`` starts it so.
+    /// How the box runs a program of unknown origin.
     public var confinement: Confinement?
+    /// How a build host runs one; ``program`` and ``arguments`` are then paths of the sandbox.
+    public var sandbox: Sandbox?
+    /// The program's name for itself in a sandbox; nil for ``program``.
+    public var argumentZero: String?
+
+    /// The program's name in errors; nil for the last component of ``program``.
+    public var name: String?
 
     public init(_ program: String, _ arguments: [String], environment: [String: String] = [:]) {
         self.program = program
@@ -33,7 +42,7 @@ public struct Command: Sendable {
         ) { $1 }
     }
 
-    /// Runs it, whatever its exit code will be.
+    /// Runs it to its end; any exit code is a result.
     ///
     /// - Parameters:
     ///   - input: becomes standard input; empty when nil.
@@ -42,7 +51,7 @@ public struct Command: Sendable {
         try begin(input: input, output: output).finishWithin(deadline: nil, limit: nil).result
     }
 
-    /// A program that took longer, or said more, than it may; it was killed.
+    /// A program that ran longer, or wrote more, than its bound; it was killed.
     public struct Overrun: Error, Sendable, Hashable, CustomStringConvertible {
         public var description: String
 
@@ -56,10 +65,18 @@ public struct Command: Sendable {
         let out = try Pipe()
         let err = try Pipe()
         let pid: pid_t
-        if let confinement {
+        if let sandbox {
+            pid = try sandbox.spawn(
+                program, [argumentZero ?? program] + arguments, environment: environment,
+                input: input?.descriptor ?? -1, output: output?.descriptor ?? out.writing, error: err.writing)
+        } else if let confinement {
             pid = try confinement.spawn(
                 program, arguments, environment: environment, input: input?.descriptor ?? -1,
                 output: output?.descriptor ?? out.writing, error: err.writing)
+        } else if Children.areBound {
+            let files = [input?.descriptor ?? -1, output?.descriptor ?? out.writing, err.writing]
+            pid = try Children.start(
+                .init(program: program, arguments: arguments, environment: environment, files: files))
         } else {
             var actions = posix_spawn_file_actions_t()
             posix_spawn_file_actions_init(&actions)
@@ -78,7 +95,7 @@ public struct Command: Sendable {
         return Running(pid: pid, program: program, out: out, err: err)
     }
 
-    /// A program at work whose output is taken in.
+    /// A running program, with its output in memory.
     public final class Running {
         private let pid: pid_t
         private let program: String
@@ -91,7 +108,7 @@ public struct Command: Sendable {
         }
 
         deinit {
-            // Whoever began it and lost interest must leave nothing behind.
+            // Without a reference left no caller will wait for it.
             if !isOver {
                 kill(pid, SIGKILL)
                 var status: Int32 = 0
@@ -116,7 +133,7 @@ public struct Command: Sendable {
             let begin = Pipe.now()
             var (text, errors, overrun) = Pipe.drain(out, err, deadline: deadline, limit: limit)
             var status: Int32?
-            // Who has nothing more to say may still go on.
+            // A program that has closed its output may still run.
             while let deadline, overrun == nil, status == nil {
                 status = try wait(WNOHANG)
                 if status != nil { break }
@@ -144,7 +161,7 @@ public struct Command: Sendable {
         }
     }
 
-    /// Runs it, and throws when it does not end with 0.
+    /// Runs it, and throws ``CommandFailure`` for another exit code than 0.
     @discardableResult
     public func check(input: File? = nil, output: File? = nil) throws -> Result {
         let result = try run(input: input, output: output)
@@ -159,22 +176,20 @@ public struct CommandFailure: Error, CustomStringConvertible {
     public var result: Command.Result
 
     public var description: String {
-        let program = FileSystem.name(of: command.program)
-        return
-            "\(program) ended with \(result.status): \(result.errorText.split(separator: "\n").joined(separator: "\n  "))"
+        let text = result.errorText.split(separator: "\n").joined(separator: "\n  ")
+        return "\(command.name ?? FileSystem.name(of: command.program)) exited with \(result.status): \(text)"
     }
 }
 
-/// A pipe(2) whose ends are close-on-exec.
+/// A pipe2(2) whose ends are close-on-exec.
 private final class Pipe {
     let reading: Int32
     private(set) var writing: Int32
 
     init() throws(SystemError) {
-        var ends: [Int32] = [0, 0]
-        guard pipe(&ends) == 0 else { throw SystemError("pipe", "") }
-        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-        (reading, writing) = (ends[0], ends[1])
+        var (reading, writing): (Int32, Int32) = (-1, -1)
+        guard csystem_blocking_pipe(&reading, &writing) == 0 else { throw SystemError("pipe2", "") }
+        (self.reading, self.writing) = (reading, writing)
     }
 
     deinit {
@@ -187,7 +202,8 @@ private final class Pipe {
         writing = -1
     }
 
-    /// Reads both to their ends at once: a program that fills one while we wait on the other would never end.
+    /// Reads both to their ends at once: a program that fills one while the other is awaited would
+    /// never end.
     ///
     /// - Returns: what was read, and which bound was reached.
     static func drain(

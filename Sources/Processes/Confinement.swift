@@ -2,18 +2,19 @@ import CSystem
 import Files
 import Glibc
 
-/// What a program may use that nobody trusts: a user of its own without privileges, no network, no other's processes, no
-/// place to keep anything, and so much memory and time.
+/// How a box runs a program of unknown origin: as a user of its own without privileges, without a
+/// network, without other processes, without a place to keep files, and within bounds of memory and
+/// time. A build host uses ``Sandbox``.
 public struct Confinement: Sendable, Hashable {
-    /// Numeric, and nobody else's: its bounds are counted by user.
+    /// Numeric, and used by no other program: the kernel counts its bounds by user.
     public var user: UInt32
-    /// Folders in whose places it finds empty ones.
+    /// Folders that it finds empty.
     public var hidden: [String]
-    /// Bytes of addresses.
+    /// Bytes of address space.
     public var memory: UInt64
-    /// Processes that it may be.
+    /// Processes and threads.
     public var processes: UInt64
-    /// Seconds of processor.
+    /// Seconds of processor time.
     public var seconds: UInt64
 
     public init(
@@ -26,8 +27,8 @@ public struct Confinement: Sendable, Hashable {
         self.seconds = seconds
     }
 
-    /// CLONE_NEWNET, NEWPID, NEWIPC, NEWUTS and NEWNS: its processes end with the first of them, whatever they call
-    /// themselves.
+    /// CLONE_NEWNET, NEWPID, NEWIPC, NEWUTS and NEWNS: its processes end with the first of them,
+    /// whatever they call themselves.
     private static let namespaces: UInt64 = 0x4000_0000 | 0x2000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0002_0000
 
     /// Starts a program so. Needs root.
@@ -58,7 +59,7 @@ public struct Confinement: Sendable, Hashable {
                             child.hidden_paths = hidden.baseAddress
                             (child.limits, child.limit_count) = (limits.baseAddress, Int32(limits.count))
                             child.oom_score_adjustment = 900
-                            // Whoever would have stopped it in time is gone then.
+                            // Its bounds are watched by the thread that started it.
                             child.ends_with_parent = 1
                             child.new_session = 1
                             return csystem_spawn(&child, &step)

@@ -72,15 +72,14 @@ public final class LabRepository {
         }
         try FileSystem.replace(
             "\(place).spdx.json", with: try FileSystem.read("\(image.folder)/\(image.stem).spdx.json"))
-        let manifest = String(decoding: try FileSystem.read("\(image.folder)/\(image.stem).manifest"), as: UTF8.self)
-        let rest = manifest.drop { $0 != "\n" }
-        try FileSystem.replace("\(place).manifest", with: "image \(name) \(version) \(image.profile)\(rest)")
         var uki = try FileSystem.read(image.uki)
         guard let initramfs = try UnifiedKernelImage.place(of: ".initrd", in: uki) else {
             throw ReleaseFailure("\(image.uki): the UKI has no section .initrd", path: image.uki)
         }
         uki.replaceSubrange(initramfs, with: [UInt8](repeating: 0, count: initramfs.count))
         try FileSystem.replace("\(place).efi", with: uki)
+        try Manifest.renew(
+            "\(image.folder)/\(image.stem).manifest", as: "\(place).manifest", image: name, version: version)
         return try BuiltImage(name, profile: image.profile, output: folder)
     }
 }

@@ -22,22 +22,16 @@ public struct Release: Sendable {
     /// - Throws: ``BuildFailure`` for an image whose parts are not of one build, and for one whose
     ///   proofs did not pass.
     public init(_ image: BuiltImage, isProved: Bool = true) throws {
-        let path = "\(image.folder)/\(image.stem).manifest"
-        let manifest = try FileSystem.read(path)
-        let head = String(decoding: manifest.prefix(1000), as: UTF8.self).split(separator: "\n").prefix(2).map {
-            $0.split(separator: " ").map(String.init)
-        }
-        guard head.count == 2, head[0].count == 4, head[0][0] == "image", head[1].count == 2, head[1][0] == "root-hash"
-        else {
-            throw BuildFailure("\(path) is not a build's manifest", hint: "vcpe build")
-        }
-        (name, version, profile, rootHash) = (head[0][1], head[0][2], head[0][3], head[1][1])
-        guard try image.commandLine().contains(rootHash) else {
+        // The image was verified when it was found: its outputs are those that its manifest names.
+        let manifest = image.manifest
+        (name, version, profile) = (manifest.image, manifest.version, manifest.profile)
+        rootHash = manifest.rootHash
+        guard let root = manifest.outputs[.root], try image.commandLine().contains(rootHash) else {
             throw BuildFailure(
-                "\(image.uki) starts another root than the one of \(path)",
+                "\(image.uki) boots another root than the one of its manifest",
                 hint: "vcpe build \(name), and all of its outputs")
         }
-        (digest, size) = try File(image.root).digest()
+        (digest, size) = (root.digest, root.size)
         architecture = try Architecture.name(ofUKI: image.uki)
         if isProved { try Self.demandProofs(of: image, name) }
     }

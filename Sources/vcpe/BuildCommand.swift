@@ -6,9 +6,10 @@ struct BuildCommand: AsyncParsableCommand {
         commandName: "build",
         abstract: "Build an image from its lock.",
         discussion: """
-            Leaves in out/NAME: NAME.raw (the disk, sparse), NAME.raw.zst, NAME.qcow2, NAME.efi (the UKI), NAME.root (root
-            file system and hash tree), NAME.manifest, NAME.spdx.json and NAME.report; for every hardware profile but the
-            first, NAME-PROFILE.… With a warm cache no network call is made. A step whose inputs didn't change isn't run.
+            Leaves in out/NAME: NAME.raw (the disk, sparse), NAME.raw.zst, NAME.qcow2, NAME.efi (the UKI), NAME.root \
+            (root file system and hash tree), NAME.manifest, NAME.spdx.json and NAME.report; for every hardware \
+            profile but the first, NAME-PROFILE.… With a warm cache no network call is made. A step whose inputs \
+            did not change is not run.
             """)
 
     @Argument(help: "The image's name.")
@@ -34,19 +35,20 @@ struct BuildCommand: AsyncParsableCommand {
     @Flag(help: "Relock the packages that the mirror no longer has, and what they force.")
     var relockGone = false
 
-    @Option(help: ArgumentHelp("A snapshot archive, asked for the time that the lock records.", valueName: "url"))
+    @Option(help: ArgumentHelp("A snapshot archive: the first state after the lock's dates.", valueName: "url"))
     var snapshot: String?
 
-    @Flag(help: "Say of every step why it runs.")
+    @Flag(help: "Report why each step runs.")
     var explain = false
 
-    @Flag(help: "Events as JSON, one a line, on standard output.")
+    @Flag(help: "Events as JSON, one a line, on standard output; the last is \"done\" or \"failed\".")
     var json = false
 
     func run() async throws {
         var options = ImageBuild.Options()
         options.images = image.images
         options.mirror = image.mirror
+        options.securityMirror = image.securityMirror
         options.output = output
         options.box = box
         options.profile = profile
@@ -55,7 +57,12 @@ struct BuildCommand: AsyncParsableCommand {
         options.relockGone = relockGone
         options.snapshot = snapshot
         let console = Console(json: json, explain: explain)
-        let outputs = try await ImageBuild(name, options: options) { console.show($0) }.build()
-        console.done(outputs)
+        do {
+            let outputs = try await ImageBuild(name, options: options) { console.show($0) }.build()
+            console.done(outputs)
+        } catch {
+            console.failed(error)
+            throw error
+        }
     }
 }

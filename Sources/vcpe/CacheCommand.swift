@@ -8,17 +8,18 @@ struct CacheCommand: ParsableCommand {
         commandName: "cache",
         abstract: "Show or prune the cache of packages.",
         discussion: """
-            The cache is $XDG_CACHE_HOME/vcpe, or ~/.cache/vcpe. Mirrors forget old versions: what the cache holds is what
-            keeps a lock buildable. Nothing is pruned that a lock in --images names.
+            The cache is $XDG_CACHE_HOME/vcpe, or ~/.cache/vcpe. Mirrors remove old versions: a lock stays buildable \
+            by the packages that the cache holds. Packages that a lock in --images names are never pruned. A build \
+            that runs is waited for.
             """)
 
-    @Flag(help: "Remove what no lock names and nobody used for --days.")
+    @Flag(help: "Remove files that no lock names and that were not used for --days.")
     var prune = false
 
-    @Option(help: "Days without use after which a file may go.")
+    @Option(help: "Days without use after which a file may be removed.")
     var days = 30
 
-    @Option(help: "The folder whose locks are kept whole.")
+    @Option(help: "The folder whose locks' packages are kept.")
     var images = "images"
 
     @Flag(help: "As JSON.")
@@ -31,7 +32,9 @@ struct CacheCommand: ParsableCommand {
     func run() throws {
         let cache = Cache.standard
         if prune {
-            let freed = try cache.prune(keeping: Lock.digests(in: images), days: days)
+            let freed = try cache.prune(keeping: Lock.digests(in: images), days: days) { holder in
+                Console.error("waits for \(holder.text), which uses the cache")
+            }
             print(json ? JSON.object(["freed": .integer(freed)]).line : "freed \(Size.text(freed))")
             return
         }

@@ -4,7 +4,8 @@ import Glibc
 import ImageBuilder
 import Synchronization
 
-/// Shows a build's events: one moving line a step on a terminal, plain lines in a pipe, JSON on request.
+/// Shows a build's events: one moving line a step on a terminal, plain lines in a pipe, JSON on
+/// request.
 final class Console: Sendable {
     enum Style: Sendable { case terminal, plain, json }
 
@@ -58,6 +59,32 @@ final class Console: Sendable {
                 ]).line)
         }
         line("\(pad("total"))\(pad(tenths(Clock.seconds - start) + " s", 10))\(outputs.first ?? "")")
+    }
+
+    /// The closing event of a command that failed; people read the error itself.
+    func failed(_ error: any Error) {
+        guard style == .json else { return }
+        var event: [String: JSON] = ["event": "failed"]
+        switch error {
+        case let failure as BuildFailure:
+            event["message"] = .text(failure.message)
+            event["hint"] = failure.hint.map { .text($0) } ?? .null
+        case let invalid as InvalidDocument:
+            event["message"] = "the document is invalid"
+            event["problems"] = .list(
+                invalid.problems.map { problem in
+                    [
+                        "file": .text(problem.position.file), "line": .integer(problem.position.line),
+                        "column": .integer(problem.position.column), "path": .text(problem.path),
+                        "message": .text(problem.message), "hint": problem.hint.map { .text($0) } ?? .null,
+                    ]
+                })
+        case let gone as Fetching.Gone:
+            event["message"] = "the archive no longer has locked packages"
+            event["packages"] = .list(gone.packages.map { .text("\($0.name) \($0.version)") })
+        default: event["message"] = .text("\(error)")
+        }
+        print(JSON.object(event).line)
     }
 
     private func download(_ bytes: Int, _ total: Int, _ files: Int, _ ofFiles: Int) {

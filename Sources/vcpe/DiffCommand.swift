@@ -1,24 +1,57 @@
 import ArgumentParser
 import Documents
+import Files
 import ImageBuilder
 
 struct DiffCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "diff",
-        abstract: "Compare two builds by package, file and size.",
-        discussion: "A build is named by its manifest, such as out/branch-office/branch-office.manifest.")
+        abstract: "Compare two builds by package, file, owner, mode, capability and size.",
+        discussion: """
+            A build is named by its image (branch-office), by the folder of its outputs (out/branch-office) or by its \
+            manifest (out/branch-office/branch-office.manifest). Files beside a manifest are first compared with its \
+            digests.
+            """)
 
-    @Argument(help: "The older build's manifest.")
+    @Argument(help: "The older build.")
     var old: String
 
-    @Argument(help: "The newer build's manifest.")
+    @Argument(help: "The newer build.")
     var new: String
+
+    @OptionGroup var built: BuiltImageOptions
+
+    @Flag(help: "Compare the manifests alone, without verifying the files beside them.")
+    var manifestOnly = false
 
     @Flag(help: "As JSON.")
     var json = false
 
     func run() throws {
-        let difference = try ManifestDifference(from: Manifest.read(old), to: Manifest.read(new))
+        let difference = try ManifestDifference(from: manifest(old), to: manifest(new))
         print(json ? difference.json.pretty : difference.text, terminator: "")
+    }
+
+    private func manifest(_ argument: String) throws -> Manifest {
+        if FileSystem.isDirectory(argument) {
+            let folder = argument.hasSuffix("/") ? String(argument.dropLast()) : argument
+            return try image(FileSystem.name(of: folder), in: FileSystem.parent(of: folder) ?? ".")
+        }
+        if !FileSystem.exists(argument) { return try image(argument, in: built.output) }
+        let manifest = try Manifest.read(argument)
+        let (folder, name) = (FileSystem.parent(of: argument) ?? ".", FileSystem.name(of: argument))
+        // A copy of a manifest alone has no outputs beside it.
+        let hasOutputs = name.hasSuffix(".manifest") && FileSystem.exists("\(argument.dropLast(9)).raw")
+        if hasOutputs, !manifestOnly { try BuiltImage.verify(manifest, in: folder, stem: String(name.dropLast(9))) }
+        return manifest
+    }
+
+    private func image(_ name: String, in folder: String) throws -> Manifest {
+        if manifestOnly {
+            let stem = [name] + (built.profile.map { ["\(name)-\($0)"] } ?? [])
+            let path = stem.map { "\(folder)/\(name)/\($0).manifest" }.last { FileSystem.exists($0) }
+            if let path { return try Manifest.read(path) }
+        }
+        return try BuiltImage(name, profile: built.profile, output: folder).manifest
     }
 }

@@ -5,14 +5,15 @@ import Files
 import Glibc
 import ImageBuilder
 
-struct FlashCommand: ParsableCommand {
+struct FlashCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "flash",
-        abstract: "Write a built image on a disk or a USB stick.",
+        abstract: "Write a built image onto a disk or a USB stick.",
         discussion: """
-            All that is on the disk is lost. A disk that is mounted, in use or too small is refused. Only blocks that hold
-            data are written; all of them are read back and compared. The disk gets identifiers of its own, so that a stick
-            left in the box is never mistaken for its disk.
+            Everything on the disk is lost. A disk that is mounted, in use or too small is refused. The image's files \
+            are first compared with the digests of its manifest. Only blocks that hold data are written; all of them \
+            are read back and compared. The disk gets identifiers of its own, so that a stick that is left in the box \
+            is never mistaken for its disk. Disks with sectors of 512 and of 4096 bytes work.
             """)
 
     @Argument(help: "The image's name.")
@@ -23,28 +24,38 @@ struct FlashCommand: ParsableCommand {
 
     @OptionGroup var built: BuiltImageOptions
 
-    @Option(help: ArgumentHelp("A site document, which the box reads at its first start.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "A site document, which the box reads at its first boot; checked as \"vcpe site check\" does.",
+            valueName: "file"))
     var site: String?
 
-    @Flag(help: "The disk is removable and the box is to keep its data there all the same.")
+    @Flag(help: "Write the site document without checking it: where the image's definition is not at hand.")
+    var uncheckedSite = false
+
+    @OptionGroup var definition: ImageOptions
+
+    @Option(help: "The folder of the box's own executables, for the check of --site.")
+    var box = ".build/box"
+
+    @Flag(help: "The disk is removable, and the box shall keep its data there all the same.")
     var removableData = false
 
-    @Flag(help: "Don't ask.")
+    @Flag(help: "Write without a confirmation.")
     var yes = false
 
-    func run() throws {
-        let image = try BuiltImage(name, profile: built.profile, output: built.output)
-        let document = try site.map { path in
-            let bytes = try FileSystem.read(path)
-            _ = try YAML.read(bytes, file: path)
-            return bytes
-        }
+    func run() async throws {
+        // The disk first: verifying the image takes longer.
         let device = try BlockDevice(to)
+        let image = try BuiltImage(name, profile: built.profile, output: built.output)
+        let document = try await siteDocument(for: image)
         var flash = try Flash(image, to: device, mayFormatRemovable: removableData)
         Console.error(
-            "\(device.summary)\n\(image.raw), for \(image.profile), will be written there; all that is on it is lost.")
+            "\(device.summary)\n\(image.raw), for \(image.profile), will be written there; all data on it is lost.")
         if !yes {
-            guard isatty(0) == 1 else { throw BuildFailure("nobody is there to ask", hint: "--yes, if you are sure") }
+            guard isatty(0) == 1 else {
+                throw BuildFailure("there is no terminal for a confirmation", hint: "--yes, if you are sure")
+            }
             print("Type the device's name (\(device.name)) to go on: ", terminator: "")
             fflush(nil)
             guard readLine() == device.name else { throw BuildFailure("not confirmed: nothing was written") }
@@ -54,5 +65,36 @@ struct FlashCommand: ParsableCommand {
             console.progress("\(phase.rawValue): \(Size.text(done)) of \(Size.text(total))", isLast: done >= total)
         }
         Console.error("\(device.path) is ready: \(name) is on it, read back and compared")
+    }
+
+    /// The bytes of --site, checked against the image.
+    private func siteDocument(for image: BuiltImage) async throws -> [UInt8]? {
+        guard let site else { return nil }
+        let bytes = try FileSystem.read(site)
+        _ = try YAML.read(bytes, file: site)
+        if uncheckedSite { return bytes }
+        guard FileSystem.exists("\(definition.images)/\(name).yaml") else {
+            throw BuildFailure(
+                "\(site) can't be checked: \(definition.images)/\(name).yaml does not exist",
+                hint: "--images FOLDER; or --unchecked-site after \"vcpe site check\" elsewhere")
+        }
+        var options = ImageBuild.Options()
+        options.images = definition.images
+        options.mirror = definition.mirror
+        options.securityMirror = definition.securityMirror
+        options.profile = image.profile
+        options.box = box
+        let build = try ImageBuild(name, options: options) { event in
+            if case .remark(let text) = event { Console.error(text) }
+        }
+        // By the plugins of another release the document might be judged otherwise.
+        guard build.version == image.manifest.version else {
+            throw BuildFailure(
+                "\(site) can't be checked: \(image.raw) is \(name) \(image.manifest.version), "
+                    + "\(definition.images)/\(name).yaml is \(build.version)",
+                hint: "vcpe build \(name), or --unchecked-site")
+        }
+        for remark in (try await build.check(site: site)).warnings { Console.error(remark) }
+        return bytes
     }
 }

@@ -1,18 +1,20 @@
+import CSystem
 import Files
 import Glibc
 
-/// Ctrl-C and its like: what is half made is removed, then the process ends as the signal wants it.
+/// SIGINT, SIGTERM and SIGHUP: unfinished files are removed, then the process ends by the signal.
+/// The kernel ends its children with it (``Children``).
 enum Interruption {
     nonisolated(unsafe) private static var pipeEnds: (reading: Int32, writing: Int32) = (-1, -1)
 
-    /// Takes care of SIGINT, SIGTERM and SIGHUP from now on.
+    /// Handles the three signals from now on.
     static func watch() {
-        var ends: [Int32] = [-1, -1]
-        guard pipe(&ends) == 0 else { return }
-        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-        pipeEnds = (ends[0], ends[1])
+        var (reading, writing): (Int32, Int32) = (-1, -1)
+        guard csystem_blocking_pipe(&reading, &writing) == 0 else { return }
+        pipeEnds = (reading, writing)
         var thread = pthread_t()
-        // A thread of its own: a handler may do next to nothing, and other threads may be deep in work.
+        // A thread of its own: a handler may call next to nothing (signal-safety(7)), and other
+        // threads may be busy.
         let started = pthread_create(
             &thread, nil,
             { _ in

@@ -22,6 +22,7 @@ struct LockCommand: AsyncParsableCommand {
         var options = ImageBuild.Options()
         options.images = image.images
         options.mirror = image.mirror
+        options.securityMirror = image.securityMirror
         let console = Console(json: false)
         let build = try ImageBuild(name, options: options) { console.show($0) }
         let differences = try await build.lock(write: !diff)

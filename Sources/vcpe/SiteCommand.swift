@@ -8,15 +8,17 @@ struct SiteCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "site", abstract: "Check site documents without a box.", subcommands: [Check.self])
 
-    struct Check: ParsableCommand {
+    struct Check: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Say what a box would make of a site document.",
+            abstract: "Check whether a box with an image can apply a site document.",
             discussion: """
-                Runs the plugins of an image over the document, by the same executable that runs on the box, and lists what would be
-                applied: packet filter, links, addresses, routes, files and services. Which ports a box has is not known here: eight
-                are supposed, and what names others is said.
+                Runs the plugins of an image over the document, by the same executable that runs on the box, \
+                and lists the resources that would be applied: packet filter, links, addresses, routes, files \
+                and services. Every program that the plan needs must be in the image. The ports of a box are \
+                not known here: eight are assumed, and references to others are listed.
 
-                Exit codes: 0 it could be applied, 1 not: every problem is shown with file, line and column.
+                Exit codes: 0 the document can be applied; 1 it can not, and every problem is shown with file, \
+                line and column.
                 """)
 
         @Argument(help: "The site document.")
@@ -35,19 +37,20 @@ struct SiteCommand: ParsableCommand {
 
         @Flag(
             help:
-                "Say what became of rules: those that are one look-up, that change nothing, that differ about packets.")
+                "Report how rules were compiled: into one look-up, without effect, or in conflict with others.")
         var explain = false
 
         @Flag(help: "The plan's lines and remarks as JSON, and the packet filter as nft -j -f takes it.")
         var json = false
 
-        func run() throws {
+        func run() async throws {
             var options = ImageBuild.Options()
             options.images = image.images
             options.mirror = image.mirror
+            options.securityMirror = image.securityMirror
             options.profile = profile
             options.box = box
-            let plan = try ImageBuild(name, options: options) { _ in }.plan(site: file, explains: explain)
+            let plan = try await ImageBuild(name, options: options) { _ in }.check(site: file, explains: explain)
             let remarks = (plan.absent + plan.warnings).sorted()
             if json {
                 let document: JSON = [

@@ -2,6 +2,7 @@ import ArgumentParser
 import Documents
 import Files
 import ImageBuilder
+import Processes
 import Transfers
 
 @main
@@ -27,6 +28,9 @@ struct VCPE: AsyncParsableCommand {
 
     /// Runs the command; errors are one or more lines on standard error, and exit code 1.
     static func main() async {
+        // A signal to this process alone, as a cancelled CI job gets, must not leave compressors
+        // and machines behind.
+        Children.endWithThisProcess()
         Interruption.watch()
         do {
             var command = try parseAsRoot()
@@ -44,7 +48,7 @@ struct VCPE: AsyncParsableCommand {
         } catch let error as SystemError {
             fail("error: \(error)")
         } catch let error where "\(type(of: error))".hasSuffix("Failure") || "\(type(of: error))".hasSuffix("Error") {
-            // Our own errors say all themselves; the parser's are known to it alone.
+            // This project's errors describe themselves; only the parser can show its own.
             if error is ValidationError || "\(type(of: error))" == "CommandError" { exit(withError: error) }
             fail("error: \(error)")
         } catch {
@@ -74,4 +78,9 @@ struct ImageOptions: ParsableArguments {
 
     @Option(help: ArgumentHelp("Debian's main archive, instead of the host's own mirror.", valueName: "url"))
     var mirror: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Debian's security archive; without it, --mirror's address and \"-security\".", valueName: "url"))
+    var securityMirror: String?
 }

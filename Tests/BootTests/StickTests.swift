@@ -18,9 +18,8 @@ extension BootTests {
         // As a stick is that was flashed: its table goes to its end, which is farther than the disk's.
         let original = try PartitionTable.read(try File(stick))
         var table = original
-        let more = (4 << 30) / PartitionTable.sectorSize
-        table.sectors += more
-        table.partitions[table.partitions.count - 1].lastSector += more
+        table.diskSize += 4 << 30
+        table.partitions[table.partitions.count - 1].size += 4 << 30
         try File(stick, O_RDWR).resize(to: table.diskSize)
         try table.write(to: try File(stick, O_RDWR))
         var machine = try TestImages.uefi(disk: stick, folder: folder)

@@ -38,16 +38,31 @@ extension BuildTests {
         #expect(moved.count == 1 && moved.first?.contains("virtio: netbase 6.1 → ") == true, "\(relocked)")
     }
 
-    @Test func snapshotArchiveIsAskedForTheLocksTime() throws {
+    /// The archive has one import an hour after the lock's dates; every earlier time leads to a state without packages.
+    @Test func snapshotArchiveIsAskedForTheStateAfterTheLock() throws {
         try warm()
         let cache = Cache(root: "\(home["HOME"] ?? "")/.cache/vcpe")
         let lock = try #require(try Lock.read("\(Self.repository)/images/lab-minimal.lock"))
-        let time = try #require(SnapshotTime.latest(of: Array(lock.dates.values)))
-        for package in lock.packages {
-            let archive = package.archive == "main" ? "debian" : "debian-security"
-            let path = "\(folder)/snapshot/archive/\(archive)/\(time)/\(package.path)"
-            try FileSystem.makeDirectory(FileSystem.parent(of: path) ?? "/")
-            try FileSystem.replace(path, with: try FileSystem.read(cache.package(package.digest)))
+        let snapshot = "\(folder)/snapshot/archive"
+        for (archive, isWanted) in [
+            ("debian", { (suite: String) in !suite.hasSuffix("-security") }),
+            ("debian-security", { (suite: String) in suite.hasSuffix("-security") }),
+        ] {
+            let dates = lock.dates.filter { isWanted($0.key) }
+            let newest = try #require(dates.values.compactMap { SnapshotTime.seconds($0) }.max())
+            for (suite, date) in dates {
+                for (hour, shown) in [(0, "Thu, 01 Jan 2026 00:00:00 UTC"), (1, date)] {
+                    let time = SnapshotTime.text(newest + hour * 3600)
+                    let path = "\(snapshot)/\(archive)/\(time)/dists/\(suite)/InRelease"
+                    try FileSystem.makeDirectory(FileSystem.parent(of: path) ?? "/")
+                    try FileSystem.replace(path, with: "Date: \(shown)\n")
+                }
+            }
+            for package in lock.packages where (package.archive == "main") == (archive == "debian") {
+                let path = "\(snapshot)/\(archive)/\(SnapshotTime.text(newest + 3600))/\(package.path)"
+                try FileSystem.makeDirectory(FileSystem.parent(of: path) ?? "/")
+                try FileSystem.replace(path, with: try FileSystem.read(cache.package(package.digest)))
+            }
         }
         var environment = home
         environment["XDG_CACHE_HOME"] = "\(folder)/empty"

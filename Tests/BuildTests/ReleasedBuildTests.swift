@@ -80,8 +80,14 @@ extension BuildTests {
         let manifest = "\(folder)/second/lab-minimal/lab-minimal.manifest"
         let kept = try FileSystem.read(manifest)
         try FileSystem.replace(manifest, with: try FileSystem.read("\(folder)/first/lab-minimal/lab-minimal.manifest"))
-        #expect(try add("second").errorText.contains("starts another root than the one of"))
+        #expect(try add("second").errorText.contains("\(folder)/second/lab-minimal/lab-minimal.root"))
         try FileSystem.replace(manifest, with: kept)
+        // One byte of the root has changed since it was proved.
+        let root = try File("\(folder)/second/lab-minimal/lab-minimal.root", O_RDWR)
+        let byte = try root.read(1, at: 1_000_000)
+        try root.write([byte[0] ^ 1], at: 1_000_000)
+        #expect(try add("second").errorText.contains("\(folder)/second/lab-minimal/lab-minimal.root"))
+        try root.write(byte, at: 1_000_000)
         let second = try add("second")
         #expect(second.status == 0, "\(second.errorText)")
         // What boxes fetch for it, as they fetch it: from the one before, and from any.

@@ -1,4 +1,5 @@
 import Digests
+import Documents
 import Files
 import Glibc
 import Processes
@@ -132,9 +133,6 @@ import Testing
 
     @Test func runAndFlashRefuseWhatCantWork() throws {
         #expect(try vcpe("run", "box", "--output", folder).errorText.contains("try: vcpe build box"))
-        try FileSystem.makeDirectory("\(folder)/box")
-        try FileSystem.replace("\(folder)/box/box.raw", with: "x")
-        try FileSystem.replace("\(folder)/box/box.manifest", with: "image box 1 virtio\n")
         #expect(
             try vcpe("flash", "box", "--output", folder, "--to", "/dev/null").errorText.contains("is no block device"))
         let noQEMU = try vcpe("run", "box", "--output", folder, environment: ["PATH": "/nonexistent"])
@@ -151,6 +149,120 @@ import Testing
         #expect(FileSystem.exists(name))
         #expect(try vcpe("cache", "--prune", "--days", "0", environment: environment).text == "freed 8.2 kB\n")
         #expect(!FileSystem.exists(name))
+    }
+
+    /// A command that waits for a program of its own: apt-config, which is one that never ends here.
+    private func waitingCommand() throws -> (vcpe: RunningProcess, child: pid_t) {
+        let images = try definition(Self.good)
+        try FileSystem.makeDirectory("\(folder)/bin")
+        try FileSystem.remove("\(folder)/pid")
+        try FileSystem.replace(
+            "\(folder)/bin/apt-config", with: "#!/bin/sh\necho $$ > \(folder)/pid\nexec sleep 600\n", mode: 0o755)
+        let command = Command(
+            try Self.program, ["lock", "box", "--images", images],
+            environment: ["HOME": folder, "PATH": "\(folder)/bin:/usr/bin:/bin"])
+        let vcpe = try command.start(output: File("\(folder)/log", O_RDWR | O_CREAT))
+        var child: pid_t?
+        for _ in 0..<1000 where child == nil {
+            usleep(10_000)
+            let text = (try? FileSystem.read("\(folder)/pid")).map { String(decoding: $0, as: UTF8.self) } ?? ""
+            if text.hasSuffix("\n") { child = pid_t(text.dropLast()) }
+        }
+        guard let child else { throw SystemError("open", "\(folder)/pid", code: ENOENT) }
+        return (vcpe, child)
+    }
+
+    @Test(arguments: [SIGTERM, SIGINT, SIGHUP, SIGKILL])
+    func aSignalToTheCommandAloneEndsItsPrograms(number: Int32) throws {
+        let (vcpe, child) = try waitingCommand()
+        #expect(kill(child, 0) == 0)
+        kill(vcpe.pid, number)
+        for _ in 0..<500 where vcpe.poll() == nil { usleep(10_000) }
+        #expect(vcpe.poll() == 128 + number)
+        // It may be a zombie until its new parent has taken note of its end.
+        func isAlive() -> Bool {
+            let state = (try? File("/proc/\(child)/stat").read(200, at: 0)).map { String(decoding: $0, as: UTF8.self) }
+            return state.map { !$0.contains(") Z ") } ?? false
+        }
+        for _ in 0..<500 where isAlive() { usleep(10_000) }
+        #expect(!isAlive())
+        kill(child, SIGKILL)
+    }
+
+    @Test func unknownImagesAreNotOfferedSiteDocuments() throws {
+        let images = try definition(Self.good)
+        try FileSystem.replace("\(images)/box.site.yaml", with: "lan: {}\n")
+        let said = try vcpe("build", "other", "--images", images).errorText
+        #expect(said.contains("known are box\n") || said.hasSuffix("known are box"), "\(said)")
+    }
+
+    @Test func aFailedBuildIsAnEventWithItsPlace() throws {
+        let images = try definition(Self.good + "packges: []\n")
+        let result = try vcpe("build", "box", "--images", images, "--json")
+        #expect(result.status == 1)
+        let last = try JSON.parse(try #require(result.text.split(separator: "\n").last).utf8)
+        #expect(last["event"]?.text == "failed")
+        let problem = try #require(last["problems"]?.list?.first)
+        #expect(problem["file"]?.text == "\(images)/box.yaml" && problem["line"]?.integer == 5)
+        #expect(problem["path"]?.text == "packges")
+        let missing = try vcpe("build", "other", "--images", images, "--json")
+        let event = try JSON.parse(try #require(missing.text.split(separator: "\n").last).utf8)
+        #expect(event["event"]?.text == "failed" && event["message"]?.text?.contains("other") == true)
+    }
+
+    @Test func buildsAreComparedByManifestFolderAndName() throws {
+        for (name, text) in [("a", "one"), ("b", "two")] {
+            let place = "\(folder)/\(name)/box/box"
+            try FileSystem.makeDirectory("\(folder)/\(name)/box")
+            var lines = "image box 1 virtio\nroot-hash 00\n"
+            for (output, algorithm) in [("root", "sha256"), ("efi", "sha256"), ("raw", "sparse-sha256")] {
+                try FileSystem.replace("\(place).\(output)", with: output == "raw" ? "" : text)
+                // Of an empty file: its size alone.
+                let digest = SHA256.hash(output == "raw" ? [UInt8](repeating: 0, count: 8) : Array(text.utf8))
+                lines += "output \(output) \(output == "raw" ? 0 : text.utf8.count) \(algorithm) \(digest.hex)\n"
+            }
+            lines += "file 755 0:0 \(SHA256.hash(Array(text.utf8)).hex) 3 - one /bin/\(name)\n"
+            try FileSystem.replace(
+                "\(place).manifest", with: lines + "end sha256 \(SHA256.hash(Array(lines.utf8)).hex)\n")
+        }
+        for (one, two) in [
+            ("\(folder)/a/box", "\(folder)/b/box"), ("\(folder)/a/box/", "\(folder)/b/box/box.manifest"),
+        ] {
+            let result = try vcpe("diff", one, two)
+            #expect(result.status == 0, "\(result.errorText)")
+            #expect(result.text.contains("- /bin/a") && result.text.contains("+ /bin/b"), "\(result.text)")
+        }
+        #expect(try vcpe("diff", "box", "\(folder)/b/box", "--output", "\(folder)/b").text == "no difference\n")
+        #expect(try vcpe("diff", "other", "box", "--output", "\(folder)/b").errorText.contains("vcpe build other"))
+        // A file beside a manifest that is not the manifest's.
+        try FileSystem.replace("\(folder)/a/box/box.root", with: "owe")
+        let damaged = try vcpe("diff", "\(folder)/a/box", "\(folder)/b/box")
+        #expect(damaged.status == 1 && damaged.errorText.contains("\(folder)/a/box/box.root"), "\(damaged.errorText)")
+        #expect(try vcpe("diff", "\(folder)/a/box", "\(folder)/b/box", "--manifest-only").status == 0)
+    }
+
+    @Test func pruningTellsForWhomItWaits() throws {
+        try FileSystem.makeDirectory("\(folder)/cache/vcpe")
+        let ready = try File("\(folder)/ready", O_RDWR | O_CREAT)
+        let build = try Command(
+            "flock", ["--no-fork", "--shared", "\(folder)/cache/vcpe/.lock", "sh", "-c", "echo; exec sleep 600"]
+        ).start(output: ready)
+        while try ready.size() == 0 { usleep(5_000) }
+        let images = try definition(Self.good)
+        let log = try File("\(folder)/log", O_RDWR | O_CREAT)
+        let prune = try Command(
+            try Self.program, ["cache", "--prune", "--images", images],
+            environment: ["HOME": folder, "XDG_CACHE_HOME": "\(folder)/cache"]
+        ).start(output: log)
+        func said() throws -> String { String(decoding: try log.readAll(), as: UTF8.self) }
+        for _ in 0..<1000 where try !said().contains("\n") { usleep(10_000) }
+        let waiting = try said()
+        #expect(waiting.hasPrefix("waits for process \(build.pid) (sleep 600)"), "\(waiting)")
+        #expect(prune.poll() == nil)
+        build.kill()
+        for _ in 0..<1000 where prune.poll() == nil { usleep(10_000) }
+        #expect(prune.poll() == 0)
+        #expect(try said().hasSuffix("freed 0 B\n"))
     }
 
     @Test func programsBlockNoSignals() throws {

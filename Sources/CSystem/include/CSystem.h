@@ -31,6 +31,11 @@ int csystem_enter_namespace(int file);
 /// What the driver of a network card says of it (ETHTOOL_GDRVINFO): its own name and the card's place. Returns 0 or -1.
 int csystem_card(const char *name, char driver[32], char path[32]);
 
+/// openat2(2) of a path below an open folder: no component of it may be a symbolic link, and none may lead out of the
+/// folder (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS). glibc has no wrapper. Returns a descriptor, or -1 and errno: ELOOP for
+/// a link, EXDEV for a path that leaves the folder.
+int csystem_open_beneath(int folder, const char *path, int flags, unsigned mode);
+
 /// memfd_create(2), close-on-exec. A GNU extension.
 int csystem_memory_file(const char *name);
 
@@ -129,6 +134,56 @@ struct csystem_child {
 /// Starts a child by clone3(2); the errno of what failed on the way comes back, and in `step` what that was, so that a
 /// program that can't run is an error here. Returns the pid, or minus the errno.
 int csystem_spawn(const struct csystem_child *child, char step[28]);
+
+// --- Programs on the build host ---
+
+/// Folders that a sandbox may have beside its tree.
+#define CSYSTEM_SANDBOX_FOLDERS 4
+
+/// A folder or a file of the host, and where it is mounted, read-only, below the sandbox's root.
+struct csystem_sandbox_folder {
+    const char *source;
+    const char *place;
+};
+
+/// A program of unknown origin, in namespaces of its own (user, mount, PID, network, IPC, UTS, cgroup), with a read-only
+/// tree as its root, five devices, no capability and no way to new ones.
+struct csystem_sandbox {
+    const char *program;    // a path in the sandbox
+    char *const *arguments;
+    char *const *environment;
+    const char *tree;       // a folder of the host whose usr and etc become the sandbox's
+    struct csystem_sandbox_folder folders[CSYSTEM_SANDBOX_FOLDERS];
+    int folder_count;
+    int input;              // becomes standard input, or -1 for /dev/null
+    int output, error;
+    unsigned user;          // its user and group, not 0
+    const struct csystem_limit *limits;
+    int limit_count;
+};
+
+/// Starts a program in a sandbox; works for root and for every user who may make user namespaces. It is killed when the
+/// thread that called this ends. Returns the pid; or minus the errno, with what failed in `step`.
+int csystem_spawn_sandbox(const struct csystem_sandbox *sandbox, char step[28]);
+
+/// Descriptors that a program may be given.
+#define CSYSTEM_START_FILES 16
+
+/// A program as posix_spawnp(3) would start it, but that the kernel kills it when the thread that started it ends.
+struct csystem_start {
+    const char *program;    // looked up in this process's PATH when it holds no slash
+    char *const *arguments;
+    char *const *environment;
+    int files[CSYSTEM_START_FILES]; // become descriptors 0, 1, …; -1 for /dev/null
+    int file_count;
+    int network;            // a network namespace to enter first, or -1
+};
+
+/// Starts it by fork(2) and execvpe(3). Returns the pid, or minus the errno.
+int csystem_start(const struct csystem_start *start);
+
+/// pipe2(2) with O_CLOEXEC: a program that another thread starts meanwhile inherits neither end. Returns 0 or -1.
+int csystem_blocking_pipe(int *reading, int *writing);
 
 /// A pipe, close-on-exec, whose reading end never waits. Returns 0 or -1.
 int csystem_pipe(int ends[2]);

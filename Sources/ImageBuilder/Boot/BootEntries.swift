@@ -4,8 +4,8 @@ struct BootEntries {
     var commandLine: String
     var hasFactoryReset: Bool
 
-    /// The sections of the UKI that tell them apart, each with its command line, under one signature (UAPI.5, multi-profile
-    /// UKIs).
+    /// The sections of the UKI that tell them apart, each with its command line, under one
+    /// signature (UAPI.5, multi-profile UKIs).
     var sections: [(name: String, bytes: [UInt8])] {
         let main = (".cmdline", Array(commandLine.utf8))
         guard hasFactoryReset else { return [main] }
@@ -16,8 +16,9 @@ struct BootEntries {
         ]
     }
 
-    /// What the loader reads on the EFI system partition. systemd-boot 257 may or may not list the profiles of a UKI by itself (as
-    /// `vcpe-1.efi@factory-reset`, which is never the default); its stub takes the number of one.
+    /// What the loader reads on the EFI system partition. systemd-boot 257 may or may not list the
+    /// profiles of a UKI by itself (as `vcpe-1.efi@factory-reset`, which is never the default); its
+    /// stub takes the number of one.
     static func files(hasFactoryReset: Bool) -> [(path: String, bytes: [UInt8])] {
         let settings = (
             "loader/loader.conf", Array("timeout 0\ndefault vcpe-*.efi\nconsole-mode keep\neditor no\n".utf8)

@@ -2,7 +2,7 @@ import Files
 import Glibc
 import Processes
 
-/// Makes the EFI system partition: FAT32 with systemd-boot and one blessed entry.
+/// Makes the EFI system partition: FAT32 with systemd-boot and one entry that is marked good.
 struct EFISystemPartition {
     /// The files by path; folders are made as they are needed.
     var files: [(path: String, bytes: [UInt8])]
@@ -10,6 +10,33 @@ struct EFISystemPartition {
     var size: Int
     /// The volume's serial number.
     var serial: UInt32
+
+    /// Bytes of a cluster: `-s 8` sectors of 512 bytes; a disk with sectors of 4096 bytes takes the
+    /// same clusters.
+    private static let clusterSize = 4096
+
+    /// Throws when a box could not hold its files here: an upgrade writes the next kernel image
+    /// beside the running one, and a new loader beside the old ones (`docs/upgrades.md`).
+    ///
+    /// - Parameters:
+    ///   - size: of the partition, in bytes.
+    ///   - kernelImage: bytes of the UKI.
+    ///   - loader: bytes of the boot loader.
+    static func checkSize(_ size: Int, kernelImage: Int, loader: Int, upgrades: Bool) throws {
+        func onDisk(_ bytes: Int) -> Int { bytes.rounded(upTo: clusterSize) }
+        let (images, loaders) = upgrades ? (2, 3) : (1, 2)
+        // Folders, settings and a site document.
+        let files = images * onDisk(kernelImage) + loaders * onDisk(loader) + (1 << 20)
+        // Reserved sectors, and two tables of four bytes for each cluster.
+        let needed = files + (32 << 10) + 2 * 4 * (files / clusterSize + 2)
+        if needed <= size { return }
+        let mebibytes = needed.rounded(upTo: 1 << 20) >> 20
+        throw BuildFailure(
+            "partitions.esp has \(Size.text(size)), needed are at least \(Size.text(needed)): "
+                + "\(images) kernel \(images == 1 ? "image" : "images") of \(Size.text(kernelImage)) and \(loaders) boot "
+                + "loaders of \(Size.text(loader))",
+            hint: "partitions: {esp: \(mebibytes) MiB} or more, or a smaller initramfs")
+    }
 
     /// Writes the file system as `path`, a sparse file, with a scratch folder beside it.
     func write(to path: String, tools: Tools) throws {

@@ -1,10 +1,11 @@
 import Disks
 import Files
 
-/// Writes a ``Tree`` as a cpio archive of the kind that the kernel unpacks at its start ("newc", kernel:
-/// `Documentation/driver-api/early-userspace/buffer-format.rst`).
+/// Writes a ``Tree`` as a cpio archive of the kind that the kernel unpacks at its start ("newc",
+/// kernel: `Documentation/driver-api/early-userspace/buffer-format.rst`).
 public enum Initramfs {
-    /// The archive, uncompressed; empty for an empty tree: every entry owned by root, all times `time` (seconds since 1970).
+    /// The archive, uncompressed; empty for an empty tree: every entry owned by root, all times
+    /// `time` (seconds since 1970).
     public static func archive(_ tree: Tree, time: Int64) throws -> [UInt8] {
         if tree.entries.isEmpty { return [] }
         var archive: [UInt8] = []

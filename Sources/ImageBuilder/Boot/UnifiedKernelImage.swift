@@ -1,14 +1,16 @@
 import Disks
 
-/// A unified kernel image (UAPI.5): systemd's stub with kernel, initramfs and command line as further PE sections.
+/// A unified kernel image (UAPI.5): systemd's stub with kernel, initramfs and command line as
+/// further PE sections.
 public enum UnifiedKernelImage {
     /// Appends `sections` to a PE image (Microsoft's PE format specification).
     ///
-    /// Each section lies above all earlier ones, aligned to 4096 bytes in memory: the stub reads them there. Time stamp
-    /// and checksum are zeroed, so the same input gives the same bytes.
+    /// Each section lies above all earlier ones, aligned to 4096 bytes in memory: the stub reads
+    /// them there. Time stamp and checksum are zeroed, so the same input gives the same bytes.
     ///
     /// - Parameter stub: `linuxx64.efi.stub`.
-    /// - Throws: ``UnifiedKernelImageError`` when the stub is no such image or has no room for the headers.
+    /// - Throws: ``UnifiedKernelImageError`` when the stub is no such image or has no room for the
+    ///   headers.
     public static func append(_ sections: [(name: String, bytes: [UInt8])], to stub: [UInt8]) throws -> [UInt8] {
         var image = stub
         guard let header = image.integer(at: 0x3C, UInt32.self).map(Int.init),

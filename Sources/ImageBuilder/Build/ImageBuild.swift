@@ -15,15 +15,18 @@ public struct ImageBuild: Sendable {
         public var output = "out"
         /// The box's own executables.
         public var box = ".build/box"
-        /// Replaces the host's mirror.
+        /// Replaces the host's mirror of the main archive.
         public var mirror: String?
-        /// A snapshot archive, asked for the time in the lock.
+        /// Replaces the host's mirror of the security archive; nil for the other mirror's address
+        /// and `-security`.
+        public var securityMirror: String?
+        /// A snapshot archive, asked for the first state after the lock's dates.
         public var snapshot: String?
         /// Move packages that the mirror has no more.
         public var relockGone = false
         /// Relock when the lock doesn't answer the definition, and move all packages to the newest.
         public var update = false
-        /// Leave the outputs out that the definition wants beside the raw disk.
+        /// Make no outputs but the raw disk and its parts.
         public var rawOnly = false
         /// Only this hardware profile.
         public var profile: String?
@@ -39,12 +42,15 @@ public struct ImageBuild: Sendable {
     let options: Options
     let cache: Cache
     let observe: BuildObserver
+    /// No other command prunes the cache as long as this lives.
+    private let use: FileLock
 
     public init(_ name: String, options: Options, cache: Cache = .standard, observe: @escaping BuildObserver) throws {
         let path = "\(options.images)/\(name).yaml"
         guard FileSystem.exists(path) else {
+            // A name with a point is a site document's, NAME.site.yaml.
             let known = ((try? FileSystem.list(options.images)) ?? []).filter { $0.hasSuffix(".yaml") }
-                .map { String($0.dropLast(5)) }
+                .map { String($0.dropLast(5)) }.filter { !$0.contains(".") }
             let meant = didYouMean(name, among: known).map { "vcpe … \($0)" }
             throw BuildFailure(
                 "there is no image \"\(name)\": \(path) does not exist; known are \(known.joined(separator: ", "))",
@@ -67,7 +73,11 @@ public struct ImageBuild: Sendable {
         }
         self.cache = cache
         self.observe = observe
+        use = try cache.use { observe(.remark("waits for \($0.text), which prunes the cache")) }
     }
+
+    /// The version of the definition.
+    public var version: String { definition.version }
 
     private var lockPath: String { "\(options.images)/\(definition.name).lock" }
     private var effectsPath: String { "\(options.images)/\(definition.name).effects" }
@@ -86,14 +96,14 @@ public struct ImageBuild: Sendable {
     public func lock(keeping: [LockedPackage] = [], write: Bool = true) async throws -> [String] {
         let old = try Lock.read(lockPath)
         let oldEffects = try Effects.read(effectsPath)
-        let mirrors = try Mirrors.find(base: definition.base, mirror: options.mirror, cache: cache)
+        let mirrors = try hostMirrors()
         let resolution = try resolver.resolve(mirrors: mirrors, old: old, keeping: keeping) { packages, sources in
-            try fetch(packages, from: { (sources, mirrors.proxy) })
+            try fetch(packages, from: { (sources, mirrors.proxies) })
         }
         var lock = resolution.lock
         let reference = resolver.referencePackages(lock, resolution.graph)
         // The kernel and firmware have no effects; their packages are large, and a build may never need them.
-        try fetch(reference, from: { (try resolver.sources(mirrors), mirrors.proxy) })
+        try fetch(reference, from: { (try resolver.sources(mirrors), mirrors.proxies) })
         let effects = try await record(reference, resolution.graph, old: oldEffects)
         for profile in profiles {
             let names = Set(reference)
@@ -129,7 +139,7 @@ public struct ImageBuild: Sendable {
     }
 
     private func fetch(
-        _ packages: [LockedPackage], from sources: () throws -> (sources: [PackageSource], proxy: String?)
+        _ packages: [LockedPackage], from sources: () throws -> (sources: [PackageSource], proxies: Proxies)
     ) throws {
         try Fetching.fetch(packages, from: sources, folder: options.images, cache: cache) { progress in
             observe(
@@ -170,23 +180,24 @@ public struct ImageBuild: Sendable {
     }
 
     /// Where the packages of a lock are fetched from.
-    private func sources(_ lock: Lock) throws -> (sources: [PackageSource], proxy: String?) {
+    private func sources(_ lock: Lock) throws -> (sources: [PackageSource], proxies: Proxies) {
         let mirrors = try mirrors(lock)
-        return (try resolver.sources(mirrors), mirrors.proxy)
+        return (try resolver.sources(mirrors), mirrors.proxies)
+    }
+
+    private func hostMirrors() throws -> Mirrors {
+        try Mirrors.find(
+            base: definition.base, mirror: options.mirror, securityMirror: options.securityMirror, cache: cache)
     }
 
     private func mirrors(_ lock: Lock) throws -> Mirrors {
-        guard let snapshot = options.snapshot else {
-            return try Mirrors.find(base: definition.base, mirror: options.mirror, cache: cache)
-        }
-        guard let time = SnapshotTime.latest(of: Array(lock.dates.values)) else {
-            throw BuildFailure("the lock records no time that a snapshot archive could be asked for")
-        }
-        let archive = snapshot.trimming { $0 == "/" } + "/archive"
-        return Mirrors(main: "\(archive)/debian/\(time)", security: "\(archive)/debian-security/\(time)")
+        guard let snapshot = options.snapshot else { return try hostMirrors() }
+        return try SnapshotArchive(snapshot).mirrors(
+            dates: lock.dates, folder: cache.folder("apt"), proxies: .ofHost())
     }
 
-    /// Fetches what the cache lacks; with `--relock-gone`, moves what the archive has lost and fetches again.
+    /// Fetches what the cache lacks; with `--relock-gone`, moves what the archive has lost and
+    /// fetches again.
     private func acquire(_ lock: Lock) async throws -> Lock {
         let wanted = profiles.filter { options.profile == nil || $0.name == options.profile }.flatMap {
             lock.sections[$0.name] ?? []
@@ -209,15 +220,16 @@ public struct ImageBuild: Sendable {
         return lock
     }
 
-    /// What a box that has this image plans for its factory site.
+    /// The resources that a box with this image plans for its factory site.
     func planFactorySite() throws -> [Resource] {
         guard let site = definition.site else {
-            throw BuildFailure("\(definition.name) names no site", hint: "site: in its definition")
+            throw BuildFailure("\(definition.name) has no factory site", hint: "site: in its definition")
         }
         return try plan(site: "\(options.images)/\(site.value)").all
     }
 
-    /// What a box that has this image plans for a site document, by the same executable and the image's own libraries.
+    /// The plan of a box with this image for a site document, by the same executable and the
+    /// image's own libraries.
     ///
     /// - Parameter path: the document's.
     /// - Throws: every problem with file, line and column.
@@ -234,6 +246,27 @@ public struct ImageBuild: Sendable {
         ).plan(try FileSystem.read(path), name: path, explains: explains)
     }
 
+    /// Checks a site document against this image: its plan, and that the image has every program of
+    /// the plan.
+    ///
+    /// - Parameter path: the document's.
+    /// - Throws: every problem with file, line and column.
+    public func check(site path: String, explains: Bool = false) async throws -> Plan {
+        let plan = try plan(site: path, explains: explains)
+        guard let profile = profiles.first(where: { options.profile ?? $0.name == $0.name }) else { return plan }
+        let lock = try checkedLock()
+        let packages = try await UnpackedPackage.readAll(lock.sections[profile.name] ?? [], cache: cache)
+        var composer = Composer(
+            definition: definition, profile: profile, packages: packages, plugins: plugins, lock: lock,
+            effects: try effects(lock), folder: options.images, cache: cache)
+        // Only names matter here.
+        let names = ["vcpe-init", "vcpe-box", "vcpe-updater"].map { ("/usr/lib/vcpe/\($0)", Content("")) }
+        let composed = try await composer.compose(box: Dictionary(uniqueKeysWithValues: names))
+        try FactorySite.checkPrograms(
+            of: plan, in: composed.tree, site: YAML.read(FileSystem.read(path), file: path), image: definition.name)
+        return plan
+    }
+
     // MARK: - Building
 
     /// Builds the images of all profiles, or of the one that the options name.
@@ -242,8 +275,12 @@ public struct ImageBuild: Sendable {
     public func build() async throws -> [String] {
         var lock = try await usableLock()
         try FileSystem.makeDirectory(folder)
-        let building = try BuildingLock(folder)
-        defer { building.release() }
+        // One build at a time in an output folder: the second one waits, and then finds its steps
+        // done.
+        let building = try FileLock("\(folder)/.lock", .exclusive) { holder in
+            observe(.remark("waits for \(holder.text), which uses \(folder)"))
+        }
+        defer { withExtendedLifetime(building) {} }
         for place in [folder, "\(folder)/.steps"] where FileSystem.exists(place) {
             try FileSystem.removeLeftovers(in: place)
         }
@@ -253,44 +290,18 @@ public struct ImageBuild: Sendable {
         var outputs: [String] = []
         for profile in profiles where options.profile == nil || options.profile == profile.name {
             let stem = profile == profiles.first ? definition.name : "\(definition.name)-\(profile.name)"
-            outputs += try await ProfileBuild(
+            let build = ProfileBuild(
                 definition: definition, profile: profile, plugins: plugins, lock: lock, effects: effects,
-                options: options,
-                cache: cache, steps: steps,
-                folder: folder, stem: stem
-            ).build()
+                options: options, cache: cache, steps: steps, folder: folder, stem: stem)
+            do {
+                outputs += try await build.build()
+            } catch let damaged as DamagedContent {
+                // All of the cache is derived from the .debs: the next build makes the file anew.
+                if damaged.path.hasPrefix(cache.root + "/") { try? FileSystem.remove(damaged.path) }
+                throw BuildFailure(
+                    "\(damaged)", hint: "again: the cached file is removed; if it recurs, check the cache's disk")
+            }
         }
         return outputs.map { "\(folder)/\($0)" }
-    }
-}
-
-/// One build at a time in an output folder: the second waits and then finds all steps done.
-private struct BuildingLock {
-    let file: File
-
-    init(_ folder: String) throws {
-        file = try File("\(folder)/.lock", O_RDWR | O_CREAT)
-        while flock(file.descriptor, LOCK_EX) != 0 {
-            guard errno == EINTR else { throw SystemError("flock", file.path) }
-        }
-    }
-
-    func release() { flock(file.descriptor, LOCK_UN) }
-}
-
-/// Times as snapshot archives name them.
-public enum SnapshotTime {
-    private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-
-    /// The latest of dates as InRelease has them (`Sat, 14 Nov 2026 10:11:12 UTC`), as `20261114T101112Z`.
-    public static func latest(of dates: [String]) -> String? {
-        dates.compactMap { date -> String? in
-            let words = date.split(separator: " ")
-            guard words.count >= 5, let day = Int(words[1]), let month = months.firstIndex(of: String(words[2])),
-                let year = Int(words[3])
-            else { return nil }
-            func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
-            return "\(year)\(two(month + 1))\(two(day))T\(words[4].filter { $0 != ":" })Z"
-        }.max()
     }
 }

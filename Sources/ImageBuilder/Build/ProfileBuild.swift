@@ -15,7 +15,7 @@ struct ProfileBuild {
     let cache: Cache
     let steps: Steps
     let folder: String
-    /// Of the outputs' names.
+    /// The start of the outputs' names.
     let stem: String
 
     private func path(_ output: String) -> String { "\(folder)/\(output)" }
@@ -24,7 +24,12 @@ struct ProfileBuild {
     private var root: String { "\(stem).root" }
     private var uki: String { "\(stem).efi" }
     private var initramfs: String { "\(stem).initramfs" }
-    private var reports: [String] { ["\(stem).manifest", "\(stem).spdx.json", "\(stem).report"] }
+    private var manifest: String { "\(stem).manifest" }
+    private var reports: [String] { ["\(stem).spdx.json", "\(stem).report"] }
+    /// What the disk is made of beside the root and the UKI, and the manifest's lines of packages
+    /// and files.
+    private var loader: String { ".steps/\(stem).loader" }
+    private var contents: String { ".steps/\(stem).contents" }
 
     func build() async throws -> [String] {
         let section = lock.sections[profile.name] ?? []
@@ -55,7 +60,7 @@ struct ProfileBuild {
             }
         }
         let made = try await steps.run(
-            "\(profile.name)-system", inputs: system, outputs: [root, initramfs, uki] + reports
+            "\(profile.name)-system", inputs: system, outputs: [root, initramfs, uki, loader, contents] + reports
         ) { try await buildSystem(section, tools: tools, box: box) }
 
         let kit = ToolBox(packages: tools, cache: cache)
@@ -63,20 +68,26 @@ struct ProfileBuild {
             "the system": made["digest"] ?? "", "the builder": try BuilderIdentity.digest(),
             "the tools": digest(tools), "the partitions": "\(definition.partitions)",
         ]
-        _ = try await steps.run("\(profile.name)-disk", inputs: disk, outputs: [raw]) {
-            try buildDisk(try kit.tools())
+        // The manifest comes last: it holds the digests of the other outputs.
+        _ = try await steps.run("\(profile.name)-disk", inputs: disk, outputs: [raw, manifest]) {
+            let note = try buildDisk(try kit.tools())
+            try writeManifest(made)
+            return (note, [:])
         }
         let further = options.rawOnly ? [] : definition.outputs
-        // What an earlier build left of another disk is none of this one's outputs.
+        // Outputs of an earlier build would be of another disk.
         for (output, name) in [(Definition.Output.rawZstd, "\(raw).zst"), (.qcow2, "\(stem).qcow2")]
         where !further.contains(output) { try FileSystem.remove(path(name)) }
-        var outputs = [raw, root, initramfs, uki] + reports
+        var outputs = [raw, root, initramfs, uki, manifest] + reports
         if further.contains(.rawZstd) {
             let name = "\(raw).zst"
             _ = try await steps.run(
                 "\(profile.name)-raw.zst", inputs: disk, outputs: [name]
             ) {
-                try compress(path(raw), to: path(name), tools: try kit.tools())
+                let tools = try kit.tools()
+                try FileSystem.replace(path(name)) { (file: File) throws(any Error) in
+                    try compress(path(raw), to: file, tools: tools)
+                }
                 return ("\(Size.text(try Size.of(path(name))))", [:])
             }
             outputs.append(name)
@@ -111,13 +122,17 @@ struct ProfileBuild {
         let tools = try Tools(toolPackages, cache: cache)
         var composer = Composer(
             definition: definition, profile: profile, packages: packages, plugins: plugins, lock: lock,
-            effects: effects,
-            further: further, folder: options.images, cache: cache)
-        let loader = try signed(try tools.file("usr/lib/systemd/boot/efi/systemd-bootx64.efi"), tools: tools)
+            effects: effects, further: further, folder: options.images, cache: cache)
+        let signing = try definition.secureBoot.map {
+            try Authenticode(key: $0.key, certificate: $0.certificate, folder: options.images)
+        }
+        func signed(_ image: [UInt8]) throws -> [UInt8] { try signing?.sign(image) ?? image }
+        let loader = try signed(try tools.file("usr/lib/systemd/boot/efi/systemd-bootx64.efi"))
         var box = box
-        // A box has the firmware try it before it takes the place of the one that is there.
+        // A box has the firmware try a new loader before it replaces the old one.
         if upgrades { box["/usr/lib/vcpe/loader.efi"] = Content(loader) }
         var composed = try await composer.compose(box: box)
+        try CachedModules(packages: packages, cache: cache).verify([composed.tree, composed.kernel.bootTree])
         composed.remarks += try FactorySite(
             definition: definition, plugins: plugins, packages: packages, box: options.box, cache: cache
         ).check(composed.tree)
@@ -153,9 +168,11 @@ struct ProfileBuild {
                 (".initrd", compressed),
             ] + BootEntries(commandLine: commandLine(verity), hasFactoryReset: hasFactoryReset).sections,
             to: try tools.file("usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
-        image = try signed(image, tools: tools)
+        image = try signed(image)
+        try EFISystemPartition.checkSize(
+            definition.partitions.efiSystem, kernelImage: image.count, loader: loader.count, upgrades: upgrades)
         try FileSystem.replace(path(uki), with: image)
-        try FileSystem.replace("\(folder)/.steps/\(stem).loader", with: loader)
+        try FileSystem.replace(path(self.loader), with: loader)
 
         let report = Report(
             definition: definition, profile: profile, packages: packages, composed: composed, verity: verity,
@@ -164,18 +181,46 @@ struct ProfileBuild {
                 "initramfs": compressed.count, "UKI": image.count,
             ], box: box, loaders: toolPackages.filter { $0.package.name == "systemd-boot-efi" },
             isSigned: definition.secureBoot != nil)
-        try FileSystem.replace(path("\(stem).manifest"), with: report.manifest)
+        try FileSystem.replace(path(contents), with: report.contents)
         try FileSystem.replace(path("\(stem).spdx.json"), with: try report.spdx())
         try FileSystem.replace(path("\(stem).report"), with: report.text)
 
-        let identity = SHA256.hash(Array((verity.rootHash.hex + SHA256.hash(image).hex + SHA256.hash(loader).hex).utf8))
+        var values: [String: String] = ["root-hash": verity.rootHash.hex]
+        for output in [BuiltOutput.root, .uki, .initramfs] {
+            let digest = try OutputDigest(of: path("\(stem).\(output.rawValue)"), output.algorithm)
+            values[output.rawValue] = "\(digest.size) \(digest.digest.hex)"
+        }
+        let parts =
+            values.sorted { $0.key < $1.key }.map(\.value) + [
+                SHA256.hash(loader).hex, SHA256.hash(Array(report.contents.utf8)).hex,
+            ]
+        values["digest"] = SHA256.hash(Array(parts.joined(separator: " ").utf8)).hex
         return (
             "root \(Size.text(verity.totalSize)), initramfs \(Size.text(compressed.count)), UKI \(Size.text(image.count))",
-            ["digest": identity.hex, "root-hash": verity.rootHash.hex]
+            values
         )
     }
 
-    /// Without an engine nobody would do it.
+    /// Writes the manifest, by the digests that were computed when its outputs were made.
+    ///
+    /// - Parameter made: the system step's values.
+    private func writeManifest(_ made: [String: String]) throws {
+        var outputs: [BuiltOutput: OutputDigest] = [.raw: try OutputDigest(of: path(raw), .sparse)]
+        for output in [BuiltOutput.root, .uki, .initramfs] {
+            let words = (made[output.rawValue] ?? "").split(separator: " ")
+            guard words.count == 2, let size = Int(words[0]), let digest = Digest(hex: words[1]) else {
+                throw BuildFailure("the step \(profile.name)-system has noted no digest of \(output.rawValue)")
+            }
+            outputs[output] = OutputDigest(size: size, algorithm: output.algorithm, digest: digest)
+        }
+        let text = Manifest.text(
+            image: definition.name, version: definition.version, profile: profile.name,
+            rootHash: made["root-hash"] ?? "", outputs: outputs,
+            contents: String(decoding: try FileSystem.read(path(contents)), as: UTF8.self))
+        try FileSystem.replace(path(manifest), with: text)
+    }
+
+    /// The engine does it, so an image without plugins has none.
     private var hasFactoryReset: Bool { definition.hasFactoryReset && !plugins.isEmpty }
 
     private var upgrades: Bool { plugins.contains { $0.manifest.name == "upgrade" } }
@@ -187,7 +232,7 @@ struct ProfileBuild {
             guard FileSystem.exists(path) else {
                 throw BuildFailure("there is no \(path), which runs on the box", hint: "make box, which builds it")
             }
-            // The bytes themselves: somebody may build it anew meanwhile.
+            // The bytes themselves: the file may be built anew meanwhile.
             box["/usr/lib/vcpe/\(name)"] = Content(try FileSystem.read(path))
         }
         return box
@@ -208,7 +253,8 @@ struct ProfileBuild {
         return tree
     }
 
-    /// The loader starts the entry with the highest number, which was installed last: it must find no version to go by first.
+    /// The loader boots the entry with the highest number, which was installed last. A version in
+    /// os-release would come first in its order (systemd-boot(7)).
     private static func unversioned(_ release: [UInt8]) -> [UInt8] {
         let lines = String(decoding: release, as: UTF8.self).split(separator: "\n")
         let versions = ["IMAGE_VERSION=", "VERSION=", "VERSION_ID=", "BUILD_ID="]
@@ -223,9 +269,10 @@ struct ProfileBuild {
     /// The root hash comes last, so that two releases' images differ at one place only.
     private func commandLine(_ verity: Verity) -> String {
         var words = profile.consoles.map { "console=\($0)" }
-        // "gpt": the kernel takes the backup of a partition table whose first copy power failed upon.
-        // What hangs or falls starts anew: a new release that does is given up after three times. Softly locked up is who
-        // does nothing for 60 s: a box whose host lets it wait for 20 s isn't.
+        // "gpt": the kernel reads the backup of a partition table whose first copy is damaged by a
+        // power loss. A kernel that hangs or crashes reboots: a new release that does is marked
+        // failed after three boots. A soft lockup is 60 s long: a virtual machine whose host pauses
+        // it for 20 s has none.
         words += ["rdinit=/init", "panic=30", "softlockup_panic=1", "watchdog_thresh=30", "hung_task_panic=1"]
         words += ["ro", "gpt"]
         words += definition.debug ? ["loglevel=7", "vcpe.debug"] : ["quiet", "loglevel=4"]
@@ -235,45 +282,23 @@ struct ProfileBuild {
 
     /// Compressed for the kernel; kept in the cache, since modules and PID 1 seldom change.
     private func compressed(_ archive: [UInt8], tools: Tools) throws -> [UInt8] {
-        let kept = "\(try cache.folder("initramfs"))/\(SHA256.hash(archive).hex)-\(tools.key).zst"
-        if !FileSystem.exists(kept) {
+        try cache.derived("initramfs", "\(SHA256.hash(archive).hex)-\(tools.key).zst") { file in
             let scratch = "\(folder)/.steps/\(stem).cpio"
             try FileSystem.replace(scratch, with: archive)
             defer { try? FileSystem.remove(scratch) }
-            try compress(scratch, to: kept, tools: tools)
+            try compress(scratch, to: file, tools: tools)
         }
-        return try FileSystem.read(kept)
     }
 
     /// By the suite's zstd. With workers its output doesn't depend on how many there are.
-    private func compress(_ source: String, to target: String, tools: Tools) throws {
-        try FileSystem.replace(target) { (file: File) throws(any Error) in
-            try tools.command("usr/bin/zstd", ["-q", "-19", "-T0", "-c", source]).check(output: file)
-        }
-    }
-
-    private func signed(_ image: [UInt8], tools: Tools) throws -> [UInt8] {
-        guard let keys = definition.secureBoot else { return image }
-        for file in [keys.key, keys.certificate] where !FileSystem.exists("\(options.images)/\(file.value)") {
-            throw InvalidDocument([file.problem("there is no \(options.images)/\(file.value)")])
-        }
-        let scratch = try FileSystem.makeTemporaryDirectory(
-            in: "\(folder)/.steps", prefix: FileSystem.temporaryPrefix + "sign")
-        defer { try? FileSystem.remove(scratch) }
-        try FileSystem.replace("\(scratch)/in", with: image)
-        try tools.command(
-            "usr/bin/sbsign",
-            [
-                "--key", "\(options.images)/\(keys.key.value)", "--cert", "\(options.images)/\(keys.certificate.value)",
-                "--output", "\(scratch)/out", "\(scratch)/in",
-            ]
-        ).check()
-        return try FileSystem.read("\(scratch)/out")
+    private func compress(_ source: String, to target: File, tools: Tools) throws {
+        try tools.command("usr/bin/zstd", ["-q", "-19", "-T0", "-c", source]).check(output: target)
     }
 
     // MARK: - Disk
 
-    private func buildDisk(_ tools: Tools) throws -> (note: String, values: [String: String]) {
+    /// - Returns: a note for people.
+    private func buildDisk(_ tools: Tools) throws -> String {
         let name = "\(definition.name)-\(profile.name)"
         func guid(_ part: String) -> GUID { GUID(named: "vcpe \(part) \(name)") }
         let sizes = definition.partitions
@@ -286,7 +311,7 @@ struct ProfileBuild {
                 ("root-b", PartitionTable.Kind.root, guid("root-b"), sizes.root),
                 ("data", PartitionTable.Kind.linuxData, guid("data"), sizes.data),
             ])
-        let loader = try FileSystem.read("\(folder)/.steps/\(stem).loader")
+        let loader = try FileSystem.read(path(self.loader))
         let esp = EFISystemPartition(
             files: [
                 ("EFI/BOOT/BOOTX64.EFI", loader),
@@ -314,10 +339,7 @@ struct ProfileBuild {
         }
         var status = stat()
         _ = stat(path(raw), &status)
-        return (
-            "\(Size.text(table.diskSize)), \(Size.text(Int(status.st_blocks) * 512)) of them data",
-            [:]
-        )
+        return "\(Size.text(table.diskSize)), \(Size.text(Int(status.st_blocks) * 512)) of them data"
     }
 
     private func checkBudgets() throws {
@@ -345,7 +367,7 @@ struct ProfileBuild {
     }
 }
 
-/// Unpacks the tools when the first step wants one: an unchanged build wants none.
+/// Unpacks the tools when the first step needs one: an unchanged build needs none.
 private struct ToolBox {
     let packages: [LockedPackage]
     let cache: Cache
@@ -355,9 +377,9 @@ private struct ToolBox {
     }
 }
 
-/// Which builder this is: another one may make other bytes of the same inputs.
+/// The builder's own identity: another one may make other bytes of the same inputs.
 enum BuilderIdentity {
-    /// Read once: it doesn't change while it runs.
+    /// Read once: it does not change while it runs.
     static func digest() throws -> String { try read.get() }
 
     private static let read = Result { SHA256.hash(try File("/proc/self/exe").readAll()).hex }

@@ -2,7 +2,8 @@ import Digests
 import Files
 import Glibc
 
-/// Remembers, beside the outputs, what each step was made from, so that a step whose inputs are the same is not run.
+/// Remembers, beside the outputs, what each step was made from, so that a step whose inputs are the
+/// same is not run.
 struct Steps {
     /// What a step was made from and what it made.
     struct Record: Hashable {

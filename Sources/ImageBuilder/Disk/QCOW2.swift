@@ -2,7 +2,8 @@ import Disks
 import Files
 import Glibc
 
-/// Writes a qcow2 image (QEMU: `docs/interop/qcow2.txt`, version 3), uncompressed: clusters of zeros take no space.
+/// Writes a qcow2 image (QEMU: `docs/interop/qcow2.txt`, version 3), uncompressed: clusters of
+/// zeros take no space.
 public enum QCOW2 {
     private static let clusterSize = 1 << 16
 
@@ -39,7 +40,8 @@ public enum QCOW2 {
         }
         try target.write(bigEndian(levelOne), at: levelOneAt * clusterSize)
 
-        // The reference counts count themselves too: a block counts 32,768 clusters, one table cluster 8,192 blocks.
+        // The reference counts count themselves too: a block counts 32,768 clusters, one table
+        // cluster 8,192 blocks.
         let perBlock = clusterSize / 2
         var blocks = 1
         while (next + 1 + blocks) > blocks * perBlock { blocks += 1 }

@@ -1,13 +1,14 @@
 import Disks
 import Files
 
-/// Writes a ``Tree`` as an uncompressed EROFS (kernel: `fs/erofs/erofs_fs.h`), streaming file contents from where they
-/// lie.
+/// Writes a ``Tree`` as an uncompressed EROFS (kernel: `fs/erofs/erofs_fs.h`), streaming file
+/// contents from their sources.
 ///
-/// Layout: superblock, file data in the order of the paths and each file on a block of its own, then all inodes, then
-/// the blocks of large folders. A file that did not change keeps its bytes and its alignment from release to release,
-/// so that updates share its blocks; what always changes (inode numbers, sizes) is together at the end. Small files,
-/// links and the ends of folders lie beside their inodes. There is one time stamp, in the superblock.
+/// Layout: superblock, file data in the order of the paths and each file on a block of its own,
+/// then all inodes, then the blocks of large folders. A file that did not change keeps its bytes
+/// and its alignment from release to release, so that updates share its blocks; inode numbers and
+/// sizes, which always change, are together at the end. Small files, links and the ends of folders
+/// lie beside their inodes. There is one time stamp, in the superblock.
 public struct EROFS {
     /// Bytes of a block.
     public static let blockSize = 4096
@@ -32,15 +33,17 @@ public struct EROFS {
     /// Writes the file system into `file` from `offset`, a multiple of the block size.
     ///
     /// - Returns: its size in bytes, a multiple of the block size.
-    /// - Throws: ``EROFSError`` for a tree that the format can't hold; what reading and writing throw.
+    /// - Throws: ``EROFSError`` for a tree that the format can't hold; what reading and writing
+    ///   throw.
     public func write(to file: File, at offset: Int = 0) throws -> Int {
         var inodes = try EROFSInodes(tree)
         var nextBlock = 1
-        // Neighbours mostly come from the same package: one file stays open, however many packages there are.
+        // Neighbours mostly come from the same package: one file stays open, however many packages
+        // there are.
         var last: File?
         for index in inodes.all.indices {
             guard let content = inodes.all[index].content else { continue }
-            if content.count <= Self.inlineLimit {
+            if content.count <= Self.inlineLimit, inodes.fitsInline(index, content.count) {
                 inodes.all[index].inline = try content.read()
                 continue
             }
@@ -89,7 +92,23 @@ public struct EROFS {
     }
 }
 
-/// A tree that the format, or our use of its small inodes, can't hold.
-public struct EROFSError: Error, CustomStringConvertible {
-    public var description: String
+/// A tree that the format, or this writer's use of its small inodes, can't hold.
+public struct EROFSError: Error, Sendable, Hashable, CustomStringConvertible {
+    public enum Reason: Sendable, Hashable {
+        /// An owner's number, a file's size, a name's length or another number is above its limit.
+        case limit
+        /// A path whose parent is no folder, or that is no path.
+        case path
+        /// A hard link without its file.
+        case hardLink
+        /// An extended attribute of a namespace that EROFS has no number for.
+        case attribute
+    }
+
+    /// From the root, with a leading slash.
+    public var path: String
+    public var reason: Reason
+    public var message: String
+
+    public var description: String { "\(path): \(message)" }
 }

@@ -10,7 +10,7 @@ struct EROFSInodes {
         var content: Content?
         /// The bytes beside the inode: a small file, a link's target, a folder's last block.
         var inline: [UInt8] = []
-        /// A folder's blocks that don't lie beside the inode.
+        /// A folder's blocks that are not beside the inode.
         var folderBlocks: [UInt8] = []
         /// Where the data begins, in blocks from the start of the file system.
         var firstBlock = 0
@@ -31,42 +31,68 @@ struct EROFSInodes {
 
     var all: [Inode]
 
+    /// Bytes of a name, of an extended attribute's name without its prefix, and of a link's target
+    /// (linux/limits.h).
+    private static let (nameLimit, attributeNameLimit, targetLimit) = (255, 255, 4095)
+    /// The inode is of the compact form, whose numbers have 16 bits (struct erofs_inode_compact).
+    private static let numberLimit = Int(UInt16.max)
+
     init(_ tree: Tree) throws {
         all = [Inode(entry: TreeEntry(.directory, mode: 0o755, origin: ""), links: 2)]
         var index: [String: Int] = ["": 0]
         let paths = tree.sortedPaths
         for path in paths {
             guard let entry = tree[path] else { continue }
+            func limit(_ message: String) -> EROFSError {
+                EROFSError(path: "/\(path)", reason: .limit, message: message)
+            }
             guard entry.uid <= UInt16.max, entry.gid <= UInt16.max else {
-                throw EROFSError(description: "/\(path): owner \(entry.uid):\(entry.gid) is above 65535")
+                throw limit("found the owner \(entry.uid):\(entry.gid), allowed are numbers up to 65535")
+            }
+            let name = FileSystem.name(of: path)
+            guard name != "", name != ".", name != "..", !name.utf8.contains(0) else {
+                throw EROFSError(path: "/\(path)", reason: .path, message: "\"\(name)\" is no file's name")
+            }
+            // A longer one would fill no block, or the kernel would find the whole folder damaged.
+            guard name.utf8.count <= Self.nameLimit else {
+                throw limit("its name has \(name.utf8.count) bytes, allowed are \(Self.nameLimit)")
             }
             var inode = Inode(entry: entry)
+            inode.attributes = try Self.attributes(entry.attributes, path: path)
             switch entry.kind {
             case .hardLink: continue
             case .directory: inode.links = 2
             case .file(let content):
                 guard content.count <= UInt32.max else {
-                    throw EROFSError(description: "/\(path): \(content.count) bytes are more than 4 GiB")
+                    throw limit("it has \(content.count) bytes, allowed are \(UInt32.max)")
                 }
                 inode.content = content
                 inode.size = content.count
             case .symbolicLink(let target):
                 inode.inline = Array(target.utf8)
                 inode.size = inode.inline.count
+                let most = min(Self.targetLimit, EROFS.blockSize - Self.slotSize - inode.attributes.count)
+                guard (1...most).contains(inode.size) else {
+                    throw limit("its target has \(inode.size) bytes, allowed are 1 to \(most)")
+                }
             }
-            inode.attributes = try Self.attributes(entry.attributes, path: path)
             index[path] = all.count
             all.append(inode)
         }
         for path in paths {
             guard let entry = tree[path] else { continue }
             guard let parent = index[FileSystem.parent(of: path) ?? ""], all[parent].isFolder else {
-                throw EROFSError(description: "/\(path): nothing above it is a folder")
+                throw EROFSError(
+                    path: "/\(path)", reason: .path,
+                    message: "it is of \(entry.origin), and no folder is above it: "
+                        + "\(Self.obstacle(path, tree)) is none")
             }
             let name = Array(FileSystem.name(of: path).utf8)
             if case .hardLink(let target) = entry.kind {
-                guard let inode = index[target] else {
-                    throw EROFSError(description: "/\(path): a hard link to /\(target), which is not there")
+                guard let inode = index[target], !all[inode].isFolder else {
+                    throw EROFSError(
+                        path: "/\(path)", reason: .hardLink,
+                        message: "a hard link of \(entry.origin) to /\(target), which is no file of the image")
                 }
                 all[inode].links += 1
                 all[parent].children.append((name, inode))
@@ -76,6 +102,28 @@ struct EROFSInodes {
                 if all[inode].isFolder { all[parent].links += 1 }
             }
         }
+        for (path, inode) in index where all[inode].links > Self.numberLimit {
+            throw EROFSError(
+                path: "/\(path)", reason: .limit,
+                message: "it has \(all[inode].links) names or folders, allowed are \(Self.numberLimit)")
+        }
+    }
+
+    /// The lowest path above `path` that is no folder, with its source.
+    private static func obstacle(_ path: String, _ tree: Tree) -> String {
+        var above = FileSystem.parent(of: path)
+        while let folder = above {
+            if let entry = tree[folder] {
+                if entry.kind != .directory { return "/\(folder), of \(entry.origin)," }
+            }
+            above = FileSystem.parent(of: folder)
+        }
+        return "its parent"
+    }
+
+    /// True when a file of this many bytes fits beside its inode: both must be in one block.
+    func fitsInline(_ index: Int, _ count: Int) -> Bool {
+        Self.slotSize + all[index].attributes.count + count <= blockSize
     }
 
     /// Gives every inode its slot and returns the metadata area: inodes, then folders' blocks.
@@ -97,7 +145,8 @@ struct EROFSInodes {
                 inlineCounts[i] = header + tail <= blockSize ? tail : 0
             }
             position = position.rounded(upTo: Self.slotSize)
-            // Neither the inode nor what lies beside it may cross a block's end.
+            // Neither the inode nor its inline data may cross a block's end (erofs_map_blocks() of
+            // fs/erofs/data.c).
             if position % blockSize + header + inlineCounts[i] > blockSize {
                 position = position.rounded(upTo: blockSize)
             }
@@ -140,7 +189,7 @@ struct EROFSInodes {
         area.put(UInt16(inlined ? 2 << 1 : 0))  // layout: flat inline or flat plain
         area.put(UInt16(inode.attributes.isEmpty ? 0 : (inode.attributes.count - 12) / 4 + 1))
         area.put(type | UInt16(inode.entry.mode & 0o7777))
-        area.put(UInt16(clamping: inode.links))
+        area.put(UInt16(inode.links))
         area.put(UInt32(inode.size))
         area.put(UInt32(0))
         area.put(UInt32(inode.firstBlock))
@@ -153,7 +202,8 @@ struct EROFSInodes {
     }
 
     /// A folder's blocks, the last of them only as long as it is filled. Each block has its entries
-    /// (`struct erofs_dirent`, 12 bytes) first and then their names; entries are sorted over the whole folder.
+    /// (`struct erofs_dirent`, 12 bytes) first and then their names; entries are sorted over the
+    /// whole folder. A block holds at least one entry, since names are short.
     private func folder(_ i: Int) -> [[UInt8]] {
         let dots: [(name: [UInt8], inode: Int)] = [(Array(".".utf8), i), (Array("..".utf8), all[i].parent)]
         let entries = (dots + all[i].children).sorted { $0.name.lexicographicallyPrecedes($1.name) }
@@ -199,15 +249,36 @@ struct EROFSInodes {
         for (name, value) in attributes.sorted(by: { $0.key < $1.key }) {
             let prefixes: [(String, UInt8)] = [("user.", 1), ("trusted.", 4), ("security.", 6)]
             guard let (prefix, index) = prefixes.first(where: { name.hasPrefix($0.0) }) else {
-                throw EROFSError(description: "/\(path): the extended attribute \(name) has no place in EROFS")
+                throw EROFSError(
+                    path: "/\(path)", reason: .attribute,
+                    message: "found the extended attribute \(name), allowed are user., trusted. and security.")
             }
             let rest = Array(name.utf8.dropFirst(prefix.utf8.count))
-            area.put(UInt8(clamping: rest.count))
+            guard rest.count <= attributeNameLimit else {
+                throw EROFSError(
+                    path: "/\(path)", reason: .limit,
+                    message: "an extended attribute's name has \(rest.count) bytes, allowed are \(attributeNameLimit)")
+            }
+            // Checked in all below; this keeps the 16 bits of a value's size.
+            guard value.count <= EROFS.blockSize else {
+                throw EROFSError(
+                    path: "/\(path)", reason: .limit,
+                    message: "\(name) has \(value.count) bytes, allowed are \(EROFS.blockSize - slotSize) with its name"
+                )
+            }
+            area.put(UInt8(rest.count))
             area.put(index)
-            area.put(UInt16(clamping: value.count))
+            area.put(UInt16(value.count))
             area.put(rest)
             area.put(value)
             area.pad(to: area.bytes.count.rounded(upTo: 4))
+        }
+        // The inode and all of its attributes share one block.
+        guard slotSize + area.bytes.count <= EROFS.blockSize else {
+            throw EROFSError(
+                path: "/\(path)", reason: .limit,
+                message: "its extended attributes have \(area.bytes.count) bytes, allowed are "
+                    + "\(EROFS.blockSize - slotSize)")
         }
         return area.bytes
     }

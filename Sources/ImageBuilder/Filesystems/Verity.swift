@@ -2,8 +2,9 @@ import Digests
 import Disks
 import Files
 
-/// A dm-verity hash tree behind a file system (kernel: `Documentation/admin-guide/device-mapper/verity.rst`; the
-/// superblock is veritysetup's, so that its tools can check what we wrote).
+/// A dm-verity hash tree behind a file system (kernel:
+/// `Documentation/admin-guide/device-mapper/verity.rst`; the superblock is veritysetup's, so that
+/// its tools can check what we wrote).
 public struct Verity: Sendable, Hashable {
     /// Bytes of a data block and of a hash block.
     public static let blockSize = 4096
@@ -20,7 +21,8 @@ public struct Verity: Sendable, Hashable {
     ///
     /// - Parameters:
     ///   - size: of the data in bytes, a multiple of the block size.
-    ///   - salt: 32 bytes, constant for a product: with a new one all hashes would change from release to release.
+    ///   - salt: 32 bytes, constant for a product: with a new one all hashes would change from
+    ///     release to release.
     public static func append(to file: File, at offset: Int, size: Int, salt: [UInt8]) async throws -> Verity {
         var levels: [[UInt8]] = []
         levels.append(try await hashBlocks(of: file, at: offset, size: size, salt: salt))
@@ -33,7 +35,8 @@ public struct Verity: Sendable, Hashable {
             levels.append(level)
         }
         let root = hash(levels[levels.count - 1][...], salt: salt)
-        // As the Discoverable Partitions Specification names a root's partition: by it a box tells its two roots apart before it maps one.
+        // As the Discoverable Partitions Specification names a root's partition: by it a box tells
+        // its two roots apart before it maps one.
         var bytes = superblock(dataBlocks: size / blockSize, salt: salt, uuid: Array(root.bytes.prefix(16)))
         for level in levels.reversed() {
             bytes += level

@@ -1,18 +1,25 @@
 import Disks
 import Files
+import Glibc
 import Slots
 
-/// Writes a built image on a disk: for premises servers and USB sticks.
+/// Writes a built image onto a disk: for premises servers and USB sticks.
 public struct Flash {
     private let image: BuiltImage
     private var writer: DiskWriter
-    /// Where a site document has its place on the EFI system partition.
+    /// The site document's path on the EFI system partition.
     private static let site = "vcpe/site.yaml"
 
-    /// - Parameter mayFormatRemovable: the box keeps its data on this disk although it is removable.
+    /// - Parameter mayFormatRemovable: the box keeps its data on this disk although it is
+    ///   removable.
     public init(_ image: BuiltImage, to device: BlockDevice, mayFormatRemovable: Bool = false) throws {
         self.image = image
         let raw = try File(image.raw)
+        if let backing = device.backingFile, try Self.isSame(backing, raw) {
+            throw DiskFailure(
+                "nothing is written to \(device.path): it is a loop device of \(image.raw) itself", reason: .unusable,
+                hint: "cp --sparse=always \(image.raw) COPY, and a loop device of that")
+        }
         let table = try PartitionTable.read(raw)
         let extents = try Sparse.extents(of: raw, unit: 1 << 16)
         let pieces = try ["esp", "root-a"].compactMap { name -> DiskWriter.Piece? in
@@ -29,11 +36,17 @@ public struct Flash {
         writer.mayFormatRemovable = mayFormatRemovable
     }
 
-    /// Writes what holds data, blanks what the box will format, gives the disk identifiers of its own, and reads all
-    /// back.
+    private static func isSame(_ path: String, _ file: File) throws -> Bool {
+        var other = stat()
+        let own = try file.status()
+        return stat(path, &other) == 0 && other.st_dev == own.st_dev && other.st_ino == own.st_ino
+    }
+
+    /// Writes the used parts of the partitions, blanks those that the box formats, gives the disk
+    /// identifiers of its own, and reads all back.
     ///
     /// - Parameters:
-    ///   - site: the bytes of a site document, put in its place on the EFI system partition.
+    ///   - site: the bytes of a site document, which goes onto the EFI system partition.
     ///   - progress: bytes done, of all.
     public mutating func run(site: [UInt8]?, progress: (DiskWriter.Phase, Int, Int) -> Void) throws {
         try writer.run(
@@ -42,7 +55,7 @@ public struct Flash {
                 var volume = try FATVolume(esp)
                 try volume.write(site, to: Self.site)
                 guard try FATVolume(esp).read(Self.site) == site else {
-                    throw DiskFailure("\(esp.path) does not give back the site document")
+                    throw DiskFailure("\(esp.path) does not read back the site document", reason: .comparison)
                 }
             }, progress: progress)
     }

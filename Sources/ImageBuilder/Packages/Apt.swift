@@ -84,7 +84,7 @@ struct Apt {
         Acquire::Retries "2";
         Debug::NoLocking "1";
         pkgCacheGen::ForceEssential "none";
-        \(mirrors.proxy.map { "Acquire::http::Proxy \"\($0)\";" } ?? "")
+        \(mirrors.proxies.aptConfiguration)
 
         """
     }

@@ -2,21 +2,28 @@ import Digests
 import Files
 import Glibc
 
-/// Downloads, unpacked packages and tools, kept by content: `$XDG_CACHE_HOME/vcpe` or `~/.cache/vcpe`.
+/// Downloads, unpacked packages and tools, kept by content: `$XDG_CACHE_HOME/vcpe` or
+/// `~/.cache/vcpe`.
 public struct Cache: Sendable {
     public let root: String
+    let seal: CacheSeal
 
-    public init(root: String) { self.root = root }
+    public init(root: String) {
+        self.root = root
+        seal = .ofUser
+    }
 
-    /// The cache of the user who runs us.
-    public static var standard: Cache {
-        func variable(_ name: String) -> String? {
+    /// The cache of the user who runs this program.
+    public static var standard: Cache { Cache(root: userFolder("XDG_CACHE_HOME", or: ".cache") + "/vcpe") }
+
+    /// A folder of the XDG base directory specification: a variable's, or one below the home.
+    static func userFolder(_ variable: String, or below: String) -> String {
+        func value(_ name: String) -> String? {
             getenv(name).map { String(cString: $0) }.flatMap { $0.hasPrefix("/") ? $0 : nil }
         }
-        // Never a folder that others may write to: tools are run from here.
-        let home = variable("HOME") ?? getpwuid(getuid()).map { String(cString: $0.pointee.pw_dir) } ?? "/root"
-        let base = variable("XDG_CACHE_HOME") ?? home + "/.cache"
-        return Cache(root: base + "/vcpe")
+        // Never a folder that others may write to: tools are run from the cache.
+        let home = value("HOME") ?? getpwuid(getuid()).map { String(cString: $0.pointee.pw_dir) } ?? "/root"
+        return value(variable) ?? "\(home)/\(below)"
     }
 
     /// Makes and returns a folder of the cache.
@@ -29,6 +36,48 @@ public struct Cache: Sendable {
     /// Where the .deb with this digest is, or will be.
     public func package(_ digest: Digest) -> String { "\(root)/debs/\(digest.hex).deb" }
 
+    // MARK: - Derived files
+
+    /// A file that was derived from others, made when the cache has none that this user's builds
+    /// have marked.
+    ///
+    /// - Parameters:
+    ///   - name: within the section; names all that the contents depend on.
+    ///   - make: writes the contents.
+    /// - Returns: the verified bytes.
+    func derived(_ section: String, _ name: String, make: (File) throws -> Void) throws -> [UInt8] {
+        let path = "\(try folder(section))/\(name)"
+        if let bytes = try? FileSystem.read(path), isMarked(section, name, SHA256.hash(bytes)) { return bytes }
+        try FileSystem.replace(path) { (file: File) throws(any Error) in try make(file) }
+        let bytes = try FileSystem.read(path)
+        try mark(section, name, SHA256.hash(bytes))
+        return bytes
+    }
+
+    /// True when a build of this user has noted that the file has this digest.
+    func isMarked(_ section: String, _ name: String, _ digest: Digest) -> Bool {
+        guard let mark = try? FileSystem.read("\(root)/\(section)/\(name)\(Self.markSuffix)") else { return false }
+        return mark == seal.mark("\(section)/\(name)", digest).bytes
+    }
+
+    /// Notes that the file has this digest.
+    func mark(_ section: String, _ name: String, _ digest: Digest) throws {
+        try FileSystem.replace(
+            "\(root)/\(section)/\(name)\(Self.markSuffix)", with: seal.mark("\(section)/\(name)", digest).bytes)
+    }
+
+    private static let markSuffix = ".mark"
+
+    // MARK: - Use and pruning
+
+    /// Held by a command that reads the cache, so that no other prunes it meanwhile.
+    ///
+    /// - Parameter waiting: called once, when a prune runs, with its process.
+    func use(waiting: (FileLock.Holder) -> Void) throws -> FileLock {
+        try FileSystem.makeDirectory(root)
+        return try FileLock("\(root)/.lock", .shared, waiting: waiting)
+    }
+
     /// One kind of content in the cache.
     public struct Section: Sendable, Hashable {
         public var name: String
@@ -40,31 +89,42 @@ public struct Cache: Sendable {
     /// What the cache holds.
     public func sections() throws -> [Section] {
         guard FileSystem.exists(root) else { return [] }
-        return try FileSystem.list(root).map { name in
+        return try FileSystem.list(root).filter { !$0.hasPrefix(".") }.map { name in
             let (files, size) = try Self.measure("\(root)/\(name)")
             return Section(name: name, files: files, size: size)
         }
     }
 
-    /// Removes what no lock in `keeping` names and nobody used for `days`, and all that was derived from it.
+    /// Removes content that no lock in `keeping` names and that was not used for `days`, and
+    /// everything derived from it.
     ///
+    /// - Parameter waiting: told once, when a build uses the cache, which; the removal waits for
+    ///   its end.
     /// - Returns: the bytes that were freed.
-    public func prune(keeping: Set<Digest>, days: Int) throws -> Int {
+    public func prune(
+        keeping: Set<Digest>, days: Int, waiting: (FileLock.Holder) -> Void = { _ in }
+    ) throws -> Int {
+        guard FileSystem.exists(root) else { return 0 }
+        let lock = try FileLock("\(root)/.lock", .exclusive, waiting: waiting)
+        defer { withExtendedLifetime(lock) {} }
         var freed = 0
         let limit = time(nil) - days * 86_400
         for section in ["debs", "packages", "tools", "plugins", "modules", "initramfs"]
         where FileSystem.exists("\(root)/\(section)") {
             for name in try FileSystem.list("\(root)/\(section)") {
                 let path = "\(root)/\(section)/\(name)"
-                if let digest = Digest(hex: name.prefix(64)), keeping.contains(digest) { continue }
+                // A package that an older vcpe has unpacked is of no use to this one.
+                let isCurrent = section != "packages" || name.hasSuffix(UnpackedPackage.suffix)
+                if isCurrent, let digest = Digest(hex: name.prefix(64)), keeping.contains(digest) { continue }
                 var status = stat()
                 guard lstat(path, &status) == 0 else { continue }
-                if max(status.st_mtim.tv_sec, status.st_atim.tv_sec) > limit { continue }
+                if isCurrent, max(status.st_mtim.tv_sec, status.st_atim.tv_sec) > limit { continue }
                 freed += try Self.measure(path).size
                 try FileSystem.remove(path)
             }
         }
-        // What killed processes left: a day is longer than any of them ran.
+        // Leftovers of killed processes. No build runs now; the resolver, which takes no lock,
+        // never runs for a day.
         let apt = FileSystem.exists("\(root)/apt") ? try FileSystem.list("\(root)/apt").map { "apt/\($0)" } : []
         for section in ["debs", "packages", "tools", "plugins", "modules", "initramfs", "apt"] + apt {
             for name in (try? FileSystem.list("\(root)/\(section)")) ?? []

@@ -2,7 +2,7 @@ import Digests
 import Files
 import Transfers
 
-/// Brings the .debs of a lock into the cache.
+/// Fetches the .debs of a lock into the cache.
 public enum Fetching {
     /// Some .debs are no longer where the lock says.
     public struct Gone: Error, CustomStringConvertible {
@@ -10,10 +10,10 @@ public enum Fetching {
 
         public var description: String {
             """
-            error: the archive no longer has \(packages.count) of the locked packages (a security update replaces what it updates):
+            error: the archive no longer has \(packages.count) of the locked packages (an update replaces the old version):
             \(packages.map { "  \($0.name) \($0.version)" }.joined(separator: "\n"))
-              try: --relock-gone, which moves only these and what they force, and shows the difference;
-                   or --snapshot URL, a snapshot archive, which is asked for the time recorded in the lock
+              try: --relock-gone, which moves only these and the packages that they force, and shows the difference;
+                   or --snapshot URL, a snapshot archive, which is asked for the first state after the lock's date
             """
         }
     }
@@ -23,9 +23,9 @@ public enum Fetching {
         packages.filter { !FileSystem.exists(cache.package($0.digest)) }
     }
 
-    /// Fetches what is missing; nothing touches the network when nothing is.
+    /// Fetches missing packages; without any, the network is not used.
     static func fetch(
-        _ packages: [LockedPackage], from sources: () throws -> (sources: [PackageSource], proxy: String?),
+        _ packages: [LockedPackage], from sources: () throws -> (sources: [PackageSource], proxies: Proxies),
         folder: String, cache: Cache, progress: ((DownloadProgress) -> Void)?
     ) throws {
         var seen: Set<Digest> = []
@@ -35,7 +35,7 @@ public enum Fetching {
         let own = wanted.filter { $0.archive == LockedPackage.ownArchive }
         for package in own { try copy(package, from: folder, cache: cache) }
         if own.count == wanted.count { return }
-        let (known, proxy) = try sources()
+        let (known, proxies) = try sources()
         let byName = Dictionary(known.map { ($0.name, $0) }) { $1 }
         var waiting = wanted.filter { $0.archive != LockedPackage.ownArchive }
         for package in waiting where byName[package.archive] == nil {
@@ -53,16 +53,20 @@ public enum Fetching {
                     url: "\(urls[min(attempt, urls.count - 1)])/\(package.path)", path: cache.package(package.digest),
                     size: package.size, digest: package.digest)
             }
-            failures = try Transfers.fetch(downloads, proxy: proxy, progress: progress)
+            failures = try proxies.fetch(downloads, progress: progress)
             waiting = missing(waiting, cache: cache)
         }
         if failures.isEmpty { return }
         let gone = Set(failures.filter { $0.reason == .gone }.map(\.url))
         guard gone.count == failures.count else {
             let shown = failures.filter { $0.reason != .gone }.prefix(5).map { "  \($0)" }.joined(separator: "\n")
+            // A file with another digest than the lock's is not repaired by fetching it again.
+            let isWrong = failures.contains { if case .mismatch = $0.reason { true } else { false } }
             throw BuildFailure(
                 "\(failures.count) of \(downloads.count) downloads failed:\n\(shown)",
-                hint: "again: what arrived is kept, and a part is resumed")
+                hint: isWrong
+                    ? "another --mirror: this one has other files than the lock names"
+                    : "again: complete files are kept, and a partial one is resumed")
         }
         throw Gone(packages: waiting)
     }

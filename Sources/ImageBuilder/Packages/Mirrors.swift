@@ -1,4 +1,3 @@
-import Digests
 import Files
 import Glibc
 import Processes
@@ -10,89 +9,153 @@ public struct Mirrors: Sendable, Hashable {
     public var main: String
     /// Of the security archive.
     public var security: String
-    /// apt's proxy for http, when the host has one.
-    public var proxy: String?
+    /// The host's.
+    public var proxies = Proxies()
+    /// The proxy for http, when the host has one.
+    public var proxy: String? { proxies.byScheme["http"].flatMap { $0 == "DIRECT" ? nil : $0 } }
+
+    public init(main: String, security: String, proxies: Proxies = Proxies()) {
+        (self.main, self.security, self.proxies) = (main, security, proxies)
+    }
 
     /// The mirrors that the host's own apt uses, or those that the caller names.
     ///
-    /// A source of the host counts when it offers the wanted suite and its `InRelease` is signed by Debian's archive
-    /// keyring: third parties and other distributions never do.
-    public static func find(base: Definition.Base, mirror: String?, cache: Cache) throws -> Mirrors {
-        let proxy = hostProxy()
+    /// A source of the host counts when it offers the wanted suite and its `InRelease` is signed by
+    /// Debian's archive keyring: third parties and other distributions never do.
+    ///
+    /// - Parameters:
+    ///   - mirror: of the main archive; its security archive is then its address and `-security`,
+    ///     unless named too.
+    ///   - securityMirror: of the security archive.
+    public static func find(
+        base: Definition.Base, mirror: String?, securityMirror: String? = nil, cache: Cache
+    ) throws -> Mirrors {
+        let proxies = Proxies.ofHost()
         func trimmed(_ url: String) -> String { url.hasSuffix("/") ? trimmed(String(url.dropLast())) : url }
         let main = (mirror ?? base.mirror).map(trimmed)
-        let security = base.securityMirror.map(trimmed) ?? main.map { $0 + "-security" }
-        if let main, let security { return Mirrors(main: main, security: security, proxy: proxy) }
-        let candidates = hostSources().map(trimmed)
-        let found = try answer([base.suite, base.suite + "-security"], at: candidates, proxy: proxy, cache: cache)
-        guard let main = main ?? found[0], let security = security ?? found[1] else {
-            let wanted = found[0] == nil ? base.suite : base.suite + "-security"
-            throw BuildFailure(
-                "none of this host's apt sources offers Debian's \(wanted): "
+        let security = (securityMirror ?? base.securityMirror).map(trimmed) ?? main.map { $0 + "-security" }
+        if let main, let security { return Mirrors(main: main, security: security, proxies: proxies) }
+        let candidates = AptSources.ofHost().map(trimmed)
+        let suites = [base.suite, base.suite + "-security"]
+        let answers = try ask(suites, at: candidates, proxies: proxies, cache: cache)
+        guard let main = main ?? answers.found[0], let security = security ?? answers.found[1] else {
+            let wanted = answers.found[0] == nil ? suites[0] : suites[1]
+            throw failure(wanted, candidates, answers.failures.filter { $0.url.contains("/dists/\(wanted)/") })
+        }
+        return Mirrors(main: main, security: security, proxies: proxies)
+    }
+
+    /// Why no source of the host has a suite: a server that doesn't answer is another cause than
+    /// one that doesn't have it.
+    private static func failure(_ suite: String, _ candidates: [String], _ failures: [DownloadFailure]) -> BuildFailure
+    {
+        let silent = failures.filter { $0.reason != .gone }
+        if silent.isEmpty {
+            return BuildFailure(
+                "none of this host's apt sources offers Debian's \(suite): "
                     + (candidates.isEmpty ? "there are none" : candidates.joined(separator: ", ")),
                 hint: "--mirror URL, or base.mirror and base.security-mirror in the definition")
         }
-        return Mirrors(main: main, security: security, proxy: proxy)
+        return BuildFailure(
+            "Debian's \(suite) can't be looked for:\n  " + silent.map { "\($0)" }.joined(separator: "\n  "),
+            hint: "check the network, the proxy and the cache's disk, or name a mirror by --mirror URL")
     }
 
-    /// For each suite the first of `candidates` whose InRelease verifies.
-    private static func answer(_ suites: [String], at candidates: [String], proxy: String?, cache: Cache) throws
-        -> [String?]
-    {
+    /// For each suite the first of `candidates` whose InRelease verifies, and the downloads that
+    /// failed.
+    private static func ask(
+        _ suites: [String], at candidates: [String], proxies: Proxies, cache: Cache
+    ) throws -> (found: [String?], failures: [DownloadFailure]) {
         let folder = try FileSystem.makeTemporaryDirectory(
             in: try cache.folder("apt"), prefix: FileSystem.temporaryPrefix + "probe")
         defer { try? FileSystem.remove(folder) }
         var downloads: [(suite: Int, candidate: String, download: Download)] = []
         for (s, suite) in suites.enumerated() {
             for (c, candidate) in candidates.enumerated() {
-                downloads.append(
-                    (s, candidate, Download(url: "\(candidate)/dists/\(suite)/InRelease", path: "\(folder)/\(s)-\(c)")))
+                let url = "\(candidate)/dists/\(suite)/InRelease"
+                downloads.append((s, candidate, Download(url: url, path: "\(folder)/\(s)-\(c)")))
             }
         }
-        _ = try Transfers.fetch(downloads.map(\.download), proxy: proxy)
+        let failures = try proxies.fetch(downloads.map(\.download))
         var found: [String?] = suites.map { _ in nil }
         for (suite, candidate, download) in downloads where found[suite] == nil && FileSystem.exists(download.path) {
-            if try Command("gpgv", ["--keyring", keyring, download.path]).run().status == 0 {
-                found[suite] = candidate
-            }
+            if try isSigned(download.path) { found[suite] = candidate }
         }
-        return found
+        return (found, failures)
     }
 
-    /// Debian's archive keys; the package debian-archive-keyring brings them.
+    private static func isSigned(_ path: String) throws -> Bool {
+        do {
+            return try Command("gpgv", ["--keyring", keyring, path]).run().status == 0
+        } catch {
+            guard error.code == ENOENT else { throw error }
+            throw BuildFailure("there is no gpgv, which verifies Debian's signatures", hint: "apt-get install gpgv")
+        }
+    }
+
+    /// Debian's archive keys, of the package debian-archive-keyring.
     static let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+}
 
-    private static func hostProxy() -> String? {
-        for name in ["http_proxy", "all_proxy"] {
-            if let value = getenv(name).map({ String(cString: $0) }), !value.isEmpty { return value }
-        }
-        let text = try? Command("apt-config", ["shell", "PROXY", "Acquire::http::Proxy"]).run().text
-        guard let value = text?.split(separator: "'", omittingEmptySubsequences: false).dropFirst().first else {
-            return nil
-        }
-        return value.isEmpty || value == "DIRECT" ? nil : String(value)
-    }
-
-    /// The URIs of all package sources of the host, in order and once each (sources.list(5), both notations).
-    private static func hostSources() -> [String] {
+/// The host's package sources (sources.list(5)).
+enum AptSources {
+    /// The URIs of all enabled sources of binary packages, in order and once each, in both
+    /// notations.
+    static func ofHost() -> [String] {
         let folder = "/etc/apt/sources.list.d"
-        let files =
-            ["/etc/apt/sources.list"] + ((try? FileSystem.list(folder)) ?? []).map { "\(folder)/\($0)" }
-        var uris: [String] = []
-        for file in files {
-            guard let bytes = try? FileSystem.read(file) else { continue }
-            let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").filter { !$0.hasPrefix("#") }
-            for line in lines {
-                let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" }).map(String.init)
-                if file.hasSuffix(".sources"), words.first?.lowercased() == "uris:" { uris += words.dropFirst() }
-                if file.hasSuffix(".list"), words.first == "deb" {
-                    uris += words.filter { $0.contains(":/") && !$0.hasPrefix("[") }.prefix(1)
-                }
-            }
-        }
+        let files = ["/etc/apt/sources.list"] + ((try? FileSystem.list(folder)) ?? []).map { "\(folder)/\($0)" }
         var seen: Set<String> = []
-        return uris.filter { uri in
+        return files.flatMap { file -> [String] in
+            guard let bytes = try? FileSystem.read(file) else { return [] }
+            let text = String(decoding: bytes, as: UTF8.self)
+            if file.hasSuffix(".sources") { return uris(deb822: text) }
+            return file.hasSuffix(".list") ? uris(lines: text) : []
+        }.filter { uri in
             ["http://", "https://", "file:/"].contains { uri.hasPrefix($0) } && seen.insert(uri).inserted
         }
+    }
+
+    /// The one-line format: `deb [ option=value … ] uri suite component …`.
+    static func uris(lines text: String) -> [String] {
+        text.split(separator: "\n").compactMap { line -> String? in
+            let words = line.prefix { $0 != "#" }.split(whereSeparator: { $0 == " " || $0 == "\t" }).map(String.init)
+            guard words.first == "deb" else { return nil }
+            var rest = words.dropFirst()
+            if rest.first?.hasPrefix("[") == true {
+                rest = rest.drop { !$0.hasSuffix("]") }.dropFirst()
+            }
+            return rest.first
+        }
+    }
+
+    /// The format of paragraphs: fields in any case, whose values go on in lines that begin with a
+    /// blank.
+    static func uris(deb822 text: String) -> [String] {
+        var result: [String] = []
+        var fields: [String: [String]] = [:]
+        var last = ""
+        func finish() {
+            let enabled = fields["enabled"]?.first?.lowercased() ?? "yes"
+            // As apt reads a boolean (apt-pkg's StringToBool).
+            let isOff = ["no", "false", "without", "off", "disable", "0"].contains(enabled)
+            if !isOff, fields["types"]?.contains("deb") == true { result += fields["uris"] ?? [] }
+            fields = [:]
+            last = ""
+        }
+        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+            if line.hasPrefix("#") { continue }
+            let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" }).map(String.init)
+            if words.isEmpty {
+                finish()
+            } else if line.hasPrefix(" ") || line.hasPrefix("\t") {
+                fields[last, default: []] += words
+            } else if let colon = line.firstIndex(of: ":") {
+                last = line[..<colon].lowercased()
+                fields[last] = line[line.index(after: colon)...].split(whereSeparator: { $0 == " " || $0 == "\t" }).map(
+                    String.init)
+            }
+        }
+        finish()
+        return result
     }
 }

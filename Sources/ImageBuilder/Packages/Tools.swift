@@ -3,35 +3,44 @@ import Files
 import Glibc
 import Processes
 
-/// The programs that shape bytes, from the image's own suite: unpacked in the cache and run by their own loader, so that
-/// every host makes the same image.
+/// The programs that shape bytes, from the image's own suite: unpacked in the cache and run by
+/// their own loader, so that every host makes the same image.
 public struct Tools: Sendable {
     /// Names these packages and no others.
     let key: String
     private let root: String
     private let packages: [UnpackedPackage]
 
-    private static let version = 1
+    /// Changes with the layout of the folder.
+    private static let version = 2
+    /// Where the folder of a third party's plugin is mounted when the tree is a sandbox's.
+    static let pluginsFolder = "usr/lib/vcpe/plugins"
+    /// Where the executable of the project's own plugins is mounted.
+    static let boxProgram = "usr/lib/vcpe/vcpe-box"
 
+    /// Unpacks the packages, or verifies what an earlier build has unpacked.
+    ///
+    /// - Throws: ``BuildFailure`` for a package whose paths lead through a link of another entry.
     init(_ packages: [UnpackedPackage], cache: Cache) throws {
         self.packages = packages
         key =
             SHA256.hash(
                 Array((packages.map(\.package.digest.hex).sorted().joined() + "\(Self.version)").utf8)
             ).hex
-        root = "\(try cache.folder("tools"))/\(key)"
-        if FileSystem.exists(root) { return }
+        let folder = try cache.folder("tools")
+        root = "\(folder)/\(key)"
+        let tree = UnpackedTree(packages)
+        if FileSystem.exists(root) {
+            if try tree.isWhole(in: root) { return }
+            // Damaged, or changed by another program: these files are run.
+            try FileSystem.remove(root)
+        }
         let temporary = try FileSystem.makeTemporaryDirectory(
-            in: try cache.folder("tools"), prefix: FileSystem.temporaryPrefix + "tools")
+            in: folder, prefix: FileSystem.temporaryPrefix + "tools")
         do {
-            for name in ["bin", "sbin", "lib", "lib64"] {
-                try FileSystem.makeDirectory("\(temporary)/usr/\(name)")
-                guard symlink("usr/\(name)", "\(temporary)/\(name)") == 0 else {
-                    throw SystemError("symlink", "\(temporary)/\(name)")
-                }
-            }
-            for package in packages { for item in package.entries { try Self.place(item, in: temporary) } }
-            // Another build may have been faster: its folder is as good as ours.
+            try tree.write(in: temporary)
+            // A build that ran at the same time may have been faster; its folder has the same
+            // contents.
             if rename(temporary, root) != 0 {
                 guard errno == ENOTEMPTY || errno == EEXIST else { throw SystemError("rename", root) }
                 try FileSystem.remove(temporary)
@@ -42,78 +51,38 @@ public struct Tools: Sendable {
         }
     }
 
-    private static func place(_ item: UnpackedPackage.Entry, in root: String) throws {
-        let wanted = [
-            "usr/bin/", "usr/sbin/", "usr/lib/", "usr/lib64/", "bin/", "sbin/", "lib/", "lib64/", "etc/mtools",
-        ]
-        let unwanted = ["usr/lib/modules/", "usr/lib/firmware/"]
-        guard wanted.contains(where: { item.path.hasPrefix($0) }),
-            !unwanted.contains(where: { item.path.hasPrefix($0) })
-        else { return }
-        let path = "\(root)/\(item.path)"
-        if let parent = FileSystem.parent(of: path) { try FileSystem.makeDirectory(parent) }
-        switch item.entry.kind {
-        case .directory: try FileSystem.makeDirectory(path)
-        case .file(let content):
-            let file = try File(path, O_WRONLY | O_CREAT | O_TRUNC, mode: mode_t(item.entry.mode & 0o777))
-            try file.write(try content.read(), at: 0)
-        case .symbolicLink(let target):
-            guard symlink(target, path) == 0 || errno == EEXIST else { throw SystemError("symlink", path) }
-        case .hardLink(let target):
-            guard link("\(root)/\(target)", path) == 0 || errno == EEXIST else { throw SystemError("link", path) }
-        }
-    }
-
     /// A command that runs one of the tools, such as `usr/bin/zstd`.
     func command(_ program: String, _ arguments: [String]) -> Command {
-        Command(
+        var command = Command(
             "\(root)/usr/lib64/ld-linux-x86-64.so.2",
             ["--library-path", "\(root)/usr/lib/x86_64-linux-gnu", "\(root)/\(program)"] + arguments,
             environment: [
                 "SOURCE_DATE_EPOCH": String(BuildTime.epoch), "MTOOLSRC": "/dev/null", "MTOOLS_SKIP_CHECK": "1",
                 "MTOOLS_NO_VFAT": "0", "HOME": "/nonexistent",
             ])
+        command.name = FileSystem.name(of: program)
+        return command
     }
 
-    /// What runs a program that is none of these packages' by their loader and libraries, under another name.
-    func launcher(_ program: String, as name: String) -> [String] {
-        [
-            "\(root)/usr/lib64/ld-linux-x86-64.so.2", "--library-path", "\(root)/usr/lib/x86_64-linux-gnu", "--argv0",
-            name,
-            program,
-        ]
-    }
+    /// Where a program can run that is none of these packages', but needs their libraries or
+    /// interpreters.
+    func sandbox(_ folders: [Sandbox.Folder]) -> Sandbox { Sandbox(tree: root, folders: folders) }
 
-    /// What runs a program that lies in a folder of the host as it will run in an image: with the packages' tree as its root.
-    ///
-    /// - Parameter folder: stands at `place` of that root.
-    func launcher(_ program: String, in folder: String, at place: String) throws -> [String] {
-        for name in [place, "dev", "tmp"] { try FileSystem.makeDirectory("\(root)/\(name)") }
-        // Without privilege a user namespace is needed too; in some containers only the other way is open.
-        let isRoot = geteuid() == 0
-        let script = """
-            mount --bind "$1" "$0/$2" && mount --rbind /dev "$0/dev" && exec chroot "$0" "/$2/$3" "$4"
-            """
-        return ["unshare"] + (isRoot ? [] : ["--map-root-user"]) + [
-            "--mount", "--net", "--ipc", "--", "sh", "-c", script,
-        ]
-            + [root, folder, place, program]
-    }
-
-    /// The contents of a file that a tool's package brings.
+    /// The contents of a file of a tool's package.
     func file(_ path: String) throws -> [UInt8] {
         for package in packages {
             for item in package.entries where item.path == path {
                 if case .file(let content) = item.entry.kind { return try content.read() }
             }
         }
-        throw BuildFailure("no package of the lock's tools brings /\(path)", hint: "vcpe lock NAME")
+        throw BuildFailure("no package of the lock's tools has /\(path)", hint: "vcpe lock NAME")
     }
 }
 
 /// The one time that is written anywhere in an image.
 enum BuildTime {
-    /// Seconds since 1970: 2000-01-01. What changes in an image shall be its contents alone, or every block that holds a
-    /// time would change from release to release; FAT knows nothing before 1980.
+    /// Seconds since 1970: 2000-01-01. Only an image's contents may change from release to release:
+    /// with the build's time every block that holds a time would change. FAT knows no time before
+    /// 1980.
     static let epoch: Int64 = 946_684_800
 }

@@ -1,10 +1,12 @@
 import Archives
 import Digests
+import Disks
 import Files
 import Glibc
 
-/// A package's files as the cache keeps them: one file with all contents one after the other, one line an entry beside
-/// it. Unpacked once, whatever images want of it: what is left out is decided when an image is composed.
+/// A package's files as the cache keeps them, in one file: all contents one after the other, then
+/// an index. A package is unpacked once; which of its files an image leaves out is decided when the
+/// image is composed.
 public struct UnpackedPackage: Sendable {
     public struct Entry: Sendable {
         public var path: String
@@ -18,17 +20,25 @@ public struct UnpackedPackage: Sendable {
     public var control: [String: Content]
     public var entries: [Entry]
 
-    /// The version of the cached form: raised when it changes, so that old forms are not read.
-    private static let version = 1
+    /// The end of a cached file's name. The number changes with the format, so that old files are
+    /// not read.
+    static let suffix = "-2.package"
 
-    /// Returns the package from the cache, unpacking its .deb first when that was never done.
+    /// Returns the package from the cache. It is unpacked first when the cache doesn't have it, or
+    /// has a file that no build of this user has marked.
     ///
-    /// - Throws: ``BuildFailure`` for a .deb that is not what its name says or holds what no image may.
+    /// - Throws: ``BuildFailure`` for a .deb that is not what its name says or holds what no image
+    ///   may hold.
     public static func read(_ package: LockedPackage, cache: Cache) throws -> UnpackedPackage {
-        let folder = try cache.folder("packages")
-        let stem = "\(folder)/\(package.digest.hex)-\(version)"
-        if !FileSystem.exists(stem + ".index") { try unpack(package, deb: cache.package(package.digest), stem: stem) }
-        return try load(package, stem: stem)
+        let path = "\(try cache.folder("packages"))/\(package.digest.hex)\(suffix)"
+        if let index = readIndex(path, package, cache.seal), let known = try? load(package, index, data: path) {
+            return known
+        }
+        try unpack(package, deb: cache.package(package.digest), path: path, seal: cache.seal)
+        guard let index = readIndex(path, package, cache.seal) else {
+            throw BuildFailure("\(path): it reads back other bytes than were written", hint: "check the disk it is on")
+        }
+        return try load(package, index, data: path)
     }
 
     /// Reads packages, as many at a time as there are processors; sorted by name.
@@ -44,16 +54,38 @@ public struct UnpackedPackage: Sendable {
         }
     }
 
-    private static func unpack(_ package: LockedPackage, deb: String, stem: String) throws {
+    // MARK: - The cached file
+
+    /// The last bytes of the file: where the index is, and the mark of index and package.
+    private static let footerSize = 48
+
+    private static func mark(_ package: LockedPackage, _ index: [UInt8], _ seal: CacheSeal) -> [UInt8] {
+        seal.mark("packages/\(package.digest.hex)\(suffix)", SHA256.hash(index)).bytes
+    }
+
+    /// The index; nil for a file that is missing, damaged or not marked.
+    private static func readIndex(_ path: String, _ package: LockedPackage, _ seal: CacheSeal) -> [UInt8]? {
+        guard let file = try? File(path), let size = try? file.size(), size >= footerSize,
+            let footer = try? file.read(footerSize, at: size - footerSize), footer.count == footerSize,
+            let start = footer.integer(at: 0, UInt64.self).flatMap({ Int(exactly: $0) }),
+            let count = footer.integer(at: 8, UInt64.self).flatMap({ Int(exactly: $0) }),
+            start <= size - footerSize, count == size - footerSize - start,
+            let index = try? file.read(count, at: start), index.count == count,
+            Array(footer[16...]) == mark(package, index, seal)
+        else { return nil }
+        return index
+    }
+
+    private static func unpack(_ package: LockedPackage, deb: String, path: String, seal: CacheSeal) throws {
         guard SHA256.hash(try FileSystem.read(deb)) == package.digest else {
             try FileSystem.remove(deb)
             throw BuildFailure(
                 "\(deb) was not what its name says and is removed: \(package.name)", hint: "again: it is fetched anew")
         }
-        var lines: [String] = []
-        var position = 0
-        try FileSystem.replace(stem + ".data") { (file: File) throws(any Error) in
-            func store(_ feed: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void) throws -> String {
+        try FileSystem.replace(path) { (file: File) throws(any Error) in
+            var index = LittleEndian()
+            var position = 0
+            func store(_ feed: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void) throws -> Content {
                 let start = position
                 var hash = SHA256()
                 try feed { bytes in
@@ -61,69 +93,52 @@ public struct UnpackedPackage: Sendable {
                     hash.update(bytes)
                     position += bytes.count
                 }
-                return "\(start)\t\(position - start)\t\(hash.finish())"
+                return Content(path: path, offset: start, count: position - start, digest: hash.finish())
             }
             try DebianPackage.read(deb) { name, bytes in
-                lines.append(
-                    "c\t0\t0\t0\t\(try store { body in try bytes.withUnsafeBytes { try body($0) } })\t\(name)\t\t")
+                let content = try store { body in try bytes.withUnsafeBytes { try body($0) } }
+                index.put(Record(kind: .control, path: name, content: content))
             } data: { entry, content in
-                let head = "\(entry.mode)\t\(entry.uid)\t\(entry.gid)"
-                guard !entry.path.contains(where: { $0 == "\n" || $0 == "\t" }) else {
-                    throw BuildFailure("\(package.name): a path holds a tab or a line's end: \(entry.path)")
-                }
-                let attributes = entry.attributes.sorted { $0.key < $1.key }.map { "\($0.key)=\(hex($0.value))" }
-                let tail = attributes.joined(separator: ",")
+                var record = Record(kind: .directory, path: entry.path, mode: entry.mode)
+                (record.uid, record.gid, record.attributes) = (entry.uid, entry.gid, entry.attributes)
                 switch entry.kind {
-                case .directory: lines.append("d\t\(head)\t0\t0\t\t\(entry.path)\t\t\(tail)")
-                case .file: lines.append("f\t\(head)\t\(try store(content))\t\(entry.path)\t\t\(tail)")
-                case .symbolicLink(let target): lines.append("l\t\(head)\t0\t0\t\t\(entry.path)\t\(target)\t")
-                case .hardLink(let path): lines.append("h\t\(head)\t0\t0\t\t\(entry.path)\t\(path)\t")
+                case .directory: break
+                case .file: (record.kind, record.content) = (.file, try store(content))
+                case .symbolicLink(let target): (record.kind, record.target) = (.symbolicLink, target)
+                case .hardLink(let other): (record.kind, record.target) = (.hardLink, other)
                 case .characterDevice, .blockDevice, .fifo:
                     throw BuildFailure("\(package.name): /\(entry.path) is a device or a pipe; an image holds neither")
                 }
+                index.put(record)
             }
+            var footer = LittleEndian()
+            footer.put(UInt64(position))
+            footer.put(UInt64(index.bytes.count))
+            footer.put(mark(package, index.bytes, seal))
+            try file.write(index.bytes + footer.bytes, at: position)
         }
-        try FileSystem.replace(stem + ".index", with: lines.joined(separator: "\n"))
     }
 
-    private static func load(_ package: LockedPackage, stem: String) throws -> UnpackedPackage {
-        let data = stem + ".data"
+    private static func load(_ package: LockedPackage, _ index: [UInt8], data: String) throws -> UnpackedPackage {
         var result = UnpackedPackage(package: package, fields: [:], control: [:], entries: [])
-        let index = try FileSystem.read(stem + ".index")
-        for line in index.split(separator: UInt8(ascii: "\n")) {
-            let columns = line.split(separator: UInt8(ascii: "\t"), omittingEmptySubsequences: false)
-            guard columns.count == 10 else { throw BuildFailure("\(stem).index is damaged", hint: "remove it") }
-            func text(_ i: Int) -> String { String(decoding: columns[i], as: UTF8.self) }
-            func number(_ i: Int) -> Int { columns[i].reduce(0) { $0 * 10 + Int($1) - 48 } }
-            func content() -> Content {
-                Content(
-                    path: data, offset: number(4), count: number(5),
-                    digest: Digest(hex: text(6)) ?? SHA256.hash([]))
-            }
-            let path = text(7)
+        var reader = RecordReader(index, data: data)
+        while let record = try reader.next() {
             let kind: TreeEntry.Kind
-            switch columns[0].first {
-            case UInt8(ascii: "c"):
-                result.control[path] = content()
+            switch record.kind {
+            case .control:
+                result.control[record.path] = record.content
                 continue
-            case UInt8(ascii: "d"): kind = .directory
-            case UInt8(ascii: "f"): kind = .file(content())
-            case UInt8(ascii: "l"): kind = .symbolicLink(target: text(8))
-            default: kind = .hardLink(path: text(8))
-            }
-            var attributes: [String: [UInt8]] = [:]
-            if !columns[9].isEmpty {
-                for item in text(9).split(separator: ",") {
-                    let pair = item.split(separator: "=", maxSplits: 1)
-                    if pair.count == 2 { attributes[String(pair[0])] = unhex(pair[1]) }
-                }
+            case .directory: kind = .directory
+            case .file: kind = .file(record.content)
+            case .symbolicLink: kind = .symbolicLink(target: record.target)
+            case .hardLink: kind = .hardLink(path: record.target)
             }
             result.entries.append(
                 Entry(
-                    path: path,
+                    path: record.path,
                     entry: TreeEntry(
-                        kind, mode: UInt32(number(1)), uid: UInt32(number(2)), gid: UInt32(number(3)),
-                        attributes: attributes, origin: package.name)))
+                        kind, mode: record.mode, uid: record.uid, gid: record.gid, attributes: record.attributes,
+                        origin: package.name)))
         }
         result.fields = try controlFields(result.control["control"]?.read() ?? [])
         guard result.fields["Package"] == package.name else {
@@ -133,7 +148,9 @@ public struct UnpackedPackage: Sendable {
         return result
     }
 
-    /// Fields of a control file (deb-control(5)); lines that go on are joined.
+    // MARK: - Control fields
+
+    /// Fields of a control file (deb-control(5)); continuation lines are joined.
     static func controlFields(_ bytes: [UInt8]) -> [String: String] {
         var fields: [String: String] = [:]
         var last = ""
@@ -153,6 +170,92 @@ public struct UnpackedPackage: Sendable {
         (fields[field] ?? "").split(whereSeparator: { $0 == "," || $0 == "|" }).map { relation in
             String(relation.drop { $0 == " " }.prefix { $0 != " " && $0 != "(" && $0 != ":" })
         }
+    }
+}
+
+/// One entry of a cached package's index. Texts are preceded by their length: a package's own names
+/// can forge no record.
+private struct Record {
+    enum Kind: UInt8 { case control, directory, file, symbolicLink, hardLink }
+
+    var kind: Kind
+    var path: String
+    var mode: UInt32 = 0
+    var uid: UInt32 = 0
+    var gid: UInt32 = 0
+    var content = Content([UInt8]())
+    var target = ""
+    var attributes: [String: [UInt8]] = [:]
+}
+
+extension LittleEndian {
+    fileprivate mutating func put(counted bytes: some Collection<UInt8>) {
+        put(UInt32(bytes.count))
+        put(bytes)
+    }
+
+    fileprivate mutating func put(_ record: Record) {
+        put(record.kind.rawValue)
+        put(record.mode)
+        put(record.uid)
+        put(record.gid)
+        if case .range(_, let offset) = record.content.source { put(UInt64(offset)) } else { put(UInt64(0)) }
+        put(UInt64(record.content.count))
+        put(record.content.digest.bytes)
+        put(counted: record.path.utf8)
+        put(counted: record.target.utf8)
+        put(UInt32(record.attributes.count))
+        for (name, value) in record.attributes.sorted(by: { $0.key < $1.key }) {
+            put(counted: name.utf8)
+            put(counted: value)
+        }
+    }
+}
+
+/// Reads the records of an index.
+private struct RecordReader {
+    private let bytes: [UInt8]
+    private let data: String
+    private var position = 0
+
+    init(_ bytes: [UInt8], data: String) { (self.bytes, self.data) = (bytes, data) }
+
+    private var damaged: BuildFailure { BuildFailure("\(data): its index is damaged at byte \(position)") }
+
+    private mutating func number<Value: FixedWidthInteger>(_: Value.Type) throws -> Value {
+        guard let value = bytes.integer(at: position, Value.self) else { throw damaged }
+        position += MemoryLayout<Value>.size
+        return value
+    }
+
+    private mutating func take(_ count: Int) throws -> ArraySlice<UInt8> {
+        guard count >= 0, count <= bytes.count - position else { throw damaged }
+        defer { position += count }
+        return bytes[position..<position + count]
+    }
+
+    private mutating func counted() throws -> ArraySlice<UInt8> { try take(Int(number(UInt32.self))) }
+
+    private mutating func text() throws -> String { String(decoding: try counted(), as: UTF8.self) }
+
+    mutating func next() throws -> Record? {
+        if position == bytes.count { return nil }
+        guard let kind = Record.Kind(rawValue: try number(UInt8.self)) else { throw damaged }
+        var record = Record(kind: kind, path: "")
+        record.mode = try number(UInt32.self)
+        record.uid = try number(UInt32.self)
+        record.gid = try number(UInt32.self)
+        guard let offset = Int(exactly: try number(UInt64.self)), let count = Int(exactly: try number(UInt64.self))
+        else { throw damaged }
+        let digest = Digest(bytes: Array(try take(Digest.size)))
+        record.content = Content(path: data, offset: offset, count: count, digest: digest)
+        record.path = try text()
+        record.target = try text()
+        for _ in 0..<(try number(UInt32.self)) {
+            let name = try text()
+            record.attributes[name] = Array(try counted())
+        }
+        return record
     }
 }
 

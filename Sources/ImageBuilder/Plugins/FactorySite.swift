@@ -5,9 +5,10 @@ import Files
 import Glibc
 import Planning
 import PluginKit
+import Processes
 
-/// Runs the plans that a box will run for its factory site, by the same executable and the image's own libraries: an
-/// image whose plan fails is none.
+/// Plans the factory site as a box will, by the same executable and the image's own libraries. A
+/// plan that fails here fails the build.
 struct FactorySite {
     let definition: Definition
     let plugins: [BuiltPlugin]
@@ -22,8 +23,9 @@ struct FactorySite {
         guard let site = definition.site, case .file(let content)? = tree["usr/lib/vcpe/site.yaml"]?.kind else {
             return []
         }
-        let plan = try plan(try content.read(), name: site.value, runners)
-        for planned in plan.resources.values { try checkProgram(of: planned, in: tree) }
+        let bytes = try content.read()
+        let plan = try plan(bytes, name: site.value, runners)
+        try Self.checkPrograms(of: plan, in: tree, site: YAML.read(bytes, file: site.value), image: definition.name)
         return (plan.absent + plan.warnings).sorted()
     }
 
@@ -40,44 +42,53 @@ struct FactorySite {
         }
     }
 
-    /// The plugins, as the image runs them.
+    /// The plugins, as the image runs them: by its own libraries, and in a sandbox, since a
+    /// package's library may do anything in the process that loads it.
     private func runners() throws -> [PluginRunner] {
-        let names = Set(plugins.flatMap(\.packages).map(\.value))
-        let tools = try Tools(
-            packages.filter { names.contains($0.package.name) && $0.package.name.hasPrefix("lib") }, cache: cache)
-        let program = try FileSystem.realPath("\(box)/vcpe-box")
+        // All packages: libraries need others, and a third party's plugin may need an interpreter.
+        let tree = try Tools(packages, cache: cache)
+        let own = tree.sandbox([.init(try FileSystem.realPath("\(box)/vcpe-box"), at: Tools.boxProgram)])
         let runners = try plugins.map { plugin in
             let name = plugin.manifest.name
             guard let bytes = plugin.program else {
-                return PluginRunner(name: name, command: tools.launcher(program, as: name))
+                return PluginRunner(name: name, program: "/\(Tools.boxProgram)", calledAs: name, in: own)
             }
-            return PluginRunner(name: name, command: try launcher(of: plugin, bytes))
+            let sandbox = tree.sandbox([.init(try folder(of: plugin, bytes), at: Tools.pluginsFolder)])
+            return PluginRunner(name: name, program: "/\(Tools.pluginsFolder)/\(name)/\(name)", in: sandbox)
         }
         for (plugin, runner) in zip(plugins, runners) where try runner.describe() != plugin.manifest {
             throw BuildFailure(
-                "the plugin \(plugin.manifest.name) says another thing of itself than its manifest.json",
+                "the plugin \(plugin.manifest.name) describes itself in another way than its manifest.json",
                 hint: "make box, or write the manifest anew")
         }
         return runners
     }
 
-    /// What runs another's plugin: in the image's own packages' tree, which may have its interpreter.
-    private func launcher(of plugin: BuiltPlugin, _ program: [UInt8]) throws -> [String] {
+    /// A folder of the cache with a third party's plugin as a box has it, `NAME/NAME` and its
+    /// files.
+    private func folder(of plugin: BuiltPlugin, _ program: [UInt8]) throws -> String {
         let name = plugin.manifest.name
+        let files = plugin.files.map { ($0.name, $0.bytes, mode_t(0o644)) } + [(name, program, mode_t(0o755))]
         let folder = "\(try cache.folder("plugins"))/\(plugin.digest.hex)"
-        if !FileSystem.exists(folder) {
-            let temporary = try FileSystem.makeTemporaryDirectory(
-                in: try cache.folder("plugins"), prefix: FileSystem.temporaryPrefix + name)
-            try FileSystem.makeDirectory("\(temporary)/\(name)")
-            for file in plugin.files { try FileSystem.replace("\(temporary)/\(name)/\(file.name)", with: file.bytes) }
-            try FileSystem.replace("\(temporary)/\(name)/\(name)", with: program, mode: 0o755)
-            // Another build may have been faster: its folder is as good as ours.
-            if rename(temporary, folder) != 0 { try FileSystem.remove(temporary) }
+        if FileSystem.exists(folder) {
+            let isWhole = files.allSatisfy { (try? FileSystem.read("\(folder)/\(name)/\($0.0)")) == $0.1 }
+            if isWhole { return folder }
+            try FileSystem.remove(folder)
         }
-        return try Tools(packages, cache: cache).launcher("\(name)/\(name)", in: folder, at: "usr/lib/vcpe/plugins")
+        let temporary = try FileSystem.makeTemporaryDirectory(
+            in: try cache.folder("plugins"), prefix: FileSystem.temporaryPrefix + name)
+        // The plugin's user is another one than this process's.
+        guard chmod(temporary, 0o755) == 0 else { throw SystemError("chmod", temporary) }
+        try FileSystem.makeDirectory("\(temporary)/\(name)")
+        for (file, bytes, mode) in files {
+            try FileSystem.replace("\(temporary)/\(name)/\(file)", with: bytes, mode: mode)
+        }
+        // A build that ran at the same time may have been faster; its folder has the same contents.
+        if rename(temporary, folder) != 0 { try FileSystem.remove(temporary) }
+        return folder
     }
 
-    /// Eight ports of nobody's make: which ones a box has is not known here.
+    /// Eight ports without a driver: which ports a box has is not known here.
     private static let supposed = Facts(
         ports: (1...8).compactMap { number in
             MACAddress([0x02, 0, 0, 0, 0, UInt8(number)]).map {
@@ -85,14 +96,57 @@ struct FactorySite {
             }
         })
 
-    /// A service whose program the image lacks would fall on every box.
-    private func checkProgram(of planned: PlannedResource, in tree: Tree) throws {
-        guard case .service(let service) = planned.resource, let program = service.command.first else { return }
-        let path = String(program.dropFirst())
-        guard tree[path] != nil || tree["usr/" + path] != nil else {
-            throw BuildFailure(
-                "the plugin \(planned.plugin) plans the service \(service.name), whose program \(program) is not in the image"
-            )
+    /// A service or a secret whose program the image lacks would fail on every box.
+    ///
+    /// - Parameter site: the document, for lines.
+    /// - Throws: ``InvalidDocument`` with all of them.
+    static func checkPrograms(of plan: Plan, in tree: Tree, site: Node, image: String) throws {
+        var problems: [Problem] = []
+        for planned in plan.ordered {
+            let (what, program): (String, String?) =
+                switch planned.resource {
+                case .service(let service): ("the service \(service.name)", service.command.first)
+                case .secret(let name, .program(let words)): ("the secret \(name)", words.first)
+                default: ("", nil)
+                }
+            guard let program, !tree.hasFile(program) else { continue }
+            let path = planned.path ?? ""
+            problems.append(
+                Problem(
+                    position: site.node(at: path).position, path: path,
+                    message: "the plugin \(planned.plugin) plans \(what), whose program \(program) is not in the image",
+                    hint: "add the plugin's feature or the package that has it to images/\(image).yaml, or leave this "
+                        + "out of the document"))
         }
+        if !problems.isEmpty { throw InvalidDocument(problems) }
+    }
+}
+
+extension Tree {
+    /// True when an absolute path leads to a file of the tree, links followed.
+    func hasFile(_ path: String) -> Bool {
+        var rest = path.split(separator: "/").map(String.init)[...]
+        var place: [String] = []
+        // As many links as the kernel follows (path_resolution(7)).
+        var links = 0
+        while let name = rest.popFirst() {
+            if name == "." { continue }
+            if name == ".." {
+                _ = place.popLast()
+                continue
+            }
+            let next = (place + [name]).joined(separator: "/")
+            guard let entry = entries[next] else { return false }
+            switch entry.kind {
+            case .directory: place.append(name)
+            case .file, .hardLink: return rest.isEmpty
+            case .symbolicLink(let target):
+                links += 1
+                guard links <= 40 else { return false }
+                if target.hasPrefix("/") { place = [] }
+                rest = (target.split(separator: "/").map(String.init) + rest)[...]
+            }
+        }
+        return false
     }
 }

@@ -331,15 +331,12 @@ private struct RunningBox {
 }
 
 extension BuiltImage {
-    /// SHA-256 of the parts that proofs and releases are about: `manifest`, `uki`, `root`, `raw`.
+    /// Digests of the parts that proofs and releases are about: `manifest`, `uki`, `root`, `raw`.
+    /// The image was verified when it was found, so the manifest's own digests are those of the
+    /// files; that of `raw` is of its data and their places (``OutputDigest``).
     public func digests() throws -> [String: String] {
-        func digest(_ path: String) throws -> String {
-            var hash = SHA256()
-            try File(path).readPieces { hash.update($0) }
-            return hash.finish().hex
-        }
-        return [
-            "manifest": try manifestDigest(), "uki": try ukiDigest(), "root": try digest(root), "raw": try digest(raw),
-        ]
+        var digests = ["manifest": try manifestDigest()]
+        for output in [BuiltOutput.uki, .root, .raw] { digests[output.rawValue] = manifest.outputs[output]?.digest.hex }
+        return digests
     }
 }

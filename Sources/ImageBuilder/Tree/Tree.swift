@@ -2,7 +2,7 @@ import Digests
 import Files
 import Glibc
 
-/// Where a file's bytes are: a range of a file on disk, or bytes at hand.
+/// Where a file's bytes are: a range of a file on disk, or bytes in memory.
 public struct Content: Sendable, Hashable {
     public enum Source: Sendable, Hashable {
         case bytes([UInt8])
@@ -30,17 +30,36 @@ public struct Content: Sendable, Hashable {
 
     public init(_ text: String) { self.init(Array(text.utf8)) }
 
-    /// All the bytes.
-    public func read() throws(SystemError) -> [UInt8] {
-        let bytes: [UInt8]
+    /// All the bytes, verified by their digest.
+    ///
+    /// - Throws: ``DamagedContent`` for a file that no longer holds them.
+    public func read() throws -> [UInt8] {
         switch source {
-        case .bytes(let all): bytes = all
+        case .bytes(let all): return all
         case .range(let path, let offset):
-            bytes = try File(path).read(count, at: offset)
-            // A file that was cut short meanwhile must not become a short file in an image.
-            guard bytes.count == count else { throw SystemError("read", path, code: ENODATA) }
+            let bytes = try File(path).read(count, at: offset)
+            let found = SHA256.hash(bytes)
+            guard bytes.count == count, found == digest else {
+                throw DamagedContent(path: path, offset: offset, count: count, expected: digest, found: found)
+            }
+            return bytes
         }
-        return bytes
+    }
+}
+
+/// A range of a file that holds other bytes than were put there: a disk fault, or a cache that
+/// others write to.
+public struct DamagedContent: Error, Sendable, Hashable, CustomStringConvertible {
+    public var path: String
+    /// Bytes from the start of the file.
+    public var offset: Int
+    /// Bytes.
+    public var count: Int
+    public var expected: Digest
+    public var found: Digest
+
+    public var description: String {
+        "\(path): bytes \(offset)..<\(offset + count) have the SHA-256 \(found), expected is \(expected)"
     }
 }
 
@@ -50,7 +69,7 @@ public struct TreeEntry: Sendable, Hashable {
         case directory
         case file(Content)
         case symbolicLink(target: String)
-        /// Another name of the file at this path; that file stands under its own entry.
+        /// Another name of the file at this path, which has an entry of its own.
         case hardLink(path: String)
     }
 
@@ -61,7 +80,7 @@ public struct TreeEntry: Sendable, Hashable {
     public var gid: UInt32
     /// Extended attributes by their full names.
     public var attributes: [String: [UInt8]]
-    /// Who brought it: a package's name, or the builder's step in parentheses.
+    /// Its source: a package's name, or the builder's step in parentheses.
     public var origin: String
 
     public init(
@@ -77,9 +96,11 @@ public struct TreeEntry: Sendable, Hashable {
     }
 }
 
-/// The image's files as values: nothing is unpacked to disk, so nobody needs to be root to give a file an owner.
+/// The image's files as values: nothing is unpacked to disk, so giving a file an owner needs no
+/// privilege.
 ///
-/// Paths are relative to the root, without a leading slash. The root itself is implied: mode 0755, owned by root.
+/// Paths are relative to the root, without a leading slash. The root itself is implied: mode 0755,
+/// owned by root.
 public struct Tree: Sendable, Hashable {
     public private(set) var entries: [String: TreeEntry] = [:]
 
@@ -90,8 +111,9 @@ public struct Tree: Sendable, Hashable {
         set { entries[path] = newValue }
     }
 
-    /// All paths, parents before children, in the order of their bytes component by component: the order in which
-    /// images are written, so that it never depends on a hash table, a locale or the number of processors.
+    /// All paths, parents before children, in the order of their bytes component by component: the
+    /// order in which images are written, so that it never depends on a hash table, a locale or the
+    /// number of processors.
     public var sortedPaths: [String] {
         entries.keys.map { ($0, $0.utf8.map { $0 == UInt8(ascii: "/") ? 0 : $0 }) }
             .sorted { $0.1.lexicographicallyPrecedes($1.1) }

@@ -9,7 +9,7 @@ struct Disk {
         var guid: [UInt8]
         /// Counts from 1.
         var number: Int
-        /// In sectors of 512 bytes.
+        /// In the disk's own sectors.
         var first: Int
         var last: Int
     }
@@ -23,6 +23,8 @@ struct Disk {
     /// The table as read, from whichever copy is whole.
     private var header: [UInt8] = []
     private var entries: [UInt8] = []
+    /// Bytes of a logical sector, the unit of the table's numbers: 512, or 4096 on a "4Kn" disk.
+    private var sectorSize = 512
     /// The first copy of the table is damaged; the backup was read.
     private(set) var isPrimaryBroken = false
 
@@ -39,9 +41,11 @@ struct Disk {
         size = Int(csystem_device_size(file))
         guard size > 1 << 20 else { return nil }
         // The backup is as good: power may fail while the first is written.
-        if !read(file, header: 512) {
+        let sectorSizes = [512, 4096]
+        if !sectorSizes.contains(where: { read(file, sectorSize: $0, header: $0) }) {
             isPrimaryBroken = true
-            guard read(file, header: size - 512) else { return nil }
+            let size = size
+            guard sectorSizes.contains(where: { read(file, sectorSize: $0, header: size - $0) }) else { return nil }
         }
         guard Self.names.allSatisfy({ self[$0] != nil }) else { return nil }
     }
@@ -54,7 +58,7 @@ struct Disk {
         return "\(path)\(separator)\(partition.number)"
     }
 
-    private mutating func read(_ file: Int32, header offset: Int) -> Bool {
+    private mutating func read(_ file: Int32, sectorSize: Int, header offset: Int) -> Bool {
         let header = Bytes.read(file, 512, at: offset)
         guard header.starts(with: Array("EFI PART".utf8)),
             let size = Bytes.integer(header, 12, UInt32.self).map(Int.init),
@@ -67,9 +71,9 @@ struct Disk {
             entrySize >= 128, entrySize <= 1024, count <= 1024,
             let entriesChecksum = Bytes.integer(header, 88, UInt32.self)
         else { return false }
-        let entries = Bytes.read(file, Int(count * entrySize), at: Int(clamping: start) &* 512)
+        let entries = Bytes.read(file, Int(count * entrySize), at: Int(clamping: start) &* sectorSize)
         guard entries.count == Int(count * entrySize), CRC32.of(entries) == entriesChecksum else { return false }
-        (self.header, self.entries) = (header, entries)
+        (self.header, self.entries, self.sectorSize) = (header, entries, sectorSize)
         partitions = []
         for i in 0..<Int(count) {
             let entry = Array(entries[(i * Int(entrySize))..<(i * Int(entrySize) + 128)])
@@ -105,9 +109,11 @@ struct Disk {
         guard let index = partitions.firstIndex(where: { $0.name == "data" }),
             partitions.allSatisfy({ $0.last <= partitions[index].last })
         else { return false }
-        let sectors = size / 512
+        let sectors = size / sectorSize
+        let entrySectors = entries.count / sectorSize
+        let mebibyte = (1 << 20) / sectorSize
         // A whole MiB, before the table's backup.
-        let last = (sectors - 34) / 2048 * 2048 - 1
+        let last = (sectors - entrySectors - 2) / mebibyte * mebibyte - 1
         guard last > partitions[index].last || isPrimaryBroken else { return false }
         guard entries.count == 128 * 128, header.count == 512 else { return false }
         let file = open(path, O_RDWR | O_CLOEXEC)
@@ -121,7 +127,7 @@ struct Disk {
         func table(at sector: Int, other: Int, entriesAt: Int) -> [UInt8] {
             Bytes.put(UInt64(sector), &header, 24)
             Bytes.put(UInt64(other), &header, 32)
-            Bytes.put(UInt64(sectors - 34), &header, 48)
+            Bytes.put(UInt64(sectors - entrySectors - 2), &header, 48)
             Bytes.put(UInt64(entriesAt), &header, 72)
             Bytes.put(CRC32.of(entries), &header, 88)
             Bytes.put(UInt32(0), &header, 16)
@@ -129,11 +135,12 @@ struct Disk {
             return header
         }
         let writes: [(Int, [UInt8])] = [
-            (sectors - 33, entries), (sectors - 1, table(at: sectors - 1, other: 1, entriesAt: sectors - 33)),
+            (sectors - 1 - entrySectors, entries),
+            (sectors - 1, table(at: sectors - 1, other: 1, entriesAt: sectors - 1 - entrySectors)),
             (2, entries), (1, table(at: 1, other: sectors - 1, entriesAt: 2)),
         ]
         for (i, (sector, bytes)) in writes.enumerated() {
-            guard Bytes.write(file, bytes, at: sector * 512) else { throw Failure("pwrite", path) }
+            guard Bytes.write(file, bytes, at: sector * sectorSize) else { throw Failure("pwrite", path) }
             if i % 2 == 1, fsync(file) != 0 { throw Failure("fsync", path) }
         }
         isPrimaryBroken = false
@@ -141,7 +148,8 @@ struct Disk {
         let (first, end, number) = (partitions[index].first, partitions[index].last, partitions[index].number)
         guard
             csystem_resize_partition(
-                file, Int32(number), Int64(first) * 512, Int64(end - first + 1) * 512) == 0
+                file, Int32(number), Int64(first) * Int64(sectorSize),
+                Int64(end - first + 1) * Int64(sectorSize)) == 0
         else { throw Failure("BLKPG_RESIZE_PARTITION", path) }
         return true
     }

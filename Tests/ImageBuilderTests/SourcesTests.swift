@@ -1,0 +1,169 @@
+import Files
+import Glibc
+import Processes
+import Testing
+
+@testable import ImageBuilder
+
+/// Where packages come from: the host's sources and proxies, and a snapshot archive.
+@Suite final class SourcesTests {
+    let folder: String
+
+    init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-sources") }
+
+    deinit { try? FileSystem.remove(folder) }
+
+    @Test func sourcesOfOneLineAreRead() {
+        let text = """
+            # deb http://comment/debian trixie main
+            deb http://one/debian trixie main # deb http://no/debian
+            deb [ arch=amd64 signed-by=/usr/share/keyrings/x.gpg ] https://two/debian trixie main
+            deb [arch=amd64] http://three/debian trixie main
+            deb-src http://source/debian trixie main
+            \tdeb\thttp://four/debian\ttrixie main
+            """
+        #expect(
+            AptSources.uris(lines: text) == [
+                "http://one/debian", "https://two/debian", "http://three/debian", "http://four/debian",
+            ])
+    }
+
+    @Test func sourcesOfParagraphsAreReadWithTheirContinuations() {
+        let text = """
+            # A comment
+            Types: deb deb-src
+            URIs: http://one/debian
+             http://two/debian
+            # in between
+            \thttp://three/debian
+            Suites: trixie
+
+            types: deb
+            uris:
+             https://four/debian
+            Enabled: yes
+
+            Types: deb
+            URIs: http://off/debian
+            Enabled: no
+
+            Enabled: false
+            Types: deb
+            URIs: http://off-too/debian
+              
+            Types: deb-src
+            URIs: http://source/debian
+            """
+        #expect(
+            AptSources.uris(deb822: text) == [
+                "http://one/debian", "http://two/debian", "http://three/debian", "https://four/debian",
+            ])
+    }
+
+    @Test func proxiesAreThoseOfAptAndOfTheEnvironment() throws {
+        let apt = """
+            APT "";
+            Acquire::http::Proxy "http://apt:3128";
+            Acquire::http::Proxy::direct.example "DIRECT";
+            Acquire::https::Proxy::own.example "http://own:1";
+            """
+        let proxies = Proxies(aptConfiguration: apt) { name in
+            ["https_proxy": "http://environment:8080", "no_proxy": "localhost, .inside.example"][name]
+        }
+        #expect(proxies.proxy(for: "http://mirror.example/debian/x") == "http://apt:3128")
+        #expect(proxies.proxy(for: "https://mirror.example/debian/x") == "http://environment:8080")
+        #expect(proxies.proxy(for: "http://direct.example:80/debian") == "")
+        #expect(proxies.proxy(for: "https://user@own.example/debian") == "http://own:1")
+        #expect(proxies.proxy(for: "https://a.inside.example/debian") == "")
+        #expect(proxies.proxy(for: "https://outside.example/debian") == "http://environment:8080")
+        #expect(Proxies(aptConfiguration: "") { _ in nil }.proxy(for: "http://mirror.example/") == nil)
+        // A program that apt asks for each address.
+        try FileSystem.replace(
+            "\(folder)/detect", with: "#!/bin/sh\ncase $1 in *one*) echo http://detected:1;; *) echo DIRECT;; esac\n",
+            mode: 0o755)
+        let detected = Proxies(aptConfiguration: "Acquire::http::Proxy-Auto-Detect \"\(folder)/detect\";\n") { _ in nil
+        }
+        #expect(detected.proxy(for: "http://one/debian") == "http://detected:1")
+        #expect(detected.proxy(for: "http://two/debian") == "")
+    }
+
+    @Test func timesAreReadAndWritten() {
+        let seconds = SnapshotTime.seconds("Sat, 14 Nov 2026 10:11:12 UTC")
+        #expect(seconds == 1_794_651_072)
+        #expect(seconds.map { SnapshotTime.text($0) } == "20261114T101112Z")
+        #expect(SnapshotTime.seconds("yesterday") == nil)
+    }
+
+    /// A server that answers as a snapshot archive does: it has imports of some times, and
+    /// redirects every other time to the one before.
+    static let server = """
+        import http.server, re, sys
+        # Archive and time of each import, with the date of its InRelease: before the import, as a mirror's is.
+        imports = {
+            "debian": [("20261114T030000Z", "Sat, 14 Nov 2026 02:11:12 UTC"),
+                       ("20261114T091500Z", "Sat, 14 Nov 2026 08:11:12 UTC"),
+                       ("20261114T151500Z", "Sat, 14 Nov 2026 14:11:12 UTC")],
+            "debian-security": [("20261113T220000Z", "Fri, 13 Nov 2026 21:30:00 UTC"),
+                                ("20261114T120000Z", "Sat, 14 Nov 2026 11:30:00 UTC")],
+        }
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *words): pass
+            def do_GET(self):
+                match = re.fullmatch(r"/archive/([a-z-]+)/(\\\\d{8}T\\\\d{6}Z)/(.*)", self.path)
+                if not match or match[1] not in imports: return self.send_error(404)
+                earlier = [i for i in imports[match[1]] if i[0] <= match[2]]
+                if not earlier: return self.send_error(404)
+                time, date = earlier[-1]
+                if time != match[2]:
+                    self.send_response(302)
+                    self.send_header("Location", "/archive/%s/%s/%s" % (match[1], time, match[3]))
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                body = ("Origin: Debian\\\\nDate: %s\\\\n" % date).encode() if match[3].endswith("/InRelease") else b""
+                if not body: return self.send_error(404)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 8080), Handler)
+        print("ready", flush=True)
+        server.serve_forever()
+        """.replacing("\\\\", with: "\\")
+
+    @Test func aSnapshotArchiveIsAskedForTheFirstStateThatHasTheLocksPackages() throws {
+        let network = try NetworkNamespace()
+        let log = try File("\(folder)/log", O_RDWR | O_CREAT)
+        try FileSystem.replace("\(folder)/server.py", with: Self.server)
+        let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin"
+        let python = Command("python3", ["\(folder)/server.py"], environment: ["PATH": path])
+        let server = try network.run { try python.start(output: log) }
+        defer { server.kill() }
+        for _ in 0..<400 where try log.size() == 0 { usleep(25_000) }
+        func mirrors(_ dates: [String: String]) throws -> Mirrors {
+            try network.run {
+                try SnapshotArchive("http://127.0.0.1:8080/").mirrors(dates: dates, folder: folder)
+            }
+        }
+        let security = "Fri, 13 Nov 2026 21:30:00 UTC"
+        // The InRelease of 08:11 came with the import of 09:15; the time itself leads to that of
+        // 03:00.
+        let found = try mirrors([
+            "trixie": "Sat, 14 Nov 2026 08:11:12 UTC", "trixie-updates": "Sat, 14 Nov 2026 02:11:12 UTC",
+            "trixie-security": security,
+        ])
+        #expect(found.main == "http://127.0.0.1:8080/archive/debian/20261114T101112Z")
+        #expect(found.security == "http://127.0.0.1:8080/archive/debian-security/20261113T223000Z")
+        // One that the archive has not yet.
+        #expect(throws: BuildFailure.self) {
+            try mirrors(["trixie": "Sat, 14 Nov 2026 20:11:12 UTC", "trixie-security": security])
+        }
+        // A server that is not there is another matter.
+        server.kill()
+        while server.poll() == nil { usleep(5_000) }
+        let failure = thrown(BuildFailure.self) {
+            try mirrors(["trixie": "Sat, 14 Nov 2026 08:11:12 UTC", "trixie-security": security])
+        }
+        #expect(failure?.message.contains("http://127.0.0.1:8080/archive/debian/20261114T081112Z") == true)
+    }
+}
