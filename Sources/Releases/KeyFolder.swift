@@ -5,24 +5,29 @@ import Files
 public struct KeyFolder {
     /// Sealed keys, by identifier; each is opened when it has to sign.
     private var sealed: [String: SealedKey] = [:]
-    /// Keys in memory, by identifier.
-    private var opened: [String: SigningKey] = [:]
+    /// Keys in memory, and programs that sign, by identifier.
+    private var opened: [String: any MetadataSigner] = [:]
     private let passphrase: String
 
     /// Lists the keys of folders. None is opened yet: unsealing a key takes most of a second.
     ///
     /// - Parameter made: keys of these folders that are open already.
-    /// - Throws: ``ReleaseFailure`` if the folders hold no key file.
+    /// - Throws: ``ReleaseFailure`` if the folders hold neither a key file nor a signer program.
     public init(_ folders: [String], passphrase: String, made: [SigningKey] = []) throws {
         self.passphrase = passphrase
         opened = Dictionary(made.map { ($0.identifier, $0) }) { first, _ in first }
         for folder in folders {
-            for name in try FileSystem.list(folder).sorted() where name.hasSuffix(".key") {
-                let key = try SealedKey("\(folder)/\(name)")
-                sealed[SigningKey.identifier(of: key.publicKey)] = key
+            for name in try FileSystem.list(folder).sorted() {
+                if name.hasSuffix(".key") {
+                    let key = try SealedKey("\(folder)/\(name)")
+                    sealed[SigningKey.identifier(of: key.publicKey)] = key
+                } else if name.hasSuffix(".signer") {
+                    let program = try SignerProgram("\(folder)/\(name)")
+                    opened[program.identifier] = program
+                }
             }
         }
-        guard !sealed.isEmpty else {
+        guard !sealed.isEmpty || !opened.isEmpty else {
             throw ReleaseFailure(
                 "\(folders.joined(separator: ", ")): no .key file", hint: "--keys names the folder of the .key files")
         }
@@ -41,8 +46,9 @@ public struct KeyFolder {
     /// several passphrases.
     ///
     /// - Throws: ``ReleaseFailure`` if there are such keys and the passphrase opens none of them.
-    func open(_ identifiers: [String]) throws(ReleaseFailure) -> [SigningKey] {
-        var (found, failure): ([SigningKey], ReleaseFailure?) = ([], nil)
+    func open(_ identifiers: [String]) throws(ReleaseFailure) -> [any MetadataSigner] {
+        var found: [any MetadataSigner] = []
+        var failure: ReleaseFailure?
         for identifier in identifiers {
             if let key = opened[identifier] {
                 found.append(key)

@@ -40,7 +40,7 @@ public final class SigningKey {
 
     deinit { EVP_PKEY_free(key) }
 
-    private static let ownerField = "x-vcpe-owner"
+    static let ownerField = "x-vcpe-owner"
 
     /// The name that the owner gave a public key; nil for a key without one.
     public static func owner(of publicKey: JSON?) -> String? { publicKey?[ownerField]?.text }

@@ -13,10 +13,18 @@ extension ReleaseCommand {
                 A passphrase has 16 bytes and 8 different ones at least; with --online 8 bytes.
 
                   vcpe release key ann/ann.key --owner 'Ann Example'
+
+                For a key in a token, an HSM or a key service, FILE is a program, NAME.signer: it gets
+                the bytes to sign on standard input and prints the signature. --pem is its public key,
+                and only FILE.pub is written.
+
+                  vcpe release key bob/bob.signer --pem bob.pem --owner 'Bob Example'
                 """)
 
-        @Argument(help: "Where the private key goes; the name ends in .key.")
+        @Argument(help: "Where the private key goes; the name ends in .key, or in .signer with --pem.")
         var file: String
+        @Option(help: ArgumentHelp("The public key of the program FILE, in PEM.", valueName: "file"))
+        var pem: String?
         @Option(help: "The owner's name, which reviews and status show. Default: the name of the file.")
         var owner: String?
         @Flag(help: "The key is for snapshot or timestamp: a job opens it, and less memory protects it.")
@@ -24,14 +32,20 @@ extension ReleaseCommand {
         @OptionGroup var signing: Signing
 
         func validate() throws {
-            guard file.hasSuffix(".key") else { throw ValidationError("\(file): the name must end in .key") }
+            let suffix = pem == nil ? ".key" : ".signer"
+            guard file.hasSuffix(suffix) else { throw ValidationError("\(file): the name must end in \(suffix)") }
             if let owner, owner.isEmpty || owner.utf8.count > 128 {
                 throw ValidationError("--owner: allowed are 1 to 128 bytes")
             }
         }
 
         func run() throws {
-            let name = owner ?? String(FileSystem.name(of: file).dropLast(".key".count))
+            let name = owner ?? String(FileSystem.name(of: file).prefix { $0 != "." })
+            if let pem {
+                let key = try SigningKey.publicKey(pem: pem, owner: name)
+                try FileSystem.replace(file + ".pub", with: key.pretty)
+                return print("\(file).pub is the key \(SigningKey.identifier(of: key))")
+            }
             let key = try SigningKey.make(owner: name)
             try key.write(file, passphrase: signing.passphrase(isNew: true), use: online ? .online : .offline)
             print("\(file).pub is the key \(key.identifier)")

@@ -248,6 +248,36 @@ import Updates
         #expect(try commands.run(["resign", updates, "--role", "targets"]).status == 1)
     }
 
+    /// A key that never leaves its token: a program signs, and what it prints must be its key's
+    /// signature.
+    @Test func aProgramSignsInPlaceOfAKeyFile() throws {
+        try commands.makeWithPeople()
+        let place = "\(commands.folder)/token"
+        try FileSystem.makeDirectory(place)
+        let secret = "\(place)/secret.pem"
+        try Command("openssl", ["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", secret]).check()
+        try Command("openssl", ["pkey", "-in", secret, "-pubout", "-out", "\(place)/public.pem"]).check()
+        let program = "\(place)/token.signer"
+        func write(_ line: String) throws { try FileSystem.replace(program, with: "#!/bin/sh\n\(line)\n", mode: 0o755) }
+        try commands.done("key", program, "--pem", "\(place)/public.pem")
+        try commands.done(
+            "channel", updates, "--name", "edge", "--key", "\(program).pub", "--yes", "--keys",
+            "\(commands.folder)/dan")
+        #expect(try commands.missing() == ["targets": 0, "edge": 1])
+        for line in ["exit 3", "echo no signature", "openssl dgst -sha384 -sign \(secret)"] {
+            try write(line)
+            let refused = try commands.run(["sign", updates, "--keys", place, "--confirm", commands.digest()])
+            #expect(refused.status == 1, "\(line)")
+        }
+        #expect(try commands.missing() == ["targets": 0, "edge": 1])
+        try write("exec openssl dgst -sha256 -sign \(secret)")
+        try commands.sign("token")
+        try commands.done("publish", updates)
+        let session = try commands.keys(place, "\(updates).keys")
+        #expect(try commands.add("1", "first", channel: "edge", session) == .published)
+        #expect(try commands.read("edge/lab/virtio/1/root.zst") == Array("first".utf8))
+    }
+
     /// A signer's own copy of the first root finds a repository whose root was replaced.
     @Test func ownCopyOfTheFirstRootCounts() throws {
         try commands.done("init", updates, "--lab")
