@@ -56,19 +56,14 @@ extension BuildTests {
         #expect(try run("release", "init", updates, "--lab").status == 0)
         try build("1.0.0", into: "first")
         #expect(try refused("first", .missing))
-        for part in ["manifest", "uki", "root", "raw"] {
-            try prove("first") { $0.digests[part] = String(repeating: "0", count: 64) }
-            #expect(try refused("first", .otherBuild(part)))
-        }
-        try prove("first") { $0.traffic[0].leaked = 1 }
-        #expect(try refused("first", .notPassed(["udp/ipv4 from wan: 1 of 1 leaked"])))
+        // ProofRecordTests has each reason; these are of each kind.
+        try prove("first") { $0.digests["raw"] = String(repeating: "0", count: 64) }
+        #expect(try refused("first", .otherBuild("raw")))
         try prove("first") { $0.machine.firmware = "direct" }
         #expect(try refused("first", .firmware("direct")))
         // Longer ago than the image was built.
         try prove("first") { $0.started -= 3600 }
         #expect(try add("first").errorText.contains("before the build ended at"))
-        try prove("first") { $0.ended += 3600 }
-        #expect(try add("first").status == 1)
         try prove("first")
         #expect(try add("first", channel: "stabel").errorText.contains("did you mean stable?"))
         let first = try add("first")
@@ -88,6 +83,8 @@ extension BuildTests {
         try root.write([byte[0] ^ 1], at: 1_000_000)
         #expect(try add("second").errorText.contains("\(folder)/second/lab-minimal/lab-minimal.root"))
         try root.write(byte, at: 1_000_000)
+        // The manifest is newer now than the proofs.
+        try prove("second")
         let second = try add("second")
         #expect(second.status == 0, "\(second.errorText)")
         // What boxes fetch for it, as they fetch it: from the one before, and from any.

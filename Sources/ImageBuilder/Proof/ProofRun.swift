@@ -217,7 +217,7 @@ public struct ProofRun {
                 return observe(.note("first packet forwarded after \(tenths(first - box.start)) s"))
             }
             if known == nil, try network.side(.wan).box4 ?? network.leasedAddress() != nil { known = Clock.seconds }
-            if let known, Clock.seconds > known + 10 { break }
+            if let known, Clock.seconds > known + 25 { break }
             usleep(20_000)
         }
         observe(.note("no probe packet was forwarded"))
