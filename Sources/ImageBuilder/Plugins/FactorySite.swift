@@ -119,8 +119,8 @@ struct FactorySite {
                     position: site.node(at: path).position, path: path,
                     message: "the plugin \(planned.plugin) plans \(what), whose program \(program) "
                         + "is not in the image",
-                    hint: "add the plugin's feature or the package that has it to images/\(definition.name).yaml, or leave this "
-                        + "out of the document"))
+                    hint: "add the plugin's feature or the package that has it to "
+                        + "images/\(definition.name).yaml, or leave this out of the document"))
         }
         if !problems.isEmpty { throw InvalidDocument(problems) }
     }
