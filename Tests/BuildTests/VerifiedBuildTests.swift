@@ -159,6 +159,66 @@ extension BuildTests {
         #expect(refused.status == 1 && refused.errorText.contains("plugin foreign describe: it ended with 23"))
     }
 
+    /// A document whose plan needs programs that the image lacks would fail on the box.
+    @Test func aDocumentThatTheImageCannotApplyIsNeitherAcceptedNorFlashed() throws {
+        let images = try copyImages()
+        let base = String(decoding: try FileSystem.read("\(images)/branch-office.site.yaml"), as: UTF8.self)
+        let lines = base.split(separator: "\n", omittingEmptySubsequences: false).count
+        let document = "\(folder)/ssh.site.yaml"
+        try FileSystem.replace(document, with: base + "system:\n  ssh: {interfaces: [lan]}\n")
+        func check(_ image: String, _ path: String) throws -> Command.Result {
+            try Command(
+                program,
+                [
+                    "site", "check", path, "--image", image, "--images", images, "--box",
+                    "\(Self.repository)/.build/box",
+                ],
+                environment: home
+            ).run()
+        }
+        try build("branch-office", images, "\(folder)/out").check()
+        let good = try check("branch-office", "\(images)/branch-office.site.yaml")
+        #expect(good.status == 0, "\(good.errorText)")
+        let refused = try check("branch-office", document)
+        #expect(refused.status == 1)
+        for program in ["/usr/sbin/sshd", "/usr/bin/ssh-keygen"] {
+            #expect(
+                refused.errorText.contains("\(document):\(lines + 1):") && refused.errorText.contains(program),
+                "\(refused.errorText)")
+        }
+        // Nor is it written anywhere.
+        let disk = "\(folder)/disk"
+        try File(disk, O_RDWR | O_CREAT).resize(to: 4 << 30)
+        let device = try Command("losetup", ["--find", "--show", disk]).check().text.filter { $0 != "\n" }
+        defer { _ = try? Command("losetup", ["-d", device]).run() }
+        func flash(_ more: String...) throws -> Command.Result {
+            try Command(
+                program,
+                [
+                    "flash", "branch-office", "--to", device, "--output", "\(folder)/out", "--images", images, "--box",
+                    "\(Self.repository)/.build/box", "--yes",
+                ] + more, environment: home
+            ).run()
+        }
+        let notFlashed = try flash("--site", document)
+        #expect(notFlashed.status == 1 && notFlashed.errorText.contains("\(document):"), "\(notFlashed.errorText)")
+        try FileSystem.replace("\(folder)/nonsense.yaml", with: "nonsense: 1\n")
+        #expect(try flash("--site", "\(folder)/nonsense.yaml").status == 1)
+        #expect(try Sparse.extents(of: File(disk), unit: 4096).isEmpty)
+        let flashed = try flash("--site", "\(images)/branch-office.site.yaml")
+        #expect(flashed.status == 0, "\(flashed.errorText)")
+        // Where the definition is of another version, or not there, only on request.
+        let yaml = "\(images)/branch-office.yaml"
+        let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
+        try FileSystem.replace(
+            yaml,
+            with: text.split(separator: "\n", omittingEmptySubsequences: false).map {
+                $0.hasPrefix("version:") ? "version: \"99\"" : String($0)
+            }.joined(separator: "\n"))
+        #expect(try flash("--site", "\(images)/branch-office.site.yaml").status == 1)
+        #expect(try flash("--site", "\(images)/branch-office.site.yaml", "--unchecked-site").status == 0)
+    }
+
     @Test func aSecondBuildTellsForWhomItWaits() throws {
         try warm()
         try FileSystem.makeDirectory("\(folder)/out/lab-minimal")

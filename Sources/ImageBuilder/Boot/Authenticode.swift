@@ -44,7 +44,7 @@ struct Authenticode {
             ])
         }
         self.key = Key(key)
-        // EDK2, from which most firmware descends, verifies RSA signatures only.
+        // An ECDSA signature uses random numbers, and not all firmware verifies one.
         guard EVP_PKEY_is_a(key, "RSA") == 1 else {
             throw InvalidDocument([
                 keyFile.problem(

@@ -262,8 +262,9 @@ public struct ImageBuild: Sendable {
         // Only names matter here.
         let names = ["vcpe-init", "vcpe-box", "vcpe-updater"].map { ("/usr/lib/vcpe/\($0)", Content("")) }
         let composed = try await composer.compose(box: Dictionary(uniqueKeysWithValues: names))
-        try FactorySite.checkPrograms(
-            of: plan, in: composed.tree, site: YAML.read(FileSystem.read(path), file: path), image: definition.name)
+        try FactorySite(
+            definition: definition, plugins: plugins, packages: packages, box: options.box, cache: cache
+        ).checkPrograms(of: plan, in: composed.tree, site: YAML.read(FileSystem.read(path), file: path))
         return plan
     }
 

@@ -25,7 +25,7 @@ struct FactorySite {
         }
         let bytes = try content.read()
         let plan = try plan(bytes, name: site.value, runners)
-        try Self.checkPrograms(of: plan, in: tree, site: YAML.read(bytes, file: site.value), image: definition.name)
+        try checkPrograms(of: plan, in: tree, site: YAML.read(bytes, file: site.value))
         return (plan.absent + plan.warnings).sorted()
     }
 
@@ -100,7 +100,8 @@ struct FactorySite {
     ///
     /// - Parameter site: the document, for lines.
     /// - Throws: ``InvalidDocument`` with all of them.
-    static func checkPrograms(of plan: Plan, in tree: Tree, site: Node, image: String) throws {
+    func checkPrograms(of plan: Plan, in tree: Tree, site: Node) throws {
+        let keys = Dictionary(plugins.map { ($0.manifest.name, $0.manifest.key) }) { $1 }
         var problems: [Problem] = []
         for planned in plan.ordered {
             let (what, program): (String, String?) =
@@ -110,13 +111,16 @@ struct FactorySite {
                 default: ("", nil)
                 }
             guard let program, !tree.hasFile(program) else { continue }
-            let path = planned.path ?? ""
+            // A plugin's paths begin in its own part of the document.
+            let parts = [keys[planned.plugin] ?? "", planned.path ?? ""]
+            let path = parts.filter { !$0.isEmpty }.joined(separator: ".")
             problems.append(
                 Problem(
                     position: site.node(at: path).position, path: path,
-                    message: "the plugin \(planned.plugin) plans \(what), whose program \(program) is not in the image",
-                    hint: "add the plugin's feature or the package that has it to images/\(image).yaml, or leave this "
-                        + "out of the document"))
+                    message: "the plugin \(planned.plugin) plans \(what), whose program \(program) "
+                        + "is not in the image",
+                    hint: "add the plugin's feature or the package that has it to "
+                        + "images/\(definition.name).yaml, or leave this out of the document"))
         }
         if !problems.isEmpty { throw InvalidDocument(problems) }
     }

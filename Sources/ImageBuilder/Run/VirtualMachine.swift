@@ -41,6 +41,8 @@ public struct VirtualMachine: Sendable {
         public var path: String
         public var format: String
         public var bus: Bus
+        /// Bytes of a logical sector, on the bus virtio: 512, or 4096.
+        public var sectorSize = 512
 
         public init(path: String, format: String = "raw", bus: Bus = .virtio) {
             self.path = path
@@ -118,7 +120,9 @@ public struct VirtualMachine: Sendable {
             arguments += ["-drive", "if=none,id=disk\(i),format=\(disk.format),file=\(disk.path)"]
             let device =
                 switch disk.bus {
-                case .virtio: "virtio-blk-pci,drive=disk\(i)"
+                case .virtio:
+                    "virtio-blk-pci,drive=disk\(i),logical_block_size=\(disk.sectorSize),"
+                        + "physical_block_size=\(disk.sectorSize)"
                 case .nvme: "nvme,drive=disk\(i),serial=vcpe\(i)"
                 case .sata: "ide-hd,drive=disk\(i)"
                 case .usb: "usb-storage,id=stick\(i),bus=usb.0,drive=disk\(i),removable=on"
