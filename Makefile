@@ -40,7 +40,7 @@ torture: lint box  ## Longer runs of faults and garbage, by another seed each ti
 bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway, nft, casync, zchunk and RAUC, into out/bench.json
 	@ci/setup mmdebstrap iptables casync zchunk
 	$(SWIFT) build -c release --product vcpe
-	.build/release/vcpe build $(IMAGE) --profile virtio --raw-only --relock-gone
+	.build/release/vcpe build $(IMAGE) --profile virtio --relock-gone
 	rm -rf out/.bench
 	Benchmarks/build.sh $(IMAGE)
 	$(AS_ROOT) Benchmarks/boot.sh $(IMAGE)

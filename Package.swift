@@ -128,6 +128,6 @@ let package = Package(
     // For plugins that lie in packages of their own.
     products: [.library(name: "PluginKit", targets: ["PluginKit"])],
     dependencies: isBoxAlone
-        ? [] : [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")],
+        ? [] : [.package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")],
     targets: isBoxAlone ? box : box + host
 )

@@ -27,7 +27,7 @@ nat:
 SITE
 printf 'name: bench\nextends: %s\nsite: bench.site.yaml\noutputs: []\n' "$image" >"$work/images/bench.yaml"
 cp "images/$image.lock" "$work/images/bench.lock"
-"$vcpe" build bench --images "$work/images" --profile virtio --raw-only --output "$work/out" >/dev/null 2>&1
+"$vcpe" build bench --images "$work/images" --profile virtio --output "$work/out" >/dev/null 2>&1
 objcopy -O binary --only-section=.linux "$work/out/bench/bench.efi" "$work/vmlinuz"
 objcopy -O binary --only-section=.cmdline "$work/out/bench/bench.efi" "$work/cmdline"
 

@@ -24,17 +24,17 @@ seconds() {  # of the fastest of several rounds
 
 ours() {
     rm -rf "$work/out"
-    .build/release/vcpe build "$image" --profile virtio --raw-only --output "$work/out"
+    .build/release/vcpe build "$image" --profile virtio --output "$work/out"
 }
 
 unpacking() {  # nothing cached but the .debs
     rm -rf "$work/out" "$work/cache"
     mkdir -p "$work/cache/vcpe"
     ln -s "$cache/debs" "$work/cache/vcpe/debs"
-    XDG_CACHE_HOME=$work/cache .build/release/vcpe build "$image" --profile virtio --raw-only --output "$work/out"
+    XDG_CACHE_HOME=$work/cache .build/release/vcpe build "$image" --profile virtio --output "$work/out"
 }
 
-unchanged() { .build/release/vcpe build "$image" --profile virtio --raw-only --output "$work/out"; }
+unchanged() { .build/release/vcpe build "$image" --profile virtio --output "$work/out"; }
 
 ours >/dev/null 2>&1
 # The same packages, by the names that apt's own cache gives them.

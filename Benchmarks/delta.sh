@@ -27,7 +27,7 @@ with() {
     sed -i "s|^  - {name: $2, .*|$line|" "$1/$image.lock"
 }
 build() {  # name of the output, folder of definitions
-    .build/release/vcpe build "$image" --profile virtio --images "$2" --output "$work/$1" --raw-only --relock-gone >"$work/log" 2>&1 ||
+    .build/release/vcpe build "$image" --profile virtio --images "$2" --output "$work/$1" --relock-gone >"$work/log" 2>&1 ||
         { cat "$work/log" >&2; exit 1; }
 }
 for name in old new kernel; do cp -r images "$work/images-$name"; done

@@ -26,13 +26,13 @@ struct BuildCommand: AsyncParsableCommand {
     @Option(help: "Only this hardware profile.")
     var profile: String?
 
-    @Flag(help: "Only the raw disk and its parts, nothing compressed.")
-    var rawOnly = false
+    @Flag(help: "Make what a release has: all hardware profiles, and the compressed outputs.")
+    var release = false
 
     @Flag(help: "Relock first, all packages to their newest versions.")
     var update = false
 
-    @Flag(help: "Relock the packages that the mirror no longer has, and what they force.")
+    @Flag(help: "Move the packages that the mirror no longer has, and what they force, for builds in this output folder: out/NAME/relocked has the lock; the committed one is not changed.")
     var relockGone = false
 
     @Option(help: ArgumentHelp("A snapshot archive: the first state after the lock's dates.", valueName: "url"))
@@ -52,7 +52,7 @@ struct BuildCommand: AsyncParsableCommand {
         options.output = output
         options.box = box
         options.profile = profile
-        options.rawOnly = rawOnly
+        options.release = release
         options.update = update
         options.relockGone = relockGone
         options.snapshot = snapshot

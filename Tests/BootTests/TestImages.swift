@@ -58,7 +58,9 @@ enum TestImages {
         let (signing, certificate) = try signing(in: folder)
         try Command("cp", ["-r", "\(repository)/images/profiles", "\(repository)/images/lab-minimal.yaml", folder])
             .check()
-        try Command("cp", ["\(repository)/images/lab-minimal.lock", "\(folder)/lab-signed.lock"]).check()
+        for name in ["lock", "effects"] {
+            try Command("cp", ["\(repository)/images/lab-minimal.\(name)", "\(folder)/lab-signed.\(name)"]).check()
+        }
         try FileSystem.replace(
             "\(folder)/lab-signed.yaml", with: "name: lab-signed\nextends: lab-minimal\n\(signing)")
         return (try await build("lab-signed", images: folder, profile: "virtio"), certificate)
@@ -67,7 +69,7 @@ enum TestImages {
     /// branch-office, signed.
     static func branchSigned() async throws -> ImageBuild.Options {
         let (signing, _) = try signing(in: "\(output)/branch-signed")
-        return try await branch("branch-signed", signing, lock: "branch-office.lock").options
+        return try await branch("branch-signed", signing, lock: "branch-office").options
     }
 
     /// Proofs that a box without any life fulfils.
@@ -119,7 +121,9 @@ enum TestImages {
 
             """
         try FileSystem.replace(parent, with: text[..<begin] + proofs + text[end...])
-        try Command("cp", ["\(repository)/images/branch-office.lock", "\(folder)/\(name).lock"]).check()
+        for kind in ["lock", "effects"] {
+            try Command("cp", ["\(repository)/images/branch-office.\(kind)", "\(folder)/\(name).\(kind)"]).check()
+        }
         try FileSystem.replace("\(folder)/\(name).yaml", with: "name: \(name)\nextends: branch-office\n")
         _ = try await build(name, images: folder, profile: "virtio", source: "branch-office", box: box)
         return options(images: folder, profile: "virtio", box: box)
@@ -202,7 +206,7 @@ enum TestImages {
             decoding: try FileSystem.read("\(repository)/images/branch-office.site.yaml"), as: UTF8.self)
         for change in site { text = text.replacing(change.from, with: change.to) }
         try FileSystem.replace("\(folder)/broken.site.yaml", with: text)
-        return try await branch("branch-broken", "site: broken.site.yaml\n", lock: "branch-office.lock").options
+        return try await branch("branch-broken", "site: broken.site.yaml\n", lock: "branch-office").options
     }
 
     private static func branch(
@@ -211,7 +215,11 @@ enum TestImages {
         let folder = "\(output)/\(name)"
         try FileSystem.makeDirectory(folder)
         try copyBranch(to: folder)
-        if let lock { try Command("cp", ["\(repository)/images/\(lock)", "\(folder)/\(name).lock"]).check() }
+        for kind in ["lock", "effects"] {
+            if let lock {
+                try Command("cp", ["\(repository)/images/\(lock).\(kind)", "\(folder)/\(name).\(kind)"]).check()
+            }
+        }
         try FileSystem.replace("\(folder)/\(name).yaml", with: "name: \(name)\nextends: branch-office\n\(more)")
         let image = try await build(
             name, images: folder, profile: "virtio", update: lock == nil, source: "branch-office")
@@ -231,6 +239,7 @@ enum TestImages {
         options.output = output
         options.box = box ?? "\(repository)/.build/box"
         options.profile = profile
+        options.program = "\(repository)/.build/debug/vcpe"
         return options
     }
 
@@ -244,7 +253,6 @@ enum TestImages {
     ) async throws -> BuiltImage {
         var options = options(images: images, profile: profile, box: box)
         if let folder { options.output = folder }
-        options.rawOnly = true
         // Locked again when the lock that it was made from is newer.
         options.update = try update && age("\(images)/\(name).lock") < age("\(repository)/images/\(source).lock")
         options.relockGone = true

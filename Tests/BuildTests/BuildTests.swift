@@ -29,7 +29,7 @@ import Testing
     /// Fills the cache, so that the tests behind it need no network.
     func warm() throws {
         try Command(
-            program, arguments("\(folder)/warm", ["--raw-only", "--relock-gone"]), environment: home
+            program, arguments("\(folder)/warm", ["--relock-gone"]), environment: home
         ).check()
     }
 
@@ -52,7 +52,7 @@ import Testing
     }
 
     func digests(_ output: String) throws -> [String: Digest] {
-        let names = try FileSystem.list("\(output)/lab-minimal").filter { !$0.hasPrefix(".") }
+        let names = try FileSystem.list("\(output)/lab-minimal").filter { !$0.hasPrefix(".") && $0 != "relocked" }
         return try Dictionary(uniqueKeysWithValues: names.map { ($0, try digest("\(output)/lab-minimal/\($0)")) })
     }
 
@@ -62,7 +62,7 @@ import Testing
         let yaml = "\(images)/lab-minimal.yaml"
         let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
         try FileSystem.replace(yaml, with: text.replacing("outputs: []", with: "outputs: [raw.zst, qcow2]"))
-        try Command(program, arguments("\(folder)/one", images: images), environment: home).check()
+        try Command(program, arguments("\(folder)/one", ["--release"], images: images), environment: home).check()
         // Another folder, umask, time zone, locale, one processor; and a cache of its own, as another user has it.
         var other = home
         (other["TZ"], other["LC_ALL"], other["LANG"]) = ("Pacific/Auckland", "tr_TR.UTF-8", "tr_TR.UTF-8")
@@ -76,7 +76,7 @@ import Testing
         try Command("chown", ["-R", "65534:65534", folder]).check()
         other["HOME"] = folder
         let line = [
-            "\(folder)/vcpe", "build", "lab-minimal", "--images", images, "--output", "\(folder)/two/deep er", "--box",
+            "\(folder)/vcpe", "build", "lab-minimal", "--release", "--images", images, "--output", "\(folder)/two/deep er", "--box",
             folder,
         ].map { "'\($0)'" }
         try Command(
@@ -96,15 +96,15 @@ import Testing
     @Test func warmBuildNeedsNoNetworkAndAnUnchangedOneRunsNothing() throws {
         try warm()
         let first = try Command(
-            "unshare", ["-rn", program] + arguments("\(folder)/out", ["--raw-only", "--explain"]), environment: home
+            "unshare", ["-rn", program] + arguments("\(folder)/out", ["--explain"]), environment: home
         ).check()
         #expect(first.errorText.contains("virtio-system: runs because it was never made here"))
-        let again = try Command(program, arguments("\(folder)/out", ["--raw-only", "--explain"]), environment: home)
+        let again = try Command(program, arguments("\(folder)/out", ["--explain"]), environment: home)
             .check()
         #expect(again.errorText.contains("virtio-system: unchanged\nvirtio-disk: unchanged\n"))
         // What was touched is made again, and only that and what follows from it.
         try FileSystem.remove("\(folder)/out/lab-minimal/lab-minimal.raw")
-        let third = try Command(program, arguments("\(folder)/out", ["--raw-only", "--explain"]), environment: home)
+        let third = try Command(program, arguments("\(folder)/out", ["--explain"]), environment: home)
             .check().errorText
         #expect(third.contains("virtio-system: unchanged\nvirtio-disk: runs because lab-minimal.raw is missing"))
     }
@@ -124,17 +124,17 @@ import Testing
         }
         let yaml = "\(images)/lab-minimal.yaml"
         let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
-        try FileSystem.replace(yaml, with: text.replacing("files:\n", with: "files:\n  /etc/motd: {content: hello}\n"))
+        try FileSystem.replace(yaml, with: text + "\nfiles:\n  /etc/motd: {content: hello}\n")
         var environment = home
         environment["XDG_CACHE_HOME"] = "\(folder)/cache"
         let said = try Command(
-            program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: environment
+            program, arguments("\(folder)/out", [], images: images), environment: environment
         ).check().errorText
         #expect(said.contains("virtio-system"))
         // The other way round, a .deb that is not what its name says is found, and fetched anew the next time.
         try Command("rm", ["-rf", "\(folder)/cache/vcpe/packages"]).check()
         let refused = try Command(
-            program, arguments("\(folder)/other", ["--raw-only"], images: images), environment: environment
+            program, arguments("\(folder)/other", [], images: images), environment: environment
         ).run()
         #expect(refused.status == 1 && refused.errorText.contains("was not what its name says and is removed"))
     }
@@ -178,7 +178,7 @@ import Testing
     @Test func twoBuildsAtOnceMakeTheSame() throws {
         try warm()
         let log = try File("\(folder)/log", O_RDWR | O_CREAT)
-        let command = Command(program, arguments("\(folder)/out", ["--raw-only"]), environment: home)
+        let command = Command(program, arguments("\(folder)/out", []), environment: home)
         let both = [try command.start(output: log), try command.start(output: log)]
         while both.contains(where: { $0.poll() == nil }) { usleep(20_000) }
         let said = String(decoding: try log.readAll(), as: UTF8.self)
@@ -189,7 +189,7 @@ import Testing
     @Test func killedBuildLeavesNothingHalfMade() throws {
         try warm()
         let log = try File("\(folder)/log", O_RDWR | O_CREAT)
-        let command = Command(program, arguments("\(folder)/out", ["--raw-only"]), environment: home)
+        let command = Command(program, arguments("\(folder)/out", []), environment: home)
         for pause in stride(from: 50_000, through: 1_000_000, by: 190_000) {
             let build = try command.start(output: log)
             usleep(UInt32(pause))

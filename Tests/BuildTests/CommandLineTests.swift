@@ -28,7 +28,7 @@ extension BuildTests {
             ).run()
         }
         let build = try run([
-            "build", "branch-office", "--profile", "virtio", "--raw-only", "--relock-gone", "--output", "\(folder)/out",
+            "build", "branch-office", "--profile", "virtio", "--relock-gone", "--output", "\(folder)/out",
         ])
         #expect(build.status == 0, "\(build.errorText)")
         let check = ["--image", "branch-office", "--profile", "virtio"]
@@ -91,7 +91,7 @@ extension BuildTests {
                 "site.yaml:6:13: network.interfaces[0].zone: there is no zone \"wann\"; did you mean wan?"))
         // An image whose own site can't be planned is none.
         let built = try digest("\(folder)/out/branch-office/branch-office.raw")
-        let words = ["build", "branch-office", "--profile", "virtio", "--raw-only", "--output", "\(folder)/out"]
+        let words = ["build", "branch-office", "--profile", "virtio", "--output", "\(folder)/out"]
         let refused = try run(words)
         #expect(refused.status == 1 && refused.errorText.contains("the site can't be applied"), "\(refused.errorText)")
         #expect(try digest("\(folder)/out/branch-office/branch-office.raw") == built)
@@ -171,7 +171,7 @@ extension BuildTests {
         let yaml = "\(images)/lab-minimal.yaml"
         let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
         try FileSystem.replace(yaml, with: text.replacing("vcpe-init: 8 MB", with: "root: 1 MB"))
-        let result = try Command(program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: home)
+        let result = try Command(program, arguments("\(folder)/out", [], images: images), environment: home)
             .run()
         #expect(result.status == 1)
         #expect(result.errorText.contains("budgets.virtio.root") && result.errorText.contains("the budget is 1.0 MB"))
@@ -190,7 +190,7 @@ extension BuildTests {
             yaml,
             with: String(decoding: try FileSystem.read(yaml), as: UTF8.self).replacing(
                 "files:\n", with: "files:\n  /etc/added: {content: hello}\n  /etc/protocols: {absent: true}\n"))
-        try Command(program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: home).check()
+        try Command(program, arguments("\(folder)/out", [], images: images), environment: home).check()
         let names = [
             "\(folder)/warm/lab-minimal/lab-minimal.manifest", "\(folder)/out/lab-minimal/lab-minimal.manifest",
         ]
@@ -203,7 +203,7 @@ extension BuildTests {
 
     @Test func eventsAreJSONOnRequest() throws {
         try warm()
-        let text = try Command(program, arguments("\(folder)/out", ["--raw-only", "--json"]), environment: home).check()
+        let text = try Command(program, arguments("\(folder)/out", ["--json"]), environment: home).check()
             .text
         let lines = text.split(separator: "\n")
         #expect(lines.allSatisfy { $0.hasPrefix("{\"") && $0.hasSuffix("}") })
@@ -217,11 +217,11 @@ extension BuildTests {
         try FileSystem.makeDirectory(disk)
         try Command("mount", ["-t", "tmpfs", "-o", "size=30m", "tmpfs", disk]).check()
         defer { _ = try? Command("umount", [disk]).run() }
-        let full = try Command(program, arguments(disk, ["--raw-only"]), environment: home).run()
+        let full = try Command(program, arguments(disk, []), environment: home).run()
         #expect(full.status == 1 && full.errorText.contains("No space left on device (ENOSPC)"), "\(full.errorText)")
         #expect(try FileSystem.list("\(disk)/lab-minimal").filter { !$0.hasPrefix(".") } == [])
         try Command("mount", ["-o", "remount,ro", disk]).check()
-        let readOnly = try Command(program, arguments(disk, ["--raw-only"]), environment: home).run()
+        let readOnly = try Command(program, arguments(disk, []), environment: home).run()
         #expect(readOnly.status == 1 && readOnly.errorText.contains("Read-only file system (EROFS)"))
     }
 }

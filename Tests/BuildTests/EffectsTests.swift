@@ -99,7 +99,7 @@ import Testing
         try Command(
             "unshare",
             [
-                "-n", build.program, "build", "own", "--images", "\(folder)/images", "--output", out, "--raw-only",
+                "-n", build.program, "build", "own", "--images", "\(folder)/images", "--output", out,
                 "--box", "\(BuildTests.repository)/.build/box",
             ], environment: build.home
         ).check()

@@ -25,15 +25,17 @@ extension BuildTests {
         let images = try goneLock()
         let before = try FileSystem.read("\(images)/lab-minimal.lock")
         let refused = try Command(
-            program, arguments("\(folder)/out", ["--raw-only"], images: images), environment: home
+            program, arguments("\(folder)/out", [], images: images), environment: home
         )
         .run()
         #expect(refused.status == 1)
         #expect(refused.errorText.contains("  netbase 6.1\n") && refused.errorText.contains("--relock-gone"))
         #expect(try FileSystem.read("\(images)/lab-minimal.lock") == before)
         let relocked = try Command(
-            program, arguments("\(folder)/out", ["--raw-only", "--relock-gone"], images: images), environment: home
+            program, arguments("\(folder)/out", ["--relock-gone"], images: images), environment: home
         ).check().errorText
+        #expect(try FileSystem.read("\(images)/lab-minimal.lock") == before)
+        #expect(FileSystem.exists("\(folder)/out/lab-minimal/relocked/lab-minimal.lock"))
         let moved = relocked.split(separator: "\n").filter { $0.hasPrefix("relocked: ") }
         #expect(moved.count == 1 && moved.first?.contains("virtio: netbase 6.1 → ") == true, "\(relocked)")
     }
@@ -69,7 +71,7 @@ extension BuildTests {
         // Without network: all of it comes from the archive.
         try Command(
             "unshare",
-            ["-rn", program] + arguments("\(folder)/out", ["--raw-only", "--snapshot", "file://\(folder)/snapshot"]),
+            ["-rn", program] + arguments("\(folder)/out", ["--snapshot", "file://\(folder)/snapshot"]),
             environment: environment
         ).check()
         #expect(try digests("\(folder)/out") == digests("\(folder)/warm"))

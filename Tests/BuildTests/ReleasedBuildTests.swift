@@ -23,7 +23,7 @@ extension BuildTests {
             }
             try FileSystem.replace(yaml, with: lines.joined(separator: "\n"))
             try Command(
-                program, arguments("\(folder)/\(output)", ["--raw-only", "--relock-gone"], images: images),
+                program, arguments("\(folder)/\(output)", ["--relock-gone"], images: images),
                 environment: home
             ).check()
         }

@@ -12,7 +12,9 @@ extension BuildTests {
     private func extended(_ name: String, of base: String, _ more: String) throws -> String {
         let images = try copyImages()
         try FileSystem.replace("\(images)/\(name).yaml", with: "name: \(name)\nextends: \(base)\n\(more)")
-        try FileSystem.replace("\(images)/\(name).lock", with: try FileSystem.read("\(images)/\(base).lock"))
+        for kind in ["lock", "effects"] {
+            try FileSystem.replace("\(images)/\(name).\(kind)", with: try FileSystem.read("\(images)/\(base).\(kind)"))
+        }
         return images
     }
 
@@ -21,7 +23,7 @@ extension BuildTests {
             program,
             [
                 "build", name, "--images", images, "--output", output, "--box",
-                box.hasPrefix("/") ? box : "\(Self.repository)/\(box)", "--raw-only", "--profile", "virtio",
+                box.hasPrefix("/") ? box : "\(Self.repository)/\(box)", "--profile", "virtio",
             ], environment: home)
     }
 

@@ -26,9 +26,10 @@ public struct ImageBuild: Sendable {
         public var relockGone = false
         /// Relock when the lock doesn't answer the definition, and move all packages to the newest.
         public var update = false
-        /// Make no outputs but the raw disk and its parts.
-        public var rawOnly = false
-        /// Only this hardware profile.
+        /// Make what a release has: all hardware profiles and the outputs that the definition names beside
+        /// the raw disk. Otherwise the raw disk of one profile is made.
+        public var release = false
+        /// Only this hardware profile; the first one, or all of them for a release, when nil.
         public var profile: String?
         /// The `vcpe` that records effects in a reference root; this program when nil.
         public var program: String?
@@ -96,6 +97,19 @@ public struct ImageBuild: Sendable {
     public func lock(keeping: [LockedPackage] = [], write: Bool = true) async throws -> [String] {
         let old = try Lock.read(lockPath)
         let oldEffects = try Effects.read(effectsPath)
+        let (lock, effects) = try await resolve(old: old, oldEffects, keeping: keeping)
+        let differences = lock.differences(from: old ?? Lock()) + effects.differences(from: oldEffects ?? Effects())
+        if write {
+            // The effects first: a lock whose effects are missing is refused, effects alone are recorded again.
+            if effects != oldEffects { try FileSystem.replace(effectsPath, with: effects.text) }
+            if lock != old { try FileSystem.replace(lockPath, with: lock.text) }
+        }
+        return differences
+    }
+
+    private func resolve(
+        old: Lock?, _ oldEffects: Effects?, keeping: [LockedPackage]
+    ) async throws -> (lock: Lock, effects: Effects) {
         let mirrors = try hostMirrors()
         let resolution = try resolver.resolve(mirrors: mirrors, old: old, keeping: keeping) { packages, sources in
             try fetch(packages, from: { (sources, mirrors.proxies) })
@@ -113,24 +127,21 @@ public struct ImageBuild: Sendable {
             lock.users = users.allocatedUsers
             lock.groups = users.allocatedGroups
         }
-        let differences = lock.differences(from: old ?? Lock()) + effects.differences(from: oldEffects ?? Effects())
-        if write {
-            // The effects first: a lock without its effects is refused, effects without their lock are only recorded again.
-            if effects != oldEffects { try FileSystem.replace(effectsPath, with: effects.text) }
-            if lock != old { try FileSystem.replace(lockPath, with: lock.text) }
-        }
-        return differences
+        lock.effects = SHA256.hash(Array(effects.text.utf8)).hex
+        return (lock, effects)
     }
 
     /// The effects of packages: those on file where they are of the same packages, else recorded in a reference root.
     private func record(_ packages: [LockedPackage], _ graph: PackageGraph, old: Effects?) async throws -> Effects {
         let drop = DefaultDrop.patterns + definition.drop.map(\.value)
-        if let old, old.reference == Effects.identity(packages) { return old }
+        let identity = Effects.identity(packages, drop: drop)
+        if let old, old.reference == identity { return old }
         observe(.started(step: "effects", reasons: ["\(packages.count) packages are installed in a reference root"]))
         let start = Clock.seconds
-        let effects = try await ReferenceRoot(
+        var effects = try await ReferenceRoot(
             packages: packages, graph: graph, cache: cache, program: options.program ?? "/proc/self/exe", drop: drop
         ).record()
+        effects.reference = identity
         let count = effects.packages.values.map(\.count).reduce(0, +)
         observe(
             .finished(
@@ -149,15 +160,21 @@ public struct ImageBuild: Sendable {
         }
     }
 
-    private func usableLock() async throws -> Lock {
+    /// A lock and the effects of its packages, which were made together.
+    private struct Locked {
+        var lock: Lock
+        var effects: Effects
+    }
+
+    private func usableLock() async throws -> Locked {
         if options.update {
             for line in try await lock() { observe(.remark(line)) }
         }
         return try checkedLock()
     }
 
-    /// The lock, which must answer the definition.
-    private func checkedLock() throws -> Lock {
+    /// The lock, which must answer the definition, and its effects.
+    private func checkedLock() throws -> Locked {
         guard let lock = try Lock.read(lockPath) else {
             throw BuildFailure("there is no lock \(lockPath)", hint: "vcpe lock \(definition.name)")
         }
@@ -167,16 +184,50 @@ public struct ImageBuild: Sendable {
                 "the lock \(lockPath) doesn't answer the definition:\n  \(differences.joined(separator: "\n  "))",
                 hint: "vcpe lock \(definition.name), or vcpe build \(definition.name) --update")
         }
-        return lock
+        return Locked(lock: lock, effects: try effects(of: lock, at: effectsPath))
     }
 
-    /// The effects of a lock's packages.
-    private func effects(_ lock: Lock) throws -> Effects {
-        guard let effects = try Effects.read(effectsPath) else {
+    /// The effects that were recorded with a lock.
+    private func effects(of lock: Lock, at effectsPath: String) throws -> Effects {
+        guard FileSystem.exists(effectsPath) else {
             throw BuildFailure(
                 "there is no \(effectsPath), which the lock needs beside it", hint: "vcpe lock \(definition.name)")
         }
+        let digest = SHA256.hash(try FileSystem.read(effectsPath)).hex
+        guard digest == lock.effects, let effects = try Effects.read(effectsPath) else {
+            throw BuildFailure(
+                "\(effectsPath) has SHA-256 \(digest), the lock \(lockPath) has \(lock.effects)",
+                hint: "commit both files together, or vcpe lock \(definition.name)")
+        }
         return effects
+    }
+
+    // MARK: - Packages that the archive has lost
+
+    /// Where a build keeps the lock that it made because packages were gone: the committed one is not changed.
+    private var relockedFolder: String { "\(folder)/relocked" }
+
+    /// The relocked lock, if it was made from the committed one.
+    private func relocked() throws -> Locked? {
+        let source = try? FileSystem.read("\(relockedFolder)/source")
+        guard let source, source == Array(SHA256.hash(try FileSystem.read(lockPath)).hex.utf8) else { return nil }
+        guard let lock = try Lock.read("\(relockedFolder)/\(definition.name).lock") else { return nil }
+        return Locked(lock: lock, effects: try effects(of: lock, at: "\(relockedFolder)/\(definition.name).effects"))
+    }
+
+    /// Moves the packages that are gone and what they force, for this and later builds here.
+    private func relock(_ committed: Locked) async throws -> Locked {
+        let (lock, effects) = try await resolve(
+            old: committed.lock, committed.effects, keeping: committed.lock.packages)
+        try FileSystem.makeDirectory(relockedFolder)
+        try FileSystem.remove("\(relockedFolder)/source")
+        try FileSystem.replace("\(relockedFolder)/\(definition.name).effects", with: effects.text)
+        try FileSystem.replace("\(relockedFolder)/\(definition.name).lock", with: lock.text)
+        try FileSystem.replace("\(relockedFolder)/source", with: SHA256.hash(try FileSystem.read(lockPath)).hex)
+        for line in lock.differences(from: committed.lock) { observe(.remark("relocked: \(line)")) }
+        observe(
+            .remark("\(lockPath) is unchanged; cp \(relockedFolder)/\(definition.name).* \(options.images) adopts the new one"))
+        return Locked(lock: lock, effects: effects)
     }
 
     /// Where the packages of a lock are fetched from.
@@ -198,26 +249,32 @@ public struct ImageBuild: Sendable {
 
     /// Fetches what the cache lacks; with `--relock-gone`, moves what the archive has lost and
     /// fetches again.
-    private func acquire(_ lock: Lock) async throws -> Lock {
-        let wanted = profiles.filter { options.profile == nil || $0.name == options.profile }.flatMap {
-            lock.sections[$0.name] ?? []
-        }
-        let packages = wanted + (lock.sections[Lock.tools] ?? [])
-        let missing = Fetching.missing(packages, cache: cache).count
-        if missing == 0 { return lock }
+    private func acquire(_ committed: Locked) async throws -> Locked {
+        var locked = committed
+        if options.relockGone, let relocked = try relocked() { locked = relocked }
+        let missing = Fetching.missing(packages(of: locked.lock), cache: cache).count
+        if missing == 0 { return locked }
         observe(.started(step: "fetch", reasons: ["\(missing) packages are not in the cache"]))
         let start = Clock.seconds
         do {
-            try fetch(packages, from: { try sources(lock) })
+            try fetch(packages(of: locked.lock), from: { try sources(locked.lock) })
         } catch let gone as Fetching.Gone {
             guard options.relockGone else { throw gone }
-            for line in try await self.lock(keeping: lock.packages) { observe(.remark("relocked: \(line)")) }
-            guard let relocked = try Lock.read(lockPath) else { throw gone }
-            observe(.finished(step: "fetch", note: "\(missing) packages", seconds: Clock.seconds - start))
-            return relocked
+            locked = try await relock(committed)
+            try fetch(packages(of: locked.lock), from: { try sources(locked.lock) })
         }
         observe(.finished(step: "fetch", note: "\(missing) packages", seconds: Clock.seconds - start))
-        return lock
+        return locked
+    }
+
+    /// What a build with these options needs of a lock.
+    private func packages(of lock: Lock) -> [LockedPackage] {
+        wantedProfiles.flatMap { lock.sections[$0.name] ?? [] } + (lock.sections[Lock.tools] ?? [])
+    }
+
+    private var wantedProfiles: [HardwareProfile] {
+        if let name = options.profile { return profiles.filter { $0.name == name } }
+        return options.release ? profiles : Array(profiles.prefix(1))
     }
 
     /// The resources that a box with this image plans for its factory site.
@@ -237,7 +294,7 @@ public struct ImageBuild: Sendable {
         guard !plugins.isEmpty, let profile = profiles.first(where: { options.profile ?? $0.name == $0.name }) else {
             throw BuildFailure("\(definition.name) has no plugins that could plan", hint: "plugins: in its definition")
         }
-        let lock = try checkedLock()
+        let lock = try (relocked() ?? checkedLock()).lock
         let locked = lock.sections[profile.name] ?? []
         try fetch(locked, from: { try sources(lock) })
         let packages = try locked.map { try UnpackedPackage.read($0, cache: cache) }
@@ -254,11 +311,12 @@ public struct ImageBuild: Sendable {
     public func check(site path: String, explains: Bool = false) async throws -> Plan {
         let plan = try plan(site: path, explains: explains)
         guard let profile = profiles.first(where: { options.profile ?? $0.name == $0.name }) else { return plan }
-        let lock = try checkedLock()
+        let locked = try relocked() ?? checkedLock()
+        let lock = locked.lock
         let packages = try await UnpackedPackage.readAll(lock.sections[profile.name] ?? [], cache: cache)
         var composer = Composer(
             definition: definition, profile: profile, packages: packages, plugins: plugins, lock: lock,
-            effects: try effects(lock), folder: options.images, cache: cache)
+            effects: locked.effects, folder: options.images, cache: cache)
         // Only names matter here.
         let names = ["vcpe-init", "vcpe-box", "vcpe-updater"].map { ("/usr/lib/vcpe/\($0)", Content("")) }
         let composed = try await composer.compose(box: Dictionary(uniqueKeysWithValues: names))
@@ -274,7 +332,7 @@ public struct ImageBuild: Sendable {
     ///
     /// - Returns: the outputs' paths, the raw disks first.
     public func build() async throws -> [String] {
-        var lock = try await usableLock()
+        let committed = try await usableLock()
         try FileSystem.makeDirectory(folder)
         // One build at a time in an output folder: the second one waits, and then finds its steps
         // done.
@@ -285,14 +343,13 @@ public struct ImageBuild: Sendable {
         for place in [folder, "\(folder)/.steps"] where FileSystem.exists(place) {
             try FileSystem.removeLeftovers(in: place)
         }
-        lock = try await acquire(lock)
-        let effects = try effects(lock)
+        let locked = try await acquire(committed)
         let steps = try Steps(folder: folder, observe: observe)
         var outputs: [String] = []
-        for profile in profiles where options.profile == nil || options.profile == profile.name {
+        for profile in wantedProfiles {
             let stem = profile == profiles.first ? definition.name : "\(definition.name)-\(profile.name)"
             let build = ProfileBuild(
-                definition: definition, profile: profile, plugins: plugins, lock: lock, effects: effects,
+                definition: definition, profile: profile, plugins: plugins, lock: locked.lock, effects: locked.effects,
                 options: options, cache: cache, steps: steps, folder: folder, stem: stem)
             do {
                 outputs += try await build.build()

@@ -81,6 +81,8 @@ public struct Lock: Sendable, Hashable {
     public var dates: [String: String] = [:]
     /// By profile's name; `tools` for what runs on the host.
     public var sections: [String: [LockedPackage]] = [:]
+    /// SHA-256 of the file of effects that was made with the lock, in hexadecimal digits.
+    public var effects = ""
     /// Numeric ids by name. A name that is no longer used keeps its number: /data outlives releases.
     public var users: [String: Int] = [:]
     public var groups: [String: Int] = [:]
@@ -121,6 +123,7 @@ public struct Lock: Sendable, Hashable {
         var text = """
             # Written by "vcpe lock": which Debian packages the image is made of. Commit it, don't edit it.
             definition: \(requestDigest)
+            effects: \(effects.isEmpty ? "none" : effects)
 
             """
         func list(_ name: String, _ body: [String]) {
@@ -163,6 +166,7 @@ public struct Lock: Sendable, Hashable {
             let definition = fields.required("definition", digest)
             let ids = Shape.dictionary(.text, .integer(0...65_533))
             var lock = Lock()
+            lock.effects = fields.required("effects", .text) ?? ""
             lock.dates = Dictionary(
                 (fields.required("archive-dates", .dictionary(.text, .text)) ?? []).map { ($0.key, $0.value) }
             ) { $1 }

@@ -81,9 +81,10 @@ public struct Effects: Sendable, Hashable {
 
     public init() {}
 
-    /// Names the packages of a reference root, whose effects are the same wherever they are installed.
-    static func identity(_ packages: [LockedPackage]) -> String {
-        SHA256.hash(Array((packages.map(\.digest.hex).sorted().joined() + "\(version)").utf8)).hex
+    /// Names what is recorded: the packages of a reference root, and what is left out of their effects.
+    static func identity(_ packages: [LockedPackage], drop: [PathPattern]) -> String {
+        let names = packages.map(\.digest.hex).sorted().joined() + drop.map(\.text).sorted().joined(separator: "\n")
+        return SHA256.hash(Array((names + "\(version)").utf8)).hex
     }
 
     /// Raised when other effects are recorded of the same packages.

@@ -101,7 +101,6 @@ struct ReferenceRoot {
 
     private func effects(_ observation: Observation, _ packages: [UnpackedPackage]) throws -> Effects {
         var effects = Effects()
-        effects.reference = Effects.identity(self.packages)
         effects.alternatives = observation.alternatives
         effects.diversions = observation.diversions
         let tree = try PackageTree(packages, diversions: observation.diversions).tree
