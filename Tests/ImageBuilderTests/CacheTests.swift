@@ -130,7 +130,7 @@ import Testing
         }
         #expect(try derived() == Array("made".utf8) && count == 1)
         #expect(try derived() == Array("made".utf8) && count == 1)
-        // One byte more, as the review of the cache has added it.
+        // One byte more, behind what the compressor wrote.
         try File("\(folder)/cache/initramfs/x.zst", O_RDWR).write([0], at: 4)
         #expect(try derived() == Array("made".utf8) && count == 2)
         try FileSystem.remove("\(folder)/cache/initramfs/x.zst.mark")

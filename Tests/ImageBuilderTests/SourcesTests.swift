@@ -94,7 +94,7 @@ import Testing
         #expect(SnapshotTime.seconds("yesterday") == nil)
     }
 
-    /// A server that answers as a snapshot archive does: it has imports of some times, and
+    /// A server that answers as Debian's snapshot service does: it has imports of some times, and
     /// redirects every other time to the one before.
     static let server = """
         import http.server, re, sys

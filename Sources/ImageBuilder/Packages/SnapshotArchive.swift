@@ -2,7 +2,7 @@ import Files
 import Glibc
 import Transfers
 
-/// An archive of all states that Debian's archives had, laid out as public snapshot archives are:
+/// An archive of all states that Debian's archives had, laid out as Debian's snapshot service is:
 /// `archive/NAME/TIME/…`.
 ///
 /// An archive imports a few times a day, and answers a time between two imports with a redirection
