@@ -3,20 +3,23 @@
 SWIFT ?= swift
 export SWIFT
 # Tests make loop devices, namespaces and mounts.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME,SWIFT)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home --preserve-env=PATH,SWIFT)
 IMAGE ?= branch-office
 # As the compiler of Debian 12 and of Debian 13 both take them.
 STRICT = -Xswiftc -warnings-as-errors
 
-.PHONY: help setup image box check test torture lint bench
+.PHONY: help setup setup-tests image box check test torture lint bench
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 12
 
-setup:  ## Install what the build and the tests need (Debian 12 with a Swift, or Debian 13)
+setup:  ## Install what the build needs (Debian 12 with a Swift, or Debian 13)
 	@ci/setup
 
-image: setup box  ## Build out/$(IMAGE)/$(IMAGE).raw
+setup-tests:  ## Install what the tests need as well
+	@ci/setup tests
+
+image: setup box  ## Build out/$(IMAGE)/$(IMAGE).raw; no committed file changes
 	$(SWIFT) build -c release --product vcpe
 	.build/release/vcpe build $(IMAGE) --relock-gone
 
@@ -26,19 +29,22 @@ box: setup  ## Build the box's own executables into .build/box
 lint: setup
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
 
-check: lint  ## The style and the fast tests: no image, no boot
+check: lint setup-tests  ## The style and the fast tests: no image, no boot
 	$(SWIFT) test $(STRICT) --skip BootTests --skip BuildTests --skip Torture
 
-test: lint box  ## All tests, boots included; as root, or with sudo
-	$(AS_ROOT) ci/test $(STRICT)
+# The user builds, so that root owns no file of .build; root's home has the caches of the tests.
+test: lint setup-tests box  ## All tests, boots included; as root, or with sudo
+	$(SWIFT) build --build-tests $(STRICT)
+	$(AS_ROOT) ci/test
 
-torture: lint box  ## Longer runs of faults and garbage, by another seed each time, into out/torture.json
-	@ci/setup iperf3
+torture: lint setup-tests box  ## Longer runs of faults and garbage, by another seed each time, into out/torture.json
+	@ci/setup tests iperf3 mmdebstrap
 	rm -f out/torture.json
-	$(AS_ROOT) $(SWIFT) test $(STRICT) --no-parallel --filter Torture
+	$(SWIFT) build --build-tests $(STRICT)
+	$(AS_ROOT) $(SWIFT) test --skip-build --no-parallel --filter Torture
 
-bench: setup box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway, nft, casync, zchunk and RAUC, into out/bench.json
-	@ci/setup mmdebstrap iptables casync zchunk
+bench: setup-tests box  ## The benchmarks against mmdebstrap, mkosi, a Debian gateway, nft, casync, zchunk and RAUC, into out/bench.json
+	@ci/setup tests mmdebstrap iptables casync zchunk
 	$(SWIFT) build -c release --product vcpe
 	.build/release/vcpe build $(IMAGE) --profile virtio --relock-gone
 	rm -rf out/.bench
