@@ -32,7 +32,11 @@ struct BuildCommand: AsyncParsableCommand {
     @Flag(help: "Relock first, all packages to their newest versions.")
     var update = false
 
-    @Flag(help: "Move the packages that the mirror no longer has, and what they force, for builds in this output folder: out/NAME/relocked has the lock; the committed one is not changed.")
+    @Flag(
+        help: """
+            Move the packages that the mirror no longer has, and what they force. The lock of that is in
+            OUTPUT/NAME/relocked; the committed one is not changed.
+            """)
     var relockGone = false
 
     @Option(help: ArgumentHelp("A snapshot archive: the first state after the lock's dates.", valueName: "url"))

@@ -76,8 +76,8 @@ import Testing
         try Command("chown", ["-R", "65534:65534", folder]).check()
         other["HOME"] = folder
         let line = [
-            "\(folder)/vcpe", "build", "lab-minimal", "--release", "--images", images, "--output", "\(folder)/two/deep er", "--box",
-            folder,
+            "\(folder)/vcpe", "build", "lab-minimal", "--release", "--images", images, "--output",
+            "\(folder)/two/deep er", "--box", folder,
         ].map { "'\($0)'" }
         try Command(
             "setpriv",

@@ -226,7 +226,9 @@ public struct ImageBuild: Sendable {
         try FileSystem.replace("\(relockedFolder)/source", with: SHA256.hash(try FileSystem.read(lockPath)).hex)
         for line in lock.differences(from: committed.lock) { observe(.remark("relocked: \(line)")) }
         observe(
-            .remark("\(lockPath) is unchanged; cp \(relockedFolder)/\(definition.name).* \(options.images) adopts the new one"))
+            .remark(
+                "\(lockPath) is unchanged; cp \(relockedFolder)/\(definition.name).* \(options.images) adopts the new one"
+            ))
         return Locked(lock: lock, effects: effects)
     }
 
