@@ -20,7 +20,7 @@ import Testing
         }
     }
 
-    deinit { try? Command("rm", ["-rf", "--one-file-system", folder]).check() }
+    deinit { _ = try? Command("rm", ["-rf", "--one-file-system", folder]).run() }
 
     static let packages = [
         "frr", "suricata", "unbound", "strongswan-swanctl", "charon-systemd", "nginx-light", "squid-openssl", "haproxy",

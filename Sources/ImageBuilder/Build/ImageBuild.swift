@@ -118,12 +118,15 @@ public struct ImageBuild: Sendable {
         let reference = resolver.referencePackages(lock, resolution.graph)
         // The kernel and firmware have no effects; their packages are large, and a build may never need them.
         try fetch(reference, from: { (try resolver.sources(mirrors), mirrors.proxies) })
-        let effects = try await record(reference, resolution.graph, old: oldEffects)
+        // Effects that were edited by hand are recorded anew.
+        let isAsLocked = try oldEffects != nil && SHA256.hash(FileSystem.read(effectsPath)).hex == old?.effects
+        let effects = try await record(reference, resolution.graph, old: isAsLocked ? oldEffects : nil)
         for profile in profiles {
             let names = Set(reference)
             let packages = try await UnpackedPackage.readAll(
                 (lock.sections[profile.name] ?? []).filter(names.contains), cache: cache)
-            let users = try Composer.users(of: packages, effects: effects, definition: definition, lock: lock)
+            let users = try Composer.users(
+                of: packages, effects: effects, definition: definition, lock: lock, folder: options.images)
             lock.users = users.allocatedUsers
             lock.groups = users.allocatedGroups
         }
@@ -134,12 +137,14 @@ public struct ImageBuild: Sendable {
     /// The effects of packages: those on file where they are of the same packages, else recorded in a reference root.
     private func record(_ packages: [LockedPackage], _ graph: PackageGraph, old: Effects?) async throws -> Effects {
         let drop = DefaultDrop.patterns + definition.drop.map(\.value)
-        let identity = Effects.identity(packages, drop: drop)
+        let keep = definition.keep.map(\.value)
+        let identity = Effects.identity(packages, drop: drop, keep: keep)
         if let old, old.reference == identity { return old }
         observe(.started(step: "effects", reasons: ["\(packages.count) packages are installed in a reference root"]))
         let start = Clock.seconds
         var effects = try await ReferenceRoot(
-            packages: packages, graph: graph, cache: cache, program: options.program ?? "/proc/self/exe", drop: drop
+            packages: packages, graph: graph, cache: cache, program: options.program ?? "/proc/self/exe", drop: drop,
+            keep: keep
         ).record()
         effects.reference = identity
         let count = effects.packages.values.map(\.count).reduce(0, +)

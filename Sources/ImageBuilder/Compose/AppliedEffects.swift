@@ -4,6 +4,8 @@ import Files
 /// A tree of packages with what their maintainer scripts did.
 struct AppliedEffects {
     private(set) var tree: Tree
+    /// As the packages have it: sources of generated files are read here.
+    private let packaged: Tree
     private let users: Users
 
     /// - Parameters:
@@ -12,6 +14,7 @@ struct AppliedEffects {
     /// - Throws: ``BuildFailure`` for an effect that the packages of the lock no longer allow.
     init(_ tree: Tree, _ effects: Effects, packages: Set<String>, users: Users) throws {
         self.tree = tree
+        packaged = tree
         self.users = users
         for (package, list) in effects.packages.sorted(by: { $0.key < $1.key }) where packages.contains(package) {
             for effect in list { try apply(effect, of: package) }
@@ -35,7 +38,7 @@ struct AppliedEffects {
             tree.detach(path)
             try put(path, tree[path]?.kind ?? entry.kind, attributes, entry.origin)
         case .file(let path, let attributes, let source, let digest):
-            guard let content = try content(source, digest, path, package) else { return }
+            let content = try content(source, digest, path, package)
             tree.detach(path)
             tree.addParents(of: path, origin: package)
             try put(path, .file(content), attributes, package)
@@ -57,27 +60,29 @@ struct AppliedEffects {
         tree[path] = entry
     }
 
-    /// - Returns: nil where the file is made of files of packages that the image hasn't.
-    private func content(
-        _ source: Effect.Source, _ digest: Digest, _ path: String, _ package: String
-    ) throws -> Content? {
+    private func content(_ source: Effect.Source, _ digest: Digest, _ path: String, _ package: String) throws -> Content
+    {
         let content: Content
         switch source {
         case .bytes(let bytes): content = Content(bytes)
-        case .copy(let original):
-            guard let file = tree.file(original) else { return nil }
-            content = file
+        case .copy(let original): content = try file(original, for: path, package)
         case .parts(let parts):
             var bytes: [UInt8] = []
-            for part in parts {
-                guard let file = tree.file(part) else { return nil }
-                bytes += try file.read()
-            }
+            for part in parts { bytes += try file(part, for: path, package).read() }
             content = Content(bytes)
         }
         guard content.digest == digest else {
             throw BuildFailure(
                 "effects of \(package): /\(path) has SHA-256 \(content.digest), recorded is \(digest)",
+                hint: "vcpe lock records the effects anew")
+        }
+        return content
+    }
+
+    private func file(_ path: String, for made: String, _ package: String) throws -> Content {
+        guard let content = packaged.file(path) else {
+            throw BuildFailure(
+                "effects of \(package): /\(made) is made of /\(path), which no package of the image has",
                 hint: "vcpe lock records the effects anew")
         }
         return content

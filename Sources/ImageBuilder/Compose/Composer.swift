@@ -68,14 +68,15 @@ public struct Composer {
         let diversions = effects.diversions.filter { $0.package.map(names.contains) ?? true }
         let packaged = try PackageTree(packages, diversions: diversions).tree
         var users = Users(lock: lock)
-        try users.collect(from: packaged, effects: recorded, definition: definition)
+        try users.collect(
+            from: packaged.adding(try definition.declarations(in: folder)), effects: recorded, definition: definition)
         guard users.fresh.isEmpty else {
             throw BuildFailure(
                 "the lock has no number for the system user \(users.fresh.joined(separator: ", "))",
                 hint: "vcpe lock \(definition.name), or vcpe build --update")
         }
         var whole = try AppliedEffects(packaged, effects, packages: names, users: users).tree
-        let temporary = try TemporaryFiles(whole, users: users)
+        let temporary = try TemporaryFiles(whole.adding(try definition.declarations(in: folder)), users: users)
         whole = temporary.result
         result.remarks += temporary.remarks
         for (path, target) in AlternativeLinks(
@@ -112,11 +113,14 @@ public struct Composer {
     private var recorded: [Effect] { packages.flatMap { effects.packages[$0.package.name] ?? [] } }
 
     /// The system users that the packages and the definition declare, for the lock.
-    static func users(of packages: [UnpackedPackage], effects: Effects, definition: Definition, lock: Lock) throws
-        -> Users
-    {
+    ///
+    /// - Parameter folder: the definition's.
+    static func users(
+        of packages: [UnpackedPackage], effects: Effects, definition: Definition, lock: Lock, folder: String
+    ) throws -> Users {
         let packages = packages.sorted { $0.package.name < $1.package.name }
         let tree = try PackageTree(packages, diversions: effects.diversions).tree
+            .adding(try definition.declarations(in: folder))
         var users = Users(lock: lock)
         try users.collect(
             from: tree, effects: packages.flatMap { effects.packages[$0.package.name] ?? [] }, definition: definition)

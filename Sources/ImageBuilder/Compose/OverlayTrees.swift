@@ -24,7 +24,7 @@ extension Definition.OverlayTree {
         }
         let root = "\(folder)/\(name)"
         var status = stat()
-        guard stat(root, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+        guard lstat(root.trimmingSlashes, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
             throw InvalidDocument([
                 source.problem("\(root) is not a directory", hint: "the path is relative to \(folder)")
             ])
@@ -69,6 +69,19 @@ extension Composer {
                 let path = canonical(item.path)
                 if PackageTree.merged.contains(path), item.kind == .directory { continue }
                 try checkProtected(path, overlay.source)
+                if let hidden = Definition.hiddenPlaces.first(where: { "/\(path)".hasPrefix($0 + "/") }) {
+                    throw InvalidDocument([
+                        overlay.source.problem(
+                            "/\(path) is hidden on a running box by the file system that is mounted on \(hidden)")
+                    ])
+                }
+                if let parent = FileSystem.parent(of: path), let real = result.tree.resolving(parent), real != parent {
+                    throw InvalidDocument([
+                        overlay.source.problem(
+                            "/\(path): /\(parent) is or crosses a link of \(result.tree[parent]?.origin ?? "a package")",
+                            hint: "put the file below /\(real)")
+                    ])
+                }
                 let isExecutable = item.status.st_mode & 0o100 != 0
                 var entry = TreeEntry(
                     item.kind, mode: item.kind == .directory || isExecutable ? 0o755 : 0o644,
@@ -126,7 +139,41 @@ extension Composer {
     }
 }
 
+extension String {
+    fileprivate var trimmingSlashes: String {
+        var text = self[...]
+        while text.count > 1, text.hasSuffix("/") { text = text.dropLast() }
+        return String(text)
+    }
+}
+
+extension Tree {
+    /// The tree with further entries.
+    func adding(_ more: [String: TreeEntry]) -> Tree {
+        var tree = self
+        for (path, entry) in more { tree[path] = entry }
+        return tree
+    }
+}
+
 extension Definition {
+    /// The sysusers.d(5) and tmpfiles.d(5) files of the definition's trees.
+    ///
+    /// - Parameter folder: the definition's.
+    func declarations(in folder: String) throws -> [String: TreeEntry] {
+        var found: [String: TreeEntry] = [:]
+        let places = ["usr/lib/sysusers.d/", "etc/sysusers.d/", "usr/lib/tmpfiles.d/", "etc/tmpfiles.d/"]
+        for overlay in trees {
+            for item in try overlay.items(in: folder) {
+                let path = PackageTree.canonical(item.path)
+                if places.contains(where: { path.hasPrefix($0) }) {
+                    found[path] = TreeEntry(item.kind, mode: 0o644, origin: Composer.definitionOrigin)
+                }
+            }
+        }
+        return found
+    }
+
     /// Digests of the host's files that the definition copies into the image, by what they are for: a step's inputs.
     ///
     /// - Parameter folder: the definition's.

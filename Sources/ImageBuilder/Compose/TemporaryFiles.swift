@@ -7,6 +7,8 @@ import Files
 /// the memory file systems that it mounts there.
 struct TemporaryFiles {
     private(set) var remarks: [String] = []
+    /// Paths that a line makes already: of two the first counts, the files being in the order of their names.
+    private var made: Set<String> = []
     private let users: Users
     private let tree: Tree
     private(set) var result: Tree
@@ -41,6 +43,7 @@ struct TemporaryFiles {
         guard let attributes = attributes(word(2), word(3), word(4), file: file, path: path) else { return }
         // What follows the age is one argument, blanks included.
         let argument = words.count > 6 ? ConfigurationFiles.expanded(words[6...].joined(separator: " ")) : nil
+        if "dDvqQfFLC".contains(type), !made.insert(target).inserted { return }
         switch type {
         case "d", "D", "v", "q", "Q": directory(target, attributes, origin: file)
         case "e", "z", "m": for match in matches(target) { adjust(match, attributes) }

@@ -64,9 +64,16 @@ struct Users {
         for case .group(let name, let id) in effects where groups[name] == nil {
             groups[name] = try id ?? number(name, group: true)
         }
-        for case .user(let name, let id, let group, let comment, let home, let shell) in effects
-        where users[name] == nil {
-            try add(name, id: id, group: group, comment: comment, home: home, shell: shell)
+        for case .user(let name, let id, let group, let comment, let home, let shell) in effects {
+            guard var known = users[name] else {
+                try add(name, id: id, group: group, comment: comment, home: home, shell: shell)
+                continue
+            }
+            // One of base-passwd's, changed by a script.
+            known.comment = comment
+            known.home = home
+            known.shell = shell
+            users[name] = known
         }
         for case .member(let user, let group) in effects {
             if groups[group] == nil { groups[group] = try number(group, group: true) }
@@ -129,7 +136,9 @@ struct Users {
     func write(to tree: inout Tree) {
         let sorted = users.sorted { ($0.value.uid, $0.key) < ($1.value.uid, $1.key) }
         let groups = groups.sorted { ($0.value, $0.key) < ($1.value, $1.key) }
-        func members(_ group: String) -> String { (self.members[group] ?? []).sorted().joined(separator: ",") }
+        func members(_ group: String) -> String {
+            (self.members[group] ?? []).filter { users[$0] != nil }.sorted().joined(separator: ",")
+        }
         let files: [(String, UInt32, [String])] = [
             (
                 "passwd", 0o644,

@@ -59,7 +59,7 @@ extension Definition {
 
     /// Where the running box mounts what has nothing to do with the image. PID 1 copies what the image has in /run, /tmp
     /// and /var into the memory file systems that it mounts there.
-    private static let hiddenPlaces = ["/proc", "/sys", "/dev", "/data"]
+    static let hiddenPlaces = ["/proc", "/sys", "/dev", "/data"]
 
     /// Debian Policy 5.6.1.
     static var packageName: Shape<String> {

@@ -27,7 +27,7 @@ public struct LockedPackage: Sendable, Hashable {
             let digest = Digest(hex: fields[3].dropFirst(7))
         else { return nil }
         let url = String(fields[0].dropFirst().dropLast())
-        let parts = String(fields[1]).replacing(".deb", with: "").split(separator: "_").map(String.init)
+        let parts = Substring(fields[1]).replacingSuffix(".deb").split(separator: "_").map(String.init)
         let places = sources.flatMap { source in source.urls.map { (source, $0) } }
         guard parts.count == 3, let (source, base) = places.first(where: { url.hasPrefix($0.1 + "/") }) else {
             return nil
@@ -129,12 +129,12 @@ public struct Lock: Sendable, Hashable {
         func list(_ name: String, _ body: [String]) {
             text += "\(name):" + (body.isEmpty ? " {}\n" : "\n" + body.map { "  \($0)\n" }.joined())
         }
-        func quoted(_ text: String) -> String { "\"\(text)\"" }
+        func quoted(_ text: String) -> String { JSON.text(text).line }
         list("archive-dates", dates.sorted { $0.key < $1.key }.map { "\($0.key): \(quoted($0.value))" })
         list(
             "requests",
-            requests.sorted { $0.key < $1.key }.map { "\($0.key): [\($0.value.joined(separator: ", "))]" })
-        list("users", users.sorted { ($0.value, $0.key) < ($1.value, $1.key) }.map { "\($0.key): \($0.value)" })
+            requests.sorted { $0.key < $1.key }.map { "\($0.key): [\($0.value.map(quoted).joined(separator: ", "))]" })
+        list("users", users.sorted { ($0.value, $0.key) < ($1.value, $1.key) }.map { "\(quoted($0.key)): \($0.value)" })
         list("groups", groups.sorted { ($0.value, $0.key) < ($1.value, $1.key) }.map { "\($0.key): \($0.value)" })
         text += "packages:\n"
         for (section, packages) in sections.sorted(by: { $0.key < $1.key }) {
@@ -142,7 +142,7 @@ public struct Lock: Sendable, Hashable {
             for package in packages {
                 text +=
                     "  - {name: \(package.name), version: \(quoted(package.version)), architecture: \(package.architecture), "
-                    + "size: \(package.size), sha256: \(package.digest), archive: \(package.archive), "
+                    + "size: \(package.size), sha256: \(package.digest), archive: \(quoted(package.archive)), "
                     + "path: \(quoted(package.path))}\n"
             }
         }
@@ -227,5 +227,12 @@ public struct Lock: Sendable, Hashable {
             lines.append("users: + \(name) \(id)")
         }
         return lines
+    }
+}
+
+extension Substring {
+    /// Without `suffix` at its end.
+    fileprivate func replacingSuffix(_ suffix: String) -> Substring {
+        hasSuffix(suffix) ? dropLast(suffix.count) : self
     }
 }

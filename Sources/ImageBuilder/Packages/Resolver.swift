@@ -20,7 +20,7 @@ public struct Resolver {
     /// Packages whose work the builder or PID 1 does. Others depend on them for their maintainer scripts, for an
     /// initramfs or for an init system. An image has one of them only where its definition lists it.
     static let replaced: Set<String> = [
-        "adduser", "ca-certificates-java", "debconf", "dracut", "dracut-core", "initramfs-tools",
+        "adduser", "debconf", "dracut", "dracut-core", "initramfs-tools",
         "initramfs-tools-bin", "initramfs-tools-core", "install-info", "kmod", "linux-base", "linux-sysctl-defaults",
         "logsave", "man-db", "runit-helper", "sensible-utils", "systemd", "systemd-cryptsetup", "systemd-dev",
         "systemd-standalone-sysusers", "systemd-standalone-tmpfiles", "systemd-sysv", "ucf", "udev",
@@ -52,6 +52,10 @@ public struct Resolver {
         }
         let sources = archives + definition.debs.map(\.value)
         if !sources.isEmpty { requests["archives"] = sources }
+        // Effects on dropped paths are not recorded.
+        let paths =
+            definition.drop.map(\.value.text).sorted() + definition.keep.map { "keep " + $0.value.text }.sorted()
+        if !paths.isEmpty { requests["drop"] = paths }
         return requests
     }
 
@@ -130,15 +134,21 @@ public struct Resolver {
         for profile in profiles {
             let chosen = try resolve(wanted(profile) + essential, apt, keeping)
             let graph = try apt.describe(chosen)
+            // apt takes NAME- as a removal, NAME+ as NAME, and a name with a dot as a pattern.
+            let absent = wanted(profile).filter { graph.satisfying([$0.value]) == nil }
+            guard absent.isEmpty else {
+                throw InvalidDocument(
+                    absent.map {
+                        $0.problem("the archives have no package \($0.value)", hint: "apt-cache search finds names")
+                    })
+            }
             let essentials = graph.stanzas.values.filter(\.isEssential).map(\.name).sorted()
             let image = graph.closure(
                 of: wanted(profile).map(\.value) + (definition.essential ? essentials : []), excluding: excluded
             ).subtracting(excluded)
             lock.sections[profile.name] = chosen.filter { image.contains($0.name) }
             // The kernel's scripts make an initramfs and links of /boot: nothing that an image has.
-            let installed = graph.closure(
-                of: definition.packages.map(\.value) + essentials,
-                excluding: Set(definition.excluded.map(\.value)))
+            let installed = graph.closure(of: definition.packages.map(\.value) + essentials)
             for package in chosen where installed.contains(package.name) && reference[package.name] == nil {
                 reference[package.name] = package
             }
@@ -153,8 +163,7 @@ public struct Resolver {
     /// depend on.
     func referencePackages(_ lock: Lock, _ graph: PackageGraph) -> [LockedPackage] {
         let essentials = graph.stanzas.values.filter(\.isEssential).map(\.name)
-        let names = graph.closure(
-            of: definition.packages.map(\.value) + essentials, excluding: Set(definition.excluded.map(\.value)))
+        let names = graph.closure(of: definition.packages.map(\.value) + essentials)
         var seen: Set<String> = []
         let sections = profiles.map(\.name) + [Lock.reference]
         return sections.flatMap { lock.sections[$0] ?? [] }

@@ -82,13 +82,14 @@ public struct Effects: Sendable, Hashable {
     public init() {}
 
     /// Names what is recorded: the packages of a reference root, and what is left out of their effects.
-    static func identity(_ packages: [LockedPackage], drop: [PathPattern]) -> String {
+    static func identity(_ packages: [LockedPackage], drop: [PathPattern], keep: [PathPattern]) -> String {
         let names = packages.map(\.digest.hex).sorted().joined() + drop.map(\.text).sorted().joined(separator: "\n")
-        return SHA256.hash(Array((names + "\(version)").utf8)).hex
+        let kept = keep.map(\.text).sorted().joined(separator: "\n")
+        return SHA256.hash(Array((names + "\n\n" + kept + "\(version)").utf8)).hex
     }
 
     /// Raised when other effects are recorded of the same packages.
-    private static let version = 1
+    private static let version = 2
 }
 
 // MARK: - The file
@@ -288,14 +289,14 @@ extension Effects {
             }
             if fields.has("file") { return file(&fields) }
             let name = fields.required("group", .text)
-            let id = fields.optional("id", .integer(0...65_535))
+            let id = fields.optional("id", .integer(0...4_294_967_294))
             return name.map { .group(name: $0, id: id) }
         }
     }
 
     private static func user(_ fields: inout Fields) -> Effect? {
         let name = fields.required("user", .text)
-        let id = fields.optional("id", .integer(0...65_535))
+        let id = fields.optional("id", .integer(0...4_294_967_294))
         let group = fields.required("group", .text)
         let comment = fields.required("comment", .text)
         let home = fields.required("home", .text)
@@ -345,6 +346,9 @@ extension Effects {
         let after = alternatives.map(Self.line)
         lines += before.filter { !after.contains($0) }.map { "alternatives: - \($0)" }
         lines += after.filter { !before.contains($0) }.map { "alternatives: + \($0)" }
+        lines += unresolved.filter { !old.unresolved.contains($0) }.map {
+            "unresolved on Debian as well: + /\($0.path) lacks \($0.missing)"
+        }
         for diversion in diversions where !old.diversions.contains(diversion) {
             lines.append("diversions: + /\(diversion.path) to /\(diversion.to)")
         }

@@ -11,7 +11,6 @@ enum IgnoredEffects {
                 "/var/lib/dpkg/", "/var/lib/apt/", "/var/lib/ucf/", "/var/lib/pam/", "/var/lib/systemd/",
                 "/var/lib/python/", "/var/lib/shells.state", "/var/lib/emacsen-common/", "/var/lib/sgml-base/",
                 "/var/lib/xml-core/", "/var/lib/usbutils/", "/etc/apt/**", "/usr/share/info/dir*", "/etc/dpkg/shlibs*",
-                "/etc/ssl/certs/java/",
             ]
         ),
         (

@@ -44,7 +44,8 @@ struct Observation: Sendable, Hashable {
         var package: String
         var name: String
         var id: Int
-        var members: [String]
+        /// The package that added a member, by the member's name.
+        var members: [String: String]
     }
 
     var changes: [Change] = []
@@ -82,7 +83,7 @@ extension Observation {
                 groups.map {
                     [
                         "package": .text($0.package), "name": .text($0.name), "id": .integer($0.id),
-                        "members": .list($0.members.map { .text($0) }),
+                        "members": Self.json($0.members),
                     ]
                 }),
             "alternatives": .list(
@@ -134,7 +135,7 @@ extension Observation {
         self.groups = groups.map { item in
             Group(
                 package: text(item, "package"), name: text(item, "name"), id: item["id"]?.integer ?? 0,
-                members: (item["members"]?.list ?? []).compactMap(\.text))
+                members: map(item["members"]))
         }
         self.alternatives = alternatives.map { item in
             Effects.Alternative(

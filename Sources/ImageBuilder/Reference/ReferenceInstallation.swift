@@ -15,13 +15,15 @@ public struct ReferenceInstallation {
         /// Where the root is made: an empty directory of the host.
         var root: String
         var cache: String
+        /// The host's name that the scripts see: another one in each installation.
+        var host: String
         var packages: [LockedPackage]
         var bootstrap: [String]
         var steps: [InstallationOrder.Step]
 
         var json: JSON {
             [
-                "root": .text(root), "cache": .text(cache),
+                "root": .text(root), "cache": .text(cache), "host": .text(host),
                 "packages": .list(
                     packages.map {
                         [
@@ -39,9 +41,10 @@ public struct ReferenceInstallation {
             ]
         }
 
-        init(root: String, cache: String, packages: [LockedPackage], order: InstallationOrder) {
+        init(root: String, cache: String, host: String, packages: [LockedPackage], order: InstallationOrder) {
             self.root = root
             self.cache = cache
+            self.host = host
             self.packages = packages
             bootstrap = order.bootstrap
             steps = order.steps
@@ -50,6 +53,7 @@ public struct ReferenceInstallation {
         init(_ json: JSON) throws {
             root = json["root"]?.text ?? ""
             cache = json["cache"]?.text ?? ""
+            host = json["host"]?.text ?? "reference"
             packages = (json["packages"]?.list ?? []).compactMap { item in
                 guard let name = item["name"]?.text, let version = item["version"]?.text,
                     let architecture = item["architecture"]?.text, let size = item["size"]?.integer,
@@ -81,6 +85,8 @@ public struct ReferenceInstallation {
     private var users: [String: Observation.User] = [:]
     private var groups: [String: Observation.Group] = [:]
 
+    /// Seconds for one run of dpkg.
+    private static let deadline = 900.0
     /// What invoke-rc.d(8) asks whether a service may be started.
     private static let policy = "/usr/sbin/policy-rc.d"
     /// Files larger than this are never effects that an image could hold.
@@ -112,87 +118,117 @@ public struct ReferenceInstallation {
     private mutating func observe() throws -> Observation {
         try prepareRoot()
         try bootstrap()
+        // The order satisfies all dependencies but those on packages that are not installed, and those within a step.
         for step in specification.steps {
-            try dpkg(["--install"] + step.packages.map(deb), packages: step.packages)
-            if step.isScripted || step == specification.steps.last { try note(step.packages) }
+            try dpkg(["--force-depends", "--install"] + step.packages.map(deb), packages: step.packages)
+            try note(step.packages)
         }
+        try dpkg(["--triggers-only", "--pending"], packages: ["triggers"])
+        try note([specification.bootstrap.last ?? "dpkg"])
         return try compare()
     }
 
     // MARK: - The root
 
-    /// Mounts the root, extracts the bootstrap's files, and moves into it: nothing of the host is reachable afterwards.
+    /// Mounts an empty root and moves into it; then writes the bootstrap's files. Nothing of the host is reachable when the
+    /// first of them is written, wherever a package's links lead.
     private func prepareRoot() throws {
+        // In memory before the cache is out of reach.
+        let files = try specification.bootstrap.compactMap { packages[$0] }.flatMap(\.entries).map { item in
+            guard case .file(let content) = item.entry.kind else { return (item, [UInt8]()) }
+            return (item, try content.read())
+        }
+        do {
+            try enterRoot()
+        } catch let error as SystemError {
+            throw BuildFailure("\(Self.impossible): \(error)")
+        }
+        for (item, bytes) in files { try extract(item, bytes) }
+        for name in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "root", "usr/sbin", "etc", "run"] {
+            try FileSystem.makeDirectory("/\(name)")
+        }
+        try Self.check(chmod("/root", 0o700), "chmod", "/root")
+        for name in ["status", "available"] { try FileSystem.replace("/var/lib/dpkg/\(name)", with: "") }
+        // invoke-rc.d(8) asks it: nothing is started.
+        try FileSystem.replace(Self.policy, with: "#!/bin/sh\nexit 101\n", mode: 0o755)
+        let name = specification.host
+        try FileSystem.replace("/etc/hostname", with: "\(name)\n")
+        try FileSystem.replace("/etc/hosts", with: "127.0.0.1 localhost \(name)\n::1 localhost\n")
+        try FileSystem.replace("/etc/fstab", with: "")
+        do {
+            // Read-only: as root a script could set the host's kernel parameters there.
+            try Self.check(
+                mount("proc", "/proc", "proc", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY), nil), "mount",
+                "/proc")
+            try Self.check(csystem_drop_capabilities(Self.capabilities), "PR_CAPBSET_DROP", "/")
+        } catch {
+            throw BuildFailure("\(Self.impossible): \(error)")
+        }
+    }
+
+    /// What the error begins with where namespaces lack a right.
+    static let impossible = "the reference root can't be made"
+
+    private static func check(_ result: Int32, _ call: String, _ path: String) throws(SystemError) {
+        if result != 0 { throw SystemError(call, path) }
+    }
+
+    private func enterRoot() throws {
         let root = specification.root
-        func check(_ result: Int32, _ call: String, _ path: String) throws {
-            if result != 0 { throw SystemError(call, path) }
-        }
         umask(0o022)
-        try check(mount("tmpfs", root, "tmpfs", 0, "mode=0755,size=75%,nr_inodes=0"), "mount", root)
-        for name in specification.bootstrap {
-            guard let package = packages[name] else { continue }
-            for item in package.entries { try extract(item, to: root) }
-        }
-        for name in [
-            "proc", "sys", "dev", "tmp", "run", ".vcpe/debs", ".vcpe/old", "var/lib/dpkg/info", "var/lib/dpkg/updates",
-            "root",
-        ] {
+        try Self.check(mount("tmpfs", root, "tmpfs", 0, "mode=0755,size=75%,nr_inodes=0"), "mount", root)
+        for name in ["proc", "sys", "dev", "tmp", ".vcpe/debs", ".vcpe/old"] {
             try FileSystem.makeDirectory("\(root)/\(name)")
         }
-        try check(chmod("\(root)/tmp", 0o1777), "chmod", "\(root)/tmp")
-        try check(chmod("\(root)/root", 0o700), "chmod", "\(root)/root")
-        for name in ["status", "available"] { try FileSystem.replace("\(root)/var/lib/dpkg/\(name)", with: "") }
-        // invoke-rc.d(8) asks it: nothing is started.
-        try FileSystem.makeDirectory("\(root)/usr/sbin")
-        try FileSystem.replace("\(root)\(Self.policy)", with: "#!/bin/sh\nexit 101\n", mode: 0o755)
-        try FileSystem.replace("\(root)/etc/hostname", with: "reference\n")
-        try FileSystem.replace("\(root)/etc/hosts", with: "127.0.0.1 localhost reference\n::1 localhost\n")
-        try FileSystem.replace("\(root)/etc/fstab", with: "")
-        _ = sethostname("reference", 9)
+        try Self.check(chmod("\(root)/tmp", 0o1777), "chmod", "\(root)/tmp")
+        _ = sethostname(specification.host, specification.host.utf8.count)
         csystem_loopback_up()
-        try check(mount("proc", "\(root)/proc", "proc", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), nil), "mount", "proc")
-        try check(
-            mount("tmpfs", "\(root)/dev", "tmpfs", UInt(MS_NOSUID | MS_NOEXEC), "mode=0755,size=1m"), "mount", "dev")
+        try Self.check(
+            mount("tmpfs", "\(root)/dev", "tmpfs", UInt(MS_NOSUID | MS_NOEXEC), "mode=0755,size=64m"), "mount", "/dev")
         for name in ["null", "zero", "full", "random", "urandom", "tty"] {
             // A namespace without privilege can't make device nodes, and these six do no harm.
             let target = "\(root)/dev/\(name)"
             _ = try File(target, O_WRONLY | O_CREAT, mode: 0o666)
-            try check(mount("/dev/\(name)", target, nil, UInt(MS_BIND), nil), "mount", target)
+            try Self.check(mount("/dev/\(name)", target, nil, UInt(MS_BIND), nil), "mount", target)
         }
         for (name, target) in [
             ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
+            ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"),
         ] {
             _ = symlink(target, "\(root)/dev/\(name)")
         }
+        try FileSystem.makeDirectory("\(root)/dev/shm")
+        try Self.check(chmod("\(root)/dev/shm", 0o1777), "chmod", "/dev/shm")
+        try FileSystem.makeDirectory("\(root)/dev/pts")
+        // Some containers refuse it; few scripts need a terminal.
+        _ = mount("devpts", "\(root)/dev/pts", "devpts", UInt(MS_NOSUID | MS_NOEXEC), "newinstance,ptmxmode=0666")
         let debs = "\(specification.cache)/debs"
-        try check(mount(debs, "\(root)/.vcpe/debs", nil, UInt(MS_BIND), nil), "mount", debs)
-        // A remount may not clear flags that the host's mount has; without the attempt a root user's scripts could write there.
-        if mount(nil, "\(root)/.vcpe/debs", nil, UInt(MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV), nil)
-            != 0, geteuid() == 0
-        {
-            try check(mount(nil, "\(root)/.vcpe/debs", nil, UInt(MS_BIND | MS_REMOUNT | MS_RDONLY), nil), "mount", debs)
+        try Self.check(mount(debs, "\(root)/.vcpe/debs", nil, UInt(MS_BIND), nil), "mount", debs)
+        // A user namespace may not clear flags that the host's mount has: with and without its usual one.
+        let safe = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+        if mount(nil, "\(root)/.vcpe/debs", nil, UInt(safe), nil) != 0 {
+            try Self.check(
+                mount(nil, "\(root)/.vcpe/debs", nil, UInt(safe | MS_NOATIME), nil), "mount (read-only)", debs)
         }
-        try check(csystem_pivot_root(root, "\(root)/.vcpe/old"), "pivot_root", root)
-        try check(chdir("/"), "chdir", "/")
-        try check(umount2("/.vcpe/old", Int32(MNT_DETACH)), "umount2", "/.vcpe/old")
-        try check(csystem_drop_capabilities(Self.capabilities), "PR_CAPBSET_DROP", "/")
+        try Self.check(csystem_pivot_root(root, "\(root)/.vcpe/old"), "pivot_root", root)
+        try Self.check(chdir("/"), "chdir", "/")
+        try Self.check(umount2("/.vcpe/old", Int32(MNT_DETACH)), "umount2", "/.vcpe/old")
     }
 
-    /// Writes an entry of a package: these packages are Debian's Essential ones, verified by the lock's digests.
-    private func extract(_ item: UnpackedPackage.Entry, to root: String) throws {
-        let path = "\(root)/\(PackageTree.canonical(item.path))"
+    /// Writes an entry of a package, with the bytes of a file.
+    private func extract(_ item: UnpackedPackage.Entry, _ bytes: [UInt8]) throws {
+        let path = "/\(PackageTree.canonical(item.path))"
         let entry = item.entry
         if PackageTree.merged.contains(item.path), entry.kind == .directory { return }
         if let parent = FileSystem.parent(of: path) { try FileSystem.makeDirectory(parent) }
         switch entry.kind {
         case .directory: try FileSystem.makeDirectory(path)
-        case .file(let content): try FileSystem.replace(path, with: try content.read(), mode: 0o600)
+        case .file: try FileSystem.replace(path, with: bytes, mode: 0o600)
         case .symbolicLink(let target):
             guard symlink(target, path) == 0 || errno == EEXIST else { throw SystemError("symlink", path) }
             return
         case .hardLink(let target):
-            guard link("\(root)/\(PackageTree.canonical(target))", path) == 0 || errno == EEXIST else {
+            guard link("/\(PackageTree.canonical(target))", path) == 0 || errno == EEXIST else {
                 throw SystemError("link", path)
             }
         }
@@ -229,7 +265,15 @@ public struct ReferenceInstallation {
         let options = [
             "--force-unsafe-io", "--force-confnew", "--log=/dev/null", "--force-remove-essential",
         ]
-        let result = try Command("/usr/bin/dpkg", options + arguments, environment: environment).run()
+        let result: Command.Result
+        do {
+            result = try Command("/usr/bin/dpkg", options + arguments, environment: environment).begin()
+                .finish(deadline: Self.deadline, limit: 64 << 20)
+        } catch let overrun as Command.Overrun {
+            throw BuildFailure(
+                "\(packages.joined(separator: ", ")): the maintainer scripts do not end in the reference root: \(overrun)",
+                hint: "a script may have started a daemon, or wait for a service; take the package out of packages:")
+        }
         guard result.status == 0 else {
             let lines = (result.text + result.errorText).split(separator: "\n").suffix(12)
             throw BuildFailure(
@@ -243,8 +287,11 @@ public struct ReferenceInstallation {
     private mutating func note(_ names: [String]) throws {
         let now = try TreeScan(root: "/")
         if let before = scan {
-            let scripted = names.first { packages[$0]?.control["postinst"] != nil } ?? names[0]
-            for path in now.differences(from: before) { changedBy[path] = scripted }
+            // Without a script in the step, a trigger of an earlier package did it: image packages first.
+            let author =
+                names.first { packages[$0]?.control["postinst"] != nil }
+                ?? names.first { !Resolver.replaced.contains($0) } ?? names[0]
+            for path in now.differences(from: before) { changedBy[path] = author }
         }
         scan = now
         let read = Accounts.read()
@@ -255,10 +302,13 @@ public struct ReferenceInstallation {
                 comment: user.comment, home: user.home, shell: user.shell)
         }
         for (name, group) in read.groups where accounts.groups[name] != group {
-            // Who made a group stays its author when another package adds a member.
-            let made = accounts.groups[name] != nil ? groups[name]?.package : nil
-            groups[name] = Observation.Group(
-                package: made ?? author ?? names[0], name: name, id: group.gid, members: group.members)
+            let author = author ?? names[0]
+            var known = groups[name] ?? Observation.Group(package: author, name: name, id: group.gid, members: [:])
+            known.id = group.gid
+            known.members = known.members.filter { group.members.contains($0.key) }
+            // The package that adds a member need not be the one that made the group.
+            for member in group.members where known.members[member] == nil { known.members[member] = author }
+            groups[name] = known
         }
         accounts = read
     }

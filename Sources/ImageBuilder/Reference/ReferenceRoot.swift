@@ -13,6 +13,8 @@ struct ReferenceRoot {
     let program: String
     /// Paths that the image leaves out: what a script makes there need not be the same each time.
     let drop: [PathPattern]
+    /// Paths that remain all the same.
+    let keep: [PathPattern]
 
     /// Installs twice, side by side, and takes what both made alike.
     ///
@@ -25,30 +27,35 @@ struct ReferenceRoot {
         ) { $1 }
         let order = InstallationOrder(graph, packages: Set(packages.map(\.name))) { scripts[$0] ?? false }
         let observations = try await withThrowingTaskGroup(of: Observation.self) { group in
-            for _ in 0..<2 { group.addTask { try install(order) } }
+            for number in 0..<2 { group.addTask { try install(order, number) } }
             var all: [Observation] = []
             for try await observation in group { all.append(observation) }
             return all
         }
         try checkReproducible(observations[0], observations[1])
+        try checkReproducible(observations[1], observations[0])
         return try effects(observations[0], unpacked)
     }
 
     // MARK: - The process
 
-    private func install(_ order: InstallationOrder) throws -> Observation {
+    /// - Parameter number: of the installation: both have another host name and start in another second, so that
+    ///   neither becomes an effect.
+    private func install(_ order: InstallationOrder, _ number: Int) throws -> Observation {
+        usleep(UInt32(number) * 1_100_000)
         let folder = try FileSystem.makeTemporaryDirectory(
             in: try cache.folder("reference"), prefix: FileSystem.temporaryPrefix + "root")
         defer { try? FileSystem.remove(folder) }
         let root = "\(folder)/root"
         try FileSystem.makeDirectory(root)
         let specification = ReferenceInstallation.Specification(
-            root: try FileSystem.realPath(root), cache: try FileSystem.realPath(cache.root), packages: packages,
-            order: order)
+            root: try FileSystem.realPath(root), cache: try FileSystem.realPath(cache.root),
+            host: "reference-\(number + 1)", packages: packages, order: order)
         try FileSystem.replace("\(folder)/specification", with: specification.json.line)
+        // A session of its own: scripts reach no terminal.
         let result = try Command(
-            "unshare",
-            Self.namespaces + [
+            "setsid",
+            ["--wait", "unshare"] + Self.namespaces + [
                 "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child", "--propagation", "private",
                 "--", try FileSystem.realPath(program), "reference-root", "\(folder)/specification",
             ]
@@ -57,9 +64,10 @@ struct ReferenceRoot {
             return observation
         }
         let lines = result.errorText.split(separator: "\n").map(String.init)
-        if lines.first?.hasPrefix("unshare:") == true {
+        let first = lines.first ?? ""
+        if first.hasPrefix("unshare:") || first.contains(ReferenceInstallation.impossible) {
             throw BuildFailure(
-                "the packages' effects can't be recorded here: \(lines[0])",
+                "the packages' effects can't be recorded here: \(first.replacing("error: ", with: ""))",
                 hint: """
                     recording needs root, or user namespaces with a range of subordinate ids: apt-get install uidmap, and a line
                     for this user in /etc/subuid and /etc/subgid (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER).
@@ -81,14 +89,17 @@ struct ReferenceRoot {
         let other = Dictionary(b.changes.map { ($0.path, $0) }) { $1 }
         var lines: [String] = []
         for change in a.changes where !isDropped(change.path) {
-            let twin = other[change.path]
-            if twin?.digest != change.digest || twin?.kind != change.kind {
+            if other[change.path] != change {
                 lines.append("  \(change.package): /\(change.path) is different in each installation")
             } else if change.kind == .special {
                 lines.append("  \(change.package): /\(change.path) is a device, a pipe or a socket")
             } else if change.kind == .file, change.bytes == nil {
                 lines.append("  \(change.package): /\(change.path) is generated and has \(Size.text(change.size))")
             }
+        }
+        let users = Set(b.users.map(\.name))
+        for user in a.users where !users.contains(user.name) {
+            lines.append("  \(user.package): the user \(user.name) is not made in each installation")
         }
         guard lines.isEmpty else {
             throw BuildFailure(
@@ -97,14 +108,16 @@ struct ReferenceRoot {
         }
     }
 
-    private func isDropped(_ path: String) -> Bool { drop.contains { $0.matches(path) } }
+    private func isDropped(_ path: String) -> Bool {
+        drop.contains { $0.matches(path) } && !keep.contains { $0.matches(path) }
+    }
 
     private func effects(_ observation: Observation, _ packages: [UnpackedPackage]) throws -> Effects {
         var effects = Effects()
         effects.alternatives = observation.alternatives
         effects.diversions = observation.diversions
         let tree = try PackageTree(packages, diversions: observation.diversions).tree
-        let sources = GeneratedSources(tree)
+        let sources = GeneratedSources(packages)
         // Debian Policy 9.2.2: numbers below 100 and from 60000 on are the same on all systems.
         func id(_ number: Int) -> Int? { number < 100 || number >= 60_000 ? number : nil }
         let master = BasePasswd(tree)
@@ -112,11 +125,11 @@ struct ReferenceRoot {
             if !master.groups.contains(group.name) {
                 effects.packages[group.package, default: []].append(.group(name: group.name, id: id(group.id)))
             }
-            for member in group.members {
-                effects.packages[group.package, default: []].append(.member(user: member, of: group.name))
+            for (member, author) in group.members.sorted(by: { $0.key < $1.key }) {
+                effects.packages[author, default: []].append(.member(user: member, of: group.name))
             }
         }
-        for user in observation.users where !master.users.contains(user.name) {
+        for user in observation.users where !master.lines.contains(user.line) {
             effects.packages[user.package, default: []].append(
                 .user(
                     name: user.name, id: id(user.id), group: user.group, comment: user.comment, home: user.home,
@@ -160,61 +173,80 @@ struct ReferenceRoot {
         case .special: return nil
         case .file:
             guard let digest = change.digest, let bytes = change.bytes else { return nil }
-            return .file(path: change.path, attributes, sources.source(bytes, digest), digest)
+            return .file(path: change.path, attributes, sources.source(bytes, digest, of: change.package), digest)
         }
     }
 }
 
 /// The names that base-passwd's master files have: the builder takes those from there.
 private struct BasePasswd {
-    var users: Set<String>
-    var groups: Set<String>
+    /// Of users: name, comment, home and shell.
+    var lines: Set<String> = []
+    var groups: Set<String> = []
 
     init(_ tree: Tree) {
-        func names(_ file: String) -> Set<String> {
-            guard case .file(let content)? = tree["usr/share/base-passwd/\(file)"]?.kind,
-                let bytes = try? content.read()
-            else { return [] }
-            return Set(
-                String(decoding: bytes, as: UTF8.self).split(separator: "\n").compactMap {
-                    $0.split(separator: ":").first.map(String.init)
-                })
+        func fields(_ file: String) -> [[String]] {
+            guard let bytes = try? tree.file("usr/share/base-passwd/\(file)")?.read() else { return [] }
+            return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map {
+                $0.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+            }
         }
-        users = names("passwd.master")
-        groups = names("group.master")
+        lines = Set(fields("passwd.master").filter { $0.count == 7 }.map { "\($0[0]):\($0[4]):\($0[5]):\($0[6])" })
+        groups = Set(fields("group.master").compactMap(\.first))
     }
 }
 
-/// Finds packaged files that a generated one was made of.
+extension Observation.User {
+    fileprivate var line: String { "\(name):\(comment):\(home):\(shell)" }
+}
+
+/// Finds files of a package that a generated one was made of. Another package's would not do: an image may lack it.
 private struct GeneratedSources {
-    private var byDigest: [Digest: String] = [:]
-    /// Small files by their first bytes, for files that are others one after the other.
-    private var byStart: [[UInt8]: [(path: String, content: Content)]] = [:]
+    private struct Key: Hashable {
+        var package: String
+        var digest: Digest
+    }
+
+    private struct Start: Hashable {
+        var package: String
+        var bytes: [UInt8]
+    }
+
+    private var byDigest: [Key: String] = [:]
+    /// Certificates by their first bytes, for files that are others one after the other.
+    private var byStart: [Start: [(path: String, content: Content)]] = [:]
     private static let startLength = 64
 
-    init(_ tree: Tree) {
-        for path in tree.sortedPaths {
-            guard case .file(let content)? = tree[path]?.kind, content.count > 0 else { continue }
-            if byDigest[content.digest] == nil { byDigest[content.digest] = path }
-            guard path.hasPrefix("usr/share/"), (Self.startLength...65_536).contains(content.count),
-                path.hasSuffix(".crt") || path.hasSuffix(".pem"), let bytes = try? content.read()
-            else { continue }
-            byStart[Array(bytes.prefix(Self.startLength)), default: []].append((path, content))
+    init(_ packages: [UnpackedPackage]) {
+        for package in packages {
+            let name = package.package.name
+            for item in package.entries.sorted(by: { $0.path < $1.path }) {
+                guard case .file(let content) = item.entry.kind, content.count > 0 else { continue }
+                let path = PackageTree.canonical(item.path)
+                let key = Key(package: name, digest: content.digest)
+                if byDigest[key] == nil { byDigest[key] = path }
+                guard (Self.startLength...65_536).contains(content.count),
+                    path.hasSuffix(".crt") || path.hasSuffix(".pem"), let bytes = try? content.read()
+                else { continue }
+                byStart[Start(package: name, bytes: Array(bytes.prefix(Self.startLength))), default: []]
+                    .append((path, content))
+            }
         }
     }
 
-    func source(_ bytes: [UInt8], _ digest: Digest) -> Effect.Source {
-        if let path = byDigest[digest] { return .copy(of: path) }
-        if bytes.count > 4096, let parts = parts(bytes) { return .parts(parts) }
+    func source(_ bytes: [UInt8], _ digest: Digest, of package: String) -> Effect.Source {
+        if let path = byDigest[Key(package: package, digest: digest)] { return .copy(of: path) }
+        if bytes.count > 4096, let parts = parts(bytes, of: package) { return .parts(parts) }
         return .bytes(bytes)
     }
 
     /// The files whose bytes, one after the other, are `bytes`; nil when there are none.
-    private func parts(_ bytes: [UInt8]) -> [String]? {
+    private func parts(_ bytes: [UInt8], of package: String) -> [String]? {
         var parts: [String] = []
         var position = 0
         while position < bytes.count {
-            let start = Array(bytes[position..<min(bytes.count, position + Self.startLength)])
+            let end = min(bytes.count, position + Self.startLength)
+            let start = Start(package: package, bytes: Array(bytes[position..<end]))
             let found = (byStart[start] ?? []).first { candidate in
                 guard position + candidate.content.count <= bytes.count, let part = try? candidate.content.read() else {
                     return false
