@@ -53,7 +53,7 @@ import Testing
         let old = try manifest(["bin": base])
         let capability: [UInt8] = [1, 0, 0, 2, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
         let changes: [(String, (inout TreeEntry) -> Void)] = [
-            ("cap_sys_admin+ep", { $0.attributes["security.capability"] = capability }),
+            ("cap_sys_admin=ep", { $0.attributes["security.capability"] = capability }),
             ("user.x=01", { $0.attributes["user.x"] = [1] }), ("4755", { $0.mode = 0o4755 }),
             ("7:0", { $0.uid = 7 }), ("0:7", { $0.gid = 7 }),
             ("other contents", { $0.kind = .file(Content("y")) }),

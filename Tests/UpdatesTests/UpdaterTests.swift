@@ -231,8 +231,8 @@ import Testing
         let spoils: [(said: String, spoil: (inout [UInt8]) -> Void)] = [
             ("root.blocks: it ends before byte", { $0 = Array($0[..<($0.count / 2)]) }),
             ("root.blocks: 0 bytes instead of 64", { $0 = [] }),
-            ("root.blocks: it does not hold the 26 blocks", { $0 = [UInt8](repeating: 7, count: $0.count) }),
-            ("root.blocks: it does not hold the 26 blocks", { $0 = Array($0.reversed()) }),
+            ("root.blocks: it does not hold 26 blocks", { $0 = [UInt8](repeating: 7, count: $0.count) }),
+            ("root.blocks: it does not hold 26 blocks", { $0 = Array($0.reversed()) }),
         ]
         for (said, spoil) in spoils {
             try refuses(said) {
@@ -242,8 +242,8 @@ import Testing
         }
         // Each role's metadata, cut short, and longer than allowed.
         for (name, said) in [
-            ("timestamp", "timestamp: not JSON"), ("2.snapshot", "are signed"),
-            ("1.targets", "are signed"), ("2.stable", "are signed"),
+            ("timestamp", "timestamp: not JSON"), ("2.snapshot", "signed are"),
+            ("1.targets", "signed are"), ("2.stable", "signed are"),
         ] {
             func change(_ body: (inout [UInt8]) -> Void) throws {
                 try publish()

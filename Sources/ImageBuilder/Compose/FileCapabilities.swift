@@ -4,6 +4,8 @@ import Disks
 /// Capabilities of executables, as the kernel keeps them in an extended attribute (`linux/capability.h`).
 enum FileCapabilities {
     static let attribute = "security.capability"
+    /// Stands for a value that ``decode(_:)`` does not understand.
+    static let unknown = "unknown"
 
     /// Reads what setcap(8) takes, such as `cap_net_raw,cap_net_admin+ep`; nil for what is not understood.
     static func encode(_ text: String) -> [UInt8]? {
@@ -39,7 +41,9 @@ enum FileCapabilities {
         let mask = permitted | inheritable
         let names = (0..<64).filter { mask & (1 << UInt64($0)) != 0 }.compactMap(name)
         let flags = (word(0) & 1 != 0 ? "e" : "") + (inheritable != 0 ? "i" : "") + (permitted != 0 ? "p" : "")
-        return names.isEmpty ? nil : names.joined(separator: ",") + "=" + flags
+        // A capability of a newer kernel has no name here: the value must not lose it in silence.
+        guard !names.isEmpty, names.count == mask.nonzeroBitCount else { return nil }
+        return names.joined(separator: ",") + "=" + flags
     }
 
     /// Of a capability's number.

@@ -335,8 +335,9 @@ extension BuiltImage {
     /// The image was verified when it was found, so the manifest's own digests are those of the
     /// files; that of `raw` is of its data and their places (``OutputDigest``).
     public func digests() throws -> [String: String] {
-        var digests = ["manifest": try manifestDigest()]
-        for output in [BuiltOutput.uki, .root, .raw] { digests[output.rawValue] = manifest.outputs[output]?.digest.hex }
-        return digests
+        let outputs = manifest.outputs.mapValues(\.digest.hex)
+        return [
+            "manifest": try manifestDigest(), "uki": outputs[.uki], "root": outputs[.root], "raw": outputs[.raw],
+        ].compactMapValues { $0 }
     }
 }

@@ -372,7 +372,9 @@ public struct ReferenceInstallation {
             change.size = entry.size
             var value = [UInt8](repeating: 0, count: 64)
             let count = csystem_get_attribute("/" + path, FileCapabilities.attribute, &value, value.count)
-            if count > 0 { change.capabilities = FileCapabilities.decode(Array(value.prefix(count))) }
+            if count > 0 {
+                change.capabilities = FileCapabilities.decode(Array(value.prefix(count))) ?? FileCapabilities.unknown
+            }
             let content = content(packaged, expected)
             let bytes = try File("/" + path).readAll()
             change.digest = SHA256.hash(bytes)

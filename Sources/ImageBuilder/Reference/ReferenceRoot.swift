@@ -93,6 +93,8 @@ struct ReferenceRoot {
                 lines.append("  \(change.package): /\(change.path) is different in each installation")
             } else if change.kind == .special {
                 lines.append("  \(change.package): /\(change.path) is a device, a pipe or a socket")
+            } else if change.capabilities == FileCapabilities.unknown {
+                lines.append("  \(change.package): /\(change.path) has capabilities of an unknown form")
             } else if change.kind == .file, change.bytes == nil {
                 lines.append("  \(change.package): /\(change.path) is generated and has \(Size.text(change.size))")
             }
