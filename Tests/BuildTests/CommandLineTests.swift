@@ -155,7 +155,7 @@ extension BuildTests {
         }
         let small = try loop(64 << 20)
         defer { _ = try? Command("losetup", ["--detach", small]).run() }
-        #expect(try flash(small).contains("it has 67.1 MB, the image needs 2.8 GB"))
+        #expect(try flash(small).contains("67108864 bytes"))
         let large = try loop(3 << 30)
         defer { _ = try? Command("losetup", ["--detach", large]).run() }
         try Command("mke2fs", ["-q", large]).check()
@@ -179,17 +179,16 @@ extension BuildTests {
         // The other way round, the report says where the bytes are.
         let report = String(
             decoding: try FileSystem.read("\(folder)/out/lab-minimal/lab-minimal.report"), as: UTF8.self)
-        #expect(report.contains("The ten largest packages:") && report.contains("Left out: "))
+        #expect(report.contains("The ten largest packages:") && report.contains("Left out of the packages: "))
     }
 
     @Test func buildsAreComparedByPackageFileAndSize() throws {
         try warm()
         let images = try copyImages()
         let yaml = "\(images)/lab-minimal.yaml"
+        let definition = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
         try FileSystem.replace(
-            yaml,
-            with: String(decoding: try FileSystem.read(yaml), as: UTF8.self).replacing(
-                "files:\n", with: "files:\n  /etc/added: {content: hello}\n  /etc/protocols: {absent: true}\n"))
+            yaml, with: definition + "\nfiles:\n  /etc/added: {content: hello}\n  /etc/protocols: {absent: true}\n")
         try Command(program, arguments("\(folder)/out", [], images: images), environment: home).check()
         let names = [
             "\(folder)/warm/lab-minimal/lab-minimal.manifest", "\(folder)/out/lab-minimal/lab-minimal.manifest",
