@@ -130,6 +130,8 @@ extension Composer {
 
     static func protected(_ path: String) -> String? {
         if path == "usr/sbin/init" { return "is PID 1's; the image boots with it only" }
+        // Keys that the image trusts are the provider's.
+        if path.hasPrefix("usr/lib/vcpe/trust/") { return nil }
         if path == "usr/lib/vcpe" || path.hasPrefix("usr/lib/vcpe/") { return "belongs to vcpe" }
         if PackageTree.merged.contains(path) { return "is a link to /usr/\(path) that every program needs" }
         if path == "usr" || PackageTree.merged.map({ "usr/" + $0 }).contains(path) {

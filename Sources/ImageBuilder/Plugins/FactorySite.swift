@@ -69,7 +69,8 @@ struct FactorySite {
     private func folder(of plugin: BuiltPlugin, _ program: [UInt8]) throws -> String {
         let name = plugin.manifest.name
         let files = plugin.files.map { ($0.name, $0.bytes, mode_t(0o644)) } + [(name, program, mode_t(0o755))]
-        let folder = "\(try cache.folder("plugins"))/\(plugin.digest.hex)"
+        // The number changes with the directory's form: an older one may not be readable in the sandbox.
+        let folder = "\(try cache.folder("plugins"))/\(plugin.digest.hex)-2"
         if FileSystem.exists(folder) {
             let isWhole = files.allSatisfy { (try? FileSystem.read("\(folder)/\(name)/\($0.0)")) == $0.1 }
             if isWhole { return folder }
