@@ -344,7 +344,7 @@ import Testing
         let base = try package("base", "mkdir -p usr/bin usr/sbin; printf x > usr/bin/x; chmod 755 usr/bin/x")
         let wrong = [
             "files: {/sbin/init: {absent: true}}": "is PID 1's",
-            "files: {/usr/lib/vcpe/vcpe-init: {content: x}}": "belongs to vcpe",
+            "files: {/usr/lib/vcpe/vcpe-init: {absent: true}}": "belongs to vcpe",
             "files: {/bin: {directory: true}}": "is a link to /usr/bin",
             "files: {/proc/x: {content: x}}": "is hidden on a running box",
             "files: {/data/x: {content: x}}": "is hidden on a running box",

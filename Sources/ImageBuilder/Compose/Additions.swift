@@ -116,7 +116,9 @@ extension Composer {
     mutating func addFiles(_ users: Users) throws {
         for (path, rule) in definition.files.sorted(by: { $0.key < $1.key }) {
             let target = canonical(String(path.dropFirst()))
-            try checkProtected(target, Located(value: path, position: rule.position, path: rule.path))
+            let isRemoved = [.absent, .directory].contains(rule.value.source)
+            try checkProtected(
+                target, Located(value: path, position: rule.position, path: rule.path), isReplaced: !isRemoved)
             guard let uid = users.uid(rule.value.owner), let gid = users.gid(rule.value.group) else {
                 throw rule.failing(
                     "there is no user or group \(rule.value.owner):\(rule.value.group) in the image",

@@ -123,16 +123,16 @@ extension Composer {
     }
 
     /// Refuses what would leave an image that can't boot.
-    func checkProtected(_ path: String, _ place: Located<String>) throws {
-        guard let reason = Self.protected(path) else { return }
+    ///
+    /// - Parameter isReplaced: something else is put there, which may be an init of the definition's own.
+    func checkProtected(_ path: String, _ place: Located<String>, isReplaced: Bool = true) throws {
+        guard let reason = Self.protected(path, isReplaced: isReplaced) else { return }
         throw InvalidDocument([place.problem("/\(path) \(reason)")])
     }
 
-    static func protected(_ path: String) -> String? {
-        if path == "usr/sbin/init" { return "is PID 1's; the image boots with it only" }
-        // Keys that the image trusts are the provider's.
-        if path.hasPrefix("usr/lib/vcpe/trust/") { return nil }
-        if path == "usr/lib/vcpe" || path.hasPrefix("usr/lib/vcpe/") { return "belongs to vcpe" }
+    static func protected(_ path: String, isReplaced: Bool) -> String? {
+        if path == "usr/sbin/init", !isReplaced { return "is PID 1's; the image boots with it only" }
+        if path == "usr/lib/vcpe" || !isReplaced && path.hasPrefix("usr/lib/vcpe/") { return "belongs to vcpe" }
         if PackageTree.merged.contains(path) { return "is a link to /usr/\(path) that every program needs" }
         if path == "usr" || PackageTree.merged.map({ "usr/" + $0 }).contains(path) {
             return "holds what the image needs to boot"
