@@ -23,7 +23,7 @@
 // What could not be done on the way; its errno is in errno.
 static const char *become(const struct csystem_child *child) {
     csystem_unblock_signals();
-    umask(022);
+    umask(child->umask);
     if (child->new_session) setsid();
     int input = child->input >= 0 ? child->input : open("/dev/null", O_RDWR);
     if (input >= 0) dup2(input, 0);
@@ -91,6 +91,8 @@ static const char *become(const struct csystem_child *child) {
     if (child->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return "PR_SET_NO_NEW_PRIVS";
     // Changes of credentials would clear it.
     if (child->ends_with_parent && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return "PR_SET_PDEATHSIG";
+    // As the user that it has become: a directory of its own may be closed to others.
+    if (child->directory && chdir(child->directory) != 0) return "chdir";
     execve(child->program, child->arguments, child->environment);
     return "execve";
 }

@@ -51,6 +51,7 @@ public struct Confinement: Sendable, Hashable {
                         limits.withUnsafeBufferPointer { limits in
                             var child = csystem_child()
                             child.program = program
+                            child.umask = 0o022
                             (child.arguments, child.environment) = (argv.baseAddress, envp.baseAddress)
                             (child.cgroup, child.input, child.output, child.error) = (-1, input, output, error)
                             (child.user, child.group, child.no_new_privileges) = (user, user, 1)

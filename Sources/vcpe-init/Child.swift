@@ -6,6 +6,9 @@ enum Child {
     /// What a child is, beside its program.
     struct Setting {
         var root: String?
+        /// The working directory; nil keeps PID 1's, which is the root.
+        var directory: String?
+        var umask: UInt32 = 0o022
         /// A cgroup's folder, or -1.
         var cgroup: Int32 = -1
         /// Becomes standard output and error; -1 keeps ours.
@@ -53,9 +56,11 @@ enum Child {
         let envp = (["PATH=/usr/sbin:/usr/bin:/sbin:/bin"] + environment).map { strdup($0) } + [nil]
         let readOnly = setting.readOnlyPaths.map { strdup($0) } + [nil]
         let root = setting.root.map { strdup($0) } ?? nil
+        let directory = setting.directory.map { strdup($0) } ?? nil
         defer {
             for pointer in argv + envp + readOnly { free(pointer) }
             free(root)
+            free(directory)
         }
         let limits = setting.limits.map { csystem_limit(resource: $0.resource, value: $0.value) }
         var step = [CChar](repeating: 0, count: 28)
@@ -67,7 +72,8 @@ enum Child {
                             limits.withUnsafeBufferPointer { limits in
                                 var child = csystem_child(
                                     program: program, arguments: argv.baseAddress, environment: envp.baseAddress,
-                                    root: root, cgroup: setting.cgroup, output: setting.output, error: -1,
+                                    root: root, directory: directory, umask: setting.umask,
+                                    cgroup: setting.cgroup, output: setting.output, error: -1,
                                     input: setting.input,
                                     user: setting.user, group: setting.group, groups: groups.baseAddress,
                                     group_count: Int32(groups.count), capabilities: setting.capabilities ?? 0,

@@ -5,9 +5,9 @@ enum Text {
     /// Up to 1 MiB of a file as text; empty when it can't be read.
     static func read(_ path: String) -> String { String(decoding: bytes(path), as: UTF8.self) }
 
-    /// Up to `limit` bytes of a file; empty when it can't be read.
+    /// Up to `limit` bytes of a file; empty when it can't be read. A FIFO in its place does not block PID 1.
     static func bytes(_ path: String, limit: Int = 1 << 20) -> [UInt8] {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
+        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
         guard file >= 0 else { return [] }
         defer { close(file) }
         var result: [UInt8] = []

@@ -126,6 +126,80 @@ import Testing
         #expect(box.console.contains("service silent gives no sign of life for 1 s: killed"))
     }
 
+    /// What services taken over from systemd units need: commands before the service's own, daemons that fork,
+    /// commands that end, conditions, a working directory, a umask.
+    @Test func aServiceStartsAsASystemdUnitSays() throws {
+        let box = try Sandbox(
+            units: [
+                "prepared": """
+                command /usr/lib/test/show
+                before -/bin/false
+                before /usr/lib/test/note first
+                before +/usr/lib/test/note second
+                user 65534
+                group 65534
+                working-directory /tmp
+                umask 27
+                directory /run/out
+                """,
+                "unprepared": "command /usr/lib/test/note never\nbefore /bin/false\nrestart never\n",
+                "forked": "command /usr/lib/test/fork\nready forked /run/forked.pid\nstop-signal QUIT\n",
+                "lost": "command /bin/true\nready forked\nrestart never\n",
+                "once": "command /usr/lib/test/once\nready exited\nrestart never\n",
+                "afterwards": "command /usr/lib/test/afterwards\nafter once\nrestart never\n",
+                "unmet": "command /bin/sleep 1000\ncondition exists /etc/none\n",
+                "met": """
+                command /bin/sleep 1000
+                condition !exists /etc/none
+                condition not-empty /etc/passwd
+                condition filled-directory /usr
+                """,
+            ],
+            scripts: [
+                "note": "#!/bin/sh\nid -u >/tmp/$1\n",
+                "show": "#!/bin/sh\n(umask; pwd) >/run/out/show\nexec sleep 1000\n",
+                // The pid file is written after the first process has exited, and names the second daemon.
+                "fork": """
+                #!/bin/bash
+                sleep 1000 &
+                (
+                    trap 'echo quit >/run/quit; exit 0' QUIT
+                    sleep 0.5
+                    echo $BASHPID >/run/forked.pid
+                    while :; do sleep 0.1; done
+                ) &
+
+                """,
+                "once": "#!/bin/sh\nsleep 1\ntouch /run/done\n",
+                "afterwards": "#!/bin/sh\n[ -e /run/done ] && echo in order >/run/order\n",
+            ])
+        #expect(box.wait("prepared", "running") && box.wait("met", "running"), "\(box.ask("status") ?? "")")
+        #expect(box.wait(5) { box.read("/run/out/show") == "0027\n/tmp\n" }, "\(box.read("/run/out/show"))")
+        #expect(box.read("/tmp/first") == "65534\n" && box.read("/tmp/second") == "0\n")
+        #expect(box.wait("unprepared", "ended") && box.read("/tmp/never").isEmpty)
+        #expect(box.service("unprepared")?[5] == "/bin/false ended with 1")
+        #expect(box.wait("lost", "ended") && box.service("lost")?[5] == "it left no process")
+        #expect(box.wait("afterwards", "ended") && box.read("/run/order") == "in order\n")
+        #expect(box.service("once")?[1] == "ended" && box.service("once")?[3] == "0")
+        #expect(box.service("unmet")?[1] == "ended")
+        #expect(box.service("unmet")?[5] == "condition not met: exists /etc/none")
+
+        #expect(box.wait(5) { box.read("/run/forked.pid").hasSuffix("\n") })
+        #expect(box.wait("forked", "running"))
+        // The process taken first, a sleep, ends: the service is what its file names.
+        let first = try #require(box.outside(box.service("forked")?[2]))
+        let named = try #require(box.outside(box.read("/run/forked.pid").split(separator: "\n").first.map(String.init)))
+        if first != named {
+            #expect(kill(first, SIGKILL) == 0)
+            #expect(box.wait(5) { box.outside(box.service("forked")?[2]) == named }, "\(box.ask("status") ?? "")")
+        }
+        #expect(box.service("forked")?[3] == "0", "it never had to be restarted")
+        #expect(box.ask("stop forked") != nil)
+        #expect(box.wait("forked", "stopped") && box.read("/run/quit") == "quit\n")
+        // With its main process the rest of a service ends.
+        #expect(box.wait(5) { box.outside("\(first)") == nil && kill(first, 0) != 0 })
+    }
+
     @Test func aReloadTouchesOnlyWhatChanged() throws {
         let box = try Sandbox(units: ["image": "command /bin/sleep 1000\n"])
         func unit(_ seconds: Int) -> [UInt8] { Array("command /bin/sleep \(seconds)\n".utf8) }

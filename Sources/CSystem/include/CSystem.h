@@ -110,6 +110,8 @@ struct csystem_child {
     char *const *arguments;
     char *const *environment;
     const char *root;       // chroot there first, or NULL
+    const char *directory;  // the working directory, entered as the child's user; or NULL to keep ours
+    unsigned umask;         // of umask(2)
     int cgroup;             // a cgroup folder to start in, or -1
     int output;             // becomes standard output and error, or -1 to keep ours
     int error;              // becomes standard error instead of `output`, or -1

@@ -34,6 +34,8 @@ struct Service {
     private(set) var pipe: Int32 = -1
     private var log: ServiceLog
     private var startedAt = 0
+    /// Counts the unit's preparations; beyond the last one the service's own command runs.
+    private var step = 0
     private var lastSign = 0
     private var stopAt = 0
     private var nextStart = 0
@@ -63,11 +65,17 @@ struct Service {
 
     // MARK: - Starting
 
-    /// Starts it; one that can't be started waits like one that ended.
+    /// Starts the service: its first preparation, or its command. A failure counts like an exit.
     mutating func start() {
         startedAt = Uptime.milliseconds
         lastSign = startedAt
-        closePipe()
+        step = 0
+        if let condition = unit.conditions.first(where: { !$0.isMet }) {
+            status = "condition not met: \(condition)"
+            state = .ended
+            Events.send("service-skipped", [("name", unit.name), ("reason", status)])
+            return
+        }
         for folder in unit.directories {
             do {
                 try Self.makeOwned(folder, user: unit.user, group: unit.group)
@@ -76,6 +84,18 @@ struct Service {
             }
         }
         if case .file(let path) = unit.readiness { unlink(path) }
+        if case .forked(let path?) = unit.readiness { unlink(path) }
+        launch()
+    }
+
+    /// The preparation that runs; nil once the service's own command does.
+    private var preparation: Unit.Preparation? {
+        step < unit.preparations.count ? unit.preparations[step] : nil
+    }
+
+    /// Starts the process of the current step.
+    private mutating func launch() {
+        closePipe()
         var group: Int32 = -1
         var ends: [Int32] = [-1, -1]
         if csystem_pipe(&ends) != 0 { ends = [-1, -1] }
@@ -85,17 +105,28 @@ struct Service {
         }
         var environment = unit.environment + ["NOTIFY_SOCKET=\(Notifications.path)"]
         if let watchdog = unit.watchdog { environment.append("WATCHDOG_USEC=\(watchdog * 1000)") }
+        let command = preparation?.command ?? unit.command
+        var setting = Child.Setting(output: ends[1], oomScoreAdjustment: unit.oomScoreAdjustment)
+        if preparation?.isPrivileged != true {
+            setting.user = unit.user
+            setting.group = unit.group
+            setting.groups = unit.groups
+            setting.capabilities = unit.capabilities
+            setting.hasNoNewPrivileges = unit.hasNoNewPrivileges
+            setting.readOnlyPaths = unit.readOnlyPaths
+            setting.hasPrivateTmp = unit.hasPrivateTmp
+            setting.limits = unit.limits
+            setting.directory = unit.workingDirectory
+            setting.umask = unit.umask
+        }
         do {
-            group = try Cgroup.open(cgroup, run: startedAt, memory: unit.memory, processes: unit.processes)
+            group = try Cgroup.open(
+                cgroup, run: "\(startedAt)-\(step)", memory: unit.memory, processes: unit.processes)
+            setting.cgroup = group
             pid = try Child.start(
-                unit.command[0], Array(unit.command.dropFirst()), environment: environment,
-                as: .init(
-                    cgroup: group, output: ends[1], user: unit.user, group: unit.group, groups: unit.groups,
-                    capabilities: unit.capabilities, hasNoNewPrivileges: unit.hasNoNewPrivileges,
-                    readOnlyPaths: unit.readOnlyPaths, hasPrivateTmp: unit.hasPrivateTmp, limits: unit.limits,
-                    oomScoreAdjustment: unit.oomScoreAdjustment))
+                command[0], Array(command.dropFirst()), environment: environment, as: setting)
             pipe = ends[0]
-            state = unit.readiness == .started ? .running : .starting
+            state = preparation == nil && unit.readiness == .started ? .running : .starting
             status = ""
         } catch {
             if ends[0] >= 0 { close(ends[0]) }
@@ -128,7 +159,7 @@ struct Service {
     /// Takes what it said on the notify socket.
     mutating func notified(_ message: String) {
         for line in message.split(separator: "\n") {
-            if line == "READY=1", state == .starting { becomeReady() }
+            if line == "READY=1", state == .starting, preparation == nil, unit.readiness == .notify { becomeReady() }
             if line == "WATCHDOG=1" { lastSign = Uptime.milliseconds }
             if line.hasPrefix("STATUS=") {
                 status = String(line.dropFirst(7).prefix(200))
@@ -170,7 +201,7 @@ struct Service {
         if state == .stopping { return }
         state = .stopping
         stopAt = Uptime.milliseconds + unit.stopTimeout
-        Glibc.kill(pid, SIGTERM)
+        Glibc.kill(pid, unit.stopSignal)
     }
 
     /// Ends it and all that it started at once.
@@ -181,12 +212,19 @@ struct Service {
         Glibc.kill(pid, SIGKILL)
     }
 
-    /// Takes note that its process has ended.
+    /// Handles the exit of the service's process.
     mutating func ended(_ status: Int32) {
         let group = pid
         pid = 0
         let code = status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F)
-        // What it left behind ends with it.
+        if preparation == nil, state == .starting && code == 0 || state == .running,
+            case .forked(let pidFile) = unit.readiness, let main = daemon(pidFile)
+        {
+            pid = main
+            if state == .starting { becomeReady() }
+            return
+        }
+        // The processes that it left end with it.
         if !Text.write("1", to: "\(cgroup)/cgroup.kill") { Glibc.kill(-group, SIGKILL) }
         closePipe()
         if state == .stopping {
@@ -195,12 +233,39 @@ struct Service {
             if state == .waiting { (delay, quickFalls) = (0, 0) }
             return
         }
+        if let preparation, code == 0 || preparation.mayFail {
+            step += 1
+            launch()
+            return
+        }
         Events.send("service-ended", [("name", unit.name), ("code", "\(code)")])
-        if code != 0 {
-            self.status = "ended with \(code)"
-            Console.say("service \(unit.name) ended with \(code)")
+        if case .exited = unit.readiness, code == 0 {
+            becomeReady()
+            state = .ended
+            return
+        }
+        if code != 0 || preparation != nil {
+            let program = preparation.map { "\($0.command[0]) " } ?? ""
+            self.status = "\(program)ended with \(code)"
+            Console.say("service \(unit.name): \(program)ended with \(code)")
+        } else if case .forked = unit.readiness, state == .starting {
+            self.status = "it left no process"
+            Console.say("service \(unit.name): it left no process")
         }
         if unit.restart == .always || unit.restart == .onFailure && code != 0 { pause() } else { state = .ended }
+    }
+
+    /// The process that a forking service left: the one of its pid file, where that belongs to the service.
+    /// A daemon may write the file after the started process has exited, so until the file names one the first
+    /// process of the cgroup is taken; when that exits, the file is read again.
+    private func daemon(_ pidFile: String?) -> pid_t? {
+        let members = Cgroup.members(of: "\(cgroup)/run-\(startedAt)-\(step)")
+        let text = pidFile.map { Text.bytes($0, limit: 32) } ?? []
+        if let named = pid_t(String(decoding: text, as: UTF8.self).prefix { $0.isNumber }), named > 1 {
+            // Without cgroups nothing else tells whose process it is.
+            if members?.contains(named) ?? (Glibc.kill(named, 0) == 0) { return named }
+        }
+        return state == .starting ? members?.first : nil
     }
 
     /// Decides when it is started again: after twice the last delay, up to a minute, and up to a quarter more, so that
@@ -255,7 +320,7 @@ struct Service {
             kill()
             stopAt = now + 1000
         case .starting:
-            if case .file(let path) = unit.readiness, access(path, F_OK) == 0 {
+            if preparation == nil, case .file(let path) = unit.readiness, access(path, F_OK) == 0 {
                 becomeReady()
             } else if now >= startedAt + unit.readyTimeout {
                 Console.say("service \(unit.name) isn't ready after \(unit.readyTimeout / 1000) s: killed")
@@ -286,7 +351,7 @@ enum Cgroup {
     ///
     /// A run has a group of its own since some kernels (seen with 6.18) kill whatever is cloned into a group that was
     /// ever told to kill its members.
-    static func open(_ path: String, run: Int, memory: UInt64?, processes: UInt64?) throws(Failure) -> Int32 {
+    static func open(_ path: String, run: String, memory: UInt64?, processes: UInt64?) throws(Failure) -> Int32 {
         guard access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 else { return -1 }
         Text.makeFolder(path)
         for name in Text.list(path) where name.hasPrefix("run-") { rmdir("\(path)/\(name)") }
@@ -304,6 +369,12 @@ enum Cgroup {
         return group
     }
 
+    /// The processes of a group in the order of their numbers; nil where the kernel has no groups.
+    static func members(of path: String) -> [pid_t]? {
+        guard access("\(path)/cgroup.procs", F_OK) == 0 else { return nil }
+        return Text.read("\(path)/cgroup.procs").split(separator: "\n").compactMap { pid_t($0) }.sorted()
+    }
+
     /// The service that a process belongs to, by its group.
     static func service(of pid: pid_t) -> String? {
         for line in Text.read("/proc/\(pid)/cgroup").split(separator: "\n") where line.hasPrefix("0::/services/") {
@@ -311,4 +382,23 @@ enum Cgroup {
         }
         return nil
     }
+}
+
+extension Unit.Condition: CustomStringConvertible {
+    /// Whether the path is as the unit says, now. Links are followed.
+    var isMet: Bool {
+        var status = stat()
+        let exists = stat(path, &status) == 0
+        let isDirectory = exists && status.st_mode & S_IFMT == S_IFDIR
+        let holds =
+            switch kind {
+            case .exists: exists
+            case .directory: isDirectory
+            case .notEmpty: exists && status.st_mode & S_IFMT == S_IFREG && status.st_size > 0
+            case .filledDirectory: isDirectory && !Text.list(path).isEmpty
+            }
+        return holds != isNegated
+    }
+
+    var description: String { "\(isNegated ? "!" : "")\(kind.rawValue) \(path)" }
 }

@@ -8,20 +8,55 @@ struct Unit {
         case onFailure = "on-failure"
     }
 
-    /// How one knows that it does its work.
+    /// The event that makes the service ready.
     enum Readiness: Equatable {
-        /// As soon as it runs.
+        /// The program was started.
         case started
-        /// When it says `READY=1` (sd_notify(3)).
+        /// The program sent `READY=1` (sd_notify(3)).
         case notify
-        /// When a file or a socket stands there.
+        /// A file or a socket exists.
         case file(String)
+        /// The started process exited with 0 and left a daemon (systemd.service(5), `Type=forking`), whose
+        /// pid is in the file, where one is given.
+        case forked(pidFile: String?)
+        /// The process exited with 0 (`Type=oneshot`).
+        case exited
+    }
+
+    /// A command that runs to its end before the service's own.
+    struct Preparation: Equatable {
+        var command: [String]
+        /// The service starts whatever the command's exit code is.
+        var mayFail = false
+        /// The command runs as root with all capabilities, and without the unit's restrictions.
+        var isPrivileged = false
+    }
+
+    /// What must be true of a path before a start; otherwise the service does not run, and that is no failure.
+    struct Condition: Equatable {
+        enum Kind: String {
+            case exists, directory
+            case notEmpty = "not-empty"
+            case filledDirectory = "filled-directory"
+        }
+
+        var kind: Kind
+        var path: String
+        var isNegated: Bool
     }
 
     let name: String
     /// As it stands in the file: a unit whose text is another is started anew.
     let text: String
     var command: [String] = []
+    /// Run one after the other before `command`.
+    var preparations: [Preparation] = []
+    var conditions: [Condition] = []
+    /// nil for the root.
+    var workingDirectory: String?
+    var umask: UInt32 = 0o022
+    /// What asks the service to end.
+    var stopSignal = SIGTERM
     var user: UInt32 = 0
     var group: UInt32 = 0
     var groups: [UInt32] = []
@@ -101,6 +136,19 @@ struct Unit {
         }
         switch word {
         case "command": command = Self.words(value)
+        case "before": preparations.append(try Self.preparation(value))
+        case "condition": conditions.append(try Self.condition(value))
+        case "working-directory": workingDirectory = try path()
+        case "umask":
+            guard let mask = UInt32(value, radix: 8), mask <= 0o777 else {
+                throw Failure("not an octal number from 0 to 777")
+            }
+            umask = mask
+        case "stop-signal":
+            guard let signal = StopSignal.number(value) else {
+                throw Failure("not one of \(StopSignal.names.joined(separator: ", "))")
+            }
+            stopSignal = signal
         case "user": user = try number(0...UInt32.max - 1)
         case "group": group = try number(0...UInt32.max - 1)
         case "groups":
@@ -143,8 +191,14 @@ struct Unit {
                 readiness = .notify
             } else if value.hasPrefix("file /") || value.hasPrefix("socket /") {
                 readiness = .file(String(value.drop { $0 != "/" }))
+            } else if value == "forked" {
+                readiness = .forked(pidFile: nil)
+            } else if value.hasPrefix("forked /") {
+                readiness = .forked(pidFile: String(value.drop { $0 != "/" }))
+            } else if value == "exited" {
+                readiness = .exited
             } else {
-                throw Failure("not started, notify, file PATH or socket PATH")
+                throw Failure("not started, notify, file PATH, socket PATH, forked, forked PIDFILE or exited")
             }
         case "ready-timeout": readyTimeout = try milliseconds()
         case "stop-timeout": stopTimeout = try milliseconds()
@@ -155,6 +209,30 @@ struct Unit {
         case "stamp": break
         default: throw Failure("unknown word")
         }
+    }
+
+    /// `-` before the program: its exit code doesn't matter; `+`: it runs as root.
+    private static func preparation(_ value: String) throws(Failure) -> Preparation {
+        var preparation = Preparation(command: words(value))
+        while let flag = preparation.command.first?.first, flag == "-" || flag == "+" {
+            if flag == "-" { preparation.mayFail = true } else { preparation.isPrivileged = true }
+            preparation.command[0].removeFirst()
+        }
+        guard preparation.command.first?.hasPrefix("/") == true else {
+            throw Failure("not -, + and an absolute path with its arguments")
+        }
+        return preparation
+    }
+
+    private static func condition(_ value: String) throws(Failure) -> Condition {
+        let words = value.split(separator: " ", maxSplits: 1)
+        let isNegated = words.first?.hasPrefix("!") == true
+        guard words.count == 2, words[1].hasPrefix("/"),
+            let kind = Condition.Kind(rawValue: String(isNegated ? words[0].dropFirst() : words[0]))
+        else {
+            throw Failure("not exists, directory, not-empty or filled-directory, maybe after !, and an absolute path")
+        }
+        return Condition(kind: kind, path: String(words[1]), isNegated: isNegated)
     }
 
     /// Words end at blanks; a backslash takes the next character as it is, `\e` is an empty word.
@@ -218,6 +296,18 @@ struct Unit {
         }
         return (units, broken, problems)
     }
+}
+
+/// Signals that ask a service to end, by name.
+enum StopSignal {
+    private static let numbers: [(name: String, number: Int32)] = [
+        ("TERM", SIGTERM), ("INT", SIGINT), ("QUIT", SIGQUIT), ("HUP", SIGHUP), ("USR1", SIGUSR1), ("USR2", SIGUSR2),
+        ("WINCH", SIGWINCH), ("KILL", SIGKILL),
+    ]
+
+    static var names: [String] { numbers.map(\.name) }
+
+    static func number(_ name: String) -> Int32? { numbers.first { $0.name == name }?.number }
 }
 
 /// Limits of setrlimit(2) by name.
