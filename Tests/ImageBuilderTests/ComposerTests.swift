@@ -381,7 +381,117 @@ import Testing
         #expect(result.tree["etc/shadow"]?.mode == 0o640)
         #expect(
             try text(result.tree, "usr/lib/vcpe/units/d")
-                == "command /usr/bin/daemon a\\ b\nuser 417\ngroup 417\nrestart always\n")
+                == "command /usr/bin/daemon a\\ b\nuser 417\ngroup 417\ngroups 101\nrestart always\n")
+    }
+
+    @Test func servicesAreTakenFromSystemdUnits() async throws {
+        let daemon = try package(
+            "daemon",
+            """
+            mkdir -p usr/lib/sysusers.d usr/sbin usr/libexec etc/default usr/lib/systemd/system/web.service.d
+            printf 'u web -\\ng logs -\\nm web logs\\n' > usr/lib/sysusers.d/daemon.conf
+            printf '# comment\\nOPTIONS="-a  b" \\nLEVEL=2\\n' > etc/default/web
+            for name in sbin/web libexec/prepare sbin/pppd; do echo x > usr/$name; chmod 755 usr/$name; done
+            cat > usr/lib/systemd/system/web.service <<'END'
+            [Unit]
+            Description=x
+            After=network-online.target dialler.service
+            ConditionPathExists=!/etc/web/off
+            [Service]
+            Type=forking
+            PIDFile=web.pid
+            EnvironmentFile=-/etc/default/none
+            EnvironmentFile=/etc/default/web
+            Environment="GREETING=hello there" COLOUR=red
+            ExecStartPre=-+/usr/libexec/prepare \\
+                --in ${STATE_DIRECTORY}
+            ExecStart=
+            ExecStart=@/usr/sbin/web other-name $OPTIONS --level=${LEVEL} --cost=$$5 'two words' $NONE %p
+            User=web
+            RuntimeDirectory=web
+            RuntimeDirectoryMode=0750
+            StateDirectory=web
+            AmbientCapabilities=CAP_NET_BIND_SERVICE CAP_NET_RAW
+            LimitNOFILE=1024:4096
+            Restart=on-abnormal
+            TimeoutStopSec=1min 5s
+            KillSignal=SIGQUIT
+            UMask=0027
+            ProtectSystem=strict
+            ExecStopPost=/bin/true
+            END
+            printf '[Service]\\nNoNewPrivileges=yes\\n' > usr/lib/systemd/system/web.service.d/10-more.conf
+            cat > usr/lib/systemd/system/dial@.service <<'END'
+            [Service]
+            Type=oneshot
+            DynamicUser=yes
+            StateDirectory=dial/%i
+            ExecStart=/usr/libexec/prepare
+            ExecStart=pppd call %i
+            END
+            """)
+        var lock = Lock()
+        (lock.users, lock.groups) = (["web": 417, "dial": 418], ["web": 417, "logs": 101, "dial": 418])
+        let result = try await compose(
+            [daemon],
+            definition: """
+                services:
+                  w: {unit: web.service, environment: {COLOUR: blue}, directories: [/run/more]}
+                  dialler: {unit: dial@office.service, restart: on-failure}
+
+                """, lock: lock)
+        let tree = result.tree
+        #expect(
+            try text(tree, "usr/lib/vcpe/units/w") == """
+                command /usr/sbin/web -a b --level=2 --cost=$5 two\\ words web
+                user 417
+                group 417
+                groups 101
+                restart on-failure
+                before -+/usr/libexec/prepare --in /var/lib/web
+                condition !exists /etc/web/off
+                ready forked /run/web.pid
+                stop-timeout 65
+                stop-signal QUIT
+                umask 27
+                no-new-privileges
+                capabilities net_bind_service net_raw
+                limit nofile 4096
+                environment COLOUR=blue
+                environment GREETING=hello there
+                environment HOME=/
+                environment LEVEL=2
+                environment LOGNAME=web
+                environment OPTIONS=-a  b
+                environment RUNTIME_DIRECTORY=/run/web
+                environment SHELL=/usr/sbin/nologin
+                environment STATE_DIRECTORY=/var/lib/web
+                environment USER=web
+                directory /run/more
+
+                """)
+        let dialler = try #require(try text(tree, "usr/lib/vcpe/units/dialler"))
+        #expect(
+            dialler.hasPrefix(
+                "command /usr/sbin/pppd call office\nuser 418\ngroup 418\nrestart on-failure\n"
+                    + "before /usr/libexec/prepare\nready exited\n"))
+        #expect(tree["run/web"]?.mode == 0o750 && tree["run/web"]?.uid == 417)
+        #expect(tree["var/lib/dial/office"]?.uid == 418)
+        let remarks = result.remarks.filter { $0.hasPrefix("service w, /usr/lib/systemd/system/web.service: ") }
+        #expect(remarks.count == 2 && remarks.contains { $0.contains("ExecStopPost") }, "\(remarks)")
+        #expect(remarks.contains { $0.contains("ProtectSystem") })
+
+        let wrong = [
+            "{unit: gone.service}": "there is no unit gone.service",
+            "{unit: web.service, command: [/usr/sbin/web]}": "both command and unit",
+            "{user: web}": "neither command nor unit",
+            "{unit: dial@.service}": "allowed is a service unit's name",
+        ]
+        for (line, message) in wrong {
+            await #expect {
+                _ = try await compose([daemon], definition: "services:\n  s: \(line)\n", lock: lock)
+            } throws: { error in "\(error)".contains(message) && "\(error)".contains("box.yaml:6:") }
+        }
     }
 
     @Test func filesOfTheDefinitionCantLeaveTheTreeOrTheFolder() async throws {

@@ -198,42 +198,4 @@ extension Composer {
         }
         return path
     }
-
-    /// Unit files, as vcpe-init reads them: a word, a blank, the rest of the line.
-    mutating func addServices(_ users: Users) throws {
-        for (name, located) in definition.services.sorted(by: { $0.key < $1.key }) where located.value.enabled {
-            let service = located.value
-            func failure(_ message: String, _ hint: String) -> InvalidDocument {
-                InvalidDocument([located.problem(message, hint: hint)])
-            }
-            if result.tree["usr/lib/vcpe/units/\(name)"] != nil {
-                throw failure("the image has a service \(name) of its own", "give this one another name")
-            }
-            guard let uid = users.uid(service.user),
-                let gid = service.group.map({ users.gid($0) })
-                    ?? users.users[service.user].map({ UInt32($0.gid) }) ?? uid
-            else {
-                throw failure(
-                    "there is no user \(service.user) or group \(service.group ?? "of its own") in the image",
-                    "add the package that makes the user to packages:, or the user to users:")
-            }
-            let program = canonical(String((service.command.first ?? "/").dropFirst()))
-            guard let path = result.tree.resolving(program), let entry = result.tree[path] else {
-                throw failure(
-                    "there is no program \(service.command.first ?? "") in the image",
-                    "add the package that brings it to packages:")
-            }
-            guard entry.kind != .directory, entry.mode & 0o111 != 0 else {
-                throw failure(
-                    "\(service.command.first ?? "") is not executable in the image",
-                    "give it mode: 0755 under files:, or rules: under trees:")
-            }
-            var lines = ["command \(service.command.map(UnitWords.quoted).joined(separator: " "))"]
-            lines += ["user \(uid)", "group \(gid)", "restart \(service.restart.rawValue)"]
-            lines += service.environment.sorted { $0.key < $1.key }.map { "environment \($0.key)=\($0.value)" }
-            lines += service.directories.map { "directory \($0)" }
-            put(
-                "usr/lib/vcpe/units/\(name)", .file(Content(lines.joined(separator: "\n") + "\n")), mode: 0o644)
-        }
-    }
 }

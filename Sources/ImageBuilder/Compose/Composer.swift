@@ -76,7 +76,11 @@ public struct Composer {
                 hint: "vcpe lock \(definition.name), or vcpe build --update")
         }
         var whole = try AppliedEffects(packaged, effects, packages: names, users: users).tree
-        let temporary = try TemporaryFiles(whole.adding(try definition.declarations(in: folder)), users: users)
+        let declared = whole.adding(try definition.declarations(in: folder))
+        let units = try Self.units(of: definition, in: declared, further: further)
+        let temporary = try TemporaryFiles(
+            declared, users: users,
+            services: units.map { ($0.value, definition.services[$0.key]?.value.user) })
         whole = temporary.result
         result.remarks += temporary.remarks
         for (path, target) in AlternativeLinks(
@@ -102,7 +106,7 @@ public struct Composer {
         try addPlugins()
         try addTrees(users)
         try addFiles(users)
-        try addServices(users)
+        try addServices(users, units)
         try prune()
         try checkClosure()
         checkVolatile()

@@ -159,12 +159,15 @@ extension Tree {
 }
 
 extension Definition {
-    /// The sysusers.d(5) and tmpfiles.d(5) files of the definition's trees.
+    /// The sysusers.d(5) and tmpfiles.d(5) files and the service units of the definition's trees.
     ///
     /// - Parameter folder: the definition's.
     func declarations(in folder: String) throws -> [String: TreeEntry] {
         var found: [String: TreeEntry] = [:]
-        let places = ["usr/lib/sysusers.d/", "etc/sysusers.d/", "usr/lib/tmpfiles.d/", "etc/tmpfiles.d/"]
+        let places = [
+            "usr/lib/sysusers.d/", "etc/sysusers.d/", "usr/lib/tmpfiles.d/", "etc/tmpfiles.d/",
+            "usr/lib/systemd/system/", "etc/systemd/system/",
+        ]
         for overlay in trees {
             for item in try overlay.items(in: folder) {
                 let path = PackageTree.canonical(item.path)

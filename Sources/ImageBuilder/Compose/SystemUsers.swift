@@ -122,9 +122,14 @@ enum ConfigurationFiles {
         }
     }
 
+    /// ``expanded(_:further:)`` with the specifiers that all files have.
+    static func expanded(_ text: String) -> String? { expanded(text, further: [:]) }
+
     /// A text with its specifiers replaced; nil where one is known on a running system only (the machine's id, the host's
     /// name, the kernel's release).
-    static func expanded(_ text: String) -> String? {
+    ///
+    /// - Parameter further: values of specifiers that only some files have, or that differ there.
+    static func expanded(_ text: String, further: [Character: String]) -> String? {
         guard text.contains("%") else { return text }
         let values: [Character: String] = [
             "%": "%", "t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "T": "/tmp", "V": "/var/tmp",
@@ -137,7 +142,7 @@ enum ConfigurationFiles {
                 result.append(character)
                 continue
             }
-            guard let name = rest.popFirst(), let value = values[name] else { return nil }
+            guard let name = rest.popFirst(), let value = further[name] ?? values[name] else { return nil }
             result += value
         }
         return result

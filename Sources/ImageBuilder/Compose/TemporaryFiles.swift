@@ -13,7 +13,9 @@ struct TemporaryFiles {
     private let tree: Tree
     private(set) var result: Tree
 
-    init(_ tree: Tree, users: Users) throws {
+    /// - Parameter services: the units that the definition's services are taken from, and the user that the definition
+    ///   gives them.
+    init(_ tree: Tree, users: Users, services: [(unit: SystemdUnit, user: String?)] = []) throws {
         self.tree = tree
         self.users = users
         result = tree
@@ -22,7 +24,7 @@ struct TemporaryFiles {
                 try apply(ConfigurationFiles.words(line), path: path)
             }
         }
-        try applyUnits()
+        try applyUnits(services)
     }
 
     // MARK: - tmpfiles.d
@@ -160,47 +162,23 @@ struct TemporaryFiles {
 
     // MARK: - Directories of service units
 
-    private mutating func applyUnits() throws {
-        let places = [
-            "RuntimeDirectory": "run", "StateDirectory": "var/lib", "CacheDirectory": "var/cache",
-            "LogsDirectory": "var/log",
-        ]
-        let folder = "usr/lib/systemd/system/"
-        for path in tree.sortedPaths where path.hasPrefix(folder) && path.hasSuffix(".service") {
-            guard case .file(let content)? = tree[path]?.kind else { continue }
-            let settings = Self.service(String(decoding: try content.read(), as: UTF8.self))
-            if settings["DynamicUser"]?.last.map({ ["yes", "true", "1", "on"].contains($0) }) == true { continue }
-            let user = settings["User"]?.last ?? "root"
-            guard let uid = users.uid(user),
-                let gid = settings["Group"]?.last.map({ users.gid($0) }) ?? users.users[user].map({ UInt32($0.gid) })
-            else { continue }
-            for (key, place) in places.sorted(by: { $0.key < $1.key }) {
-                let mode = settings[key + "Mode"]?.last.flatMap { UInt32($0, radix: 8) } ?? 0o755
-                for word in (settings[key] ?? []).joined(separator: " ").split(separator: " ") {
-                    // NAME, or NAME:LINK.
-                    guard let name = word.split(separator: ":").first.map(String.init),
-                        let expanded = ConfigurationFiles.expanded(name), !expanded.contains("..")
-                    else { continue }
-                    let target = "\(place)/\(expanded)"
-                    if result[target] != nil { continue }
-                    directory(target, Attributes(mode: mode, uid: uid, gid: gid), origin: path)
-                }
-            }
+    private mutating func applyUnits(_ services: [(unit: SystemdUnit, user: String?)]) throws {
+        // The definition's first: an instance of a template, and a service with another user, are known by them only.
+        for (unit, user) in services.sorted(by: { $0.unit.name < $1.unit.name }) { makeDirectories(unit, user: user) }
+        for name in SystemdUnit.names(in: tree) where !name.hasSuffix("@.service") {
+            if let unit = try SystemdUnit(name, in: tree) { makeDirectories(unit, user: nil) }
         }
     }
 
-    /// The settings of a unit's section `[Service]`; an empty value forgets those before it.
-    private static func service(_ text: String) -> [String: [String]] {
-        var settings: [String: [String]] = [:]
-        var section = ""
-        for raw in text.split(separator: "\n") {
-            let line = raw.trimming { $0 == " " || $0 == "\t" }
-            if line.hasPrefix("[") { section = line }
-            guard section == "[Service]", let equals = line.firstIndex(of: "="), !line.hasPrefix("#") else { continue }
-            let key = line[..<equals].trimming { $0 == " " }
-            let value = line[line.index(after: equals)...].trimming { $0 == " " }
-            if value.isEmpty { settings[key] = nil } else { settings[key, default: []].append(value) }
+    private mutating func makeDirectories(_ unit: SystemdUnit, user: String?) {
+        let user = user ?? unit.user ?? "root"
+        let group = unit.value("Group").flatMap(unit.expanded)
+        // A dynamic user is in the image only where the definition starts its service.
+        guard let uid = users.uid(user), let gid = group.map({ users.gid($0) }) ?? users.primaryGroup(of: user) else {
+            return
         }
-        return settings
+        for item in unit.directories where result[item.path] == nil {
+            directory(item.path, Attributes(mode: item.mode, uid: uid, gid: gid), origin: unit.path)
+        }
     }
 }

@@ -53,6 +53,11 @@ struct Users {
         for role in Role.allCases where !definition.plugins.isEmpty { groups[role.group.name] = role.group.number }
         try apply(effects)
         try apply(SystemUsers(tree))
+        for unit in try Composer.units(of: definition, in: tree, further: []).values.sorted(by: { $0.name < $1.name }) {
+            // The user of a service with `DynamicUser=`, which systemd makes when the service starts.
+            guard unit.isTrue("DynamicUser"), let user = unit.user, users[user] == nil else { continue }
+            try add(user, id: nil, group: nil, comment: unit.name, home: "/", shell: "/usr/sbin/nologin")
+        }
         for (name, home) in definition.users.sorted(by: { $0.key < $1.key }) where users[name] == nil {
             try add(
                 name, id: nil, group: nil, comment: "", home: home, shell: "/usr/sbin/nologin")
@@ -155,6 +160,14 @@ struct Users {
                 .file(Content(lines.joined(separator: "\n") + "\n")), mode: mode, uid: 0,
                 gid: mode == 0o640 ? gid("shadow") ?? 0 : 0, origin: Composer.origin)
         }
+    }
+
+    /// The number of a user's own group.
+    func primaryGroup(of user: String) -> UInt32? { users[user].map { UInt32($0.gid) } }
+
+    /// The numbers of the groups that a user is a member of, beside its own.
+    func memberships(of user: String) -> [UInt32] {
+        members.filter { $0.value.contains(user) }.compactMap { gid($0.key) }
     }
 
     func uid(_ name: String) -> UInt32? { UInt32(name) ?? users[name].map { UInt32($0.uid) } }

@@ -96,12 +96,24 @@ public struct Definition: Sendable, Hashable {
             case onFailure = "on-failure"
         }
 
-        public var command: [String]
-        public var user: String
+        /// What the service runs.
+        public enum Program: Sendable, Hashable {
+            /// A program by its absolute path, and its arguments.
+            case command([String])
+            /// A service unit of systemd, such as `nginx.service` or `openvpn@office.service`: what it says of commands,
+            /// users, directories, environment and readiness is taken over.
+            case unit(String)
+        }
+
+        public var program: Program
+        /// nil for root, or the unit's.
+        public var user: String?
+        /// nil for the user's own, or the unit's.
         public var group: String?
-        public var restart: Restart
+        /// nil for `always`, or the unit's.
+        public var restart: Restart?
         public var environment: [String: String]
-        /// Folders under /run and /data that must stand, owned by the service's user, before it starts.
+        /// Directories below /run, /data and /var, made before each start and owned by the service's user.
         public var directories: [String]
         public var enabled: Bool
     }

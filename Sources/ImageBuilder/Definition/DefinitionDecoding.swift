@@ -246,28 +246,47 @@ extension Definition {
 
     private static var service: Shape<Service> {
         .mapping("a service") { fields in
-            let command = fields.required("command", .list(of: oneLine))
-            let user = fields.optional("user", oneLine) ?? "root"
+            let command = fields.optional("command", .list(of: oneLine))
+            let unit = fields.optional("unit", unitName)
+            let user = fields.optional("user", oneLine)
             let group = fields.optional("group", oneLine)
-            let restart =
-                fields.optional(
-                    "restart",
-                    Shape.oneOf(Service.Restart.allCases.map(\.rawValue)).map { Service.Restart(rawValue: $0) })
-                ?? .always
+            let restart = fields.optional(
+                "restart", Shape.oneOf(Service.Restart.allCases.map(\.rawValue)).map { Service.Restart(rawValue: $0) })
             let environment = fields.optional("environment", .dictionary(oneLine, oneLine)) ?? []
             let directories = fields.optional("directories", .list(of: runtimePath)) ?? []
             let enabled = fields.optional("enabled", .boolean) ?? true
-            guard let command else { return nil }
-            if command.first?.hasPrefix("/") != true {
-                fields.problems.add(
-                    fields.node["command"]?.value ?? fields.node, fields.path + ".command",
-                    command.first.map { "\"\($0)\" is not an absolute path" } ?? "the list is empty",
-                    hint: "there is no search path: name the program in full, such as /usr/sbin/chronyd")
+            let program: Service.Program
+            switch (command, unit) {
+            case (let command?, nil):
+                if command.first?.hasPrefix("/") != true {
+                    fields.problems.add(
+                        fields.node["command"]?.value ?? fields.node, fields.path + ".command",
+                        command.first.map { "\"\($0)\" is not an absolute path" } ?? "the list is empty",
+                        hint: "there is no search path: name the program in full, such as /usr/sbin/chronyd")
+                }
+                program = .command(command)
+            case (nil, let unit?): program = .unit(unit)
+            default:
+                // A value that could not be read has its own problem.
+                if (fields.node["command"] == nil) == (fields.node["unit"] == nil) {
+                    fields.problems.add(
+                        fields.node, fields.path,
+                        command == nil ? "it has neither command nor unit" : "it has both command and unit",
+                        hint: "write command: [PROGRAM, ARGUMENT, …], or unit: NAME.service for a unit of a package")
+                }
+                return nil
             }
             return Service(
-                command: command, user: user, group: group, restart: restart,
+                program: program, user: user, group: group, restart: restart,
                 environment: Dictionary(environment.map { ($0.key, $0.value) }) { $1 }, directories: directories,
                 enabled: enabled)
+        }
+    }
+
+    private static var unitName: Shape<String> {
+        .text("a service unit's name, such as nginx.service or openvpn@office.service") { text in
+            text.hasSuffix(".service") && text.count > ".service".count && !text.contains("/")
+                && !text.hasPrefix("@") && !text.hasSuffix("@.service")
         }
     }
 

@@ -1,0 +1,389 @@
+import CSystem
+import Documents
+import Files
+import Planning
+
+/// What PID 1's unit file gets from a service unit of systemd: lines as `docs/init.md` has them.
+///
+/// Settings are those of systemd.service(5), systemd.exec(5), systemd.kill(5) and systemd.resource-control(5).
+struct ImportedService {
+    /// A setting that can't be taken over, so that the service can't run.
+    struct Unusable: Error {
+        var message: String
+        var hint: String
+    }
+
+    private let unit: SystemdUnit
+    private let tree: Tree
+    private var variables: [String: String]
+    private(set) var command: [String] = []
+    private(set) var lines: [String] = []
+    private(set) var remarks: [String] = []
+
+    /// - Parameters:
+    ///   - tree: the image's, for environment files and programs without a path.
+    ///   - account: of the user that the service runs as; nil for root.
+    ///   - environment: the definition's, which replaces the unit's variables of the same name.
+    ///   - services: names of the image's services by the unit that they come from.
+    ///   - needsEngine: the image has an engine that configures its network.
+    init(
+        _ unit: SystemdUnit, tree: Tree, user: String, account: Users.User?, environment: [String: String],
+        services: [String: String], needsEngine: Bool
+    ) throws {
+        self.unit = unit
+        self.tree = tree
+        variables = [:]
+        if user != "root", let account {
+            variables = ["HOME": account.home, "USER": user, "LOGNAME": user, "SHELL": account.shell]
+        }
+        try readEnvironment()
+        variables.merge(environment) { $1 }
+        try addCommands()
+        addOrder(services, needsEngine)
+        addConditions()
+        addReadiness()
+        addProcess(isRoot: user == "root")
+        addLimits()
+        lines += variables.sorted { $0.key < $1.key }.map { "environment \($0.key)=\($0.value)" }
+        addRemarks()
+    }
+
+    /// PID 1's word for `Restart=`. A unit without it is restarted all the same: nobody is at the box to do so.
+    var restart: Definition.Service.Restart {
+        switch unit.value("Restart") {
+        case "always": .always
+        case "on-success": .always
+        case "no": .never
+        case nil: unit.type == "oneshot" ? .never : .always
+        default: .onFailure
+        }
+    }
+
+    // MARK: - Environment
+
+    private mutating func readEnvironment() throws {
+        for directory in unit.directories {
+            let known = variables[directory.variable].map { $0 + ":" } ?? ""
+            variables[directory.variable] = known + "/\(directory.path)"
+        }
+        for word in unit.words("Environment") {
+            guard let equals = word.firstIndex(of: "="),
+                let value = unit.expanded(String(word[word.index(after: equals)...]))
+            else { continue }
+            variables[String(word[..<equals])] = value
+        }
+        for file in unit.values("EnvironmentFile") {
+            let isOptional = file.hasPrefix("-")
+            guard let path = unit.expanded(String(file.drop { $0 == "-" })), path.hasPrefix("/") else { continue }
+            guard let found = tree.resolving(PackageTree.canonical(String(path.dropFirst()))),
+                let content = tree.file(found)
+            else {
+                if isOptional { continue }
+                throw Unusable(
+                    message: "its EnvironmentFile \(path) is not in the image", hint: "add it under files:")
+            }
+            for (name, value) in Self.environment(String(decoding: try content.read(), as: UTF8.self)) {
+                variables[name] = value
+            }
+        }
+        variables = variables.filter { !$0.value.contains("\n") }
+    }
+
+    /// The assignments of an environment file (systemd.exec(5), `EnvironmentFile=`).
+    static func environment(_ text: String) -> [(name: String, value: String)] {
+        var result: [(String, String)] = []
+        var pending = ""
+        for raw in text.split(separator: "\n", omittingEmptySubsequences: false) {
+            let trimmed = raw.trimming { $0 == " " || $0 == "\t" || $0 == "\r" }
+            if pending.isEmpty, trimmed.hasPrefix("#") || trimmed.hasPrefix(";") { continue }
+            if trimmed.hasSuffix("\\") {
+                pending += trimmed.dropLast()
+                continue
+            }
+            let line = pending + trimmed
+            pending = ""
+            guard let equals = line.firstIndex(of: "=") else { continue }
+            let name = line[..<equals].trimming { $0 == " " }
+            guard name.first.map({ $0.isLetter || $0 == "_" }) == true,
+                name.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" })
+            else { continue }
+            let value = line[line.index(after: equals)...]
+            // Quotes hold blanks; without them a value ends with the line.
+            result.append((String(name), ConfigurationFiles.words(value).joined(separator: " ")))
+        }
+        return result
+    }
+
+    // MARK: - Commands
+
+    private mutating func addCommands() throws {
+        var main = try unit.values("ExecStart").flatMap(commands)
+        guard let last = main.popLast() else {
+            throw Unusable(message: "it has no ExecStart=", hint: "write the program as command:")
+        }
+        let before = try unit.values("ExecStartPre").flatMap(commands) + main
+        for command in before {
+            let flags = (command.mayFail ? "-" : "") + (command.isPrivileged ? "+" : "")
+            lines.append(
+                "before "
+                    + ([flags + command.words[0]] + command.words.dropFirst()).map(UnitWords.quoted)
+                    .joined(separator: " "))
+        }
+        command = last.words
+        if last.isPrivileged {
+            throw Unusable(
+                message: "its ExecStart runs with privileges that its user does not have (+)",
+                hint: "write the program as command:, with a user: of its own")
+        }
+        // One-shot commands may fail by a prefix only.
+        if last.mayFail { remarks.append("a failure of \(last.words[0]) is not ignored") }
+    }
+
+    private struct Command {
+        var words: [String]
+        var mayFail = false
+        var isPrivileged = false
+    }
+
+    /// The commands of a line, which `;` separates.
+    private func commands(_ line: String) throws -> [Command] {
+        let words = ConfigurationFiles.words(line)
+        return try words.split(separator: ";").map { try command(Array($0)) }
+    }
+
+    private func command(_ words: [String]) throws -> Command {
+        var words = words
+        var command = Command(words: [])
+        var isExpanded = true
+        var hasOwnName = false
+        while let flag = words.first?.first, "@-:+!|".contains(flag) {
+            switch flag {
+            case "-": command.mayFail = true
+            case "+": command.isPrivileged = true
+            case ":": isExpanded = false
+            case "@": hasOwnName = true
+            default: break
+            }
+            words[0].removeFirst()
+        }
+        // Its argv[0]: PID 1 gives the program's path.
+        if hasOwnName, words.count > 1 { words.remove(at: 1) }
+        command.words = try words.flatMap { word -> [String] in
+            guard let text = unit.expanded(word) else {
+                throw Unusable(
+                    message: "the specifier in \"\(word)\" has a value on a running system only",
+                    hint: "write the program as command:")
+            }
+            return isExpanded ? substituted(text) : [text]
+        }
+        guard let program = command.words.first, !program.isEmpty else {
+            throw Unusable(message: "it has an empty command", hint: "write the program as command:")
+        }
+        if !program.hasPrefix("/") {
+            let folders = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"]
+            guard let found = folders.lazy.map({ "\($0)/\(program)" }).first(where: { tree.resolving($0) != nil })
+            else {
+                throw Unusable(
+                    message: "there is no program \(program) in the image",
+                    hint: "add the package that brings it to packages:")
+            }
+            command.words[0] = "/" + found
+        }
+        return command
+    }
+
+    /// A word with its variables replaced: `$NAME` alone becomes as many words as its value has, `${NAME}` is replaced
+    /// within the word, `$$` is a dollar sign.
+    private func substituted(_ word: String) -> [String] {
+        if word.hasPrefix("$"), !word.hasPrefix("${"), !word.hasPrefix("$$"),
+            word.dropFirst().allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" }), word.count > 1
+        {
+            return ConfigurationFiles.words(variables[String(word.dropFirst())] ?? "")
+        }
+        var result = ""
+        var rest = word[...]
+        while let dollar = rest.firstIndex(of: "$") {
+            result += rest[..<dollar]
+            rest = rest[rest.index(after: dollar)...]
+            if rest.hasPrefix("$") {
+                result += "$"
+                rest = rest.dropFirst()
+            } else if rest.hasPrefix("{"), let end = rest.firstIndex(of: "}") {
+                result += variables[String(rest[rest.index(after: rest.startIndex)..<end])] ?? ""
+                rest = rest[rest.index(after: end)...]
+            } else {
+                result += "$"
+            }
+        }
+        return [result + rest]
+    }
+
+    // MARK: - Order and conditions
+
+    private mutating func addOrder(_ services: [String: String], _ needsEngine: Bool) {
+        let units = unit.words("After", section: "Unit")
+        var after = units.compactMap { services[$0] }
+        // The engine is ready when the addresses of the configuration are there.
+        let isNetwork = units.contains { ["network.target", "network-online.target"].contains($0) }
+        if needsEngine, isNetwork { after.append("engine") }
+        if !after.isEmpty { lines.append("after \(Set(after).sorted().joined(separator: " "))") }
+    }
+
+    private mutating func addConditions() {
+        let words = [
+            "PathExists": "exists", "PathIsDirectory": "directory", "FileNotEmpty": "not-empty",
+            "DirectoryNotEmpty": "filled-directory",
+        ]
+        for key in unit.keys(section: "Unit") where key.hasPrefix("Condition") || key.hasPrefix("Assert") {
+            let kind = String(key.dropFirst(key.hasPrefix("Condition") ? 9 : 6))
+            for value in unit.values(key, section: "Unit") {
+                let isNegated = value.hasPrefix("!")
+                if let word = words[kind], !value.hasPrefix("|"),
+                    let path = unit.expanded(String(value.drop { $0 == "!" })), path.hasPrefix("/")
+                {
+                    lines.append("condition \(isNegated ? "!" : "")\(word) \(path)")
+                } else if !["Virtualization", "Capability", "Security"].contains(kind) {
+                    remarks.append("\(key)=\(value) is not checked")
+                }
+            }
+        }
+    }
+
+    // MARK: - Readiness and end
+
+    private mutating func addReadiness() {
+        switch unit.type {
+        case "notify", "notify-reload": lines.append("ready notify")
+        case "forking":
+            let file = unit.value("PIDFile").flatMap(unit.expanded).map { $0.hasPrefix("/") ? $0 : "/run/" + $0 }
+            lines.append("ready forked" + (file.map { " " + $0.replacingPrefix("/var/run/", "/run/") } ?? ""))
+        case "oneshot": lines.append("ready exited")
+        case "dbus": remarks.append("Type=dbus: it counts as ready once it is started; an image has no message bus")
+        default: break
+        }
+        // Days stand for infinity: PID 1 has no start without an end.
+        func seconds(_ keys: String...) -> Int? {
+            keys.compactMap { unit.value($0) }.first.map { text in
+                text == "infinity" ? 86_400 : min(max(SystemdUnit.seconds(text) ?? 0, 1), 86_400)
+            }
+        }
+        if let seconds = seconds("TimeoutStartSec", "TimeoutSec") ?? (unit.type == "oneshot" ? 86_400 : nil) {
+            lines.append("ready-timeout \(seconds)")
+        }
+        if let seconds = seconds("TimeoutStopSec", "TimeoutSec") { lines.append("stop-timeout \(seconds)") }
+        if let text = unit.value("WatchdogSec"), let seconds = SystemdUnit.seconds(text), seconds > 0 {
+            lines.append("watchdog \(seconds)")
+        }
+        if let signal = unit.value("KillSignal") {
+            let name = signal.hasPrefix("SIG") ? String(signal.dropFirst(3)) : signal
+            if ["INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL"].contains(name) {
+                lines.append("stop-signal \(name)")
+            } else if name != "TERM" {
+                remarks.append("KillSignal=\(signal) is not known: it ends by SIGTERM")
+            }
+        }
+    }
+
+    // MARK: - The process
+
+    private mutating func addProcess(isRoot: Bool) {
+        if let mask = unit.value("UMask").flatMap({ UInt32($0, radix: 8) }), mask != 0o022 {
+            lines.append("umask \(String(mask, radix: 8))")
+        }
+        if let directory = unit.value("WorkingDirectory") {
+            let isOptional = directory.hasPrefix("-")
+            let text = directory == "~" ? variables["HOME"] ?? "/root" : String(directory.drop { $0 == "-" })
+            if let path = unit.expanded(text), path.hasPrefix("/"),
+                !isOptional || tree.resolving(PackageTree.canonical(String(path.dropFirst()))) != nil
+            {
+                lines.append("working-directory \(path)")
+            }
+        }
+        if unit.isTrue("NoNewPrivileges") { lines.append("no-new-privileges") }
+        if unit.isTrue("PrivateTmp") || unit.value("PrivateTmp") == "disconnected" { lines.append("private-tmp") }
+        // A user other than root keeps what is ambient; root what is within the bounds.
+        let key = isRoot ? "CapabilityBoundingSet" : "AmbientCapabilities"
+        if !unit.values(key).isEmpty {
+            lines.append("capabilities \(capabilities(key).sorted().joined(separator: " "))".trimmingEnd)
+        }
+    }
+
+    /// Lists with `~` take away, others add; the first decides whether the set starts empty or full.
+    private func capabilities(_ key: String) -> Set<String> {
+        var set: Set<String>?
+        for value in unit.values(key) {
+            let names = Set(
+                ConfigurationFiles.words(value.drop { $0 == "~" }).map { $0.lowercased().replacingPrefix("cap_", "") }
+                    .filter { csystem_capability($0) >= 0 })
+            if value.hasPrefix("~") {
+                set = (set ?? Set(FileCapabilities.names)).subtracting(names)
+            } else {
+                set = (set ?? []).union(names)
+            }
+        }
+        return set ?? []
+    }
+
+    private mutating func addLimits() {
+        for name in ["NOFILE", "NPROC", "CORE", "MEMLOCK", "STACK", "DATA", "AS", "FSIZE"] {
+            // SOFT:HARD; PID 1 sets both to the higher one, which the program could do itself.
+            guard let text = unit.value("Limit" + name)?.split(separator: ":").last,
+                let value = SystemdUnit.number(String(text))
+            else { continue }
+            lines.append("limit \(name.lowercased()) \(value)")
+        }
+        for (key, word, range) in [
+            ("MemoryMax", "memory", UInt64(1) << 20...UInt64(1) << 50), ("TasksMax", "processes", 1...UInt64(1) << 22),
+        ] {
+            guard let text = unit.value(key), text != "infinity" else { continue }
+            if let value = SystemdUnit.number(text), range.contains(value) {
+                lines.append("\(word) \(value)")
+            } else {
+                remarks.append("\(key)=\(text) is not applied")
+            }
+        }
+        if let score = unit.value("OOMScoreAdjust").flatMap({ Int($0) }) {
+            lines.append("oom-score-adjust \(min(max(score, -999), 1000))")
+        }
+    }
+
+    // MARK: - What is not taken over
+
+    /// Settings that change what the service does and that PID 1 does not have.
+    private static let missing = [
+        "ExecStartPost", "ExecStopPost", "ExecCondition", "ExecStop", "PAMName", "RootDirectory", "RootImage",
+        "NetworkNamespacePath", "BindPaths", "LoadCredential", "OpenFile", "PassEnvironment", "Sockets", "CPUQuota",
+        "CPUSchedulingPolicy", "Nice",
+    ]
+
+    /// Prefixes and names of settings that only restrict a service.
+    private static let hardening = [
+        "Protect", "Private", "Restrict", "SystemCall", "Lock", "MemoryDeny", "ReadWrite", "ReadOnly", "Inaccessible",
+        "NoExec", "ExecPaths", "Devic", "IPAddress", "RemoveIPC", "ProcSubset", "CapabilityBoundingSet",
+    ]
+
+    private mutating func addRemarks() {
+        let keys = unit.keys(section: "Service")
+        let missing = keys.filter(Self.missing.contains)
+        if !missing.isEmpty { remarks.append("not done on the box: \(missing.joined(separator: ", "))") }
+        let hardening = keys.filter { key in
+            key != "PrivateTmp" && Self.hardening.contains { key.hasPrefix($0) }
+                && !(key == "CapabilityBoundingSet" && lines.contains { $0.hasPrefix("capabilities") })
+        }
+        if !hardening.isEmpty { remarks.append("restrictions not applied: \(hardening.joined(separator: ", "))") }
+        if unit.value("KillMode") == "process" {
+            remarks.append("KillMode=process: the box ends what the service leaves behind")
+        }
+        if unit.hasSocket {
+            remarks.append("nothing listens on its socket unit: the service has to open its sockets itself")
+        }
+    }
+}
+
+extension String {
+    fileprivate func replacingPrefix(_ prefix: String, _ other: String) -> String {
+        hasPrefix(prefix) ? other + dropFirst(prefix.count) : self
+    }
+
+    fileprivate var trimmingEnd: String { hasSuffix(" ") ? String(dropLast()) : self }
+}

@@ -1,0 +1,106 @@
+import Documents
+import Files
+import Planning
+
+extension Composer {
+    /// The systemd units that the definition's services are taken from, by the service's name.
+    ///
+    /// - Parameter tree: with the units of packages and of the definition's trees.
+    static func units(of definition: Definition, in tree: Tree, further: [UnpackedPackage]) throws -> [String:
+        SystemdUnit]
+    {
+        var units: [String: SystemdUnit] = [:]
+        for (name, located) in definition.services.sorted(by: { $0.key < $1.key }) {
+            guard case .unit(let wanted) = located.value.program else { continue }
+            guard let unit = try SystemdUnit(wanted, in: tree) else {
+                let path = "usr/lib/systemd/system/\(wanted)"
+                let provider = further.first { $0.entries.contains { PackageTree.canonical($0.path) == path } }
+                let names = SystemdUnit.names(in: tree).joined(separator: ", ")
+                throw InvalidDocument([
+                    located.problem(
+                        "there is no unit \(wanted) in the image",
+                        hint: provider.map { "the package \($0.package.name) has it: add it to packages:" }
+                            ?? "add the package that has it to packages:; the image's units are \(names)")
+                ])
+            }
+            units[name] = unit
+        }
+        return units
+    }
+
+    /// Writes the unit files of the definition's services, as `docs/init.md` has them.
+    mutating func addServices(_ users: Users, _ units: [String: SystemdUnit]) throws {
+        let services = definition.services.filter(\.value.value.enabled)
+        var byUnit: [String: String] = [:]
+        for (name, unit) in units where services[name] != nil { byUnit[unit.name] = name }
+        for (name, located) in services.sorted(by: { $0.key < $1.key }) {
+            let service = located.value
+            func failure(_ message: String, _ hint: String) -> InvalidDocument {
+                InvalidDocument([located.problem(message, hint: hint)])
+            }
+            if result.tree["usr/lib/vcpe/units/\(name)"] != nil {
+                throw failure("the image has a service \(name) of its own", "give this one another name")
+            }
+            let unit = units[name]
+            let user = service.user ?? unit?.user ?? "root"
+            let group =
+                service.group ?? (service.user == nil ? unit?.value("Group").flatMap { unit?.expanded($0) } : nil)
+            guard let uid = users.uid(user),
+                let gid = group.map({ users.gid($0) }) ?? users.primaryGroup(of: user) ?? uid
+            else {
+                throw failure(
+                    "there is no user \(user) or group \(group ?? "of its own") in the image",
+                    "add the package that makes the user to packages:, or the user to users:")
+            }
+            var lines: [String] = []
+            var command: [String]
+            var restart = service.restart
+            switch service.program {
+            case .command(let words):
+                command = words
+                lines = service.environment.sorted { $0.key < $1.key }.map { "environment \($0.key)=\($0.value)" }
+            case .unit:
+                guard let unit else { continue }
+                do {
+                    let imported = try ImportedService(
+                        unit, tree: result.tree, user: user, account: users.users[user],
+                        environment: service.environment, services: byUnit, needsEngine: !definition.plugins.isEmpty)
+                    command = imported.command
+                    lines = imported.lines
+                    restart = restart ?? imported.restart
+                    result.remarks += imported.remarks.map { "service \(name), /\(unit.path): \($0)" }
+                } catch let error as ImportedService.Unusable {
+                    throw failure("the unit \(unit.name) can't be a service: \(error.message)", error.hint)
+                }
+            }
+            try checkProgram(command.first ?? "", failure)
+            let further = try (unit?.words("SupplementaryGroups") ?? []).map { name -> UInt32 in
+                guard let id = users.gid(name) else {
+                    throw failure("there is no group \(name) in the image", "add the package that makes it")
+                }
+                return id
+            }
+            let groups = Set(users.memberships(of: user) + further).subtracting([gid]).sorted()
+            var text = [
+                "command \(command.map(UnitWords.quoted).joined(separator: " "))", "user \(uid)", "group \(gid)",
+            ]
+            if !groups.isEmpty { text.append("groups \(groups.map(String.init).joined(separator: " "))") }
+            text.append("restart \((restart ?? .always).rawValue)")
+            text += lines
+            text += service.directories.map { "directory \($0)" }
+            put("usr/lib/vcpe/units/\(name)", .file(Content(text.joined(separator: "\n") + "\n")), mode: 0o644)
+        }
+    }
+
+    private func checkProgram(_ path: String, _ failure: (String, String) -> InvalidDocument) throws {
+        guard let found = result.tree.resolving(canonical(String(path.dropFirst()))), let entry = result.tree[found]
+        else {
+            throw failure(
+                "there is no program \(path) in the image", "add the package that brings it to packages:")
+        }
+        guard entry.kind != .directory, entry.mode & 0o111 != 0 else {
+            throw failure(
+                "\(path) is not executable in the image", "give it mode: 0755 under files:, or rules: under trees:")
+        }
+    }
+}
