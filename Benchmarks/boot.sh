@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Times our branch office and a minimal Debian gateway of the same meaning (systemd, networkd, nftables) from the kernel's
-# first word to the first packet that they forward: the same kernel, the same QEMU, the same run. Needs root.
+# Measures the time from the kernel's first console output to the first forwarded packet, for
+# branch-office and for a minimal Debian gateway with equivalent rules (systemd, networkd,
+# nftables). Both use the same kernel, QEMU and run. Needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 image=${1:-branch-office}
@@ -11,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 vcpe=.build/release/vcpe
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/vcpe
 
-# Ours, with addresses of its own on the WAN: no server is waited for.
+# This project's image, with a static WAN address, so that it does not wait for a DHCP server.
 mkdir -p "$work/images"
 cp -r images/. "$work/images/"
 cat >"$work/images/bench.site.yaml" <<'SITE'
@@ -31,7 +32,7 @@ cp "images/$image.lock" "$work/images/bench.lock"
 objcopy -O binary --only-section=.linux "$work/out/bench/bench.efi" "$work/vmlinuz"
 objcopy -O binary --only-section=.cmdline "$work/out/bench/bench.efi" "$work/cmdline"
 
-# The peer: Debian's own minimal system of the same suite, what a person would write by hand.
+# The peer: a minimal Debian system of the same suite, as an engineer would configure it by hand.
 "$vcpe" lock "$image" --diff >/dev/null 2>&1
 sources=$(ls -td "$cache"/apt/trixie-*/etc/vcpe.sources | head -1)
 mmdebstrap --quiet --variant=minbase --include=systemd-sysv,nftables,linux-image-cloud-amd64,initramfs-tools \
@@ -63,7 +64,7 @@ once() {  # kernel initramfs command-line disk
     "$vcpe" boot-time --kernel "$1" --initramfs "$2" --append "$3" --disk "$4" --scratch "$work/run" |
         sed 's/.*"milliseconds":\([0-9]*\).*/\1/'
 }
-best() {  # of three, each with a disk of its own
+best() {  # of three runs, each with a new copy of the disk
     local best=
     for _ in 1 2 3; do
         cp --sparse=always "$4" "$work/disk.raw"
@@ -73,7 +74,7 @@ best() {  # of three, each with a disk of its own
     done
     awk -v m="$best" 'BEGIN { printf "%.2f", m / 1000 }'
 }
-# The console speaks from the start for both, so that the kernel's first word is heard.
+# Both print kernel messages from the start, because the first one starts the clock.
 ours=$(best "$work/vmlinuz" "$work/out/bench/bench.initramfs" "$(tr -d '\0' <"$work/cmdline" | sed 's/quiet loglevel=4/loglevel=6/')" "$work/out/bench/bench.raw")
 peer=$(best "$work/debian.vmlinuz" "$work/debian.initrd" "console=ttyS0,115200 loglevel=6 root=LABEL=root ro net.ifnames=0" "$work/debian.raw")
 figure "kernel start to first forwarded packet / Debian" "$ours" "$peer" 0.333 s

@@ -1,14 +1,14 @@
-# Sourced by benchmarks within a network and mounts of their own: starts an engine for two ports, wan and lan, in the folder
-# $work. Sets $engine.
-# Prints how long a command took; what it said is in $work/said.
+# Benchmarks source this in their own network and mount namespaces. It starts an engine with two
+# ports, wan and lan, in the folder $work, and sets $engine.
+# seconds: prints the duration of a command, whose output goes to $work/said.
 seconds() { start=$EPOCHREALTIME; "$@" >"$work/said" || { cat "$work/said" >&2; exit 1; }; awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.4f\n", b - a }'; }
-# Ports are counted by their addresses.
+# The engine orders ports by their MAC addresses.
 ip link add eth0 address 02:00:00:00:00:01 type veth peer name p0 address 02:00:00:00:01:00
 ip link add eth1 address 02:00:00:00:00:02 type veth peer name p1 address 02:00:00:00:01:01
 mkdir -p "$work/run" "$work/data"
 cp -r .build/box/plugins .build/box/vcpe-box "$work/"
 for name in network firewall nat lan; do ln -s ../../vcpe-box "$work/plugins/$name/$name"; done
-# It plans unasked, and wants users that only an image has.
+# This plugin plans without a document, and needs users that only an image has.
 rm -r "$work/plugins/system"
 ln -s vcpe-box "$work/vcpe-engine"
 ln -s vcpe-box "$work/vcpectl"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Times our build from lock to raw disk, packages in the cache, against mmdebstrap making a bare root tarball of the same
-# packages (fetched before, too) and trixie's mkosi making a disk of them. Same machine, same run.
+# Measures a build from the lock to the raw disk with cached packages. The peers are mmdebstrap,
+# which makes a root tarball of the same packages (also cached), and trixie's mkosi, which makes a
+# disk of them. Same machine, same run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 image=${1:-branch-office}
@@ -10,7 +11,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/vcpe
 
-seconds() {  # of the fastest of several rounds
+seconds() {  # the duration of the fastest of several rounds
     local best=
     for _ in $(seq "$rounds"); do
         local start=$EPOCHREALTIME
@@ -27,7 +28,7 @@ ours() {
     .build/release/vcpe build "$image" --profile virtio --output "$work/out"
 }
 
-unpacking() {  # nothing cached but the .debs
+unpacking() {  # only the .debs are cached
     rm -rf "$work/out" "$work/cache"
     mkdir -p "$work/cache/vcpe"
     ln -s "$cache/debs" "$work/cache/vcpe/debs"
@@ -37,14 +38,14 @@ unpacking() {  # nothing cached but the .debs
 unchanged() { .build/release/vcpe build "$image" --profile virtio --output "$work/out"; }
 
 ours >/dev/null 2>&1
-# The same packages, by the names that apt's own cache gives them.
+# The same packages, with the file names of apt's cache.
 packages=$(sed -n '/^  virtio:/,/^  [^ -]/s/.*{name: \([^,]*\),.*/\1/p' "images/$image.lock" | paste -sd,)
 mkdir -p "$work/archives"
 sed -n '/^  virtio:/,/^  [^ -]/s/.*name: \([^,]*\), version: "\([^"]*\)", architecture: \([^,]*\),.*sha256: \([^,]*\),.*/\1 \2 \3 \4/p' \
     "images/$image.lock" | while read -r name version architecture digest; do
     cp "$cache/debs/$digest.deb" "$work/archives/${name}_${version//:/%3a}_$architecture.deb"
 done
-# A resolve writes down which mirror this host uses.
+# Resolving writes the host's mirror to vcpe.sources.
 .build/release/vcpe lock "$image" --diff >/dev/null 2>&1
 apt_root=$(ls -td "$cache"/apt/trixie-*/etc/vcpe.sources | head -1)
 
@@ -65,7 +66,8 @@ figure "warm build to raw disk / mmdebstrap tarball" "$warm" "$peer" 0.2 s
 figure "build that unpacks all .debs / mmdebstrap tarball" "$cold" "$peer" 1.0 s
 figure "unchanged build / half a second" "$none" 0.5 1.0 s
 if [ "$(id -u)" = 0 ]; then
-    # Without the security archive, the kernel's own package has another name: the one that depends on it stays.
+    # Without the security archive the kernel's package has another name, so only the metapackage
+    # that depends on it is listed.
     took=$(Benchmarks/mkosi.sh "$(tr , '\n' <<<"$packages" | grep -v '^linux-image-[0-9]' | paste -sd,)" "$apt_root")
     figure "warm build to raw disk / mkosi disk" "$warm" "$took" 0.2 s
 else

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Times the load of 65,536 subscribers of a carrier-grade translation through the whole path of the engine (vcpectl apply), beside
-# nft -f of the same map written by hand, and the question whose a port is. In a network of its own. Needs root.
+# Measures the load of 65,536 subscribers of carrier-grade NAT through the whole path of the engine
+# (vcpectl apply), compared with nft -f of the same map, and the lookup of a port's subscriber. Runs
+# in its own network namespace. Needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . Benchmarks/figures.sh

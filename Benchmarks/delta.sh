@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What boxes fetch for a security fix: two real versions of OpenSSL, and of the kernel, each the only difference between two builds of one
-# image. Ours by patch and by blocks, casync, zchunk and RAUC from Debian, beside the whole image compressed. Same machine, same run.
-# Needs root, for RAUC.
+# Measures the bytes that boxes fetch for a security fix. Two builds of one image differ only in the
+# version of OpenSSL, or of the kernel. Compares patches, blocks, casync, zchunk and RAUC from
+# Debian with the whole compressed image. Same machine, same run. Needs root, for RAUC.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 image=${1:-branch-office}
@@ -9,12 +9,13 @@ image=${1:-branch-office}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The host's own mirror, where Debian's archive is.
+# The host's mirror of Debian's archive.
 mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
     sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*/\2/p' | grep -m1 '/debian/\?$')
 mirror=${mirror%/}
 
-# folder of definitions, a pattern of the package's line in the lock, archive, path within it: puts that version into the lock.
+# Arguments: folder of definitions, pattern of the package's line in the lock, archive, path within
+# the archive. Writes that version into the lock.
 with() {
     local address=$mirror/$4 name version deb
     [ "$3" = security ] && address=$mirror-security/$4
@@ -26,7 +27,7 @@ with() {
     grep -q "name: $2," "$1/$image.lock" || { echo "error: no package $2 in the lock" >&2; exit 1; }
     sed -i "s|^  - {name: $2, .*|$line|" "$1/$image.lock"
 }
-build() {  # name of the output, folder of definitions
+build() {  # OUTPUT-NAME DEFINITIONS
     .build/release/vcpe build "$image" --profile virtio --images "$2" --output "$work/$1" --relock-gone >"$work/log" 2>&1 ||
         { cat "$work/log" >&2; exit 1; }
 }
@@ -41,7 +42,7 @@ build new "$work/images-new"
 build kernel "$work/images-kernel"
 build now images
 
-# What a tool that cuts files into chunks would fetch, in bytes: those of the new files that the old ones have not.
+# The bytes that a chunking tool would fetch: chunks of the new files that the old ones lack.
 casync_bytes() {
     local part
     for part in root efi; do
@@ -60,13 +61,13 @@ zchunk_bytes() {
         zck_delta_size "$work/$1.zck" "$work/$2.zck"
     done | tee "$work/zchunk" | awk '/[Dd]ownload/ { for (i = 1; i <= NF; i++) if ($i ~ /^[0-9]+$/) { sum += $i; break } } END { print sum }'
 }
-compare() {  # old, new, what
+compare() {  # OLD NEW LABEL
     local full costs casync zchunk rauc
     costs=$(.build/release/vcpe release cost "$image" --profile virtio --from "$work/$1" --output "$work/$2" --json)
-    # As one stream, which is the least that anybody without deltas fetches.
+    # The whole image as one stream, which is the minimum without deltas.
     full=$(for part in root efi; do zstd -q -19 -T0 -c "$work/$2/$image/$image.$part" | wc -c; done | awk '{ sum += $1 } END { print sum }')
     echo "$costs" | jq -r '.[] | "\(.method): \(.bytes) bytes, \(."uki-bytes") of the UKI, \(.requests) requests, \(.milliseconds) ms"'
-    # By names of their own: what fails in an argument stops nobody.
+    # Separate assignments, because set -e ignores failures in a command's arguments.
     casync=$(casync_bytes "$1" "$2")
     zchunk=$(zchunk_bytes "$1" "$2")
     rauc=$(Benchmarks/rauc.sh "$work/$1/$image/$image" "$work/$2/$image/$image")

@@ -1,6 +1,6 @@
-# Sourced by the benchmarks: figures are shown as they come, and kept in out/bench.json.
+# The benchmarks source this. It prints each figure at once, and keeps all in out/bench.json.
 
-# name ours peer aim unit: a smaller ratio is better.
+# figure NAME OURS PEER AIM UNIT: a smaller ratio is better.
 figure() {
     local ratio met
     [ -n "$2" ] && [ -n "$3" ] || { echo "error: no figure for $1" >&2; exit 1; }

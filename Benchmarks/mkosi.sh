@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Prints the seconds that trixie's mkosi takes for a disk of the given packages (comma-separated), with all packages in its
-# cache. It runs in a trixie root of its own, kept in the cache; needs root, for that root's mounts.
+# Prints the seconds that trixie's mkosi takes for a disk of the given packages (comma-separated),
+# with all packages in its cache. mkosi runs in a separate trixie root, which is kept in the cache.
+# Needs root, for that root's mounts.
 #   Benchmarks/mkosi.sh PACKAGES SOURCES
 set -euo pipefail
 packages=$1
@@ -12,7 +13,7 @@ if [ ! -x "$root/usr/bin/mkosi" ]; then
         --include=mkosi,systemd-repart,systemd,systemd-boot-efi,e2fsprogs,dosfstools,mtools,debian-archive-keyring,mount,uidmap,udev,zstd,cpio,kmod \
         trixie "$root" "$sources" >&2
 fi
-# Only the main archive: mkosi would add one of debugging symbols, which few mirrors have.
+# Use only the main archive: mkosi would add the debug archive, which few mirrors have.
 mirror=$(sed -n 's/^URIs: //p' "$sources" | head -1)
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 export root packages mirror

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Prints the bytes that trixie's RAUC fetches to come from one build to another: an adaptive update (block-hash-index) of root and UKI, streamed
-# by HTTP from a bundle, in an emulated machine with Debian's kernel, for its streaming wants nbd and dm-verity. RAUC counts them itself.
-# Needs root, for the tree that it makes bundles in and starts from, kept in the cache.
+# Prints the bytes that trixie's RAUC fetches to upgrade from one build to another, as RAUC counts
+# them. It runs an adaptive update (block-hash-index) of root and UKI, streamed by HTTP from a
+# bundle. Streaming needs nbd and dm-verity, so it runs in an emulated machine with Debian's kernel.
+# Needs root, for the tree in which it makes bundles and from which it boots; the tree is kept in
+# the cache.
 #   Benchmarks/rauc.sh OLD NEW          (each the path of a build's files without .root and .efi)
 set -euo pipefail
 old=$1
@@ -19,7 +21,7 @@ if [ ! -e "$tree/complete" ]; then
     touch "$tree/complete"
 fi
 
-# Files of whole blocks, which the index wants.
+# Pad the files to whole blocks, which the index requires.
 place=$work/bundle
 mkdir -p "$place"
 for part in root efi; do
@@ -48,7 +50,7 @@ adaptive=block-hash-index
 MANIFEST
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=bench -keyout "$work/key.pem" \
     -out "$work/cert.pem" 2>/dev/null
-# In a root of its own, by names that mean the same on both sides.
+# Make the bundle in the separate root, where $work is /mnt.
 export tree work
 unshare --mount --fork bash -euc '
     mount --bind "$work" "$tree/mnt"
@@ -58,7 +60,7 @@ unshare --mount --fork bash -euc '
         --mksquashfs-args="-comp zstd -Xcompression-level 19 -b 64K" /mnt/bundle /mnt/update.raucb
 ' >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 
-# A start from memory that installs and ends.
+# An initramfs that installs the update and powers off.
 mkdir -p "$work/top/etc/rauc"
 cp "$work/cert.pem" "$work/top/etc/rauc/"
 cat >"$work/top/etc/rauc/system.conf" <<'CONF'
@@ -115,7 +117,7 @@ modules="virtio_pci virtio_blk virtio_net loop squashfs dm_verity nbd"
 echo "for name in $modules; do /usr/sbin/modprobe \$name; done" >"$work/top/modules"
 (
     cd "$tree"
-    # Of the modules and of /usr/share only what is wanted.
+    # Include only the required modules and parts of /usr/share.
     find . -xdev \( -path ./boot -o -path ./var/cache -o -path ./var/lib/apt -o -path "./usr/share/*" -o -path "./usr/lib/modules/*/kernel/*" \
         -o -path ./complete \) -prune -o -print
     find ./usr/lib/modules -type d

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
-# Sends small UDP packets into an interface and prints the nanoseconds that each took, with all that the kernel did of it on
-# the way: on one processor a packet is forwarded before the next is sent.
-# Arguments: interface, hardware address of its peer, packets, rules. Packets go by turns to what 1024 of the rules accept.
+# Sends small UDP packets into an interface and prints the nanoseconds per packet. This includes the
+# forwarding, because on one processor the kernel forwards a packet before the next is sent.
+# Arguments: interface, hardware address of its peer, packets, rules. The packets match 1024 of the
+# rules in turn.
 use strict; use warnings; use Time::HiRes 'clock_gettime', 'CLOCK_MONOTONIC';
 my ($name, $peer, $count, $rules) = @ARGV;
 socket(my $socket, 17, 3, 0) or die "socket: $!";

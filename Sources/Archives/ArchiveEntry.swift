@@ -5,15 +5,15 @@ public struct ArchiveEntry: Sendable, Hashable {
         case file(size: Int)
         case directory
         case symbolicLink(target: String)
-        /// Another name of an earlier entry, whose path this is.
+        /// A hard link to the earlier entry with this path.
         case hardLink(path: String)
         case characterDevice(major: UInt32, minor: UInt32)
         case blockDevice(major: UInt32, minor: UInt32)
         case fifo
     }
 
-    /// Relative to the root, without a leading `./` or `/`; empty for the root itself. Never holds
-    /// `..`; may hold any other character, a line feed included.
+    /// Relative to the root, without a leading `./` or `/`; empty for the root itself. Never
+    /// contains `..`; any other character is possible, also a line feed.
     public var path: String
     public var kind: Kind
     /// Permission bits with setuid, setgid and sticky: the low 12 bits of `st_mode`.
@@ -26,23 +26,23 @@ public struct ArchiveEntry: Sendable, Hashable {
     public var attributes: [String: [UInt8]]
 }
 
-/// An archive that can't be read, or that holds what no package may hold.
+/// An archive that is unreadable, or has contents that a package must not have.
 public struct ArchiveError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// What is wrong, for callers and tests; ``ArchiveError/message`` is for people.
+    /// The cause, for callers and tests; ``ArchiveError/message`` is for the operator.
     public enum Reason: Sendable, Hashable {
         /// libarchive can't read it.
         case unreadable
-        /// A part of a .deb is missing, or of another version.
+        /// A member of the .deb is missing, or its version is not supported.
         case notADebianPackage
         /// An absolute path, or one with `..`.
         case pathOutside
         /// A name that is not UTF-8.
         case name
-        /// An entry of a type that no package has.
+        /// An entry type that packages do not use.
         case entryType
         /// More than ``ArchiveLimits`` allows.
         case tooLarge
-        /// The bytes of an entry are not as many as its header says.
+        /// An entry's data does not match the size in its header.
         case size
     }
 
@@ -59,7 +59,7 @@ public struct ArchiveError: Error, Sendable, Hashable, CustomStringConvertible {
     public var description: String { "\(file): \(message)" }
 }
 
-/// Bounds on what an archive may unpack to: a few bytes of xz or a sparse header can stand for
+/// Bounds on what an archive may unpack to: a few bytes of xz or a sparse header can expand to
 /// exabytes.
 public struct ArchiveLimits: Sendable, Hashable {
     /// Bytes of one file.

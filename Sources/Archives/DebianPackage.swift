@@ -1,20 +1,20 @@
 import CArchive
 
-/// Reads a .deb (deb(5)): an ar archive of a version, control files and data. Control files and
-/// data are tar archives, compressed by gzip, xz, zstd or not at all. Nothing is unpacked to disk.
+/// Reads a .deb (deb(5)): an ar archive with the format version, the control files and the data.
+/// Control files and data are tar archives, uncompressed or compressed with gzip, xz or zstd.
+/// Nothing is unpacked to disk.
 public enum DebianPackage {
-    /// Reads the package from its start to its end.
+    /// Reads the package in one pass.
     ///
     /// - Parameters:
     ///   - path: the .deb file.
-    ///   - limits: bounds on what it unpacks to.
+    ///   - limits: bounds on the unpacked contents.
     ///   - control: called for each control file (`control`, `postinst`, …) with its name and
     ///     contents.
-    ///   - data: called for each entry of the package's tree, in its order; `content` feeds a
-    ///     regular file's bytes to its argument, piece by piece, and may be called once or not at
-    ///     all.
-    /// - Throws: ``ArchiveError`` for a file that is no .deb, is truncated, exceeds a limit or
-    ///   holds a path that leaves the tree; and errors of the callbacks.
+    ///   - data: called for each entry of the package's tree, in archive order. `content` passes a
+    ///     regular file's bytes to its argument in chunks; it can be called at most once.
+    /// - Throws: ``ArchiveError`` for a file that is not a .deb, is truncated, exceeds a limit or
+    ///   has a path outside of the tree; also rethrows errors of the callbacks.
     public static func read(
         _ path: String, limits: ArchiveLimits = .standard,
         control: (_ name: String, _ bytes: [UInt8]) throws -> Void,
@@ -30,7 +30,9 @@ public enum DebianPackage {
             switch member.path {
             case "debian-binary":
                 guard try package.readAllData().starts(with: Array("2.".utf8)) else {
-                    throw ArchiveError(file: name, reason: .notADebianPackage, message: "not a .deb of format 2")
+                    throw ArchiveError(
+                        file: name, reason: .notADebianPackage,
+                        message: "found another version in debian-binary, allowed is 2.x")
                 }
             case let path where path.hasPrefix("control.tar"):
                 let reader = try tar(in: package, name: name, limits)
@@ -48,7 +50,7 @@ public enum DebianPackage {
         for wanted in ["debian-binary", "control.tar", "data.tar"]
         where !members.contains(where: { $0.hasPrefix(wanted) }) {
             throw ArchiveError(
-                file: name, reason: .notADebianPackage, message: "not a whole .deb: it has no \(wanted)")
+                file: name, reason: .notADebianPackage, message: "incomplete .deb: it has no \(wanted)")
         }
     }
 

@@ -1,18 +1,18 @@
 import CArchive
 
-/// Decompresses single files, such as kernel modules, by libarchive.
+/// Decompresses single files, such as kernel modules, with libarchive.
 public enum Decompression {
-    /// The contents of a file compressed by xz, zstd or gzip.
+    /// Returns the contents of a file that is compressed with xz, zstd or gzip.
     ///
     /// - Parameters:
-    ///   - name: for errors.
-    ///   - limit: bytes of the contents.
+    ///   - name: the file's name in errors.
+    ///   - limit: the largest accepted size of the contents, in bytes.
     /// - Throws: ``ArchiveError``, with the reason `tooLarge` above the limit.
     public static func decompress(
         _ bytes: [UInt8], name: String, limit: Int = ArchiveLimits.standard.small
     ) throws(ArchiveError) -> [UInt8] {
         guard let archive = archive_read_new() else {
-            throw ArchiveError(file: name, reason: .unreadable, message: "libarchive has no memory left")
+            throw ArchiveError(file: name, reason: .unreadable, message: "libarchive: out of memory")
         }
         defer { archive_read_free(archive) }
         archive_read_support_format_raw(archive)
@@ -35,7 +35,7 @@ public enum Decompression {
         }
         guard result.count <= limit else {
             throw ArchiveError(
-                file: name, reason: .tooLarge, message: "it unpacks to more than \(limit) bytes, which is the limit")
+                file: name, reason: .tooLarge, message: "it unpacks to more bytes than the limit of \(limit)")
         }
         if failed {
             let text = archive_error_string(archive).map { String(cString: $0) } ?? "not readable"

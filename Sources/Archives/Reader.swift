@@ -1,6 +1,7 @@
 import CArchive
 
-/// One pass over an archive, by libarchive. Not thread-safe; several readers may run at once.
+/// One pass over an archive with libarchive. A reader is not thread-safe; several readers can run
+/// in parallel.
 final class Reader {
     enum Source {
         case path(String)
@@ -24,7 +25,7 @@ final class Reader {
         _ source: Source, name: String, limits: ArchiveLimits, configure: (OpaquePointer) -> Void
     ) throws(ArchiveError) {
         guard let archive = archive_read_new() else {
-            throw ArchiveError(file: name, reason: .unreadable, message: "libarchive has no memory left")
+            throw ArchiveError(file: name, reason: .unreadable, message: "libarchive: out of memory")
         }
         self.archive = archive
         self.name = name
@@ -48,8 +49,8 @@ final class Reader {
                         let result = archive_read_data_block(outer.archive, buffer, &count, &offset)
                         if result == ARCHIVE_EOF { return 0 }
                         if result < ARCHIVE_WARN {
-                            // Carries the text across; archive_set_error is variadic and takes none
-                            // from Swift.
+                            // Copies the error text. Swift cannot call archive_set_error, which is
+                            // variadic.
                             archive_copy_error(archive, outer.archive)
                             return -1
                         }
@@ -71,7 +72,7 @@ final class Reader {
         ArchiveError(file: name, reason: reason, message: message)
     }
 
-    /// Moves on to the next entry; nil at the end.
+    /// Advances to the next entry; nil at the end.
     func next() throws(ArchiveError) -> ArchiveEntry? {
         let result = archive_read_next_header(archive, &entry)
         if result == ARCHIVE_EOF { return nil }
@@ -79,17 +80,17 @@ final class Reader {
         guard let entry else { return nil }
         entries += 1
         guard entries <= limits.entries else {
-            throw failure(.tooLarge, "it has more than \(limits.entries) entries, which is the limit")
+            throw failure(.tooLarge, "it has more entries than the limit of \(limits.entries)")
         }
         return try convert(entry)
     }
 
-    /// Feeds the current entry's bytes to `body`, piece by piece, with holes as zeros.
+    /// Passes the current entry's bytes to `body` in chunks, with holes as zeros.
     ///
-    /// - Throws: ``ArchiveError`` when the bytes are not as many as the entry's header says; and
-    ///   errors of `body`.
+    /// - Throws: ``ArchiveError`` when the data does not match the size in the entry's header; also
+    ///   rethrows errors of `body`.
     func readData<Failure: Error>(_ body: (UnsafeRawBufferPointer) throws(Failure) -> Void) throws {
-        // The ar layer has no holes, and what it holds is bounded by the file itself.
+        // The ar layer has no holes, and the file's own size bounds its data.
         let size = try isNested ? checkedSize() : Int.max
         var position = 0
         while true {
@@ -99,7 +100,7 @@ final class Reader {
             let result = archive_read_data_block(archive, &pointer, &count, &offset)
             if result == ARCHIVE_EOF { break }
             try check(result)
-            // Both come from the archive: a sparse map may say anything.
+            // Both values come from the archive, and a sparse map can contain any number.
             guard offset >= position, count >= 0, offset <= size, count <= size - Int(offset) else {
                 throw failure(.size, "an entry's data does not fit into the \(size) bytes of its header")
             }
@@ -107,7 +108,7 @@ final class Reader {
             try body(UnsafeRawBufferPointer(start: pointer, count: count))
             position = Int(offset) + count
         }
-        // A sparse file may end in a hole, for which no block comes.
+        // A sparse file can end in a hole, for which libarchive returns no block.
         if isNested { try zeros(size - position, body) }
     }
 
@@ -127,11 +128,11 @@ final class Reader {
     private func checkedSize() throws(ArchiveError) -> Int {
         let size = Int(archive_entry_size(entry))
         guard size >= 0, size <= limits.file else {
-            throw failure(.tooLarge, "an entry of \(size) bytes; at most \(limits.file) are allowed")
+            throw failure(.tooLarge, "an entry has \(size) bytes; at most \(limits.file) are allowed")
         }
         bytes += size
         guard bytes <= limits.package else {
-            throw failure(.tooLarge, "it unpacks to more than \(limits.package) bytes, which is the limit")
+            throw failure(.tooLarge, "it unpacks to more bytes than the limit of \(limits.package)")
         }
         return size
     }
@@ -144,7 +145,7 @@ final class Reader {
         try readData { (piece: UnsafeRawBufferPointer) throws(ArchiveError) in
             guard bytes.count + piece.count <= most else {
                 throw ArchiveError(
-                    file: name, reason: .tooLarge, message: "a control file of more than \(most) bytes, the limit")
+                    file: name, reason: .tooLarge, message: "a control file has more bytes than the limit of \(most)")
             }
             bytes.append(contentsOf: piece)
         }
@@ -159,7 +160,7 @@ final class Reader {
         } else {
             let type = archive_entry_filetype(entry)
             switch type {
-            // ar members carry no type when binutils wrote them.
+            // binutils writes ar members without a file type.
             case 0o100000, 0: kind = .file(size: Int(archive_entry_size(entry)))
             case 0o040000: kind = .directory
             case 0o120000: kind = .symbolicLink(target: try text(archive_entry_symlink(entry), "link's target"))
@@ -175,9 +176,9 @@ final class Reader {
             default: throw failure(.entryType, "\(path): an entry of unknown type \(type)")
             }
         }
-        // Compared as 64 bits: an owner of 2^32 must not become root's number.
+        // Checked as 64 bits: truncation would turn the owner id 2^32 into root's.
         guard let uid = UInt32(exactly: archive_entry_uid(entry)), let gid = UInt32(exactly: archive_entry_gid(entry))
-        else { throw failure(.entryType, "\(path): an owner whose number is above \(UInt32.max)") }
+        else { throw failure(.entryType, "\(path): the owner's id is above \(UInt32.max)") }
         return ArchiveEntry(
             path: path, kind: kind, mode: UInt32(archive_entry_mode(entry)) & 0o7777, uid: uid, gid: gid,
             modified: Int64(archive_entry_mtime(entry)), attributes: try attributes(entry, path))
@@ -197,8 +198,8 @@ final class Reader {
         return attributes
     }
 
-    /// A C string of the archive. Debian's file names are UTF-8 (Policy 10.10); a repaired one
-    /// could equal another.
+    /// Converts a C string of the archive. Debian's file names are UTF-8 (Policy 10.10). Invalid
+    /// bytes are refused: replacing them could make two names equal.
     private func text(_ raw: UnsafePointer<CChar>?, _ what: String) throws(ArchiveError) -> String {
         guard let raw else { throw failure(.name, "an entry's \(what) is not readable") }
         var bytes: [UInt8] = []
@@ -216,13 +217,13 @@ final class Reader {
         return text
     }
 
-    /// Without `./`, doubled and trailing slashes. An absolute path and one with `..` are refused.
+    /// Removes `./`, repeated and trailing slashes. Refuses absolute paths and `..`.
     private func normalized(_ path: String) throws(ArchiveError) -> String {
         guard !path.hasPrefix("/") else {
             throw failure(.pathOutside, "\"\(path)\" is an absolute path; a package's paths are relative")
         }
         let parts = path.split(separator: "/").filter { $0 != "." }
-        guard !parts.contains("..") else { throw failure(.pathOutside, "\"\(path)\" leaves the tree by \"..\"") }
+        guard !parts.contains("..") else { throw failure(.pathOutside, "\"\(path)\" leaves the tree through \"..\"") }
         return parts.joined(separator: "/")
     }
 }

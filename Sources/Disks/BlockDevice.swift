@@ -5,17 +5,17 @@ import Glibc
 /// A disk that an image could be written to, as sysfs describes it.
 public struct BlockDevice: Sendable {
     public let path: String
-    /// As in /sys/block.
+    /// The name in /sys/block.
     public let name: String
     public let model: String
     public let serial: String
     /// Bytes.
     public let size: Int
     public let isRemovable: Bool
-    /// As `st_rdev` has it.
+    /// The device number, as in `st_rdev`.
     let number: Int
-    /// The kernel's number of this disk (diskseq): another disk under the same name has another;
-    /// empty on old kernels.
+    /// The kernel's sequence number of this disk (diskseq). Another disk under the same name has
+    /// another number. Empty on old kernels.
     public let sequence: String
     /// Bytes of a logical sector.
     public let sectorSize: Int
@@ -29,7 +29,7 @@ public struct BlockDevice: Sendable {
         guard stat(path, &status) == 0 else { throw SystemError("stat", path) }
         guard status.st_mode & S_IFMT == S_IFBLK else {
             throw DiskFailure(
-                "\(path) is no block device", reason: .unusable, hint: "lsblk lists the disks of this machine")
+                "\(path) is not a block device", reason: .unusable, hint: "lsblk lists the disks of this machine")
         }
         let device = Int(status.st_rdev)
         number = device
@@ -38,15 +38,16 @@ public struct BlockDevice: Sendable {
         name = FileSystem.name(of: folder)
         guard !FileSystem.exists("\(folder)/partition") else {
             let whole = FileSystem.name(of: FileSystem.parent(of: folder) ?? "")
-            throw DiskFailure("\(path) is a partition", reason: .unusable, hint: "the whole disk: --to /dev/\(whole)")
+            throw DiskFailure(
+                "\(path) is a partition", reason: .unusable, hint: "use the whole disk: --to /dev/\(whole)")
         }
         func text(_ name: String) -> String {
             ((try? File("\(folder)/\(name)").read(256, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? "")
                 .trimmed
         }
         model = [text("device/vendor"), text("device/model")].filter { !$0.isEmpty }.joined(separator: " ")
-        // NVMe, virtio; SCSI and SATA by page 80h of their vital product data (SPC-4: four bytes,
-        // then the number).
+        // NVMe and virtio disks have an attribute. SCSI and SATA disks have page 80h of the vital
+        // product data (SPC-4: four bytes, then the number).
         let pages = (try? File("\(folder)/device/vpd_pg80").read(256, at: 0)) ?? []
         let page = String(decoding: pages.dropFirst(4).prefix { $0 != 0 }, as: UTF8.self).trimmed
         serial = [text("device/serial"), text("serial"), page].first { !$0.isEmpty } ?? ""
@@ -58,15 +59,15 @@ public struct BlockDevice: Sendable {
         size = (Int(text("size")) ?? 0) * 512
     }
 
-    /// One line for people.
+    /// One line for the operator: path, model, serial number and size.
     public var summary: String {
         "\(path): \(model.isEmpty ? "unknown model" : model), serial \(serial.isEmpty ? "unknown" : serial), \(Size.text(size))"
             + (isRemovable ? ", removable" : "")
     }
 
-    /// Why nothing may be written here; nil when it may.
+    /// The reason why the disk must not be written; nil when it may be.
     ///
-    /// - Parameter needed: bytes.
+    /// - Parameter needed: the image's size in bytes.
     public func obstacle(needed: Int) -> String? {
         guard PartitionTable.sectorSizes.contains(sectorSize) else {
             return "it has sectors of \(sectorSize) bytes, allowed are 512 and 4096"
@@ -93,8 +94,8 @@ public struct BlockDevice: Sendable {
         return nil
     }
 
-    /// True when nothing is where a table would be, at either end; or when a ``DiskWriter`` was
-    /// interrupted here.
+    /// True when both ends of the disk, where a partition table would be, are zero. Also true when
+    /// an interrupted ``DiskWriter`` has written only the backup of a box's table.
     public var isBlank: Bool {
         guard let file = try? File(path), let first = try? file.read(1 << 20, at: 0),
             let last = try? file.read(1 << 20, at: max(0, size - (1 << 20)))
@@ -105,7 +106,7 @@ public struct BlockDevice: Sendable {
                 && (try? PartitionTable.readBackup(file, size: size))?.isBox == true
     }
 
-    /// The partition table that the disk has now; nil for none.
+    /// The partition table on the disk; nil if there is none.
     public var table: PartitionTable? { (try? File(path)).flatMap { try? PartitionTable.read($0) } }
 
     private func partitions() -> [String] {

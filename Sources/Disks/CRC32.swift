@@ -3,9 +3,10 @@ public struct CRC32: Sendable {
     private let table: [UInt32]
     private let inverted: Bool
 
-    /// As GPT, zip and Ethernet have it (ISO 3309).
+    /// The CRC of GPT, zip and Ethernet (ISO 3309).
     public static let iso = CRC32(polynomial: 0xEDB8_8320, inverted: true)
-    /// Castagnoli's, without the final inversion, as the kernel's `crc32c()` and so EROFS have it.
+    /// CRC-32C (Castagnoli) without the final inversion, as in the kernel's `crc32c()` and in
+    /// EROFS.
     public static let castagnoliKernel = CRC32(polynomial: 0x82F6_3B78, inverted: false)
 
     private init(polynomial: UInt32, inverted: Bool) {

@@ -1,20 +1,20 @@
-/// Why a disk is not written, or can't be read.
+/// An error that prevents reading or writing a disk.
 public struct DiskFailure: Error, Sendable, CustomStringConvertible {
-    /// What is wrong, for callers and tests; ``DiskFailure/message`` is for people.
+    /// The cause, for callers and tests; ``DiskFailure/message`` is for the operator.
     public enum Reason: Sendable, Hashable {
         /// There is no GUID partition table.
         case noTable
-        /// The table's header has another checksum than it says, or numbers that no disk of this
-        /// size can have.
+        /// The checksum of the table's header is wrong, or its numbers are impossible for this
+        /// disk.
         case damagedHeader
-        /// The table's entries have another checksum than the header says, or lie outside of the
-        /// disk or over each other.
+        /// The checksum of the table's entries is wrong, or partitions overlap or lie outside of
+        /// the disk.
         case damagedEntries
         /// There is no FAT32 file system, or its numbers contradict each other.
         case fileSystem
-        /// The disk can't be used: its size, its sectors, or something else uses it.
+        /// The disk is unusable because of its size or its sectors, or because it is in use.
         case unusable
-        /// The disk reads back other bytes than were written.
+        /// Bytes read back from the disk differ from the bytes written.
         case comparison
         case other
     }

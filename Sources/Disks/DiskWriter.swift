@@ -4,7 +4,7 @@ import Files
 import Glibc
 import Slots
 
-/// Writes a box's disk: from an image's file, or from the stick that a box runs from.
+/// Writes a box's disk from an image file, or from the USB stick that the box runs from.
 public struct DiskWriter {
     public enum Phase: String, Sendable { case blanking, writing, comparing }
 
@@ -12,7 +12,7 @@ public struct DiskWriter {
     public struct Piece {
         var source: any RandomAccess
         var from: Int
-        /// On the disk that is written.
+        /// The range on the target disk.
         var range: Range<Int>
 
         public init(_ source: any RandomAccess, from: Int, to range: Range<Int>) {
@@ -23,19 +23,18 @@ public struct DiskWriter {
     private let device: BlockDevice
     private let pieces: [Piece]
     private var table: PartitionTable
-    /// The box keeps its data on this disk although it is removable.
+    /// Allows the box to keep its data on this disk although the disk is removable.
     public var mayFormatRemovable = false
 
     /// - Parameters:
     ///   - pieces: the contents of the EFI system partition and the root; partitions that the box
     ///     itself formats are blanked.
-    ///   - table: of the disk that the pieces are from; the new disk's table has identifiers of its
-    ///     own, and its last partition goes to the disk's end.
-    /// - Throws: ``DiskFailure`` with the reason `unusable` when nothing may be written to the
-    ///   device.
+    ///   - table: the partition table of the source disk. The target gets new identifiers, and its
+    ///     last partition extends to the end of the disk.
+    /// - Throws: ``DiskFailure`` with the reason `unusable` when the device must not be written.
     public init(_ pieces: [Piece], table: PartitionTable, to device: BlockDevice) throws {
         if let obstacle = device.obstacle(needed: Self.needed(for: table)) {
-            throw DiskFailure("nothing is written to \(device.path): \(obstacle)", reason: .unusable)
+            throw DiskFailure("\(device.path) was not written: \(obstacle)", reason: .unusable)
         }
         (self.device, self.table) = (device, table)
         guard device.sectorSize != table.sectorSize, let esp = table["esp"] else {
@@ -49,28 +48,26 @@ public struct DiskWriter {
         }
     }
 
-    /// Bytes that a disk must have: the last partition, data, may be smaller than in an image, but
-    /// not below 256 MiB.
+    /// The smallest usable disk size in bytes. The last partition, data, may be smaller than in the
+    /// image, but not smaller than 256 MiB.
     public static func needed(for table: PartitionTable) -> Int {
         guard let last = table.partitions.last else { return table.diskSize }
         return min(table.diskSize, last.offset + (256 << 20) + (1 << 20))
     }
 
-    /// Blanks the partitions that the box formats, writes the others, reads all back, and writes
-    /// the partition table last: firmware boots no disk that was not finished.
+    /// Blanks the partitions that the box formats, writes the others, verifies all of them, and
+    /// writes the partition table last: firmware does not boot an unfinished disk.
     ///
     /// - Parameters:
-    ///   - finish: changes the written EFI system partition, before any firmware could boot from
-    ///     it.
-    ///   - progress: bytes done, of all.
+    ///   - finish: changes the EFI system partition before the partition table makes it bootable.
+    ///   - progress: called with the phase, the bytes done and the total bytes.
     public mutating func run(
         finish: (any RandomAccess) throws -> Void = { _ in }, progress: (Phase, Int, Int) -> Void
     ) throws {
-        // Exclusive: the kernel refuses a device that was mounted meanwhile (open(2), O_EXCL).
+        // Exclusive: the kernel refuses a device that has been mounted meanwhile (open(2), O_EXCL).
         let target = try File(device.path, O_RDWR | O_EXCL)
         try checkIdentity(target)
-        // An old table would be found again; a disk that is half written must not look like a whole
-        // one.
+        // With its old table, a half-written disk would look complete.
         try target.write([UInt8](repeating: 0, count: 1 << 20), at: 0)
         try target.write([UInt8](repeating: 0, count: 1 << 20), at: device.size - (1 << 20))
         try target.sync()
@@ -82,22 +79,22 @@ public struct DiskWriter {
             return (partition.offset, bytes)
         }
         let total = pieces.reduce(0) { $0 + $1.range.count }
-        // File systems expect zeros where they hold nothing; leftovers of an earlier use would be
-        // found.
-        try each(16 << 20) { _, offset, count, done in
+        // File systems expect zeros in unused blocks; old data there could be taken for current
+        // data.
+        try forEachChunk(16 << 20) { _, offset, count, done in
             guard csystem_zero(target.descriptor, UInt64(offset), UInt64(count)) == 0 else {
                 throw SystemError("BLKZEROOUT", device.path)
             }
             progress(.blanking, done, total)
         }
-        try each(4 << 20) { piece, offset, count, done in
+        try forEachChunk(4 << 20) { piece, offset, count, done in
             let bytes = try Self.bytes(piece, offset, count)
             if bytes.contains(where: { $0 != 0 }) { try target.write(bytes, at: offset) }
             progress(.writing, done, total)
         }
         try target.sync()
         csystem_forget_buffers(target.descriptor)
-        try each(4 << 20) { piece, offset, count, done in
+        try forEachChunk(4 << 20) { piece, offset, count, done in
             guard try target.read(count, at: offset) == Self.bytes(piece, offset, count) else { throw differs(offset) }
             progress(.comparing, done, total)
         }
@@ -119,12 +116,13 @@ public struct DiskWriter {
         csystem_forget_buffers(target.descriptor)
         guard try PartitionTable.read(target) == table, try table.hasBackup(in: target) else {
             throw DiskFailure(
-                "\(device.path) does not read back its partition table", reason: .comparison, hint: "use another disk")
+                "\(device.path): the partition table read back differs from the one written", reason: .comparison,
+                hint: "use another disk")
         }
         csystem_reread_partitions(target.descriptor)
     }
 
-    /// Of the used part of the EFI system partition.
+    /// The digest of the used part of the EFI system partition.
     private static func digest(of target: File, from start: Int) throws -> Digest {
         let end = try FATUsage.end(of: target, at: start)
         var hash = SHA256()
@@ -136,13 +134,13 @@ public struct DiskWriter {
 
     private func differs(_ offset: Int) -> DiskFailure {
         DiskFailure(
-            "\(device.path) reads back other bytes than were written at byte \(offset)", reason: .comparison,
-            hint: "use another disk: this one is broken, or smaller than it says")
+            "\(device.path): bytes read back at offset \(offset) differ from the bytes written", reason: .comparison,
+            hint: "use another disk: this one is defective, or smaller than it reports")
     }
 
-    /// All pieces, some bytes at a time; with the place on the disk, and the bytes that are then
-    /// done.
-    private func each(_ most: Int, _ body: (Piece, Int, Int, Int) throws -> Void) throws {
+    /// Calls `body` for all pieces in chunks of at most `most` bytes, with the offset on the disk,
+    /// the chunk's size and the number of bytes done after it.
+    private func forEachChunk(_ most: Int, _ body: (Piece, Int, Int, Int) throws -> Void) throws {
         var done = 0
         for piece in pieces {
             for offset in stride(from: piece.range.lowerBound, to: piece.range.upperBound, by: most) {
@@ -156,7 +154,7 @@ public struct DiskWriter {
     private static func bytes(_ piece: Piece, _ offset: Int, _ count: Int) throws -> [UInt8] {
         let bytes = try piece.source.read(count, at: piece.from + offset - piece.range.lowerBound)
         guard bytes.count == count else {
-            throw DiskFailure("\(piece.source.path) ends where bytes of the box's disk should be")
+            throw DiskFailure("\(piece.source.path) is truncated: it ends within the data of the box's disk")
         }
         return bytes
     }
@@ -174,20 +172,20 @@ public struct DiskWriter {
         return bytes.bytes
     }
 
-    /// The device that the operator has confirmed must be the one that is open now: names move when
-    /// sticks are replugged.
+    /// Checks that the open device is the one that the operator confirmed. A device's name can
+    /// change when sticks are unplugged.
     private func checkIdentity(_ target: File) throws {
         let size = lseek(target.descriptor, 0, SEEK_END)
         guard try Int(target.status().st_rdev) == device.number, Int(size) == device.size,
             try BlockDevice(device.path).sequence == device.sequence
         else {
             throw DiskFailure(
-                "\(device.path) is another disk than a moment ago: nothing was written", reason: .unusable)
+                "\(device.path) was replaced by another disk: nothing was written", reason: .unusable)
         }
     }
 }
 
-/// A part of a disk, such as a partition before the kernel knows of it.
+/// A region of a disk, such as a partition that the kernel has not read yet.
 public struct DiskRegion: RandomAccess {
     private let disk: File
     private let offset: Int
@@ -197,13 +195,13 @@ public struct DiskRegion: RandomAccess {
 
     public var path: String { disk.path }
 
-    public func read(_ count: Int, at place: Int) throws(SystemError) -> [UInt8] {
-        try disk.read(max(0, min(count, size - place)), at: offset + place)
+    public func read(_ count: Int, at position: Int) throws(SystemError) -> [UInt8] {
+        try disk.read(max(0, min(count, size - position)), at: offset + position)
     }
 
-    public func write(_ bytes: [UInt8], at place: Int) throws(SystemError) {
-        guard place >= 0, place + bytes.count <= size else { throw SystemError("pwrite", path, code: ENOSPC) }
-        try disk.write(bytes, at: offset + place)
+    public func write(_ bytes: [UInt8], at position: Int) throws(SystemError) {
+        guard position >= 0, position + bytes.count <= size else { throw SystemError("pwrite", path, code: ENOSPC) }
+        try disk.write(bytes, at: offset + position)
     }
 
     public func sync() throws(SystemError) { try disk.sync() }

@@ -1,15 +1,15 @@
 import Files
 import Glibc
 
-/// A FAT32 file system as it is with sectors of another size.
+/// A FAT32 file system, converted to another sector size while it is read.
 ///
 /// Linux mounts no FAT whose sectors are smaller than its disk's (fat_fill_super() of
-/// fs/fat/inode.c), so an image's EFI system partition, with sectors of 512 bytes, can't go onto a
-/// disk with 4096 as it is. Clusters, and so all folders, files and table entries, stay what they
-/// are; only the boot sector changes, and where the tables and the data begin.
+/// fs/fat/inode.c), so the EFI system partition of an image, with sectors of 512 bytes, can't be
+/// copied unchanged to a disk with sectors of 4096 bytes. Clusters, folders, files and table
+/// entries stay the same. Only the boot sector and the offsets of the tables and the data change.
 struct FATSectors: RandomAccess {
     private let source: any RandomAccess
-    /// Of the file system in the source, in bytes.
+    /// Offset of the file system in the source, in bytes.
     private let start: Int
     private let old: FATGeometry
     private let new: FATGeometry
@@ -21,9 +21,9 @@ struct FATSectors: RandomAccess {
     var path: String { source.path }
 
     /// - Parameters:
-    ///   - start: of the file system in the source, in bytes.
+    ///   - start: offset of the file system in the source, in bytes.
     ///   - sector: bytes of the new sectors.
-    ///   - size: bytes that the file system may have.
+    ///   - size: the largest size of the file system, in bytes.
     init(_ source: any RandomAccess, at start: Int, sector: Int, size: Int) throws {
         func geometry(_ source: some RandomAccess) throws -> (FATGeometry, Int) {
             let geometry = try FATGeometry(source, at: start)
@@ -35,12 +35,12 @@ struct FATSectors: RandomAccess {
             throw DiskFailure(
                 "\(source.path): its EFI system partition has clusters of \(old.clusterSize) bytes, the disk has "
                     + "sectors of \(sector)", reason: .fileSystem,
-                hint: "an image that this version of vcpe has built: its clusters have 4096 bytes")
+                hint: "rebuild the image: this version of vcpe writes clusters of 4096 bytes")
         }
         new.sector = sector
         new.clusterSectors = old.clusterSize / sector
-        // Boot sector and count of free clusters, and their copies in sectors 6 and 7 as the
-        // specification has them.
+        // Space for the boot sector and FSInfo, and for their copies in sectors 6 and 7 as the
+        // specification requires.
         new.reserved = sector == 512 ? 32 : 8
         new.information = 1
         new.tableSectors = ((old.clusters + 2) * 4).rounded(upTo: sector) / sector
@@ -48,11 +48,10 @@ struct FATSectors: RandomAccess {
         let clusters = min(old.clusters, new.clusters)
         guard clusters >= last - 1, clusters > 0 else {
             throw DiskFailure(
-                "\(source.path): its EFI system partition is full up to its last clusters", reason: .fileSystem,
+                "\(source.path): its EFI system partition has no room for larger sectors", reason: .fileSystem,
                 hint: "raise partitions.esp by 1 MiB")
         }
-        // The file system ends with its last cluster, or more of them would be free than were
-        // before.
+        // The file system must end with its last cluster: further sectors would add free clusters.
         new.sectors = new.dataOffset / sector + clusters * new.clusterSectors
         head = try Self.head(source, start, old, new, lost: old.clusters - clusters)
         end = new.dataOffset + (last - 1) * new.clusterSize
@@ -98,18 +97,18 @@ struct FATSectors: RandomAccess {
         return bytes
     }
 
-    /// Bytes from one of the file system's parts.
+    /// Reads from one part of the file system: reserved sectors, a table or the data.
     private func piece(at position: Int, most: Int) throws(SystemError) -> [UInt8] {
         if position < head.count { return Array(head[position..<min(head.count, position + most)]) }
         let tableSize = new.tableSectors * new.sector
         if position >= new.dataOffset {
             return try source.read(most, at: start + old.dataOffset + position - new.dataOffset)
         }
-        let (table, place) = (position - head.count).quotientAndRemainder(dividingBy: tableSize)
+        let (table, offset) = (position - head.count).quotientAndRemainder(dividingBy: tableSize)
         let used = (old.clusters + 2) * 4
-        guard place < used else { return [UInt8](repeating: 0, count: min(most, tableSize - place)) }
-        let from = start + old.reserved * old.sector + table * old.tableSectors * old.sector + place
-        return try source.read(min(most, used - place), at: from)
+        guard offset < used else { return [UInt8](repeating: 0, count: min(most, tableSize - offset)) }
+        let from = start + old.reserved * old.sector + table * old.tableSectors * old.sector + offset
+        return try source.read(min(most, used - offset), at: from)
     }
 
     func write(_ bytes: [UInt8], at offset: Int) throws(SystemError) { throw SystemError("pwrite", path, code: EROFS) }

@@ -1,7 +1,7 @@
 import Files
 import Glibc
 
-/// A file system on a removable medium, with the label that marks it as meant for this box.
+/// A file system on a removable medium, whose label assigns it to the box.
 public enum LabelledVolume {
     /// The type of a device's file system that has the label, upper or lower case: `vfat`
     /// (Microsoft's specification, BS_VolLab) or `ext4`; nil for anything else.
@@ -9,10 +9,10 @@ public enum LabelledVolume {
         guard let file = try? File(device, O_RDONLY | O_NONBLOCK), let head = try? file.read(2048, at: 0),
             head.count == 2048
         else { return nil }
-        func text(_ place: Int, _ count: Int) -> String {
-            String(decoding: head[place..<place + count].prefix { $0 != 0 }, as: UTF8.self).lowercased()
+        func text(_ offset: Int, _ count: Int) -> String {
+            String(decoding: head[offset..<offset + count].prefix { $0 != 0 }, as: UTF8.self).lowercased()
         }
-        func label(_ place: Int, _ count: Int) -> String { String(text(place, count).prefix { $0 != " " }) }
+        func label(_ offset: Int, _ count: Int) -> String { String(text(offset, count).prefix { $0 != " " }) }
         if head[510] == 0x55, head[511] == 0xAA {
             if text(82, 5) == "fat32", label(71, 11) == wanted { return "vfat" }
             if text(54, 3) == "fat", label(43, 11) == wanted { return "vfat" }
@@ -21,7 +21,7 @@ public enum LabelledVolume {
         return nil
     }
 
-    /// Mounts it read-only, so that no program, device or link on it is used.
+    /// Mounts it read-only. The kernel ignores programs, devices and links on it.
     public static func mount(_ device: String, type: String, at folder: String) throws {
         try FileSystem.makeDirectory(folder)
         let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW)

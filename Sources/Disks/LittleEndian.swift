@@ -1,4 +1,4 @@
-/// Bytes of an on-disk structure, put together field by field, little-endian.
+/// A little-endian on-disk structure, assembled field by field.
 public struct LittleEndian {
     public private(set) var bytes: [UInt8] = []
 
@@ -10,7 +10,7 @@ public struct LittleEndian {
 
     public mutating func put(_ more: some Sequence<UInt8>) { bytes.append(contentsOf: more) }
 
-    /// Zeros up to `count` bytes in all.
+    /// Appends zeros up to a total size of `count` bytes.
     public mutating func pad(to count: Int) {
         if bytes.count < count { bytes.append(contentsOf: repeatElement(0, count: count - bytes.count)) }
     }

@@ -12,19 +12,18 @@ public struct PartitionTable: Sendable, Hashable {
         public var size: Int
     }
 
-    /// The types that the box's partitions have (Discoverable Partitions Specification, UAPI.2).
+    /// The types of the box's partitions (Discoverable Partitions Specification, UAPI.2).
     public enum Kind {
         public static let efiSystem = known("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
         public static let linuxData = known("0fc63daf-8483-4772-8e79-3d69d8477de4")
         public static let root = known("4f68bce3-e8cd-4db1-96e7-fbcaf984b709")
-        /// This project's own: the 1 MiB in which PID 1 counts failed boots.
+        /// Defined by this project: the 1 MiB in which PID 1 counts failed boots.
         public static let state = GUID(named: "vcpe partition type state")
 
         private static func known(_ text: String) -> GUID { GUID(text) ?? GUID(named: text) }
     }
 
-    /// Bytes of a sector that a disk may have: 512, as images do, or 4096, as many NVMe disks do
-    /// ("4Kn").
+    /// The supported sector sizes in bytes: 512 for images, and 4096 for many NVMe disks ("4Kn").
     public static let sectorSizes = [512, 4096]
 
     public var guid: GUID
@@ -65,8 +64,8 @@ public struct PartitionTable: Sendable, Hashable {
     /// Bytes. Every sector size divides it, so that a table can be written for either.
     private static let alignment = 1 << 20
 
-    /// The same partitions on a disk of another size or other sectors; the last one goes to the
-    /// disk's end, as far as its alignment to 1 MiB allows.
+    /// The same partitions on a disk of another size or sector size. The last partition extends to
+    /// the disk's end, rounded down to 1 MiB.
     ///
     /// - Parameter size: bytes of the disk.
     public func extended(to size: Int, sectorSize: Int) -> PartitionTable {
@@ -80,7 +79,7 @@ public struct PartitionTable: Sendable, Hashable {
         return table
     }
 
-    // MARK: - Places in the table, in sectors
+    // MARK: - Offsets in sectors
 
     private var sectors: Int { diskSize / sectorSize }
     private var entrySectors: Int { Self.entriesSize.rounded(upTo: sectorSize) / sectorSize }
@@ -94,8 +93,8 @@ public struct PartitionTable: Sendable, Hashable {
 
     /// Reads the table at the start of a disk or an image, for either sector size.
     ///
-    /// - Throws: ``DiskFailure`` for a disk without a table, or with one that is damaged. No bytes
-    ///   of a disk make this trap.
+    /// - Throws: ``DiskFailure`` for a disk without a table, or with one that is damaged. It never
+    ///   traps, whatever the disk contains.
     public static func read(_ file: File) throws -> PartitionTable {
         try firstOf(sectorSizes.map { size in { try read(file, sectorSize: size, isBackup: false) } }, file)
     }
@@ -108,7 +107,7 @@ public struct PartitionTable: Sendable, Hashable {
             sectorSizes.map { sector in { try read(file, sectorSize: sector, isBackup: true, size: size) } }, file)
     }
 
-    /// The first that is there; the first damage that was found where none is.
+    /// Returns the first readable table; otherwise throws the first damage that was found.
     private static func firstOf(_ tries: [() throws -> PartitionTable], _ file: File) throws -> PartitionTable {
         var failure: DiskFailure?
         for attempt in tries {
@@ -123,12 +122,12 @@ public struct PartitionTable: Sendable, Hashable {
         _ file: File, sectorSize: Int, isBackup: Bool, size: Int? = nil
     ) throws -> PartitionTable {
         let bytes = try size ?? file.size()
-        let place = isBackup ? bytes / sectorSize - 1 : 1
+        let headerSector = isBackup ? bytes / sectorSize - 1 : 1
         func damaged(_ what: String, _ reason: DiskFailure.Reason) -> DiskFailure {
             DiskFailure("\(file.path): its partition table is damaged: \(what)", reason: reason)
         }
-        guard place > 0 else { throw DiskFailure("\(file.path) has no GUID partition table", reason: .noTable) }
-        let header = try file.read(sectorSize, at: place * sectorSize)
+        guard headerSector > 0 else { throw DiskFailure("\(file.path) has no GUID partition table", reason: .noTable) }
+        let header = try file.read(sectorSize, at: headerSector * sectorSize)
         guard header.count == sectorSize, header.starts(with: Array("EFI PART".utf8)) else {
             throw DiskFailure("\(file.path) has no GUID partition table", reason: .noTable)
         }
@@ -145,22 +144,22 @@ public struct PartitionTable: Sendable, Hashable {
         var cleared = Array(header[..<headerSize])
         cleared.put(UInt32(0), at: 16)
         guard CRC32.iso(cleared) == header.integer(at: 16, UInt32.self) else {
-            throw damaged("its header has another checksum than it says", .damagedHeader)
+            throw damaged("the checksum of its header is wrong", .damagedHeader)
         }
         let (own, other) = (try field(24, UInt64.self), try field(32, UInt64.self))
         let start = try field(72, UInt64.self)
         let (count, entrySize) = (try field(80, UInt32.self), try field(84, UInt32.self))
         let limit = Int.max / sectorSize - 1
-        guard own == place, other > 0, other < limit, start > 0, start < limit else {
-            throw damaged("its header names sectors that no disk has", .damagedHeader)
+        guard own == headerSector, other > 0, other < limit, start > 0, start < limit else {
+            throw damaged("the sector numbers in its header are impossible", .damagedHeader)
         }
-        // As many as UEFI asks for at least, 128 of 128 bytes each, up to 1 MiB.
+        // UEFI reserves space for 128 entries of 128 bytes; up to 1 MiB of entries are accepted.
         guard count > 0, count <= 1024, entrySize >= Self.entrySize, entrySize <= 1024, entrySize % 8 == 0,
             start * sectorSize <= bytes - count * entrySize
-        else { throw damaged("\(count) entries of \(entrySize) bytes at sector \(start)", .damagedHeader) }
+        else { throw damaged("found \(count) entries of \(entrySize) bytes at sector \(start)", .damagedHeader) }
         let entries = try file.read(count * entrySize, at: start * sectorSize)
         guard entries.count == count * entrySize, CRC32.iso(entries) == header.integer(at: 88, UInt32.self) else {
-            throw damaged("its entries have another checksum than its header says", .damagedEntries)
+            throw damaged("the checksum of its entries is wrong", .damagedEntries)
         }
         var table = PartitionTable(
             guid: GUID(onDisk: Array(header[56..<72])), partitions: [],
@@ -192,7 +191,8 @@ public struct PartitionTable: Sendable, Hashable {
 
     /// Writes the protective MBR and the table at the start, and its backup at the end.
     ///
-    /// The backup goes first: power may fail between the two, and one of them is always whole.
+    /// The backup is written first: after a power loss between the two writes, one of them is
+    /// intact.
     public func write(to file: File) throws(SystemError) {
         let entries = self.entries
         try file.write(entries, at: backupEntries * sectorSize)

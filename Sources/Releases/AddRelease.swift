@@ -3,19 +3,18 @@ import Files
 import ImageBuilder
 
 extension ReleaseRepository {
-    /// Adds a built image as a release, with the files by which boxes get from earlier releases to
-    /// it.
+    /// Adds a built image as a release, with deltas that upgrade boxes from earlier releases.
     ///
     /// - Parameters:
-    ///   - deltas: how many earlier releases get patches of their own.
-    ///   - level: zstd's, 1 to 19.
-    ///   - isFloor: boxes install nothing any more that was released before.
+    ///   - deltas: the number of earlier releases from which patches are made.
+    ///   - level: the compression level of zstd, 1 to 19.
+    ///   - isFloor: whether boxes install no older release from then on.
     /// - Throws: ``ReleaseFailure`` for a version that exists, before anything is compressed.
     public mutating func add(
         _ image: BuiltImage, _ release: Release, to channel: String, deltas: Int, level: Int32, isFloor: Bool = false,
         signing session: SigningSession
     ) async throws -> Outcome {
-        try checkIsNew(release.place, in: channel)
+        try checkIsNew(release.path, in: channel)
         let work = try FileSystem.makeTemporaryDirectory(in: image.folder, prefix: ".release")
         defer { try? FileSystem.remove(work) }
         let earlier = releases(of: release.name, profile: release.profile, in: channel)
@@ -27,7 +26,7 @@ extension ReleaseRepository {
         var custom = (release.custom.object ?? [:]).merging(made.custom) { $1 }
         if isFloor { custom["floor"] = true }
         return try add(
-            Dictionary(uniqueKeysWithValues: files.map { ("\(release.place)/\($0.key)", $0.value) }), to: channel,
+            Dictionary(uniqueKeysWithValues: files.map { ("\(release.path)/\($0.key)", $0.value) }), to: channel,
             custom: .object(custom), signing: session)
     }
 }

@@ -1,6 +1,6 @@
 import Files
 
-/// Debian's names of processor architectures, from what the firmware itself goes by.
+/// Debian's names of processor architectures, from the header field that the firmware checks.
 enum Architecture {
     /// `Machine` of the COFF header (UEFI specification 2.10, section 2.1.1; PE format, "Machine
     /// Types").
@@ -10,8 +10,8 @@ enum Architecture {
 
     /// The architecture that a UKI is for.
     ///
-    /// - Throws: ``ReleaseFailure`` for what is no PE file, and for a machine that Debian has no
-    ///   name for.
+    /// - Throws: ``ReleaseFailure`` for a file that is not a PE file, and for a machine type
+    ///   without a Debian name.
     static func name(ofUKI path: String) throws -> String {
         let file = try File(path)
         func number(_ bytes: ArraySlice<UInt8>) -> Int { bytes.reversed().reduce(0) { $0 << 8 | Int($1) } }
@@ -21,7 +21,8 @@ enum Architecture {
         }
         let header = try file.read(6, at: number(dos[60..<64]))
         guard header.count == 6, header.starts(with: Array("PE\0\0".utf8)) else {
-            throw ReleaseFailure("\(path): no PE header where the DOS header says", hint: "vcpe build", path: path)
+            throw ReleaseFailure(
+                "\(path): no PE header at the offset in the DOS header", hint: "vcpe build", path: path)
         }
         let machine = number(header[4..<6])
         guard let name = names[machine] else {

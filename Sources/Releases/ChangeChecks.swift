@@ -2,9 +2,9 @@ import Documents
 import Files
 import Updates
 
-/// What is checked before a key signs, and before anything is published.
+/// Checks before a key signs, and before a change is published.
 extension ReleaseRepository {
-    /// Checks that a change follows what is published and can be signed for.
+    /// Checks that a change follows the published metadata, and that its thresholds can be met.
     ///
     /// - Throws: ``ReleaseFailure`` with the reason `doesNotFollow` for a wrong version, type,
     ///   expiry date or role, and for keys and thresholds that can never be met.
@@ -27,7 +27,7 @@ extension ReleaseRepository {
             guard document.signed["_type"]?.text == type else {
                 throw refused(role, "the type is \(document.signed["_type"]?.text ?? "missing"), allowed is \(type)")
             }
-            // The period is signed and shown, too. One day more, since signers' clocks may differ.
+            // The review shows the period. Signers' clocks may differ, so one more day is allowed.
             let period = min(document.signed[Self.periodField]?.integer ?? self.period(role), Self.mostDays)
             guard let expires = document.signed["expires"]?.text.flatMap(UTC.seconds),
                 expires <= now + 86_400 * (period + 1)
@@ -38,7 +38,7 @@ extension ReleaseRepository {
                         + "\(period) days from now")
             }
             if role == "root", document.signed["consistent_snapshot"]?.boolean != true {
-                throw refused(role, "consistent_snapshot is not true, and clients would look for other file names")
+                throw refused(role, "consistent_snapshot is not true, so clients would request other file names")
             }
             let stray = (document.signed["targets"]?.object ?? [:]).keys.sorted().first { !$0.hasPrefix("\(role)/") }
             if let stray {
@@ -70,27 +70,27 @@ extension ReleaseRepository {
         }
     }
 
-    /// Reads the repository as a box would that trusts its first root.
+    /// Reads the repository as a box does that trusts its first root.
     ///
     /// - Parameters:
     ///   - files: metadata that replaces or joins what the folder has, by name.
     ///   - root: the first root; nil for the repository's own.
     ///   - now: seconds since 1970; 0 accepts expired metadata.
     func checkAsBox(_ files: [String: [UInt8]], root: [UInt8]?, now: Int) throws {
-        let place = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-release")
-        defer { try? FileSystem.remove(place) }
+        let trusted = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-release")
+        defer { try? FileSystem.remove(trusted) }
         let source = Candidate(folder: "\(folder)/metadata", files: files)
         guard let first = try root ?? source.read("1.root.json", most: 1 << 20) else {
             throw ReleaseFailure.damaged("\(folder)/metadata/1.root.json", "the file is missing")
         }
         do {
-            try UpdateClient.initialize(place, root: first)
-            var client = try UpdateClient(folder: place, source: source, now: now)
+            try UpdateClient.initialize(trusted, root: first)
+            var client = try UpdateClient(folder: trusted, source: source, now: now)
             try client.refresh()
             // A path that no channel has makes the client read each channel's metadata.
             for channel in channels {
                 do { _ = try client.find("\(channel)/a/b/c/d") } catch {
-                    // A channel that was stopped must not keep the others from changing.
+                    // A channel that was expired on purpose must not block changes of others.
                     if error.reason != .unknownTarget, error.reason != .expired { throw error }
                 }
             }
@@ -104,7 +104,7 @@ extension ReleaseRepository {
         }
     }
 
-    /// What would be published, in front of what is.
+    /// The metadata to publish, layered over the published metadata.
     private struct Candidate: MetadataSource {
         var folder: String
         var files: [String: [UInt8]]

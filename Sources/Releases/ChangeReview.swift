@@ -3,18 +3,18 @@ import Documents
 import Files
 import Updates
 
-/// What a change does to what is published, for the people who sign it.
+/// The differences between a change and the published metadata, for the signers.
 ///
-/// Every difference of the signed parts is an ``Entry``, also one of a field that this program does
-/// not know, so that nothing is signed unseen.
+/// Every difference of the signed parts is an ``Entry``, even in a field that this program does not
+/// know, so that no key signs an unseen change.
 public struct ChangeReview: Sendable {
     /// A role whose metadata changes.
     public struct RoleChange: Sendable, Hashable {
         public var role: String
-        /// 0 for a role that is new.
+        /// 0 for a new role.
         public var oldVersion: Int
         public var version: Int
-        /// As in the metadata; nil for a role that is new.
+        /// As in the metadata; nil for a new role.
         public var oldExpires: String?
         public var expires: String
         public var threshold: Int
@@ -27,12 +27,12 @@ public struct ChangeReview: Sendable {
     /// One difference.
     public struct Entry: Sendable, Hashable {
         public var role: String
-        /// Where it is in the signed part: `roles/timestamp/threshold`, `delegations/keys/ID`,
+        /// The path within the signed part: `roles/timestamp/threshold`, `delegations/keys/ID`,
         /// `targets/PATH`.
         public var path: String
-        /// Nil for what is added.
+        /// Nil for an added value.
         public var old: JSON?
-        /// Nil for what is removed.
+        /// Nil for a removed value.
         public var new: JSON?
     }
 
@@ -42,7 +42,7 @@ public struct ChangeReview: Sendable {
         public var boxes: String
         /// `IMAGE PROFILE`, or the image alone for a group.
         public var image: String
-        /// The version that they get now; nil for none.
+        /// The version that they get before the change; nil for none.
         public var old: String?
         public var new: String?
     }
@@ -50,10 +50,10 @@ public struct ChangeReview: Sendable {
     public let roles: [RoleChange]
     public let entries: [Entry]
     public let effects: [Effect]
-    /// SHA-256 over the signed parts of all changed roles and of what they replace: it names what
-    /// was shown.
+    /// SHA-256 over the signed parts of all changed roles and of the published ones; it identifies
+    /// the review.
     public let digest: Digest
-    /// Whether it contains changes that waited before, which another person may have made.
+    /// Whether it contains changes that waited before, which another operator may have made.
     public internal(set) var includesWaiting = false
     /// Owners of keys, by identifier.
     private let owners: [String: String]
@@ -83,7 +83,7 @@ public struct ChangeReview: Sendable {
         digest = Self.digest(change, after: repository.published)
     }
 
-    /// A direction of a group, which is no metadata of the snapshot.
+    /// Reviews a group's direction, which has no entry in the snapshot.
     init(direction: SignedDocument, of group: String, after last: SignedDocument?, signers: ReleaseRepository.Authority)
     {
         let role = "\(Direction.role)/\(group)"
@@ -120,8 +120,8 @@ public struct ChangeReview: Sendable {
         }
     }
 
-    /// The signed part in pieces that are compared: a key, a field of a role, a target, or any
-    /// other field. Version and expiry date are in ``RoleChange``.
+    /// Splits the signed part into the values that are compared: a key, a field of a role, a
+    /// target, or any other field. Version and expiry date are in ``RoleChange``.
     private static func units(_ signed: [String: JSON]) -> [String: JSON] {
         var units: [String: JSON] = [:]
         func take(_ path: String, _ json: JSON) { units[path] = json }
@@ -141,10 +141,10 @@ public struct ChangeReview: Sendable {
                     case ("keys", .object(let keys)):
                         for (name, key) in keys { take("delegations/keys/\(name)", key) }
                     case ("roles", .list(let roles)):
-                        // The first role that signs for a path decides.
+                        // The order matters: clients search the first role that covers a path.
                         take("delegations/order", .texts(roles.map { $0["name"]?.text ?? "?" }))
-                        for (place, role) in roles.enumerated() {
-                            takeRole("delegations/roles/\(role["name"]?.text ?? "#\(place)")", role)
+                        for (index, role) in roles.enumerated() {
+                            takeRole("delegations/roles/\(role["name"]?.text ?? "#\(index)")", role)
                         }
                     default: take("delegations/\(field)", value)
                     }
@@ -203,10 +203,10 @@ public struct ChangeReview: Sendable {
         return effects
     }
 
-    // MARK: - For people
+    // MARK: - Output
 
-    /// The review as lines for a terminal. All text that comes from the repository has its control
-    /// characters removed.
+    /// The review as lines for a terminal. Control characters in the repository's text are replaced
+    /// by question marks.
     public var lines: [String] {
         var lines: [String] = []
         for role in roles {
@@ -230,11 +230,11 @@ public struct ChangeReview: Sendable {
 
     private func text(_ entry: Entry) -> String {
         let parts = entry.path.split(separator: "/").map(String.init)
-        if let place = parts.firstIndex(of: "keys"), place + 2 == parts.count {
+        if let index = parts.firstIndex(of: "keys"), index + 2 == parts.count {
             let value = (entry.new ?? entry.old)?["keyval"]?["public"]?.text ?? ""
             let scheme = (entry.new ?? entry.old)?["scheme"]?.text ?? "?"
             let change = entry.old == nil ? "new key" : entry.new == nil ? "removed key" : "changed key"
-            return "\(change) \(name(parts[place + 1])): \(scheme) \(value.replacing("\n", with: " "))"
+            return "\(change) \(name(parts[index + 1])): \(scheme) \(value.replacing("\n", with: " "))"
         }
         let change =
             switch (entry.old, entry.new) {
@@ -267,7 +267,7 @@ public struct ChangeReview: Sendable {
         return (["\(length) bytes", "SHA-256 \(digest)"] + fields + others).joined(separator: ", ")
     }
 
-    /// Escape sequences in a name could hide lines of a review from the person who reads it.
+    /// Escape sequences in a name could hide lines of a review from its reader.
     private static func printable(_ line: String) -> String {
         var shown = String.UnicodeScalarView()
         for scalar in line.unicodeScalars {

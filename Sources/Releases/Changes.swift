@@ -19,12 +19,12 @@ extension ReleaseRepository {
                 "\(channel): the name is reserved for the role that directs groups",
                 hint: "vcpe release director \(folder)")
         }
-        // A channel's name is a folder and part of file names. fnmatch(3) patterns would cover
-        // other channels, too.
+        // A channel's name becomes a folder and a part of file names. As an fnmatch(3) pattern it
+        // could cover other channels, too.
         guard Self.isPlain(channel) else {
             throw ReleaseFailure(
-                "\"\(channel)\": not a name for a channel; allowed are letters, digits, hyphens and dots, not a dot or "
-                    + "a hyphen first, 64 at most",
+                "\"\(channel)\" is not a name for a channel; allowed are at most 64 letters, digits, hyphens and "
+                    + "dots, the first no hyphen or dot",
                 hint: "stable, or edge, for example")
         }
         // CHANNEL/IMAGE/PROFILE/VERSION/FILE
@@ -43,7 +43,7 @@ extension ReleaseRepository {
     mutating func delegate(_ paths: String, to role: String, _ keys: Keys) throws {
         guard !TrustedMetadata.topLevel.contains(role), authority(role) == nil else {
             throw ReleaseFailure(
-                "\(folder): there is a role \(role)", hint: "vcpe release status \(folder)", reason: .exists)
+                "\(folder): the role \(role) exists", hint: "vcpe release status \(folder)", reason: .exists)
         }
         var known = documents["targets"]?.signed["delegations"]?["keys"]?.object ?? [:]
         for key in keys.publicKeys { known[SigningKey.identifier(of: key)] = key }
@@ -58,14 +58,14 @@ extension ReleaseRepository {
         documents["targets"]?.signed["delegations"] = delegated
     }
 
-    /// An online key lies on the release host. As a key of another role it would undo the
-    /// separation of roles.
+    /// Online keys are on the release host. A key of both an online and an offline role would
+    /// defeat the separation of roles.
     private func checkSeparation(of key: JSON, in role: String) throws(ReleaseFailure) {
         guard let encoded = PublicKey(key)?.encoded else { return }
         let isOnline = Self.online.contains(role)
         for other in TrustedMetadata.topLevel + channels where Self.online.contains(other) != isOnline {
             guard let authority = authority(other) else { continue }
-            // A lab may have one key for everything.
+            // A lab may use one key for all roles.
             for identifier in authority.role.identifiers
             where authority.keys[identifier].flatMap(PublicKey.init)?.encoded == encoded && !isLab {
                 throw ReleaseFailure(
@@ -75,8 +75,7 @@ extension ReleaseRepository {
         }
     }
 
-    /// Whether offline and online roles share a key already, as in a repository that a test run
-    /// makes for itself.
+    /// Whether root and timestamp share a key, as in the repository of a test run.
     private var isLab: Bool {
         func keys(_ role: String) -> Set<String> { Set(authority(role)?.role.identifiers ?? []) }
         return !keys("root").isDisjoint(with: keys("timestamp"))
@@ -84,9 +83,9 @@ extension ReleaseRepository {
 
     // MARK: - Validity
 
-    /// Signs roles again with a new expiry date; without a role named, the online ones alone.
+    /// Signs roles again with a new expiry date, and the online roles with them.
     ///
-    /// - Parameter days: the period of these roles from now on; nil keeps theirs.
+    /// - Parameter days: the new period of these roles; nil keeps the current one.
     public mutating func resign(_ roles: [String], days: Int? = nil, signing session: SigningSession) throws -> Outcome
     {
         begin(roles)
@@ -114,7 +113,8 @@ extension ReleaseRepository {
 
     // MARK: - Keys
 
-    /// Replaces or removes a key of a role. Of root, the keys of the last root sign once more.
+    /// Replaces or removes a key of a role. The keys of the previous root sign a new root, too (TUF
+    /// 1.0, section 5.3.4).
     ///
     /// - Parameters:
     ///   - old: the first digits of the key's identifier.
@@ -154,7 +154,7 @@ extension ReleaseRepository {
                 "keys": .object(Self.used(known, by: list)), "roles": .list(list),
             ]
         }
-        // What the removed key has signed counts no more, so the role's own metadata is signed
+        // Signatures of the removed key no longer count, so the role's own metadata is signed
         // again.
         let again = documents[role] == nil || role == "root" || Self.online.contains(role) ? [] : [role]
         return try commit([delegator] + again, session)

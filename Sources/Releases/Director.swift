@@ -11,12 +11,13 @@ extension ReleaseRepository {
         return try commit(["targets"], session)
     }
 
-    /// Directs a group to a release of an image. Its releases of other images stay as they are.
+    /// Directs a group to a release of an image. The group's releases of other images do not
+    /// change.
     ///
     /// - Parameters:
-    ///   - window: when boxes may restart by themselves; nil leaves that to their site documents.
+    ///   - window: when boxes may restart unattended; nil leaves that to their site documents.
     ///   - days: the direction's validity.
-    /// - Returns: the file and what it tells a box; nil if the session refused it.
+    /// - Returns: the file's path and the direction; nil if the session did not confirm it.
     public func direct(
         _ group: String, image: String, to version: String, window: MaintenanceWindow?, days: Int,
         signing session: SigningSession
@@ -52,9 +53,9 @@ extension ReleaseRepository {
         guard missing == 0 else {
             throw ReleaseFailure(
                 "director: \(missing) of \(authority.role.threshold) signatures are missing",
-                hint: "name the folders of all that must sign: --keys may be given several times", reason: .noKey)
+                hint: "--keys FOLDER for each signer", reason: .noKey)
         }
-        // As a box reads it.
+        // Check that a box would accept it.
         let direction = try Direction(
             document.bytes, of: group, signedBy: role, now: now, last: last?.version ?? 0)
         if let parent = FileSystem.parent(of: path) { try FileSystem.makeDirectory(parent) }
@@ -68,7 +69,7 @@ extension ReleaseRepository {
         return try? Role(json, keys: keys, name: Direction.role)
     }
 
-    /// What each group is directed to, as a box would read it, by group.
+    /// The direction of each group, as a box would read it, by group.
     public var directions: [(group: String, direction: Result<Direction, UpdateFailure>)] {
         guard let role = directorRole else { return [] }
         let names = (try? FileSystem.list("\(folder)/\(Direction.role)")) ?? []

@@ -3,7 +3,7 @@ import Files
 
 /// The private keys that are available for signing: on this disk, or on the sticks of the signers.
 public struct KeyFolder {
-    /// Sealed keys, by identifier; each is opened when it has to sign.
+    /// Sealed keys, by identifier; each is opened only when it must sign.
     private var sealed: [String: SealedKey] = [:]
     /// Keys in memory, and programs that sign, by identifier.
     private var opened: [String: any MetadataSigner] = [:]
@@ -11,7 +11,7 @@ public struct KeyFolder {
 
     /// Lists the keys of folders. None is opened yet: unsealing a key takes most of a second.
     ///
-    /// - Parameter made: keys of these folders that are open already.
+    /// - Parameter made: keys of these folders that are in memory already.
     /// - Throws: ``ReleaseFailure`` if the folders hold neither a key file nor a signer program.
     public init(_ folders: [String], passphrase: String, made: [SigningKey] = []) throws {
         self.passphrase = passphrase
@@ -29,7 +29,7 @@ public struct KeyFolder {
         }
         guard !sealed.isEmpty || !opened.isEmpty else {
             throw ReleaseFailure(
-                "\(folders.joined(separator: ", ")): no .key file", hint: "--keys names the folder of the .key files")
+                "\(folders.joined(separator: ", ")): no .key file", hint: "--keys FOLDER, with .key files")
         }
     }
 
@@ -42,8 +42,8 @@ public struct KeyFolder {
     /// The identifiers of all available keys.
     var identifiers: Set<String> { Set(sealed.keys).union(opened.keys) }
 
-    /// Opens the keys among `identifiers` that this passphrase opens. Folders may hold keys of
-    /// several passphrases.
+    /// Opens the keys among `identifiers` that this passphrase opens. Keys of one folder may have
+    /// different passphrases.
     ///
     /// - Throws: ``ReleaseFailure`` if there are such keys and the passphrase opens none of them.
     func open(_ identifiers: [String]) throws(ReleaseFailure) -> [any MetadataSigner] {

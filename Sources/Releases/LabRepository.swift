@@ -13,11 +13,10 @@ public final class LabRepository {
     public let trusted: String
     private static let channel = "stable"
     private let session: SigningSession
-    /// Releases are ordered by their time of publication in seconds, so each gets a second of its
-    /// own.
+    /// Releases are ordered by their time of publication in seconds, so each needs another second.
     private var second: Int
 
-    /// - Parameter folder: an empty one.
+    /// - Parameter folder: an empty folder.
     public init(in folder: String) throws {
         (self.folder, trusted) = ("\(folder)/updates", "\(folder)/trusted")
         second = time(nil) - 100
@@ -31,7 +30,7 @@ public final class LabRepository {
         try UpdateClient.initialize(trusted, root: try FileSystem.read("\(self.folder)/metadata/1.root.json"))
     }
 
-    /// Publishes an image, proved or not.
+    /// Publishes an image, whether or not its proofs passed.
     ///
     /// - Returns: the release's version.
     @discardableResult public func publish(_ image: BuiltImage) async throws -> String {
@@ -39,16 +38,16 @@ public final class LabRepository {
         let lock = try OutputLock(image.folder)
         defer { withExtendedLifetime(lock) {} }
         var repository = try ReleaseRepository(folder, now: second)
-        let release = try Release(image, isProved: false)
+        let release = try Release(image, requiresProofs: false)
         _ = try await repository.add(image, release, to: Self.channel, deltas: 1, level: 3, signing: session)
         return release.version
     }
 
-    /// Publishes an image behind a timestamp that boxes do not see yet.
+    /// Publishes an image, but keeps the old timestamp, so that boxes do not see the release yet.
     ///
-    /// - Returns: a function that shows the new timestamp to boxes.
+    /// - Returns: a function that publishes the new timestamp.
     public func prepare(_ image: BuiltImage) async throws -> () throws -> Void {
-        // Other metadata has its version in its name: the timestamp alone decides what counts.
+        // All other metadata has its version in its name, so the timestamp selects what boxes read.
         let path = "\(folder)/metadata/timestamp.json"
         let before = try FileSystem.read(path)
         try await publish(image)
@@ -60,26 +59,28 @@ public final class LabRepository {
     /// A copy of an image with another version and an initramfs of zeros: its kernel panics.
     ///
     /// - Parameter folder: where the copy is made.
-    public static func spoiled(_ image: BuiltImage, version: String, in folder: String) throws -> BuiltImage {
+    public static func withPanickingKernel(
+        _ image: BuiltImage, version: String, in folder: String
+    ) throws -> BuiltImage {
         let name = FileSystem.name(of: image.folder)
-        let place = "\(folder)/\(name)/\(name)"
+        let stem = "\(folder)/\(name)/\(name)"
         try FileSystem.makeDirectory("\(folder)/\(name)")
         for (file, suffix) in [(image.raw, "raw"), (image.root, "root")] {
-            try FileSystem.remove("\(place).\(suffix)")
-            guard symlink(try FileSystem.realPath(file), "\(place).\(suffix)") == 0 else {
-                throw SystemError("symlink", place)
+            try FileSystem.remove("\(stem).\(suffix)")
+            guard symlink(try FileSystem.realPath(file), "\(stem).\(suffix)") == 0 else {
+                throw SystemError("symlink", stem)
             }
         }
         try FileSystem.replace(
-            "\(place).spdx.json", with: try FileSystem.read("\(image.folder)/\(image.stem).spdx.json"))
+            "\(stem).spdx.json", with: try FileSystem.read("\(image.folder)/\(image.stem).spdx.json"))
         var uki = try FileSystem.read(image.uki)
-        guard let initramfs = try UnifiedKernelImage.place(of: ".initrd", in: uki) else {
+        guard let initramfs = try UnifiedKernelImage.range(of: ".initrd", in: uki) else {
             throw ReleaseFailure("\(image.uki): the UKI has no section .initrd", path: image.uki)
         }
         uki.replaceSubrange(initramfs, with: [UInt8](repeating: 0, count: initramfs.count))
-        try FileSystem.replace("\(place).efi", with: uki)
+        try FileSystem.replace("\(stem).efi", with: uki)
         try Manifest.renew(
-            "\(image.folder)/\(image.stem).manifest", as: "\(place).manifest", image: name, version: version)
+            "\(image.folder)/\(image.stem).manifest", as: "\(stem).manifest", image: name, version: version)
         return try BuiltImage(name, profile: image.profile, output: folder)
     }
 }

@@ -1,13 +1,13 @@
 import Files
 import Glibc
 
-/// Keeps builds away from an image's output folder while its files are read: a shared lock on the
-/// file that a build locks exclusively. Without it a release could take its root from one build and
-/// its UKI from the next.
+/// Blocks builds in an image's output folder while its files are read, by a shared lock on the file
+/// that a build locks exclusively. Without it, a release could contain the root of one build and
+/// the UKI of the next.
 public struct OutputLock {
     private let file: File
 
-    /// Waits for a build that is under way.
+    /// Waits for a running build.
     ///
     /// - Parameters:
     ///   - folder: `OUTPUT/NAME`, which must exist.

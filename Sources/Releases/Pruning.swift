@@ -6,7 +6,7 @@ import Updates
 extension ReleaseRepository {
     /// Files that no client needs.
     public struct Garbage: Sendable, Hashable {
-        /// Below the repository's folder, sorted.
+        /// Paths below the repository's folder, sorted.
         public var files: [String] = []
         public var bytes = 0
     }
@@ -14,45 +14,45 @@ extension ReleaseRepository {
     /// Files below `metadata/` and `targets/` that no client can be reading.
     ///
     /// A version of a role's metadata is in use while it is the newest, and for `grace` seconds
-    /// after its successor was published: until its timestamp expires, a client may go on with what
-    /// it has read. All roots stay, since a box that was switched off for years follows them one by
-    /// one. Targets stay while such a version, or a change that waits, names them.
+    /// after its successor was published, because a client may use it until its timestamp expires.
+    /// All roots stay, because a box that was off for years needs each of them in turn. Targets
+    /// stay while such a version, or a waiting change, lists them.
     ///
     /// - Parameter grace: seconds; the timestamp's period by default.
     public func garbage(grace: Int? = nil) throws -> Garbage {
         let grace = grace ?? 86_400 * period("timestamp")
-        var (garbage, named) = (Garbage(), Set<String>())
+        var (garbage, listed) = (Garbage(), Set<String>())
         func drop(_ path: String) throws {
             garbage.files.append(path)
             garbage.bytes += Int(try File("\(folder)/\(path)").status().st_size)
         }
         for (role, versions) in try versions().sorted(by: { $0.key < $1.key }) {
-            for (place, version) in versions.enumerated() {
+            for (index, version) in versions.enumerated() {
                 let path = "metadata/\(version).\(role).json"
                 let isNewest = version >= published[role]?.version ?? 0
-                if !isNewest, role != "root", place + 1 < versions.count,
-                    try modified("metadata/\(versions[place + 1]).\(role).json") <= now - grace
+                if !isNewest, role != "root", index + 1 < versions.count,
+                    try modified("metadata/\(versions[index + 1]).\(role).json") <= now - grace
                 {
                     try drop(path)
                 } else if channels.contains(role) {
-                    named.formUnion(Self.files(of: try SignedDocument(role, file: "\(folder)/\(path)").signed))
+                    listed.formUnion(Self.files(of: try SignedDocument(role, file: "\(folder)/\(path)").signed))
                 }
             }
         }
-        for document in pending.values { named.formUnion(Self.files(of: document.signed)) }
-        for path in try files(below: "targets") where !named.contains(path) { try drop(path) }
+        for document in pending.values { listed.formUnion(Self.files(of: document.signed)) }
+        for path in try files(below: "targets") where !listed.contains(path) { try drop(path) }
         garbage.files.sort()
         return garbage
     }
 
-    /// Removes files that ``garbage(grace:)`` listed, and the folders that are empty then.
+    /// Removes files that ``garbage(grace:)`` returned, and folders that become empty.
     public func remove(_ garbage: Garbage) throws {
         for path in garbage.files {
             try FileSystem.remove("\(folder)/\(path)")
             var parent = FileSystem.parent(of: path)
-            while let place = parent, place.contains("/"), try FileSystem.list("\(folder)/\(place)").isEmpty {
-                try FileSystem.remove("\(folder)/\(place)")
-                parent = FileSystem.parent(of: place)
+            while let path = parent, path.contains("/"), try FileSystem.list("\(folder)/\(path)").isEmpty {
+                try FileSystem.remove("\(folder)/\(path)")
+                parent = FileSystem.parent(of: path)
             }
         }
     }
@@ -68,7 +68,7 @@ extension ReleaseRepository {
         return found.mapValues { $0.sorted() }
     }
 
-    /// Names of target files, as consistent snapshots have them, below the repository's folder.
+    /// Paths of target files below the repository's folder, with the digest in each file's name.
     private static func files(of signed: [String: JSON]) -> [String] {
         (signed["targets"]?.object ?? [:]).flatMap { path, meta -> [String] in
             (meta["hashes"]?.object ?? [:]).values.compactMap(\.text).map { digest in
@@ -78,11 +78,11 @@ extension ReleaseRepository {
         }
     }
 
-    private func files(below place: String) throws -> [String] {
+    private func files(below base: String) throws -> [String] {
         var found: [String] = []
-        guard FileSystem.exists("\(folder)/\(place)") else { return [] }
-        for name in try FileSystem.list("\(folder)/\(place)") {
-            let path = "\(place)/\(name)"
+        guard FileSystem.exists("\(folder)/\(base)") else { return [] }
+        for name in try FileSystem.list("\(folder)/\(base)") {
+            let path = "\(base)/\(name)"
             let isFolder = try File("\(folder)/\(path)").status().st_mode & S_IFMT == S_IFDIR
             found += isFolder ? try files(below: path) : [path]
         }

@@ -3,25 +3,25 @@ import Documents
 import Files
 import Updates
 
-/// The keys that may sign, and the person or job that agrees to what they sign.
+/// The keys that may sign, and the confirmation of what they sign.
 public struct SigningSession {
     public var keys: KeyFolder
-    /// Shown what offline keys are about to sign. False signs nothing: the change is kept without
-    /// signatures.
+    /// Gets what offline keys are about to sign. If it returns false, nothing is signed, and the
+    /// change is kept without signatures.
     public var confirm: (ChangeReview) throws -> Bool
 
     public init(_ keys: KeyFolder, confirm: @escaping (ChangeReview) throws -> Bool) {
         (self.keys, self.confirm) = (keys, confirm)
     }
 
-    /// Signs without a review: for a lab, whose keys lie on the same disk, and for what the caller
-    /// has just made.
+    /// Signs without a review: for a lab, whose keys are on the same disk, and for changes that the
+    /// caller itself has just made.
     public static func unattended(_ keys: KeyFolder) -> SigningSession { SigningSession(keys) { _ in true } }
 }
 
-/// From a change to signatures, and from enough signatures to what boxes read.
+/// Signs changes, and publishes those that have enough signatures.
 extension ReleaseRepository {
-    /// Makes a change of `roles` build upon what waits, if one of them waits.
+    /// Bases a change of `roles` on the waiting change, if that contains one of them.
     mutating func begin(_ roles: [String]) {
         guard roles.contains(where: { pending[$0] != nil }) else { return }
         for (role, document) in pending { documents[role] = document }
@@ -30,9 +30,9 @@ extension ReleaseRepository {
     /// Gives changed roles the version after the published one, and signs them with the available
     /// keys.
     ///
-    /// A change that has all signatures is published if the online keys are available and no role
-    /// of it waits. Any other change joins what waits, and drops the signatures of the roles that
-    /// it changes.
+    /// The change is published if it has all signatures and the online keys are available.
+    /// Otherwise it is kept in `unsigned/`. A change of a role that waits joins the waiting change,
+    /// and drops the signatures of the roles that it changes.
     mutating func commit(_ roles: [String], _ session: SigningSession, days: Int? = nil) throws -> Outcome {
         for role in roles {
             let expires = expiry(role, days: days)
@@ -44,13 +44,13 @@ extension ReleaseRepository {
         return try finish(change, session, includesWaiting: joins)
     }
 
-    /// Adds the signatures of the available keys to what waits.
+    /// Adds the signatures of the available keys to the waiting change.
     ///
-    /// Each signature is kept, whatever else is missing. The last signer of an offline role needs
-    /// no online key: ``publish(signing:)`` is the release host's step.
+    /// Each signature is kept, even if others are missing. The last signer of an offline role needs
+    /// no online key: the release host calls ``publish(_:root:signing:now:)`` afterwards.
     ///
-    /// - Throws: ``ReleaseFailure`` if nothing waits, if it does not follow what is published, or
-    ///   if none of the keys is a key of a role that waits.
+    /// - Throws: ``ReleaseFailure`` if no change waits, if it does not follow the published
+    ///   metadata, or if none of the keys is a key of a waiting role.
     public static func sign(
         _ folder: String, root: [UInt8]? = nil, with session: SigningSession, now: Int
     ) throws -> Outcome {
@@ -59,10 +59,10 @@ extension ReleaseRepository {
         return try repository.finish(repository.pending, session, includesWaiting: true, mustSign: true)
     }
 
-    /// Publishes what waits, once its offline roles have all signatures: signs snapshot and
+    /// Publishes the waiting change if its offline roles have all signatures: signs snapshot and
     /// timestamp.
     ///
-    /// - Throws: ``ReleaseFailure`` if nothing waits, or the online keys are not available.
+    /// - Throws: ``ReleaseFailure`` if no change waits, or the online keys are not available.
     public static func publish(
         _ folder: String, root: [UInt8]? = nil, signing keys: KeyFolder, now: Int
     ) throws -> Outcome {
@@ -76,7 +76,7 @@ extension ReleaseRepository {
         return .published
     }
 
-    /// What waits, beside what is published.
+    /// Compares the waiting change with the published metadata.
     public static func review(_ folder: String, root: [UInt8]? = nil, now: Int) throws -> ChangeReview {
         var repository = try opened(folder, root: root, now: now, readOnly: true)
         try repository.beginWaiting()
@@ -115,7 +115,7 @@ extension ReleaseRepository {
 
     // MARK: - Signing
 
-    /// - Parameter mustSign: it is an error if no available key is a key of the change.
+    /// - Parameter mustSign: whether it is an error if no available key is a key of the change.
     private mutating func finish(
         _ staged: [String: SignedDocument], _ session: SigningSession, includesWaiting: Bool, mustSign: Bool = false
     ) throws -> Outcome {
@@ -127,7 +127,7 @@ extension ReleaseRepository {
         if mustSign, able.isEmpty {
             throw ReleaseFailure(
                 "no available key is a key of \(change.keys.sorted().joined(separator: ", "))",
-                hint: "--keys names the folder of your .key file", reason: .noKey)
+                hint: "--keys FOLDER, with your .key file", reason: .noKey)
         }
         let unsigned = able.filter { role in
             let signed = change[role]?.signatures ?? [:]
@@ -154,19 +154,19 @@ extension ReleaseRepository {
         return .published
     }
 
-    /// Replaces `unsigned/` as a whole: each file by a rename, what no longer waits removed at the
-    /// end.
+    /// Replaces the contents of `unsigned/`: writes each file by a rename, then removes the files
+    /// of roles that no longer wait.
     private mutating func write(pending next: [String: SignedDocument]) throws {
         pending = next
-        let place = "\(folder)/unsigned"
-        guard !next.isEmpty else { return try FileSystem.remove(place) }
-        try FileSystem.makeDirectory(place)
-        for (role, document) in next { try FileSystem.replace("\(place)/\(role).json", with: document.bytes) }
-        for name in try FileSystem.list(place)
+        let unsigned = "\(folder)/unsigned"
+        guard !next.isEmpty else { return try FileSystem.remove(unsigned) }
+        try FileSystem.makeDirectory(unsigned)
+        for (role, document) in next { try FileSystem.replace("\(unsigned)/\(role).json", with: document.bytes) }
+        for name in try FileSystem.list(unsigned)
         where name.hasSuffix(".json") && !name.hasPrefix(".") && next[String(name.dropLast(5))] == nil {
-            try FileSystem.remove("\(place)/\(name)")
+            try FileSystem.remove("\(unsigned)/\(name)")
         }
-        try FileSystem.syncDirectory(place)
+        try FileSystem.syncDirectory(unsigned)
     }
 
     // MARK: - Publication
@@ -186,7 +186,7 @@ extension ReleaseRepository {
 
     /// Signs the online roles over the new versions of `roles`.
     mutating func filesToPublish(_ roles: [String], _ keys: KeyFolder) throws -> [String: [UInt8]] {
-        // Roles that wait are no part of this.
+        // Waiting roles are not published with this change.
         var next = published
         for role in roles { next[role] = documents[role] }
         for role in Self.online { next[role] = documents[role] }

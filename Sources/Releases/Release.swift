@@ -4,7 +4,7 @@ import Files
 import Glibc
 import ImageBuilder
 
-/// What a built image is, for those who install it; only of one that is whole and proved.
+/// The signed description of a built image. It requires outputs of one build and passed proofs.
 public struct Release: Sendable {
     public let name: String
     public let version: String
@@ -17,23 +17,23 @@ public struct Release: Sendable {
     /// Debian's name of the processor architecture that the UKI is for.
     private let architecture: String
 
-    /// - Parameter isProved: the image needs proofs that passed, of exactly this build
+    /// - Parameter requiresProofs: whether the image needs passed proofs of exactly this build
     ///   (`docs/proofs.md`).
-    /// - Throws: ``BuildFailure`` for an image whose parts are not of one build, and for one whose
-    ///   proofs did not pass.
-    public init(_ image: BuiltImage, isProved: Bool = true) throws {
-        // The image was verified when it was found: its outputs are those that its manifest names.
+    /// - Throws: ``BuildFailure`` for an image whose files are from different builds, and for one
+    ///   whose proofs did not pass.
+    public init(_ image: BuiltImage, requiresProofs: Bool = true) throws {
+        // BuiltImage has compared the outputs with the manifest.
         let manifest = image.manifest
         (name, version, profile) = (manifest.image, manifest.version, manifest.profile)
         rootHash = manifest.rootHash
         guard let root = manifest.outputs[.root], try image.commandLine().contains(rootHash) else {
             throw BuildFailure(
-                "\(image.uki) boots another root than the one of its manifest",
-                hint: "vcpe build \(name), and all of its outputs")
+                "\(image.uki) boots another root than the one in its manifest",
+                hint: "vcpe build \(name), and copy all of its outputs")
         }
         (digest, size) = (root.digest, root.size)
         architecture = try Architecture.name(ofUKI: image.uki)
-        if isProved { try Self.demandProofs(of: image, name) }
+        if requiresProofs { try Self.demandProofs(of: image, name) }
     }
 
     /// - Throws: ``ProofRejection``'s reason as a ``BuildFailure``.
@@ -49,10 +49,10 @@ public struct Release: Sendable {
         }
     }
 
-    /// Below its channel.
-    public var place: String { "\(name)/\(profile)/\(version)" }
+    /// The path below its channel.
+    public var path: String { "\(name)/\(profile)/\(version)" }
 
-    /// What is signed beside lengths and hashes.
+    /// The fields that are signed with lengths and hashes.
     public var custom: JSON {
         [
             "image": .text(name), "version": .text(version), "profile": .text(profile),

@@ -1,18 +1,18 @@
-/// Why a repository was not made, or not changed. Nothing was published.
+/// Why a repository was not created or changed. Nothing was published.
 public struct ReleaseFailure: Error, Sendable, CustomStringConvertible {
     /// What tests and callers distinguish.
     public enum Reason: String, Sendable, CaseIterable {
-        /// Anything that needs no distinction.
+        /// Any other reason.
         case refused
-        /// A file of the repository is damaged; ``ReleaseFailure/path`` names it.
+        /// The file ``ReleaseFailure/path`` of the repository is damaged.
         case damaged
-        /// A version, or a release, that exists already.
+        /// A version or a release exists already.
         case exists
-        /// What is waiting for signatures does not follow what is published.
+        /// The waiting change does not follow the published metadata.
         case doesNotFollow = "does-not-follow"
         /// The confirmation does not match what was shown.
         case notConfirmed = "not-confirmed"
-        /// No private key for what has to be signed is available.
+        /// No private key is available for a required signature.
         case noKey = "no-key"
     }
 
@@ -20,7 +20,7 @@ public struct ReleaseFailure: Error, Sendable, CustomStringConvertible {
     /// What to do.
     public var hint: String?
     public var reason: Reason
-    /// The file at fault; nil where it is none.
+    /// The file at fault, if there is one.
     public var path: String?
 
     public init(_ message: String, hint: String? = nil, reason: Reason = .refused, path: String? = nil) {
@@ -34,7 +34,7 @@ public struct ReleaseFailure: Error, Sendable, CustomStringConvertible {
         ReleaseFailure(
             "\(file): \(what)",
             hint: hint
-                ?? "copy the file from a mirror or a backup, or vcpe release repair, which makes online roles anew",
+                ?? "copy the file from a mirror or a backup, or run vcpe release repair for online roles",
             reason: .damaged, path: file)
     }
 

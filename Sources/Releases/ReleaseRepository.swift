@@ -22,9 +22,9 @@ public struct ReleaseRepository {
         }
     }
 
-    /// What became of a change.
+    /// The outcome of a change.
     public enum Outcome: Sendable, Hashable {
-        /// Boxes see it.
+        /// Boxes see the change.
         case published
         /// Kept in `unsigned/`: signatures that are missing, by role.
         case waiting([String: Int])
@@ -35,20 +35,22 @@ public struct ReleaseRepository {
 
     public let folder: String
     let now: Int
-    /// What boxes see, by role.
+    /// The published metadata, by role.
     var published: [String: SignedDocument] = [:]
-    /// What is kept in `unsigned/`, by role.
+    /// The waiting metadata in `unsigned/`, by role.
     var pending: [String: SignedDocument] = [:]
-    /// What a change makes of both.
+    /// The metadata with the current change applied, by role.
     var documents: [String: SignedDocument] = [:]
-    /// Held while this value lives: of two changes at once one would be lost. Nil for a reader.
+    /// Held while this value lives, because concurrent changes would overwrite each other. Nil for
+    /// a reader.
     private let lock: File?
 
     static let online = ["snapshot", "timestamp"]
-    /// Days that metadata of a role is valid, unless `resign --days` has recorded another period.
+    /// Days for which metadata of a role is valid, unless `resign --days` has recorded another
+    /// period.
     static let days = ["root": 730, "targets": 365, "snapshot": 30, "timestamp": 7]
     static let channelDays = 365
-    /// Days that metadata may be valid at most.
+    /// The longest validity of metadata, in days.
     static let mostDays = 3650
     /// Field of a role's metadata with its own period in days, so that each later version keeps it.
     static let periodField = "x-vcpe-expiry-days"
@@ -70,7 +72,7 @@ public struct ReleaseRepository {
     ///   - now: seconds since 1970.
     ///   - readOnly: does not lock the repository and does not wait for a change of another
     ///     process.
-    /// - Throws: ``ReleaseFailure`` that names the damaged file, where there is one.
+    /// - Throws: ``ReleaseFailure`` with the path of a damaged file.
     public init(_ folder: String, root: [UInt8]? = nil, now: Int, readOnly: Bool = false) throws {
         guard FileSystem.exists("\(folder)/metadata/timestamp.json") else {
             let waits = FileSystem.exists("\(folder)/unsigned")
@@ -83,7 +85,7 @@ public struct ReleaseRepository {
         try self.init(empty: folder, now: now, readOnly: readOnly)
         published = try Self.readPublished(folder)
         for (role, document) in published { documents[role] = document }
-        // A crash after publishing and before the removal of `unsigned/` leaves what is published
+        // A crash between publishing and the removal of `unsigned/` leaves published metadata
         // there.
         pending = pending.filter { published[$0.key]?.signed != $0.value.signed }
         try checkAsBox([:], root: root, now: 0)
@@ -109,7 +111,7 @@ public struct ReleaseRepository {
         return found
     }
 
-    /// Reads what the timestamp names, and checks each file against the hash that is signed for it.
+    /// Reads the metadata that the timestamp refers to, and checks each file's signed hash.
     private static func readPublished(_ folder: String) throws -> [String: SignedDocument] {
         var found: [String: SignedDocument] = [:]
         func read(_ role: String, _ file: String, _ meta: JSON?) throws {
@@ -137,7 +139,7 @@ public struct ReleaseRepository {
         return found
     }
 
-    /// Versions of the root that the repository holds, in order.
+    /// Versions of the root in the repository, in order.
     static func roots(in folder: String) throws -> [Int] {
         try FileSystem.list("\(folder)/metadata").compactMap { name in
             name.hasSuffix(".root.json") ? Int(name.dropLast(".root.json".count)) : nil
@@ -151,7 +153,7 @@ public struct ReleaseRepository {
         ]) { $1 }
     }
 
-    /// Days that a new version of a role's metadata is valid.
+    /// Days for which a new version of a role's metadata is valid.
     func period(_ role: String) -> Int {
         documents[role]?.signed[Self.periodField]?.integer ?? Self.days[role] ?? Self.channelDays
     }
@@ -162,7 +164,7 @@ public struct ReleaseRepository {
 
     // MARK: - Roles
 
-    /// What says whose signatures count for a role.
+    /// The keys whose signatures count for a role.
     struct Authority {
         var role: RoleKeys
         /// Public keys by identifier.
@@ -178,7 +180,7 @@ public struct ReleaseRepository {
         delegations.compactMap { $0["name"]?.text }.filter { $0 != Direction.role }.sorted()
     }
 
-    /// What a channel signs for, by path.
+    /// The targets of a channel, by path.
     func targets(of channel: String) -> [String: JSON] { documents[channel]?.signed["targets"]?.object ?? [:] }
 
     /// - Throws: ``ReleaseFailure`` if there is no such channel.
@@ -204,8 +206,8 @@ public struct ReleaseRepository {
         return RoleKeys(json).map { Authority(role: $0, keys: delegated?["keys"]?.object ?? [:]) }
     }
 
-    /// All whose signatures a document needs. Boxes accept a new root only if the keys of the last
-    /// root signed it, too.
+    /// All authorities that must sign a document. Boxes accept a new root only if the keys of the
+    /// previous root signed it, too.
     func authorities(_ role: String) -> [Authority] {
         var list = [authority(role)].compactMap { $0 }
         if role == "root", let last = Self.authority(role, in: published) { list.append(last) }

@@ -9,14 +9,14 @@ public struct PublishedRelease: Sendable, Hashable {
     public var version: String
     /// Seconds since 1970.
     public var released: Int
-    /// Whether boxes install nothing older than this release.
+    /// Whether boxes install no release that is older than this one.
     public var isFloor: Bool
     /// The compressed root and the UKI, in the repository's folder; nil for a file that the release
     /// lacks.
     public var root: String?
     public var uki: String?
 
-    /// Below its channel.
+    /// The path below its channel.
     public var path: String { "\(image)/\(profile)/\(version)" }
 }
 
@@ -46,13 +46,13 @@ extension ReleaseRepository {
         for (path, meta) in targets where path.hasSuffix("/manifest") {
             let parts = path.split(separator: "/").map(String.init)
             guard parts.count == 5, parts[0] == channel else { continue }
-            let place = parts[..<4].joined(separator: "/")
+            let prefix = parts[..<4].joined(separator: "/")
             found.append(
                 PublishedRelease(
                     image: parts[1], profile: parts[2], version: parts[3],
                     released: meta["custom"]?["released"]?.integer ?? 0,
-                    isFloor: meta["custom"]?["floor"]?.boolean == true, root: file("\(place)/root.zst"),
-                    uki: file("\(place)/uki.efi")))
+                    isFloor: meta["custom"]?["floor"]?.boolean == true, root: file("\(prefix)/root.zst"),
+                    uki: file("\(prefix)/uki.efi")))
         }
         return found.sorted {
             ($0.image, $0.profile, -$0.released, $0.version) < ($1.image, $1.profile, -$1.released, $1.version)
@@ -89,7 +89,7 @@ extension ReleaseRepository {
     ///
     /// - Parameters:
     ///   - files: files of this machine, by `IMAGE/PROFILE/VERSION/FILE`.
-    ///   - custom: what is signed with the file `manifest` beside length and hash.
+    ///   - custom: the fields that are signed with the file `manifest`.
     public mutating func add(
         _ files: [String: String], to channel: String, custom: JSON, signing session: SigningSession
     ) throws -> Outcome {
@@ -101,7 +101,7 @@ extension ReleaseRepository {
         for (path, file) in files.sorted(by: { $0.key < $1.key }) {
             let target = "\(channel)/\(path)"
             let (length, digest) = try copy(file, to: target)
-            // With every file it would soon be more metadata than a box accepts.
+            // Repeated for every file, the fields would exceed the metadata size that boxes accept.
             var own = FileSystem.name(of: path) == "manifest" ? custom.object ?? [:] : [:]
             own["released"] = .integer(now)
             own["index-sha256"] = try PatchDelta.index(of: File(file)).map { .text($0.hex) }
@@ -117,9 +117,9 @@ extension ReleaseRepository {
     private func copy(_ file: String, to target: String) throws -> (length: Int, digest: String) {
         let source = try File(file)
         let (digest, count) = try source.digest()
-        let place = "\(folder)/targets/\(FileSystem.parent(of: target) ?? "")"
-        try FileSystem.makeDirectory(place)
-        let copied = "\(place)/\(digest.hex).\(FileSystem.name(of: target))"
+        let parent = "\(folder)/targets/\(FileSystem.parent(of: target) ?? "")"
+        try FileSystem.makeDirectory(parent)
+        let copied = "\(parent)/\(digest.hex).\(FileSystem.name(of: target))"
         if !FileSystem.exists(copied) {
             try FileSystem.replace(copied) { (made: File) throws(SystemError) in
                 try made.copy(from: source, at: 0, count: count, to: 0)
@@ -130,7 +130,7 @@ extension ReleaseRepository {
 
     // MARK: - Removal
 
-    /// Removes a version of an image from a channel. No box installs it from then on; its number is
+    /// Removes a version of an image from a channel. Boxes no longer install it, and its number is
     /// never used again.
     ///
     /// - Parameter profile: nil for all hardware profiles.
@@ -171,7 +171,7 @@ extension ReleaseRepository {
         return try commit([channel], session)
     }
 
-    /// What ``dropOldReleases(keep:from:signing:)`` would remove.
+    /// The releases that ``dropOldReleases(keep:from:signing:)`` would remove.
     public func oldReleases(keep: Int, in channel: String) throws(ReleaseFailure) -> [PublishedRelease] {
         try check(channel: channel)
         let groups = Dictionary(grouping: releases(in: channel)) { "\($0.image)/\($0.profile)" }
@@ -191,7 +191,7 @@ extension ReleaseRepository {
         documents[channel]?.signed[Self.withdrawnField] = .texts(numbers.sorted())
     }
 
-    /// Groups whose direction names a release, by name.
+    /// The names of groups that are directed to a release.
     func groups(directedTo version: String, of image: String) -> [String] {
         directions.compactMap { item in
             guard case .success(let direction) = item.direction, direction.releases[image] == version else {

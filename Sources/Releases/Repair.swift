@@ -4,29 +4,29 @@ import Files
 import Updates
 
 extension ReleaseRepository {
-    /// What a repair did.
+    /// The result of a repair.
     public struct Repair: Sendable, Hashable {
         /// Files that could not be used, by path, with the reason.
         public var damaged: [String: String]
-        /// Versions of the roles that the new snapshot names.
+        /// Versions of the roles in the new snapshot.
         public var versions: [String: Int]
     }
 
-    /// Makes snapshot and timestamp anew over the newest intact version of each other role.
+    /// Recreates snapshot and timestamp from the newest intact version of each other role.
     ///
-    /// The new versions are above every version that the folder shows, also in a damaged
-    /// `timestamp.json`: boxes refuse versions below those that they have seen.
+    /// The new versions are above every version in the folder, even in a damaged `timestamp.json`,
+    /// because boxes refuse versions below those that they have seen.
     ///
     /// - Parameter keys: the online keys.
-    /// - Throws: ``ReleaseFailure`` for a role of which no intact version is left. Only its signers
-    ///   could replace it, so the file has to come from a mirror or a backup.
+    /// - Throws: ``ReleaseFailure`` for a role without an intact version. Only its signers could
+    ///   replace it, so the file must be copied from a mirror or a backup.
     public static func repair(
         _ folder: String, root: [UInt8]? = nil, signing keys: KeyFolder, now: Int
     ) throws -> Repair {
         var repository = try ReleaseRepository(empty: folder, now: now)
         var damaged: [String: String] = [:]
-        let place = "\(folder)/metadata"
-        let names = try FileSystem.list(place)
+        let metadata = "\(folder)/metadata"
+        let names = try FileSystem.list(metadata)
 
         /// The newest version of a role that parses and has enough signatures.
         func newest(_ role: String) throws -> SignedDocument? {
@@ -34,7 +34,7 @@ extension ReleaseRepository {
                 name.hasSuffix(".\(role).json") ? Int(name.dropLast(".\(role).json".count)) : nil
             }
             for version in versions.sorted(by: >) {
-                let path = "\(place)/\(version).\(role).json"
+                let path = "\(metadata)/\(version).\(role).json"
                 do {
                     let document = try SignedDocument(role, file: path)
                     if document.version == version, let authority = repository.authority(role),
@@ -52,10 +52,10 @@ extension ReleaseRepository {
 
         guard let newestRoot = try roots(in: folder).last else {
             throw ReleaseFailure.damaged(
-                "\(place)/1.root.json", "the file is missing", hint: "copy it from a mirror, a backup or an image")
+                "\(metadata)/1.root.json", "the file is missing", hint: "copy it from a mirror, a backup or an image")
         }
-        // A damaged root cannot be left out: boxes may trust it already.
-        repository.documents["root"] = try SignedDocument("root", file: "\(place)/\(newestRoot).root.json")
+        // A damaged root must not be skipped, because boxes may trust it already.
+        repository.documents["root"] = try SignedDocument("root", file: "\(metadata)/\(newestRoot).root.json")
         for role in ["targets"] {
             guard let document = try newest(role) else { throw lost(role, folder, damaged) }
             repository.documents[role] = document
@@ -67,10 +67,10 @@ extension ReleaseRepository {
         let seen = names.compactMap { name -> Int? in
             name.hasSuffix(".snapshot.json") ? Int(name.dropLast(".snapshot.json".count)) : nil
         }
-        let timestamp = (try? FileSystem.read("\(place)/timestamp.json")) ?? []
+        let timestamp = (try? FileSystem.read("\(metadata)/timestamp.json")) ?? []
         let next = max(seen.max() ?? 0, version(inDamaged: timestamp))
         if timestamp.isEmpty || (try? SignedDocument("timestamp", timestamp, file: "")) == nil {
-            damaged["\(place)/timestamp.json"] = "missing or not metadata"
+            damaged["\(metadata)/timestamp.json"] = "missing or not metadata"
         }
         var meta: [String: JSON] = [:]
         for (role, document) in repository.documents where !(online + ["root"]).contains(role) {
@@ -89,10 +89,10 @@ extension ReleaseRepository {
         let file = damaged.keys.sorted().last { $0.hasSuffix(".\(role).json") } ?? "\(folder)/metadata/1.\(role).json"
         return ReleaseFailure.damaged(
             file, damaged[file] ?? "the file is missing",
-            hint: "copy the file from a mirror or a backup: the keys of \(role) alone could make another one")
+            hint: "copy the file from a mirror or a backup: only the keys of \(role) can sign another one")
     }
 
-    /// The largest number behind `"version":` in bytes that need not be JSON.
+    /// The largest number after `"version":` in bytes that need not be valid JSON.
     private static func version(inDamaged bytes: [UInt8]) -> Int {
         var most = 0
         for part in String(decoding: bytes, as: UTF8.self).split(separator: "\"version\":").dropFirst() {

@@ -3,7 +3,7 @@ import Files
 import Updates
 
 extension ReleaseRepository {
-    /// - Throws: ``ReleaseFailure`` where there is a repository.
+    /// - Throws: ``ReleaseFailure`` if the folder has a repository.
     public static func checkIsNew(_ folder: String) throws(ReleaseFailure) {
         guard !FileSystem.exists("\(folder)/metadata"), !FileSystem.exists("\(folder)/unsigned") else {
             throw ReleaseFailure(
@@ -11,13 +11,12 @@ extension ReleaseRepository {
         }
     }
 
-    /// Makes a repository with its four top-level roles and its first channel.
+    /// Creates a repository with its four top-level roles and its first channel.
     ///
     /// - Parameters:
     ///   - roles: the keys of root, targets, snapshot and timestamp.
     ///   - channelKeys: the keys of the first channel.
-    /// - Returns: the repository, and whether it is published or waits for the signatures of other
-    ///   people.
+    /// - Returns: the repository, and whether it is published or waits for other signers.
     public static func make(
         _ folder: String, roles: [String: Keys], channel: String, channelKeys: Keys, signing session: SigningSession,
         now: Int

@@ -5,9 +5,9 @@ import Updates
 public struct RoleStatus: Sendable, Hashable {
     public struct Key: Sendable, Hashable {
         public var identifier: String
-        /// The name that the owner gave the key; nil for none.
+        /// The owner's name; nil if the key has none.
         public var owner: String?
-        /// Whether the key has signed the change that waits.
+        /// Whether the key has signed the waiting change.
         public var hasSigned: Bool
     }
 
@@ -51,8 +51,8 @@ extension ReleaseRepository {
         }
     }
 
-    /// Half of an online role's period; of an offline role's, in which people have to meet, 60 days
-    /// or a third.
+    /// Half of the period of an online role. For an offline role, whose signers have to meet, 60
+    /// days or a third of the period.
     private func signingPeriod(_ role: String) -> Int {
         let days = period(role)
         return 86_400 * (Self.online.contains(role) ? (days + 1) / 2 : min(60, days / 3))

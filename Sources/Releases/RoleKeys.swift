@@ -36,11 +36,11 @@ struct RoleKeys: Hashable {
         return max(0, threshold - valid.count)
     }
 
-    /// Checks that the role can be signed for at all.
+    /// Checks that the threshold can be met.
     ///
     /// - Parameter keys: the public keys, by identifier.
     /// - Throws: ``ReleaseFailure`` for a threshold below 1 or above the number of different keys,
-    ///   and for one key that is listed twice, whatever its names are.
+    ///   and for one key that is listed twice, under any identifiers.
     func check(_ role: String, keys: [String: JSON]) throws(ReleaseFailure) {
         var known: [[UInt8]: String] = [:]
         for identifier in identifiers {
@@ -50,10 +50,10 @@ struct RoleKeys: Hashable {
                     hint: "give a .pub file that vcpe release key made")
             }
             if let first = known.updateValue(identifier, forKey: key.encoded) {
-                let name = first == identifier ? "twice" : "as \(first.prefix(12)) and as \(identifier.prefix(12))"
+                let listed = first == identifier ? "twice" : "as \(first.prefix(12)) and as \(identifier.prefix(12))"
                 throw ReleaseFailure(
-                    "\(role): the same key is listed \(name); a key signs once",
-                    hint: "give each signer a key of their own")
+                    "\(role): the same key is listed \(listed); each key counts once",
+                    hint: "give each signer a different key")
             }
         }
         guard threshold >= 1, threshold <= known.count else {

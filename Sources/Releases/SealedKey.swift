@@ -7,9 +7,9 @@ import Updates
 /// A private key under a passphrase: scrypt (RFC 7914) derives an AES-256-GCM key (NIST SP 800-38D)
 /// that seals it.
 ///
-/// The file is JSON. All of it but the sealed bytes is authenticated: an attacker can neither swap
-/// the public key nor weaken the parameters unnoticed. PKCS #8 is not used: libcrypto opens such
-/// files with at most 32 MiB of scrypt memory.
+/// The file is JSON. All other fields are authenticated with the sealed bytes, so an attacker can
+/// neither swap the public key nor weaken the parameters undetected. PKCS #8 is not used, because
+/// libcrypto opens such files with at most 32 MiB of scrypt memory.
 struct SealedKey {
     /// Cost of one guess (RFC 7914, section 2): 128 · n · r bytes of memory, and p such passes.
     struct Cost: Hashable {
@@ -17,15 +17,15 @@ struct SealedKey {
         var r: Int
         var p: Int
 
-        /// 128 MiB and two passes a guess, about 0.7 s on a current core.
+        /// 128 MiB and two passes per guess, about 0.7 s on a current core.
         static let offline = Cost(n: 1 << 17, r: 8, p: 2)
-        /// 32 MiB a guess: an online key is opened by a job, whose passphrase lies beside it.
+        /// 32 MiB per guess: a job opens an online key, and its passphrase is on the same machine.
         static let online = Cost(n: 1 << 15, r: 8, p: 1)
 
         /// Bytes of memory that libcrypto may use: twice what the parameters need.
         var memory: UInt64 { 2 * 128 * UInt64(n) * UInt64(r) + (1 << 20) }
 
-        /// A file may come from anyone: at most 1 GiB and 16 passes.
+        /// A key file is untrusted input, so at most 1 GiB and 16 passes are allowed.
         var isAllowed: Bool {
             (1 << 14...1 << 20).contains(n) && n & (n - 1) == 0 && r == 8 && (1...16).contains(p)
         }
@@ -34,16 +34,16 @@ struct SealedKey {
     private static let format = "vcpe-signing-key-1"
     private static let (saltBytes, nonceBytes, tagBytes) = (32, 12, 16)
 
-    /// For errors.
+    /// The path of the file, for errors.
     var path = ""
     let publicKey: JSON
     let cost: Cost
     private let salt: [UInt8]
     private let nonce: [UInt8]
-    /// The encrypted key with the GCM tag behind it.
+    /// The encrypted key, followed by the GCM tag.
     private let sealed: [UInt8]
 
-    /// Everything that is not secret, in the form that is authenticated.
+    /// All public fields, which are the additional authenticated data.
     private var head: [String: JSON] {
         [
             "format": .text(Self.format), "public": publicKey,
@@ -62,7 +62,7 @@ struct SealedKey {
     /// - Throws: ``ReleaseFailure`` for anything but a key file of this format.
     init(_ path: String) throws {
         func refused(_ what: String) -> ReleaseFailure {
-            ReleaseFailure("\(path): \(what)", hint: "name a .key file that vcpe release key made")
+            ReleaseFailure("\(path): \(what)", hint: "give a .key file that vcpe release key made")
         }
         let bytes = try FileSystem.read(path)
         let json: JSON
@@ -159,15 +159,15 @@ struct SealedKey {
     }
 }
 
-/// What a passphrase must be, before a key is sealed with it.
+/// Requirements for a passphrase that seals a key.
 public enum Passphrase {
-    /// Bytes that a passphrase has at least. 15 characters is the minimum of NIST SP 800-63B-4,
-    /// section 3.1.1.2, for a password without a second factor; an attacker with the file guesses
-    /// offline, so this asks for one more.
+    /// The minimum length in bytes. NIST SP 800-63B-4, section 3.1.1.2, requires 15 characters for
+    /// a password without a second factor. An attacker with the file can guess offline, so this
+    /// requires one more.
     public static func minimum(for use: SigningKey.Use) -> Int { use == .offline ? 16 : 8 }
 
-    /// Different bytes that a passphrase of an offline key has at least: `aaaaaaaaaaaaaaaa` is long
-    /// and worthless.
+    /// The minimum number of different bytes for an offline key, because `aaaaaaaaaaaaaaaa` is long
+    /// but weak.
     public static let minimumDifferent = 8
 
     /// - Throws: ``ReleaseFailure`` for a passphrase that is too short or too uniform for this use.

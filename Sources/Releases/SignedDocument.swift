@@ -16,7 +16,7 @@ struct SignedDocument {
 
     /// Reads a file.
     ///
-    /// - Throws: ``ReleaseFailure``, with the file's path, for what is not metadata.
+    /// - Throws: ``ReleaseFailure``, with the file's path, for a file that is not metadata.
     init(_ role: String, file: String) throws {
         try self.init(role, try FileSystem.read(file), file: file)
     }
@@ -52,7 +52,7 @@ struct SignedDocument {
 
     /// Adds the signatures of the available keys among `identifiers`.
     ///
-    /// - Returns: how many signatures were added that were not there before.
+    /// - Returns: the number of added signatures.
     mutating func sign(_ identifiers: [String], _ keys: KeyFolder) throws(ReleaseFailure) -> Int {
         let text = JSON.object(signed).canonical
         var added = 0

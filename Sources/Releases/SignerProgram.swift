@@ -5,7 +5,7 @@ import Glibc
 import Processes
 import Updates
 
-/// What signs metadata with one key.
+/// Signs metadata with one key.
 protocol MetadataSigner {
     /// The identifier under which repositories list the key.
     var identifier: String { get }
@@ -44,7 +44,7 @@ struct SignerProgram: MetadataSigner {
                 "\(path): exit code \(result.status): \(result.errorText.suffix(500))",
                 hint: "run the program by hand", reason: .noKey, path: path)
         }
-        // A signature of another key would be published and refused by boxes.
+        // Without this check, a signature of another key would be published, and boxes refuse it.
         let signature = Hex.text(result.output)
         guard let key = PublicKey(publicKey), key.verifies(signature, over: bytes) else {
             throw ReleaseFailure(

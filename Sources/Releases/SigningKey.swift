@@ -6,11 +6,11 @@ import Updates
 
 /// A private Ed25519 key (RFC 8032) that signs metadata. On disk it is a ``SealedKey``.
 public final class SigningKey {
-    /// Where a key is kept, which decides how hard a passphrase attack on its file has to be.
+    /// Where a key is kept, which sets the cost of guessing its file's passphrase.
     public enum Use: Sendable {
-        /// A key of root, targets, a channel or the director that its owner alone unseals.
+        /// A key of root, targets, a channel or the director that only its owner unseals.
         case offline
-        /// A key of snapshot or timestamp, or any key of a lab: the passphrase lies on the same
+        /// A key of snapshot or timestamp, or any key of a lab: the passphrase is on the same
         /// machine.
         case online
     }
@@ -77,8 +77,8 @@ public final class SigningKey {
 
     // MARK: - Files
 
-    /// Writes the sealed private key, and `PATH.pub` with the public key for those who make the
-    /// repository.
+    /// Writes the sealed private key, and `PATH.pub` with the public key for the operator who
+    /// creates the repository.
     ///
     /// - Throws: ``ReleaseFailure`` if the file exists, or for a passphrase that ``Passphrase``
     ///   refuses for this use.
@@ -86,13 +86,13 @@ public final class SigningKey {
         try Passphrase.check(passphrase, for: use)
         guard !FileSystem.exists(path) else {
             throw ReleaseFailure(
-                "\(path) exists; a key file is never overwritten, because a lost key cannot sign any more",
-                hint: "give another name")
+                "\(path) exists; a key file is never overwritten, because its key would be lost",
+                hint: "give another file name")
         }
         var raw = [UInt8](repeating: 0, count: 32)
         var count = raw.count
         guard EVP_PKEY_get_raw_private_key(key, &raw, &count) == 1, count == 32 else {
-            throw ReleaseFailure("libcrypto does not give out the private key")
+            throw ReleaseFailure("libcrypto cannot export the private key")
         }
         defer { raw.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) } }
         let sealed = try SealedKey.seal(raw, publicKey: publicKey, passphrase: passphrase, use: use)
@@ -102,8 +102,7 @@ public final class SigningKey {
 
     /// Opens a sealed key.
     ///
-    /// - Throws: ``ReleaseFailure`` for another passphrase than the file's own, and for a file that
-    ///   was changed.
+    /// - Throws: ``ReleaseFailure`` for a wrong passphrase, and for a file that was changed.
     convenience init(_ sealed: SealedKey, passphrase: String) throws(ReleaseFailure) {
         var raw = try sealed.open(passphrase: passphrase)
         defer { raw.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) } }
@@ -116,17 +115,17 @@ public final class SigningKey {
         }
     }
 
-    /// Reads a public key from the `.pub` file that ``write(_:passphrase:use:)`` leaves.
+    /// Reads a public key from the `.pub` file that ``write(_:passphrase:use:)`` writes.
     public static func readPublic(_ path: String) throws -> JSON {
         let json: JSON
         do { json = try JSON.parse(try FileSystem.read(path)) } catch let error as SystemError { throw error } catch {
-            throw ReleaseFailure("\(path): \(error)", hint: "name the .pub file that vcpe release key leaves")
+            throw ReleaseFailure("\(path): \(error)", hint: "give a .pub file that vcpe release key wrote")
         }
         guard PublicKey(json) != nil else {
             throw ReleaseFailure(
-                "\(path) does not hold a public key of a known scheme; allowed are "
+                "\(path): the key's scheme is missing or unknown; allowed are "
                     + PublicKey.Scheme.allCases.map(\.rawValue).joined(separator: ", "),
-                hint: "name the .pub file that vcpe release key leaves")
+                hint: "give a .pub file that vcpe release key wrote")
         }
         return json
     }

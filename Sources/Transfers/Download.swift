@@ -3,7 +3,7 @@ import Digests
 /// A file to fetch.
 public struct Download: Sendable, Hashable {
     public var url: String
-    /// Where it goes; it appears there only whole and verified.
+    /// The destination; the file appears there only when it is complete and verified.
     public var path: String
     /// Bytes; nil if unknown.
     public var size: Int?
@@ -24,11 +24,11 @@ public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
         case gone
         /// The server answered with another status from 400 to 499.
         case refused(Int)
-        /// The bytes are not those that were expected.
+        /// The file has another size or digest than expected.
         case mismatch(String)
-        /// The server or the network, in libcurl's words.
+        /// A failure of the server or the network, as libcurl describes it.
         case transfer(String)
-        /// This machine's disk, in the words of errno.
+        /// A failure of this machine's disk, as errno describes it.
         case local(String)
     }
 
@@ -37,7 +37,7 @@ public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
 
     public init(url: String, reason: Reason) { (self.url, self.reason) = (url, reason) }
 
-    /// Whether another try may succeed.
+    /// Whether a retry may succeed.
     public var isTransient: Bool { if case .transfer = reason { true } else { false } }
 
     public var description: String {
@@ -49,12 +49,12 @@ public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
     }
 }
 
-/// How far a set of downloads is.
+/// The progress of a set of downloads.
 public struct DownloadProgress: Sendable, Hashable {
     public var finishedFiles: Int
     public var files: Int
-    /// Bytes written, with those that an earlier run left.
+    /// Bytes written, including those of an earlier run.
     public var bytes: Int
-    /// Bytes to write in all, as far as sizes are known.
+    /// The sum of the known sizes.
     public var totalBytes: Int
 }

@@ -1,16 +1,17 @@
 import CCurl
 
 extension Transfers {
-    /// Redirects that are followed.
+    /// The maximum number of redirects.
     static let mostRedirects = 5
 
-    /// Sets what is common to all transfers.
+    /// Sets the options of all transfers.
     ///
     /// - Parameter stallTime: seconds below 1000 bytes a second after which the transfer fails.
     static func prepare(_ handle: UnsafeMutableRawPointer, _ url: String, proxy: String?, stallTime: Int = 30) {
         ccurl_set_string(handle, CURLOPT_URL, url)
         ccurl_set_string(handle, CURLOPT_PROTOCOLS_STR, "http,https,file")
-        // A mirror is not trusted: it may not point to a local file, nor from TLS to plain text.
+        // A mirror is not trusted: it must not redirect to a local file, nor from TLS to plain
+        // HTTP.
         ccurl_set_string(handle, CURLOPT_REDIR_PROTOCOLS_STR, url.hasPrefix("http:") ? "http,https" : "https")
         ccurl_set_long(handle, CURLOPT_FOLLOWLOCATION, 1)
         ccurl_set_long(handle, CURLOPT_MAXREDIRS, mostRedirects)
@@ -23,14 +24,14 @@ extension Transfers {
         if let proxy { ccurl_set_string(handle, CURLOPT_PROXY, proxy) }
     }
 
-    /// - Parameter status: of HTTP; 0 if the server sent none.
+    /// - Parameter status: the HTTP status; 0 if the server sent none.
     static func reason(_ result: CURLcode, _ status: Int) -> DownloadFailure.Reason {
         if [404, 410].contains(status) || result == CURLE_FILE_COULDNT_READ_FILE { return .gone }
-        // Too slow, or too many requests: a later try may succeed (RFC 9110, section 15; RFC 6585,
-        // section 4).
-        let mayPass = status >= 500 || [408, 429].contains(status)
-        if status >= 400, !mayPass { return .refused(status) }
+        // After a timeout, or too many requests, a retry may succeed (RFC 9110, section 15; RFC
+        // 6585, section 4).
+        let isTransient = status >= 500 || [408, 429].contains(status)
+        if status >= 400, !isTransient { return .refused(status) }
         return .transfer(
-            mayPass ? "the server answered with \(status)" : String(cString: curl_easy_strerror(result)))
+            isTransient ? "the server answered with \(status)" : String(cString: curl_easy_strerror(result)))
     }
 }

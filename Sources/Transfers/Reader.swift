@@ -4,13 +4,13 @@ import Glibc
 /// Reads small files, or parts of large ones, into memory. A connection stays open between two
 /// reads from one server.
 public final class Reader {
-    /// How servers are reached.
+    /// How to connect to servers.
     public struct Options: Sendable, Hashable {
         /// The address of a proxy; nil for the environment's (`http_proxy` and the like).
         public var proxy: String?
-        /// Bytes a second that are read at most; nil for no limit.
+        /// The rate limit in bytes a second; nil for no limit.
         public var bytesPerSecond: Int?
-        /// A PEM file with the only certificates that servers are trusted by; nil for the system's.
+        /// A PEM file with the only trust anchors for servers; nil for the system's.
         public var trustAnchors: String?
         /// Seconds below 1000 bytes a second after which a read fails.
         public var stallTime: Int
@@ -40,23 +40,23 @@ public final class Reader {
     /// Fetches a file, or a part of it.
     ///
     /// - Parameters:
-    ///   - most: bytes; of a longer file not one more is read, and it is a mismatch.
-    ///   - range: the part, all of which must be there; a server without ranges sends more, which
-    ///     is too long.
-    ///   - deadline: seconds for all of it; nil for as long as it does not stall.
+    ///   - most: the largest size in bytes; a longer file is a mismatch, and no more is read.
+    ///   - range: the part, which must exist completely; a server without ranges sends more, which
+    ///     is a mismatch.
+    ///   - deadline: seconds for the whole read; nil for no limit while it does not stall.
     public func read(
         _ url: String, most: Int, range: Range<Int>? = nil, deadline: Int? = nil
     ) throws(DownloadFailure) -> [UInt8] {
         guard let handle else { throw DownloadFailure(url: url, reason: .local("curl_easy_init: out of memory")) }
         guard Self.mayBeOpened(url, handle) else { throw DownloadFailure(url: url, reason: .gone) }
         let begin = waitUntilFree()
-        // This resets options and keeps connections.
+        // Resets options, and keeps connections.
         curl_easy_reset(handle)
         Transfers.prepare(handle, url, proxy: options.proxy, stallTime: options.stallTime)
         if let trustAnchors = options.trustAnchors { ccurl_set_string(handle, CURLOPT_CAINFO, trustAnchors) }
         if let most = options.bytesPerSecond {
             ccurl_set_offset(handle, CURLOPT_MAX_RECV_SPEED_LARGE, curl_off_t(most))
-            // Our own limit must not count as a stall.
+            // A read at the rate limit must not count as a stall.
             ccurl_set_long(handle, CURLOPT_LOW_SPEED_LIMIT, min(1000, most / 4))
         }
         if let deadline { ccurl_set_long(handle, CURLOPT_TIMEOUT, deadline) }
@@ -81,7 +81,7 @@ public final class Reader {
         guard result == CURLE_OK else {
             var status = 0
             ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
-            // The file ends before the part begins.
+            // The server reports that the file ends before the part begins.
             if range != nil, result == CURLE_BAD_DOWNLOAD_RESUME || result == CURLE_RANGE_ERROR {
                 throw DownloadFailure(url: url, reason: .mismatch("it ends before byte \(range?.lowerBound ?? 0)"))
             }

@@ -9,13 +9,13 @@ public enum Transfers {
     /// Fetches all of `downloads`.
     ///
     /// A file is written as `PATH.part` and renamed when its size and digest are right; the next
-    /// run resumes what a failed one left. Of two processes that fetch the same file one holds the
-    /// lock on the part, and the other waits.
+    /// run resumes what a failed one left. If two processes fetch the same file, one holds the lock
+    /// on the part, and the other waits.
     ///
     /// - Parameters:
-    ///   - parallel: transfers at a time.
+    ///   - parallel: the number of parallel transfers.
     ///   - proxy: overrides the environment's (`http_proxy` and the like).
-    ///   - triesOfEach: requests for a file while its failures are transient.
+    ///   - triesOfEach: the number of attempts for a file while its failures are transient.
     ///   - progress: called a few times a second.
     /// - Returns: the failures, in the order of `downloads`; empty if all succeeded.
     public static func fetch(
@@ -39,7 +39,7 @@ public enum Transfers {
             while running.count < parallel, let download = waiting.popFirst() {
                 do {
                     guard let transfer = try Transfer(download, proxy: proxy) else {
-                        // Another process fetches it: try again after the others.
+                        // Another process fetches the file: try again after the others.
                         waiting.append(download)
                         busy = true
                         break
@@ -106,7 +106,7 @@ private final class Transfer {
         guard let part = try Self.lockedPart(download.path + ".part") else { return nil }
         self.download = download
         self.part = part
-        // Another process may have finished it meanwhile.
+        // Another process may have finished the file meanwhile.
         isComplete = download.digest != nil && FileSystem.exists(download.path)
         guard let handle = curl_easy_init() else { throw SystemError("curl_easy_init", download.url, code: ENOMEM) }
         self.handle = handle
@@ -136,8 +136,8 @@ private final class Transfer {
     /// Whether nothing is left to fetch.
     var needsNothing: Bool { isComplete || (download.size == position && download.digest != nil && position > 0) }
 
-    /// Opens and locks the part. The last holder of the lock may have renamed or removed the file
-    /// that was opened here: then the lock is worthless, and the name is opened again.
+    /// Opens and locks the part. The previous holder of the lock may have renamed or removed the
+    /// file that was opened here. Then the lock has no effect, and the path is opened again.
     private static func lockedPart(_ path: String) throws(SystemError) -> File? {
         while true {
             let part = try File(path, O_RDWR | O_CREAT)
@@ -151,7 +151,7 @@ private final class Transfer {
     }
 
     private func take(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        // More than the expected size is never written: a hostile server could fill the disk.
+        // Never write more than the expected size: a hostile server could fill the disk.
         if let size = download.size, position + bytes.count > size {
             position += bytes.count
             return false
@@ -167,7 +167,9 @@ private final class Transfer {
         }
     }
 
-    /// Verifies the file and renames it to its path; returns what is wrong with it.
+    /// Verifies the file and renames it to its path.
+    ///
+    /// - Returns: the failure; nil if the file is complete.
     func finish(_ result: CURLcode) -> DownloadFailure? {
         func failure(_ reason: DownloadFailure.Reason) -> DownloadFailure {
             DownloadFailure(url: download.url, reason: reason)
@@ -205,8 +207,8 @@ private final class Transfer {
         return nil
     }
 
-    /// A part that an earlier run left may differ from the server's file: one more try from the
-    /// start.
+    /// Whether to fetch the file again from its start, because the part of an earlier run may
+    /// differ from the server's file.
     func mayRetry(_ failure: DownloadFailure) -> Bool {
         guard resumedFrom > 0 else { return false }
         switch failure.reason {

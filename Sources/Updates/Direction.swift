@@ -1,16 +1,16 @@
 import Documents
 import Transfers
 
-/// What the provider's director tells a group of boxes to run.
+/// The releases that the provider's director selects for a group of boxes.
 ///
 /// The split is that of Uptane's director and image repositories: channels sign releases, the
 /// director chooses among them. Targets delegates the role to keys of the fleet's operator. A
-/// stolen director's key signs no release: it can only choose among those of the channels, and none
-/// that is older than what a box ran.
+/// stolen director's key cannot sign a release: it can only choose among those of the channels, and
+/// none that is older than a release that the box ran.
 ///
-/// The file `director/GROUP.json` is signed like other metadata. `_type` is `director`, `group`
-/// names the group, `releases` has versions by the names of images, `window` has `from` and `to` in
-/// seconds after midnight, UTC, and `version` is a counter that only grows.
+/// The file `director/GROUP.json` is signed like other metadata. `_type` is `director`, `group` is
+/// the group's name, `releases` has versions by image name, `window` has `from` and `to` in seconds
+/// after midnight, UTC, and `version` is a counter that only grows.
 ///
 /// Deviation from TUF 1.0: the role has no metadata in the snapshot, because its files are often on
 /// another server. A TUF client that looks for a target below `director/` fails.
@@ -23,9 +23,9 @@ public struct Direction: Sendable, Hashable {
     public let counter: Int
     /// Seconds since 1970.
     public let expires: Int
-    /// Versions by the names of images.
+    /// Versions by image name.
     public let releases: [String: String]
-    /// When boxes may restart by themselves; nil leaves that to the site document.
+    /// When boxes may restart unattended; nil leaves that to the site document.
     public let window: MaintenanceWindow?
 
     /// Reads a file, which may be hostile.
@@ -58,13 +58,13 @@ public struct Direction: Sendable, Hashable {
         self.releases = releases.compactMapValues(\.text)
     }
 
-    /// Below a repository's address.
+    /// The path below a repository's address.
     public static func path(of group: String) -> String { "\(role)/\(URLText.quoted(group)).json" }
 }
 
 extension UpdateClient {
-    /// What the director tells a group, by the keys that this client trusts; call ``refresh()``
-    /// before.
+    /// Fetches a group's direction, and verifies it by the keys that this client trusts. Call
+    /// ``refresh()`` before.
     ///
     /// - Parameters:
     ///   - repository: where the director's files are; it need not be trusted.

@@ -1,21 +1,21 @@
 import Digests
 import Documents
 
-/// What the metadata of all roles has in common, parsed and not yet trusted.
+/// The fields that the metadata of all roles has, parsed and not yet trusted.
 public struct Metadata: Sendable {
-    /// As it was received.
+    /// The bytes as they were received.
     public let bytes: [UInt8]
     /// `root`, `timestamp`, `snapshot`, `targets` or `director`.
     public let type: String
     public let version: Int
     /// Seconds since 1970.
     public let expires: Int
-    /// The signed part, with fields that are unknown here.
+    /// The signed part, including unknown fields.
     public let signed: JSON
     private let signatures: [(key: String, value: String)]
 
-    /// Versions above are refused: a signer's mistake, or a theft, could otherwise use up all
-    /// numbers, and `version + 1` would overflow.
+    /// The highest accepted version. Otherwise a mistake or a stolen key could use up all numbers,
+    /// and `version + 1` would overflow.
     static let mostVersion = 1 << 53
 
     /// Reads a file, which may be hostile.
@@ -91,13 +91,13 @@ public struct Role: Sendable, Hashable {
         keys = [:]
         self.threshold = threshold
         for identifier in identifiers {
-            // A role may name a key that is not listed: it counts for nothing.
+            // A role may refer to a key that is not listed; such a key is ignored.
             if let key = all[identifier].flatMap(PublicKey.init) { keys[identifier] = key }
         }
     }
 }
 
-/// What is signed about a file: the version of metadata, length and hashes of a target.
+/// The signed description of a file: the version of metadata, length and hashes of a target.
 public struct FileMeta: Sendable, Hashable {
     public var version: Int?
     /// Bytes.
@@ -107,7 +107,7 @@ public struct FileMeta: Sendable, Hashable {
     /// The field `custom`; null without it.
     public var custom: JSON = .null
 
-    /// The hash for callers that check this one alone.
+    /// The hash for callers that check only this one.
     public var sha256: Digest? { hashes["sha256"].flatMap { Digest(hex: $0.lowercased()) } }
 
     init(_ json: JSON, name: String, isTarget: Bool) throws(UpdateFailure) {

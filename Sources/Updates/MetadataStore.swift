@@ -1,13 +1,13 @@
 import Files
 
-/// The metadata that a client trusts, in a folder: a file a role, each replaced as a whole.
+/// The metadata that a client trusts, in a folder: one file per role, each replaced atomically.
 struct MetadataStore: Sendable {
     let folder: String
 
-    /// A role may have any name, also `../x`, and must not leave the folder.
+    /// A role may have any name, even `../x`, and its file must stay in the folder.
     private func path(_ role: String) -> String { "\(folder)/\(URLText.quoted(role)).json" }
 
-    /// Nil if there is none.
+    /// The stored metadata; nil if there is none.
     func read(_ role: String) -> [UInt8]? { try? FileSystem.read(path(role)) }
 
     func write(_ role: String, _ bytes: [UInt8]) throws(UpdateFailure) {

@@ -46,11 +46,11 @@ public struct PublicKey: Sendable, Hashable {
     }
 
     public let scheme: Scheme
-    /// The key independent of its notation: SubjectPublicKeyInfo in DER (RFC 5280, section
+    /// The key in one encoding for all schemes: SubjectPublicKeyInfo in DER (RFC 5280, section
     /// 4.1.2.7).
     public let encoded: [UInt8]
 
-    /// Nil for a key of an unknown scheme: its signatures count for nothing.
+    /// Nil for a key of an unknown scheme, whose signatures do not count.
     public init?(_ json: JSON) {
         guard let scheme = json["scheme"]?.text.flatMap(Scheme.init), let type = json["keytype"]?.text,
             scheme.keyTypes.contains(type), let value = json["keyval"]?["public"]?.text,
@@ -78,7 +78,7 @@ public struct PublicKey: Sendable, Hashable {
         return PEM_read_bio_PUBKEY(memory, nil, nil, nil)
     }
 
-    /// Whether a signature, in hexadecimal digits, is this key's over `bytes`.
+    /// Whether a signature, in hexadecimal digits, is valid for this key and `bytes`.
     public func verifies(_ signature: String, over bytes: [UInt8]) -> Bool {
         guard let signature = Hex.bytes(signature) else { return false }
         let opened = encoded.withUnsafeBufferPointer { buffer in

@@ -9,13 +9,13 @@ public final class Repository {
     private let reader: Reader
     /// Rounds through all addresses before a read fails.
     private let rounds: Int
-    /// Waits so many milliseconds.
+    /// Waits a number of milliseconds.
     private let pause: (Int) -> Void
-    /// The address that answered last is asked first.
+    /// The address that answered last; it is tried first.
     private var preferred = 0
-    /// Addresses that delivered something of the current attempt.
+    /// Addresses that delivered data in the current attempt.
     private var sources: Set<Int> = []
-    /// The only address that is asked now; nil for all.
+    /// The only address that is tried now; nil for all.
     private var only: Int?
 
     /// - Parameters:
@@ -32,65 +32,64 @@ public final class Repository {
     /// Fetches a file, or a part of it, from the first address that has all of it.
     ///
     /// Between two rounds it waits 1 s, 2 s, 4 s and so on up to a minute, each time 50 to 150 % of
-    /// that: boxes that lost their server at the same moment do not return at the same moment.
+    /// that, so that boxes that lost their server at the same moment do not retry at the same
+    /// moment.
     ///
     /// - Parameters:
-    ///   - path: below the addresses.
-    ///   - most: bytes; a longer file is a failure, and no more than these are ever read.
-    ///   - isLikely: whether the file should exist. If not, the first address that denies it is
-    ///     believed.
-    ///   - deadline: seconds for one request; nil for as long as it does not stall.
-    /// - Throws: the failure of the last address that was asked.
+    ///   - path: the path below the addresses.
+    ///   - most: the largest size in bytes; a longer file is a failure, and no more is ever read.
+    ///   - isLikely: whether the file should exist. If not, one address that answers that it does
+    ///     not exist is enough.
+    ///   - deadline: seconds for one request; nil for no limit while it does not stall.
+    /// - Throws: the failure of the last address, or the last transient failure.
     func read(
         _ path: String, most: Int, range: Range<Int>? = nil, isLikely: Bool = true, deadline: Int? = nil
     ) throws(DownloadFailure) -> [UInt8] {
         var failure = DownloadFailure(url: path, reason: .gone)
         for round in 0..<(only == nil ? max(1, rounds) : 1) {
             if round > 0 { pause(min(60_000, 1000 << (round - 1)) * Int.random(in: 50...150) / 100) }
-            var (mayPass, isGone) = (false, false)
-            for turn in addresses.indices {
-                let place = (preferred + turn) % addresses.count
-                if let only, only != place { continue }
+            var (isTransient, isGone) = (false, false)
+            for offset in addresses.indices {
+                let index = (preferred + offset) % addresses.count
+                if let only, only != index { continue }
                 do {
                     let bytes = try reader.read(
-                        URLText.joined(addresses[place], path), most: most, range: range, deadline: deadline)
-                    preferred = place
-                    sources.insert(place)
+                        URLText.joined(addresses[index], path), most: most, range: range, deadline: deadline)
+                    preferred = index
+                    sources.insert(index)
                     return bytes
                 } catch {
-                    // A folder that exists is complete, and without a network no mirror has more. A
-                    // folder that does not exist is a stick that was removed.
-                    if error.reason == .gone, Self.exists(addresses[place]) { throw error }
-                    // That one address lacks the file means less than that another could not be
-                    // asked.
-                    if !mayPass { failure = error }
-                    if error.isTransient { mayPass = true }
-                    // An object store that may not be listed answers 403 for an object that does
-                    // not exist.
+                    // A local folder that exists is complete, so mirrors are not tried: they may be
+                    // unreachable. If the folder is missing, its stick was removed.
+                    if error.reason == .gone, Self.exists(addresses[index]) { throw error }
+                    // A transient failure of one address matters more than a file that another one
+                    // lacks.
+                    if !isTransient { failure = error }
+                    if error.isTransient { isTransient = true }
+                    // An object store without permission to list answers 403 for a missing object.
                     if [.gone, .refused(403)].contains(error.reason) { isGone = true }
                 }
             }
             if isGone, !isLikely { throw DownloadFailure(url: path, reason: .gone) }
-            if !mayPass { break }
+            if !isTransient { break }
         }
         throw failure
     }
 
-    /// Does something with what is read. If the contents are not what is signed, does it again with
-    /// each address alone: where several have delivered parts, it is unknown which of them was
-    /// wrong.
+    /// Runs `body`. If the contents that it read are wrong, runs it again with each address alone,
+    /// because it is unknown which of several addresses delivered the wrong part.
     ///
     /// - Throws: the first failure, if no address alone succeeds.
     public func trying<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
         sources = []
         do { return try body() } catch {
-            guard Self.isOfContents(error), addresses.count > 1 else { throw error }
+            guard Self.concernsContents(error), addresses.count > 1 else { throw error }
             defer { only = nil }
             let suspects = sources
-            for place in addresses.indices where suspects != [place] {
-                only = place
+            for index in addresses.indices where suspects != [index] {
+                only = index
                 do { return try body() } catch let next {
-                    // A failure of this machine's disk is no address's fault.
+                    // Another address does not help against a failure of this machine's disk.
                     if (next as? UpdateFailure)?.reason == .storage { throw next }
                 }
             }
@@ -98,15 +97,17 @@ public final class Repository {
         }
     }
 
-    private static func isOfContents(_ error: some Error) -> Bool { (error as? UpdateFailure)?.isOfContents == true }
+    private static func concernsContents(_ error: some Error) -> Bool {
+        (error as? UpdateFailure)?.concernsContents == true
+    }
 
     private static func exists(_ address: String) -> Bool {
         address.hasPrefix("file://") && FileSystem.exists(String(address.dropFirst("file://".count)))
     }
 
-    /// Seconds for a request of that many bytes, at 10 kB a second, or at half of this box's own
-    /// limit if that is less. A server that trickles just fast enough not to stall cannot hold an
-    /// update for hours.
+    /// The time limit in seconds for a request of that many bytes, at 10 kB a second, or at half of
+    /// this box's own rate limit if that is less. Otherwise a server that sends just fast enough
+    /// not to stall could block an update for hours.
     func deadline(for bytes: Int) -> Int {
         let slowest = min(10_000, max(1, (reader.options.bytesPerSecond ?? .max) / 2))
         return 4 * reader.options.stallTime + bytes / slowest
@@ -118,8 +119,8 @@ public struct HTTPSource: MetadataSource {
     private let repository: Repository
     private let folder: String
 
-    /// - Parameter folder: with a slash at its end, below the repository's addresses; empty for
-    ///   these themselves.
+    /// - Parameter folder: a path with a trailing slash, below the repository's addresses; empty
+    ///   for the addresses themselves.
     public init(_ repository: Repository, folder: String = "") { (self.repository, self.folder) = (repository, folder) }
 
     public func read(_ file: String, most: Int, isLikely: Bool) throws(UpdateFailure) -> [UInt8]? {

@@ -12,7 +12,7 @@ public struct Targets: Sendable {
 
         public let name: String
         public let role: Role
-        /// Whether the search for a path that it covers ends with it.
+        /// Whether a search for a path that it covers ends with this role.
         public let isTerminating: Bool
         let extent: Extent
 
@@ -24,8 +24,7 @@ public struct Targets: Sendable {
         }
     }
 
-    /// Roles among which all targets are divided by the first bits of the hashes of their paths
-    /// (TAP 15).
+    /// Hash bins (TAP 15): roles that divide all targets by the first bits of their paths' hashes.
     struct Bins: Sendable {
         var role: Role
         var bits: Int
@@ -49,7 +48,7 @@ public struct Targets: Sendable {
     }
 
     public let metadata: Metadata
-    /// By path.
+    /// The targets by path.
     public let targets: [String: FileMeta]
     /// In the order in which they are searched.
     public private(set) var delegations: [Delegation] = []
@@ -91,7 +90,8 @@ public struct Targets: Sendable {
             let isTerminating = json["terminating"]?.boolean
         else {
             throw UpdateFailure(
-                .malformed, name, "a delegation without a name that is not a top-level role's, or without terminating")
+                .malformed, name,
+                "a delegation without terminating, or whose name is missing or that of a top-level role")
         }
         let extent: Delegation.Extent
         switch (json["paths"]?.list, json["path_hash_prefixes"]?.list) {

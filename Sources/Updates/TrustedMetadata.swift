@@ -1,8 +1,8 @@
 import Documents
 
-/// The metadata of a repository that is trusted so far. Each step accepts one file, if it is
-/// signed, not older than the trusted one, and the one that the files before it name. The steps and
-/// their order are those of TUF 1.0, section 5.
+/// The trusted metadata of a repository. Each step accepts one file, if it is signed, is not older
+/// than the trusted one, and is the one that earlier files refer to. The steps and their order are
+/// those of TUF 1.0, section 5.
 public struct TrustedMetadata: Sendable {
     public static let topLevel = ["root", "timestamp", "snapshot", "targets"]
 
@@ -16,7 +16,7 @@ public struct TrustedMetadata: Sendable {
 
     /// - Parameters:
     ///   - root: the root that came with the product, or the last trusted one.
-    ///   - now: seconds since 1970; never before the last time at which metadata was trusted.
+    ///   - now: seconds since 1970; not before the time at which metadata was last trusted.
     public init(root bytes: [UInt8], now: Int) throws(UpdateFailure) {
         let root = try Root(bytes)
         try root.metadata.verify(by: root.role("root"), name: "root")
@@ -54,8 +54,7 @@ public struct TrustedMetadata: Sendable {
 
     public mutating func update(timestamp bytes: [UInt8]) throws(UpdateFailure) -> Outcome {
         let name = "timestamp"
-        // An expired root is good enough to verify the next root, and for nothing else (section
-        // 5.3.10).
+        // An expired root may only verify the next root (section 5.3.10).
         try checkIsFresh(root.metadata, "root")
         let next = try Metadata(bytes, name: name, type: name)
         try next.verify(by: root.role(name), name: name)
@@ -72,17 +71,17 @@ public struct TrustedMetadata: Sendable {
             guard meta.version ?? 0 >= last.version ?? 0 else {
                 throw UpdateFailure(
                     .rollback, name,
-                    "it names version \(meta.version ?? 0) of the snapshot, trusted is \(last.version ?? 0)")
+                    "it has version \(meta.version ?? 0) of the snapshot, trusted is \(last.version ?? 0)")
             }
         }
-        // In memory also if it has expired, so that this run accepts nothing older. The client
-        // stores it only after the check below, as section 5.4.5 orders it.
+        // Kept in memory even if it has expired, so that this run accepts nothing older. The client
+        // stores it only after the check below (section 5.4.5).
         timestamp = next
         try checkIsFresh(next, name)
         return .accepted
     }
 
-    /// Version, length and hashes of the snapshot, as the timestamp names them.
+    /// Version, length and hashes of the snapshot, from the timestamp.
     public func snapshotMeta() throws(UpdateFailure) -> FileMeta {
         guard let timestamp else { throw UpdateFailure(.malformed, "timestamp", "it is not loaded yet") }
         return try Self.meta(of: timestamp, "snapshot.json", name: "timestamp")
@@ -90,15 +89,15 @@ public struct TrustedMetadata: Sendable {
 
     private static func meta(of metadata: Metadata, _ file: String, name: String) throws(UpdateFailure) -> FileMeta {
         guard let json = metadata.signed["meta"]?[file] else {
-            throw UpdateFailure(.malformed, name, "it does not name \(file)")
+            throw UpdateFailure(.malformed, name, "it has no entry for \(file)")
         }
         return try FileMeta(json, name: "\(name), entry \(file)", isTarget: false)
     }
 
     // MARK: - Snapshot
 
-    /// - Parameter isOwn: whether it is this machine's stored one: its hash need not be that of the
-    ///   newest (section 5.5).
+    /// - Parameter isOwn: whether it is this machine's stored snapshot, whose hash need not be that
+    ///   of the newest one (section 5.5).
     public mutating func update(snapshot bytes: [UInt8], isOwn: Bool = false) throws(UpdateFailure) {
         let name = "snapshot"
         guard let timestamp else { throw UpdateFailure(.malformed, name, "it needs a trusted timestamp") }
@@ -113,18 +112,17 @@ public struct TrustedMetadata: Sendable {
         for (file, json) in snapshot?.signed["meta"]?.object ?? [:] {
             let last = json["version"]?.integer ?? 0
             guard let version = listed[file]?["version"]?.integer else {
-                throw UpdateFailure(.rollback, name, "it no longer names \(file)")
+                throw UpdateFailure(.rollback, name, "it no longer has an entry for \(file)")
             }
             guard version >= last else {
-                throw UpdateFailure(.rollback, name, "it names version \(version) of \(file), trusted is \(last)")
+                throw UpdateFailure(.rollback, name, "it has version \(version) of \(file), trusted is \(last)")
             }
         }
         snapshot = next
         try checkSnapshot()
     }
 
-    /// A stored snapshot is accepted for comparison; only the one that the timestamp names is
-    /// final.
+    /// A stored snapshot is accepted for comparison; only the one in the timestamp is final.
     private func checkSnapshot() throws(UpdateFailure) {
         guard let snapshot else { throw UpdateFailure(.malformed, "snapshot", "it is not loaded yet") }
         try checkIsFresh(snapshot, "snapshot")
@@ -136,7 +134,7 @@ public struct TrustedMetadata: Sendable {
 
     // MARK: - Targets
 
-    /// Version, length and hashes of a role's metadata, as the snapshot names them.
+    /// Version, length and hashes of a role's metadata, from the snapshot.
     public func meta(ofRole name: String) throws(UpdateFailure) -> FileMeta {
         guard let snapshot else { throw UpdateFailure(.malformed, name, "it needs a trusted snapshot") }
         return try Self.meta(of: snapshot, "\(name).json", name: "snapshot")

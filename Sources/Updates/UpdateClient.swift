@@ -2,14 +2,14 @@ import Documents
 import Files
 import Transfers
 
-/// A place from which metadata is read.
+/// A source of metadata.
 public protocol MetadataSource {
     /// The bytes of a file, such as `2.root.json`; nil if the repository has none.
     ///
     /// - Parameters:
-    ///   - most: bytes; a longer file is a failure, and no more than these are ever read.
-    ///   - isLikely: whether the file should exist; if not, the first source that denies it is
-    ///     believed.
+    ///   - most: the largest size in bytes; a longer file is a failure, and no more is ever read.
+    ///   - isLikely: whether the file should exist; if not, one server that answers that it does
+    ///     not exist is enough.
     func read(_ file: String, most: Int, isLikely: Bool) throws(UpdateFailure) -> [UInt8]?
 }
 
@@ -42,7 +42,7 @@ public struct UpdateClient {
     private let limits: Limits
     public private(set) var trusted: TrustedMetadata
 
-    /// Makes a folder of trusted metadata from the root that came with the product.
+    /// Creates a folder of trusted metadata from the root that came with the product.
     ///
     /// - Throws: ``UpdateFailure`` if `root` is not signed by its own keys.
     public static func initialize(_ folder: String, root: [UInt8]) throws(UpdateFailure) {
@@ -58,8 +58,8 @@ public struct UpdateClient {
     }
 
     /// - Parameters:
-    ///   - folder: that ``initialize(_:root:)`` made.
-    ///   - now: seconds since 1970; never before the last time at which metadata was trusted.
+    ///   - folder: the folder that ``initialize(_:root:)`` created.
+    ///   - now: seconds since 1970; not before the time at which metadata was last trusted.
     public init(
         folder: String, source: any MetadataSource, now: Int, limits: Limits = Limits()
     ) throws(UpdateFailure) {
@@ -73,8 +73,8 @@ public struct UpdateClient {
         trusted = try TrustedMetadata(root: root, now: now)
     }
 
-    /// Updates the four top-level roles. What a step has accepted stays trusted if a later step
-    /// fails.
+    /// Updates the four top-level roles. Metadata that a step has accepted stays trusted if a later
+    /// step fails.
     public mutating func refresh() throws(UpdateFailure) {
         try refreshRoot()
         try refreshTimestamp()
@@ -85,8 +85,7 @@ public struct UpdateClient {
     private mutating func refreshRoot() throws(UpdateFailure) {
         for _ in 0..<limits.roots {
             let file = "\(trusted.root.metadata.version + 1).root.json"
-            // A mirror that withholds a new root can only do so with a timestamp of the old keys
-            // that has not expired.
+            // A mirror can withhold a new root only until a timestamp of the old keys expires.
             guard let bytes = try source.read(file, most: limits.rootBytes, isLikely: false) else { return }
             try trusted.update(root: bytes)
             try store.write("root", bytes)
@@ -94,7 +93,7 @@ public struct UpdateClient {
     }
 
     private mutating func refreshTimestamp() throws(UpdateFailure) {
-        // The stored one may have expired, or its keys may have been replaced: then it is ignored.
+        // A stored timestamp that has expired, or whose keys were replaced, is ignored.
         if let own = store.read("timestamp") { _ = try? trusted.update(timestamp: own) }
         let bytes = try required("timestamp.json", limits.timestampBytes, "timestamp")
         if try trusted.update(timestamp: bytes) == .accepted { try store.write("timestamp", bytes) }
@@ -118,7 +117,7 @@ public struct UpdateClient {
         try store.write(role, bytes)
     }
 
-    /// The length that is signed. It is signed by an online key, so the limit holds for it, too.
+    /// The signed length. An online key signs it, so the limit applies to it, too.
     private func bounded(_ meta: FileMeta, _ limit: Int, _ name: String) throws(UpdateFailure) -> Int {
         guard let length = meta.length else { return limit }
         guard length <= limit else {
@@ -144,8 +143,8 @@ public struct UpdateClient {
     /// Length, hashes and custom data of a target, from the first role that signs for it: depth
     /// first, in the order of delegations.
     ///
-    /// - Throws: ``UpdateFailure`` for metadata that is needed and cannot be trusted, and if no
-    ///   role signs for the target.
+    /// - Throws: ``UpdateFailure`` for required metadata that cannot be trusted, and if no role
+    ///   signs for the target.
     public mutating func find(_ path: String) throws(UpdateFailure) -> FileMeta {
         var waiting: [(role: String, delegator: String?)] = [("targets", nil)]
         var asked: Set<String> = []
@@ -158,7 +157,7 @@ public struct UpdateClient {
             for delegation in targets.delegated(path) {
                 next.append((delegation.name, role))
                 if delegation.isTerminating {
-                    // No other role is searched, also none that was to be.
+                    // The search ends here, and roles that still wait are not searched.
                     waiting.removeAll()
                     break
                 }
@@ -170,9 +169,8 @@ public struct UpdateClient {
 
     /// Fetches a target into a folder, unless it is there already, and checks it.
     ///
-    /// - Parameter base: where the repository's targets are.
-    /// - Returns: the file; its name is the target's path, with all but plain characters as a
-    ///   percent sign and digits.
+    /// - Parameter base: the address of the repository's targets.
+    /// - Returns: the file; its name is the target's path, percent-encoded.
     public mutating func download(_ path: String, from base: String, into folder: String) throws(UpdateFailure)
         -> String
     {
@@ -195,7 +193,7 @@ public struct UpdateClient {
     private static func fetch(
         _ url: String, to file: String, _ meta: FileMeta, _ path: String
     ) throws(UpdateFailure) {
-        // Under another name until its hashes are checked.
+        // The file has another name until its hashes are checked.
         let unverified = file + ".unverified"
         defer { for left in [unverified, unverified + ".part"] { try? FileSystem.remove(left) } }
         do {

@@ -1,9 +1,9 @@
-/// Why something of a repository was not accepted.
+/// Why a file of a repository was not accepted.
 public struct UpdateFailure: Error, Sendable, Hashable, CustomStringConvertible {
     public enum Reason: String, Sendable, CaseIterable {
         /// Too few valid signatures.
         case signature
-        /// Older than what was seen before.
+        /// Older than a version that was accepted before.
         case rollback
         /// Past its expiry date: the repository was not signed again, or newer metadata is
         /// withheld.
@@ -35,6 +35,6 @@ public struct UpdateFailure: Error, Sendable, Hashable, CustomStringConvertible 
 
     public var description: String { "\(name): \(message)" }
 
-    /// Whether the contents were wrong: a mirror may have the right ones.
-    var isOfContents: Bool { ![.unknownTarget, .unavailable, .storage].contains(reason) }
+    /// Whether the contents were wrong; another mirror may have the right ones.
+    var concernsContents: Bool { ![.unknownTarget, .unavailable, .storage].contains(reason) }
 }

@@ -19,7 +19,7 @@ import Updates
                   --target-name lab/1.2/root --target-base-url https://updates.example.com/targets \\
                   --target-dir . download
 
-            With --in-days a job finds out early that a role is about to expire:
+            With --in-days a monitoring job detects early that a role will expire:
               vcpe-tuf --metadata-dir fresh --in-days 3 --metadata-url URL refresh
 
             Exits with 0 if everything was valid, else with 1 and the reason.
@@ -30,8 +30,8 @@ import Updates
     @Option(help: "The path of a target.") var targetName: String?
     @Option(help: "The address of the repository's targets.") var targetBaseUrl: String?
     @Option(help: "The folder for the target.") var targetDir: String?
-    @Option(help: "Seconds below 1000 bytes a second after which a server is given up.") var stallTime = 30
-    @Option(help: "Judge expiry dates as in that many days.") var inDays = 0
+    @Option(help: "Seconds below 1000 bytes a second after which a request fails.") var stallTime = 30
+    @Option(help: "Check expiry dates as if it were that many days later.") var inDays = 0
     @Argument(help: "init, refresh or download.") var verb: Verb
     @Argument(help: "For init: the root.json to trust.") var root: String?
 
@@ -42,7 +42,7 @@ import Updates
     func run() throws {
         switch verb {
         case .`init`:
-            guard let root else { throw ValidationError("init needs the file of a root") }
+            guard let root else { throw ValidationError("init needs the root.json file to trust") }
             try UpdateClient.initialize(metadataDir, root: try FileSystem.read(root))
         case .refresh:
             var client = try client()

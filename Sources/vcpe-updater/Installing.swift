@@ -123,7 +123,7 @@ extension Upgrade {
             check: { number in
                 try NextRelease(disk: box.disk, release: release).checkSite()
                 // All of it before there is an entry: power may fail right behind that.
-                try release.handOver(data: "/data")
+                try release.removeOldState(data: "/data")
                 try FileSystem.remove(Self.lastWords)
                 try Self.setNoted([
                     "version": .text(release.version), "entry": .integer(number), "from": .text(box.version),

@@ -41,7 +41,7 @@ struct Serving {
 
     private func loop() -> Never {
         let share = Box.share
-        var lastLook: Int?
+        var lastCheck: Int?
         while true {
             var polled = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
             let isAsked = poll(&polled, 1, settings.looks == nil ? -1 : 20_000) > 0
@@ -49,10 +49,11 @@ struct Serving {
             while waitpid(-1, nil, WNOHANG) > 0 {}
             if isAsked { serve() }
             // What came before has its end first: the next look is an hour away.
-            if settings.looks?.isDue(time: time(nil), uptime: Uptime.seconds, lastLook: lastLook, share: share) == true,
+            if settings.looks?.isDue(time: time(nil), uptime: Uptime.seconds, lastCheck: lastCheck, share: share)
+                == true,
                 Upgrade.isSettled
             {
-                lastLook = Uptime.seconds
+                lastCheck = Uptime.seconds
                 start(["automatic"], output: 2)
             }
         }

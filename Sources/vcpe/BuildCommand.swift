@@ -6,10 +6,13 @@ struct BuildCommand: AsyncParsableCommand {
         commandName: "build",
         abstract: "Build an image from its lock.",
         discussion: """
-            Leaves in out/NAME: NAME.raw (the disk, sparse), NAME.raw.zst, NAME.qcow2, NAME.efi (the UKI), NAME.root \
+            Writes to out/NAME: NAME.raw (the disk, sparse), NAME.raw.zst, NAME.qcow2, NAME.efi (the UKI), NAME.root \
             (root file system and hash tree), NAME.manifest, NAME.spdx.json and NAME.report; for every hardware \
-            profile but the first, NAME-PROFILE.… With a warm cache no network call is made. A step whose inputs \
-            did not change is not run.
+            profile but the first, NAME-PROFILE.… With a warm cache the build makes no network call. It skips steps \
+            whose inputs did not change.
+
+              vcpe build branch-office
+              vcpe build branch-office --profile virtio --explain
             """)
 
     @Argument(help: "The image's name.")
@@ -26,26 +29,28 @@ struct BuildCommand: AsyncParsableCommand {
     @Option(help: "Only this hardware profile.")
     var profile: String?
 
-    @Flag(help: "Make what a release has: all hardware profiles, and the compressed outputs.")
+    @Flag(help: "Build what a release needs: all hardware profiles, and the compressed outputs.")
     var release = false
 
-    @Flag(help: "Relock first, all packages to their newest versions.")
+    @Flag(help: "Relock first, with the newest version of each package.")
     var update = false
 
     @Flag(
         help: """
-            Move the packages that the mirror no longer has, and what they force. The lock of that is in
-            OUTPUT/NAME/relocked; the committed one is not changed.
+            Update locked packages that the mirror no longer has, and others only as far as these require it.
+            The new lock is OUTPUT/NAME/relocked; the committed lock is not changed.
             """)
     var relockGone = false
 
-    @Option(help: ArgumentHelp("A snapshot archive: the first state after the lock's dates.", valueName: "url"))
+    @Option(
+        help: ArgumentHelp(
+            "A snapshot archive; the build uses its first state after the lock's dates.", valueName: "url"))
     var snapshot: String?
 
     @Flag(help: "Report why each step runs.")
     var explain = false
 
-    @Flag(help: "Events as JSON, one a line, on standard output; the last is \"done\" or \"failed\".")
+    @Flag(help: "Print events as JSON, one per line, on standard output; the last is \"done\" or \"failed\".")
     var json = false
 
     func run() async throws {

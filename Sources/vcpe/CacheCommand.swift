@@ -8,32 +8,34 @@ struct CacheCommand: ParsableCommand {
         commandName: "cache",
         abstract: "Show or prune the cache of packages.",
         discussion: """
-            The cache is $XDG_CACHE_HOME/vcpe, or ~/.cache/vcpe. Mirrors remove old versions: a lock stays buildable \
-            by the packages that the cache holds. Packages that a lock in --images names are never pruned. A build \
-            that runs is waited for.
+            The cache is $XDG_CACHE_HOME/vcpe, or ~/.cache/vcpe. Mirrors remove old versions, so the cache keeps \
+            old locks buildable. --prune keeps packages that are in a lock of --images, and waits for builds that \
+            use the cache.
+
+              vcpe cache --prune --days 90
             """)
 
-    @Flag(help: "Remove files that no lock names and that were not used for --days.")
+    @Flag(help: "Remove files that are in no lock and that were not used for --days.")
     var prune = false
 
     @Option(help: "Days without use after which a file may be removed.")
     var days = 30
 
-    @Option(help: "The folder whose locks' packages are kept.")
+    @Option(help: "The folder with the locks whose packages are kept.")
     var images = "images"
 
-    @Flag(help: "As JSON.")
+    @Flag(help: "Print JSON.")
     var json = false
 
     func validate() throws {
-        if days < 0 { throw ValidationError("--days \(days): allowed is a number from 0 up") }
+        if days < 0 { throw ValidationError("--days \(days): allowed are 0 and more") }
     }
 
     func run() throws {
         let cache = Cache.standard
         if prune {
             let freed = try cache.prune(keeping: Lock.digests(in: images), days: days) { holder in
-                Console.error("waits for \(holder.text), which uses the cache")
+                Console.error("waiting for \(holder.text), which uses the cache")
             }
             print(json ? JSON.object(["freed": .integer(freed)]).line : "freed \(Size.text(freed))")
             return

@@ -4,8 +4,8 @@ import Glibc
 import ImageBuilder
 import Synchronization
 
-/// Shows a build's events: one moving line a step on a terminal, plain lines in a pipe, JSON on
-/// request.
+/// Shows a build's events: one line per step, updated in place, on a terminal; plain lines in a
+/// pipe; JSON on request.
 final class Console: Sendable {
     enum Style: Sendable { case terminal, plain, json }
 
@@ -27,7 +27,7 @@ final class Console: Sendable {
 
     static func error(_ text: String) { write(text + "\n") }
 
-    /// To standard error, unbuffered.
+    /// Writes to standard error, unbuffered.
     private static func write(_ text: String) {
         var text = text
         text.withUTF8 { _ = Glibc.write(2, $0.baseAddress, $0.count) }
@@ -49,7 +49,7 @@ final class Console: Sendable {
         }
     }
 
-    /// The closing line.
+    /// Shows the outputs and the total time of a build that succeeded.
     func done(_ outputs: [String]) {
         if style == .json {
             return print(
@@ -61,7 +61,7 @@ final class Console: Sendable {
         line("\(pad("total"))\(pad(tenths(Clock.seconds - start) + " s", 10))\(outputs.first ?? "")")
     }
 
-    /// The closing event of a command that failed; people read the error itself.
+    /// Prints the closing JSON event of a failed command. `main` prints the error itself.
     func failed(_ error: any Error) {
         guard style == .json else { return }
         var event: [String: JSON] = ["event": "failed"]
@@ -101,7 +101,7 @@ final class Console: Sendable {
         moving("fetch: \(files) of \(ofFiles) files, \(Size.text(bytes)) of \(Size.text(total)), \(Size.text(rate))/s")
     }
 
-    /// A line that moves on a terminal; in a pipe only the last one is shown.
+    /// Shows a line that is updated in place on a terminal; a pipe gets only the last one.
     func progress(_ text: String, isLast: Bool) {
         if isLast { line(text) } else if style == .terminal { moving(text) }
     }

@@ -8,9 +8,11 @@ struct DiffCommand: ParsableCommand {
         commandName: "diff",
         abstract: "Compare two builds by package, file, owner, mode, capability and size.",
         discussion: """
-            A build is named by its image (branch-office), by the folder of its outputs (out/branch-office) or by its \
-            manifest (out/branch-office/branch-office.manifest). Files beside a manifest are first compared with its \
-            digests.
+            A build is given by its image (branch-office), its output folder (out/branch-office) or its manifest \
+            (out/branch-office/branch-office.manifest). The command first compares files beside a manifest with the \
+            digests in it.
+
+              vcpe diff previous/branch-office branch-office
             """)
 
     @Argument(help: "The older build.")
@@ -24,7 +26,7 @@ struct DiffCommand: ParsableCommand {
     @Flag(help: "Compare the manifests alone, without verifying the files beside them.")
     var manifestOnly = false
 
-    @Flag(help: "As JSON.")
+    @Flag(help: "Print JSON.")
     var json = false
 
     func run() throws {

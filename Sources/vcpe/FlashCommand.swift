@@ -10,10 +10,12 @@ struct FlashCommand: AsyncParsableCommand {
         commandName: "flash",
         abstract: "Write a built image onto a disk or a USB stick.",
         discussion: """
-            Everything on the disk is lost. A disk that is mounted, in use or too small is refused. The image's files \
-            are first compared with the digests of its manifest. Only blocks that hold data are written; all of them \
-            are read back and compared. The disk gets identifiers of its own, so that a stick that is left in the box \
-            is never mistaken for its disk. Disks with sectors of 512 and of 4096 bytes work.
+            All data on the disk is lost. The command refuses a disk that is mounted, in use or too small. It first \
+            compares the image's files with the digests in its manifest. It writes only blocks that contain data, \
+            reads all of them back and compares them. The disk gets its own identifiers, so that the box never \
+            mistakes a stick that is left in it for its disk. Disks with sectors of 512 and of 4096 bytes work.
+
+              vcpe flash branch-office --to /dev/sdb --site site.yaml
             """)
 
     @Argument(help: "The image's name.")
@@ -30,7 +32,7 @@ struct FlashCommand: AsyncParsableCommand {
             valueName: "file"))
     var site: String?
 
-    @Flag(help: "Write the site document without checking it: where the image's definition is not at hand.")
+    @Flag(help: "Write the site document without checking it, for hosts that lack the image's definition.")
     var uncheckedSite = false
 
     @OptionGroup var definition: ImageOptions
@@ -38,14 +40,14 @@ struct FlashCommand: AsyncParsableCommand {
     @Option(help: "The folder of the box's own executables, for the check of --site.")
     var box = ".build/box"
 
-    @Flag(help: "The disk is removable, and the box shall keep its data there all the same.")
+    @Flag(help: "Let the box keep its data on this disk although it is removable.")
     var removableData = false
 
     @Flag(help: "Write without a confirmation.")
     var yes = false
 
     func run() async throws {
-        // The disk first: verifying the image takes longer.
+        // Check the disk first, because verifying the image takes longer.
         let device = try BlockDevice(to)
         let image = try BuiltImage(name, profile: built.profile, output: built.output)
         let document = try await siteDocument(for: image)
@@ -56,7 +58,7 @@ struct FlashCommand: AsyncParsableCommand {
             guard isatty(0) == 1 else {
                 throw BuildFailure("there is no terminal for a confirmation", hint: "--yes, if you are sure")
             }
-            print("Type the device's name (\(device.name)) to go on: ", terminator: "")
+            print("Type the device's name (\(device.name)) to continue: ", terminator: "")
             fflush(nil)
             guard readLine() == device.name else { throw BuildFailure("not confirmed: nothing was written") }
         }
@@ -64,7 +66,7 @@ struct FlashCommand: AsyncParsableCommand {
         try flash.run(site: document) { phase, done, total in
             console.progress("\(phase.rawValue): \(Size.text(done)) of \(Size.text(total))", isLast: done >= total)
         }
-        Console.error("\(device.path) is ready: \(name) is on it, read back and compared")
+        Console.error("\(device.path): \(name) is written, read back and compared")
     }
 
     /// The bytes of --site, checked against the image.
@@ -87,7 +89,7 @@ struct FlashCommand: AsyncParsableCommand {
         let build = try ImageBuild(name, options: options) { event in
             if case .remark(let text) = event { Console.error(text) }
         }
-        // By the plugins of another release the document might be judged otherwise.
+        // The plugins of another release may accept other documents.
         guard build.version == image.manifest.version else {
             throw BuildFailure(
                 "\(site) can't be checked: \(image.raw) is \(name) \(image.manifest.version), "

@@ -2,8 +2,8 @@ import CSystem
 import Files
 import Glibc
 
-/// SIGINT, SIGTERM and SIGHUP: unfinished files are removed, then the process ends by the signal.
-/// The kernel ends its children with it (``Children``).
+/// Handles SIGINT, SIGTERM and SIGHUP: removes unfinished files, then terminates the process by the
+/// signal. The kernel terminates its children with it (``Children``).
 enum Interruption {
     nonisolated(unsafe) private static var pipeEnds: (reading: Int32, writing: Int32) = (-1, -1)
 
@@ -13,8 +13,8 @@ enum Interruption {
         guard csystem_blocking_pipe(&reading, &writing) == 0 else { return }
         pipeEnds = (reading, writing)
         var thread = pthread_t()
-        // A thread of its own: a handler may call next to nothing (signal-safety(7)), and other
-        // threads may be busy.
+        // A separate thread removes the files: a handler may only call async-signal-safe functions
+        // (signal-safety(7)), and other threads may be blocked.
         let started = pthread_create(
             &thread, nil,
             { _ in

@@ -6,8 +6,12 @@ struct LockCommand: AsyncParsableCommand {
         commandName: "lock",
         abstract: "Resolve an image's packages and write images/NAME.lock.",
         discussion: """
-            apt resolves in a root of its own: nothing of this host is read or changed but the mirror's address, and no
-            privilege is needed. The lock is sorted and meant to be committed; a build takes nothing that it doesn't name.
+            apt resolves in a separate root: it reads only the mirror's address from this host, and changes nothing here.
+            What the packages' maintainer scripts do is recorded in images/NAME.effects; docs/packages.md describes what
+            that needs. Commit both files: a build uses only the packages and effects in them.
+
+              vcpe lock branch-office
+              vcpe lock branch-office --diff
             """)
 
     @Argument(help: "The image's name.")

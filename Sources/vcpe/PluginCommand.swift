@@ -10,8 +10,11 @@ struct PluginCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plugin", abstract: "Make, check and describe plugins.",
         discussion: """
-            A plugin is a folder: manifest.json, its program NAME, its YANG module, README.md, cases/ and examples/. An image gets it
-            by naming the folder among the definition's plugins. docs/plugins.md is the contract.
+            A plugin is a folder with manifest.json, the program NAME, a YANG module, README.md, cases/ and examples/.
+            To add it to an image, list the folder under plugins: in the definition. docs/plugins.md is the contract.
+
+              vcpe plugin new hello
+              vcpe plugin describe Examples/plugins/port-knock
             """, subcommands: [New.self, Test.self, Describe.self])
 
     struct New: ParsableCommand {
@@ -34,7 +37,7 @@ struct PluginCommand: ParsableCommand {
         func run() throws {
             let kit = try FileSystem.realPath(self.kit)
             guard FileSystem.exists("\(kit)/Sources/PluginKit") else {
-                throw BuildFailure("\(kit) is not vcpe's package: it has no Sources/PluginKit", hint: "--kit names it")
+                throw BuildFailure("\(kit) is not vcpe's package: it has no Sources/PluginKit", hint: "--kit FOLDER")
             }
             let files = try PluginSkeleton(name: name, kit: kit).write(to: name)
             for file in files { print("\(name)/\(file)") }
@@ -46,34 +49,36 @@ struct PluginCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Run a plugin's cases, and check its manifest and its examples.",
             discussion: """
-                Each case in cases/ is run three times, once with another environment: what it answers must be what lies beside it, and
-                the same each time. What the YANG module takes (README.md, examples/good-*.yaml) the plugin must take, and what the one
-                refuses (examples/bad-*.yaml) the other must.
+                Runs each case in cases/ three times, once with another environment. The answers must equal the
+                recorded ones, and be the same each time. The plugin must accept the documents that the YANG module
+                accepts (README.md, examples/good-*.yaml), and refuse those that it refuses (examples/bad-*.yaml).
 
-                Exit codes: 0 all is well, 1 not: every difference is shown.
+                  vcpe plugin test hello
+
+                Exit codes: 0 everything passed, 1 something differs: every difference is printed.
                 """)
 
         @Argument(help: "The plugin's folder.")
         var folder: String
 
-        @Option(help: "Another program than the folder's own.")
+        @Option(help: "A program to run instead of the folder's own.")
         var program: String?
 
-        @Option(help: ArgumentHelp("Where YANG modules that its own imports lie.", valueName: "folder"))
+        @Option(help: ArgumentHelp("A folder with YANG modules that the plugin's module imports.", valueName: "folder"))
         var modules: [String] = []
 
-        @Flag(help: "Write the cases' answers anew: read the difference.")
+        @Flag(help: "Overwrite the recorded answers with the new ones; review the diff.")
         var write = false
 
         func run() throws {
             let (manifest, runner) = try PluginCommand.open(folder, program)
-            var elsewhere = runner
-            elsewhere.environment = [
+            var otherHost = runner
+            otherHost.environment = [
                 "TZ": "Pacific/Auckland", "LC_ALL": "C", "HOME": "/nonexistent", "LANG": "de_DE.UTF-8",
             ]
             let check = PluginCheck(
                 folder: folder, manifest: manifest, modules: modules, answer: runner.lines,
-                answerElsewhere: elsewhere.lines)
+                answerInOtherEnvironment: otherHost.lines)
             var findings = check.checkManifest(try runner.describe())
             let cases = try check.runCases(writes: write)
             let examples = try check.checkExamples()
@@ -86,40 +91,44 @@ struct PluginCommand: ParsableCommand {
     }
 
     struct Describe: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Say what a plugin is, and what it needs.")
+        static let configuration = CommandConfiguration(
+            abstract: "Print a plugin's version, features, commands and requirements.",
+            discussion: """
+                  vcpe plugin describe Examples/plugins/port-knock
+                """)
 
         @Argument(help: "The plugin's folder.")
         var folder: String
 
-        @Option(help: "Another program than the folder's own.")
+        @Option(help: "A program to run instead of the folder's own.")
         var program: String?
 
-        @Flag(help: "The manifest as JSON.")
+        @Flag(help: "Print the manifest as JSON.")
         var json = false
 
         func run() throws {
             let (_, runner) = try PluginCommand.open(folder, program)
-            let said = try runner.describe()
-            if json { return print(said.json.pretty, terminator: "") }
+            let manifest = try runner.describe()
+            if json { return print(manifest.json.pretty, terminator: "") }
             func row(_ key: String, _ value: String) {
                 if !value.isEmpty { print(key + String(repeating: " ", count: max(1, 12 - key.count)) + value) }
             }
-            row("name", said.name)
-            row("version", said.version)
-            row("contract", said.contracts.map(String.init).joined(separator: ", "))
-            row("summary", said.summary)
-            row("key", said.key)
-            row("yang", said.yang)
-            row("resources", said.resources.joined(separator: ", "))
-            for feature in said.features {
+            row("name", manifest.name)
+            row("version", manifest.version)
+            row("contract", manifest.contracts.map(String.init).joined(separator: ", "))
+            row("summary", manifest.summary)
+            row("key", manifest.key)
+            row("yang", manifest.yang)
+            row("resources", manifest.resources.joined(separator: ", "))
+            for feature in manifest.features {
                 row("feature", feature.name)
                 row("  packages", feature.packages.joined(separator: ", "))
                 row("  modules", feature.modules.joined(separator: ", "))
                 row("  users", feature.users.keys.sorted().joined(separator: ", "))
             }
-            for command in said.commands {
+            for command in manifest.commands {
                 let words =
-                    [said.name, command.name]
+                    [manifest.name, command.name]
                     + command.arguments.map { $0.isOptional ? "[\($0.name)]" : $0.name.uppercased() }
                 row("command", "vcpectl \(words.joined(separator: " ")): \(command.summary)")
             }
@@ -129,13 +138,14 @@ struct PluginCommand: ParsableCommand {
     private static func open(_ folder: String, _ program: String?) throws -> (PluginManifest, PluginRunner) {
         guard FileSystem.exists("\(folder)/manifest.json") else {
             throw BuildFailure(
-                "\(folder) is no plugin's folder: it has no manifest.json", hint: "vcpe plugin new NAME makes one")
+                "\(folder) is not a plugin's folder: it has no manifest.json", hint: "vcpe plugin new NAME makes one")
         }
         let manifest = try PluginManifest.read("\(folder)/manifest.json")
         try manifest.checkContract()
         let path = program ?? "\(folder)/\(manifest.name)"
         guard access(path, X_OK) == 0 else {
-            throw BuildFailure("there is no program \(path)", hint: "build it, or name it by --program")
+            throw BuildFailure(
+                "the program \(path) is missing or not executable", hint: "build it, or give another one by --program")
         }
         return (manifest, PluginRunner(name: manifest.name, command: [try FileSystem.realPath(path)]))
     }

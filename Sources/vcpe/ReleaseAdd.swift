@@ -5,15 +5,17 @@ import Glibc
 import ImageBuilder
 import Releases
 
-/// Releases come into a channel and go out of it.
+/// Commands that add releases to a channel, and remove them.
 extension ReleaseCommand {
     struct Add: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "add", abstract: "Publish a built image.",
             discussion: """
-                Takes what vcpe build left in out/NAME: the root filesystem, the UKI, the manifest and
-                the bill of materials; and makes the files by which boxes get there from earlier
-                releases. Refuses an image whose proofs have not passed for this very build.
+                Publishes outputs of vcpe build in out/NAME: the root filesystem, the UKI, the manifest
+                and the bill of materials. Makes deltas, so that boxes download only what differs from
+                earlier releases. Refuses an image whose proofs did not pass for exactly this build.
+
+                  vcpe release add branch-office --to updates --channel stable
                 """)
 
         @Argument(help: "The image's name.")
@@ -24,12 +26,12 @@ extension ReleaseCommand {
         var channel = "stable"
         @OptionGroup var built: BuiltImageOptions
         @OptionGroup var signing: Signing
-        @OptionGroup var agreement: Agreement
-        @Option(help: "zstd's compression level, 1 to 19.")
+        @OptionGroup var confirmation: Confirmation
+        @Option(help: "The compression level of zstd, 1 to 19.")
         var compression = 19
-        @Flag(help: "From then on boxes install nothing that was released before this release.")
+        @Flag(help: "Make the release a floor: from then on boxes install no older release.")
         var floor = false
-        @Option(help: "How many earlier releases get a patch of their own to this one.")
+        @Option(help: "The number of earlier releases from which boxes can upgrade by a patch.")
         var deltas = 3
 
         func validate() throws {
@@ -41,7 +43,7 @@ extension ReleaseCommand {
 
         func run() async throws {
             let folder = "\(built.output)/\(name)"
-            // Without the folder there is no image, which BuiltImage reports.
+            // If the folder is missing, BuiltImage reports that below.
             let lock =
                 FileSystem.exists(folder)
                 ? try OutputLock(folder) { Console.error("waiting for a build in \(folder) to finish") } : nil
@@ -52,8 +54,8 @@ extension ReleaseCommand {
             try repository.check(channel: channel)
             let outcome = try await repository.add(
                 image, release, to: channel, deltas: deltas, level: Int32(compression), isFloor: floor,
-                signing: agreement.session(signing.keys(of: to)))
-            ReleaseCommand.report(outcome, to, "\(channel)/\(release.place) is published")
+                signing: confirmation.session(signing.keys(of: to)))
+            ReleaseCommand.report(outcome, to, "\(channel)/\(release.path) is published")
         }
     }
 
@@ -61,8 +63,8 @@ extension ReleaseCommand {
         static let configuration = CommandConfiguration(
             commandName: "withdraw", abstract: "Remove a release from a channel.",
             discussion: """
-                No box installs the release from then on; boxes that run it go on with it until a newer
-                one is released. Its version is never used again. vcpe release prune removes the files.
+                Boxes no longer install the release. Boxes that run it keep running it until a newer one
+                is released. Its version is never used again. vcpe release prune removes the files.
 
                   vcpe release withdraw updates 1.0.2 --image branch-office
                 """)
@@ -76,38 +78,40 @@ extension ReleaseCommand {
         var profile: String?
         @Option(help: "The channel.")
         var channel = "stable"
-        @OptionGroup var agreement: Agreement
+        @OptionGroup var confirmation: Confirmation
 
         func run() throws {
             var repository = try access.open()
             let outcome = try repository.withdraw(
-                version, of: image, profile: profile, from: channel, signing: agreement.session(access.keys()))
+                version, of: image, profile: profile, from: channel, signing: confirmation.session(access.keys()))
             ReleaseCommand.report(
-                outcome, access.repository, "\(channel): \(image) \(version) is withdrawn, no box installs it")
+                outcome, access.repository, "\(channel): \(image) \(version) is withdrawn, boxes no longer install it")
         }
     }
 
     struct Prune: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "prune", abstract: "Remove old releases, and files that no box needs.",
+            commandName: "prune", abstract: "Remove old releases, and files that boxes no longer need.",
             discussion: """
-                With --keep, removes all but the newest N releases of each image and profile from the
-                channel, which its keys must sign. Releases that a group is directed to, and the newest
-                floor, stay.
-                Then removes old metadata and the files of removed releases, but not before --grace-days
-                have passed since: a box may still be reading them. All versions of root stay.
+                With --keep N, removes all but the newest N releases of each image and profile from the
+                channel; the channel's keys must sign that. Keeps releases that a group is directed to,
+                and the newest floor.
+                Then removes old metadata and the files of removed releases. It waits --grace-days before
+                that, because a box may still be reading them. Keeps all versions of root.
+
+                  vcpe release prune updates --keep 5
                 """)
 
         @OptionGroup var access: Access
-        @Option(help: "Releases of each image and profile that stay, 1 or more. Default: all.")
+        @Option(help: "The number of releases to keep of each image and profile, 1 or more. Default: all.")
         var keep: Int?
         @Option(help: "The channel for --keep.")
         var channel = "stable"
-        @Option(help: "Days that a file stays after nothing new names it. Default: the timestamp's period.")
+        @Option(help: "Days to keep a file after the last reference to it. Default: the timestamp's period.")
         var graceDays: Int?
         @Flag(help: "Only list what would be removed.")
         var dryRun = false
-        @OptionGroup var agreement: Agreement
+        @OptionGroup var confirmation: Confirmation
 
         func validate() throws {
             if let keep, keep < 1 { throw ValidationError("--keep \(keep): allowed are 1 and more") }
@@ -125,7 +129,7 @@ extension ReleaseCommand {
                 }
                 if !dryRun, !old.isEmpty {
                     let outcome = try repository.dropOldReleases(
-                        keep: keep, from: channel, signing: agreement.session(access.keys()))
+                        keep: keep, from: channel, signing: confirmation.session(access.keys()))
                     ReleaseCommand.report(outcome, access.repository, "\(channel): \(old.count) releases are removed")
                 }
             }
@@ -137,22 +141,24 @@ extension ReleaseCommand {
 
     struct Cost: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "cost", abstract: "Print what a box fetches to get from one build to another.",
+            commandName: "cost", abstract: "Print what a box downloads to upgrade from one build to another.",
             discussion: """
-                Makes the deltas of two builds of an image, for root and UKI, installs each as a box would,
-                and compares the result with the new build.
+                Makes the deltas between two builds of an image, for root and UKI, installs each as a box
+                does, and compares the result with the new build.
 
                   patch    from exactly that build
-                  blocks   from any build, by the new one's hash tree
-                  full     all of it, compressed
+                  blocks   from any build, by the new build's hash tree
+                  full     the whole image, compressed
+
+                  vcpe release cost branch-office --from previous
                 """)
 
         @Argument(help: "The image's name.")
         var name: String
-        @Option(help: "The output folder of the build that boxes have.")
+        @Option(help: "The output folder of the old build, which boxes run.")
         var from: String
         @OptionGroup var built: BuiltImageOptions
-        @Flag(help: "As JSON.")
+        @Flag(help: "Print JSON.")
         var json = false
 
         func run() async throws {

@@ -12,19 +12,20 @@ struct ReleaseCommand: ParsableCommand {
         discussion: """
             A repository is a folder of plain files, signed as The Update Framework (TUF) specifies.
             Any web server, CDN or USB stick can serve it, and boxes trust none of them.
-            Which key signs what: docs/releases.md.
+            docs/releases.md lists which key signs what.
 
-              vcpe release init updates --lab                 a repository with one key a role
+              vcpe release init updates --lab                 a repository with one key per role
               vcpe release add branch-office --to updates     publish what vcpe build made and
                                                               vcpe test proved
-              vcpe release status updates                     roles, keys, expiry, what waits
-              vcpe release show updates                       what a waiting change does
+              vcpe release status updates                     roles, keys, expiry, waiting changes
+              vcpe release show updates                       what a waiting change changes
               vcpe release serve updates                      an HTTP server for a lab
 
-            Private keys are files under a passphrase: --passphrase-file, the variable
-            VCPE_PASSPHRASE, or a prompt. Before offline keys sign, the change is shown and
-            must be confirmed. A change that lacks signatures is kept in REPO/unsigned:
-            vcpe release sign adds one, vcpe release publish is the release host's step.
+            Private keys are files that a passphrase encrypts. It comes from --passphrase-file,
+            the variable VCPE_PASSPHRASE, or a prompt. Before offline keys sign, the command
+            shows the change and asks for a confirmation. A change that lacks signatures is kept
+            in REPO/unsigned: vcpe release sign adds signatures, and vcpe release publish
+            publishes the change on the release host.
             """,
         subcommands: [
             Initialize.self, Key.self, Add.self, Withdraw.self, Prune.self, Channel.self, Director.self, Direct.self,
@@ -39,7 +40,7 @@ struct ReleaseCommand: ParsableCommand {
 
         @Option(
             help: ArgumentHelp(
-                "Your own copy of the first root that boxes trust. Without it, the repository's own.",
+                "Your own copy of the first root that boxes trust. Default: the repository's copy.",
                 valueName: "file"))
         var firstRoot: String?
 
@@ -64,7 +65,7 @@ struct ReleaseCommand: ParsableCommand {
         @Option(help: ArgumentHelp("A file whose first line is the passphrase of the keys.", valueName: "file"))
         var passphraseFile: String?
 
-        /// - Parameter isNew: the passphrase is asked for twice.
+        /// - Parameter isNew: whether to ask for the passphrase twice.
         func passphrase(isNew: Bool = false) throws -> String {
             if let passphraseFile {
                 let text = String(decoding: try FileSystem.read(passphraseFile), as: UTF8.self)
@@ -73,7 +74,7 @@ struct ReleaseCommand: ParsableCommand {
             if let text = getenv("VCPE_PASSPHRASE") { return String(cString: text) }
             guard isatty(STDIN_FILENO) == 1, let first = getpass("Passphrase of the keys: ") else {
                 throw ReleaseFailure(
-                    "no passphrase is given, and standard input is not a terminal to ask at",
+                    "no passphrase is given, and standard input is not a terminal for a prompt",
                     hint: "--passphrase-file FILE, or the variable VCPE_PASSPHRASE", reason: .noKey)
             }
             let text = String(cString: first)
@@ -88,9 +89,9 @@ struct ReleaseCommand: ParsableCommand {
         }
     }
 
-    /// How a person or a job agrees to a change that this command makes.
-    struct Agreement: ParsableArguments {
-        @Flag(help: "Sign what this command changes without asking. Never signs what others have changed.")
+    /// How an operator or a job confirms a change that this command makes.
+    struct Confirmation: ParsableArguments {
+        @Flag(help: "Sign the changes of this command without asking; never signs changes that others made.")
         var yes = false
 
         func session(_ keys: KeyFolder) -> SigningSession {
@@ -101,7 +102,7 @@ struct ReleaseCommand: ParsableCommand {
         }
     }
 
-    /// Shows a change and asks for the first digits of its digest.
+    /// Shows a change and asks for the first digits of its digest as a confirmation.
     ///
     /// - Returns: false without a terminal, or for an empty answer.
     /// - Throws: ``ReleaseFailure`` for other digits.
@@ -120,9 +121,9 @@ struct ReleaseCommand: ParsableCommand {
         return true
     }
 
-    /// Prints what became of a change.
+    /// Prints the outcome of a change.
     ///
-    /// - Parameter done: what to print if boxes see it.
+    /// - Parameter done: the line to print if the change is published.
     static func report(_ outcome: ReleaseRepository.Outcome, _ repository: String, _ done: String) {
         switch outcome {
         case .published: print(done)

@@ -3,15 +3,17 @@ import Glibc
 import Releases
 import Updates
 
-/// The director, which tells groups of boxes what to run.
+/// Commands for the director, which selects the release that a group of boxes runs.
 extension ReleaseCommand {
     struct Director: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "director", abstract: "Name the keys that direct groups of boxes to releases.",
+            commandName: "director", abstract: "Set the keys that direct groups of boxes to releases.",
             discussion: """
-                The director signs no release: it chooses among those of the channels, with
-                vcpe release direct. A box whose site names a group installs only what both the channel
-                and the director have signed. The director's keys may be kept on the fleet's own server.
+                The director signs no releases: vcpe release direct chooses among those of the channels.
+                A box whose site document has a group installs only what both the channel and the
+                director have signed. The director's keys may be kept on the fleet's server.
+
+                  vcpe release director updates --key fleet/director.key.pub
                 """)
 
         @OptionGroup var access: Access
@@ -19,14 +21,14 @@ extension ReleaseCommand {
         var key: [String]
         @Option(help: "How many of the keys must sign.")
         var threshold = 1
-        @OptionGroup var agreement: Agreement
+        @OptionGroup var confirmation: Confirmation
 
         func run() throws {
             if threshold < 2 { ReleaseCommand.warnOfOneKey("director", "choose each group's release") }
             var repository = try access.open()
             let outcome = try repository.addDirector(
                 .init(try key.map(SigningKey.readPublic), threshold: threshold),
-                signing: agreement.session(access.keys()))
+                signing: confirmation.session(access.keys()))
             ReleaseCommand.report(outcome, access.repository, "\(access.repository) has a director")
         }
     }
@@ -35,11 +37,11 @@ extension ReleaseCommand {
         static let configuration = CommandConfiguration(
             commandName: "direct", abstract: "Direct a group of boxes to a release.",
             discussion: """
-                Writes REPO/director/GROUP.json, which any server may hold. Boxes of the group
-                (upgrade: {group: GROUP} in their sites) install that release and no other, within the
-                window if there is one; they never go back to an older one. Each box checks once an hour:
-                a window is an hour long at least, and shares an hour with the window of the box's site,
-                if that has one.
+                Writes REPO/director/GROUP.json, which any server may serve. Boxes of the group
+                (upgrade: {group: GROUP} in their site documents) install only that release, within
+                --window if it is given. They never install an older release than they ran before.
+                Each box checks once an hour, so a window must be an hour long or more, and must overlap
+                the window of the box's site document, if that has one, by an hour.
 
                   vcpe release direct updates north --image branch-office --release 1.0.1 \\
                       --window 02:00-04:30
@@ -52,20 +54,20 @@ extension ReleaseCommand {
         var image: String
         @Option(help: "The release's version.")
         var release: String
-        @Option(help: "When boxes may restart by themselves, in UTC, such as 22:30-04:00. Default: as their sites say.")
+        @Option(help: "When boxes may restart unattended, in UTC, such as 22:30-04:00. Default: as in their sites.")
         var window: Window?
-        @Option(help: "Days that the direction is valid.")
+        @Option(help: "Days for which the direction is valid.")
         var days = 90
-        @OptionGroup var agreement: Agreement
+        @OptionGroup var confirmation: Confirmation
 
         func validate() throws {
             guard (1...3650).contains(days) else { throw ValidationError("--days \(days): allowed are 1 to 3650") }
-            if let window, window.value.length < MaintenanceWindow.least {
+            if let window, window.value.length < MaintenanceWindow.minimumLength {
                 throw ValidationError("--window: allowed is one hour or more, since boxes check once an hour")
             }
             guard ReleaseRepository.isPlain(group) else {
                 throw ValidationError(
-                    "\"\(group)\": allowed are letters, digits, hyphens and dots, not a dot or a hyphen first, 64 at most"
+                    "\"\(group)\": allowed are at most 64 letters, digits, hyphens and dots, the first no hyphen or dot"
                 )
             }
         }
@@ -73,7 +75,7 @@ extension ReleaseCommand {
         func run() throws {
             let made = try access.open().direct(
                 group, image: image, to: release, window: window?.value, days: days,
-                signing: agreement.session(access.keys()))
+                signing: confirmation.session(access.keys()))
             guard let made else {
                 throw ReleaseFailure(
                     "group \(group): nothing was signed: the direction was not confirmed", hint: "--yes",

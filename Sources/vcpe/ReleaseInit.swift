@@ -23,21 +23,25 @@ extension ReleaseCommand {
 
     struct Initialize: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "init", abstract: "Make a repository and its keys.",
+            commandName: "init", abstract: "Create a repository and its keys.",
             discussion: """
-                Root and targets are offline roles: several people sign, each with a key of their own.
-                They make them with vcpe release key and hand over the .pub files (--root-key,
-                --targets-key). Without these options the keys are made here, in --keys.
+                Root and targets are offline roles with several signers. Each signer makes a key with
+                vcpe release key and hands over the .pub file (--root-key, --targets-key). Without these
+                options this command makes the keys, in the folder of --keys.
                 Snapshot and timestamp are online roles: every change needs their signatures, so
                 their keys stay on the host that publishes.
+
+                  vcpe release init updates --lab
+                  vcpe release init updates --root 2-of-2 --targets 1-of-1 \\
+                      --root-key ann.key.pub --root-key bob.key.pub --targets-key ann.key.pub
                 """)
 
         @Argument(help: "The folder of the repository.")
         var repository: String
         @OptionGroup var signing: Signing
-        @Option(help: "Root keys: the threshold and the number, such as 3-of-5.")
+        @Option(help: "The threshold and the number of root keys, such as 3-of-5.")
         var root: Quorum?
-        @Option(help: "Keys of targets and of the first channel: the threshold and the number.")
+        @Option(help: "The threshold and the number of keys of targets and of the first channel, such as 2-of-3.")
         var targets: Quorum?
         @Option(help: "A public key of root; may be given several times.")
         var rootKey: [String] = []
@@ -45,9 +49,9 @@ extension ReleaseCommand {
         var targetsKey: [String] = []
         @Option(help: "The name of the first channel.")
         var channel = "stable"
-        @Flag(help: "One key a role, signed without asking: a stolen disk can sign anything.")
+        @Flag(help: "For labs: one key per role, and no confirmation. A stolen disk can sign anything.")
         var lab = false
-        @OptionGroup var agreement: Agreement
+        @OptionGroup var confirmation: Confirmation
 
         func run() throws {
             try ReleaseRepository.checkIsNew(repository)
@@ -93,11 +97,11 @@ extension ReleaseCommand {
                 signing.keys.isEmpty ? [folder] : signing.keys, passphrase: passphrase, made: made)
             let (_, outcome) = try ReleaseRepository.make(
                 repository, roles: roles, channel: channel, channelKeys: channelKeys,
-                signing: lab ? .unattended(available) : agreement.session(available), now: time(nil))
+                signing: lab ? .unattended(available) : confirmation.session(available), now: time(nil))
             ReleaseCommand.report(
-                outcome, repository, "\(repository) is a repository, its keys are in \(folder)")
+                outcome, repository, "created \(repository), its keys are in \(folder)")
             if rootKey.isEmpty, root.threshold > 1 {
-                print("  next: give the keys of root and targets to as many people, and remove them from this machine")
+                print("  next: give each key of root and targets to a signer, and remove it from this machine")
             }
         }
     }

@@ -4,30 +4,30 @@ import Glibc
 import ImageBuilder
 import Releases
 
-/// Keys of roles and channels.
+/// Commands for the keys of roles and channels.
 extension ReleaseCommand {
     struct Key: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "key", abstract: "Make a key pair: FILE, which stays with its owner, and FILE.pub.",
+            commandName: "key", abstract: "Make a key pair: FILE, the private key, and FILE.pub.",
             discussion: """
-                A passphrase has 16 bytes and 8 different ones at least; with --online 8 bytes.
+                A passphrase needs at least 16 bytes, 8 of them different; with --online at least 8 bytes.
 
                   vcpe release key ann/ann.key --owner 'Ann Example'
 
-                For a key in a token, an HSM or a key service, FILE is a program, NAME.signer: it gets
-                the bytes to sign on standard input and prints the signature. --pem is its public key,
-                and only FILE.pub is written.
+                For a key in a token, an HSM or a key service, FILE is a program NAME.signer. It reads
+                the bytes to sign on standard input and prints the signature. --pem gives its public key;
+                the command writes only FILE.pub.
 
                   vcpe release key bob/bob.signer --pem bob.pem --owner 'Bob Example'
                 """)
 
-        @Argument(help: "Where the private key goes; the name ends in .key, or in .signer with --pem.")
+        @Argument(help: "The file for the private key; its name ends in .key, or in .signer with --pem.")
         var file: String
         @Option(help: ArgumentHelp("The public key of the program FILE, in PEM.", valueName: "file"))
         var pem: String?
         @Option(help: "The owner's name, which reviews and status show. Default: the name of the file.")
         var owner: String?
-        @Flag(help: "The key is for snapshot or timestamp: a job opens it, and less memory protects it.")
+        @Flag(help: "The key is for snapshot or timestamp: a job opens it, so scrypt uses less memory.")
         var online = false
         @OptionGroup var signing: Signing
 
@@ -54,7 +54,10 @@ extension ReleaseCommand {
 
     struct Channel: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "channel", abstract: "Add a channel that another team's keys sign.")
+            commandName: "channel", abstract: "Add a channel that another team's keys sign.",
+            discussion: """
+                  vcpe release channel updates --name edge --key team1.pub --key team2.pub --threshold 2
+                """)
 
         @OptionGroup var access: Access
         @Option(help: "The channel's name.")
@@ -63,25 +66,28 @@ extension ReleaseCommand {
         var key: [String]
         @Option(help: "How many of the keys must sign.")
         var threshold = 1
-        @OptionGroup var agreement: Agreement
+        @OptionGroup var confirmation: Confirmation
 
         func run() throws {
             if threshold < 2 { ReleaseCommand.warnOfOneKey("channel \(name)", "publish on it") }
             var repository = try access.open()
             let outcome = try repository.addChannel(
                 name, .init(try key.map(SigningKey.readPublic), threshold: threshold),
-                signing: agreement.session(access.keys()))
+                signing: confirmation.session(access.keys()))
             ReleaseCommand.report(outcome, access.repository, "\(access.repository) has the channel \(name)")
         }
     }
 
-    static func warnOfOneKey(_ role: String, _ deed: String) {
-        Console.error("warning: \(role): the threshold is 1, so one stolen key can \(deed); --threshold 2 is safer")
+    static func warnOfOneKey(_ role: String, _ action: String) {
+        Console.error("warning: \(role): the threshold is 1, so one stolen key can \(action); --threshold 2 is safer")
     }
 
     struct Rotate: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "rotate", abstract: "Replace a key of a role.")
+            commandName: "rotate", abstract: "Replace a key of a role.",
+            discussion: """
+                  vcpe release rotate updates --role root --old 55b9f3 --new dan.key.pub
+                """)
 
         @OptionGroup var access: Access
         @Option(help: "The role or channel.")
@@ -90,31 +96,34 @@ extension ReleaseCommand {
         var old: String
         @Option(help: "The .pub file of the new key.")
         var new: String
-        @OptionGroup var agreement: Agreement
+        @OptionGroup var confirmation: Confirmation
 
         func run() throws {
             var repository = try access.open()
             let outcome = try repository.replaceKey(
-                old, of: role, by: SigningKey.readPublic(new), signing: agreement.session(access.keys()))
+                old, of: role, by: SigningKey.readPublic(new), signing: confirmation.session(access.keys()))
             ReleaseCommand.report(outcome, access.repository, "\(role): the key \(old) is replaced")
         }
     }
 
     struct Revoke: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "revoke", abstract: "Remove a key from a role: its signatures count no more.")
+            commandName: "revoke", abstract: "Remove a key from a role: its signatures no longer count.",
+            discussion: """
+                  vcpe release revoke updates --role targets --key 55b9f3
+                """)
 
         @OptionGroup var access: Access
         @Option(help: "The role or channel.")
         var role: String
         @Option(help: "The first digits of the key's identifier.")
         var key: String
-        @OptionGroup var agreement: Agreement
+        @OptionGroup var confirmation: Confirmation
 
         func run() throws {
             var repository = try access.open()
             let outcome = try repository.replaceKey(
-                key, of: role, by: nil, signing: agreement.session(access.keys()))
+                key, of: role, by: nil, signing: confirmation.session(access.keys()))
             ReleaseCommand.report(outcome, access.repository, "\(role): the key \(key) is removed")
         }
     }

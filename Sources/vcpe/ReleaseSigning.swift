@@ -4,22 +4,25 @@ import Glibc
 import ImageBuilder
 import Releases
 
-/// From a waiting change to what boxes read.
+/// Commands that review, sign and publish changes.
 extension ReleaseCommand {
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "show", abstract: "Show what a waiting change does to what is published.",
+            commandName: "show", abstract: "Show how a waiting change differs from what is published.",
             discussion: """
                 Prints each difference of the signed parts: keys, thresholds, targets, expiry dates and
-                any other field; what boxes of each channel and group get after it; and the digest of
-                all that, for vcpe release sign --confirm. Refuses a change whose versions do not follow
-                what is published. Needs no key.
+                any other field. Prints what boxes of each channel and group then get, and the digest of
+                the change for vcpe release sign --confirm. Refuses a change whose versions do not follow
+                the published ones. Needs no key.
+
+                  vcpe release show updates --first-root 1.root.json
                 """)
 
         @Argument(help: "The folder of the repository.")
         var repository: String
         @Option(
-            help: ArgumentHelp("Your own copy of the first root that boxes trust.", valueName: "file"))
+            help: ArgumentHelp(
+                "Your own copy of the first root that boxes trust. Default: the repository's copy.", valueName: "file"))
         var firstRoot: String?
         @Flag(help: "As JSON.")
         var json = false
@@ -36,10 +39,12 @@ extension ReleaseCommand {
         static let configuration = CommandConfiguration(
             commandName: "sign", abstract: "Add the signatures of your keys to a waiting change.",
             discussion: """
-                Shows the change, and signs it after the first digits of its digest are typed. Without a
+                Shows the change, and signs it after you type the first digits of its digest. Without a
                 terminal, --confirm DIGEST signs exactly the change that vcpe release show printed.
                 Each signature is kept. The last signer needs no online key: if the online keys are not
                 among --keys, vcpe release publish on the release host is the last step.
+
+                  vcpe release sign updates --keys bob
                 """)
 
         @OptionGroup var access: Access
@@ -74,8 +79,10 @@ extension ReleaseCommand {
         static let configuration = CommandConfiguration(
             commandName: "publish", abstract: "Publish a change that all offline roles have signed.",
             discussion: """
-                The step of the release host: signs snapshot and timestamp with the online keys. No
-                offline key is needed, and an online key can change nothing that offline roles sign.
+                Signs snapshot and timestamp with the online keys, on the release host. Needs no offline
+                key. An online key cannot change anything that offline roles sign.
+
+                  vcpe release publish updates
                 """)
 
         @OptionGroup var access: Access
@@ -90,14 +97,17 @@ extension ReleaseCommand {
 
     struct Discard: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "discard", abstract: "Remove a change that waits for signatures.")
+            commandName: "discard", abstract: "Remove a change that waits for signatures.",
+            discussion: """
+                  vcpe release discard updates
+                """)
 
         @Argument(help: "The folder of the repository.")
         var repository: String
 
         func run() throws {
             try ReleaseRepository.discard(repository)
-            print("the waiting change is removed, with the signatures that it had")
+            print("removed the waiting change and its signatures")
         }
     }
 
@@ -105,17 +115,20 @@ extension ReleaseCommand {
         static let configuration = CommandConfiguration(
             commandName: "resign", abstract: "Sign metadata again, with a later expiry date.",
             discussion: """
-                Without --role, snapshot and timestamp: a job runs it every day. If the timestamp expires,
-                boxes install nothing and go on with what they run. --days is kept: later versions of the
-                role are valid that long, too.
+                Without --role, signs snapshot and timestamp; a job should run this every day. If the
+                timestamp expires, boxes install nothing and keep running their release. The metadata
+                records --days, so later versions of the role are valid that long, too.
+
+                  vcpe release resign updates
+                  vcpe release resign updates --role root --days 365
                 """)
 
         @OptionGroup var access: Access
-        @Option(help: "A role; may be given several times.")
+        @Option(help: "A role to sign; may be given several times.")
         var role: [String] = []
-        @Option(help: "Days that the roles are valid from now on.")
+        @Option(help: "Days for which the roles are valid from now on.")
         var days: Int?
-        @OptionGroup var agreement: Agreement
+        @OptionGroup var confirmation: Confirmation
 
         func validate() throws {
             if let days, !(1...3650).contains(days) { throw ValidationError("--days \(days): allowed are 1 to 3650") }
@@ -123,27 +136,29 @@ extension ReleaseCommand {
 
         func run() throws {
             var repository = try access.open()
-            let outcome = try repository.resign(role, days: days, signing: agreement.session(access.keys()))
+            let outcome = try repository.resign(role, days: days, signing: confirmation.session(access.keys()))
             ReleaseCommand.report(outcome, access.repository, "\(access.repository) is signed again")
         }
     }
 
     struct Expire: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "expire", abstract: "Let a channel expire at once: the emergency stop.",
+            commandName: "expire", abstract: "Expire a channel at once, as an emergency stop.",
             discussion: """
-                The channel is signed once more with an expiry date in the past: boxes install nothing from
-                it and go on with what they run. vcpe release resign --role CHANNEL ends that.
+                Signs the channel with an expiry date in the past: boxes install nothing from it and keep
+                running their release. vcpe release resign --role CHANNEL ends the stop.
+
+                  vcpe release expire updates --channel stable
                 """)
 
         @OptionGroup var access: Access
         @Option(help: "The channel.")
         var channel: String
-        @OptionGroup var agreement: Agreement
+        @OptionGroup var confirmation: Confirmation
 
         func run() throws {
             var repository = try access.open()
-            let outcome = try repository.expire(channel, signing: agreement.session(access.keys()))
+            let outcome = try repository.expire(channel, signing: confirmation.session(access.keys()))
             ReleaseCommand.report(
                 outcome, access.repository, "\(channel) has expired: boxes install nothing from it")
         }
@@ -151,10 +166,13 @@ extension ReleaseCommand {
 
     struct Repair: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "repair", abstract: "Make a damaged snapshot or timestamp anew.",
+            commandName: "repair", abstract: "Recreate a damaged snapshot or timestamp.",
             discussion: """
-                Uses the newest intact version of each offline role, and versions above all that boxes can
-                have seen. A damaged file of an offline role has to come from a mirror or a backup.
+                Uses the newest intact version of each offline role, and version numbers above all that
+                boxes can have seen. A damaged file of an offline role must be copied from a mirror or a
+                backup.
+
+                  vcpe release repair updates
                 """)
 
         @OptionGroup var access: Access

@@ -7,15 +7,19 @@ import Processes
 import Releases
 import Updates
 
-/// What is published, and a server for it.
+/// Commands that show a repository's state, and serve it.
 extension ReleaseCommand {
     struct Status: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "status", abstract: "Show roles, their keys, expiry dates and waiting changes.")
+            commandName: "status", abstract: "Show roles, their keys, expiry dates and waiting changes.",
+            discussion: """
+                  vcpe release status updates
+                  vcpe release status updates --check
+                """)
 
         @Argument(help: "The folder of the repository.")
         var repository: String
-        @Flag(help: "As JSON.")
+        @Flag(help: "Print JSON.")
         var json = false
         @Flag(help: "Exit with 1 if a role has expired or should be signed again now, for monitoring.")
         var check = false
@@ -82,7 +86,11 @@ extension ReleaseCommand {
     struct Serve: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "serve", abstract: "Serve a repository over HTTP, for a lab.",
-            discussion: "Uses busybox's httpd, which supports byte ranges. Control-C ends it.")
+            discussion: """
+                Uses busybox's httpd, which supports byte ranges. Ctrl-C stops it.
+
+                  vcpe release serve updates --address 192.0.2.1 --port 8000
+                """)
 
         @Argument(help: "The folder of the repository.")
         var repository: String
@@ -104,7 +112,7 @@ extension ReleaseCommand {
             guard let busybox = ["/bin/busybox", "/usr/bin/busybox"].first(where: FileSystem.exists) else {
                 throw ReleaseFailure("busybox is not installed", hint: "apt-get install busybox")
             }
-            Console.error("http://\(address):\(port)/metadata and /targets; Control-C ends it")
+            Console.error("http://\(address):\(port)/metadata and /targets; Ctrl-C stops it")
             throw Command.become(busybox, ["httpd", "-f", "-p", "\(address):\(port)", "-h", repository])
         }
     }

@@ -11,11 +11,13 @@ struct RunCommand: ParsableCommand {
         abstract: "Boot a built image in QEMU.",
         discussion: """
             The console is this terminal: Ctrl-] h lists the keys, Ctrl-] x ends the machine. The WAN port is on QEMU's
-            own network. The LAN port is a Unix socket, out/NAME/.run/NAME.lan, to which another QEMU connects with
+            user network. The LAN port is a Unix socket, out/NAME/.run/NAME.lan, to which another QEMU connects with
               -netdev stream,id=lan,addr.type=unix,addr.path=out/NAME/.run/NAME.lan
             Disk and network cards are those of the hardware profile's "machine:". Secure Boot is on if the image is
             signed. Changes to the disk are discarded, unless --persist keeps them in a layer over the built disk; a new
             build discards the layer.
+
+              vcpe run branch-office --site site.yaml --forward 8080:80
             """)
 
     @Argument(help: "The image's name.")
@@ -26,13 +28,13 @@ struct RunCommand: ParsableCommand {
     @Option(help: "The folder of the definitions.")
     var images = "images"
 
-    @Option(help: ArgumentHelp("A site document for the box, as if from a stick.", valueName: "file"))
+    @Option(help: ArgumentHelp("A site document for the box, as if read from a stick.", valueName: "file"))
     var site: String?
 
     @Option(help: "Memory in MiB.")
     var memory = 1024
 
-    @Option(help: "Processors.")
+    @Option(help: "The number of processors.")
     var cpus = 2
 
     @Option(
@@ -54,7 +56,7 @@ struct RunCommand: ParsableCommand {
         let image = try BuiltImage(name, profile: built.profile, output: built.output)
         let scratch = "\(image.folder)/.run"
         try FileSystem.makeDirectory(scratch)
-        try takeTurn("\(scratch)/\(image.stem).lock")
+        try lockMachine("\(scratch)/\(image.stem).lock")
         let hardware = try HardwareProfile.read(profile(image), folder: images).machine
         var machine = VirtualMachine(
             firmware: direct
@@ -87,15 +89,17 @@ struct RunCommand: ParsableCommand {
         throw Command.become(qemu, arguments)
     }
 
-    /// One machine for each image: two would share the LAN port's socket. QEMU inherits the lock, which ends with QEMU.
-    private func takeTurn(_ path: String) throws {
+    /// Allows one machine per image, because two would share the LAN port's socket. QEMU inherits
+    /// the lock, so it is released when QEMU exits.
+    private func lockMachine(_ path: String) throws {
         let lock = open(path, O_RDWR | O_CREAT, 0o644)
         guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             throw BuildFailure("\(name) is running already", hint: "end that machine first (Ctrl-] x)")
         }
     }
 
-    /// The layer that the box writes to. The built disk does not change: it is flashed to other boxes.
+    /// The layer that the box writes to. The built disk must not change, because `vcpe flash` may
+    /// write it to other boxes.
     private func layer(_ image: BuiltImage) throws -> String {
         let path = "\(image.folder)/.run/\(image.stem).layer.qcow2"
         var (base, layer) = (stat(), stat())
@@ -107,13 +111,13 @@ struct RunCommand: ParsableCommand {
         return path
     }
 
-    /// The profile that the image was built for, located where its definition is.
+    /// The profile that the image was built for, with the definition as its position for errors.
     private func profile(_ image: BuiltImage) -> Located<String> {
         let position = SourcePosition(file: "\(images)/\(name).yaml", line: 1, column: 1)
         return Located(value: image.profile, position: position, path: "profiles")
     }
 
-    /// A fresh variable store, kept with --persist: the firmware's boot entries are in it.
+    /// The firmware's variable store with its boot entries: a new one, unless --persist keeps it.
     private func firmware(_ image: BuiltImage) throws -> VirtualMachine.Firmware {
         let isSigned = PortableExecutable.isSigned(try FileSystem.read(image.uki))
         let path = "\(image.folder)/.run/\(image.stem)\(isSigned ? ".signed" : "").vars"
@@ -127,7 +131,8 @@ struct RunCommand: ParsableCommand {
         return try OVMF.makeVariables(path, certificate: "\(images)/\(keys.certificate.value)")
     }
 
-    /// From `8080:80` to QEMU's notation. A port in use is found here: QEMU would report it without a hint.
+    /// Converts `8080:80` to QEMU's notation. Checks that the port is free, because QEMU's own
+    /// error has no hint.
     private static func forward(_ text: String) throws -> String {
         let ports = text.split(separator: ":").compactMap { UInt16($0) }
         guard ports.count == 2, text.split(separator: ":", omittingEmptySubsequences: false).count == 2 else {

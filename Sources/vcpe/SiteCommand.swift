@@ -6,30 +6,35 @@ import PluginKit
 
 struct SiteCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "site", abstract: "Check site documents without a box.", subcommands: [Check.self])
+        commandName: "site", abstract: "Check site documents without a box.",
+        discussion: """
+              vcpe site check site.yaml --image branch-office
+            """, subcommands: [Check.self])
 
     struct Check: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Check whether a box with an image can apply a site document.",
             discussion: """
-                Runs the plugins of an image over the document, by the same executable that runs on the box, \
-                and lists the resources that would be applied: packet filter, links, addresses, routes, files \
-                and services. Every program that the plan needs must be in the image. The ports of a box are \
-                not known here: eight are assumed, and references to others are listed.
+                Plans the document with the plugins of an image, using the executable that runs on the box, \
+                and lists the resources that the box would apply: packet filter, links, addresses, routes, \
+                files and services. Every program that the plan needs must be in the image. The check does \
+                not know the ports of the box: it assumes eight, and lists references to others.
 
-                Exit codes: 0 the document can be applied; 1 it can not, and every problem is shown with file, \
+                  vcpe site check site.yaml --image branch-office --explain
+
+                Exit codes: 0 the document can be applied; 1 it cannot, and every problem is shown with file, \
                 line and column.
                 """)
 
         @Argument(help: "The site document.")
         var file: String
 
-        @Option(name: .customLong("image"), help: "The image whose plugins plan.")
+        @Option(name: .customLong("image"), help: "The image whose plugins plan the document.")
         var name: String
 
         @OptionGroup var image: ImageOptions
 
-        @Option(help: "Another hardware profile than the image's first.")
+        @Option(help: "The hardware profile. Default: the image's first.")
         var profile: String?
 
         @Option(help: "The folder of the box's own executables.")
@@ -37,10 +42,10 @@ struct SiteCommand: ParsableCommand {
 
         @Flag(
             help:
-                "Report how rules were compiled: into one look-up, without effect, or in conflict with others.")
+                "Report how rules were compiled: into one lookup, without effect, or in conflict with others.")
         var explain = false
 
-        @Flag(help: "The plan's lines and remarks as JSON, and the packet filter as nft -j -f takes it.")
+        @Flag(help: "Print the plan's lines and remarks as JSON, and the packet filter as nft -j -f reads it.")
         var json = false
 
         func run() async throws {

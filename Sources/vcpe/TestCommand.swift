@@ -11,21 +11,23 @@ struct TestCommand: AsyncParsableCommand {
         abstract: "Test a built image with real packets.",
         discussion: """
             Boots the image in QEMU through UEFI, its loader and its UKI, with Secure Boot on if the image is signed,
-            between a LAN and a WAN of its own. Sends probe packets of every kind to both ports from power-on, and runs
-            the proofs of the definition. The result is NAME.proofs.json beside the image, which "vcpe release add"
-            demands; docs/proofs.md describes it.
+            between a LAN and a WAN that only the test uses. Sends probe packets of every kind to both ports from
+            power-on, and runs the proofs of the definition. Writes the result to NAME.proofs.json beside the image,
+            which "vcpe release add" requires; docs/proofs.md describes it.
 
-            Needs root, or a user namespace in which /dev/net/tun can be opened; and dnsmasq, which plays the provider.
+            Needs root, or a user namespace in which /dev/net/tun can be opened, and dnsmasq for the provider's side.
 
-            With --upgrade-from, a box upgrades itself from an earlier build to this one under traffic, from a
-            repository of the test's own. Before that the machine is reset once, for comparison; afterwards the box gets
-            a release whose kernel panics, and must fall back. The times without forwarding are printed, and written to
-            NAME.upgrade.json.
+              vcpe test branch-office --profile virtio
+
+            With --upgrade-from, a box upgrades itself under traffic from an earlier build to this one. The test makes
+            the repository for that. It first resets the machine once, for comparison. Finally it offers a release
+            whose kernel panics, and the box must fall back. Prints how long the box did not forward in each step, and
+            writes that to NAME.upgrade.json.
 
               vcpe build branch-office --output previous        (an earlier version of it)
               vcpe test branch-office --upgrade-from previous
 
-            Exit codes: 0 everything passed, 1 not.
+            Exit codes: 0 everything passed, 1 something failed.
             """)
 
     @Argument(help: "The image's name.")
@@ -43,7 +45,7 @@ struct TestCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Seconds for the boot; with --upgrade-from, for each step. Default: by the accelerator.",
+            "Limit for the boot; with --upgrade-from, for each step. Default: depends on the accelerator.",
             valueName: "seconds"))
     var timeout: Int?
 
@@ -52,7 +54,7 @@ struct TestCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Write the result as JUnit XML, too.", valueName: "file"))
     var junit: String?
 
-    @Flag(help: "The result as JSON on standard output; progress goes to standard error.")
+    @Flag(help: "Print the result as JSON on standard output; progress goes to standard error.")
     var json = false
 
     func validate() throws {
@@ -74,10 +76,10 @@ struct TestCommand: AsyncParsableCommand {
             } else {
                 try prove(options)
             }
-        } catch let failure as Unpassed {
+        } catch let failure as FailedRun {
             throw BuildFailure(failure.message, hint: failure.hint)
         } catch {
-            // CI reads the file, and must not find an earlier run's.
+            // CI must not read the file of an earlier run.
             var report = JUnitReport(suite: name, started: begin)
             report.add(.init("vcpe test", .failed, seen: "\(error)"), group: "run")
             try write(report)
@@ -85,8 +87,8 @@ struct TestCommand: AsyncParsableCommand {
         }
     }
 
-    /// A run that came to its end and did not pass: its reports are written.
-    private struct Unpassed: Error {
+    /// A run that completed and did not pass. Its reports are written already.
+    private struct FailedRun: Error {
         var message: String
         var hint: String
     }
@@ -95,15 +97,15 @@ struct TestCommand: AsyncParsableCommand {
         if let junit { try FileSystem.replace(junit, with: report.xml) }
     }
 
-    /// At once, also into a pipe: a run takes minutes.
-    private func say(_ text: String) {
+    /// Prints a line unbuffered, so that a pipe shows the progress of a run of minutes.
+    private func printLine(_ text: String) {
         var line = text + "\n"
         line.withUTF8 { _ = Glibc.write(json ? 2 : 1, $0.baseAddress, $0.count) }
     }
 
     private func row(_ isGood: Bool, _ name: String, _ seen: String) {
         let pad = String(repeating: " ", count: max(2, 50 - name.count))
-        say("  \(isGood ? "ok    " : "FAILED")  \(name)\(pad)\(seen)")
+        printLine("  \(isGood ? "ok    " : "FAILED")  \(name)\(pad)\(seen)")
     }
 
     private func prove(_ options: ImageBuild.Options) throws {
@@ -115,7 +117,7 @@ struct TestCommand: AsyncParsableCommand {
             in: folder, accelerator: acceleration.choose(for: found, in: folder), timeout: timeout.map(Double.init)
         ) { event in
             switch event {
-            case .note(let text): say(text)
+            case .note(let text): printLine(text)
             case .control(let check): row(check.status == .passed, check.name, check.seen)
             case .result(let result): row(result.passed, result.proof.name, result.seen)
             }
@@ -123,11 +125,11 @@ struct TestCommand: AsyncParsableCommand {
         try write(JUnitReport(record))
         if json { print(record.json.pretty, terminator: "") }
         guard record.passed else {
-            throw Unpassed(
+            throw FailedRun(
                 message: "\(name) has failed:\n  \(record.failures.joined(separator: "\n  "))",
-                hint: "\(folder)/console has the box's console")
+                hint: "read the box's console in \(folder)/console")
         }
-        say("\(record.proofs.count) proofs and \(record.controls.count) controls passed; \(proofs.path)")
+        printLine("\(record.proofs.count) proofs and \(record.controls.count) controls passed; \(proofs.path)")
     }
 
     private func upgrade(from previous: String, _ options: ImageBuild.Options) async throws {
@@ -136,23 +138,23 @@ struct TestCommand: AsyncParsableCommand {
         let folder = "\(proof.new.folder)/.upgrade"
         try FileSystem.remove(folder)
         try FileSystem.makeDirectory(folder)
-        say("making a repository of both builds")
+        printLine("making a repository of both builds")
         let releases = try LabRepository(in: folder)
         try await releases.publish(old)
         let version = try await releases.publish(proof.new)
-        let bad = try LabRepository.spoiled(proof.new, version: "\(version).bad", in: folder)
+        let bad = try LabRepository.withPanickingKernel(proof.new, version: "\(version).bad", in: folder)
         let accelerator = try acceleration.choose(for: proof.new, in: folder)
         let publishBad = try await releases.prepare(bad)
         let path = "\(proof.new.folder)/\(proof.new.stem).upgrade.json"
-        // An earlier result is of an earlier build.
+        // An earlier result belongs to an earlier build.
         try FileSystem.remove(path)
         let begin = time(nil)
         let outcome = try proof.run(
             in: folder, repository: releases.folder, trusted: releases.trusted, accelerator: accelerator,
-            timeout: timeout.map(Double.init), publishBad: publishBad, observe: say)
+            timeout: timeout.map(Double.init), publishBad: publishBad, observe: printLine)
         func milliseconds(_ seconds: Double) -> Int { Int(seconds * 1000) }
         let document: JSON = [
-            "image": .text(name), "from": .text(try Release(old, isProved: false).version), "to": .text(version),
+            "image": .text(name), "from": .text(try Release(old, requiresProofs: false).version), "to": .text(version),
             "manifest": .text(try proof.new.manifestDigest()), "passed": .boolean(outcome.passed),
             "leaked": .integer(outcome.leaked), "sent": .integer(outcome.sent),
             "start-milliseconds": .integer(milliseconds(outcome.start)),
@@ -175,9 +177,9 @@ struct TestCommand: AsyncParsableCommand {
         try write(report)
         if json { print(document.pretty, terminator: "") }
         guard outcome.passed else {
-            throw Unpassed(message: "probe packets: \(seen)", hint: "\(folder)/console has the box's console")
+            throw FailedRun(message: "probe packets: \(seen)", hint: "read the box's console in \(folder)/console")
         }
-        say("the upgrade has passed; \(path)")
+        printLine("the upgrade has passed; \(path)")
     }
 }
 
@@ -190,7 +192,7 @@ struct AcceleratorOptions: ParsableArguments {
     @Option(help: ArgumentHelp("auto, kvm or tcg; auto tries KVM once and falls back to emulation.", valueName: "name"))
     var accelerator = Choice.auto
 
-    /// - Parameter folder: for the kernel that is tried.
+    /// - Parameter folder: for the kernel that tests KVM.
     func choose(for image: BuiltImage, in folder: String) throws -> Accelerator {
         switch accelerator {
         case .kvm: .kvm

@@ -11,7 +11,7 @@ struct VCPE: AsyncParsableCommand {
         commandName: "vcpe",
         abstract: "Builds virtual-CPE appliances: one YAML file to a bootable, verified disk image.",
         discussion: """
-            A definition is images/NAME.yaml; its lock, images/NAME.lock, says which Debian packages it is made of.
+            A definition is images/NAME.yaml; its lock, images/NAME.lock, lists the Debian packages of the image.
 
               vcpe lock branch-office       resolve packages and write the lock
               vcpe build branch-office      make out/branch-office/branch-office.raw
@@ -28,8 +28,8 @@ struct VCPE: AsyncParsableCommand {
 
     /// Runs the command; errors are one or more lines on standard error, and exit code 1.
     static func main() async {
-        // A signal to this process alone, as a cancelled CI job gets, must not leave compressors
-        // and machines behind.
+        // A cancelled CI job signals this process only. Its children, such as compressors and
+        // virtual machines, must not outlive it.
         Children.endWithThisProcess()
         Interruption.watch()
         do {
@@ -48,7 +48,7 @@ struct VCPE: AsyncParsableCommand {
         } catch let error as SystemError {
             fail("error: \(error)")
         } catch let error where "\(type(of: error))".hasSuffix("Failure") || "\(type(of: error))".hasSuffix("Error") {
-            // This project's errors describe themselves; only the parser can show its own.
+            // This project's errors have a description; only the argument parser can show its own.
             if error is ValidationError || "\(type(of: error))" == "CommandError" { exit(withError: error) }
             fail("error: \(error)")
         } catch {
@@ -62,12 +62,12 @@ struct VCPE: AsyncParsableCommand {
     }
 }
 
-/// Options of all commands that use what was built.
+/// Options of all commands that use the outputs of a build.
 struct BuiltImageOptions: ParsableArguments {
     @Option(help: "The folder of the outputs.")
     var output = "out"
 
-    @Option(help: "Another hardware profile than the image's first.")
+    @Option(help: "The hardware profile. Default: the image's first.")
     var profile: String?
 }
 
@@ -76,11 +76,11 @@ struct ImageOptions: ParsableArguments {
     @Option(help: "The folder of the definitions.")
     var images = "images"
 
-    @Option(help: ArgumentHelp("Debian's main archive, instead of the host's own mirror.", valueName: "url"))
+    @Option(help: ArgumentHelp("Debian's main archive. Default: the host's mirror.", valueName: "url"))
     var mirror: String?
 
     @Option(
         help: ArgumentHelp(
-            "Debian's security archive; without it, --mirror's address and \"-security\".", valueName: "url"))
+            "Debian's security archive. Default: --mirror's address with \"-security\" appended.", valueName: "url"))
     var securityMirror: String?
 }

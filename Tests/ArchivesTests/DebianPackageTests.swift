@@ -70,7 +70,7 @@ import Testing
             : > empty.deb; head -c 400 p.deb > cut.deb; head -c 5000 /dev/urandom > garbage.deb
             """)
         #expect(failure(whole) == "no error")
-        #expect(failure("\(folder)/dots.deb") == "dots.deb: \"../../escape\" leaves the tree by \"..\"")
+        #expect(failure("\(folder)/dots.deb") == "dots.deb: \"../../escape\" leaves the tree through \"..\"")
         #expect(failure("\(folder)/absolute.deb").contains("absolute path"))
         #expect(failure("\(folder)/nodata.deb").contains("no data.tar"))
         for broken in ["empty", "cut", "garbage", "missing"] {

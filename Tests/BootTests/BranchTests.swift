@@ -136,7 +136,7 @@ extension BootTests {
         try proofs { $0.from == .lan }
         // Forwarding continues during all crashes.
         let before = traffic.now.forwarded
-        traffic.forgetPauses()
+        traffic.resetPauses()
         // dash is this image's sh, for a plugin. busybox's own shell runs busybox's programs without links.
         try box.type("exec busybox sh\n")
         try box.type(
@@ -224,7 +224,7 @@ extension BootTests {
             return box.console.dropFirst(start).split(whereSeparator: \.isNewline).joined(separator: "\n")
         }
         let provider = try network.side(.wan).host4
-        traffic.forgetPauses()
+        traffic.resetPauses()
         let first = try say(
             "vcpectl set network.probes '[{name: provider, ping: \(provider)}]'; vcpectl commit --comment probed")
         #expect(first.contains("is applied: 1 lines came, 0 went"), "\(first)")
@@ -247,7 +247,7 @@ extension BootTests {
         // The forwarded port has changed.
         try proofs { $0.from == .lan && $0.name != "a forwarded port is reached from the LAN" }
         // The provider was unreachable during the wrong route.
-        traffic.forgetPauses()
+        traffic.resetPauses()
         // A rollback of three commits.
         let three = try say(
             "for port in 8082 8083; do vcpectl set 'nat.forwards[web].ports' $port; vcpectl commit; done; vcpectl history --json | grep -c '\"number\"'"

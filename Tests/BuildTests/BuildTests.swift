@@ -98,11 +98,11 @@ import Testing
         let first = try Command(
             "unshare", ["-rn", program] + arguments("\(folder)/out", ["--explain"]), environment: home
         ).check()
-        #expect(first.errorText.contains("virtio-system: runs because it was never made here"))
+        #expect(first.errorText.contains("virtio-system: runs because it was not built here before"))
         let again = try Command(program, arguments("\(folder)/out", ["--explain"]), environment: home)
             .check()
         #expect(again.errorText.contains("virtio-system: unchanged\nvirtio-disk: unchanged\n"))
-        // What was touched is made again, and only that and what follows from it.
+        // Only the modified output and those that depend on it are built again.
         try FileSystem.remove("\(folder)/out/lab-minimal/lab-minimal.raw")
         let third = try Command(program, arguments("\(folder)/out", ["--explain"]), environment: home)
             .check().errorText
@@ -131,12 +131,12 @@ import Testing
             program, arguments("\(folder)/out", [], images: images), environment: environment
         ).check().errorText
         #expect(said.contains("virtio-system"))
-        // The other way round, a .deb that is not what its name says is found, and fetched anew the next time.
+        // Conversely, a .deb with the wrong SHA-256 is detected, and fetched again by the next build.
         try Command("rm", ["-rf", "\(folder)/cache/vcpe/packages"]).check()
         let refused = try Command(
             program, arguments("\(folder)/other", [], images: images), environment: environment
         ).run()
-        #expect(refused.status == 1 && refused.errorText.contains("was not what its name says and is removed"))
+        #expect(refused.status == 1 && refused.errorText.contains("had the wrong SHA-256 and was removed"))
     }
 
     @Test func anotherProfileThanTheOneBuiltIsNotTakenForIt() throws {

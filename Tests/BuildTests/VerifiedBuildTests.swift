@@ -232,9 +232,9 @@ extension BuildTests {
         let log = try File("\(folder)/log", O_RDWR | O_CREAT)
         let second = try build("lab-minimal", "\(Self.repository)/images", "\(folder)/out").start(output: log)
         func said() throws -> String { String(decoding: try log.readAll(), as: UTF8.self) }
-        for _ in 0..<2000 where try !said().contains("waits for process \(first.pid) ") { usleep(10_000) }
+        for _ in 0..<2000 where try !said().contains("waiting for process \(first.pid) ") { usleep(10_000) }
         let waiting = try said()
-        #expect(waiting.contains("waits for process \(first.pid) (sleep 600)"), "\(waiting)")
+        #expect(waiting.contains("waiting for process \(first.pid) (sleep 600)"), "\(waiting)")
         #expect(second.poll() == nil)
         first.kill()
         for _ in 0..<6000 where second.poll() == nil { usleep(10_000) }

@@ -134,7 +134,8 @@ import Testing
     @Test func runAndFlashRefuseWhatCantWork() throws {
         #expect(try vcpe("run", "box", "--output", folder).errorText.contains("try: vcpe build box"))
         #expect(
-            try vcpe("flash", "box", "--output", folder, "--to", "/dev/null").errorText.contains("is no block device"))
+            try vcpe("flash", "box", "--output", folder, "--to", "/dev/null").errorText
+                .contains("is not a block device"))
         let noQEMU = try vcpe("run", "box", "--output", folder, environment: ["PATH": "/nonexistent"])
         #expect(noQEMU.errorText.contains("apt-get install qemu-system-x86"))
     }
@@ -257,7 +258,7 @@ import Testing
         func said() throws -> String { String(decoding: try log.readAll(), as: UTF8.self) }
         for _ in 0..<1000 where try !said().contains("\n") { usleep(10_000) }
         let waiting = try said()
-        #expect(waiting.hasPrefix("waits for process \(build.pid) (sleep 600)"), "\(waiting)")
+        #expect(waiting.hasPrefix("waiting for process \(build.pid) (sleep 600)"), "\(waiting)")
         #expect(prune.poll() == nil)
         build.kill()
         for _ in 0..<1000 where prune.poll() == nil { usleep(10_000) }

@@ -56,7 +56,7 @@ import Testing
             ("cap_sys_admin=ep", { $0.attributes["security.capability"] = capability }),
             ("user.x=01", { $0.attributes["user.x"] = [1] }), ("4755", { $0.mode = 0o4755 }),
             ("7:0", { $0.uid = 7 }), ("0:7", { $0.gid = 7 }),
-            ("other contents", { $0.kind = .file(Content("y")) }),
+            ("contents differ", { $0.kind = .file(Content("y")) }),
             ("1.0 kB", { $0.kind = .file(Content([UInt8](repeating: 1, count: 1000))) }),
             ("→ with\\x20blanks", { $0.kind = .symbolicLink(target: "with blanks") }),
         ]

@@ -72,8 +72,8 @@ import Testing
         let changes: [(String, (inout ProofRecord) -> Void)] = [
             ("boots: event up", { $0.controls[0].status = .failed }),
             ("LAN <pings> \"WAN\" & back: answered", { $0.proofs[0].status = .skipped }),
-            ("no proof was made", { $0.proofs = [] }),
-            ("no control was made", { $0.controls = [] }),
+            ("no proofs were run", { $0.proofs = [] }),
+            ("no controls were run", { $0.controls = [] }),
             ("no probe packets were sent", { $0.traffic = [] }),
             ("udp/ipv4 from lan: no probe packet was sent", { $0.traffic[0].sent = 0 }),
             ("udp/ipv4 from lan: 1 of 100 leaked", { $0.traffic[0].leaked = 1 }),

@@ -144,7 +144,7 @@ import Testing
         let traffic = try ProbeTraffic(try #require(box.network))
         defer { traffic.stop() }
         usleep(300_000)
-        traffic.forgetPauses()
+        traffic.resetPauses()
         let sent = traffic.now.forwarded
         let error = try box.apply(BoxInNetwork.site + "\(name): {}\n")
         usleep(100_000)

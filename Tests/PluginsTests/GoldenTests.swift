@@ -27,7 +27,7 @@ import Testing
             check = PluginCheck(
                 folder: "\(GoldenTests.folder)/\(folder)", manifest: P.manifest,
                 modules: GoldenTests.plugins.map { "\(GoldenTests.folder)/\($0)" }, answer: answer,
-                answerElsewhere: answer)
+                answerInOtherEnvironment: answer)
         }
 
         init(_ folder: String) throws {

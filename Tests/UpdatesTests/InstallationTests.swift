@@ -181,7 +181,7 @@ struct MaintenanceWindowTests {
             for share in 0..<200 as Range<UInt64> {
                 let share = share &* 2_654_435_761
                 let due = (0..<86_400 / 20).map { $0 * 20 }.filter {
-                    window.isDue(time: 20_000 * 86_400 + $0, uptime: 0, lastLook: nil, share: share)
+                    window.isDue(time: 20_000 * 86_400 + $0, uptime: 0, lastCheck: nil, share: share)
                 }.map { ($0 - window.from + 86_400) % 86_400 }
                 #expect(due.allSatisfy { $0 < length } && due.count * 20 >= length / 4 - 40)
                 firsts.insert(due.min() ?? -1)
@@ -198,7 +198,7 @@ struct MaintenanceWindowTests {
             for share in 0..<100 as Range<UInt64> {
                 var (looks, last): ([Int], Int?) = ([], nil)
                 for time in stride(from: 21 * Self.hour, to: 70 * Self.hour, by: 20)
-                where window.isDue(time: time, uptime: time, lastLook: last, share: share &* 2_654_435_761) {
+                where window.isDue(time: time, uptime: time, lastCheck: last, share: share &* 2_654_435_761) {
                     looks.append(time)
                     last = time
                 }
@@ -223,11 +223,11 @@ struct MaintenanceWindowTests {
     @Test func aClockThatIsSetStopsNoUpgrade() {
         let window = MaintenanceWindow(from: 0, to: Self.hour * 3)
         let time = 20_000 * 86_400 + 2 * Self.hour + Self.hour / 2
-        #expect(window.isDue(time: time, uptime: 90_000, lastLook: nil, share: 5))
+        #expect(window.isDue(time: time, uptime: 90_000, lastCheck: nil, share: 5))
         // An hour's pause, by a clock that does not jump.
-        #expect(!window.isDue(time: time + 40_000_000, uptime: 90_100, lastLook: 90_000, share: 5))
-        #expect(window.isDue(time: time - 10 * 86_400, uptime: 93_600, lastLook: 90_000, share: 5))
-        #expect(!window.isDue(time: time + Self.hour, uptime: 93_600, lastLook: nil, share: 5))
+        #expect(!window.isDue(time: time + 40_000_000, uptime: 90_100, lastCheck: 90_000, share: 5))
+        #expect(window.isDue(time: time - 10 * 86_400, uptime: 93_600, lastCheck: 90_000, share: 5))
+        #expect(!window.isDue(time: time + Self.hour, uptime: 93_600, lastCheck: nil, share: 5))
     }
 }
 

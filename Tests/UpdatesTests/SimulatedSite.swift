@@ -131,7 +131,7 @@ final class SimulatedSite {
 
     /// Just before the entry is added.
     func handOver(to release: AvailableRelease) throws {
-        try release.handOver(data: "\(folder)/data")
+        try release.removeOldState(data: "\(folder)/data")
         heads[release.version] = nil
         states = [:]
     }

@@ -9,7 +9,7 @@ import Files
 ///
 /// The signature has no signing time and is made by RSA with PKCS #1 v1.5, which uses no random
 /// numbers (RFC 8017, section 8.2): the same image, key and certificate give the same bytes.
-/// sbsign(1) would write the time into the signed attributes, and each build would be another one.
+/// sbsign(1) would write the time into the signed attributes and make every build different.
 struct Authenticode {
     private let key: Key
     private let certificate: [UInt8]
@@ -25,12 +25,12 @@ struct Authenticode {
 
     /// Reads a key and its certificate, both PEM.
     ///
-    /// - Throws: ``InvalidDocument`` at the line of the definition that names the file.
+    /// - Throws: ``InvalidDocument`` at the line of the definition that references the file.
     init(key keyFile: Located<String>, certificate certificateFile: Located<String>, folder: String) throws {
         func read(_ file: Located<String>) throws -> (path: String, bytes: [UInt8]) {
             let path = "\(folder)/\(file.value)"
             guard FileSystem.exists(path) else {
-                throw InvalidDocument([file.problem("there is no \(path)", hint: "a PEM file")])
+                throw InvalidDocument([file.problem("there is no \(path)", hint: "set the path of a PEM file")])
             }
             return (path, try FileSystem.read(path))
         }
@@ -39,8 +39,8 @@ struct Authenticode {
         guard let key = Self.parse(keyBytes, { PEM_read_bio_PrivateKey($0, nil, { _, _, _, _ in -1 }, nil) }) else {
             throw InvalidDocument([
                 keyFile.problem(
-                    "\(keyPath): found no private key that can be read, allowed is PEM without a passphrase",
-                    hint: "openssl rsa -in \(keyPath) -out \(keyPath).plain takes a passphrase off")
+                    "\(keyPath): found no readable private key, allowed is PEM without a passphrase",
+                    hint: "openssl rsa -in \(keyPath) -out \(keyPath).plain removes a passphrase")
             ])
         }
         self.key = Key(key)
@@ -48,7 +48,7 @@ struct Authenticode {
         guard EVP_PKEY_is_a(key, "RSA") == 1 else {
             throw InvalidDocument([
                 keyFile.problem(
-                    "\(keyPath): found a key of another kind, allowed is RSA", hint: "openssl req -newkey rsa:2048 …")
+                    "\(keyPath): found a key of another type, allowed is RSA", hint: "openssl req -newkey rsa:2048 …")
             ])
         }
         guard let parsed = Self.parse(certificateBytes, { PEM_read_bio_X509($0, nil, nil, nil) }) else {
@@ -60,8 +60,8 @@ struct Authenticode {
         guard X509_check_private_key(parsed, key) == 1 else {
             throw InvalidDocument([
                 certificateFile.problem(
-                    "\(certificatePath): it is another key's certificate than that of \(keyPath)",
-                    hint: "openssl x509 -noout -pubkey -in shows its key")
+                    "\(certificatePath): the certificate does not match the private key \(keyPath)",
+                    hint: "openssl x509 -noout -pubkey -in prints its key")
             ])
         }
         certificate = Self.encoded { i2d_X509(parsed, $0) }
@@ -77,7 +77,7 @@ struct Authenticode {
         }
     }
 
-    /// What one of OpenSSL's i2d functions writes.
+    /// The output of one of OpenSSL's i2d functions.
     private static func encoded(
         _ write: (UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>?) -> Int32
     ) -> [UInt8] {
@@ -96,12 +96,13 @@ struct Authenticode {
     private static let sha256 = DER.sequence(DER.identifier(2, 16, 840, 1, 101, 3, 4, 2, 1), DER.null)
     private static let indirectData = DER.identifier(1, 3, 6, 1, 4, 1, 311, 2, 1, 4)
 
-    /// The image with its signature behind it; an image that has one already is refused.
+    /// Appends a signature to the image. Throws when the image is already signed.
     func sign(_ image: [UInt8]) throws -> [UInt8] {
         var image = image
         image += [UInt8](repeating: 0, count: image.count.rounded(upTo: 8) - image.count)
         guard let fields = PEFields(image), fields.signature == 0 else {
-            throw BuildFailure("an image that is to be signed is no PE32+ image, or has a signature already")
+            throw BuildFailure(
+                "can't sign the image: found no PE32+ image or a signed one, allowed is an unsigned PE32+ image")
         }
         let message = try signedData(over: fields.digest(of: image))
         // WIN_CERTIFICATE: length, revision 2.0, PKCS #7.
@@ -118,13 +119,13 @@ struct Authenticode {
 
     /// A PKCS #7 SignedData (RFC 2315) whose contents are the image's digest.
     private func signedData(over digest: Digest) throws -> [UInt8] {
-        // SpcPeImageData: no flags, and the file that Authenticode calls obsolete.
+        // SpcPeImageData: no flags, and the fixed file name of Authenticode.
         let obsolete = Array("<<<Obsolete>>>".utf8).flatMap { (byte: UInt8) -> [UInt8] in [0, byte] }
         let file = DER.context(0, DER.context(2, DER.element(0x80, obsolete)))
         let image = DER.sequence(
             DER.identifier(1, 3, 6, 1, 4, 1, 311, 2, 1, 15), DER.sequence([0x03, 0x01, 0x00], file))
         let digestInfo = DER.sequence(Self.sha256, DER.octets(digest.bytes))
-        // What is hashed are the contents without their tag and length.
+        // The digest covers the contents without their tag and length.
         let inner = image + digestInfo
         let content = DER.element(0x30, inner)
         let attributes = [
@@ -149,19 +150,19 @@ struct Authenticode {
         var count = signature.count
         guard EVP_DigestSignInit(context, nil, EVP_sha256(), nil, key.pointer) == 1,
             EVP_DigestSign(context, &signature, &count, bytes, bytes.count) == 1
-        else { throw BuildFailure("the key of secure-boot does not sign: libcrypto refuses it") }
+        else { throw BuildFailure("libcrypto can't sign with the key of secure-boot") }
         return Array(signature[..<count])
     }
 }
 
-/// Where the fields of a PE32+ image are that its signature leaves out.
+/// The offsets of the fields of a PE32+ image that its signature does not cover.
 private struct PEFields {
     private let checksum: Int
     private let headersSize: Int
     private let sections: [Range<Int>]
-    /// Of the certificate table's entry in the data directories.
+    /// Offset of the certificate table's entry in the data directories.
     let directory: Int
-    /// Bytes of the signature that the image has.
+    /// Size of the image's signature in bytes.
     let signature: Int
 
     init?(_ image: [UInt8]) {
@@ -190,7 +191,7 @@ private struct PEFields {
     }
 
     /// The Authenticode digest: headers without checksum and certificate table, sections in the
-    /// order of their places, and what follows them.
+    /// order of their offsets, and the data after them.
     func digest(of image: [UInt8]) -> Digest {
         var hash = SHA256()
         hash.update(image[..<checksum])

@@ -1,11 +1,11 @@
-/// The boot menu: the box, and the way back to the factory's document.
+/// The boot menu: a normal boot, and a factory reset.
 struct BootEntries {
     /// The kernel's command line.
     var commandLine: String
     var hasFactoryReset: Bool
 
-    /// The sections of the UKI that tell them apart, each with its command line, under one
-    /// signature (UAPI.5, multi-profile UKIs).
+    /// The UKI's sections for the entries. Each entry has its own command line; one signature
+    /// covers all of them (UAPI.5, multi-profile UKIs).
     var sections: [(name: String, bytes: [UInt8])] {
         let main = (".cmdline", Array(commandLine.utf8))
         guard hasFactoryReset else { return [main] }
@@ -16,9 +16,9 @@ struct BootEntries {
         ]
     }
 
-    /// What the loader reads on the EFI system partition. systemd-boot 257 may or may not list the
-    /// profiles of a UKI by itself (as `vcpe-1.efi@factory-reset`, which is never the default); its
-    /// stub takes the number of one.
+    /// The loader's files on the EFI system partition. The factory reset has an entry file, because
+    /// systemd-boot 257 does not always list the profiles of a UKI (`vcpe-1.efi@factory-reset`,
+    /// never the default). The entry selects the profile by its number, `@1`.
     static func files(hasFactoryReset: Bool) -> [(path: String, bytes: [UInt8])] {
         let settings = (
             "loader/loader.conf", Array("timeout 0\ndefault vcpe-*.efi\nconsole-mode keep\neditor no\n".utf8)

@@ -1,4 +1,4 @@
-/// The few forms of ASN.1's distinguished encoding (ITU-T X.690) that a signature needs.
+/// The subset of ASN.1 DER (ITU-T X.690) that a signature needs.
 enum DER {
     static let null: [UInt8] = [0x05, 0x00]
 
@@ -17,12 +17,12 @@ enum DER {
 
     static func sequence(_ parts: [UInt8]...) -> [UInt8] { element(0x30, parts.flatMap { $0 }) }
 
-    /// The members' encodings in ascending order, as DER asks for.
+    /// The members' encodings in ascending order, as DER requires.
     static func set(_ members: [UInt8]...) -> [UInt8] {
         element(0x31, members.sorted { $0.lexicographicallyPrecedes($1) }.flatMap { $0 })
     }
 
-    /// A constructed element of the context's own class.
+    /// A constructed element of the context-specific class.
     static func context(_ number: UInt8, _ contents: [UInt8]) -> [UInt8] { element(0xA0 | number, contents) }
 
     static func octets(_ bytes: [UInt8]) -> [UInt8] { element(0x04, bytes) }

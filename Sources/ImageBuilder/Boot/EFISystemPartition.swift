@@ -4,19 +4,19 @@ import Processes
 
 /// Makes the EFI system partition: FAT32 with systemd-boot and one entry that is marked good.
 struct EFISystemPartition {
-    /// The files by path; folders are made as they are needed.
+    /// The files by path; missing parent folders are created.
     var files: [(path: String, bytes: [UInt8])]
     /// Bytes.
     var size: Int
     /// The volume's serial number.
     var serial: UInt32
 
-    /// Bytes of a cluster: `-s 8` sectors of 512 bytes; a disk with sectors of 4096 bytes takes the
-    /// same clusters.
+    /// Bytes of a cluster: `-s 8` sectors of 512 bytes; a disk with sectors of 4096 bytes can use
+    /// the same clusters.
     private static let clusterSize = 4096
 
-    /// Throws when a box could not hold its files here: an upgrade writes the next kernel image
-    /// beside the running one, and a new loader beside the old ones (`docs/upgrades.md`).
+    /// Throws when the partition is too small for a box's files: an upgrade writes the next kernel
+    /// image beside the running one, and a new loader beside the old ones (`docs/upgrades.md`).
     ///
     /// - Parameters:
     ///   - size: of the partition, in bytes.

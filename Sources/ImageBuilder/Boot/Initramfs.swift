@@ -1,7 +1,7 @@
 import Disks
 import Files
 
-/// Writes a ``Tree`` as a cpio archive of the kind that the kernel unpacks at its start ("newc",
+/// Writes a ``Tree`` as a cpio archive in the format that the kernel unpacks at boot ("newc",
 /// kernel: `Documentation/driver-api/early-userspace/buffer-format.rst`).
 public enum Initramfs {
     /// The archive, uncompressed; empty for an empty tree: every entry owned by root, all times

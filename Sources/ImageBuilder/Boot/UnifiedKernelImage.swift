@@ -1,15 +1,15 @@
 import Disks
 
 /// A unified kernel image (UAPI.5): systemd's stub with kernel, initramfs and command line as
-/// further PE sections.
+/// additional PE sections.
 public enum UnifiedKernelImage {
     /// Appends `sections` to a PE image (Microsoft's PE format specification).
     ///
-    /// Each section lies above all earlier ones, aligned to 4096 bytes in memory: the stub reads
-    /// them there. Time stamp and checksum are zeroed, so the same input gives the same bytes.
+    /// Each section follows all earlier ones in memory, aligned to 4096 bytes: the stub reads them
+    /// from memory. Time stamp and checksum are zeroed, so the same input gives the same bytes.
     ///
     /// - Parameter stub: `linuxx64.efi.stub`.
-    /// - Throws: ``UnifiedKernelImageError`` when the stub is no such image or has no room for the
+    /// - Throws: ``UnifiedKernelImageError`` when the stub is not a PE image or has no room for the
     ///   headers.
     public static func append(_ sections: [(name: String, bytes: [UInt8])], to stub: [UInt8]) throws -> [UInt8] {
         var image = stub
@@ -30,7 +30,7 @@ public enum UnifiedKernelImage {
             let entry = table + i * 40
             guard let size = image.integer(at: entry + 8, UInt32.self),
                 let start = image.integer(at: entry + 12, UInt32.self)
-            else { throw UnifiedKernelImageError(description: "the stub's section table is cut short") }
+            else { throw UnifiedKernelImageError(description: "the stub's section table is truncated") }
             address = max(address, Int(start + size))
         }
         for (i, section) in sections.enumerated() {
@@ -45,8 +45,8 @@ public enum UnifiedKernelImage {
             entry.put(UInt32(offset))
             entry.pad(to: 36)
             entry.put(UInt32(0x4000_0040))  // initialized data, readable
-            let place = table + (count + i) * 40
-            image.replaceSubrange(place..<place + 40, with: entry.bytes)
+            let start = table + (count + i) * 40
+            image.replaceSubrange(start..<start + 40, with: entry.bytes)
             image += [UInt8](repeating: 0, count: offset - image.count)
             image += section.bytes
             address += section.bytes.count
@@ -59,13 +59,13 @@ public enum UnifiedKernelImage {
         return image
     }
 
-    /// The contents of a section; nil when there is none.
+    /// The contents of a section; nil when there is no such section.
     public static func section(_ name: String, of image: [UInt8]) throws -> [UInt8]? {
-        try place(of: name, in: image).map { Array(image[$0]) }
+        try range(of: name, in: image).map { Array(image[$0]) }
     }
 
-    /// Where a section's contents are; nil when there is none.
-    public static func place(of name: String, in image: [UInt8]) throws -> Range<Int>? {
+    /// The range of a section's contents in the image; nil when there is no such section.
+    public static func range(of name: String, in image: [UInt8]) throws -> Range<Int>? {
         guard let header = image.integer(at: 0x3C, UInt32.self).map(Int.init),
             let count = image.integer(at: header + 6, UInt16.self).map(Int.init),
             let optionalSize = image.integer(at: header + 20, UInt16.self).map(Int.init)
@@ -74,7 +74,7 @@ public enum UnifiedKernelImage {
             let entry = header + 24 + optionalSize + i * 40
             guard let size = image.integer(at: entry + 8, UInt32.self).map(Int.init),
                 let offset = image.integer(at: entry + 20, UInt32.self).map(Int.init), offset + size <= image.count
-            else { throw UnifiedKernelImageError(description: "the section table is cut short") }
+            else { throw UnifiedKernelImageError(description: "the section table is truncated") }
             if image[entry..<entry + 8].prefix(while: { $0 != 0 }).elementsEqual(name.utf8) {
                 return offset..<offset + size
             }
@@ -83,7 +83,7 @@ public enum UnifiedKernelImage {
     }
 }
 
-/// A stub that sections can't be appended to.
+/// A PE image that is invalid, or has no room for more sections.
 public struct UnifiedKernelImageError: Error, CustomStringConvertible {
     public var description: String
 }

@@ -1,4 +1,4 @@
-/// Extended attributes as people read them.
+/// Extended attributes in readable form.
 enum AttributeText {
     /// `security.capability` as getcap(8) prints it, such as `cap_net_raw=ep`; everything else as
     /// name and hexadecimal digits.

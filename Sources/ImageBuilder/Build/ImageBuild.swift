@@ -6,12 +6,12 @@ import Planning
 import PluginKit
 import Transfers
 
-/// From a definition to its images: the numbered pipeline that `docs/architecture.md` describes.
+/// Builds a definition's images: the numbered pipeline of `docs/architecture.md`.
 public struct ImageBuild: Sendable {
     public struct Options: Sendable {
         /// The folder of the definitions.
         public var images = "images"
-        /// Where the outputs go: a folder for each image is made here.
+        /// The folder of the outputs, with a subfolder for each image.
         public var output = "out"
         /// The box's own executables.
         public var box = ".build/box"
@@ -20,14 +20,14 @@ public struct ImageBuild: Sendable {
         /// Replaces the host's mirror of the security archive; nil for the other mirror's address
         /// and `-security`.
         public var securityMirror: String?
-        /// A snapshot archive, asked for the first state after the lock's dates.
+        /// URL of a snapshot archive; its first import after the lock's dates is used.
         public var snapshot: String?
-        /// Move packages that the mirror has no more.
+        /// Relock the packages that the mirror no longer has.
         public var relockGone = false
-        /// Relock when the lock doesn't answer the definition, and move all packages to the newest.
+        /// Relock first, and move all packages to their newest versions.
         public var update = false
-        /// Make what a release has: all hardware profiles and the outputs that the definition names beside
-        /// the raw disk. Otherwise the raw disk of one profile is made.
+        /// Build a release: all hardware profiles, and the definition's further outputs beside the
+        /// raw disk. Otherwise only the raw disk of one profile is built.
         public var release = false
         /// Only this hardware profile; the first one, or all of them for a release, when nil.
         public var profile: String?
@@ -43,13 +43,13 @@ public struct ImageBuild: Sendable {
     let options: Options
     let cache: Cache
     let observe: BuildObserver
-    /// No other command prunes the cache as long as this lives.
+    /// While this value exists, no other command prunes the cache.
     private let use: FileLock
 
     public init(_ name: String, options: Options, cache: Cache = .standard, observe: @escaping BuildObserver) throws {
         let path = "\(options.images)/\(name).yaml"
         guard FileSystem.exists(path) else {
-            // A name with a point is a site document's, NAME.site.yaml.
+            // A name with a dot is that of a site document, NAME.site.yaml.
             let known = ((try? FileSystem.list(options.images)) ?? []).filter { $0.hasSuffix(".yaml") }
                 .map { String($0.dropLast(5)) }.filter { !$0.contains(".") }
             let meant = didYouMean(name, among: known).map { "vcpe … \($0)" }
@@ -74,7 +74,7 @@ public struct ImageBuild: Sendable {
         }
         self.cache = cache
         self.observe = observe
-        use = try cache.use { observe(.remark("waits for \($0.text), which prunes the cache")) }
+        use = try cache.use { observe(.remark("waiting for \($0.text), which prunes the cache")) }
     }
 
     /// The version of the definition.
@@ -100,7 +100,8 @@ public struct ImageBuild: Sendable {
         let (lock, effects) = try await resolve(old: old, oldEffects, keeping: keeping)
         let differences = lock.differences(from: old ?? Lock()) + effects.differences(from: oldEffects ?? Effects())
         if write {
-            // The effects first: a lock whose effects are missing is refused, effects alone are recorded again.
+            // The effects are written first. A lock without its effects is refused; effects without
+            // their lock are recorded again.
             if effects != oldEffects { try FileSystem.replace(effectsPath, with: effects.text) }
             if lock != old { try FileSystem.replace(lockPath, with: lock.text) }
         }
@@ -116,9 +117,10 @@ public struct ImageBuild: Sendable {
         }
         var lock = resolution.lock
         let reference = resolver.referencePackages(lock, resolution.graph)
-        // The kernel and firmware have no effects; their packages are large, and a build may never need them.
+        // The kernel and firmware have no effects; their packages are large, and a build may never
+        // need them.
         try fetch(reference, from: { (try resolver.sources(mirrors), mirrors.proxies) })
-        // Effects that were edited by hand are recorded anew.
+        // Effects that were edited by hand are recorded again.
         let isAsLocked = try oldEffects != nil && SHA256.hash(FileSystem.read(effectsPath)).hex == old?.effects
         let effects = try await record(reference, resolution.graph, old: isAsLocked ? oldEffects : nil)
         for profile in profiles {
@@ -134,7 +136,8 @@ public struct ImageBuild: Sendable {
         return (lock, effects)
     }
 
-    /// The effects of packages: those on file where they are of the same packages, else recorded in a reference root.
+    /// The effects of packages: the earlier ones if they are of the same packages, otherwise new
+    /// ones from a reference root.
     private func record(_ packages: [LockedPackage], _ graph: PackageGraph, old: Effects?) async throws -> Effects {
         let drop = DefaultDrop.patterns + definition.drop.map(\.value)
         let keep = definition.keep.map(\.value)
@@ -165,7 +168,7 @@ public struct ImageBuild: Sendable {
         }
     }
 
-    /// A lock and the effects of its packages, which were made together.
+    /// A lock and the effects of its packages, which were recorded together.
     private struct Locked {
         var lock: Lock
         var effects: Effects
@@ -178,7 +181,7 @@ public struct ImageBuild: Sendable {
         return try checkedLock()
     }
 
-    /// The lock, which must answer the definition, and its effects.
+    /// The lock, which must match the definition, and its effects.
     private func checkedLock() throws -> Locked {
         guard let lock = try Lock.read(lockPath) else {
             throw BuildFailure("there is no lock \(lockPath)", hint: "vcpe lock \(definition.name)")
@@ -186,7 +189,7 @@ public struct ImageBuild: Sendable {
         let differences = resolver.differences(from: lock)
         guard differences.isEmpty else {
             throw BuildFailure(
-                "the lock \(lockPath) doesn't answer the definition:\n  \(differences.joined(separator: "\n  "))",
+                "the lock \(lockPath) doesn't match the definition:\n  \(differences.joined(separator: "\n  "))",
                 hint: "vcpe lock \(definition.name), or vcpe build \(definition.name) --update")
         }
         return Locked(lock: lock, effects: try effects(of: lock, at: effectsPath))
@@ -196,7 +199,8 @@ public struct ImageBuild: Sendable {
     private func effects(of lock: Lock, at effectsPath: String) throws -> Effects {
         guard FileSystem.exists(effectsPath) else {
             throw BuildFailure(
-                "there is no \(effectsPath), which the lock needs beside it", hint: "vcpe lock \(definition.name)")
+                "there is no \(effectsPath), which belongs to the lock \(lockPath)",
+                hint: "vcpe lock \(definition.name)")
         }
         let digest = SHA256.hash(try FileSystem.read(effectsPath)).hex
         guard digest == lock.effects, let effects = try Effects.read(effectsPath) else {
@@ -207,9 +211,10 @@ public struct ImageBuild: Sendable {
         return effects
     }
 
-    // MARK: - Packages that the archive has lost
+    // MARK: - Packages that the archive no longer has
 
-    /// Where a build keeps the lock that it made because packages were gone: the committed one is not changed.
+    /// The folder of the lock that a build made because the archive no longer had some packages.
+    /// The committed lock is not changed.
     private var relockedFolder: String { "\(folder)/relocked" }
 
     /// The relocked lock, if it was made from the committed one.
@@ -220,7 +225,8 @@ public struct ImageBuild: Sendable {
         return Locked(lock: lock, effects: try effects(of: lock, at: "\(relockedFolder)/\(definition.name).effects"))
     }
 
-    /// Moves the packages that are gone and what they force, for this and later builds here.
+    /// Relocks the packages that the archive no longer has and those that must change with them,
+    /// for this and later builds in this output folder.
     private func relock(_ committed: Locked) async throws -> Locked {
         let (lock, effects) = try await resolve(
             old: committed.lock, committed.effects, keeping: committed.lock.packages)
@@ -237,7 +243,7 @@ public struct ImageBuild: Sendable {
         return Locked(lock: lock, effects: effects)
     }
 
-    /// Where the packages of a lock are fetched from.
+    /// The sources of a lock's packages.
     private func sources(_ lock: Lock) throws -> (sources: [PackageSource], proxies: Proxies) {
         let mirrors = try mirrors(lock)
         return (try resolver.sources(mirrors), mirrors.proxies)
@@ -254,8 +260,8 @@ public struct ImageBuild: Sendable {
             dates: lock.dates, folder: cache.folder("apt"), proxies: .ofHost())
     }
 
-    /// Fetches what the cache lacks; with `--relock-gone`, moves what the archive has lost and
-    /// fetches again.
+    /// Fetches the packages that are not in the cache. With `--relock-gone`, relocks those that the
+    /// archive no longer has and fetches again.
     private func acquire(_ committed: Locked) async throws -> Locked {
         var locked = committed
         if options.relockGone, let relocked = try relocked() { locked = relocked }
@@ -274,7 +280,7 @@ public struct ImageBuild: Sendable {
         return locked
     }
 
-    /// What a build with these options needs of a lock.
+    /// The packages of a lock that a build with these options needs.
     private func packages(of lock: Lock) -> [LockedPackage] {
         wantedProfiles.flatMap { lock.sections[$0.name] ?? [] } + (lock.sections[Lock.tools] ?? [])
     }
@@ -284,7 +290,7 @@ public struct ImageBuild: Sendable {
         return options.release ? profiles : Array(profiles.prefix(1))
     }
 
-    /// The resources that a box with this image plans for its factory site.
+    /// The resources that a box with this image plans for the factory site.
     func planFactorySite() throws -> [Resource] {
         guard let site = definition.site else {
             throw BuildFailure("\(definition.name) has no factory site", hint: "site: in its definition")
@@ -292,14 +298,15 @@ public struct ImageBuild: Sendable {
         return try plan(site: "\(options.images)/\(site.value)").all
     }
 
-    /// The plan of a box with this image for a site document, by the same executable and the
+    /// Plans a site document as a box with this image does, with the same executable and the
     /// image's own libraries.
     ///
-    /// - Parameter path: the document's.
+    /// - Parameter path: path of the document.
     /// - Throws: every problem with file, line and column.
     public func plan(site path: String, explains: Bool = false) throws -> Plan {
         guard !plugins.isEmpty, let profile = profiles.first(where: { options.profile ?? $0.name == $0.name }) else {
-            throw BuildFailure("\(definition.name) has no plugins that could plan", hint: "plugins: in its definition")
+            throw BuildFailure(
+                "\(definition.name) has no plugins, which a plan needs", hint: "plugins: in its definition")
         }
         let lock = try (relocked() ?? checkedLock()).lock
         let locked = lock.sections[profile.name] ?? []
@@ -310,10 +317,10 @@ public struct ImageBuild: Sendable {
         ).plan(try FileSystem.read(path), name: path, explains: explains)
     }
 
-    /// Checks a site document against this image: its plan, and that the image has every program of
-    /// the plan.
+    /// Checks a site document against this image: plans it, and checks that the image has every
+    /// program of the plan.
     ///
-    /// - Parameter path: the document's.
+    /// - Parameter path: path of the document.
     /// - Throws: every problem with file, line and column.
     public func check(site path: String, explains: Bool = false) async throws -> Plan {
         let plan = try plan(site: path, explains: explains)
@@ -324,7 +331,7 @@ public struct ImageBuild: Sendable {
         var composer = Composer(
             definition: definition, profile: profile, packages: packages, plugins: plugins, lock: lock,
             effects: locked.effects, folder: options.images, cache: cache)
-        // Only names matter here.
+        // Only the paths matter here, not the contents.
         let names = ["vcpe-init", "vcpe-box", "vcpe-updater"].map { ("/usr/lib/vcpe/\($0)", Content("")) }
         let composed = try await composer.compose(box: Dictionary(uniqueKeysWithValues: names))
         try FactorySite(
@@ -335,20 +342,20 @@ public struct ImageBuild: Sendable {
 
     // MARK: - Building
 
-    /// Builds the images of all profiles, or of the one that the options name.
+    /// Builds the images of all profiles, or of the one that the options select.
     ///
     /// - Returns: the outputs' paths, the raw disks first.
     public func build() async throws -> [String] {
         let committed = try await usableLock()
         try FileSystem.makeDirectory(folder)
-        // One build at a time in an output folder: the second one waits, and then finds its steps
-        // done.
+        // Only one build runs in an output folder. A second one waits, and then skips the finished
+        // steps.
         let building = try FileLock("\(folder)/.lock", .exclusive) { holder in
-            observe(.remark("waits for \(holder.text), which uses \(folder)"))
+            observe(.remark("waiting for \(holder.text), which uses \(folder)"))
         }
         defer { withExtendedLifetime(building) {} }
-        for place in [folder, "\(folder)/.steps"] where FileSystem.exists(place) {
-            try FileSystem.removeLeftovers(in: place)
+        for folder in [folder, "\(folder)/.steps"] where FileSystem.exists(folder) {
+            try FileSystem.removeLeftovers(in: folder)
         }
         let locked = try await acquire(committed)
         let steps = try Steps(folder: folder, observe: observe)
@@ -361,10 +368,11 @@ public struct ImageBuild: Sendable {
             do {
                 outputs += try await build.build()
             } catch let damaged as DamagedContent {
-                // All of the cache is derived from the .debs: the next build makes the file anew.
+                // The cache is derived from the .debs: the next build makes the file again.
                 if damaged.path.hasPrefix(cache.root + "/") { try? FileSystem.remove(damaged.path) }
                 throw BuildFailure(
-                    "\(damaged)", hint: "again: the cached file is removed; if it recurs, check the cache's disk")
+                    "\(damaged)",
+                    hint: "build again: the cached file was removed; if the error recurs, check the cache's disk")
             }
         }
         return outputs.map { "\(folder)/\($0)" }

@@ -2,7 +2,7 @@ import Digests
 import Documents
 import Files
 
-/// A build's manifest, `NAME.manifest`: canonical text, whose digest names what was built.
+/// A build's manifest, `NAME.manifest`: canonical text, whose digest identifies the build.
 /// `docs/image-definition.md` describes its lines.
 public struct Manifest: Sendable {
     /// A file of the root.
@@ -14,7 +14,7 @@ public struct Manifest: Sendable {
         public var mode: UInt32
         public var uid: UInt32
         public var gid: UInt32
-        /// A file's SHA-256, a link's target, the other name of a hard link; empty for a folder.
+        /// A file's SHA-256, or the target of a link or a hard link; empty for a folder.
         public var content: String
         /// Bytes.
         public var size: Int
@@ -26,18 +26,17 @@ public struct Manifest: Sendable {
     public var version = ""
     /// The hardware profile.
     public var profile = ""
-    /// Of the root's hash tree.
+    /// The root hash of the root's dm-verity tree.
     public var rootHash = ""
     public var outputs: [BuiltOutput: OutputDigest] = [:]
-    /// Versions by name.
+    /// Versions by package name.
     public var packages: [String: String] = [:]
-    /// By absolute path.
+    /// Files by absolute path.
     public var files: [String: File] = [:]
 
-    /// Reads the file that a build leaves as `NAME.manifest`, and verifies it by the digest in its
-    /// last line.
+    /// Reads the `NAME.manifest` of a build, and verifies it with the digest in its last line.
     ///
-    /// - Throws: ``OutputFailure`` with the first line that is not a manifest's.
+    /// - Throws: ``OutputFailure`` with the first invalid line.
     public static func read(_ path: String) throws -> Manifest {
         try Manifest(FileSystem.read(path), path: path)
     }
@@ -56,7 +55,7 @@ public struct Manifest: Sendable {
                 guard words.count == 3, words[1] == "sha256", words[2] == SHA256.hash(Array(above.utf8)).hex,
                     lines.count == index + 2, lines[index + 1].isEmpty
                 else { throw failure(index + 1) }
-                // The two lines that every reader needs.
+                // Every reader needs these two lines.
                 guard !image.isEmpty, !rootHash.isEmpty else { throw failure(1) }
                 return
             }
@@ -65,7 +64,7 @@ public struct Manifest: Sendable {
         throw failure(lines.count)
     }
 
-    /// - Returns: false for anything but a line of a manifest.
+    /// - Returns: false for an invalid line.
     private mutating func take(_ words: [String], raw: Substring) -> Bool {
         switch words.first {
         case "image" where words.count == 4: (image, version, profile) = (words[1], words[2], words[3])
@@ -120,13 +119,13 @@ public struct Manifest: Sendable {
         return above + "end sha256 \(SHA256.hash(Array(above.utf8)).hex)\n"
     }
 
-    /// Writes a manifest for outputs that were changed on purpose, as a proof of a broken release
-    /// does.
+    /// Writes a manifest for modified outputs, such as those of a deliberately broken release in a
+    /// test.
     ///
     /// - Parameters:
-    ///   - manifest: the build's own.
-    ///   - path: of the new one; the outputs are beside it, `NAME.root` and so on. Missing ones are
-    ///     left out.
+    ///   - manifest: the path of the build's own manifest.
+    ///   - path: the path of the new manifest. The outputs are beside it, `NAME.root` and so on;
+    ///     missing ones are omitted.
     public static func renew(_ manifest: String, as path: String, image: String, version: String) throws {
         let old = try read(manifest)
         let contents = String(decoding: try FileSystem.read(manifest), as: UTF8.self).split(separator: "\n").filter {
@@ -165,7 +164,7 @@ public struct Manifest: Sendable {
     }
 }
 
-/// Words of a line that are separated by blanks.
+/// Quotes the words of a line, so that blanks separate them.
 enum Quoting {
     /// `\xHH` for each byte that would end a word or a line, for control characters, and for the
     /// backslash itself.

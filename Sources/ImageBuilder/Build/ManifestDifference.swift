@@ -1,7 +1,7 @@
 import Documents
 import Files
 
-/// What differs between two builds.
+/// The differences between two builds.
 public struct ManifestDifference: Sendable {
     private struct Change {
         var name: String
@@ -41,7 +41,7 @@ public struct ManifestDifference: Sendable {
         return words.joined(separator: " ")
     }
 
-    /// For people.
+    /// The differences as text for the operator.
     public var text: String {
         if isEmpty { return "no difference\n" }
         func line(_ change: Change) -> String {
@@ -49,7 +49,7 @@ public struct ManifestDifference: Sendable {
             return switch (change.from, change.to) {
             case (nil, let to?): "  + \(name) \(to)"
             case (let from?, nil): "  - \(name) \(from)"
-            case (let from?, let to?) where from == to: "    \(name): other contents"
+            case (let from?, let to?) where from == to: "    \(name): contents differ"
             default: "    \(name): \(change.from ?? "") → \(change.to ?? "")"
             }
         }

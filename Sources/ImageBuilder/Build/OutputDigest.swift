@@ -1,7 +1,7 @@
 import Digests
 import Files
 
-/// A file that a build leaves beside its manifest, and that the manifest names by its digest.
+/// An output file of a build; the manifest beside it has its digest.
 public enum BuiltOutput: String, Sendable, Hashable, CaseIterable {
     /// The root file system with its hash tree.
     case root
@@ -50,7 +50,7 @@ public struct OutputDigest: Sendable, Hashable {
     }
 }
 
-/// An output that is not what its build has left.
+/// An output that is missing, or differs from its build's manifest.
 public struct OutputFailure: Error, Sendable, Hashable, CustomStringConvertible {
     public enum Reason: Sendable, Hashable {
         case missing
@@ -68,13 +68,13 @@ public struct OutputFailure: Error, Sendable, Hashable, CustomStringConvertible 
 
     public var description: String {
         switch reason {
-        case .missing: "\(path) is missing; its build's manifest names it\n  try: vcpe build"
+        case .missing: "\(path) is missing, but its build's manifest lists it\n  try: vcpe build"
         case .size(let found, let expected):
-            "\(path): found \(found) bytes, expected are \(expected), as its build has left it\n  \(again)"
+            "\(path): found \(found) bytes, its build's manifest has \(expected)\n  \(again)"
         case .digest(let found, let expected):
-            "\(path): found the SHA-256 \(found), expected is \(expected), as its build has left it\n  \(again)"
+            "\(path): found SHA-256 \(found), its build's manifest has \(expected)\n  \(again)"
         case .manifest(let line, let found):
-            "\(path):\(line): not a manifest as this version of vcpe writes it: found \"\(found)\"\n  \(again)"
+            "\(path):\(line): found \"\(found)\", allowed is a manifest of this version of vcpe\n  \(again)"
         }
     }
 

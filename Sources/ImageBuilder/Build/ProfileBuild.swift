@@ -26,8 +26,8 @@ struct ProfileBuild {
     private var initramfs: String { "\(stem).initramfs" }
     private var manifest: String { "\(stem).manifest" }
     private var reports: [String] { ["\(stem).spdx.json", "\(stem).report"] }
-    /// What the disk is made of beside the root and the UKI, and the manifest's lines of packages
-    /// and files.
+    /// Intermediate files: the boot loader for the disk, and the manifest's lines of packages and
+    /// files.
     private var loader: String { ".steps/\(stem).loader" }
     private var contents: String { ".steps/\(stem).contents" }
 
@@ -63,19 +63,19 @@ struct ProfileBuild {
             "\(profile.name)-system", inputs: system, outputs: [root, initramfs, uki, loader, contents] + reports
         ) { try await buildSystem(section, tools: tools, box: box) }
 
-        let kit = ToolBox(packages: tools, cache: cache)
+        let lazyTools = LazyTools(packages: tools, cache: cache)
         let disk = [
             "the system": made["digest"] ?? "", "the builder": try BuilderIdentity.digest(),
             "the tools": digest(tools), "the partitions": "\(definition.partitions)",
         ]
-        // The manifest comes last: it holds the digests of the other outputs.
+        // The manifest is written last: it contains the digests of the other outputs.
         _ = try await steps.run("\(profile.name)-disk", inputs: disk, outputs: [raw, manifest]) {
-            let note = try buildDisk(try kit.tools())
+            let note = try buildDisk(try lazyTools.unpack())
             try writeManifest(made)
             return (note, [:])
         }
         let further = options.release ? definition.outputs : []
-        // Outputs of an earlier build would be of another disk.
+        // Outputs of an earlier build would belong to another disk.
         for (output, name) in [(Definition.Output.rawZstd, "\(raw).zst"), (.qcow2, "\(stem).qcow2")]
         where !further.contains(output) { try FileSystem.remove(path(name)) }
         var outputs = [raw, root, initramfs, uki, manifest] + reports
@@ -84,7 +84,7 @@ struct ProfileBuild {
             _ = try await steps.run(
                 "\(profile.name)-raw.zst", inputs: disk, outputs: [name]
             ) {
-                let tools = try kit.tools()
+                let tools = try lazyTools.unpack()
                 try FileSystem.replace(path(name)) { (file: File) throws(any Error) in
                     try compress(path(raw), to: file, tools: tools)
                 }
@@ -116,7 +116,7 @@ struct ProfileBuild {
     ) async throws -> (note: String, values: [String: String]) {
         let packages = try await UnpackedPackage.readAll(section, cache: cache)
         let toolPackages = try await UnpackedPackage.readAll(tools, cache: cache)
-        // Of the reference root's packages those that are at hand: they only make an error clearer.
+        // Only the cached packages of the reference root: they merely make an error clearer.
         let further = try await UnpackedPackage.readAll(
             (lock.sections[Lock.reference] ?? []).filter { FileSystem.exists(cache.package($0.digest)) }, cache: cache)
         let tools = try Tools(toolPackages, cache: cache)
@@ -129,7 +129,8 @@ struct ProfileBuild {
         func signed(_ image: [UInt8]) throws -> [UInt8] { try signing?.sign(image) ?? image }
         let loader = try signed(try tools.file("usr/lib/systemd/boot/efi/systemd-bootx64.efi"))
         var box = box
-        // A box has the firmware try a new loader before it replaces the old one.
+        // On the box, the updater lets the firmware try a new loader before it replaces the old
+        // one.
         if upgrades { box["/usr/lib/vcpe/loader.efi"] = Content(loader) }
         var composed = try await composer.compose(box: box)
         try CachedModules(packages: packages, cache: cache).verify([composed.tree, composed.kernel.bootTree])
@@ -137,7 +138,7 @@ struct ProfileBuild {
             definition: definition, plugins: plugins, packages: packages, box: options.box, cache: cache
         ).check(composed.tree)
 
-        // The salt is the product's, not the release's: with a new one all hashes would change.
+        // The salt is constant for a product: a new salt in each release would change all hashes.
         let salt = SHA256.hash(Array("vcpe salt \(definition.name)".utf8)).bytes
         var verity: Verity?
         var fileSystemSize = 0
@@ -155,7 +156,7 @@ struct ProfileBuild {
         }
 
         let archive = try Initramfs.archive(bootTree(composed, box: box), time: BuildTime.epoch)
-        // The kernel takes microcode only from an uncompressed archive in front of the others.
+        // The kernel loads microcode only from an uncompressed archive before the others.
         let compressed =
             try Initramfs.archive(composed.kernel.microcode, time: BuildTime.epoch) + compressed(archive, tools: tools)
         try FileSystem.replace(path(initramfs), with: compressed)
@@ -201,7 +202,7 @@ struct ProfileBuild {
         )
     }
 
-    /// Writes the manifest, by the digests that were computed when its outputs were made.
+    /// Writes the manifest with the digests that the steps of its outputs computed.
     ///
     /// - Parameter made: the system step's values.
     private func writeManifest(_ made: [String: String]) throws {
@@ -209,7 +210,7 @@ struct ProfileBuild {
         for output in [BuiltOutput.root, .uki, .initramfs] {
             let words = (made[output.rawValue] ?? "").split(separator: " ")
             guard words.count == 2, let size = Int(words[0]), let digest = Digest(hex: words[1]) else {
-                throw BuildFailure("the step \(profile.name)-system has noted no digest of \(output.rawValue)")
+                throw BuildFailure("the step \(profile.name)-system recorded no digest of \(output.rawValue)")
             }
             outputs[output] = OutputDigest(size: size, algorithm: output.algorithm, digest: digest)
         }
@@ -220,7 +221,7 @@ struct ProfileBuild {
         try FileSystem.replace(path(manifest), with: text)
     }
 
-    /// The engine does it, so an image without plugins has none.
+    /// The engine performs the reset, so an image without plugins has none.
     private var hasFactoryReset: Bool { definition.hasFactoryReset && !plugins.isEmpty }
 
     private var upgrades: Bool { plugins.contains { $0.manifest.name == "upgrade" } }
@@ -230,9 +231,9 @@ struct ProfileBuild {
         for name in ["vcpe-init"] + (plugins.isEmpty ? [] : ["vcpe-box"]) + (upgrades ? ["vcpe-updater"] : []) {
             let path = "\(options.box)/\(name)"
             guard FileSystem.exists(path) else {
-                throw BuildFailure("there is no \(path), which runs on the box", hint: "make box, which builds it")
+                throw BuildFailure("there is no \(path), an executable of the box", hint: "make box")
             }
-            // The bytes themselves: the file may be built anew meanwhile.
+            // The bytes, not the path: a concurrent build can replace the file.
             box["/usr/lib/vcpe/\(name)"] = Content(try FileSystem.read(path))
         }
         return box
@@ -254,7 +255,7 @@ struct ProfileBuild {
     }
 
     /// The loader boots the entry with the highest number, which was installed last. A version in
-    /// os-release would come first in its order (systemd-boot(7)).
+    /// os-release would take precedence over that number (systemd-boot(7)).
     private static func unversioned(_ release: [UInt8]) -> [UInt8] {
         let lines = String(decoding: release, as: UTF8.self).split(separator: "\n")
         let versions = ["IMAGE_VERSION=", "VERSION=", "VERSION_ID=", "BUILD_ID="]
@@ -266,13 +267,14 @@ struct ProfileBuild {
         return try content.read()
     }
 
-    /// The root hash comes last, so that two releases' images differ at one place only.
+    /// The root hash is the last word, so that the images of two releases differ at one offset
+    /// only.
     private func commandLine(_ verity: Verity) -> String {
         var words = profile.consoles.map { "console=\($0)" }
         // "gpt": the kernel reads the backup of a partition table whose first copy is damaged by a
-        // power loss. A kernel that hangs or crashes reboots: a new release that does is marked
-        // failed after three boots. A soft lockup is 60 s long: a virtual machine whose host pauses
-        // it for 20 s has none.
+        // power loss. A kernel that hangs or crashes reboots, and a new release is marked failed
+        // after three such boots. The limit for a soft lockup is 60 s, so that a host can pause a
+        // virtual machine for 20 s.
         words += ["rdinit=/init", "panic=30", "softlockup_panic=1", "watchdog_thresh=30", "hung_task_panic=1"]
         words += ["ro", "gpt"]
         words += definition.debug ? ["loglevel=7", "vcpe.debug"] : ["quiet", "loglevel=4"]
@@ -280,7 +282,8 @@ struct ProfileBuild {
         return words.joined(separator: " ")
     }
 
-    /// Compressed for the kernel; kept in the cache, since modules and PID 1 seldom change.
+    /// Compresses an archive for the kernel. The result is cached, because modules and PID 1 seldom
+    /// change.
     private func compressed(_ archive: [UInt8], tools: Tools) throws -> [UInt8] {
         try cache.derived("initramfs", "\(SHA256.hash(archive).hex)-\(tools.key).zst") { file in
             let scratch = "\(folder)/.steps/\(stem).cpio"
@@ -290,14 +293,15 @@ struct ProfileBuild {
         }
     }
 
-    /// By the suite's zstd. With workers its output doesn't depend on how many there are.
+    /// Compresses with the suite's zstd. The output of its multi-threaded mode doesn't depend on
+    /// the number of threads.
     private func compress(_ source: String, to target: File, tools: Tools) throws {
         try tools.command("usr/bin/zstd", ["-q", "-19", "-T0", "-c", source]).check(output: target)
     }
 
     // MARK: - Disk
 
-    /// - Returns: a note for people.
+    /// - Returns: a note for the operator.
     private func buildDisk(_ tools: Tools) throws -> String {
         let name = "\(definition.name)-\(profile.name)"
         func guid(_ part: String) -> GUID { GUID(named: "vcpe \(part) \(name)") }
@@ -319,7 +323,7 @@ struct ProfileBuild {
                 ("EFI/Linux/vcpe-1.efi", try FileSystem.read(path(uki))),
                 (
                     "vcpe/README.txt",
-                    Array("A site document belongs here as site.yaml; the box reads it at its first start.\r\n".utf8)
+                    Array("Put a site document here as site.yaml; the box reads it at its first boot.\r\n".utf8)
                 ),
             ] + BootEntries.files(hasFactoryReset: hasFactoryReset),
             size: sizes.efiSystem, serial: guid("esp").bytes.integer(at: 0, UInt32.self) ?? 1)
@@ -350,7 +354,8 @@ struct ProfileBuild {
             guard FileSystem.exists(file) else { continue }
             let size = try Size.of(file)
             if size > budget.value {
-                // A security update may exceed it a little; a release has to raise the budget on purpose.
+                // A security update may exceed the budget by 3 %; for a release, the budget must be
+                // raised.
                 if !options.release, size <= budget.value + budget.value * 3 / 100 {
                     steps.observe(
                         .remark(
@@ -367,7 +372,7 @@ struct ProfileBuild {
         if !problems.isEmpty { throw InvalidDocument(problems) }
     }
 
-    /// Of the report, for an error.
+    /// The largest packages of the report, for the hint of an error.
     private func largestPackages() throws -> String {
         let report = String(decoding: try FileSystem.read(path("\(stem).report")), as: UTF8.self)
         let lines = report.split(separator: "\n").drop { $0 != Report.largestHeading }.dropFirst().prefix(3)
@@ -375,17 +380,17 @@ struct ProfileBuild {
     }
 }
 
-/// Unpacks the tools when the first step needs one: an unchanged build needs none.
-private struct ToolBox {
+/// Unpacks the tools only when a step needs them: an unchanged build needs none.
+private struct LazyTools {
     let packages: [LockedPackage]
     let cache: Cache
 
-    func tools() throws -> Tools {
+    func unpack() throws -> Tools {
         try Tools(packages.map { try UnpackedPackage.read($0, cache: cache) }, cache: cache)
     }
 }
 
-/// The builder's own identity: another one may make other bytes of the same inputs.
+/// The builder's identity: another version can make other bytes from the same inputs.
 enum BuilderIdentity {
     /// Read once: it does not change while it runs.
     static func digest() throws -> String { try read.get() }

@@ -1,14 +1,14 @@
-/// What a build tells while it runs.
+/// Progress of a build.
 public enum BuildEvent: Sendable {
-    /// A step begins; `reasons` say why it isn't skipped.
+    /// A step starts; `reasons` are the reasons why it isn't skipped.
     case started(step: String, reasons: [String])
     /// Nothing that the step depends on has changed.
     case unchanged(step: String)
     /// Bytes and files of a running download.
     case downloading(bytes: Int, of: Int, files: Int, ofFiles: Int)
-    /// A step has ended; `note` says what it made.
+    /// A step has ended; `note` describes its outputs.
     case finished(step: String, note: String, seconds: Double)
-    /// Something that a person should know.
+    /// A message for the operator.
     case remark(String)
 }
 

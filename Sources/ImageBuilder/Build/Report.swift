@@ -2,8 +2,8 @@ import Files
 import Digests
 import Documents
 
-/// What an image holds and where its bytes went: the manifest, the bill of materials and the size
-/// report.
+/// The documents about an image's contents: the manifest's lines, the bill of materials and the
+/// size report.
 struct Report {
     let definition: Definition
     let profile: HardwareProfile
@@ -21,8 +21,8 @@ struct Report {
         composed.tree.sortedPaths.compactMap { path in composed.tree[path].map { (path, $0) } }
     }
 
-    /// The canonical lines of packages and files, which the manifest holds below its outputs'
-    /// digests.
+    /// The canonical lines of packages and files, which follow the outputs' digests in the
+    /// manifest.
     var contents: String {
         var lines = (packages + loaders).map {
             "package \($0.package.name) \(Quoting.quoted($0.package.version)) \($0.package.architecture)"
@@ -76,8 +76,8 @@ struct Report {
         for (number, (path, entry)) in files.enumerated() {
             guard case .file(let content) = entry.kind else { continue }
             let id = "SPDXRef-file-\(number)"
-            // Verified here, all of them: the root's writer copies most files inside the kernel,
-            // without reading them.
+            // All contents are verified here: the writer of the root lets the kernel copy most
+            // files, without reading them.
             let bytes = try content.read()
             contents.append([
                 "SPDXID": .text(id), "fileName": .text("./" + path),
@@ -106,15 +106,15 @@ struct Report {
 
     static let largestHeading = "The ten largest packages:"
 
-    /// For people.
+    /// The size report for the operator.
     var text: String {
         var lines = ["\(definition.name) \(definition.version) for \(profile.name)", ""]
         lines += sizes.sorted { $0.key < $1.key }.map { "  \(pad($0.key, 24))\(Size.text($0.value))" }
         for (path, content) in box.sorted(by: { $0.key < $1.key }) {
             lines.append("  \(pad(path, 24))\(Size.text(content.count))")
         }
-        lines.append("  \(pad("Secure Boot", 24))\(isSigned ? "signed" : "not signed: the definition names no key")")
-        lines += ["", "Where the root's bytes are:"]
+        lines.append("  \(pad("Secure Boot", 24))\(isSigned ? "signed" : "not signed: the definition has no key")")
+        lines += ["", "The root's bytes by group:"]
         var byGroup: [String: Int] = [:]
         var byPackage: [String: Int] = [:]
         for (path, entry) in files {
@@ -142,7 +142,7 @@ struct Report {
         return lines.joined(separator: "\n") + "\n"
     }
 
-    /// What the packages hold and the image doesn't, by package.
+    /// The files of the packages that the image leaves out, by package.
     private var leftOut: [String] {
         let all = composed.leftOut.sorted { ($0.value.size, $1.key) > ($1.value.size, $0.key) }
         let size = all.reduce(0) { $0 + $1.value.size }

@@ -2,16 +2,16 @@ import Digests
 import Files
 import Glibc
 
-/// Remembers, beside the outputs, what each step was made from, so that a step whose inputs are the
-/// same is not run.
+/// Records the inputs of each step beside the outputs, so that a step with unchanged inputs is
+/// skipped.
 struct Steps {
-    /// What a step was made from and what it made.
+    /// The inputs and outputs of a step.
     struct Record: Hashable {
         /// Digest of each input by its name.
         var inputs: [String: String] = [:]
         /// Size and time of change of each output by its file's name.
         var outputs: [String: String] = [:]
-        /// What later steps want to know.
+        /// Values that later steps need.
         var values: [String: String] = [:]
     }
 
@@ -24,12 +24,12 @@ struct Steps {
         try FileSystem.makeDirectory("\(folder)/.steps")
     }
 
-    /// Runs `body` unless the step's record says that nothing has changed.
+    /// Runs `body` unless the step's inputs and outputs are unchanged.
     ///
     /// - Parameters:
     ///   - name: unique within the folder.
     ///   - outputs: names of the files that the step makes in the folder.
-    ///   - body: makes the outputs; returns a note for people and values for later steps.
+    ///   - body: makes the outputs; returns a note for the operator and values for later steps.
     /// - Returns: the values.
     func run(
         _ name: String, inputs: [String: String], outputs: [String],
@@ -53,15 +53,16 @@ struct Steps {
     }
 
     private func reasons(_ old: Record?, _ inputs: [String: String], _ outputs: [String]) -> [String] {
-        guard let old else { return ["it was never made here"] }
+        guard let old else { return ["it was not built here before"] }
         var reasons: [String] = []
         for name in Set(inputs.keys).union(old.inputs.keys).sorted() where inputs[name] != old.inputs[name] {
             reasons.append(
-                old.inputs[name] == nil ? "\(name) is new" : inputs[name] == nil ? "\(name) is gone" : "\(name) changed"
+                old.inputs[name] == nil
+                    ? "\(name) is new" : inputs[name] == nil ? "\(name) was removed" : "\(name) changed"
             )
         }
         for output in outputs where old.outputs[output] == nil || stamp(output) != old.outputs[output] {
-            reasons.append(stamp(output) == nil ? "\(output) is missing" : "\(output) was touched")
+            reasons.append(stamp(output) == nil ? "\(output) is missing" : "\(output) was modified")
         }
         return reasons
     }

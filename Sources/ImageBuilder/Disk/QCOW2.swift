@@ -15,7 +15,7 @@ public enum QCOW2 {
         let tables = clusters.rounded(upTo: perTable) / perTable
         let levelOneClusters = max(1, (tables * 8).rounded(upTo: clusterSize) / clusterSize)
 
-        // Data first, in order; what it took decides how large the tables are.
+        // Data first, in order: its size determines the size of the tables.
         var levelTwo: [Int: [UInt64]] = [:]
         var next = 1
         func allocate(_ count: Int) -> Int {
@@ -40,8 +40,8 @@ public enum QCOW2 {
         }
         try target.write(bigEndian(levelOne), at: levelOneAt * clusterSize)
 
-        // The reference counts count themselves too: a block counts 32,768 clusters, one table
-        // cluster 8,192 blocks.
+        // The clusters of the reference counts are counted too. A block counts 32,768 clusters, one
+        // table cluster 8,192 blocks.
         let perBlock = clusterSize / 2
         var blocks = 1
         while (next + 1 + blocks) > blocks * perBlock { blocks += 1 }
@@ -70,7 +70,7 @@ public enum QCOW2 {
         try target.resize(to: next * clusterSize)
     }
 
-    /// "The reference count is exactly one", which lets QEMU write in place.
+    /// QCOW_OFLAG_COPIED: the reference count is exactly one, so QEMU may overwrite the cluster.
     private static let copied: UInt64 = 1 << 63
 
     private static func bigEndian(_ values: [UInt64]) -> [UInt8] {

@@ -30,9 +30,9 @@ public enum Sparse {
         return extents
     }
 
-    /// The digest of a file's size and of every block that isn't zero, with its place: of a disk
-    /// image of several GB only its data is read. Files with the same bytes have the same digest,
-    /// and others don't.
+    /// The digest of a file's size and of every block that isn't zero, with its offset. Of a disk
+    /// image of several GB only the data is read. Two files have the same digest exactly when their
+    /// bytes are equal.
     ///
     /// SHA-256 of: the size (64 bits, little-endian); then for each block of 64 KiB that holds a
     /// byte that isn't zero, its offset (64 bits, little-endian) and its bytes.

@@ -8,11 +8,11 @@ import Files
 /// then all inodes, then the blocks of large folders. A file that did not change keeps its bytes
 /// and its alignment from release to release, so that updates share its blocks; inode numbers and
 /// sizes, which always change, are together at the end. Small files, links and the ends of folders
-/// lie beside their inodes. There is one time stamp, in the superblock.
+/// are stored inline, after their inodes. There is one time stamp, in the superblock.
 public struct EROFS {
     /// Bytes of a block.
     public static let blockSize = 4096
-    /// Files up to this many bytes lie beside their inode instead of taking a block.
+    /// Files up to this many bytes are stored inline, after their inode, instead of in a block.
     static let inlineLimit = 2048
 
     private static let superblockOffset = 1024
@@ -33,13 +33,13 @@ public struct EROFS {
     /// Writes the file system into `file` from `offset`, a multiple of the block size.
     ///
     /// - Returns: its size in bytes, a multiple of the block size.
-    /// - Throws: ``EROFSError`` for a tree that the format can't hold; what reading and writing
-    ///   throw.
+    /// - Throws: ``EROFSError`` for a tree that the format can't represent; also rethrows errors of
+    ///   reading and writing.
     public func write(to file: File, at offset: Int = 0) throws -> Int {
         var inodes = try EROFSInodes(tree)
         var nextBlock = 1
-        // Neighbours mostly come from the same package: one file stays open, however many packages
-        // there are.
+        // Adjacent files are mostly from the same package: only the last file stays open, however
+        // many packages there are.
         var last: File?
         for index in inodes.all.indices {
             guard let content = inodes.all[index].content else { continue }
@@ -92,16 +92,16 @@ public struct EROFS {
     }
 }
 
-/// A tree that the format, or this writer's use of its small inodes, can't hold.
+/// A tree that the format, or its compact inodes, can't represent.
 public struct EROFSError: Error, Sendable, Hashable, CustomStringConvertible {
     public enum Reason: Sendable, Hashable {
         /// An owner's number, a file's size, a name's length or another number is above its limit.
         case limit
-        /// A path whose parent is no folder, or that is no path.
+        /// An invalid path, or one whose parent is not a folder.
         case path
-        /// A hard link without its file.
+        /// A hard link whose target is not a file of the tree.
         case hardLink
-        /// An extended attribute of a namespace that EROFS has no number for.
+        /// An extended attribute in a namespace that EROFS has no index for.
         case attribute
     }
 

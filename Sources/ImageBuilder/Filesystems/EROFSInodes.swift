@@ -8,17 +8,17 @@ struct EROFSInodes {
         var links = 1
         /// Of a regular file.
         var content: Content?
-        /// The bytes beside the inode: a small file, a link's target, a folder's last block.
+        /// Inline data after the inode: a small file, a link's target, a folder's last block.
         var inline: [UInt8] = []
-        /// A folder's blocks that are not beside the inode.
+        /// A folder's blocks that are not inline.
         var folderBlocks: [UInt8] = []
-        /// Where the data begins, in blocks from the start of the file system.
+        /// The first block of the data, counted from the start of the file system.
         var firstBlock = 0
         /// Bytes.
         var size = 0
         /// Position in the metadata area, in units of 32 bytes: the inode's number.
         var slot = 0
-        /// The extended attributes as they follow the inode.
+        /// The encoded extended attributes, which follow the inode.
         var attributes: [UInt8] = []
         var parent = 0
         var children: [(name: [UInt8], inode: Int)] = []
@@ -51,9 +51,9 @@ struct EROFSInodes {
             }
             let name = FileSystem.name(of: path)
             guard name != "", name != ".", name != "..", !name.utf8.contains(0) else {
-                throw EROFSError(path: "/\(path)", reason: .path, message: "\"\(name)\" is no file's name")
+                throw EROFSError(path: "/\(path)", reason: .path, message: "\"\(name)\" is not a valid file name")
             }
-            // A longer one would fill no block, or the kernel would find the whole folder damaged.
+            // With a longer name, the kernel would treat the whole folder as damaged.
             guard name.utf8.count <= Self.nameLimit else {
                 throw limit("its name has \(name.utf8.count) bytes, allowed are \(Self.nameLimit)")
             }
@@ -84,15 +84,14 @@ struct EROFSInodes {
             guard let parent = index[FileSystem.parent(of: path) ?? ""], all[parent].isFolder else {
                 throw EROFSError(
                     path: "/\(path)", reason: .path,
-                    message: "it is of \(entry.origin), and no folder is above it: "
-                        + "\(Self.obstacle(path, tree)) is none")
+                    message: "it is from \(entry.origin), and \(Self.obstacle(path, tree)) is not a folder")
             }
             let name = Array(FileSystem.name(of: path).utf8)
             if case .hardLink(let target) = entry.kind {
                 guard let inode = index[target], !all[inode].isFolder else {
                     throw EROFSError(
                         path: "/\(path)", reason: .hardLink,
-                        message: "a hard link of \(entry.origin) to /\(target), which is no file of the image")
+                        message: "a hard link from \(entry.origin) to /\(target), which is not a file of the image")
                 }
                 all[inode].links += 1
                 all[parent].children.append((name, inode))
@@ -105,30 +104,31 @@ struct EROFSInodes {
         for (path, inode) in index where all[inode].links > Self.numberLimit {
             throw EROFSError(
                 path: "/\(path)", reason: .limit,
-                message: "it has \(all[inode].links) names or folders, allowed are \(Self.numberLimit)")
+                message: "it has \(all[inode].links) hard links or subfolders, allowed are \(Self.numberLimit)")
         }
     }
 
-    /// The lowest path above `path` that is no folder, with its source.
+    /// The nearest path above `path` that is not a folder, with its source.
     private static func obstacle(_ path: String, _ tree: Tree) -> String {
         var above = FileSystem.parent(of: path)
         while let folder = above {
             if let entry = tree[folder] {
-                if entry.kind != .directory { return "/\(folder), of \(entry.origin)," }
+                if entry.kind != .directory { return "/\(folder) from \(entry.origin)" }
             }
             above = FileSystem.parent(of: folder)
         }
         return "its parent"
     }
 
-    /// True when a file of this many bytes fits beside its inode: both must be in one block.
+    /// True when a file of this many bytes can be stored inline: it must be in one block with its
+    /// inode.
     func fitsInline(_ index: Int, _ count: Int) -> Bool {
         Self.slotSize + all[index].attributes.count + count <= blockSize
     }
 
-    /// Gives every inode its slot and returns the metadata area: inodes, then folders' blocks.
+    /// Assigns a slot to every inode and returns the metadata area: inodes, then folders' blocks.
     ///
-    /// - Parameter block: where the area will begin, in blocks.
+    /// - Parameter block: the first block of the area.
     mutating func metadata(from block: Int) -> [UInt8] {
         // Sizes come first: slots depend on them, and the folders' contents on the slots.
         for i in all.indices where all[i].isFolder {
@@ -177,7 +177,7 @@ struct EROFSInodes {
         return area.bytes
     }
 
-    /// `struct erofs_inode_compact` and what follows it.
+    /// `struct erofs_inode_compact` and the data after it.
     private func put(_ i: Int, inlined: Bool, to area: inout LittleEndian) {
         let inode = all[i]
         let type: UInt16 =
@@ -201,9 +201,9 @@ struct EROFSInodes {
         area.put(inode.inline)
     }
 
-    /// A folder's blocks, the last of them only as long as it is filled. Each block has its entries
-    /// (`struct erofs_dirent`, 12 bytes) first and then their names; entries are sorted over the
-    /// whole folder. A block holds at least one entry, since names are short.
+    /// A folder's blocks; the last one is not padded. Each block has its entries (`struct
+    /// erofs_dirent`, 12 bytes) first and then their names; entries are sorted over the whole
+    /// folder. A block holds at least one entry, since names are short.
     private func folder(_ i: Int) -> [[UInt8]] {
         let dots: [(name: [UInt8], inode: Int)] = [(Array(".".utf8), i), (Array("..".utf8), all[i].parent)]
         let entries = (dots + all[i].children).sorted { $0.name.lexicographicallyPrecedes($1.name) }
@@ -259,7 +259,7 @@ struct EROFSInodes {
                     path: "/\(path)", reason: .limit,
                     message: "an extended attribute's name has \(rest.count) bytes, allowed are \(attributeNameLimit)")
             }
-            // Checked in all below; this keeps the 16 bits of a value's size.
+            // The total is checked below; this check protects the 16-bit field of the value's size.
             guard value.count <= EROFS.blockSize else {
                 throw EROFSError(
                     path: "/\(path)", reason: .limit,

@@ -3,8 +3,8 @@ import Disks
 import Files
 
 /// A dm-verity hash tree behind a file system (kernel:
-/// `Documentation/admin-guide/device-mapper/verity.rst`; the superblock is veritysetup's, so that
-/// its tools can check what we wrote).
+/// `Documentation/admin-guide/device-mapper/verity.rst`). The superblock is that of veritysetup(8),
+/// which can verify the tree.
 public struct Verity: Sendable, Hashable {
     /// Bytes of a data block and of a hash block.
     public static let blockSize = 4096
@@ -17,12 +17,12 @@ public struct Verity: Sendable, Hashable {
     /// Bytes of data, superblock and tree together.
     public var totalSize: Int
 
-    /// Reads `size` bytes of `file` from `offset`, and writes superblock and tree behind them.
+    /// Reads `size` bytes of `file` from `offset`, and writes superblock and tree after them.
     ///
     /// - Parameters:
     ///   - size: of the data in bytes, a multiple of the block size.
-    ///   - salt: 32 bytes, constant for a product: with a new one all hashes would change from
-    ///     release to release.
+    ///   - salt: 32 bytes, constant for a product: a new salt in each release would change all
+    ///     hashes.
     public static func append(to file: File, at offset: Int, size: Int, salt: [UInt8]) async throws -> Verity {
         var levels: [[UInt8]] = []
         levels.append(try await hashBlocks(of: file, at: offset, size: size, salt: salt))
@@ -35,8 +35,8 @@ public struct Verity: Sendable, Hashable {
             levels.append(level)
         }
         let root = hash(levels[levels.count - 1][...], salt: salt)
-        // As the Discoverable Partitions Specification names a root's partition: by it a box tells
-        // its two roots apart before it maps one.
+        // The Discoverable Partitions Specification derives the UUID of a root's partition in this
+        // way. It identifies each of a box's two roots before one of them is mapped.
         var bytes = superblock(dataBlocks: size / blockSize, salt: salt, uuid: Array(root.bytes.prefix(16)))
         for level in levels.reversed() {
             bytes += level
@@ -46,7 +46,7 @@ public struct Verity: Sendable, Hashable {
         return Verity(salt: salt, dataBlocks: size / blockSize, rootHash: root, totalSize: size + bytes.count)
     }
 
-    /// The hashes of all data blocks in order, shared among the processors.
+    /// The hashes of all data blocks in order, computed in parallel.
     private static func hashBlocks(of file: File, at offset: Int, size: Int, salt: [UInt8]) async throws -> [UInt8] {
         let share = 16 << 20
         return try await withThrowingTaskGroup(of: (Int, [UInt8]).self) { group in
@@ -66,7 +66,7 @@ public struct Verity: Sendable, Hashable {
         }
     }
 
-    /// Of salt and block; a block cut short counts as filled up with zeros.
+    /// The hash of salt and block; a short block is padded with zeros.
     private static func hash(_ block: ArraySlice<UInt8>, salt: [UInt8]) -> Digest {
         var hash = SHA256()
         hash.update(salt)

@@ -10,15 +10,15 @@ public struct Flash {
     /// The site document's path on the EFI system partition.
     private static let site = "vcpe/site.yaml"
 
-    /// - Parameter mayFormatRemovable: the box keeps its data on this disk although it is
-    ///   removable.
+    /// - Parameter mayFormatRemovable: allows the box to keep its data on this disk although the
+    ///   disk is removable.
     public init(_ image: BuiltImage, to device: BlockDevice, mayFormatRemovable: Bool = false) throws {
         self.image = image
         let raw = try File(image.raw)
         if let backing = device.backingFile, try Self.isSame(backing, raw) {
             throw DiskFailure(
-                "nothing is written to \(device.path): it is a loop device of \(image.raw) itself", reason: .unusable,
-                hint: "cp --sparse=always \(image.raw) COPY, and a loop device of that")
+                "\(device.path) was not written: it is a loop device of \(image.raw) itself", reason: .unusable,
+                hint: "cp --sparse=always \(image.raw) COPY, and use a loop device of the copy")
         }
         let table = try PartitionTable.read(raw)
         let extents = try Sparse.extents(of: raw, unit: 1 << 16)
@@ -43,11 +43,11 @@ public struct Flash {
     }
 
     /// Writes the used parts of the partitions, blanks those that the box formats, gives the disk
-    /// identifiers of its own, and reads all back.
+    /// new identifiers, and verifies all data.
     ///
     /// - Parameters:
     ///   - site: the bytes of a site document, which goes onto the EFI system partition.
-    ///   - progress: bytes done, of all.
+    ///   - progress: called with the phase, the bytes done and the total bytes.
     public mutating func run(site: [UInt8]?, progress: (DiskWriter.Phase, Int, Int) -> Void) throws {
         try writer.run(
             finish: { esp in
@@ -55,7 +55,8 @@ public struct Flash {
                 var volume = try FATVolume(esp)
                 try volume.write(site, to: Self.site)
                 guard try FATVolume(esp).read(Self.site) == site else {
-                    throw DiskFailure("\(esp.path) does not read back the site document", reason: .comparison)
+                    throw DiskFailure(
+                        "\(esp.path): the site document read back differs from the one written", reason: .comparison)
                 }
             }, progress: progress)
     }

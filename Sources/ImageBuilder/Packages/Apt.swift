@@ -4,15 +4,16 @@ import Files
 import Glibc
 import Processes
 
-/// apt with a root of its own: own sources, state and keyrings. apt neither reads nor changes anything of the host, and
-/// needs no privilege.
+/// apt with a private root: its own sources, state and keyrings. apt neither reads nor changes the
+/// host's apt, and needs no privilege.
 ///
-/// The host's apt fetches the indexes. The suite's own apt, unpacked from the lock's tools, resolves: its version decides
-/// which alternatives are taken, so that every host writes the same lock.
+/// The host's apt fetches the indexes. The suite's own apt, unpacked from the lock's tools,
+/// resolves. Its version determines which alternatives are chosen, so that every host writes the
+/// same lock.
 struct Apt {
     /// apt found no solution.
     struct Unresolvable: Error {
-        /// What apt printed: the unmet dependencies first.
+        /// The output of apt, with the unmet dependencies first.
         var reason: String
     }
 
@@ -20,14 +21,15 @@ struct Apt {
     private let root: String
     private let mirrors: Mirrors
     private let base: Definition.Base
-    /// Held as long as this lives: two resolvers at once would change the lists under each other.
+    /// Held while this value exists: concurrent resolvers would overwrite each other's lists.
     private let lock: File
     /// The suite's own apt; the host's until it is set.
     var tools: Tools?
 
-    /// Makes the root; `lists` are kept in the cache and shared by all images with the same sources.
+    /// Creates the root. The lists are kept in the cache and shared by all images with the same
+    /// sources.
     ///
-    /// - Parameter folder: the definition's.
+    /// - Parameter folder: the definition's folder.
     init(
         definition: Definition, folder: String, mirrors: Mirrors, components: [String], cache: Cache
     ) throws {
@@ -44,17 +46,17 @@ struct Apt {
         while flock(lock.descriptor, LOCK_EX) != 0 {
             guard errno == EINTR else { throw SystemError("flock", lock.path) }
         }
-        if let own = try PackageSource.own(
-            definition.debs, folder: folder, place: "\(try FileSystem.realPath(root))/own")
+        if let local = try PackageSource.local(
+            definition.debs, folder: folder, directory: "\(try FileSystem.realPath(root))/own")
         {
-            sources.append(own)
+            sources.append(local)
         }
         self.sources = sources
         try FileSystem.replace(
             "\(root)/etc/vcpe.sources", with: sources.map(\.stanza).joined(separator: "\n"))
     }
 
-    /// Options that cut every tie to the host.
+    /// Options that isolate apt from the host.
     private func configuration(preferences: String) -> String {
         """
         Dir "\(root)";
@@ -90,7 +92,7 @@ struct Apt {
     }
 
     private func run(_ program: String, _ arguments: [String], pins: [String: String] = [:]) throws -> Command.Result {
-        // A folder of its own for each call, so that two builds at once share the lists and nothing else.
+        // Each call has its own folder, so that concurrent builds share only the lists.
         let folder = try FileSystem.makeTemporaryDirectory(in: root, prefix: FileSystem.temporaryPrefix + "run")
         defer { try? FileSystem.remove(folder) }
         try FileSystem.replace("\(root)/status", with: "")
@@ -112,8 +114,8 @@ struct Apt {
         let result = try run("apt-get", ["update", "-q", "--error-on=any"])
         guard result.status == 0 else {
             throw BuildFailure(
-                "apt can't read the archives' indexes:\n  \(Self.complaints(result))",
-                hint: "check the network and the mirror (\(mirrors.main)), or name another by --mirror")
+                "apt can't read the archives' indexes:\n  \(Self.diagnostics(result))",
+                hint: "check the network and the mirror (\(mirrors.main)), or use another one with --mirror")
         }
         var dates: [String: String] = [:]
         for name in try FileSystem.list("\(root)/lists") where name.hasSuffix("_InRelease") {
@@ -128,36 +130,36 @@ struct Apt {
         return dates
     }
 
-    /// Every package that `names` need on a system where nothing is installed, themselves included.
+    /// Resolves `names` and all of their dependencies for a system without packages.
     ///
     /// - Parameters:
-    ///   - names: packages, or patterns as apt-patterns(7) has them.
+    ///   - names: packages or apt-patterns(7).
     ///   - pins: versions to keep by package, as long as the archive has them.
     func resolve(_ names: [String], pins: [String: String]) throws -> [LockedPackage] {
         let result = try run(
             "apt-get", ["install", "--print-uris", "-q", "--allow-downgrades", "--"] + names, pins: pins)
-        guard result.status == 0 else { throw Unresolvable(reason: Self.complaints(result)) }
+        guard result.status == 0 else { throw Unresolvable(reason: Self.diagnostics(result)) }
         return try result.text.split(separator: "\n").filter { $0.hasPrefix("'") }.map { line in
             guard let package = LockedPackage(printed: line, sources: sources) else {
-                throw BuildFailure("apt printed a line of an unknown form: \(line)")
+                throw BuildFailure("apt printed an unknown line: \(line)")
             }
             return package
         }.sorted { $0.name < $1.name }
     }
 
-    /// What the indexes say of packages.
+    /// The packages' stanzas of the indexes.
     func describe(_ packages: [LockedPackage]) throws -> PackageGraph {
         let result = try run(
             "apt-cache", ["show", "--no-all-versions"] + packages.map { "\($0.name)=\($0.version)" })
         guard result.status == 0 else {
-            throw BuildFailure("apt-cache can't describe the chosen packages:\n  \(Self.complaints(result))")
+            throw BuildFailure("apt-cache can't describe the chosen packages:\n  \(Self.diagnostics(result))")
         }
         let versions = Dictionary(packages.map { ($0.name, $0.version) }) { $1 }
         return PackageGraph(PackageGraph.stanzas(result.text).filter { versions[$0.name] == $0.version })
     }
 
-    /// What apt printed, without its progress.
-    private static func complaints(_ result: Command.Result) -> String {
+    /// The output of apt, without its progress.
+    private static func diagnostics(_ result: Command.Result) -> String {
         let progress = [
             "Hit:", "Get:", "Ign:", "Fetched", "Reading", "Building", "Some packages could not be installed.",
             "requested an impossible situation", "distribution that some required packages",

@@ -16,33 +16,35 @@ public struct Cache: Sendable {
     /// The cache of the user who runs this program.
     public static var standard: Cache { Cache(root: userFolder("XDG_CACHE_HOME", or: ".cache") + "/vcpe") }
 
-    /// A folder of the XDG base directory specification: a variable's, or one below the home.
+    /// A folder of the XDG Base Directory Specification: the variable's value, or a default below
+    /// the home directory.
     static func userFolder(_ variable: String, or below: String) -> String {
         func value(_ name: String) -> String? {
             getenv(name).map { String(cString: $0) }.flatMap { $0.hasPrefix("/") ? $0 : nil }
         }
-        // Never a folder that others may write to: tools are run from the cache.
+        // Never a folder that other users can write to: tools are run from the cache.
         let home = value("HOME") ?? getpwuid(getuid()).map { String(cString: $0.pointee.pw_dir) } ?? "/root"
         return value(variable) ?? "\(home)/\(below)"
     }
 
-    /// Makes and returns a folder of the cache.
+    /// Creates and returns a folder of the cache.
     public func folder(_ name: String) throws -> String {
         let path = "\(root)/\(name)"
         try FileSystem.makeDirectory(path)
         return path
     }
 
-    /// Where the .deb with this digest is, or will be.
+    /// The path of the .deb with this digest, whether or not it is cached.
     public func package(_ digest: Digest) -> String { "\(root)/debs/\(digest.hex).deb" }
 
     // MARK: - Derived files
 
-    /// A file that was derived from others, made when the cache has none that this user's builds
-    /// have marked.
+    /// Returns the contents of a derived file. The file is made when the cache has no copy with a
+    /// mark of this user's builds.
     ///
     /// - Parameters:
-    ///   - name: within the section; names all that the contents depend on.
+    ///   - name: the file's name in the section. It identifies everything that the contents depend
+    ///     on.
     ///   - make: writes the contents.
     /// - Returns: the verified bytes.
     func derived(_ section: String, _ name: String, make: (File) throws -> Void) throws -> [UInt8] {
@@ -54,13 +56,13 @@ public struct Cache: Sendable {
         return bytes
     }
 
-    /// True when a build of this user has noted that the file has this digest.
+    /// True when a build of this user has recorded this digest of the file.
     func isMarked(_ section: String, _ name: String, _ digest: Digest) -> Bool {
         guard let mark = try? FileSystem.read("\(root)/\(section)/\(name)\(Self.markSuffix)") else { return false }
         return mark == seal.mark("\(section)/\(name)", digest).bytes
     }
 
-    /// Notes that the file has this digest.
+    /// Records the digest of the file.
     func mark(_ section: String, _ name: String, _ digest: Digest) throws {
         try FileSystem.replace(
             "\(root)/\(section)/\(name)\(Self.markSuffix)", with: seal.mark("\(section)/\(name)", digest).bytes)
@@ -70,9 +72,9 @@ public struct Cache: Sendable {
 
     // MARK: - Use and pruning
 
-    /// Held by a command that reads the cache, so that no other prunes it meanwhile.
+    /// Takes the lock of a command that reads the cache: no other command prunes it meanwhile.
     ///
-    /// - Parameter waiting: called once, when a prune runs, with its process.
+    /// - Parameter waiting: called once, with the process of a running prune.
     func use(waiting: (FileLock.Holder) -> Void) throws -> FileLock {
         try FileSystem.makeDirectory(root)
         return try FileLock("\(root)/.lock", .shared, waiting: waiting)
@@ -86,7 +88,7 @@ public struct Cache: Sendable {
         public var size: Int
     }
 
-    /// What the cache holds.
+    /// The contents of the cache.
     public func sections() throws -> [Section] {
         guard FileSystem.exists(root) else { return [] }
         return try FileSystem.list(root).filter { !$0.hasPrefix(".") }.map { name in
@@ -95,10 +97,10 @@ public struct Cache: Sendable {
         }
     }
 
-    /// Removes content that no lock in `keeping` names and that was not used for `days`, and
-    /// everything derived from it.
+    /// Removes content that is not in `keeping` and was not used for `days` days, and everything
+    /// derived from it.
     ///
-    /// - Parameter waiting: told once, when a build uses the cache, which; the removal waits for
+    /// - Parameter waiting: called once, with the process of a running build; the removal waits for
     ///   its end.
     /// - Returns: the bytes that were freed.
     public func prune(
@@ -113,7 +115,7 @@ public struct Cache: Sendable {
         where FileSystem.exists("\(root)/\(section)") {
             for name in try FileSystem.list("\(root)/\(section)") {
                 let path = "\(root)/\(section)/\(name)"
-                // A package that an older vcpe has unpacked is of no use to this one.
+                // This version cannot read a package that an older vcpe has unpacked.
                 let isCurrent = section != "packages" || name.hasSuffix(UnpackedPackage.suffix)
                 if isCurrent, let digest = Digest(hex: name.prefix(64)), keeping.contains(digest) { continue }
                 var status = stat()

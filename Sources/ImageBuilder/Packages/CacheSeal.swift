@@ -4,18 +4,17 @@ import Files
 import Glibc
 import Synchronization
 
-/// Marks what this user's own builds have put into a cache.
+/// Authenticates the files that this user's builds have written to a cache.
 ///
-/// Unpacked packages and compressed files have no digest in a lock. A mark is an HMAC (RFC 2104) by
-/// a key that is kept outside of the cache, so that a cache which others can write, or which was
-/// damaged, is not believed: what has no valid mark is derived again from the .debs, whose digests
-/// are in the lock.
+/// Unpacked packages and compressed files have no digest in a lock. A mark is an HMAC (RFC 2104)
+/// with a key that is kept outside of the cache. It detects damage and changes by other users: a
+/// file without a valid mark is derived again from the .debs, whose digests are in the lock.
 struct CacheSeal: Sendable {
     private let key: [UInt8]
 
     /// The key of the user who runs this: `$XDG_STATE_HOME/vcpe/cache.key`, or below
-    /// `~/.local/state`. Where that can't be kept, a key of this process alone: every build then
-    /// derives everything anew.
+    /// `~/.local/state`. If it can't be stored, a random key of this process: every build then
+    /// derives everything again.
     static let ofUser: CacheSeal = {
         let home = Cache.userFolder("XDG_STATE_HOME", or: ".local/state")
         return CacheSeal(key: (try? keptKey(in: "\(home)/vcpe")) ?? randomKey())
@@ -38,7 +37,8 @@ struct CacheSeal: Sendable {
         let path = "\(folder)/cache.key"
         try FileSystem.makeDirectory(folder)
         if !FileSystem.exists(path) {
-            // The first of two builds that start at once makes it; a link never replaces.
+            // link(2) never replaces a file: of two concurrent builds, the first one creates the
+            // key.
             let temporary = try FileSystem.makeTemporaryDirectory(
                 in: folder, prefix: FileSystem.temporaryPrefix + "key")
             defer { try? FileSystem.remove(temporary) }

@@ -4,8 +4,8 @@ import Files
 
 /// Verifies the cache's decompressed kernel modules.
 ///
-/// A module's own digest is in no lock: its package has it compressed. What no build of this user
-/// has marked is decompressed again from the package and compared, once.
+/// No lock has the digest of a decompressed module: packages contain compressed ones. A module
+/// without a mark of this user's builds is decompressed again from its package and compared, once.
 struct CachedModules {
     private let packed: [String: Content]
     private let cache: Cache
@@ -20,8 +20,8 @@ struct CachedModules {
         (self.packed, self.cache) = (packed, cache)
     }
 
-    /// - Throws: ``DamagedContent`` for the first module whose cached file holds other bytes than
-    ///   its package.
+    /// - Throws: ``DamagedContent`` for the first module whose cached file differs from its
+    ///   package.
     func verify(_ trees: [Tree]) throws {
         let folder = "\(cache.root)/modules/"
         var checked: Set<String> = []
@@ -38,7 +38,7 @@ struct CachedModules {
     private func verify(_ content: Content, path: String, name: String) throws {
         if cache.isMarked("modules", name, content.digest) { return }
         guard let source = packed[String(name.prefix(64))] else {
-            throw BuildFailure("\(path) is of no package of this image", hint: "remove it")
+            throw BuildFailure("\(path) belongs to no package of this image", hint: "remove it")
         }
         let expected = SHA256.hash(try Decompression.decompress(try source.read(), name: path))
         guard content.digest == expected else {

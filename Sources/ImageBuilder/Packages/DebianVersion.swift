@@ -40,11 +40,12 @@ public struct DebianVersion: Comparable, Sendable {
         return upstream != 0 ? upstream < 0 : compare(a.revision, b.revision) < 0
     }
 
-    /// Parts without digits by their characters, parts of digits by their value, in turns.
+    /// Compares alternately parts without digits by their characters, and parts of digits by their
+    /// value.
     private static func compare(_ a: [UInt8], _ b: [UInt8]) -> Int {
         var (i, j) = (0, 0)
         func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
-        // A tilde is before the end, letters before all other characters.
+        // A tilde sorts before the end, letters sort before all other characters.
         func weight(_ text: [UInt8], _ index: Int) -> Int {
             guard index < text.count, !isDigit(text[index]) else { return 0 }
             let byte = text[index]

@@ -4,7 +4,7 @@ import Transfers
 
 /// Fetches the .debs of a lock into the cache.
 public enum Fetching {
-    /// Some .debs are no longer where the lock says.
+    /// The archive no longer has some of the locked .debs.
     public struct Gone: Error, CustomStringConvertible {
         public var packages: [LockedPackage]
 
@@ -12,13 +12,13 @@ public enum Fetching {
             """
             error: the archive no longer has \(packages.count) of the locked packages (an update replaces the old version):
             \(packages.map { "  \($0.name) \($0.version)" }.joined(separator: "\n"))
-              try: --relock-gone, which moves only these and the packages that they force, and shows the difference;
-                   or --snapshot URL, a snapshot archive, which is asked for the first state after the lock's date
+              try: --relock-gone, which relocks only these and the packages that must change with them, and shows the difference;
+                   or --snapshot URL, a snapshot archive, whose first import after the lock's date is used
             """
         }
     }
 
-    /// Packages that the cache lacks.
+    /// Packages that are not in the cache.
     public static func missing(_ packages: [LockedPackage], cache: Cache) -> [LockedPackage] {
         packages.filter { !FileSystem.exists(cache.package($0.digest)) }
     }
@@ -32,20 +32,21 @@ public enum Fetching {
         let wanted = missing(packages, cache: cache).filter { seen.insert($0.digest).inserted }
         if wanted.isEmpty { return }
         _ = try cache.folder("debs")
-        let own = wanted.filter { $0.archive == LockedPackage.ownArchive }
-        for package in own { try copy(package, from: folder, cache: cache) }
-        if own.count == wanted.count { return }
+        let local = wanted.filter { $0.archive == LockedPackage.ownArchive }
+        for package in local { try copy(package, from: folder, cache: cache) }
+        if local.count == wanted.count { return }
         let (known, proxies) = try sources()
         let byName = Dictionary(known.map { ($0.name, $0) }) { $1 }
         var waiting = wanted.filter { $0.archive != LockedPackage.ownArchive }
         for package in waiting where byName[package.archive] == nil {
             throw BuildFailure(
-                "\(package.name) is of the archive \"\(package.archive)\", which the definition hasn't",
+                "\(package.name) is from the archive \"\(package.archive)\", which the definition does not have",
                 hint: "add it to archives:, or vcpe lock NAME")
         }
         var failures: [DownloadFailure] = []
         var downloads: [Download] = []
-        // An archive may have several addresses: what one of them lacks is asked of the next.
+        // An archive can have several URLs: a file that one of them lacks is requested from the
+        // next.
         for attempt in 0..<(byName.values.map(\.urls.count).max() ?? 1) where !waiting.isEmpty {
             downloads = waiting.map { package in
                 let urls = byName[package.archive]?.urls ?? []
@@ -60,23 +61,23 @@ public enum Fetching {
         let gone = Set(failures.filter { $0.reason == .gone }.map(\.url))
         guard gone.count == failures.count else {
             let shown = failures.filter { $0.reason != .gone }.prefix(5).map { "  \($0)" }.joined(separator: "\n")
-            // A file with another digest than the lock's is not repaired by fetching it again.
+            // Fetching again does not help when a file's digest differs from the lock's.
             let isWrong = failures.contains { if case .mismatch = $0.reason { true } else { false } }
             throw BuildFailure(
                 "\(failures.count) of \(downloads.count) downloads failed:\n\(shown)",
                 hint: isWrong
-                    ? "another --mirror: this one has other files than the lock names"
-                    : "again: complete files are kept, and a partial one is resumed")
+                    ? "use another --mirror: the files of this one differ from those in the lock"
+                    : "try again: complete files are kept, and a partial one is resumed")
         }
         throw Gone(packages: waiting)
     }
 
-    /// Own .debs are beside the definition.
+    /// Copies a local .deb, which is beside the definition.
     private static func copy(_ package: LockedPackage, from folder: String, cache: Cache) throws {
         let path = "\(folder)/\(package.path)"
         guard FileSystem.exists(path) else {
             throw BuildFailure(
-                "there is no \(path), which the lock names", hint: "bring the .deb back, or vcpe lock NAME")
+                "there is no \(path), which the lock references", hint: "restore the .deb, or vcpe lock NAME")
         }
         let bytes = try FileSystem.read(path)
         guard SHA256.hash(bytes) == package.digest else {

@@ -2,7 +2,7 @@ import Digests
 import Documents
 import Files
 
-/// One .deb that a lock names.
+/// One .deb of a lock.
 public struct LockedPackage: Sendable, Hashable {
     /// The archive of .debs that lie beside the definition.
     static let ownArchive = "debs"
@@ -13,14 +13,15 @@ public struct LockedPackage: Sendable, Hashable {
     /// Bytes of the .deb.
     public var size: Int
     public var digest: Digest
-    /// `main` or `security` of Debian's own, `debs` for own ones, or the name of one of the definition's `archives:`.
+    /// Debian's `main` or `security`, `debs` for local .debs, or the name of one of the
+    /// definition's `archives:`.
     public var archive: String
-    /// Within the archive, such as `pool/main/b/bash/bash_5.2.37-2_amd64.deb`.
+    /// The path in the archive, such as `pool/main/b/bash/bash_5.2.37-2_amd64.deb`.
     public var path: String
 
-    /// Takes apart a line of `apt-get --print-uris`: `'URL' FILE SIZE SHA256:DIGEST`.
+    /// Parses a line of `apt-get --print-uris`: `'URL' FILE SIZE SHA256:DIGEST`.
     ///
-    /// - Returns: nil for a line of another form, and for a URL of none of the `sources`.
+    /// - Returns: nil for any other line, and for a URL that is not of `sources`.
     init?(printed line: some StringProtocol, sources: [PackageSource]) {
         let fields = line.split(separator: " ")
         guard fields.count >= 4, let size = Int(fields[2]), fields[3].hasPrefix("SHA256:"),
@@ -43,7 +44,7 @@ public struct LockedPackage: Sendable, Hashable {
         self.path = source.paths[path] ?? path
     }
 
-    /// Without the percent signs that apt puts before characters which a URL could hold as they are.
+    /// Decodes percent-encoding. apt also encodes characters that are allowed in a URL.
     private static func unescaped(_ text: String) -> String {
         var bytes: [UInt8] = []
         var rest = Array(text.utf8)[...]
@@ -75,21 +76,22 @@ public struct LockedPackage: Sendable, Hashable {
 
 /// `images/NAME.lock`: which .debs an image is made of, and the numeric ids of its users.
 public struct Lock: Sendable, Hashable {
-    /// What was asked for, by section: the lock answers a definition when these are the same.
+    /// The requested packages by section. The lock matches a definition with the same requests.
     public var requests: [String: [String]] = [:]
     /// The `Date` of each suite's InRelease file.
     public var dates: [String: String] = [:]
-    /// By profile's name; `tools` for what runs on the host.
+    /// Packages by the profile's name; `tools` for the programs that run on the host.
     public var sections: [String: [LockedPackage]] = [:]
-    /// SHA-256 of the file of effects that was made with the lock, in hexadecimal digits.
+    /// SHA-256 of the effects file that was written with the lock, in hexadecimal digits.
     public var effects = ""
-    /// Numeric ids by name. A name that is no longer used keeps its number: /data outlives releases.
+    /// Numeric ids by name. A name that is no longer used keeps its number: /data outlives
+    /// releases.
     public var users: [String: Int] = [:]
     public var groups: [String: Int] = [:]
 
     public init() {}
 
-    /// The section of the packages that shape bytes on the host.
+    /// The section of the packages whose programs write the image on the host.
     public static let tools = "tools"
     /// The section of the packages that are installed in the reference root only: see ``Effects``.
     public static let reference = "reference"
@@ -99,16 +101,16 @@ public struct Lock: Sendable, Hashable {
         Set(sections.values.joined()).sorted { ($0.name, $0.version) < ($1.name, $1.version) }
     }
 
-    /// Of what was asked for.
+    /// The digest of the requests.
     var requestDigest: Digest {
         SHA256.hash(Array(requests.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)\n" }.joined().utf8))
     }
 
-    /// The digests of all packages that the locks in a folder name.
+    /// The digests of all packages of the locks in a folder.
     public static func digests(in folder: String) throws -> Set<Digest> {
         guard FileSystem.exists(folder) else {
             throw BuildFailure(
-                "there is no folder \(folder), whose locks say what must be kept", hint: "name it by --images")
+                "there is no folder \(folder), whose locks list the packages to keep", hint: "set it with --images")
         }
         let locks = try FileSystem.list(folder).filter { $0.hasSuffix(".lock") }
         return try locks.reduce(into: []) { digests, name in
@@ -118,7 +120,7 @@ public struct Lock: Sendable, Hashable {
 
     // MARK: - The file
 
-    /// The file's text: YAML, sorted, a line a package.
+    /// The file's text: YAML, sorted, one line per package.
     public var text: String {
         var text = """
             # Written by "vcpe lock": which Debian packages the image is made of. Commit it, don't edit it.
@@ -196,7 +198,7 @@ public struct Lock: Sendable, Hashable {
             ) { $1 }
             if let definition, definition != lock.requestDigest {
                 fields.problems.add(
-                    fields.node, "definition", "the digest is not that of the requests: the file was edited by hand",
+                    fields.node, "definition", "the digest does not match the requests: the file was edited by hand",
                     hint: "vcpe lock NAME")
             }
             return lock
@@ -205,7 +207,7 @@ public struct Lock: Sendable, Hashable {
 
     // MARK: - Comparing
 
-    /// What changed from `old`, one line a package, section by section.
+    /// The changes from `old`, one line per package, section by section.
     public func differences(from old: Lock) -> [String] {
         var lines: [String] = []
         for section in Set(sections.keys).union(old.sections.keys).sorted() {

@@ -3,13 +3,13 @@ import Glibc
 import Processes
 import Transfers
 
-/// Where Debian's archives are fetched from.
+/// The mirrors of Debian's archives.
 public struct Mirrors: Sendable, Hashable {
     /// The URL above `dists/` and `pool/` of the main archive, without a slash at its end.
     public var main: String
-    /// Of the security archive.
+    /// The same URL of the security archive.
     public var security: String
-    /// The host's.
+    /// The proxies of the host.
     public var proxies = Proxies()
     /// The proxy for http, when the host has one.
     public var proxy: String? { proxies.byScheme["http"].flatMap { $0 == "DIRECT" ? nil : $0 } }
@@ -18,15 +18,15 @@ public struct Mirrors: Sendable, Hashable {
         (self.main, self.security, self.proxies) = (main, security, proxies)
     }
 
-    /// The mirrors that the host's own apt uses, or those that the caller names.
+    /// The mirrors that the host's own apt uses, or those that the caller specifies.
     ///
-    /// A source of the host counts when it offers the wanted suite and its `InRelease` is signed by
-    /// Debian's archive keyring: third parties and other distributions never do.
+    /// A source of the host is used when it has the suite, and when a key of Debian's archive
+    /// keyring signed the suite's `InRelease`. This excludes third parties and other distributions.
     ///
     /// - Parameters:
-    ///   - mirror: of the main archive; its security archive is then its address and `-security`,
-    ///     unless named too.
-    ///   - securityMirror: of the security archive.
+    ///   - mirror: URL of the main archive. The security archive is then at that URL with
+    ///     `-security`, unless it is specified too.
+    ///   - securityMirror: URL of the security archive.
     public static func find(
         base: Definition.Base, mirror: String?, securityMirror: String? = nil, cache: Cache
     ) throws -> Mirrors {
@@ -37,7 +37,7 @@ public struct Mirrors: Sendable, Hashable {
         if let main, let security { return Mirrors(main: main, security: security, proxies: proxies) }
         let candidates = AptSources.ofHost().map(trimmed)
         let suites = [base.suite, base.suite + "-security"]
-        let answers = try ask(suites, at: candidates, proxies: proxies, cache: cache)
+        let answers = try probe(suites, at: candidates, proxies: proxies, cache: cache)
         guard let main = main ?? answers.found[0], let security = security ?? answers.found[1] else {
             let wanted = answers.found[0] == nil ? suites[0] : suites[1]
             throw failure(wanted, candidates, answers.failures.filter { $0.url.contains("/dists/\(wanted)/") })
@@ -45,8 +45,8 @@ public struct Mirrors: Sendable, Hashable {
         return Mirrors(main: main, security: security, proxies: proxies)
     }
 
-    /// Why no source of the host has a suite: a server that doesn't answer is another cause than
-    /// one that doesn't have it.
+    /// The error when no source of the host has a suite. It distinguishes servers that don't answer
+    /// from servers that don't have the suite.
     private static func failure(_ suite: String, _ candidates: [String], _ failures: [DownloadFailure]) -> BuildFailure
     {
         let silent = failures.filter { $0.reason != .gone }
@@ -57,13 +57,13 @@ public struct Mirrors: Sendable, Hashable {
                 hint: "--mirror URL, or base.mirror and base.security-mirror in the definition")
         }
         return BuildFailure(
-            "Debian's \(suite) can't be looked for:\n  " + silent.map { "\($0)" }.joined(separator: "\n  "),
-            hint: "check the network, the proxy and the cache's disk, or name a mirror by --mirror URL")
+            "can't check the mirrors for Debian's \(suite):\n  " + silent.map { "\($0)" }.joined(separator: "\n  "),
+            hint: "check the network, the proxy and the cache's disk, or set a mirror with --mirror URL")
     }
 
     /// For each suite the first of `candidates` whose InRelease verifies, and the downloads that
     /// failed.
-    private static func ask(
+    private static func probe(
         _ suites: [String], at candidates: [String], proxies: Proxies, cache: Cache
     ) throws -> (found: [String?], failures: [DownloadFailure]) {
         let folder = try FileSystem.makeTemporaryDirectory(
@@ -93,14 +93,14 @@ public struct Mirrors: Sendable, Hashable {
         }
     }
 
-    /// Debian's archive keys, of the package debian-archive-keyring.
+    /// Debian's archive keys, from the package debian-archive-keyring.
     static let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 }
 
 /// The host's package sources (sources.list(5)).
 enum AptSources {
-    /// The URIs of all enabled sources of binary packages, in order and once each, in both
-    /// notations.
+    /// The URIs of all enabled sources of binary packages, in order and without duplicates, from
+    /// both file formats.
     static func ofHost() -> [String] {
         let folder = "/etc/apt/sources.list.d"
         let files = ["/etc/apt/sources.list"] + ((try? FileSystem.list(folder)) ?? []).map { "\(folder)/\($0)" }
@@ -128,8 +128,8 @@ enum AptSources {
         }
     }
 
-    /// The format of paragraphs: fields in any case, whose values go on in lines that begin with a
-    /// blank.
+    /// The deb822 format: fields with case-insensitive names, and continuation lines that begin
+    /// with a blank.
     static func uris(deb822 text: String) -> [String] {
         var result: [String] = []
         var fields: [String: [String]] = [:]

@@ -1,4 +1,4 @@
-/// Packages that are installed together, and what each depends on.
+/// Packages that are installed together, and their dependencies.
 struct PackageGraph {
     /// The relation fields of one package (deb-control(5)).
     struct Stanza {
@@ -17,7 +17,7 @@ struct PackageGraph {
             }.filter { !$0.isEmpty }
         }
 
-        /// What must be there for the package to be configured.
+        /// The packages that must be installed before dpkg configures this one.
         var dependencies: [[String]] { groups("Pre-Depends") + groups("Depends") }
     }
 
@@ -32,7 +32,7 @@ struct PackageGraph {
         }
     }
 
-    /// The package of the graph that satisfies a group: the first alternative that is there wins.
+    /// The package of the graph that satisfies a group: the first alternative in the graph wins.
     func satisfying(_ group: [String]) -> String? {
         for name in group where stanzas[name] != nil { return name }
         for name in group {
@@ -41,14 +41,15 @@ struct PackageGraph {
         return nil
     }
 
-    /// What one package depends on, by the packages of the graph.
+    /// The packages of the graph that one package depends on.
     func dependencies(of name: String) -> [String] {
         (stanzas[name]?.dependencies ?? []).compactMap(satisfying)
     }
 
-    /// All that `names` depend on, themselves included.
+    /// `names` and all of their dependencies.
     ///
-    /// - Parameter excluding: packages that are neither taken nor followed, unless `names` has them.
+    /// - Parameter excluding: packages that are neither included nor followed, unless they are in
+    ///   `names`.
     func closure(of names: [String], excluding: Set<String> = []) -> Set<String> {
         var found: Set<String> = []
         var queue = names.compactMap { satisfying([$0]) }
@@ -59,7 +60,7 @@ struct PackageGraph {
         return found
     }
 
-    /// Why a package is there: a chain of dependencies from one of `names`, the package last.
+    /// The reason for a package: a chain of dependencies from one of `names` to the package.
     func chain(to wanted: String, from names: [String], excluding: Set<String> = []) -> [String]? {
         var before: [String: String] = [:]
         var queue = names.compactMap { satisfying([$0]) }
@@ -79,7 +80,7 @@ struct PackageGraph {
         return nil
     }
 
-    /// Reads stanzas as `apt-cache show` and Packages files have them.
+    /// Reads the stanzas of `apt-cache show` and of Packages files.
     static func stanzas(_ text: String) -> [Stanza] {
         var stanzas: [Stanza] = []
         var fields: [String: String] = [:]

@@ -4,11 +4,12 @@ import Documents
 import Files
 import Glibc
 
-/// An apt source as the builder uses it: where its indexes and its .debs are.
+/// An apt source: the URLs of its indexes and .debs, its keyring and its pins.
 struct PackageSource: Sendable, Hashable {
-    /// As the lock's rows have it.
+    /// The `archive` in the lock's rows.
     var name: String
-    /// Above `dists/` and `pool/`, without a slash at the end; the first that answers is used.
+    /// The URLs above `dists/` and `pool/`, without a slash at the end; the first that answers is
+    /// used.
     var urls: [String]
     var suites: [String]
     var components: [String]
@@ -17,7 +18,7 @@ struct PackageSource: Sendable, Hashable {
     var pins: [Definition.Archive.Pin] = []
     /// How apt_preferences(5) selects the whole source.
     var selector = ""
-    /// Paths beside the definition by the path within the source: for own .debs.
+    /// For local .debs: their paths relative to the definition, by their paths in the source.
     var paths: [String: String] = [:]
 
     /// A stanza of sources.list(5).
@@ -43,8 +44,8 @@ struct PackageSource: Sendable, Hashable {
     /// Debian's own archives and those of the definition.
     ///
     /// - Parameters:
-    ///   - folder: the definition's.
-    ///   - components: of Debian's own archives.
+    ///   - folder: the definition's folder.
+    ///   - components: those of Debian's own archives.
     static func all(
         _ definition: Definition, folder: String, mirrors: Mirrors, components: [String]
     ) throws -> [PackageSource] {
@@ -78,7 +79,8 @@ struct PackageSource: Sendable, Hashable {
         return sources
     }
 
-    /// A source of its own host is selected by that; one of Debian's mirror by its suite.
+    /// Selects a source with its own host by that host, and a source on Debian's mirror by its
+    /// suite.
     private static func selector(of archive: Definition.Archive) -> String {
         guard let uri = archive.uris.first else { return "release n=\(archive.suites[0])" }
         guard !uri.hasPrefix("file:") else { return "origin \"\"" }
@@ -86,15 +88,16 @@ struct PackageSource: Sendable, Hashable {
         return "origin \"\(host.split(separator: "@").last.map { String($0.prefix { $0 != ":" }) } ?? host)\""
     }
 
-    /// Own .debs, indexed in a directory of the cache so that apt chooses among them and the archives' packages.
+    /// Local .debs, indexed in a directory of the cache, so that apt chooses among them and the
+    /// archives' packages.
     ///
     /// - Parameters:
     ///   - debs: files and directories, relative to `folder`.
-    ///   - place: where the index is written.
-    static func own(_ debs: [Located<String>], folder: String, place: String) throws -> PackageSource? {
+    ///   - directory: the directory of the index.
+    static func local(_ debs: [Located<String>], folder: String, directory: String) throws -> PackageSource? {
         if debs.isEmpty { return nil }
         var source = PackageSource(
-            name: LockedPackage.ownArchive, urls: ["file:\(place)"], suites: ["./"], components: [],
+            name: LockedPackage.ownArchive, urls: ["file:\(directory)"], suites: ["./"], components: [],
             pins: [Definition.Archive.Pin(packages: [], priority: 995)], selector: "origin \"\"")
         var index = ""
         for deb in debs {
@@ -121,12 +124,12 @@ struct PackageSource: Sendable, Hashable {
                     stanza + "\nFilename: ./\(file)\nSize: \(bytes.count)\nSHA256: \(SHA256.hash(bytes).hex)\n\n"
             }
         }
-        try FileSystem.makeDirectory(place)
-        try FileSystem.replace("\(place)/Packages", with: index)
+        try FileSystem.makeDirectory(directory)
+        try FileSystem.replace("\(directory)/Packages", with: index)
         return source
     }
 
-    /// The .debs that an item of `debs:` names, relative to the definition's folder.
+    /// The .debs of an item of `debs:`, relative to the definition's folder.
     private static func files(_ deb: Located<String>, folder: String) throws -> [String] {
         let name = deb.value.trimming { $0 == "/" }
         if deb.value.hasPrefix("/") || deb.value.split(separator: "/").contains("..") {
@@ -148,7 +151,7 @@ struct PackageSource: Sendable, Hashable {
             return found.map { "\(name)/\($0)" }
         }
         guard name.hasSuffix(".deb") else {
-            throw InvalidDocument([deb.problem("\(name) is not a .deb", hint: "name a .deb, or a directory of them")])
+            throw InvalidDocument([deb.problem("\(name) is not a .deb", hint: "use a .deb, or a directory with .debs")])
         }
         return [name]
     }

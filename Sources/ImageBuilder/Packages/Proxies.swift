@@ -11,14 +11,14 @@ public struct Proxies: Sendable, Hashable {
     public var byScheme: [String: String] = [:]
     /// Addresses by scheme and host, such as `http::deb.example.org`; `DIRECT` for none.
     public var byHost: [String: String] = [:]
-    /// Hosts and domains without a proxy, as `no_proxy` has them.
+    /// Hosts and domains without a proxy, in the notation of `no_proxy`.
     public var exceptions: [String] = []
-    /// A program that names the proxy of an address (Acquire::http::Proxy-Auto-Detect).
+    /// A program that prints the proxy for a URL (Acquire::http::Proxy-Auto-Detect).
     public var detector: String?
 
     public init() {}
 
-    /// Those of this host.
+    /// The proxies of this host.
     public static func ofHost() -> Proxies {
         let dump = (try? Command("apt-config", ["dump", "--no-empty"]).run().text) ?? ""
         return Proxies(aptConfiguration: dump) { getenv($0).map { String(cString: $0) } }
@@ -31,8 +31,7 @@ public struct Proxies: Sendable, Hashable {
         func environment(_ names: [String]) -> String? {
             names.compactMap(variable).first { !$0.isEmpty }
         }
-        // Upper case is not read for http: a CGI program's environment has HTTP_PROXY from a
-        // request's header.
+        // HTTP_PROXY is ignored: a CGI program's environment has it from a request's header.
         byScheme["http"] = environment(["http_proxy", "all_proxy", "ALL_PROXY"])
         byScheme["https"] = environment(["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
         exceptions = (environment(["no_proxy", "NO_PROXY"]) ?? "").split(whereSeparator: { ", ".contains($0) }).map {
@@ -54,7 +53,8 @@ public struct Proxies: Sendable, Hashable {
         }
     }
 
-    /// The proxy for an address: empty for none on purpose, nil where nothing is set.
+    /// The proxy for a URL: empty for an explicit direct connection, nil when nothing is
+    /// configured.
     public func proxy(for url: String) -> String? {
         guard let colon = url.firstRange(of: "://") else { return nil }
         let scheme = String(url[..<colon.lowerBound])
@@ -83,11 +83,11 @@ public struct Proxies: Sendable, Hashable {
         return lines.joined(separator: "\n")
     }
 
-    /// Fetches files, each by its own address's proxy.
+    /// Fetches files, each through the proxy for its URL.
     func fetch(
         _ downloads: [Download], progress: ((DownloadProgress) -> Void)? = nil
     ) throws -> [DownloadFailure] {
-        // A host's answer is the same for all of its files, and there are thousands of them.
+        // The proxy is the same for all files of a host, and there can be thousands of them.
         var known: [String: String?] = [:]
         var groups: [String?: [Download]] = [:]
         for download in downloads {

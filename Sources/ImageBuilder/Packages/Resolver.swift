@@ -6,7 +6,7 @@ import Files
 public struct Resolver {
     let definition: Definition
     let profiles: [HardwareProfile]
-    /// The definition's.
+    /// The definition's folder.
     let folder: String
     let cache: Cache
 
@@ -17,8 +17,9 @@ public struct Resolver {
         self.cache = cache
     }
 
-    /// Packages whose work the builder or PID 1 does. Others depend on them for their maintainer scripts, for an
-    /// initramfs or for an init system. An image has one of them only where its definition lists it.
+    /// Packages whose work the builder or PID 1 does. Other packages depend on them for their
+    /// maintainer scripts, for an initramfs or for an init system. An image has one of them only if
+    /// its definition lists it.
     static let replaced: Set<String> = [
         "adduser", "debconf", "dracut", "dracut-core", "initramfs-tools",
         "initramfs-tools-bin", "initramfs-tools-core", "install-info", "kmod", "linux-base", "linux-sysctl-defaults",
@@ -26,16 +27,18 @@ public struct Resolver {
         "systemd-standalone-sysusers", "systemd-standalone-tmpfiles", "systemd-sysv", "ucf", "udev",
     ]
 
-    /// Essential packages and the like that an image without them does without, though others depend on them.
+    /// Essential and similar packages that an image with `essential: false` leaves out, although
+    /// other packages depend on them.
     static let unessential: Set<String> = [
         "dpkg", "init-system-helpers", "openssl-provider-legacy", "passwd", "perl", "perl-base", "sysvinit-utils",
         "tzdata", "tzdata-legacy",
     ]
 
-    /// What shapes bytes on the host, and the suite's own apt; run from the cache.
+    /// The packages of the programs that write the image on the host, and the suite's own apt. They
+    /// run from the cache.
     static let tools = ["apt", "dosfstools", "mtools", "sbsigntool", "systemd-boot-efi", "zstd"]
 
-    /// What the lock of this definition must have been asked for.
+    /// The requests of a lock that matches this definition.
     public var requests: [String: [String]] {
         var requests = [Lock.tools: Self.tools]
         requests["base"] =
@@ -52,7 +55,7 @@ public struct Resolver {
         }
         let sources = archives + definition.debs.map(\.value)
         if !sources.isEmpty { requests["archives"] = sources }
-        // Effects on dropped paths are not recorded.
+        // Paths are part of the requests, because effects on dropped paths are not recorded.
         let paths =
             definition.drop.map(\.value.text).sorted() + definition.keep.map { "keep " + $0.value.text }.sorted()
         if !paths.isEmpty { requests["drop"] = paths }
@@ -66,7 +69,7 @@ public struct Resolver {
         }
     }
 
-    /// Where the packages of a lock are fetched from.
+    /// The sources of a lock's packages.
     func sources(_ mirrors: Mirrors) throws -> [PackageSource] {
         try PackageSource.all(definition, folder: folder, mirrors: mirrors, components: components)
     }
@@ -77,23 +80,23 @@ public struct Resolver {
 
     private func wanted(_ profile: HardwareProfile) -> [Located<String>] { definition.packages + hardware(profile) }
 
-    /// What the image has no package of.
+    /// The packages that the image leaves out.
     private var excluded: Set<String> {
         let listed = Set(definition.packages.map(\.value))
         let without = definition.essential ? Self.replaced : Self.replaced.union(Self.unessential)
         return without.subtracting(listed).union(definition.excluded.map(\.value))
     }
 
-    /// Why `lock` doesn't answer the definition, one line a difference; empty when it does.
+    /// The differences between `lock` and the definition, one line each; empty when they match.
     public func differences(from lock: Lock) -> [String] {
         var lines: [String] = []
         for section in Set(requests.keys).union(lock.requests.keys).sorted() {
             let now = requests[section] ?? []
             let then = lock.requests[section] ?? []
-            let asked = profiles.first { $0.name == section }.map(wanted) ?? []
+            let requested = profiles.first { $0.name == section }.map(wanted) ?? []
             for name in now where !then.contains(name) {
-                let place = asked.first { $0.value == name }.map { " (\($0.position))" } ?? ""
-                lines.append("\(section): the definition requires \(name), the lock has not\(place)")
+                let position = requested.first { $0.value == name }.map { " (\($0.position))" } ?? ""
+                lines.append("\(section): the definition requires \(name), the lock does not have it\(position)")
             }
             for name in then where !now.contains(name) {
                 lines.append("\(section): the lock has \(name), the definition no longer requires it")
@@ -102,19 +105,19 @@ public struct Resolver {
         return lines
     }
 
-    /// A resolved lock and why each package is in it.
+    /// A resolved lock, and the dependencies of its packages.
     struct Resolution {
         var lock: Lock
-        /// Of everything that apt chose.
+        /// The graph of all packages that apt chose.
         var graph: PackageGraph
     }
 
-    /// Asks apt.
+    /// Resolves the definition with apt.
     ///
     /// - Parameters:
-    ///   - old: its user ids are kept, and its apt resolves.
+    ///   - old: the earlier lock, whose user ids are kept and whose apt resolves.
     ///   - keeping: packages whose versions stay as long as the archive has them.
-    ///   - fetch: brings the .debs of the suite's own apt into the cache.
+    ///   - fetch: fetches the .debs of the suite's own apt into the cache.
     func resolve(
         mirrors: Mirrors, old: Lock?, keeping: [LockedPackage] = [],
         fetch: ([LockedPackage], [PackageSource]) throws -> Void
@@ -147,7 +150,8 @@ public struct Resolver {
                 of: wanted(profile).map(\.value) + (definition.essential ? essentials : []), excluding: excluded
             ).subtracting(excluded)
             lock.sections[profile.name] = chosen.filter { image.contains($0.name) }
-            // The kernel's scripts make an initramfs and links of /boot: nothing that an image has.
+            // The kernel's scripts create an initramfs and links in /boot, which an image does not
+            // have.
             let installed = graph.closure(of: definition.packages.map(\.value) + essentials)
             for package in chosen where installed.contains(package.name) && reference[package.name] == nil {
                 reference[package.name] = package
@@ -159,8 +163,8 @@ public struct Resolver {
         return Resolution(lock: lock, graph: PackageGraph(stanzas))
     }
 
-    /// The packages of the reference root: what the image has, without kernel and firmware, and all that its packages
-    /// depend on.
+    /// The packages of the reference root: the image's packages without kernel and firmware, and
+    /// all of their dependencies.
     func referencePackages(_ lock: Lock, _ graph: PackageGraph) -> [LockedPackage] {
         let essentials = graph.stanzas.values.filter(\.isEssential).map(\.name)
         let names = graph.closure(of: definition.packages.map(\.value) + essentials)
@@ -171,7 +175,8 @@ public struct Resolver {
             .sorted { $0.name < $1.name }
     }
 
-    /// The suite's own apt: that of the old lock, or the one that the host's apt finds for a first lock.
+    /// The suite's own apt: that of the old lock, or the one that the host's apt finds for a first
+    /// lock.
     private func suiteTools(
         _ apt: Apt, old: Lock?, fetch: ([LockedPackage], [PackageSource]) throws -> Void
     ) throws -> Tools {
@@ -206,27 +211,28 @@ public struct Resolver {
             do {
                 return try apt.resolve(names.map(\.value), pins: pins)
             } catch let failure as Apt.Unresolvable {
-                // A pinned package may stand in the way of one that had to move: let those go that apt names.
-                let blamed = pins.keys.filter { name in
+                // A pinned package can conflict with one that must change: unpin the packages in
+                // apt's message.
+                let conflicting = pins.keys.filter { name in
                     failure.reason.split(whereSeparator: { " \n:,()".contains($0) }).contains { $0 == name }
                 }
-                if blamed.isEmpty { throw explain(failure, names) }
-                for name in blamed { pins[name] = nil }
+                if conflicting.isEmpty { throw explain(failure, names) }
+                for name in conflicting { pins[name] = nil }
             }
         }
     }
 
-    /// apt's reason, with the lines of the definition that asked.
+    /// Adds the lines of the definition that request the packages in apt's message.
     private func explain(_ failure: Apt.Unresolvable, _ names: [Located<String>]) -> any Error {
         let words = Set(
             failure.reason.split(whereSeparator: { " \n:,()'".contains($0) }).map(String.init))
-        let asked = names.filter { words.contains($0.value) }
-        if asked.isEmpty {
+        let requested = names.filter { words.contains($0.value) }
+        if requested.isEmpty {
             return BuildFailure(
                 "apt can't resolve the packages:\n  \(failure.reason)",
-                hint: "take one of the packages that apt names out of packages:, or add the archive that has it")
+                hint: "remove one of the packages in apt's message from packages:, or add the archive that has it")
         }
         return InvalidDocument(
-            asked.map { $0.problem("apt can't install \($0.value)", hint: "apt printed:\n  \(failure.reason)") })
+            requested.map { $0.problem("apt can't install \($0.value)", hint: "apt printed:\n  \(failure.reason)") })
     }
 }

@@ -2,27 +2,27 @@ import Files
 import Glibc
 import Transfers
 
-/// An archive of all states that Debian's archives had, laid out as Debian's snapshot service is:
+/// An archive of all states of Debian's archives, with the layout of Debian's snapshot service:
 /// `archive/NAME/TIME/…`.
 ///
-/// An archive imports a few times a day, and answers a time between two imports with a redirection
-/// to the earlier one. The time of an InRelease is always earlier than the import that has it:
-/// asked for that very time, the archive answers with a state in which the newest packages are
-/// missing. So the first import is looked for whose InRelease is as new as the lock's.
+/// A snapshot archive imports a few times a day, and redirects a time between two imports to the
+/// earlier one. An InRelease is always older than the import that contains it. A request for the
+/// time of the InRelease would therefore return a state without the newest packages. This type
+/// searches for the first import whose InRelease is as new as the lock's.
 public struct SnapshotArchive: Sendable {
     private let url: String
 
     /// - Parameter url: above `archive/`.
     public init(_ url: String) { self.url = url.trimming { $0 == "/" } }
 
-    /// Hours after the lock's date at which the archive is asked. A package that was replaced stays
-    /// in an archive's pool for at least a day, so that a later import is as good.
+    /// The offsets from the lock's date that are tried, in hours. A replaced package stays in an
+    /// archive's pool for at least a day, so that a later import is as good.
     private static let hours = [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 18, 24, 36, 48, 72]
 
-    /// The addresses of the first imports that are as new as a lock.
+    /// The URLs of the first imports that are as new as a lock.
     ///
     /// - Parameters:
-    ///   - dates: of each suite's InRelease, as a lock has them.
+    ///   - dates: the date of each suite's InRelease, from a lock.
     ///   - folder: for temporary files.
     /// - Throws: ``BuildFailure`` where the archive has no such import, or does not answer.
     public func mirrors(dates: [String: String], folder: String, proxies: Proxies = Proxies()) throws -> Mirrors {
@@ -33,7 +33,8 @@ public struct SnapshotArchive: Sendable {
             var suites: [(name: String, time: Int)] = []
             for (suite, date) in dates.sorted(by: { $0.key < $1.key }) where isWanted(suite) {
                 guard let time = SnapshotTime.seconds(date) else {
-                    throw BuildFailure("the lock's date of \(suite) is not one of an InRelease: found \"\(date)\"")
+                    throw BuildFailure(
+                        "the lock's date of \(suite) is invalid: found \"\(date)\", allowed is an InRelease's Date")
                 }
                 suites.append((suite, time))
             }
@@ -49,37 +50,37 @@ public struct SnapshotArchive: Sendable {
     ) throws -> String {
         guard let newest = suites.map(\.time).max() else {
             throw BuildFailure(
-                "the lock records no time for which a snapshot archive could be asked: it has no suite of \(archive)",
+                "the lock has no date for the snapshot archive: found no suite of \(archive)",
                 hint: "vcpe lock NAME")
         }
         var found: [String] = []
         for hour in Self.hours {
-            let place = "\(url)/archive/\(archive)/\(SnapshotTime.text(newest + hour * 3600))"
+            let root = "\(url)/archive/\(archive)/\(SnapshotTime.text(newest + hour * 3600))"
             let downloads = suites.map {
-                Download(url: "\(place)/dists/\($0.name)/InRelease", path: "\(folder)/\(archive)-\(hour)-\($0.name)")
+                Download(url: "\(root)/dists/\($0.name)/InRelease", path: "\(folder)/\(archive)-\(hour)-\($0.name)")
             }
             let failures = try proxies.fetch(downloads)
             if let failure = failures.first(where: { $0.reason != .gone }) {
                 throw BuildFailure(
-                    "the snapshot archive does not answer: \(failure)", hint: "again, or another --snapshot")
+                    "the snapshot archive does not answer: \(failure)", hint: "try again, or use another --snapshot")
             }
             if !failures.isEmpty { continue }
             let times = try downloads.map { SnapshotTime.date(of: try FileSystem.read($0.path)) ?? 0 }
-            if zip(times, suites).allSatisfy({ $0 >= $1.time }) { return place }
+            if zip(times, suites).allSatisfy({ $0 >= $1.time }) { return root }
             found.append(SnapshotTime.text(times.max() ?? 0))
         }
         throw BuildFailure(
             "\(url) has no import of \(archive) from \(SnapshotTime.text(newest)) or up to three days later"
-                + (found.last.map { "; its newest is of \($0)" } ?? ""),
-            hint: "a lock of a day that the archive has, or --relock-gone with a mirror")
+                + (found.last.map { "; its newest is from \($0)" } ?? ""),
+            hint: "use a lock from a day that the archive has, or --relock-gone with a mirror")
     }
 }
 
-/// Times as InRelease files and snapshot archives write them.
+/// The time formats of InRelease files and snapshot archives.
 public enum SnapshotTime {
     private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
-    /// Seconds since 1970 of a date as InRelease has it (`Sat, 14 Nov 2026 10:11:12 UTC`); nil for
+    /// Seconds since 1970 of an InRelease's date (`Sat, 14 Nov 2026 10:11:12 UTC`); nil for
     /// anything else.
     public static func seconds(_ date: String) -> Int? {
         let words = date.split(separator: " ")
@@ -94,7 +95,7 @@ public enum SnapshotTime {
         return timegm(&time)
     }
 
-    /// As snapshot archives name a time: `20261114T101112Z`.
+    /// The time in a snapshot archive's URLs: `20261114T101112Z`.
     public static func text(_ seconds: Int) -> String {
         var (time, clock) = (tm(), time_t(seconds))
         gmtime_r(&clock, &time)

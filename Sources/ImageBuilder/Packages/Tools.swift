@@ -3,19 +3,19 @@ import Files
 import Glibc
 import Processes
 
-/// The programs that shape bytes, from the image's own suite: unpacked in the cache and run by
-/// their own loader, so that every host makes the same image.
+/// The programs that write the image, from the image's own suite. They are unpacked in the cache
+/// and run by their own dynamic loader, so that every host makes the same image.
 public struct Tools: Sendable {
-    /// Names these packages and no others.
+    /// Identifies exactly these packages.
     let key: String
     private let root: String
     private let packages: [UnpackedPackage]
 
     /// Changes with the layout of the folder.
     private static let version = 2
-    /// Where the folder of a third party's plugin is mounted when the tree is a sandbox's.
+    /// The mount point of the folder of a third party's plugin in a sandbox.
     static let pluginsFolder = "usr/lib/vcpe/plugins"
-    /// Where the executable of the project's own plugins is mounted.
+    /// The mount point of the executable of the project's own plugins in a sandbox.
     static let boxProgram = "usr/lib/vcpe/vcpe-box"
 
     /// Unpacks the packages, or verifies what an earlier build has unpacked.
@@ -31,16 +31,16 @@ public struct Tools: Sendable {
         root = "\(folder)/\(key)"
         let tree = UnpackedTree(packages)
         if FileSystem.exists(root) {
-            if try tree.isWhole(in: root) { return }
-            // Damaged, or changed by another program: these files are run.
+            if try tree.matches(root) { return }
+            // Damaged, or changed by another program. These files are run, so they are unpacked
+            // again.
             try FileSystem.remove(root)
         }
         let temporary = try FileSystem.makeTemporaryDirectory(
             in: folder, prefix: FileSystem.temporaryPrefix + "tools")
         do {
             try tree.write(in: temporary)
-            // A build that ran at the same time may have been faster; its folder has the same
-            // contents.
+            // A concurrent build may have finished first; its folder has the same contents.
             if rename(temporary, root) != 0 {
                 guard errno == ENOTEMPTY || errno == EEXIST else { throw SystemError("rename", root) }
                 try FileSystem.remove(temporary)
@@ -64,7 +64,7 @@ public struct Tools: Sendable {
         return command
     }
 
-    /// Where a program can run that is none of these packages', but needs their libraries or
+    /// A sandbox for a program that is not from these packages, but needs their libraries or
     /// interpreters.
     func sandbox(_ folders: [Sandbox.Folder]) -> Sandbox { Sandbox(tree: root, folders: folders) }
 
@@ -79,10 +79,9 @@ public struct Tools: Sendable {
     }
 }
 
-/// The one time that is written anywhere in an image.
+/// The only time stamp that is written to an image.
 enum BuildTime {
-    /// Seconds since 1970: 2000-01-01. Only an image's contents may change from release to release:
-    /// with the build's time every block that holds a time would change. FAT knows no time before
-    /// 1980.
+    /// Seconds since 1970: 2000-01-01. With the build's time, every block with a time stamp would
+    /// change in every release, even if the contents do not. FAT has no time before 1980.
     static let epoch: Int64 = 946_684_800
 }

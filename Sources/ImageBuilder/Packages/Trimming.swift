@@ -1,5 +1,5 @@
 extension StringProtocol {
-    /// Without the characters at either end that `isUnwanted` names.
+    /// Without the leading and trailing characters for which `isUnwanted` is true.
     func trimming(_ isUnwanted: (Character) -> Bool) -> String {
         var rest = self[...].drop(while: isUnwanted)
         while let last = rest.last, isUnwanted(last) { rest = rest.dropLast() }

@@ -4,9 +4,8 @@ import Disks
 import Files
 import Glibc
 
-/// A package's files as the cache keeps them, in one file: all contents one after the other, then
-/// an index. A package is unpacked once; which of its files an image leaves out is decided when the
-/// image is composed.
+/// A package's files in the cache, as one file: all contents one after the other, then an index. A
+/// package is unpacked once, with all of its files; the composer leaves files out.
 public struct UnpackedPackage: Sendable {
     public struct Entry: Sendable {
         public var path: String
@@ -27,8 +26,8 @@ public struct UnpackedPackage: Sendable {
     /// Returns the package from the cache. It is unpacked first when the cache doesn't have it, or
     /// has a file that no build of this user has marked.
     ///
-    /// - Throws: ``BuildFailure`` for a .deb that is not what its name says or holds what no image
-    ///   may hold.
+    /// - Throws: ``BuildFailure`` for a .deb whose digest is wrong, or that contains a device or a
+    ///   pipe.
     public static func read(_ package: LockedPackage, cache: Cache) throws -> UnpackedPackage {
         let path = "\(try cache.folder("packages"))/\(package.digest.hex)\(suffix)"
         if let index = readIndex(path, package, cache.seal), let known = try? load(package, index, data: path) {
@@ -36,15 +35,15 @@ public struct UnpackedPackage: Sendable {
         }
         try unpack(package, deb: cache.package(package.digest), path: path, seal: cache.seal)
         guard let index = readIndex(path, package, cache.seal) else {
-            throw BuildFailure("\(path): it reads back other bytes than were written", hint: "check the disk it is on")
+            throw BuildFailure("\(path): the index read back differs from the one written", hint: "check the disk")
         }
         return try load(package, index, data: path)
     }
 
-    /// Reads packages, as many at a time as there are processors; sorted by name.
+    /// Reads packages in parallel; sorted by name.
     static func readAll(_ packages: [LockedPackage], cache: Cache) async throws -> [UnpackedPackage] {
         try await withThrowingTaskGroup(of: UnpackedPackage.self) { group in
-            // The large ones first, or the last one keeps one processor waiting.
+            // Large packages first, so that no long task remains at the end.
             for package in packages.sorted(by: { $0.size > $1.size }) {
                 group.addTask { try read(package, cache: cache) }
             }
@@ -56,7 +55,7 @@ public struct UnpackedPackage: Sendable {
 
     // MARK: - The cached file
 
-    /// The last bytes of the file: where the index is, and the mark of index and package.
+    /// Bytes of the file's footer: offset and size of the index, and the mark of index and package.
     private static let footerSize = 48
 
     private static func mark(_ package: LockedPackage, _ index: [UInt8], _ seal: CacheSeal) -> [UInt8] {
@@ -80,7 +79,7 @@ public struct UnpackedPackage: Sendable {
         guard SHA256.hash(try FileSystem.read(deb)) == package.digest else {
             try FileSystem.remove(deb)
             throw BuildFailure(
-                "\(deb) was not what its name says and is removed: \(package.name)", hint: "again: it is fetched anew")
+                "\(deb) had the wrong SHA-256 and was removed: \(package.name)", hint: "try again: it is fetched again")
         }
         try FileSystem.replace(path) { (file: File) throws(any Error) in
             var index = LittleEndian()
@@ -107,7 +106,8 @@ public struct UnpackedPackage: Sendable {
                 case .symbolicLink(let target): (record.kind, record.target) = (.symbolicLink, target)
                 case .hardLink(let other): (record.kind, record.target) = (.hardLink, other)
                 case .characterDevice, .blockDevice, .fifo:
-                    throw BuildFailure("\(package.name): /\(entry.path) is a device or a pipe; an image holds neither")
+                    throw BuildFailure(
+                        "\(package.name): /\(entry.path) is a device or a pipe; an image must contain neither")
                 }
                 index.put(record)
             }
@@ -143,7 +143,7 @@ public struct UnpackedPackage: Sendable {
         result.fields = try controlFields(result.control["control"]?.read() ?? [])
         guard result.fields["Package"] == package.name else {
             throw BuildFailure(
-                "\(package.path) holds the package \(result.fields["Package"] ?? "(none)"), not \(package.name)")
+                "\(package.path) contains the package \(result.fields["Package"] ?? "(none)"), not \(package.name)")
         }
         return result
     }
@@ -165,7 +165,7 @@ public struct UnpackedPackage: Sendable {
         return fields
     }
 
-    /// Names of packages in a relation field, without versions and alternatives' bars.
+    /// The package names in a relation field, alternatives included, without versions.
     func names(in field: String) -> [String] {
         (fields[field] ?? "").split(whereSeparator: { $0 == "," || $0 == "|" }).map { relation in
             String(relation.drop { $0 == " " }.prefix { $0 != " " && $0 != "(" && $0 != ":" })
@@ -173,8 +173,8 @@ public struct UnpackedPackage: Sendable {
     }
 }
 
-/// One entry of a cached package's index. Texts are preceded by their length: a package's own names
-/// can forge no record.
+/// One entry of a cached package's index. The length precedes each text, so that a package's file
+/// names can't forge a record.
 private struct Record {
     enum Kind: UInt8 { case control, directory, file, symbolicLink, hardLink }
 

@@ -2,8 +2,8 @@ import Digests
 import Files
 import Glibc
 
-/// The programs and libraries of packages as a folder on the host. What a package's paths and links
-/// say never decides where on the host a file is written.
+/// The programs and libraries of packages as a folder on the host. A package's paths and links
+/// can't cause writes outside of that folder.
 struct UnpackedTree {
     private enum Item {
         case directory
@@ -28,7 +28,7 @@ struct UnpackedTree {
         items.append(Planned(path: Tools.boxProgram, item: .file(Content([UInt8]()), mode: 0o644), package: "vcpe"))
         for package in packages {
             for entry in package.entries {
-                guard let path = Self.place(entry.path) else { continue }
+                guard let path = Self.treePath(entry.path) else { continue }
                 let item: Item
                 switch entry.entry.kind {
                 case .directory: item = .directory
@@ -36,7 +36,7 @@ struct UnpackedTree {
                 case .file(let content): item = .file(content, mode: mode_t(entry.entry.mode & 0o755))
                 case .symbolicLink(let target): item = .link(target: target)
                 case .hardLink(let other):
-                    guard let target = Self.place(other) else { continue }
+                    guard let target = Self.treePath(other) else { continue }
                     item = .hardLink(path: target)
                 }
                 items.append(Planned(path: path, item: item, package: package.package.name))
@@ -47,9 +47,9 @@ struct UnpackedTree {
         }
     }
 
-    /// Where an entry of a package is in the tree, with /bin and its like merged into /usr; nil for
-    /// one that no program needs.
-    private static func place(_ path: String) -> String? {
+    /// The path of a package's entry in the tree, with /bin and similar merged into /usr; nil for
+    /// an entry that no program needs.
+    private static func treePath(_ path: String) -> String? {
         var path = path
         for name in ["bin/", "sbin/", "lib/", "lib64/"] where path.hasPrefix(name) { path = "usr/" + path }
         let wanted = ["usr/bin/", "usr/sbin/", "usr/lib/", "usr/lib64/", "etc/mtools"]
@@ -73,7 +73,7 @@ struct UnpackedTree {
                 }
             } catch let error as SystemError where [ELOOP, ENOTDIR, EXDEV].contains(error.code) {
                 throw BuildFailure(
-                    "\(item.package): /\(item.path) leads through a link or a file of another entry",
+                    "\(item.package): /\(item.path) passes through a link or a file of another entry",
                     hint: "leave the package out: it can't be unpacked safely")
             } catch let error as SystemError where [EISDIR, EPERM, EINVAL, ENOENT].contains(error.code) {
                 throw BuildFailure(
@@ -83,8 +83,8 @@ struct UnpackedTree {
         }
     }
 
-    /// True when a folder holds this tree, all of it and nothing more.
-    func isWhole(in root: String) throws -> Bool {
+    /// True when a folder contains exactly this tree.
+    func matches(_ root: String) throws -> Bool {
         var expected: [String: Item] = [:]
         for item in items {
             var parent = FileSystem.parent(of: item.path)
@@ -96,10 +96,10 @@ struct UnpackedTree {
             expected[item.path] = item.item
         }
         var seen = 0
-        return try isWhole(root, "", expected, &seen) && seen == expected.count
+        return try matches(root, "", expected, &seen) && seen == expected.count
     }
 
-    private func isWhole(_ root: String, _ folder: String, _ expected: [String: Item], _ seen: inout Int) throws -> Bool
+    private func matches(_ root: String, _ folder: String, _ expected: [String: Item], _ seen: inout Int) throws -> Bool
     {
         for name in try FileSystem.list(folder.isEmpty ? root : "\(root)/\(folder)") {
             let path = folder.isEmpty ? name : "\(folder)/\(name)"
@@ -109,21 +109,22 @@ struct UnpackedTree {
             let type = status.st_mode & S_IFMT
             switch item {
             case .directory:
-                guard type == S_IFDIR, try isWhole(root, path, expected, &seen) else { return false }
+                guard type == S_IFDIR, try matches(root, path, expected, &seen) else { return false }
             case .link(let target):
                 guard type == S_IFLNK, Self.target(of: "\(root)/\(path)") == target else { return false }
             case .file(let content, let mode):
-                guard status.st_mode & 0o7777 & ~mode == 0, try Self.holds(content, "\(root)/\(path)", status) else {
+                guard status.st_mode & 0o7777 & ~mode == 0, try Self.hasContent(content, "\(root)/\(path)", status)
+                else {
                     return false
                 }
             case .hardLink(var target):
-                // Links to links are followed to the file, as far as there can be any.
+                // Follows hard links to hard links up to the file; the limit ends a cycle.
                 for _ in 0..<expected.count {
                     guard case .hardLink(let next)? = expected[target] else { break }
                     target = next
                 }
                 guard case .file(let content, _)? = expected[target],
-                    try Self.holds(content, "\(root)/\(path)", status)
+                    try Self.hasContent(content, "\(root)/\(path)", status)
                 else { return false }
             }
         }
@@ -136,7 +137,7 @@ struct UnpackedTree {
         return count < 0 ? nil : String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    private static func holds(_ content: Content, _ path: String, _ status: stat) throws -> Bool {
+    private static func hasContent(_ content: Content, _ path: String, _ status: stat) throws -> Bool {
         guard status.st_mode & S_IFMT == S_IFREG, Int(status.st_size) == content.count else { return false }
         return SHA256.hash(try File(path, O_RDONLY | O_NOFOLLOW).readAll()) == content.digest
     }

@@ -5,68 +5,71 @@ import Glibc
 import Planning
 import PluginKit
 
-/// A plugin as an image gets it: its manifest and its YANG module, and its program where it is none of ours.
+/// A plugin for an image: its manifest, its YANG module and, for a third party's plugin, its
+/// program.
 public struct BuiltPlugin: Sendable {
     public var manifest: PluginManifest
-    /// Where the definition asks for it.
-    var asked: Located<String>
-    /// Those of its features that the image has.
+    /// The definition's reference to the plugin.
+    var reference: Located<String>
+    /// The features that the image has.
     var features: [PluginManifest.Feature]
-    /// What lies in its folder on the box, beside the program.
+    /// The files of its folder on the box, without the program.
     var files: [(name: String, bytes: [UInt8])]
-    /// The program; nil for one of ours, which are one executable with the engine.
+    /// The program; nil for the project's own plugins, which are part of the engine's executable.
     var program: [UInt8]?
 
-    /// Of its files.
+    /// The digest of its files.
     var digest: Digest {
         SHA256.hash(
             (files.map { SHA256.hash($0.bytes).hex + $0.name } + [program.map { SHA256.hash($0).hex } ?? ""]).joined()
                 .utf8)
     }
 
-    /// What the one executable of engine and plugins is linked against.
+    /// The packages of the libraries that the executable of engine and plugins is linked with.
     private static let libraries = ["libc6", "libgcc-s1", "libmnl0", "libnftnl11", "libyaml-0-2"]
 
-    /// Debian packages, as the definition would ask for them.
+    /// The Debian packages that the plugin needs, at the definition's reference.
     var packages: [Located<String>] {
         (Self.libraries + features.flatMap(\.packages)).map(located)
     }
 
-    /// Kernel modules, as a profile would ask for them.
+    /// The kernel modules that the plugin needs, at the definition's reference.
     var modules: [Located<String>] { features.flatMap(\.modules).map(located) }
 
     private func located(_ value: String) -> Located<String> {
-        Located(value: value, position: asked.position, path: asked.path)
+        Located(value: value, position: reference.position, path: reference.path)
     }
 
     /// Reads a plugin's own folder: `NAME`, its program; `manifest.json`; its YANG module.
     ///
-    /// - Throws: for what is missing there, at the place that names the folder.
-    public static func read(_ folder: String, asked: Located<String>) throws -> BuiltPlugin {
+    /// - Throws: ``InvalidDocument`` for a missing file, at the reference to the folder.
+    public static func read(_ folder: String, reference: Located<String>) throws -> BuiltPlugin {
         func problem(_ message: String, _ hint: String) -> InvalidDocument {
-            InvalidDocument([asked.problem(message, hint: hint)])
+            InvalidDocument([reference.problem(message, hint: hint)])
         }
         guard FileSystem.exists("\(folder)/manifest.json") else {
-            throw problem("\(folder) is no plugin's folder: it has no manifest.json", "vcpe plugin new NAME makes one")
+            throw problem(
+                "\(folder) is not a plugin's folder: it has no manifest.json", "vcpe plugin new NAME creates one")
         }
         let manifest = try PluginManifest.read("\(folder)/manifest.json")
         let program = "\(folder)/\(manifest.name)"
         guard access(program, X_OK) == 0 else {
-            throw problem("there is no program \(program)", "the program is named like the plugin, and executable")
+            throw problem("there is no program \(program)", "the program has the plugin's name, and is executable")
         }
         for name in [manifest.yang] + manifest.files where !FileSystem.exists("\(folder)/\(name)") {
-            throw problem("there is no \(folder)/\(name)", "the manifest names it")
+            throw problem("there is no \(folder)/\(name)", "the manifest lists it")
         }
         try manifest.checkContract()
         let files = try (["manifest.json", manifest.yang] + manifest.files).map {
             ($0, try FileSystem.read("\(folder)/\($0)"))
         }
         return BuiltPlugin(
-            manifest: manifest, asked: asked, features: manifest.features, files: files,
+            manifest: manifest, reference: reference, features: manifest.features, files: files,
             program: try FileSystem.read(program))
     }
 
-    /// With no more of its features than the definition wants; the first one is in every image.
+    /// The plugin with only the features that the definition selects; the first feature is in every
+    /// image.
     private func with(_ wanted: [Located<String>]?) throws -> BuiltPlugin {
         guard let wanted else { return self }
         let known = manifest.features.map(\.name)
@@ -86,22 +89,23 @@ public struct BuiltPlugin: Sendable {
         return plugin
     }
 
-    /// Each plugin once: what further places say of its features comes on top.
+    /// Merges references to the same plugin: the features of all references are combined.
     private static func merged(_ choices: [Definition.PluginChoice]) -> [Definition.PluginChoice] {
         var result: [Definition.PluginChoice] = []
         for choice in choices {
-            guard let place = result.firstIndex(where: { $0.name.value == choice.name.value }),
-                let known = result[place].features, let more = choice.features
+            guard let index = result.firstIndex(where: { $0.name.value == choice.name.value }),
+                let known = result[index].features, let more = choice.features
             else {
                 result.append(choice)
                 continue
             }
-            result[place].features = known + more
+            result[index].features = known + more
         }
         return result
     }
 
-    /// The plugins that a definition names: ours by their names, others by their folders, relative to the definition's.
+    /// Finds the plugins of a definition: the project's own by name, others by folder, relative to
+    /// the definition's folder.
     static func find(
         _ choices: [Definition.PluginChoice], images: String, box: String
     ) throws -> [BuiltPlugin] {
@@ -110,27 +114,28 @@ public struct BuiltPlugin: Sendable {
         let found = try merged(choices).compactMap { choice -> BuiltPlugin? in
             let name = choice.name
             if name.value.contains("/") {
-                return try read(name.value.hasPrefix("/") ? name.value : "\(images)/\(name.value)", asked: name)
+                return try read(name.value.hasPrefix("/") ? name.value : "\(images)/\(name.value)", reference: name)
                     .with(choice.features)
             }
-            let place = "\(folder)/\(name.value)"
-            guard FileSystem.exists("\(place)/manifest.json") else {
+            let pluginFolder = "\(folder)/\(name.value)"
+            guard FileSystem.exists("\(pluginFolder)/manifest.json") else {
                 let known = ((try? FileSystem.list(folder)) ?? [])
                 let meant = didYouMean(name.value, among: known).map { "did you mean \($0)? " } ?? ""
                 problems.add(
                     name.problem(
                         "there is no plugin \"\(name.value)\" in \(folder)",
                         hint: known.isEmpty
-                            ? "make box, which builds them" : meant + "plugins are \(known.joined(separator: ", "))"))
+                            ? "make box builds the plugins" : meant + "plugins are \(known.joined(separator: ", "))"))
                 return nil
             }
-            let files = try FileSystem.list(place).map { ($0, try FileSystem.read("\(place)/\($0)")) }
-            let manifest = try PluginManifest.read("\(place)/manifest.json")
-            return try BuiltPlugin(manifest: manifest, asked: name, features: manifest.features, files: files)
+            let files = try FileSystem.list(pluginFolder).map { ($0, try FileSystem.read("\(pluginFolder)/\($0)")) }
+            let manifest = try PluginManifest.read("\(pluginFolder)/manifest.json")
+            return try BuiltPlugin(manifest: manifest, reference: name, features: manifest.features, files: files)
                 .with(choice.features)
         }
         problems.checkUnique(
-            found.map { Located(value: $0.manifest.name, position: $0.asked.position, path: $0.asked.path) }, "plugin"
+            found.map { Located(value: $0.manifest.name, position: $0.reference.position, path: $0.reference.path) },
+            "plugin"
         ) { $0 }
         try problems.throwIfAny()
         return found
@@ -138,7 +143,7 @@ public struct BuiltPlugin: Sendable {
 }
 
 extension Definition {
-    /// Adds what plugins need, as if the definition had asked for it.
+    /// Adds the packages and users of plugins, as if they were in the definition.
     mutating func add(_ plugins: [BuiltPlugin]) {
         for plugin in plugins {
             for package in plugin.packages where !packages.contains(where: { $0.value == package.value }) {

@@ -7,8 +7,8 @@ import Planning
 import PluginKit
 import Processes
 
-/// Plans the factory site as a box will, by the same executable and the image's own libraries. A
-/// plan that fails here fails the build.
+/// Plans the factory site as a box does, with the same executable and the image's own libraries. A
+/// failed plan fails the build.
 struct FactorySite {
     let definition: Definition
     let plugins: [BuiltPlugin]
@@ -29,21 +29,22 @@ struct FactorySite {
         return (plan.absent + plan.warnings).sorted()
     }
 
-    /// What a box plans for a document.
+    /// The plan of a box for a document.
     func plan(
         _ bytes: [UInt8], name: String, _ runners: [PluginRunner]? = nil, explains: Bool = false
     ) throws -> Plan {
         let document = try YAML.read(bytes, file: name)
         do {
             let members = zip(try runners ?? self.runners(), plugins.map(\.manifest)).map { Planner.Member($0, $1) }
-            return try Planner(members).plan(site: document, facts: Self.supposed, now: time(nil), explains: explains)
+            return try Planner(members).plan(
+                site: document, facts: Self.assumedFacts, now: time(nil), explains: explains)
         } catch let invalid as InvalidSite {
             throw BuildFailure("the site can't be applied:\n\(invalid)")
         }
     }
 
-    /// The plugins, as the image runs them: by its own libraries, and in a sandbox, since a
-    /// package's library may do anything in the process that loads it.
+    /// Runs the plugins as the image does, with its own libraries. They run in a sandbox, because a
+    /// package's library can run any code in the process that loads it.
     private func runners() throws -> [PluginRunner] {
         // All packages: libraries need others, and a third party's plugin may need an interpreter.
         let tree = try Tools(packages, cache: cache)
@@ -58,8 +59,8 @@ struct FactorySite {
         }
         for (plugin, runner) in zip(plugins, runners) where try runner.describe() != plugin.manifest {
             throw BuildFailure(
-                "the plugin \(plugin.manifest.name) describes itself in another way than its manifest.json",
-                hint: "make box, or write the manifest anew")
+                "the plugin \(plugin.manifest.name) answers describe with other data than its manifest.json",
+                hint: "make box, or update the manifest")
         }
         return runners
     }
@@ -69,7 +70,8 @@ struct FactorySite {
     private func folder(of plugin: BuiltPlugin, _ program: [UInt8]) throws -> String {
         let name = plugin.manifest.name
         let files = plugin.files.map { ($0.name, $0.bytes, mode_t(0o644)) } + [(name, program, mode_t(0o755))]
-        // The number changes with the directory's form: an older one may not be readable in the sandbox.
+        // The number changes with the folder's layout: an older folder may not be readable in the
+        // sandbox.
         let folder = "\(try cache.folder("plugins"))/\(plugin.digest.hex)-2"
         if FileSystem.exists(folder) {
             let isWhole = files.allSatisfy { (try? FileSystem.read("\(folder)/\(name)/\($0.0)")) == $0.1 }
@@ -78,28 +80,29 @@ struct FactorySite {
         }
         let temporary = try FileSystem.makeTemporaryDirectory(
             in: try cache.folder("plugins"), prefix: FileSystem.temporaryPrefix + name)
-        // The plugin's user is another one than this process's.
+        // The plugin runs as another user than this process.
         guard chmod(temporary, 0o755) == 0 else { throw SystemError("chmod", temporary) }
         try FileSystem.makeDirectory("\(temporary)/\(name)")
         for (file, bytes, mode) in files {
             try FileSystem.replace("\(temporary)/\(name)/\(file)", with: bytes, mode: mode)
         }
-        // A build that ran at the same time may have been faster; its folder has the same contents.
+        // A concurrent build may have finished first; its folder has the same contents.
         if rename(temporary, folder) != 0 { try FileSystem.remove(temporary) }
         return folder
     }
 
-    /// Eight ports without a driver: which ports a box has is not known here.
-    private static let supposed = Facts(
+    /// Eight ports without a driver: the box's ports are not known when its image is built.
+    private static let assumedFacts = Facts(
         ports: (1...8).compactMap { number in
             MACAddress([0x02, 0, 0, 0, 0, UInt8(number)]).map {
                 Facts.Port(driver: "", path: "0000:0\(number):00.0", mac: $0)
             }
         })
 
-    /// A service or a secret whose program the image lacks would fail on every box.
+    /// Checks that the image has the programs of all services and secrets. A missing one would fail
+    /// on every box.
     ///
-    /// - Parameter site: the document, for lines.
+    /// - Parameter site: the document, for the lines in errors.
     /// - Throws: ``InvalidDocument`` with all of them.
     func checkPrograms(of plan: Plan, in tree: Tree, site: Node) throws {
         let keys = Dictionary(plugins.map { ($0.manifest.name, $0.manifest.key) }) { $1 }
@@ -121,34 +124,34 @@ struct FactorySite {
                     message: "the plugin \(planned.plugin) plans \(what), whose program \(program) "
                         + "is not in the image",
                     hint: "add the plugin's feature or the package that has it to "
-                        + "images/\(definition.name).yaml, or leave this out of the document"))
+                        + "images/\(definition.name).yaml, or remove this from the document"))
         }
         if !problems.isEmpty { throw InvalidDocument(problems) }
     }
 }
 
 extension Tree {
-    /// True when an absolute path leads to a file of the tree, links followed.
+    /// True when an absolute path resolves to a file of the tree, also through links.
     func hasFile(_ path: String) -> Bool {
         var rest = path.split(separator: "/").map(String.init)[...]
-        var place: [String] = []
+        var resolved: [String] = []
         // As many links as the kernel follows (path_resolution(7)).
         var links = 0
         while let name = rest.popFirst() {
             if name == "." { continue }
             if name == ".." {
-                _ = place.popLast()
+                _ = resolved.popLast()
                 continue
             }
-            let next = (place + [name]).joined(separator: "/")
+            let next = (resolved + [name]).joined(separator: "/")
             guard let entry = entries[next] else { return false }
             switch entry.kind {
-            case .directory: place.append(name)
+            case .directory: resolved.append(name)
             case .file, .hardLink: return rest.isEmpty
             case .symbolicLink(let target):
                 links += 1
                 guard links <= 40 else { return false }
-                if target.hasPrefix("/") { place = [] }
+                if target.hasPrefix("/") { resolved = [] }
                 rest = (target.split(separator: "/").map(String.init) + rest)[...]
             }
         }

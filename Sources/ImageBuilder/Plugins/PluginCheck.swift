@@ -6,38 +6,39 @@ import Processes
 
 /// Checks a plugin's folder: its cases, its manifest, its examples against its YANG module.
 ///
-/// - `cases/NAME.yaml` is an input of `publish` and `plan`, and `NAME.publish` and `NAME.plan` what the plugin answers; with
-///   a key `command`, it is one of `show` or `act`, and `NAME.show` or `NAME.act` the answer.
-/// - `examples/good-NAME.yaml` and the README's YAML are configurations that plugin and module must both take,
-///   `examples/bad-NAME.yaml` ones that both must refuse.
+/// - `cases/NAME.yaml` is an input of `publish` and `plan`; `NAME.publish` and `NAME.plan` are the
+///   expected answers. With a key `command`, it is an input of `show` or `act`; `NAME.show` or
+///   `NAME.act` is the expected answer.
+/// - `examples/good-NAME.yaml` and the README's YAML are configurations that plugin and module must
+///   accept; both must reject `examples/bad-NAME.yaml`.
 public struct PluginCheck {
-    /// The lines that a plugin answers a verb's input with.
+    /// Returns the lines of a plugin's answer to a verb's input.
     public typealias Answer = (_ verb: String, _ input: JSON) throws -> [String]
 
-    /// What is wrong.
+    /// A failed check.
     public struct Finding: Sendable, CustomStringConvertible {
-        public var what: String
-        /// Lines of what is expected and what came.
+        public var message: String
+        /// The differences between the expected and the actual lines.
         public var difference: [String] = []
 
-        public var description: String { ([what] + difference.map { "  " + $0 }).joined(separator: "\n") }
+        public var description: String { ([message] + difference.map { "  " + $0 }).joined(separator: "\n") }
     }
 
     public let folder: String
     public let manifest: PluginManifest
-    /// Where modules that its own imports lie.
+    /// The folders of the modules that its module imports.
     public let modules: [String]
-    /// Runs it.
+    /// Runs the plugin.
     public let answer: Answer
-    /// Runs it in another environment: what a plugin says must not depend on any.
-    public let answerElsewhere: Answer
+    /// Runs the plugin in another environment: its answers must not depend on the environment.
+    public let answerInOtherEnvironment: Answer
 
     public init(
         folder: String, manifest: PluginManifest, modules: [String], answer: @escaping Answer,
-        answerElsewhere: @escaping Answer
+        answerInOtherEnvironment: @escaping Answer
     ) {
         (self.folder, self.manifest, self.modules) = (folder, manifest, modules)
-        (self.answer, self.answerElsewhere) = (answer, answerElsewhere)
+        (self.answer, self.answerInOtherEnvironment) = (answer, answerInOtherEnvironment)
     }
 
     // MARK: - Cases
@@ -46,8 +47,8 @@ public struct PluginCheck {
         ((try? FileSystem.list("\(folder)/cases")) ?? []).filter { $0.hasSuffix(".yaml") }
     }
 
-    /// - Parameter writes: writes the answers anew instead of comparing them.
-    /// - Returns: how many answers were looked at, and what is wrong.
+    /// - Parameter writes: writes the answers instead of comparing them.
+    /// - Returns: the number of checked answers, and the failed checks.
     public func runCases(writes: Bool) throws -> (answers: Int, findings: [Finding]) {
         var (answers, findings): (Int, [Finding]) = (0, [])
         for file in cases {
@@ -59,12 +60,12 @@ public struct PluginCheck {
                 let lines = try answer(verb, input)
                 let text = lines.map { $0 + "\n" }.joined()
                 if try answer(verb, input) != lines {
-                    findings.append(Finding(what: "\(path): \(verb) says another thing each time"))
+                    findings.append(Finding(message: "\(path): \(verb) gives different answers to the same input"))
                 }
-                if try answerElsewhere(verb, input) != lines {
-                    findings.append(Finding(what: "\(path): \(verb) depends on its environment"))
+                if try answerInOtherEnvironment(verb, input) != lines {
+                    findings.append(Finding(message: "\(path): \(verb) depends on its environment"))
                 }
-                if verb == "plan" { findings += unreadable(lines).map { Finding(what: "\(path): \($0)") } }
+                if verb == "plan" { findings += invalidLines(lines).map { Finding(message: "\(path): \($0)") } }
                 if writes {
                     try FileSystem.replace(expected, with: text)
                     continue
@@ -74,7 +75,7 @@ public struct PluginCheck {
                 guard known != text else { continue }
                 findings.append(
                     Finding(
-                        what: known == nil ? "\(expected) is missing" : "\(expected) differs",
+                        message: known == nil ? "\(expected) is missing" : "\(expected) differs",
                         difference: LineDifference.unified(from: known ?? "", to: text)))
             }
         }
@@ -84,13 +85,13 @@ public struct PluginCheck {
     private func verbs(of input: JSON, _ path: String) throws -> [String] {
         guard let name = input["command"]?.text else { return ["publish", "plan"] }
         guard let command = manifest.commands.first(where: { $0.name == name }) else {
-            throw BuildFailure("\(path): the manifest knows no command \(name)")
+            throw BuildFailure("\(path): the manifest has no command \(name)")
         }
         return [command.verb.rawValue]
     }
 
-    /// What of a plan can't be read as it was meant.
-    private func unreadable(_ lines: [String]) -> [String] {
+    /// The invalid lines of a plan.
+    private func invalidLines(_ lines: [String]) -> [String] {
         lines.compactMap { line in
             do {
                 let json = try JSON.parse(line)
@@ -98,7 +99,7 @@ public struct PluginCheck {
                 guard json.line == line else { return "the line is not in its shortest form: \(line.prefix(200))" }
                 let resource = try Resource(json)
                 guard manifest.resources.contains(resource.kind.rawValue) else {
-                    return "the manifest says nothing of the kind \(resource.kind.rawValue)"
+                    return "the manifest does not list the resource kind \(resource.kind.rawValue)"
                 }
                 return nil
             } catch {
@@ -109,18 +110,18 @@ public struct PluginCheck {
 
     // MARK: - The manifest
 
-    public func checkManifest(_ said: PluginManifest) -> [Finding] {
-        if said == manifest { return [] }
+    public func checkManifest(_ described: PluginManifest) -> [Finding] {
+        if described == manifest { return [] }
         return [
             Finding(
-                what: "\(folder)/manifest.json says another thing than describe",
-                difference: LineDifference.unified(from: manifest.json.pretty, to: said.json.pretty))
+                message: "\(folder)/manifest.json differs from the answer to describe",
+                difference: LineDifference.unified(from: manifest.json.pretty, to: described.json.pretty))
         ]
     }
 
     // MARK: - Examples
 
-    /// The configurations that people find: by a name for errors, and whether they are right.
+    /// The example configurations: a name for errors, the configuration, and whether it is valid.
     private func examples() throws -> [(name: String, configuration: JSON, isGood: Bool)] {
         var found: [(String, JSON, Bool)] = []
         let readme = "\(folder)/README.md"
@@ -144,14 +145,14 @@ public struct PluginCheck {
             let path = "\(folder)/examples/\(file)"
             let isGood = file.hasPrefix("good-")
             guard isGood || file.hasPrefix("bad-") else {
-                throw BuildFailure("\(path): examples are named good-….yaml and bad-….yaml")
+                throw BuildFailure("\(path): found another name, allowed are good-….yaml and bad-….yaml")
             }
             found.append((path, JSON(try YAML.read(try FileSystem.read(path), file: path)), isGood))
         }
         return found
     }
 
-    /// - Returns: how many examples were looked at, and where plugin or module don't say what they should.
+    /// - Returns: the number of checked examples, and the failed checks.
     public func checkExamples() throws -> (examples: Int, findings: [Finding]) {
         let scratch = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-yang")
         defer { try? FileSystem.remove(scratch) }
@@ -168,18 +169,18 @@ public struct PluginCheck {
                 ]
             ).run()
             if (result.status == 0) != isGood {
-                let said = result.errorText.split(separator: "\n").map(String.init)
+                let errors = result.errorText.split(separator: "\n").map(String.init)
                 findings.append(
                     Finding(
-                        what: "\(name): the module \(manifest.yang) \(isGood ? "refuses" : "takes") it",
-                        difference: said))
+                        message: "\(name): the module \(manifest.yang) \(isGood ? "rejects" : "accepts") it",
+                        difference: errors))
             }
             let problems = try answer("publish", ["configuration": configuration, "facts": [:]]).filter {
                 (try? JSON.parse($0)).flatMap { Diagnostic($0) }?.severity == .error
             }
             if problems.isEmpty != isGood {
                 findings.append(
-                    Finding(what: "\(name): the plugin \(isGood ? "refuses" : "takes") it", difference: problems))
+                    Finding(message: "\(name): the plugin \(isGood ? "rejects" : "accepts") it", difference: problems))
             }
         }
         return (all.count, findings)

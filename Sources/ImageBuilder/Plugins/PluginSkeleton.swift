@@ -2,20 +2,20 @@ import Documents
 import Files
 import PluginKit
 
-/// The beginning of a plugin in Swift: it builds, and its test passes, before anything is changed.
+/// A template of a plugin in Swift, which builds and passes its tests without changes.
 public struct PluginSkeleton {
     let name: String
-    /// Of vcpe's own package.
+    /// The path of vcpe's own package.
     let kit: String
 
-    /// - Throws: for a name that is none.
+    /// - Throws: ``BuildFailure`` for an invalid name.
     public init(name: String, kit: String) throws {
         guard let first = name.utf8.first, (0x61...0x7A).contains(first), name.utf8.count <= 30,
             name.utf8.allSatisfy({ (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2D })
         else {
             throw BuildFailure(
-                "\"\(name)\" is no plugin's name",
-                hint: "it has lower-case letters, digits and hyphens, at most 30, and starts with a letter")
+                "\"\(name)\" is not a valid plugin name",
+                hint: "allowed are at most 30 lower-case letters, digits and hyphens, a letter first")
         }
         (self.name, self.kit) = (name, kit)
     }
@@ -29,7 +29,7 @@ public struct PluginSkeleton {
     ///
     /// - Returns: their paths within the folder.
     public func write(to folder: String) throws -> [String] {
-        guard !FileSystem.exists(folder) else { throw BuildFailure("\(folder) is there already") }
+        guard !FileSystem.exists(folder) else { throw BuildFailure("\(folder) already exists") }
         let temporary = "\(folder).new"
         try FileSystem.remove(temporary)
         do {
@@ -47,9 +47,9 @@ public struct PluginSkeleton {
 
     private var manifest: PluginManifest {
         PluginManifest(
-            name: name, version: "0.1.0", summary: "Greets by a file", key: name, yang: "vcpe-\(name).yang",
+            name: name, version: "0.1.0", summary: "Writes a greeting to a file", key: name, yang: "vcpe-\(name).yang",
             resources: ["directory", "file"], features: [.init("base")],
-            commands: [.init(.show, "greeting", "What the file says")])
+            commands: [.init(.show, "greeting", "The contents of the file")])
     }
 
     private var input: JSON {
@@ -67,7 +67,7 @@ public struct PluginSkeleton {
             ("Sources/\(name)/\(type).swift", source),
             ("Sources/\(name)/main.swift", main),
             ("manifest.json", manifest.json.pretty), ("vcpe-\(name).yang", yang), ("README.md", readme),
-            ("cases/hello.yaml", "# What is greeted by.\n" + Node(input, position: Self.nowhere).yaml),
+            ("cases/hello.yaml", "# A greeting.\n" + Node(input, position: Self.nowhere).yaml),
             ("cases/hello.publish", ""),
             ("cases/hello.plan", resources.map(\.json.line).sorted().map { $0 + "\n" }.joined()),
             ("examples/bad-empty.yaml", "greeting: \"\"\n"),
@@ -94,7 +94,7 @@ public struct PluginSkeleton {
 
     private var makefile: String {
         """
-        # The plugin's program, with Swift's runtime in it. VCPE_BOX: of vcpe's package the box's side alone.
+        # The plugin's program, linked with Swift's runtime. VCPE_BOX builds only the box's part of vcpe's package.
         \(name): $(shell find Sources) Package.swift
         \tVCPE_BOX=1 swift build -c release --static-swift-stdlib -Xlinker -s
         \tcp .build/release/\(name) \(name)
@@ -121,14 +121,15 @@ public struct PluginSkeleton {
             var greeting: String
         }
 
-        /// Greets by a file. A plugin is a pure function: it reads nothing, writes nothing and knows no clock but `input.now`.
+        /// Writes a greeting to a file. A plugin is a pure function: it reads and writes nothing, and its
+        /// only clock is `input.now`.
         enum \(type): Plugin {
             static let manifest = PluginManifest(
-                name: "\(name)", version: "0.1.0", summary: "Greets by a file", key: "\(name)", yang: "vcpe-\(name).yang",
+                name: "\(name)", version: "0.1.0", summary: "Writes a greeting to a file", key: "\(name)", yang: "vcpe-\(name).yang",
                 resources: ["directory", "file"], features: [.init("base")],
-                commands: [.init(.show, "greeting", "What the file says")])
+                commands: [.init(.show, "greeting", "The contents of the file")])
 
-            /// What is wrong with a value is said with its place, by itself.
+            /// The shape reports invalid values with their positions.
             static var configuration: Shape<Configuration> {
                 .mapping("a greeting") { fields in
                     let greeting = fields.required("greeting", .text("a text of one line") { !$0.isEmpty && !$0.contains("\\n") })
@@ -164,7 +165,7 @@ public struct PluginSkeleton {
           prefix p;
 
           organization "you";
-          description "Greets by a file.";
+          description "Writes a greeting to a file.";
 
           revision 2026-11-25 { description "First."; }
 
@@ -181,14 +182,14 @@ public struct PluginSkeleton {
         """
         # \(name)
 
-        Greets by a file, `/run/vcpe/\(name)/greeting`.
+        Writes a greeting to a file, `/run/vcpe/\(name)/greeting`.
 
         ```yaml
         \(name):
           greeting: hello
         ```
 
-        `make` builds the program, `vcpe plugin test .` checks it. An image gets the plugin by naming this folder:
+        `make` builds the program, `vcpe plugin test .` checks it. To add the plugin to an image, reference this folder in its definition:
 
         ```
         plugins: [network, firewall, ../\(name)]

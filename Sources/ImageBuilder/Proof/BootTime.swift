@@ -4,7 +4,8 @@ import Glibc
 import PluginKit
 import Processes
 
-/// Measures the time from a kernel's first console output to the first packet that its machine forwards.
+/// Measures the time from a kernel's first console output to the first packet that its machine
+/// forwards.
 public struct BootTime {
     let kernel: String
     let initramfs: String
@@ -46,7 +47,7 @@ public struct BootTime {
             QEMU.find(), machine.arguments() + ["-display", "none", "-no-reboot", "-serial", "file:\(folder)/console"]
         ).start(output: File("\(folder)/qemu", O_WRONLY | O_CREAT | O_TRUNC), inheriting: network.taps)
         defer { process.kill() }
-        // From the kernel's first output: firmware and loading are QEMU's, and the same for all.
+        // Measured from the kernel's first output: the time of firmware and loading is QEMU's.
         var begin: Double?
         let end = Clock.seconds + 120
         while Clock.seconds < end, process.poll() == nil {

@@ -31,7 +31,7 @@ struct BoxEvents {
         all.contains { $0["event"]?.text == "service-ready" && $0["name"]?.text == service }
     }
 
-    /// The last thing that happened, for a message about a box that does not boot.
+    /// The last event, for a message about a box that does not boot.
     var last: String {
         guard let event = all.last, let name = event["event"]?.text else { return "no event" }
         let details = ["reason", "name"].compactMap { event[$0]?.text }.filter { !$0.isEmpty }

@@ -9,10 +9,10 @@ struct DHCPProbe {
     private static let mac: [UInt8] = [0x02, 0, 0, 0, 0, 0x77]
 
     /// - Returns: the address of the lease; nil when no server answered.
-    func ask() throws -> IPAddress? {
+    func requestAddress() throws -> IPAddress? {
         guard let any = IPAddress("0.0.0.0"), let all = IPAddress("255.255.255.255") else { return nil }
         let socket = try ProofSocket(namespace, .ipv4, isStream: false)
-        socket.useLinkAlone(link)
+        socket.bindToLink(link)
         try socket.bind(any, port: 68, listen: false)
         guard let offer = exchange(socket, message([53, 1, 1]), to: all, type: 2) else { return nil }
         let request = message([53, 1, 3, 50, 4] + offer.address.bytes + [54, 4] + offer.server)
@@ -29,8 +29,9 @@ struct DHCPProbe {
         return bytes + [0x63, 0x82, 0x53, 0x63] + options + [255]
     }
 
-    /// Sends a message every second until an answer of a type arrives, for eight seconds: a server that has just started
-    /// has not bound its socket yet, and dnsmasq pings an address for three seconds before it offers it.
+    /// Sends a message every second until an answer of a type arrives, for eight seconds: a server
+    /// that has just started has not bound its socket yet, and dnsmasq pings an address for three
+    /// seconds before it offers it.
     private func exchange(
         _ socket: ProofSocket, _ message: [UInt8], to all: IPAddress, type: UInt8
     ) -> (address: IPAddress, server: [UInt8])? {

@@ -10,7 +10,7 @@ struct DNSQuery {
         self.bytes = bytes + [0, 0, 1, 0, 1]
     }
 
-    /// The first IPv4 address of a response; nil when it holds none.
+    /// The first IPv4 address of a response; nil when it has none.
     func address(in answer: [UInt8]) -> IPAddress? {
         guard answer.count > bytes.count, answer[0] == bytes[0], answer[1] == bytes[1], answer[7] > 0 else {
             return nil

@@ -1,6 +1,6 @@
 import Files
 
-/// A run's checks in the XML that CI systems read: JUnit's, as Jenkins and GitLab take it.
+/// A run's checks as JUnit XML, which CI systems such as Jenkins and GitLab read.
 public struct JUnitReport: Sendable {
     private struct Case: Sendable {
         var group: String
@@ -68,7 +68,7 @@ public struct JUnitReport: Sendable {
         return "\(milliseconds / 1000)." + String(repeating: "0", count: 3 - fraction.count) + fraction
     }
 
-    /// XML 1.0 has no place for most control characters, not even escaped.
+    /// XML 1.0 does not allow most control characters, not even escaped.
     private static func escaped(_ text: String) -> String {
         var result = ""
         for scalar in text.unicodeScalars {

@@ -5,24 +5,24 @@ import Glibc
 import PluginKit
 import Processes
 
-/// Asks the box for its hardware address, which every IP host must answer: ARP (RFC 826) and IPv6 neighbour discovery
-/// (RFC 4861, section 7.2). An answer shows that packets reach the box on a side and return, although its policy drops
-/// everything else.
+/// Asks the box for its hardware address, which every IP host must answer: ARP (RFC 826) and IPv6
+/// neighbour discovery (RFC 4861, section 7.2). An answer shows that packets reach the box on a
+/// side and return, although its policy drops everything else.
 struct NeighbourProbe {
     let side: ProofNetwork.Side
     private let socket: File
 
-    init(_ network: ProofNetwork, _ place: Proof.Endpoint) throws {
-        side = try network.side(place)
-        let descriptor = try network.namespace(place).run { csystem_packet_socket(place.rawValue) }
-        guard descriptor >= 0 else { throw SystemError("socket(AF_PACKET)", place.rawValue) }
-        socket = File(descriptor: descriptor, path: place.rawValue)
+    init(_ network: ProofNetwork, _ endpoint: Proof.Endpoint) throws {
+        side = try network.side(endpoint)
+        let descriptor = try network.namespace(endpoint).run { csystem_packet_socket(endpoint.rawValue) }
+        guard descriptor >= 0 else { throw SystemError("socket(AF_PACKET)", endpoint.rawValue) }
+        socket = File(descriptor: descriptor, path: endpoint.rawValue)
     }
 
     /// - Parameters:
     ///   - address: the box's IPv4 address on this side; nil where it is not known.
-    ///   - seconds: how long to ask.
-    /// - Returns: which answer arrived; nil when none did.
+    ///   - seconds: how long to send requests.
+    /// - Returns: the answer that arrived, in words; nil without an answer.
     func ask(_ address: IPAddress?, seconds: Double) -> String? {
         let linkLocal = ProofNetwork.linkLocal(side.boxMAC)
         let questions = [address.map { arp($0) }, linkLocal.flatMap { solicitation($0) }].compactMap { $0 }
@@ -59,7 +59,8 @@ struct NeighbourProbe {
     }
 
     private func solicitation(_ target: IPAddress) -> [UInt8]? {
-        // The solicited-node address (RFC 4291, section 2.7.1), and its Ethernet address (RFC 2464, section 7).
+        // The solicited-node address (RFC 4291, section 2.7.1), and its Ethernet address (RFC 2464,
+        // section 7).
         let tail = Array(target.bytes[13...])
         guard let source = ProofNetwork.linkLocal(side.hostMAC),
             let group = IPAddress([0xFF, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xFF] + tail)

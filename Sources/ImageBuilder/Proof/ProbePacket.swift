@@ -45,13 +45,14 @@ public struct ProbePacket: Sendable, Hashable {
         var boxMAC: MACAddress
         var source: IPAddress
         var destination: IPAddress
-        /// Sources that the box must not believe on this side.
+        /// Source addresses that the box must not accept on this side.
         var foreignSources: [IPAddress]
     }
 
     /// The frames that carry the packet. Each is complete, with its Ethernet header.
     ///
-    /// - Parameter origin: the side that sends; it is part of the mark by which the other side knows the packet.
+    /// - Parameter origin: the side that sends; it is part of the mark by which the other side
+    ///   recognizes the packet.
     func frames(from origin: Proof.Endpoint, _ route: Route) -> [[UInt8]] {
         let mark = Mark(kind: self, origin: origin).bytes
         switch form {
@@ -69,7 +70,8 @@ public struct ProbePacket: Sendable, Hashable {
             let packet = frame(route, udp(route.source, route.destination, mark), from: route.source)
             let tag: [UInt8] = [0x81, 0x00] + Self.bytes(Self.vlan)
             let tagged = Array(packet[..<12]) + tag + Array(packet[12...])
-            // To the box's port and to all: a port that bridges forwards the second.
+            // To the box's port and to the broadcast address: a bridge port would forward the
+            // second frame.
             return [tagged, [UInt8](repeating: 0xFF, count: 6) + Array(tagged[6...])]
         }
     }
@@ -156,8 +158,8 @@ public struct ProbePacket: Sendable, Hashable {
 }
 
 extension ProbePacket {
-    /// Eight bytes in each probe packet that say which kind it is and which side sent it. Address translation does not
-    /// change them.
+    /// Eight bytes in each probe packet that identify its kind and its sender. Address translation
+    /// does not change them.
     struct Mark: Hashable {
         var kind: ProbePacket
         var origin: Proof.Endpoint
@@ -185,7 +187,8 @@ extension ProbePacket {
         }
     }
 
-    /// Whether a frame is an ICMP error, which quotes the packet that it answers (RFC 792; RFC 4443, section 2.1).
+    /// Whether a frame is an ICMP error, which quotes the packet that it answers (RFC 792; RFC
+    /// 4443, section 2.1).
     static func isError(_ frame: ArraySlice<UInt8>) -> Bool {
         let ip = frame.startIndex + 14
         guard frame.count > 54 else { return false }

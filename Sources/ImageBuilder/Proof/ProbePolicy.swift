@@ -1,11 +1,11 @@
 import Addresses
 
-/// Which probe packets may come out on the other side.
+/// The probe packets that may arrive on the other side.
 ///
-/// Without proofs that say otherwise: of what the WAN sends, only ICMPv6 echo requests may reach the LAN (RFC 4890,
-/// section 4.3.1); what the LAN sends may reach the WAN, in IPv4 only under an address of the box. Packets with a foreign
-/// source address and tagged frames may never pass. A definition's proofs decide for their own direction, family and
-/// protocol, see `docs/proofs.md`.
+/// By default, only ICMPv6 echo requests from the WAN may reach the LAN (RFC 4890, section 4.3.1).
+/// Packets from the LAN may reach the WAN; IPv4 packets need a source address of the box. Packets
+/// with a foreign source address and tagged frames may never pass. A definition's proofs decide for
+/// their own direction, family and protocol, see `docs/proofs.md`.
 struct ProbePolicy: Sendable, Hashable {
     private let allowed: Set<ProbePacket.Mark>
     /// Addresses that must not appear on the WAN: those of the LAN.
@@ -38,20 +38,20 @@ struct ProbePolicy: Sendable, Hashable {
     private static func mayPass(_ kind: ProbePacket, from origin: Proof.Endpoint, _ proofs: [Proof]) -> Bool {
         if kind.form == .spoofed || kind.form == .vlan { return false }
         let other: Proof.Endpoint = origin == .lan ? .wan : .lan
-        let like = proofs.filter { proof in
+        let matching = proofs.filter { proof in
             proof.from == origin && proof.to == other && proof.family == kind.family
-                && isLike(proof.probe, kind.form, port: nil)
+                && matches(proof.probe, kind.form, port: nil)
         }
         // Echo requests have no port: any proof of them is exact.
-        if let exact = like.first(where: { isLike($0.probe, kind.form, port: ProbePacket.port) }) {
+        if let exact = matching.first(where: { matches($0.probe, kind.form, port: ProbePacket.port) }) {
             return exact.outcome == .answered
         }
         guard origin == .lan || kind == ProbePacket(form: .icmp, family: .ipv6) else { return false }
-        return like.isEmpty || like.contains { $0.outcome == .answered }
+        return matching.isEmpty || matching.contains { $0.outcome == .answered }
     }
 
     /// Whether a proof sends packets of the same protocol; and, unless `port` is nil, to this port.
-    private static func isLike(_ probe: Proof.Probe, _ form: ProbePacket.Form, port: Int?) -> Bool {
+    private static func matches(_ probe: Proof.Probe, _ form: ProbePacket.Form, port: Int?) -> Bool {
         switch (probe, form) {
         case (.udp(let its), .udp), (.udp(let its), .fragments), (.tcp(let its), .tcpSyn), (.tcp(let its), .tcpAck):
             port == nil || its == port

@@ -5,18 +5,20 @@ import Glibc
 import Processes
 import Synchronization
 
-/// Sends probe packets of every kind to both ports of the box from power-on, and counts what arrives on the other side.
+/// Sends probe packets of every kind to both ports of the box from power-on, and counts what
+/// arrives on the other side.
 ///
-/// An IPv4 datagram leaves each side every four milliseconds, and shows when the box forwards and for how long it paused;
-/// the other kinds follow each other at the same rate. An emulated box has no time for more.
+/// An IPv4 datagram leaves each side every four milliseconds, and shows when the box forwards and
+/// for how long it paused; the other kinds follow each other at the same rate. An emulated box
+/// can't process more.
 final class ProbeTraffic: Sendable {
-    /// What became of the packets of one kind from one side.
+    /// The counters of the packets of one kind from one side.
     struct Tally: Sendable, Hashable {
         var kind: ProbePacket
         var from: Proof.Endpoint
         /// Packets that QEMU's device took.
         var sent = 0
-        /// Frames that came out on the other side.
+        /// Frames that arrived on the other side.
         var arrived = 0
         /// Of these, frames that policy does not allow.
         var leaked = 0
@@ -25,15 +27,16 @@ final class ProbeTraffic: Sendable {
     struct Counts: Sendable {
         /// By kind, first those that the LAN sends.
         var tallies: [Tally] = []
-        /// Monotonic seconds when the first IPv4 datagram of the LAN arrived as policy allows it.
+        /// Monotonic seconds when the first IPv4 datagram of the LAN arrived as the policy allows.
         var firstForwarded: Double?
-        /// How many of them arrived, when the last one did, and the longest pause between two, in seconds.
+        /// How many of them arrived, when the last one did, and the longest pause between two, in
+        /// seconds.
         var forwarded = 0
         var lastForwarded = 0.0
         var longestPause = 0.0
         /// The source address of the first.
         var source: IPAddress?
-        /// Frames that the observing sockets had no memory for: a leak may be among them.
+        /// Frames that the observing sockets dropped for lack of memory; a leak may be among them.
         var missed = 0
 
         var sent: Int { tallies.reduce(0) { $0 + $1.sent } }
@@ -54,7 +57,7 @@ final class ProbeTraffic: Sendable {
     /// A side's packet socket, and what it sends.
     private struct Side: Sendable {
         var socket: File
-        /// By their place in ``ProbePacket/all``.
+        /// By their index in ``ProbePacket/all``.
         var frames: [[[UInt8]]]
     }
 
@@ -62,30 +65,30 @@ final class ProbeTraffic: Sendable {
 
     /// Starts to send and to observe, until ``stop()``.
     ///
-    /// - Parameter policy: nil for that of a definition without proofs.
+    /// - Parameter policy: the policy of a definition without proofs when nil.
     init(_ network: ProofNetwork, policy: ProbePolicy? = nil) throws {
         self.policy = try policy ?? ProbePolicy(lan: network.side(.lan).network4)
         var sides: [Proof.Endpoint: Side] = [:]
         var counts = Counts()
-        for place in [Proof.Endpoint.lan, .wan] {
-            let descriptor = try network.namespace(place).run { csystem_packet_socket(place.rawValue) }
-            guard descriptor >= 0 else { throw SystemError("socket(AF_PACKET)", place.rawValue) }
+        for endpoint in [Proof.Endpoint.lan, .wan] {
+            let descriptor = try network.namespace(endpoint).run { csystem_packet_socket(endpoint.rawValue) }
+            guard descriptor >= 0 else { throw SystemError("socket(AF_PACKET)", endpoint.rawValue) }
             let frames = try ProbePacket.all.map { kind in
-                kind.frames(from: place, try network.route(from: place, kind.family))
+                kind.frames(from: endpoint, try network.route(from: endpoint, kind.family))
             }
-            sides[place] = Side(socket: File(descriptor: descriptor, path: place.rawValue), frames: frames)
-            counts.tallies += ProbePacket.all.map { Tally(kind: $0, from: place) }
+            sides[endpoint] = Side(socket: File(descriptor: descriptor, path: endpoint.rawValue), frames: frames)
+            counts.tallies += ProbePacket.all.map { Tally(kind: $0, from: endpoint) }
         }
         self.sides = sides
         state = Mutex(State(counts: counts))
-        for place in [Proof.Endpoint.lan, .wan] {
-            start { $0.send(from: place) }
-            start { $0.observe(at: place) }
+        for endpoint in [Proof.Endpoint.lan, .wan] {
+            start { $0.send(from: endpoint) }
+            start { $0.observe(at: endpoint) }
         }
     }
 
     /// Begins a new measurement of pauses.
-    func forgetPauses() { state.withLock { $0.counts.longestPause = 0 } }
+    func resetPauses() { state.withLock { $0.counts.longestPause = 0 } }
 
     func stop() { state.withLock { $0.isStopped = true } }
 
@@ -110,14 +113,14 @@ final class ProbeTraffic: Sendable {
         init(_ body: @escaping () -> Void) { self.body = body }
     }
 
-    private static func index(_ kind: Int, from place: Proof.Endpoint) -> Int {
-        kind + (place == .lan ? 0 : ProbePacket.all.count)
+    private static func index(_ kind: Int, from endpoint: Proof.Endpoint) -> Int {
+        kind + (endpoint == .lan ? 0 : ProbePacket.all.count)
     }
 
-    private func send(from place: Proof.Endpoint) {
-        guard let side = sides[place], let main = ProbePacket.all.firstIndex(of: .main) else { return }
+    private func send(from endpoint: Proof.Endpoint) {
+        guard let side = sides[endpoint], let main = ProbePacket.all.firstIndex(of: .main) else { return }
         let others = ProbePacket.all.indices.filter { $0 != main }
-        // Where a kind has several packets, such as several sources, each in its turn.
+        // A kind with several packets, such as several sources, sends them in turn.
         var turns = [Int](repeating: 0, count: ProbePacket.all.count)
         func send(_ kind: Int) {
             var frames = side.frames[kind]
@@ -129,7 +132,7 @@ final class ProbeTraffic: Sendable {
                 Glibc.send(side.socket.descriptor, $0, $0.count, Int32(MSG_DONTWAIT)) == $0.count
             }
             guard wasSent, !frames.isEmpty else { return }
-            state.withLock { $0.counts.tallies[Self.index(kind, from: place)].sent += 1 }
+            state.withLock { $0.counts.tallies[Self.index(kind, from: endpoint)].sent += 1 }
         }
         var round = 0
         while !isStopped {
@@ -140,8 +143,8 @@ final class ProbeTraffic: Sendable {
         }
     }
 
-    private func observe(at place: Proof.Endpoint) {
-        guard let socket = sides[place]?.socket else { return }
+    private func observe(at endpoint: Proof.Endpoint) {
+        guard let socket = sides[endpoint]?.socket else { return }
         var buffer = [UInt8](repeating: 0, count: 2048)
         var lastStatistics = Clock.seconds
         while !isStopped {
@@ -162,7 +165,7 @@ final class ProbeTraffic: Sendable {
             guard count > 0, withUnsafeBytes(of: storage, { $0[Self.packetType] }) != Self.outgoing else { continue }
             let frame = buffer[..<count]
             // The box's own error messages quote what they answer.
-            guard let mark = ProbePacket.Mark(in: frame), mark.origin != place, !ProbePacket.isError(frame) else {
+            guard let mark = ProbePacket.Mark(in: frame), mark.origin != endpoint, !ProbePacket.isError(frame) else {
                 continue
             }
             note(mark, source: ProbePacket.source(of: frame))
@@ -199,7 +202,8 @@ final class ProbeTraffic: Sendable {
 
     /// Frames that did not fit the socket's buffer since the last call.
     private static func missed(_ socket: File) -> Int {
-        /// SOL_PACKET and PACKET_STATISTICS of linux/if_packet.h; the answer is `struct tpacket_stats`.
+        /// SOL_PACKET and PACKET_STATISTICS of linux/if_packet.h; the answer is `struct
+        /// tpacket_stats`.
         let (level, option): (Int32, Int32) = (263, 6)
         var statistics: (packets: UInt32, drops: UInt32) = (0, 0)
         var length = socklen_t(MemoryLayout.size(ofValue: statistics))

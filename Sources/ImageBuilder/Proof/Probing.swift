@@ -23,7 +23,8 @@ struct Probing {
     private static let patience = 2.0
 
     func run(_ proof: Proof) throws -> ProofResult {
-        // A slow box may lose a packet: a proof that expects an answer gets five attempts, others get one.
+        // A slow box may lose a packet: a proof that expects an answer gets five attempts, others
+        // get one.
         let begin = Clock.seconds
         var result = try attempt(proof)
         for _ in 0..<4 where proof.outcome == .answered && !result.passed {
@@ -47,10 +48,10 @@ struct Probing {
 
     // MARK: - Addresses
 
-    private func address(of place: Proof.Endpoint, seenFrom: Proof.Endpoint, _ family: IPAddress.Family) throws
+    private func address(of endpoint: Proof.Endpoint, seenFrom: Proof.Endpoint, _ family: IPAddress.Family) throws
         -> IPAddress
     {
-        if place == .box {
+        if endpoint == .box {
             let side = try network.side(seenFrom)
             let known = family == .ipv4 ? side.box4 ?? (seenFrom == .wan ? boxOnWAN : nil) : side.box6
             guard let known else {
@@ -58,12 +59,13 @@ struct Probing {
             }
             return known
         }
-        let side = try network.side(place)
+        let side = try network.side(endpoint)
         return family == .ipv4 ? side.host4 : side.host6
     }
 
     private func target(_ proof: Proof) throws -> IPAddress {
-        // A LAN host reaches a forwarded port by the outside address: hairpin NAT (RFC 4787, REQ-9).
+        // A LAN host reaches a forwarded port by the outside address: hairpin NAT (RFC 4787,
+        // REQ-9).
         if proof.to == .box, proof.arrivesAt != nil, proof.from == .lan, let outside = boxOnWAN { return outside }
         return try address(of: proof.to, seenFrom: proof.from, proof.family)
     }
@@ -73,24 +75,24 @@ struct Probing {
     }
 
     /// The side and port at which the packets must arrive; nil for the box itself.
-    private func arrival(_ proof: Proof, _ port: Int) -> (place: Proof.Endpoint, port: Int)? {
-        let place = proof.arrivesAt ?? (proof.to == .box ? nil : proof.to)
-        return place.map { ($0, proof.arrivesAtPort ?? port) }
+    private func arrival(_ proof: Proof, _ port: Int) -> (endpoint: Proof.Endpoint, port: Int)? {
+        let endpoint = proof.arrivesAt ?? (proof.to == .box ? nil : proof.to)
+        return endpoint.map { ($0, proof.arrivesAtPort ?? port) }
     }
 
-    private func isExpectedSource(_ peer: IPAddress?, _ proof: Proof, at place: Proof.Endpoint) throws -> Bool {
+    private func isExpectedSource(_ peer: IPAddress?, _ proof: Proof, at endpoint: Proof.Endpoint) throws -> Bool {
         guard let wanted = proof.sourceSeen else { return true }
         if wanted == .box {
-            if place == .wan, proof.family == .ipv4 { return peer != nil && peer == boxOnWAN }
-            return try peer == address(of: .box, seenFrom: place, proof.family)
+            if endpoint == .wan, proof.family == .ipv4 { return peer != nil && peer == boxOnWAN }
+            return try peer == address(of: .box, seenFrom: endpoint, proof.family)
         }
-        return try peer == address(of: wanted, seenFrom: place, proof.family)
+        return try peer == address(of: wanted, seenFrom: endpoint, proof.family)
     }
 
     private static func text(_ code: Int32) -> String { String(cString: strerror(code)) }
 
-    /// The sender's own kernel refused to send, for lack of a route or an address: no packet was sent, and that is neither
-    /// the box's refusal nor a drop.
+    /// The sender's own kernel refused to send, for lack of a route or an address: no packet was
+    /// sent, and that is neither the box's refusal nor a drop.
     private static func notSent(_ proof: Proof, _ code: Int32) -> ProofResult? {
         guard [ENETUNREACH, EADDRNOTAVAIL, EINVAL, EPERM].contains(code) else { return nil }
         return ProofResult(proof: proof, passed: false, seen: "not sent: \(text(code))")
@@ -101,7 +103,7 @@ struct Probing {
     private func tcp(_ proof: Proof, _ port: Int) throws -> ProofResult {
         let arrival = arrival(proof, port)
         let server = try arrival.map { arrival in
-            let socket = try ProofSocket(network.namespace(arrival.place), proof.family, isStream: true)
+            let socket = try ProofSocket(network.namespace(arrival.endpoint), proof.family, isStream: true)
             try socket.bind(Self.any(proof.family), port: arrival.port, listen: true)
             return socket
         }
@@ -127,13 +129,14 @@ struct Probing {
         let there = caller.socket.wait(seconds: 3) && caller.socket.receive().bytes == Array("there".utf8)
         _ = caller.socket.send(Array("back".utf8))
         let back = client.wait(seconds: 3) && client.receive().bytes == Array("back".utf8)
-        let isSource = try isExpectedSource(caller.peer, proof, at: arrival?.place ?? proof.to)
+        let isSource = try isExpectedSource(caller.peer, proof, at: arrival?.endpoint ?? proof.to)
         return ProofResult(
             proof: proof, passed: proof.outcome == .answered && there && back && isSource,
             seen: "answered, source \(caller.peer.map(\.description) ?? "unknown")")
     }
 
-    /// A connection to the box's own service is open. A service that speaks first must send its greeting.
+    /// A connection to the box's own service is open. A service that speaks first must send its
+    /// greeting.
     private func service(_ proof: Proof, _ client: ProofSocket) -> ProofResult {
         guard let greeting = proof.greeting else {
             // A proxy without a service behind it completes the handshake and closes.
@@ -161,10 +164,12 @@ struct Probing {
     private func udp(_ proof: Proof, _ port: Int) throws -> ProofResult {
         let arrival = arrival(proof, port)
         let server = try arrival.map { arrival in
-            // The provider's dnsmasq may hold the port on other addresses: bind the host's own.
-            let socket = try ProofSocket(network.namespace(arrival.place), proof.family, isStream: false)
+            // The provider's dnsmasq may use the port on other addresses, so this binds only the
+            // host's own.
+            let socket = try ProofSocket(network.namespace(arrival.endpoint), proof.family, isStream: false)
             try socket.bind(
-                try address(of: arrival.place, seenFrom: proof.from, proof.family), port: arrival.port, listen: false)
+                try address(of: arrival.endpoint, seenFrom: proof.from, proof.family), port: arrival.port, listen: false
+            )
             return socket
         }
         let client = try ProofSocket(network.namespace(proof.from), proof.family, isStream: false)
@@ -193,7 +198,7 @@ struct Probing {
                 proof: proof, passed: proof.outcome == .dropped && !hasArrived,
                 seen: hasArrived ? "no answer, but the packet arrived" : "no answer")
         }
-        let isSource = try server == nil || isExpectedSource(peer, proof, at: arrival?.place ?? proof.to)
+        let isSource = try server == nil || isExpectedSource(peer, proof, at: arrival?.endpoint ?? proof.to)
         return ProofResult(
             proof: proof, passed: proof.outcome == .answered && isSource && (server == nil || hasArrived),
             seen: "answered" + (peer.map { ", source \($0)" } ?? ""))
@@ -208,7 +213,7 @@ struct Probing {
         }
         // ping(8): 1 for no answer, 2 for any other error.
         guard result.status < 2 else {
-            let error = result.errorText.split(whereSeparator: \.isNewline).last ?? "ping has failed"
+            let error = result.errorText.split(whereSeparator: \.isNewline).last ?? "ping failed"
             return ProofResult(proof: proof, passed: false, seen: "not sent: \(error)")
         }
         let refusals = result.text.split(whereSeparator: \.isNewline).filter { line in
@@ -245,7 +250,9 @@ struct Probing {
 
     private func lease(_ proof: Proof) throws -> ProofResult {
         let side = try network.side(proof.from)
-        guard let address = try DHCPProbe(namespace: network.namespace(proof.from), link: proof.from.rawValue).ask()
+        guard
+            let address = try DHCPProbe(namespace: network.namespace(proof.from), link: proof.from.rawValue)
+                .requestAddress()
         else {
             return ProofResult(proof: proof, passed: proof.outcome == .dropped, seen: "no offer")
         }

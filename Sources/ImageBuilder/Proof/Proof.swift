@@ -36,29 +36,29 @@ public struct Proof: Sendable, Hashable {
     public var sourceSeen: Endpoint?
     /// The side at which packets to the box arrive: those of a forwarded port.
     public var arrivesAt: Endpoint?
-    /// The destination port there, if it is another.
+    /// The destination port there, if it is different.
     public var arrivesAtPort: Int?
-    /// What a TCP service of the box sends first, at least the beginning of it, such as `SSH-2.0`.
+    /// What a TCP service of the box sends first, or at least its beginning, such as `SSH-2.0`.
     public var greeting: String?
 }
 
 extension Proof {
     static var shape: Shape<Proof> { .mapping("a proof") { fields in read(&fields) } }
 
-    private static func place(_ places: [Endpoint]) -> Shape<Endpoint> {
-        Shape<String>.oneOf(places.map(\.rawValue)).map { Endpoint(rawValue: $0) }
+    private static func endpoint(_ allowed: [Endpoint]) -> Shape<Endpoint> {
+        Shape<String>.oneOf(allowed.map(\.rawValue)).map { Endpoint(rawValue: $0) }
     }
 
     // One step a line, with types: Swift 6.0 gives up on larger expressions.
     private static func read(_ fields: inout Fields) -> Proof? {
         let name: String? = fields.required("name", .text)
-        let from: Endpoint? = fields.required("from", place([.lan, .wan]))
-        let to: Endpoint? = fields.optional("to", place(Endpoint.allCases))
+        let from: Endpoint? = fields.required("from", endpoint([.lan, .wan]))
+        let to: Endpoint? = fields.optional("to", endpoint(Endpoint.allCases))
         let version: Int? = fields.optional("ip", .integer(4...6))
         let outcomes = Shape<String>.oneOf(Outcome.allCases.map(\.rawValue)).map { Outcome(rawValue: $0) }
         let outcome: Outcome? = fields.optional("expect", outcomes)
-        let sourceSeen: Endpoint? = fields.optional("source-seen", place(Endpoint.allCases))
-        let arrivesAt: Endpoint? = fields.optional("arrives-at", place([.lan, .wan]))
+        let sourceSeen: Endpoint? = fields.optional("source-seen", endpoint(Endpoint.allCases))
+        let arrivesAt: Endpoint? = fields.optional("arrives-at", endpoint([.lan, .wan]))
         let arrivesAtPort: Int? = fields.optional("arrives-at-port", .integer(1...65535))
         let greeting: String? = fields.optional("greeting", .text)
         let probe: Probe? = readProbe(&fields)

@@ -6,8 +6,8 @@ import Planning
 import PluginKit
 import Processes
 
-/// The networks around the box under test: on its first port the WAN, with servers and a provider's DHCP, DNS and router
-/// advertisements; on its second port the LAN, with one host.
+/// The networks around the box under test: on its first port the WAN, with servers and a provider's
+/// DHCP, DNS and router advertisements; on its second port the LAN, with one host.
 final class ProofNetwork {
     /// Addresses of one side's host, and of the box as that side reaches it.
     struct Side {
@@ -28,16 +28,17 @@ final class ProofNetwork {
     private(set) var sides: [Proof.Endpoint: Side] = [:]
     /// The TAP devices that QEMU inherits, the WAN's first.
     private(set) var taps: [File] = []
-    /// The namespace that plays the box, where the box is not a machine.
+    /// The namespace that acts as the box, if the box is not a virtual machine.
     private let box: NetworkNamespace?
     private var servers: [RunningProcess] = []
     private let folder: String
-    /// The name that the provider's DNS knows, and its address.
+    /// The name that the provider's DNS resolves, and its address.
     static let knownName = (name: "www.example.test", address: "198.18.0.80")
 
     /// - Parameters:
-    ///   - plan: the resources of the site that the box follows.
-    ///   - box: a namespace that plays the box; nil for a machine, which is attached by TAP devices.
+    ///   - plan: the resources of the box's site.
+    ///   - box: a namespace that acts as the box; nil for a virtual machine, which is attached by
+    ///     TAP devices.
     ///   - folder: for the files of the provider's servers.
     init(plan: [Resource], box: NetworkNamespace? = nil, folder: String) throws {
         self.box = box
@@ -45,7 +46,7 @@ final class ProofNetwork {
         let mayTap = box != nil || access("/dev/net/tun", R_OK | W_OK) == 0
         guard geteuid() == 0, mayTap, lan != nil, wan != nil else {
             throw BuildFailure(
-                "no network namespace or TAP device can be made",
+                "can't create a network namespace or a TAP device",
                 hint: "run it as root, or in a user namespace in which /dev/net/tun may be opened")
         }
         guard let wanMAC = MACAddress("52:54:00:00:00:01"), let lanMAC = MACAddress("52:54:00:00:00:02"),
@@ -54,17 +55,17 @@ final class ProofNetwork {
         sides[.lan] = try Self.side(
             of: "lan", plan, mac: lanMAC, hostMAC: lanHost, fallback4: "192.168.1.1/24", fallback6: "fd00:1::1/64")
         sides[.wan] = try Self.wanSide(plan, mac: wanMAC, hostMAC: wanHost)
-        for place in [Proof.Endpoint.wan, .lan] { try connect(place) }
+        for endpoint in [Proof.Endpoint.wan, .lan] { try connect(endpoint) }
         try startProvider(plan, folder: folder)
     }
 
-    func namespace(_ place: Proof.Endpoint) throws -> NetworkNamespace {
-        guard let namespace = place == .lan ? lan : wan else { throw BuildFailure("the test has no network") }
+    func namespace(_ endpoint: Proof.Endpoint) throws -> NetworkNamespace {
+        guard let namespace = endpoint == .lan ? lan : wan else { throw BuildFailure("the test has no network") }
         return namespace
     }
 
-    func side(_ place: Proof.Endpoint) throws -> Side {
-        guard let side = sides[place] else { throw BuildFailure("the test has no side \(place.rawValue)") }
+    func side(_ endpoint: Proof.Endpoint) throws -> Side {
+        guard let side = sides[endpoint] else { throw BuildFailure("the test has no side \(endpoint.rawValue)") }
         return side
     }
 
@@ -91,22 +92,23 @@ final class ProofNetwork {
 
     // MARK: - Addresses
 
-    /// How probe packets of a side are addressed to the other side's host.
-    func route(from place: Proof.Endpoint, _ family: IPAddress.Family) throws -> ProbePacket.Route {
-        let (own, other) = (try side(place), try side(place == .lan ? .wan : .lan))
-        // An address of the other side; and, for the LAN, one of no side: TEST-NET-2 (RFC 5737) and the documentation
-        // prefix (RFC 3849). The WAN may send from any address but the LAN's.
+    /// The addresses of probe packets from a side to the other side's host.
+    func route(from endpoint: Proof.Endpoint, _ family: IPAddress.Family) throws -> ProbePacket.Route {
+        let (own, other) = (try side(endpoint), try side(endpoint == .lan ? .wan : .lan))
+        // An address of the other side; and, for the LAN, an address outside of both sides:
+        // TEST-NET-2 (RFC 5737) and the documentation prefix (RFC 3849). The WAN may send from any
+        // address but the LAN's.
         let stranger = family == .ipv4 ? "198.51.100.66" : "2001:db8:bad::66"
         let foreign = [
             family == .ipv4 ? Self.host(77, in: other.network4) : Self.host(0x77, in: other.network6),
-            place == .lan ? IPAddress(stranger) : nil,
+            endpoint == .lan ? IPAddress(stranger) : nil,
         ].compactMap { $0 }
         return ProbePacket.Route(
             sourceMAC: own.hostMAC, boxMAC: own.boxMAC, source: family == .ipv4 ? own.host4 : own.host6,
             destination: family == .ipv4 ? other.host4 : other.host6, foreignSources: foreign)
     }
 
-    /// The address that the provider's DHCP server lent to the box; nil when it lent none.
+    /// The address that the provider's DHCP server leased to the box; nil without a lease.
     func leasedAddress() throws -> IPAddress? {
         let wanted = try side(.wan).boxMAC.description
         let leases = (try? FileSystem.read("\(folder)/provider.leases")) ?? []
@@ -132,7 +134,7 @@ final class ProofNetwork {
             box6: own6?.address, boxMAC: mac, hostMAC: hostMAC)
     }
 
-    /// The WAN's host is the provider's router and server: the plan's gateway, if it names one.
+    /// The WAN's host is the provider's router and server: the plan's gateway, if it has one.
     private static func wanSide(_ plan: [Resource], mac: MACAddress, hostMAC: MACAddress) throws -> Side {
         var side = try side(
             of: "wan", plan, mac: mac, hostMAC: hostMAC, fallback4: "203.0.113.2/24", fallback6: "2001:db8:1::2/64")
@@ -162,11 +164,11 @@ final class ProofNetwork {
         try namespace.run { _ = try Command("ip", line.split(separator: " ").map(String.init)).check() }
     }
 
-    private func connect(_ place: Proof.Endpoint) throws {
-        let (namespace, side) = (try namespace(place), try side(place))
-        let name = place.rawValue
+    private func connect(_ endpoint: Proof.Endpoint) throws {
+        let (namespace, side) = (try namespace(endpoint), try side(endpoint))
+        let name = endpoint.rawValue
         if let box {
-            let port = place == .wan ? "eth0" : "eth1"
+            let port = endpoint == .wan ? "eth0" : "eth1"
             try ip(namespace, "link add \(name) type veth peer name \(port) address \(side.boxMAC) netns \(box.path)")
         } else {
             let tap = try namespace.run {
@@ -180,7 +182,7 @@ final class ProofNetwork {
         try ip(namespace, "addr add \(side.host4)/\(side.network4.length) dev \(name)")
         try ip(namespace, "addr add \(side.host6)/\(side.network6.length) dev \(name) nodad")
         try ip(namespace, "link set \(name) up")
-        if place == .lan {
+        if endpoint == .lan {
             if let box = side.box4 {
                 // Known from the start: probe packets must not wait for an answer.
                 try ip(namespace, "neigh replace \(box) lladdr \(side.boxMAC) dev \(name)")
@@ -193,7 +195,8 @@ final class ProofNetwork {
             guard let linkLocal = Self.linkLocal(side.boxMAC), let far = Self.host(77, in: side.network4) else {
                 return
             }
-            // The box's address is not known yet: packets to its LAN are sent to its MAC from the start.
+            // The box's address is not known yet: packets to its LAN are sent to its MAC from the
+            // start.
             try ip(namespace, "neigh replace \(far) lladdr \(side.boxMAC) dev \(name) nud permanent")
             try ip(namespace, "route add \(other.network4) via \(far)")
             try ip(namespace, "-6 neigh replace \(linkLocal) lladdr \(side.boxMAC) dev \(name) nud permanent")
@@ -213,7 +216,7 @@ final class ProofNetwork {
     private func startProvider(_ plan: [Resource], folder: String) throws {
         guard FileSystem.exists("/usr/sbin/dnsmasq") else {
             throw BuildFailure(
-                "/usr/sbin/dnsmasq is missing, which plays the provider", hint: "apt-get install dnsmasq-base")
+                "there is no /usr/sbin/dnsmasq, which acts as the provider", hint: "apt-get install dnsmasq-base")
         }
         let side = try side(.wan)
         guard let first = Self.host(100, in: side.network4), let last = Self.host(150, in: side.network4) else {
@@ -251,7 +254,7 @@ final class ProofNetwork {
         usleep(300_000)
         guard server.poll() == nil else {
             let log = String(decoding: try FileSystem.read("\(folder)/provider.log"), as: UTF8.self)
-            throw BuildFailure("the provider's dnsmasq has ended: \(log)", hint: "\(folder)/provider.conf")
+            throw BuildFailure("the provider's dnsmasq exited: \(log)", hint: "\(folder)/provider.conf")
         }
     }
 }

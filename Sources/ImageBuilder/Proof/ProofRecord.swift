@@ -3,9 +3,9 @@ import Documents
 import Files
 import Glibc
 
-/// What a run of `vcpe test` found, as `NAME.proofs.json` keeps it: `docs/proofs.md`.
+/// The results of a run of `vcpe test`, as in `NAME.proofs.json`: `docs/proofs.md`.
 public struct ProofRecord: Sendable, Hashable {
-    /// One thing that was tested.
+    /// The result of one control or proof.
     public struct Check: Sendable, Hashable {
         public enum Status: String, Sendable, Hashable {
             case passed, failed
@@ -15,7 +15,7 @@ public struct ProofRecord: Sendable, Hashable {
 
         public var name: String
         public var status: Status
-        /// What was observed, in words.
+        /// The observation, in words.
         public var seen: String
         public var milliseconds: Int
 
@@ -72,11 +72,11 @@ public struct ProofRecord: Sendable, Hashable {
     public var machine: Machine
     /// SHA-256 by part: `manifest`, `uki`, `root`, `raw`.
     public var digests: [String: String]
-    /// Signs that the box booted and that the test could have seen a failure.
+    /// Checks that the box booted, and that the test could detect a failure.
     public var controls: [Check] = []
     public var proofs: [Check] = []
     public var traffic: [Traffic] = []
-    /// Frames that the test had no memory for.
+    /// Frames that the test did not observe for lack of memory.
     public var missedFrames = 0
     /// From power-on to the first forwarded packet; nil when none was forwarded.
     public var firstForwardedMilliseconds: Int?
@@ -92,11 +92,11 @@ public struct ProofRecord: Sendable, Hashable {
     public var sent: Int { traffic.reduce(0) { $0 + $1.sent } }
     public var leaked: Int { traffic.reduce(0) { $0 + $1.leaked } }
 
-    /// What keeps the run from having passed, a line each; empty when it passed.
+    /// The reasons why the run did not pass, one line each; empty when it passed.
     public var failures: [String] {
         var result = (controls + proofs).filter { $0.status != .passed }.map { "\($0.name): \($0.seen)" }
-        if controls.isEmpty { result.append("no control was made") }
-        if proofs.isEmpty { result.append("no proof was made") }
+        if controls.isEmpty { result.append("no controls were run") }
+        if proofs.isEmpty { result.append("no proofs were run") }
         if traffic.isEmpty { result.append("no probe packets were sent") }
         for row in traffic {
             if row.sent == 0 { result.append("\(row.label): no probe packet was sent") }

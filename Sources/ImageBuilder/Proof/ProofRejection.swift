@@ -1,7 +1,7 @@
 import Documents
 import Files
 
-/// Why a record of proofs does not admit an image to a release.
+/// The reason why a record of proofs does not admit an image to a release.
 public struct ProofRejection: Error, Sendable, Hashable, CustomStringConvertible {
     public enum Reason: Sendable, Hashable {
         /// There is no record.
@@ -10,13 +10,13 @@ public struct ProofRejection: Error, Sendable, Hashable, CustomStringConvertible
         case malformed(String)
         /// A record of another format.
         case format(Int)
-        /// `passed` says something else than the record's rows.
+        /// `passed` contradicts the record's rows.
         case contradiction
-        /// The run did not pass: what failed.
+        /// The run did not pass; its failures.
         case notPassed([String])
         /// A part's digest is absent or of another build; its name.
         case otherBuild(String)
-        /// Not booted through firmware and loader; what was found.
+        /// The image was not booted through firmware and loader; the firmware that was found.
         case firmware(String)
         /// A signed image that was booted without Secure Boot.
         case withoutSecureBoot
@@ -36,7 +36,7 @@ public struct ProofRejection: Error, Sendable, Hashable, CustomStringConvertible
         case .malformed(let key): "found no valid \"\(key)\""
         case .format(let number): "found format \(number), allowed is \(ProofRecord.format)"
         case .contradiction: "\"passed\" contradicts the rows"
-        case .notPassed(let failures): "the proofs have failed:\n  \(failures.joined(separator: "\n  "))"
+        case .notPassed(let failures): "the proofs failed:\n  \(failures.joined(separator: "\n  "))"
         case .otherBuild(let part): "the proofs are of another build: the digest of \(part) differs"
         case .firmware(let found): "the image was booted by \"\(found)\", allowed is a boot through \"uefi\" and loader"
         case .withoutSecureBoot: "the image is signed, and was booted without Secure Boot"
@@ -52,7 +52,7 @@ extension ProofRecord {
     /// Clocks of the machines that test and that release may differ by this much, in seconds.
     private static let clockDifference = 300
 
-    /// Demands that the record admits a build to a release.
+    /// Checks that the record admits a build to a release.
     ///
     /// - Parameters:
     ///   - digests: SHA-256 of the parts of the build.

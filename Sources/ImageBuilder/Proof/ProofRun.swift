@@ -48,15 +48,18 @@ public struct ProofRun {
     /// The record's path, beside the image.
     public var path: String { "\(image.folder)/\(image.stem).proofs.json" }
 
-    /// Seconds that a box has to boot and apply its policy, unless the operator chooses another limit.
+    /// Seconds that a box has to boot and apply its policy, unless the operator chooses another
+    /// limit.
     public static func timeout(_ accelerator: Accelerator) -> Double { accelerator == .tcg ? 180 : 90 }
 
-    /// Runs everything, and writes the record. An earlier record is removed first: it must not outlive a run that fails.
+    /// Runs everything, and writes the record. An earlier record is removed first: it must not
+    /// outlive a run that fails.
     ///
     /// - Parameters:
     ///   - folder: for the disk, the events and the console's text.
     ///   - timeout: seconds for the boot; ``timeout(_:)`` when nil.
-    /// - Throws: ``BuildFailure`` when the machine's kernel crashed: then the proofs say nothing about the image.
+    /// - Throws: ``BuildFailure`` when the machine's kernel crashed: then the proofs are no
+    ///   evidence about the image.
     public func run(
         in folder: String, accelerator: Accelerator, timeout: Double? = nil, observe: (Event) -> Void
     ) throws -> ProofRecord {
@@ -118,8 +121,8 @@ public struct ProofRun {
         if hasBooted { try awaitForwarding(network, traffic, box, accelerator, observe) }
         let addresses = try addresses(network, traffic)
         try prove(network, addresses, box, hasBooted: hasBooted, &record, observe)
-        for place in sides {
-            control(try reach(place, network, addresses[place] ?? nil, isTried: hasBooted, record.proofs))
+        for endpoint in sides {
+            control(try reach(endpoint, network, addresses[endpoint] ?? nil, isTried: hasBooted, record.proofs))
         }
         if !box.isRunning { control(.init("runs to the end", .failed, seen: box.end)) }
         let counts = traffic.now
@@ -138,7 +141,7 @@ public struct ProofRun {
 
     // MARK: - Controls
 
-    /// The disk that boots holds the root and the UKI that a release publishes.
+    /// Checks that the boot disk has the root and the UKI that a release publishes.
     private func partsOfDisk(_ digests: [String: String]) throws -> ProofRecord.Check {
         let name = "the disk holds the root and the UKI"
         let disk = try File(image.raw)
@@ -162,8 +165,8 @@ public struct ProofRun {
         return .init(name, .failed, seen: "no file in EFI/Linux of \(image.raw) is \(image.uki)")
     }
 
-    /// Waits for the signs that the box has booted: PID 1's event `up`, by the firmware and the loader, of this release;
-    /// and the engine's readiness, which it reports when the policy is in effect.
+    /// Waits until the box has booted this release through the firmware and the loader (PID 1's
+    /// event `up`), and until the engine is ready, which it reports when the policy is in effect.
     private func boot(
         _ box: RunningBox, _ machine: inout ProofRecord.Machine, _ observe: (Event) -> Void
     ) throws -> [ProofRecord.Check] {
@@ -194,14 +197,15 @@ public struct ProofRun {
                     seen: isReady == nil ? box.failure : "event service-ready", milliseconds: box.milliseconds))
             guard isReady != nil else { return checks }
         }
-        // Drivers for all devices.
+        // PID 1 has loaded the drivers for all devices.
         let coldplugged = try box.wait("device drivers", observe) { box.events.first("coldplugged") }
         if coldplugged == nil { checks.append(.init("drivers are loaded", .failed, seen: box.failure)) }
         return checks
     }
 
-    /// Waits for the LAN's first packet on the WAN, where the proofs say that the LAN may send there. It needs the box's
-    /// address; where that is known and nothing arrives, policy may allow other packets only.
+    /// Waits for the LAN's first packet on the WAN, where the proofs say that the LAN may send
+    /// there. It needs the box's address; where that is known and nothing arrives, policy may allow
+    /// other packets only.
     private func awaitForwarding(
         _ network: ProofNetwork, _ traffic: ProbeTraffic, _ box: RunningBox, _ accelerator: Accelerator,
         _ observe: (Event) -> Void
@@ -223,13 +227,14 @@ public struct ProofRun {
         observe(.note("no probe packet was forwarded"))
     }
 
-    /// The sides that the proofs are about.
+    /// The sides that the proofs use.
     private var sides: [Proof.Endpoint] {
         let named = definition.proofs.flatMap { [$0.from, $0.to, $0.arrivesAt].compactMap { $0 } }
         return [.lan, .wan].filter { named.contains($0) }
     }
 
-    /// The box's IPv4 addresses by side, from the plan or the DHCP lease; the source of forwarded packets as a last resort.
+    /// The box's IPv4 addresses by side, from the plan or the DHCP lease; the source of forwarded
+    /// packets as a last resort.
     private func addresses(_ network: ProofNetwork, _ traffic: ProbeTraffic) throws -> [Proof.Endpoint: IPAddress?] {
         [
             .lan: try network.side(.lan).box4,
@@ -237,18 +242,19 @@ public struct ProofRun {
         ]
     }
 
-    /// Packets of a side reach the box and return. Without that, "dropped" would say nothing.
+    /// Checks that packets of a side reach the box and return. Otherwise "dropped" would prove
+    /// nothing.
     private func reach(
-        _ place: Proof.Endpoint, _ network: ProofNetwork, _ address: IPAddress?, isTried: Bool,
+        _ endpoint: Proof.Endpoint, _ network: ProofNetwork, _ address: IPAddress?, isTried: Bool,
         _ proofs: [ProofRecord.Check]
     ) throws -> ProofRecord.Check {
-        let name = "the box answers on the \(place.rawValue)"
+        let name = "the box answers on the \(endpoint.rawValue)"
         guard isTried else { return .init(name, .skipped, seen: "the box has not booted") }
         for (proof, check) in zip(definition.proofs, proofs)
-        where proof.from == place && proof.outcome != .dropped && check.status == .passed {
+        where proof.from == endpoint && proof.outcome != .dropped && check.status == .passed {
             return .init(name, .passed, seen: "proof \"\(proof.name)\"")
         }
-        let answer = try NeighbourProbe(network, place).ask(address, seconds: 10)
+        let answer = try NeighbourProbe(network, endpoint).ask(address, seconds: 10)
         return .init(
             name, answer == nil ? .failed : .passed, seen: answer ?? "no answer to ARP and neighbour discovery")
     }
@@ -286,7 +292,7 @@ public struct ProofRun {
     }
 }
 
-/// A machine that boots.
+/// A running machine, with its events and its deadline.
 private struct RunningBox {
     let process: RunningProcess
     let events: BoxEvents
@@ -299,15 +305,15 @@ private struct RunningBox {
     /// Since power-on.
     var milliseconds: Int { Int((Clock.seconds - start) * 1000) }
 
-    /// Waits until the box shows something, with a note every ten seconds.
+    /// Waits until `body` returns a value, with a note every ten seconds.
     ///
     /// - Returns: nil at the deadline, and when the machine ends.
-    func wait<Sign>(
-        _ what: String, _ observe: (ProofRun.Event) -> Void, _ body: () throws -> Sign?
-    ) throws -> Sign? {
+    func wait<Value>(
+        _ what: String, _ observe: (ProofRun.Event) -> Void, _ body: () throws -> Value?
+    ) throws -> Value? {
         var next = Clock.seconds + 10
         while true {
-            if let sign = try body() { return sign }
+            if let value = try body() { return value }
             guard Clock.seconds < deadline, isRunning else { return nil }
             if Clock.seconds >= next {
                 next += 10
@@ -331,9 +337,9 @@ private struct RunningBox {
 }
 
 extension BuiltImage {
-    /// Digests of the parts that proofs and releases are about: `manifest`, `uki`, `root`, `raw`.
-    /// The image was verified when it was found, so the manifest's own digests are those of the
-    /// files; that of `raw` is of its data and their places (``OutputDigest``).
+    /// Digests of the parts that proofs and releases refer to: `manifest`, `uki`, `root`, `raw`.
+    /// The image was verified when it was found, so the digests in the manifest are those of the
+    /// files. The digest of `raw` covers its data and their offsets (``OutputDigest``).
     public func digests() throws -> [String: String] {
         let outputs = manifest.outputs.mapValues(\.digest.hex)
         return [

@@ -3,7 +3,7 @@ import Files
 import Glibc
 import Processes
 
-/// A socket in a side's network namespace, whatever thread uses it.
+/// A socket in a side's network namespace. Any thread can use it.
 final class ProofSocket {
     let descriptor: Int32
 
@@ -22,7 +22,7 @@ final class ProofSocket {
 
     deinit { close(descriptor) }
 
-    /// Binds it, and has it listen on request.
+    /// Binds the socket; on request, it also listens.
     func bind(_ address: IPAddress, port: Int, listen isListening: Bool) throws {
         var on: Int32 = 1
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
@@ -86,8 +86,8 @@ final class ProofSocket {
         return (Array(buffer[..<count]), IPAddress(storage), port, 0)
     }
 
-    /// Restricts it to one link, on which it may broadcast.
-    func useLinkAlone(_ name: String) {
+    /// Restricts the socket to one link, and allows broadcasts.
+    func bindToLink(_ name: String) {
         var on: Int32 = 1
         setsockopt(descriptor, SOL_SOCKET, SO_BROADCAST, &on, socklen_t(MemoryLayout<Int32>.size))
         setsockopt(descriptor, SOL_SOCKET, SO_BINDTODEVICE, name, socklen_t(name.utf8.count + 1))

@@ -5,25 +5,26 @@ import Glibc
 import PluginKit
 import Processes
 
-/// A box that upgrades itself from one build to another under traffic; then it gets a release whose kernel panics, and must
-/// fall back. The result is how long nothing was forwarded.
+/// A box that upgrades itself from one build to another under traffic; then it gets a release whose
+/// kernel panics, and must fall back. The result is how long nothing was forwarded.
 ///
-/// The machine boots through UEFI without Secure Boot, also where the image is signed: the release whose kernel panics is
-/// made from the new one by an edit that breaks its signature.
+/// The machine boots through UEFI without Secure Boot, also where the image is signed: the release
+/// whose kernel panics is made from the new one by an edit that breaks its signature.
 public struct UpgradeProof {
     /// The result.
     public struct Outcome: Sendable {
-        /// From power-on to the first forwarded packet, in seconds: a boot, the firmware's part included.
+        /// From power-on to the first forwarded packet, in seconds: a boot, the firmware's part
+        /// included.
         public var start = 0.0
         /// Seconds without forwarding during a reset of the machine.
         public var reset = 0.0
         /// Seconds without forwarding during the upgrade.
         public var upgrade = 0.0
-        /// Seconds without forwarding while the bad release was tried and the box fell back.
+        /// Seconds without forwarding while the box tried the bad release and fell back.
         public var fallBack = 0.0
         /// Probe packets by kind.
         public var traffic: [ProofRecord.Traffic] = []
-        /// Frames that the test had no memory for.
+        /// Frames that the test did not observe for lack of memory.
         public var missedFrames = 0
 
         public var sent: Int { traffic.reduce(0) { $0 + $1.sent } }
@@ -63,9 +64,11 @@ public struct UpgradeProof {
         plan = try build.planFactorySite()
     }
 
-    /// The box's site document: the factory's, with releases from the run's own server at any time of day.
+    /// The box's site document: the factory's, with releases from the run's own server at any time
+    /// of day.
     private func document() throws -> String {
-        // A box installs within the first three quarters of its window: all of them, if it opened 18 hours ago.
+        // A box installs within the first three quarters of its window: all of them, if it opened
+        // 18 hours ago.
         let from = ((time(nil) - 18 * 3600 - 600) % 86_400 + 86_400) % 86_400 / 60
         func clock(_ minute: Int) -> String {
             let (hour, minute) = (minute / 60 % 24, minute % 60)
@@ -90,7 +93,7 @@ public struct UpgradeProof {
     ///   - trusted: the box's folder `/data/vcpe/upgrade/tuf` for this repository.
     ///   - timeout: seconds for each step; 600 under emulation and 300 with KVM when nil.
     ///   - publishBad: adds a release whose kernel panics.
-    ///   - observe: gets progress, in words.
+    ///   - observe: called with the progress, in words.
     public func run(
         in folder: String, repository: String, trusted: String, accelerator: Accelerator, timeout: Double? = nil,
         publishBad: () throws -> Void,
@@ -99,7 +102,7 @@ public struct UpgradeProof {
         let versions = (old: try Self.version(old), new: try Self.version(new))
         let seconds: Double = timeout ?? (accelerator == .tcg ? 600 : 300)
         guard versions.old != versions.new else {
-            throw BuildFailure("both builds are \(versions.new)", hint: "another version: in the definition")
+            throw BuildFailure("both builds are \(versions.new)", hint: "set another version: in the definition")
         }
         let network = try ProofNetwork(plan: plan, folder: folder)
         let server = try serve(repository, in: network)
@@ -120,7 +123,7 @@ public struct UpgradeProof {
             inheriting: network.taps + [monitor.machineEnd])
         defer { process.kill() }
         let box = ObservedBox(folder: folder)
-        /// Waits until something has happened, with a note every 30 seconds.
+        /// Waits until `body` returns true, with a note every 30 seconds.
         func wait(_ what: String, _ body: () -> Bool) throws {
             let begin = Clock.seconds
             var next = begin + 30
@@ -144,7 +147,7 @@ public struct UpgradeProof {
         outcome.start = (traffic.now.firstForwarded ?? 0) - begin
         observe("it forwards \(Self.text(outcome.start)) s after power-on")
         try wait("\(versions.old) is marked good") { box.events.versions == [versions.old] && box.events.isGood }
-        traffic.forgetPauses()
+        traffic.resetPauses()
 
         // The pause of a plain boot under the same traffic: an upgrade cannot be faster.
         try monitor.reset()
@@ -153,18 +156,18 @@ public struct UpgradeProof {
         try wait("\(versions.old) forwards again") { traffic.now.forwarded > first + 10 }
         outcome.reset = traffic.now.longestPause
         observe("a reset of the machine: \(Self.text(outcome.reset)) s without forwarding")
-        traffic.forgetPauses()
+        traffic.resetPauses()
 
         let starts = [versions.old, versions.old, versions.new]
         try wait("\(versions.new) is installed and runs") { box.events.versions == starts }
-        // During the trial: the box looks for releases again when it has marked this one good.
+        // During the trial: the box checks for releases again when it has marked this one good.
         try publishBad()
         try wait("\(versions.new) is marked good") { box.events.isGood }
         let isForwarding = traffic.now.forwarded
         try wait("\(versions.new) forwards") { traffic.now.forwarded > isForwarding + 10 }
         outcome.upgrade = traffic.now.longestPause
         observe("\(versions.new) runs and was marked good: \(Self.text(outcome.upgrade)) s without forwarding")
-        traffic.forgetPauses()
+        traffic.resetPauses()
 
         try wait("a release whose kernel panics was booted three times") { box.panics == 3 }
         try wait("\(versions.new) runs again") { box.events.versions == starts + [versions.new] }
@@ -204,7 +207,7 @@ public struct UpgradeProof {
         private let ownEnd: File
         let arguments: [String]
 
-        /// - Parameter descriptor: QEMU's number of the machine's end.
+        /// - Parameter descriptor: the descriptor of the machine's end in QEMU.
         init(descriptor: Int) throws(SystemError) {
             var ends: [Int32] = [-1, -1]
             guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0, &ends) == 0 else {
@@ -224,7 +227,7 @@ public struct UpgradeProof {
         }
     }
 
-    /// What the box has shown so far.
+    /// The box's events and console output so far.
     private struct ObservedBox {
         let folder: String
 
@@ -241,12 +244,12 @@ public struct UpgradeProof {
     /// A web server in the WAN.
     private func serve(_ repository: String, in network: ProofNetwork) throws -> RunningProcess {
         guard let busybox = ["/bin/busybox", "/usr/bin/busybox"].first(where: FileSystem.exists) else {
-            throw BuildFailure("busybox is missing, which serves the releases", hint: "apt-get install busybox")
+            throw BuildFailure("there is no busybox, which serves the releases", hint: "apt-get install busybox")
         }
-        let place = "\(ProofNetwork.knownName.address):\(Self.port)"
+        let address = "\(ProofNetwork.knownName.address):\(Self.port)"
         let log = try File("/dev/null", O_WRONLY)
         return try network.namespace(.wan).run {
-            try Command(busybox, ["httpd", "-f", "-p", place, "-h", try FileSystem.realPath(repository)]).start(
+            try Command(busybox, ["httpd", "-f", "-p", address, "-h", try FileSystem.realPath(repository)]).start(
                 output: log)
         }
     }
@@ -254,7 +257,8 @@ public struct UpgradeProof {
     /// A machine with the old build's disk, whose data partition trusts the run's repository.
     private func prepare(in folder: String, trusted: String, network: ProofNetwork) throws -> VirtualMachine {
         guard let mke2fs = ["/usr/sbin/mke2fs", "/sbin/mke2fs"].first(where: FileSystem.exists) else {
-            throw BuildFailure("there is no mke2fs", hint: "apt-get install e2fsprogs")
+            throw BuildFailure(
+                "there is no mke2fs, which formats the data partition", hint: "apt-get install e2fsprogs")
         }
         let (disk, seed) = ("\(folder)/disk.raw", "\(folder)/data")
         try Command("cp", ["--sparse=always", old.raw, disk]).check()

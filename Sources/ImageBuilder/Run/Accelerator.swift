@@ -17,8 +17,9 @@ public enum Accelerator: String, Sendable, CaseIterable {
         }
     }
 
-    /// QEMU 7's multi-threaded emulation can show a processor half of an instruction that another processor is
-    /// rewriting, and the guest's kernel crashes. One thread is as fast here (`docs/decisions.md`).
+    /// QEMU 7's multi-threaded emulation can show a processor half of an instruction that another
+    /// processor is rewriting, and the guest's kernel crashes. One thread is as fast here
+    /// (`docs/decisions.md`).
     private static let threads: String = {
         let version = (try? Command(QEMU.find(), ["--version"]).run().text) ?? ""
         return version.contains("version 7.") ? "single" : "multi"
@@ -26,9 +27,9 @@ public enum Accelerator: String, Sendable, CaseIterable {
 
     /// Finds the accelerator that works on this host.
     ///
-    /// /dev/kvm may exist and open, and KVM_CREATE_VM succeed, although no guest ever boots. So a kernel without a disk
-    /// is booted once; it must reach its panic. Only a success is remembered, for this boot of the host: a failure may
-    /// be a busy host's, and is tried again.
+    /// /dev/kvm may exist and open, and KVM_CREATE_VM succeed, although no guest ever boots. So a
+    /// kernel without a disk is booted once; it must reach its panic. Only a success is cached,
+    /// until the host reboots. A busy host can cause a failure, so a failure is tried again.
     ///
     /// - Parameters:
     ///   - qemu: the path of QEMU.
@@ -41,7 +42,7 @@ public enum Accelerator: String, Sendable, CaseIterable {
         guard access(device, R_OK | W_OK) == 0 else { return .tcg }
         let boot = String(decoding: try File("/proc/sys/kernel/random/boot_id").read(36, at: 0), as: UTF8.self)
         let answer = "\(try cache.folder("accelerator"))/\(boot)"
-        // Anything but "kvm" is what an earlier version of this program remembered of a failure.
+        // Earlier versions of this program also cached failures: ignore any other contents.
         if let bytes = try? FileSystem.read(answer), bytes == Array(Accelerator.kvm.rawValue.utf8) { return .kvm }
         let result = try Command(
             "timeout",

@@ -7,9 +7,9 @@ import Synchronization
 public struct BuiltImage: Sendable {
     public let folder: String
     public let stem: String
-    /// The manifest that the build has left.
+    /// The manifest of the build.
     public let manifest: Manifest
-    /// The SHA-256 of the manifest's text: names what was built.
+    /// The SHA-256 of the manifest's text, which identifies the build.
     private let digest: Digest
 
     /// Finds an image's outputs and verifies them.
@@ -18,11 +18,10 @@ public struct BuiltImage: Sendable {
     ///   - profile: one of the image's further hardware profiles; nil for the first.
     ///   - output: the folder of all images' outputs.
     /// - Throws: ``BuildFailure`` for an image that is not built; ``OutputFailure`` for an output
-    ///   that is not what its build has left.
+    ///   that differs from the manifest.
     public init(_ name: String, profile: String? = nil, output: String = "out") throws {
         let folder = "\(output)/\(name)"
-        // The first profile's outputs have no profile in their names; the manifest says which one
-        // it is.
+        // The first profile's outputs have no profile in their names; the manifest has its name.
         let stems = [name] + (profile.map { ["\(name)-\($0)"] } ?? [])
         let found = stems.filter { FileSystem.exists("\(folder)/\($0).manifest") }
         var candidates: [(stem: String, manifest: Manifest, digest: Digest)] = []
@@ -91,10 +90,10 @@ public struct BuiltImage: Sendable {
 
     // MARK: - Identity
 
-    /// Names what was built: the canonical manifest's digest.
+    /// The canonical manifest's digest, which identifies the build.
     public func manifestDigest() throws -> String { digest.hex }
 
-    /// The UKI's digest: kernel, initramfs and command line, the root's hash among them.
+    /// The UKI's digest. It covers kernel, initramfs and command line, with the root hash.
     public func ukiDigest() throws -> String { try verifiedDigest(.uki) }
 
     /// The digest of an output, verified when this value was made.

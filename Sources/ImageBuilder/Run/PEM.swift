@@ -1,8 +1,8 @@
 /// Certificates as text (RFC 7468).
 enum PEM {
-    /// What is not a certificate in PEM.
+    /// The error for text without a certificate in PEM.
     struct Malformed: Error, Sendable, Hashable {
-        /// What was found in its place.
+        /// The contents that were found instead.
         var found: String
     }
 

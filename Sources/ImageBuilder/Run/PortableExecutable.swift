@@ -1,6 +1,7 @@
 /// EFI programs (Microsoft's PE format specification).
 public enum PortableExecutable {
-    /// Whether a program carries a signature: its certificate table, the fifth data directory, is not empty.
+    /// Whether a program carries a signature: its certificate table, the fifth data directory, is
+    /// not empty.
     ///
     /// - Returns: false for bytes that are not a PE32+ program.
     public static func isSigned(_ program: [UInt8]) -> Bool {

@@ -18,8 +18,8 @@ public enum QEMU {
 public enum OVMF {
     /// The paths of the firmware's code and of a template of its variable store.
     ///
-    /// - Parameter secureBoot: the code that keeps variables in SMM, as Secure Boot needs it; and a store that holds the
-    ///   public test key "snakeoil".
+    /// - Parameter secureBoot: the code that keeps variables in SMM, as Secure Boot needs it; and a
+    ///   store that holds the public test key "snakeoil".
     public static func find(secureBoot: Bool) throws -> (code: String, variables: String) {
         (
             try find(secureBoot ? "OVMF_CODE_4M.secboot.fd" : "OVMF_CODE_4M.fd"),
@@ -29,12 +29,14 @@ public enum OVMF {
 
     /// Writes a fresh variable store for a machine.
     ///
-    /// A store is never shared by machines: one that another machine type has written made OVMF hang.
+    /// A store is never shared by machines: one that another machine type has written made OVMF
+    /// hang.
     ///
     /// - Parameters:
     ///   - path: of the new store.
-    ///   - certificate: a path of a PEM certificate, which becomes the store's platform key, key exchange key and only
-    ///     authorized signer: the machine boots with Secure Boot on. Nil: Secure Boot is off.
+    ///   - certificate: a path of a PEM certificate, which becomes the store's platform key, key
+    ///     exchange key and only authorized signer: the machine boots with Secure Boot on. Nil:
+    ///     Secure Boot is off.
     public static func makeVariables(_ path: String, certificate: String?) throws -> VirtualMachine.Firmware {
         var store = try VariableStore(FileSystem.read(find("OVMF_VARS_4M.fd")))
         if let certificate {

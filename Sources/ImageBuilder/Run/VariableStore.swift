@@ -1,12 +1,13 @@
 import Digests
 
 /// OVMF's variables in flash: an EDK2 authenticated variable store
-/// (`MdeModulePkg/Include/Guid/VariableFormat.h`) in a firmware volume (PI 1.8, volume 3, section 3.2.1).
+/// (`MdeModulePkg/Include/Guid/VariableFormat.h`) in a firmware volume (PI 1.8, volume 3, section
+/// 3.2.1).
 ///
-/// Debian's tool for such stores, `virt-fw-vars`, is not in Debian 12, and would be one more dependency for four
-/// variables.
+/// Debian's tool for such stores, `virt-fw-vars`, is not in Debian 12, and would be one more
+/// dependency for four variables.
 struct VariableStore {
-    /// What is not such a store, or has no space.
+    /// The error for an invalid store, or one without space.
     struct Malformed: Error, Sendable, Hashable, CustomStringConvertible {
         var description: String
     }
@@ -19,25 +20,27 @@ struct VariableStore {
     }
 
     private(set) var bytes: [UInt8]
-    /// Where variables begin and where the store ends.
+    /// From the first variable to the end of the store.
     private let area: Range<Int>
 
     /// EFI_GLOBAL_VARIABLE (UEFI 2.10, section 3.3).
     static let globalVariable = guid("8be4df61-93ca-11d2-aa0d-00e098032b8c")
     /// EFI_IMAGE_SECURITY_DATABASE_GUID (UEFI 2.10, section 32.4.1).
     static let imageSecurityDatabase = guid("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
-    /// gEfiSecureBootEnableDisableGuid: EDK2's own switch (`SecurityPkg/Include/Guid/AuthenticatedVariableFormat.h`).
+    /// gEfiSecureBootEnableDisableGuid: EDK2's own switch
+    /// (`SecurityPkg/Include/Guid/AuthenticatedVariableFormat.h`).
     static let secureBootEnableDisable = guid("f0a30bc7-af08-4556-99c4-001009c93a44")
     /// EFI_CERT_X509_GUID (UEFI 2.10, section 32.4.1).
     static let certX509 = guid("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
     /// gEfiAuthenticatedVariableGuid.
     private static let authenticatedVariables = guid("aaf32c78-947b-439a-a180-2e144ec37792")
-    /// The owner that the signature lists name. Firmware does not evaluate it.
+    /// The owner in the signature lists. Firmware does not evaluate it.
     private static let owner = Array(SHA256.hash(Array("vcpe proofs".utf8)).bytes.prefix(16))
 
     /// EFI_VARIABLE_NON_VOLATILE and EFI_VARIABLE_BOOTSERVICE_ACCESS (UEFI 2.10, section 8.2).
     private static let bootServices: UInt32 = 0x3
-    /// The same with EFI_VARIABLE_RUNTIME_ACCESS and EFI_VARIABLE_TIME_BASED_AUTHENTICATED_WRITE_ACCESS.
+    /// The same with EFI_VARIABLE_RUNTIME_ACCESS and
+    /// EFI_VARIABLE_TIME_BASED_AUTHENTICATED_WRITE_ACCESS.
     private static let authenticated: UInt32 = 0x27
     /// Of a store header: GUID, size, format, state, reserved.
     private static let storeHeader = 28
@@ -51,12 +54,12 @@ struct VariableStore {
         self.bytes = bytes
         // EFI_FIRMWARE_VOLUME_HEADER: signature at 40, length of the header at 48.
         guard bytes.count > 72, Array(bytes[40..<44]) == Array("_FVH".utf8) else {
-            throw Malformed(description: "the variable store is no firmware volume")
+            throw Malformed(description: "the variable store is not a firmware volume")
         }
         let begin = Int(Self.number(bytes[48..<50]))
         guard begin >= 72, begin + Self.storeHeader < bytes.count,
             Array(bytes[begin..<begin + 16]) == Self.authenticatedVariables
-        else { throw Malformed(description: "the firmware volume holds no authenticated variables") }
+        else { throw Malformed(description: "the firmware volume has no authenticated variables") }
         let end = begin + Int(Self.number(bytes[begin + 16..<begin + 20]))
         guard end <= bytes.count, begin + Self.storeHeader <= end else {
             throw Malformed(description: "the variable store ends at \(end), the file at \(bytes.count)")

@@ -4,8 +4,8 @@ import Glibc
 /// A QEMU machine that boots an image; `vcpe run`, `vcpe test` and the boot tests use the same one.
 public struct VirtualMachine: Sendable {
     public enum Firmware: Sendable, Hashable {
-        /// QEMU loads kernel, initramfs and command line itself. This takes half the time of a boot through UEFI, and
-        /// tests neither the loader nor the UKI.
+        /// QEMU loads kernel, initramfs and command line itself. This takes half the time of a boot
+        /// through UEFI, and tests neither the loader nor the UKI.
         case direct(kernel: String, initramfs: String, commandLine: String)
         /// OVMF with the given variable store, a file that the machine writes to.
         case uefi(variables: String, secureBoot: Bool)
@@ -25,7 +25,7 @@ public struct VirtualMachine: Sendable {
         case vmxnet3
     }
 
-    /// The devices that stand for a kind of box: `machine:` of its hardware profile.
+    /// The devices of a kind of box: `machine:` of its hardware profile.
     public struct Hardware: Sendable, Hashable {
         /// How the box's own disk is attached.
         public var disk: Bus
@@ -55,7 +55,7 @@ public struct VirtualMachine: Sendable {
         public enum Link: Sendable, Hashable {
             /// QEMU's own network, which needs no privilege. `forwards` are `tcp::8080-:80`.
             case user(forwards: [String], restricted: Bool)
-            /// A cable whose other end is a Unix socket at this path, for another QEMU to plug in.
+            /// A link to another QEMU, which connects to the Unix socket at this path.
             case cable(socket: String)
             /// A TAP device that QEMU inherits as this descriptor.
             case tap(descriptor: Int)
@@ -77,7 +77,8 @@ public struct VirtualMachine: Sendable {
     public var firmware: Firmware
     public var disks: [Disk]
     public var networks: [Network] = []
-    /// Indexes of `disks` in the order in which the firmware tries them; the order of `disks` when empty.
+    /// Indexes of `disks` in the order in which the firmware tries them; the order of `disks` when
+    /// empty.
     public var bootOrder: [Int] = []
     /// MiB.
     public var memory = 512
@@ -132,8 +133,8 @@ public struct VirtualMachine: Sendable {
                 arguments += ["-device", device]
                 continue
             }
-            let place = (bootOrder.isEmpty ? Array(disks.indices) : bootOrder).firstIndex(of: i)
-            arguments += ["-device", device + (place.map { ",bootindex=\($0)" } ?? "")]
+            let bootIndex = (bootOrder.isEmpty ? Array(disks.indices) : bootOrder).firstIndex(of: i)
+            arguments += ["-device", device + (bootIndex.map { ",bootindex=\($0)" } ?? "")]
         }
         for (i, network) in networks.enumerated() {
             switch network.link {
@@ -145,9 +146,9 @@ public struct VirtualMachine: Sendable {
             case .tap(let descriptor): arguments += ["-netdev", "tap,id=net\(i),fd=\(descriptor)"]
             }
             // Fixed slots: the ports keep their order whatever other devices the machine has.
-            let place = ",addr=0x\(String(0x10 + i, radix: 16))"
+            let slot = ",addr=0x\(String(0x10 + i, radix: 16))"
             arguments += [
-                "-device", "\(network.card),netdev=net\(i)\(place)" + (network.mac.map { ",mac=\($0)" } ?? ""),
+                "-device", "\(network.card),netdev=net\(i)\(slot)" + (network.mac.map { ",mac=\($0)" } ?? ""),
             ]
         }
         if let events {

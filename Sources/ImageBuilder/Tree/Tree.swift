@@ -32,7 +32,7 @@ public struct Content: Sendable, Hashable {
 
     /// All the bytes, verified by their digest.
     ///
-    /// - Throws: ``DamagedContent`` for a file that no longer holds them.
+    /// - Throws: ``DamagedContent`` for a file that no longer has them.
     public func read() throws -> [UInt8] {
         switch source {
         case .bytes(let all): return all
@@ -47,8 +47,8 @@ public struct Content: Sendable, Hashable {
     }
 }
 
-/// A range of a file that holds other bytes than were put there: a disk fault, or a cache that
-/// others write to.
+/// A range of a file whose bytes have changed: by a disk fault, or in a cache that others can write
+/// to.
 public struct DamagedContent: Error, Sendable, Hashable, CustomStringConvertible {
     public var path: String
     /// Bytes from the start of the file.
@@ -59,17 +59,17 @@ public struct DamagedContent: Error, Sendable, Hashable, CustomStringConvertible
     public var found: Digest
 
     public var description: String {
-        "\(path): bytes \(offset)..<\(offset + count) have the SHA-256 \(found), expected is \(expected)"
+        "\(path): bytes \(offset)..<\(offset + count) have SHA-256 \(found), expected \(expected)"
     }
 }
 
-/// One name in the image's tree.
+/// One entry of the image's tree.
 public struct TreeEntry: Sendable, Hashable {
     public enum Kind: Sendable, Hashable {
         case directory
         case file(Content)
         case symbolicLink(target: String)
-        /// Another name of the file at this path, which has an entry of its own.
+        /// A hard link to the file at this path, which has its own entry.
         case hardLink(path: String)
     }
 
@@ -96,7 +96,7 @@ public struct TreeEntry: Sendable, Hashable {
     }
 }
 
-/// The image's files as values: nothing is unpacked to disk, so giving a file an owner needs no
+/// The image's files as values. Nothing is unpacked to disk, so changing a file's owner needs no
 /// privilege.
 ///
 /// Paths are relative to the root, without a leading slash. The root itself is implied: mode 0755,

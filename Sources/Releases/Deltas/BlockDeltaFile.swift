@@ -3,10 +3,10 @@ import Files
 import Updates
 
 extension BlockDelta {
-    /// Writes the file of a root's blocks, each compressed by itself, from which boxes read those
-    /// that they lack.
+    /// Writes a file with all blocks of a root, each compressed separately. Boxes read the blocks
+    /// that they lack from it.
     ///
-    /// - Parameter level: zstd's; 14 takes half as long as 19, for 0.3 % more bytes.
+    /// - Parameter level: the level of zstd; 14 takes half as long as 19, for 0.3 % more bytes.
     public static func make(of root: File, to path: String, level: Int32 = 19) throws {
         let count = Int(try root.status().st_size) / VerityLayout.blockSize
         var head: [UInt8] = magic + (0..<4).map { UInt8(truncatingIfNeeded: count >> (8 * $0)) }

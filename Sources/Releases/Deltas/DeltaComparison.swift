@@ -4,18 +4,18 @@ import Glibc
 import ImageBuilder
 import Updates
 
-/// What an upgrade from one image to another costs by each method, as boxes do it, for root and UKI
-/// together.
+/// Measures the cost of an upgrade from one image to another by each method, installed as on a box,
+/// for root and UKI together.
 public enum DeltaComparison {
     public struct Cost: Sendable, Hashable {
         /// `patch`, `blocks` or `full`.
         public var method: String
-        /// Bytes that are fetched.
+        /// Fetched bytes.
         public var bytes = 0
-        /// Those of them that are the UKI's.
+        /// Fetched bytes of the UKI.
         public var ukiBytes = 0
         public var requests = 0
-        /// To read, decompress, check and write.
+        /// The time to read, decompress, check and write.
         public var milliseconds = 0
     }
 
@@ -32,11 +32,11 @@ public enum DeltaComparison {
                 let begin = Clock.seconds
                 let cost = try body(slot)
                 let seconds = Clock.seconds - begin
-                // A UKI's tree is no part of the UKI.
+                // The tree of a UKI is not part of the UKI.
                 try slot.resize(to: bytes)
                 guard try slot.digest().digest == digest else {
                     throw ReleaseFailure(
-                        "\(to.path): the \(costs[index].method) delta makes other bytes", path: to.path)
+                        "\(to.path): the \(costs[index].method) delta does not make the new image", path: to.path)
                 }
                 costs[index].bytes += cost.fetched
                 if part == "uki" { costs[index].ukiBytes = cost.fetched }

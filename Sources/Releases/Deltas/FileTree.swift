@@ -4,12 +4,12 @@ import Glibc
 import ImageBuilder
 import Updates
 
-/// A dm-verity tree behind a copy of a file that has none of its own, such as a UKI: so it can be
-/// sent in blocks.
+/// Appends a dm-verity tree to a copy of a file that has none, such as a UKI, so that a block delta
+/// can be made of it.
 enum FileTree {
-    /// Copies a file, fills the copy up to whole blocks, and puts a tree behind it.
+    /// Copies a file, pads the copy to whole blocks, and appends a tree.
     ///
-    /// - Parameter root: the root whose salt the tree gets.
+    /// - Parameter root: the root whose salt the tree uses.
     static func copy(_ file: File, _ path: String, like root: File) async throws -> File {
         let copy = try File(path, O_RDWR | O_CREAT | O_TRUNC)
         let size = Int(try file.status().st_size)

@@ -5,16 +5,16 @@ import Files
 import Updates
 
 extension PatchDelta {
-    /// Writes the file by which one root becomes another one.
+    /// Writes a patch that makes one root from another.
     ///
     /// Both roots and all compressed frames are held in memory.
     ///
     /// - Parameters:
-    ///   - old: nil for a file that makes the new root from nothing.
-    ///   - level: zstd's.
-    ///   - mostIndex: bytes of the index that a box accepts.
-    /// - Returns: false if the index is larger than that; then there is no file. It happens to
-    ///   roots above some 16 GiB, and to patches of more than some 58,000 ranges.
+    ///   - old: the old root; nil for a patch that contains the whole new root.
+    ///   - level: the compression level of zstd.
+    ///   - mostIndex: the largest index that a box accepts, in bytes.
+    /// - Returns: false if the index is larger; then no file is written. This happens to roots
+    ///   above about 16 GiB, and to patches of more than about 58,000 ranges.
     @discardableResult public static func make(
         from old: File?, to new: File, path: String, level: Int32 = 19, mostIndex: Int = PatchDelta.mostIndex
     ) throws -> Bool {
@@ -23,13 +23,12 @@ extension PatchDelta {
         var body: [UInt8] = []
         var start = 0
         while start < matches.blocks {
-            // As much as will likely fit when it is compressed: new data is assumed to shrink to
+            // Estimate how many blocks fit after compression: new data is assumed to shrink to
             // half.
             var count = matches.count(from: start, new: 2 * mostCompressed, most: mostNew)
             while true {
                 let ranges = matches.ranges(start..<start + count)
-                // Much of it is new and refers to much old data: less at a time. Sixteen blocks are
-                // always few enough.
+                // The old ranges exceed the limit, so use fewer blocks. Sixteen blocks always fit.
                 if ranges.reduce(0, { $0 + $1.count }) > mostOld, count > 16 {
                     count = max(16, count / 2)
                     continue
@@ -66,7 +65,8 @@ private struct BlockMatches {
     /// For each block of the new file, an equal block of the old one; nil where there is none.
     private let equals: [Int?]
     private static let size = VerityLayout.blockSize
-    /// Blocks around a changed one: the new block was likely made from the old ones there.
+    /// Old blocks on each side of a changed block that go into its dictionary: the new block likely
+    /// derives from them.
     private static let around = 16
 
     init(of new: [UInt8], to old: [UInt8]) {

@@ -4,18 +4,18 @@ import ImageBuilder
 import Processes
 import Updates
 
-/// The files by which boxes get from earlier releases to a new one.
+/// The files that upgrade boxes from earlier releases to a new one.
 public struct ReleaseDeltas {
     /// Files on this machine, by their names within the release.
     public private(set) var files: [String: String] = [:]
-    /// What is signed beside them: the hash at the top of the UKI's tree, the UKI's size, and its
-    /// size with the tree.
+    /// The fields that are signed with them: the root hash of the UKI's tree, the UKI's size, and
+    /// its size with the tree.
     public private(set) var custom: [String: JSON] = [:]
 
     /// - Parameters:
     ///   - earlier: releases from which patches are made; boxes with any other release use blocks.
-    ///   - folder: where the files are made.
-    ///   - level: zstd's.
+    ///   - folder: where the files are written.
+    ///   - level: the compression level of zstd.
     public init(
         of image: BuiltImage, since earlier: [PublishedRelease], in folder: String, level: Int32 = 19
     ) async throws {
@@ -39,7 +39,7 @@ public struct ReleaseDeltas {
         }
     }
 
-    /// Makes a patch. One whose index boxes would refuse is left out: they use blocks then.
+    /// Makes a patch, unless boxes would refuse its index; they use blocks then.
     private mutating func addPatch(
         _ name: String, from old: File?, to new: File, _ folder: String, _ level: Int32
     ) throws {

@@ -1,20 +1,20 @@
 import Digests
 import Files
 
-/// Makes a root or a UKI from any other one, in blocks. The dm-verity tree of the new file names
-/// its blocks from the top down; blocks that are not on the box are fetched from one file that
-/// holds each block compressed by itself.
+/// Makes a root or a UKI from any other one, block by block. The dm-verity tree of the new file has
+/// the hashes of its blocks, from the top down. Blocks that the box lacks are fetched from one file
+/// that contains each block, compressed separately.
 ///
-/// Nothing in that file is trusted: every block must have the hash of the tree, whose top is
+/// Nothing in that file is trusted: every block must match its hash in the tree, whose root hash is
 /// signed. Blocks that are in the slot already, or anywhere in the running root, are not fetched,
-/// so an interrupted run continues where it was.
+/// so an interrupted run continues where it stopped.
 public struct BlockDelta {
-    /// Begins the file. Then come, little-endian, the number of blocks in 4 bytes, and the
-    /// compressed size of each block in 2 bytes; then the blocks. A block that does not get smaller
-    /// is stored uncompressed.
+    /// The first bytes of the file. The number of blocks (4 bytes, little-endian), the compressed
+    /// size of each block (2 bytes each) and the blocks follow. A block that compression does not
+    /// shrink is stored uncompressed.
     public static let magic = Array("vcpeblk1".utf8)
-    /// Bytes of one request at most, and of a gap between two blocks that is fetched to save a
-    /// request.
+    /// The largest request in bytes, and the largest gap between two blocks that is fetched to save
+    /// a request.
     private static let (mostBytes, widestGap) = (1 << 20, 8 << 10)
 
     private let name: String
@@ -27,9 +27,9 @@ public struct BlockDelta {
     public private(set) var cost = DeltaCost()
 
     /// - Parameters:
-    ///   - name: of the file, for errors.
-    ///   - bytes: of the new root.
-    ///   - rootHash: that is signed.
+    ///   - name: the file's name, for errors.
+    ///   - bytes: the size of the new root.
+    ///   - rootHash: the signed root hash.
     public init(
         name: String, source: any DeltaSource, bytes: Int, rootHash: Digest
     ) throws(UpdateFailure) {
@@ -41,7 +41,7 @@ public struct BlockDelta {
         let table = try source.read(0..<head)
         guard table.starts(with: Self.magic),
             table[8..<12].reversed().reduce(0, { $0 << 8 | Int($1) }) == count
-        else { throw UpdateFailure(.malformed, name, "it does not hold \(count) blocks, which are signed") }
+        else { throw UpdateFailure(.malformed, name, "it does not hold \(count) blocks, the signed number") }
         var offset = head
         var offsets: [Int] = []
         for i in 0..<count {
@@ -50,7 +50,7 @@ public struct BlockDelta {
         }
         offsets.append(offset)
         self.offsets = offsets
-        // With a wrong superblock the salt is wrong, and no block has the right hash.
+        // A wrong superblock has a wrong salt, and then no block matches its hash.
         let held = offsets
         var kept: [UInt8] = []
         layout = try VerityLayout(name: name, bytes: bytes) { (block: Int) throws(UpdateFailure) in
@@ -70,7 +70,7 @@ public struct BlockDelta {
         return block
     }
 
-    /// What the box has already.
+    /// The data that the box already has.
     public enum Base {
         /// A root with its tree, which has the hash of each block.
         case root(any RandomAccess, VerityLayout)
@@ -84,8 +84,8 @@ public struct BlockDelta {
     /// - Parameters:
     ///   - slot: the inactive slot, with any contents.
     ///   - base: the running root, or the UKI that booted it.
-    ///   - most: bytes that may be fetched.
-    /// - Returns: false if more would have to be fetched; then the slot is incomplete.
+    ///   - most: the largest number of bytes to fetch.
+    /// - Returns: false if more bytes are needed; then the slot is incomplete.
     @discardableResult public mutating func install(
         into slot: any RandomAccess, from base: Base, most: Int = .max
     ) throws(UpdateFailure) -> Bool {
@@ -143,17 +143,17 @@ public struct BlockDelta {
     private static func read(_ file: any RandomAccess, _ block: Int) throws(UpdateFailure) -> [UInt8] {
         do {
             let bytes = try file.read(VerityLayout.blockSize, at: block * VerityLayout.blockSize)
-            // A file in place of a partition may be shorter.
+            // The last block of a file may be shorter.
             return bytes + [UInt8](repeating: 0, count: VerityLayout.blockSize - bytes.count)
         } catch {
             throw UpdateFailure(.storage, file.path, "\(error)")
         }
     }
 
-    /// Writes those blocks into the slot that are on the box; `done` is called with each.
+    /// Copies blocks that the box has into the slot, and calls `done` with each.
     ///
-    /// - Parameter blocks: with their hashes.
-    /// - Returns: the missing ones, in order.
+    /// - Parameter blocks: hashes by block number.
+    /// - Returns: the missing blocks, in order.
     private mutating func copyPresent(
         _ blocks: [Int: Digest], _ slot: any RandomAccess, _ old: (any RandomAccess)?, _ known: [Digest: Int],
         done: (Int, [UInt8]) -> Void
@@ -166,8 +166,8 @@ public struct BlockDelta {
                 done(block, present)
                 continue
             }
-            if let old, let place = known[hash] {
-                let bytes = try Self.read(old, place)
+            if let old, let source = known[hash] {
+                let bytes = try Self.read(old, source)
                 // The old root, or its tree, may be damaged on the disk.
                 if layout.hash(bytes) == hash {
                     try write(bytes, block, slot)

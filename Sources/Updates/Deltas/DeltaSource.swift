@@ -3,7 +3,7 @@ import Transfers
 
 /// A file of a repository that is read in pieces.
 public protocol DeltaSource {
-    /// Exactly these bytes.
+    /// Reads exactly these bytes.
     func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8]
 }
 
@@ -12,7 +12,7 @@ public struct HTTPDeltaSource: DeltaSource {
     private let repository: Repository
     private let path: String
 
-    /// - Parameter path: below the repository's addresses.
+    /// - Parameter path: the path below the repository's addresses.
     public init(_ repository: Repository, _ path: String) { (self.repository, self.path) = (repository, path) }
 
     public func read(_ range: Range<Int>) throws(UpdateFailure) -> [UInt8] {
@@ -37,8 +37,8 @@ public struct DeltaCost: Sendable, Hashable {
     /// Bytes that were fetched.
     public var fetched = 0
     public var requests = 0
-    /// Blocks (of a block delta) or bytes (of a patch) that were in the slot or in the running root
-    /// already.
+    /// Blocks (of a block delta) or bytes (of a patch) that were already in the slot or in the
+    /// running root.
     public var kept = 0
 
     public init(fetched: Int = 0, requests: Int = 0) { (self.fetched, self.requests) = (fetched, requests) }

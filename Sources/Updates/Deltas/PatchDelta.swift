@@ -3,26 +3,27 @@ import Documents
 import Files
 
 /// Makes a root from exactly one other root: frames of new data, each compressed with similar
-/// ranges of the old root as its dictionary. A patch whose frames refer to no range makes the whole
-/// root from nothing.
+/// ranges of the old root as its dictionary. A patch whose frames refer to no range contains the
+/// whole root.
 ///
 /// Frames are independent: each fits into memory by itself, and an interrupted run continues with
-/// the first frame that the slot does not hold.
+/// the first frame that the slot lacks.
 public struct PatchDelta {
-    /// Begins a skippable frame (RFC 8878, section 3.1.2). The length of the index in 4 bytes and
-    /// the index as JSON follow, then the frames, so `zstd -d` decompresses a whole root, too.
+    /// The magic number of a skippable frame (RFC 8878, section 3.1.2). The length of the index (4
+    /// bytes), the index as JSON and the frames follow, so `zstd -d` decompresses a whole root,
+    /// too.
     public static let magic: [UInt8] = [0x50, 0x2A, 0x4D, 0x18]
     private static let headBytes = magic.count + 4
-    /// Bytes of a frame's new data, of its old ranges, and of its compressed data: what a box holds
-    /// in memory.
+    /// Limits for a frame's new data, its old ranges and its compressed data, in bytes. A box holds
+    /// all of them in memory.
     public static let (mostNew, mostOld, mostCompressed) = (8 << 20, 16 << 20, 1 << 20)
-    /// Bytes of an index that a box accepts.
+    /// The largest index that a box accepts, in bytes.
     public static let mostIndex = 1 << 20
 
     public struct Frame: Sendable, Hashable {
-        /// Of the new root, in bytes.
+        /// The range of the new root, in bytes.
         public var new: Range<Int>
-        /// Of the old root.
+        /// Ranges of the old root, in bytes.
         public var old: [Range<Int>]
         public var compressed: Int
         public var digest: Digest
@@ -62,14 +63,14 @@ public struct PatchDelta {
     private let name: String
     private let source: any DeltaSource
     public let frames: [Frame]
-    /// Where the first frame begins.
+    /// The offset of the first frame.
     private let start: Int
     public private(set) var cost = DeltaCost()
 
     /// - Parameters:
-    ///   - name: of the file, for errors.
-    ///   - bytes: of the new root, which is signed.
-    ///   - index: the signed digest of ``index(of:)``, so that each frame is known before it is
+    ///   - name: the file's name, for errors.
+    ///   - bytes: the signed size of the new root.
+    ///   - index: the signed digest of ``index(of:)``, so that each frame is verified before it is
     ///     written; nil if the whole file was checked before.
     public init(name: String, source: any DeltaSource, bytes: Int, index: Digest?) throws(UpdateFailure) {
         self.name = name
@@ -102,7 +103,7 @@ public struct PatchDelta {
         cost.requests = 2
     }
 
-    /// The digest of a patch's bytes before its first frame; nil for a file of another kind.
+    /// The digest of a patch's bytes before its first frame; nil for any other file.
     public static func index(of file: File) throws(SystemError) -> Digest? {
         let head = try file.read(headBytes, at: 0)
         let length = head.dropFirst(magic.count).reversed().reduce(0) { $0 << 8 | Int($1) }
@@ -113,7 +114,7 @@ public struct PatchDelta {
     /// Writes the new root into a slot.
     ///
     /// - Parameters:
-    ///   - slot: the inactive slot; frames that it holds already are not fetched.
+    ///   - slot: the inactive slot; frames that it already has are not fetched.
     ///   - old: the root that the patch was made from.
     public mutating func install(into slot: any RandomAccess, from old: any RandomAccess) throws(UpdateFailure) {
         var offset = start

@@ -1,8 +1,8 @@
 import Digests
 import Files
 
-/// Where the blocks of a root filesystem and of the dm-verity tree behind it are: data, the
-/// superblock, then the levels of the tree from the top down to the hashes of data blocks (kernel:
+/// The order of blocks in a root filesystem with its dm-verity tree: data, the superblock, then the
+/// levels of the tree from the top down to the hashes of data blocks (kernel:
 /// `Documentation/admin-guide/device-mapper/verity.rst`).
 public struct VerityLayout: Sendable, Hashable {
     /// Bytes of every block.
@@ -35,13 +35,13 @@ public struct VerityLayout: Sendable, Hashable {
         self.levels = levels.reversed()
     }
 
-    /// The layout of a file of that size.
+    /// Computes the layout of a file from its size and its superblock.
     ///
-    /// - Parameter read: returns the block of a number.
-    /// - Throws: ``UpdateFailure`` for any other file.
+    /// - Parameter read: returns a block by its number.
+    /// - Throws: ``UpdateFailure`` for a file that is not a root with a tree.
     public init(name: String, bytes: Int, read: (Int) throws(UpdateFailure) -> [UInt8]) throws(UpdateFailure) {
         let total = bytes / Self.blockSize
-        // The number of data blocks that makes this number in all.
+        // Find the number of data blocks that results in this total.
         var (low, high) = (1, max(1, total))
         while low < high {
             let middle = (low + high) / 2
@@ -49,7 +49,7 @@ public struct VerityLayout: Sendable, Hashable {
         }
         guard bytes % Self.blockSize == 0, VerityLayout(dataBlocks: low, salt: []).blocks == total else {
             throw UpdateFailure(
-                .malformed, name, "\(bytes) bytes are not the size of any file system with a tree behind it")
+                .malformed, name, "\(bytes) bytes are not the size of a file system with a dm-verity tree")
         }
         let block = try read(low)
         func number(_ offset: Int, _ size: Int) -> Int {

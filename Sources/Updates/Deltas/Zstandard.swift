@@ -1,11 +1,11 @@
 import CZstd
 
-/// Zstandard frames (RFC 8878) that may refer to a prefix: data that the reader has as well.
+/// Zstandard frames (RFC 8878) that may refer to a prefix: data that the reader already has.
 public enum Zstandard {
     /// 32 MiB: more than a frame and its prefix together.
     private static let windowLog: Int32 = 25
 
-    /// - Parameter prefix: data that the reader has as well.
+    /// - Parameter prefix: data that the reader already has.
     public static func compress(_ bytes: [UInt8], after prefix: [UInt8] = [], level: Int32 = 19) -> [UInt8] {
         let context = ZSTD_createCCtx()
         defer { ZSTD_freeCCtx(context) }
@@ -24,7 +24,7 @@ public enum Zstandard {
         }
     }
 
-    /// - Parameter size: of the decompressed data, in bytes.
+    /// - Parameter size: the size of the decompressed data, in bytes.
     /// - Returns: nil for anything but a frame of that size.
     public static func decompress(_ bytes: [UInt8], after prefix: [UInt8] = [], size: Int) -> [UInt8]? {
         let context = ZSTD_createDCtx()

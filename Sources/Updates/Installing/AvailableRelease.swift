@@ -2,30 +2,30 @@ import Digests
 import Documents
 import Files
 
-/// A release that a channel offers for an image and a hardware profile, as it is signed.
+/// A release that a channel offers for an image and a hardware profile, with its signed fields.
 public struct AvailableRelease: Sendable, Hashable {
     public let version: String
     /// When it was published, in seconds since 1970; releases are ordered by it.
     public let released: Int
-    /// Whether boxes install nothing that was published before.
+    /// Whether boxes install no release that was published before.
     public let isFloor: Bool
     /// `CHANNEL/IMAGE/PROFILE/VERSION`
     public let path: String
     /// Debian's name of the processor architecture; empty if none is signed.
     public let architecture: String
-    /// At the top of the root's verity tree.
+    /// The root hash of the root's dm-verity tree.
     public let rootHash: Digest
     public let rootDigest: Digest
-    /// With its dm-verity tree.
+    /// The size of the root with its dm-verity tree.
     public let rootBytes: Int
     public let ukiDigest: Digest
     public let ukiBytes: Int
     let ukiTreeHash: Digest
     let ukiTreeBytes: Int
-    /// By name.
+    /// The release's files, by name.
     public let files: [String: FileMeta]
 
-    /// Bytes of a root or a UKI. Numbers outside would overflow in what is computed from them.
+    /// Allowed sizes of a root or a UKI in bytes. Larger numbers could overflow in computations.
     private static let sizes = 1...1 << 40
 
     init?(path: String, files: [String: FileMeta]) {
@@ -46,12 +46,12 @@ public struct AvailableRelease: Sendable, Hashable {
         (self.ukiDigest, self.ukiBytes, ukiTreeHash, ukiTreeBytes) = (ukiDigest, ukiBytes, treeHash, treeBytes)
     }
 
-    /// Removes the state that this release left when it ran before, so that it begins with that of
-    /// the running release.
+    /// Removes the state that this release left when it ran before, so that it starts with the
+    /// state of the running release.
     ///
     /// - Parameter data: the mount point of the data partition. The engine's `CommitStore` and
     ///   `PluginStates` read these names.
-    public func handOver(data: String) throws(SystemError) {
+    public func removeOldState(data: String) throws(SystemError) {
         var old = ["\(data)/vcpe/commits/head.\(version)"]
         let states = "\(data)/vcpe/states"
         if FileSystem.exists(states) {

@@ -2,7 +2,7 @@ import Digests
 import Files
 import Slots
 
-/// What a release is installed on: a box's partitions, or files in a test.
+/// The storage that a release is installed on: a box's partitions, or files in a test.
 public struct InstallTarget {
     /// The running release.
     public var version: String
@@ -27,21 +27,21 @@ public struct InstallTarget {
 }
 
 /// One upgrade: writes a release's root into the inactive slot, verifies it there, and only then
-/// adds the boot entry by which the loader tries it.
+/// adds the boot entry with which the loader tries it.
 ///
-/// The running release is not touched. An interrupted installation continues where it was when it
-/// is run again.
+/// The running release is not touched. If an interrupted installation is run again, it continues
+/// where it stopped.
 public struct Installation {
     public enum Step: String, Sendable, CaseIterable { case entries, root, verify, uki, check, entry }
 
     /// How the new root and kernel image are made.
     public enum Method: String, Sendable, CaseIterable {
-        /// From the running release and its difference to the new one.
+        /// From the running release and the difference between it and the new one.
         case patch
-        /// From blocks on the box, and those that it lacks.
+        /// From blocks on the box, and fetched blocks that it lacks.
         case blocks
-        /// All of it, if so many blocks are missing that it costs less: compressed together they
-        /// are smaller.
+        /// The whole root in one stream, if that is smaller than the missing blocks, which are
+        /// compressed separately.
         case full
     }
 
@@ -49,8 +49,8 @@ public struct Installation {
     private let target: InstallTarget
     /// Opens a file of the release.
     private let open: (String) -> any DeltaSource
-    /// Runs what reads files of the release, and runs it again with another mirror if the contents
-    /// were wrong.
+    /// Runs a closure that reads files of the release, and repeats it with another mirror if the
+    /// contents were wrong.
     public typealias Attempt = (() throws(UpdateFailure) -> Bool) throws(UpdateFailure) -> Bool
     private let attempting: Attempt
     public private(set) var cost = DeltaCost()
@@ -74,9 +74,9 @@ public struct Installation {
     /// Installs the release.
     ///
     /// - Parameters:
-    ///   - begin: called with each step.
-    ///   - check: checks the new root in its slot; its argument is the number of the entry to be
-    ///     made. If it throws, no entry is made.
+    ///   - begin: called at the start of each step.
+    ///   - check: checks the new root in its slot; its argument is the number of the new entry. If
+    ///     it throws, no entry is made.
     /// - Returns: the entry that the loader tries next.
     public mutating func run(
         begin: (Step) -> Void = { _ in }, check: (Int) throws -> Void = { _ in }
@@ -86,8 +86,8 @@ public struct Installation {
         return try boot.add(boot.nextNumber, from: room)
     }
 
-    /// Does all of ``run(begin:check:)`` but the entry: the release does not boot, and a later run
-    /// fetches nothing again.
+    /// Does all steps of ``run(begin:check:)`` except the entry, so that the release does not boot.
+    /// A later run fetches nothing again.
     @discardableResult public mutating func prepare(
         begin: (Step) -> Void = { _ in }, check: (Int) throws -> Void = { _ in }
     ) throws -> (boot: BootPartition, room: FATVolume.Room) {
@@ -96,16 +96,17 @@ public struct Installation {
         try boot.repair()
         guard let own = boot.entry(target.entry) else {
             throw SlotFailure(
-                "the EFI system partition has no entry \(target.entry), which the running release was booted by")
+                "the EFI system partition has no entry \(target.entry), which booted the running release")
         }
         guard own.isGood else {
-            throw SlotFailure("the running release is itself on trial", hint: "again, when it is confirmed healthy")
+            throw SlotFailure(
+                "the running release is still on trial", hint: "run it again when the release is confirmed healthy")
         }
-        // Before its root is overwritten: no entry may ever name a root that is not there.
+        // Remove the entry before its root is overwritten: no entry may refer to a missing root.
         try boot.keepOnly(own.number)
         let forgetBuffers = target.forgetBuffers
         let root = Part(
-            name: "root", place: target.slot, old: target.running, base: .root(target.running, target.layout),
+            name: "root", destination: target.slot, old: target.running, base: .root(target.running, target.layout),
             bytes: release.rootBytes, digest: release.rootDigest, tree: (release.rootBytes, release.rootHash))
         method = try write(root) {
             begin(.root)
@@ -118,8 +119,8 @@ public struct Installation {
         let image = try boot.image(of: own)
         _ = try write(
             Part(
-                name: "uki", place: room, old: image, base: .plain(image, bytes: image.size), bytes: release.ukiBytes,
-                digest: release.ukiDigest, tree: (release.ukiTreeBytes, release.ukiTreeHash)))
+                name: "uki", destination: room, old: image, base: .plain(image, bytes: image.size),
+                bytes: release.ukiBytes, digest: release.ukiDigest, tree: (release.ukiTreeBytes, release.ukiTreeHash)))
         guard try room.contains(release.rootHash.hex) else {
             throw UpdateFailure(.mismatch, "\(release.path)/uki.efi", "it boots another root than that of its release")
         }
@@ -131,23 +132,23 @@ public struct Installation {
     /// The root or the kernel image.
     private struct Part {
         var name: String
-        var place: any RandomAccess
+        var destination: any RandomAccess
         /// The part of the running release.
         var old: any RandomAccess
-        /// `old`, as blocks are searched in it.
+        /// `old` in the form in which a block delta searches it.
         var base: BlockDelta.Base
         var bytes: Int
         var digest: Digest
-        /// Bytes of the part with its tree, and the hash at the top of the tree.
+        /// The size of the part with its tree, and the root hash of the tree.
         var tree: (bytes: Int, hash: Digest)
     }
 
-    /// Writes and verifies a part by the method that costs least; if it does not make what is
-    /// signed, by the next one.
+    /// Writes and verifies a part by the cheapest method, and by the next one if the result does
+    /// not have the signed hash.
     ///
     /// - Parameters:
-    ///   - writing: called each time before it is written.
-    ///   - written: called when it is on the disk and not yet verified.
+    ///   - writing: called before each attempt to write.
+    ///   - written: called when the part is on the disk and not yet verified.
     private mutating func write(
         _ part: Part, writing: () -> Void = {}, written: () -> Void = {}
     ) throws(UpdateFailure) -> Method {
@@ -155,13 +156,13 @@ public struct Installation {
         var methods: [(method: Method, most: Int)] = [(.blocks, full ?? .max)]
         if release.patches(from: target.version) != nil { methods.insert((.patch, .max), at: 0) }
         if full != nil { methods += [(.full, .max), (.blocks, .max)] }
-        for (place, next) in methods.enumerated() {
+        for (index, next) in methods.enumerated() {
             do {
                 if try attempt(part, by: next.method, most: next.most, writing, written) { return next.method }
             } catch {
                 // A network that is down fails every method; a missing or wrong file fails this one
                 // alone.
-                guard place < methods.count - 1, [.mismatch, .malformed, .unknownTarget].contains(error.reason) else {
+                guard index < methods.count - 1, [.mismatch, .malformed, .unknownTarget].contains(error.reason) else {
                     throw error
                 }
             }
@@ -199,7 +200,7 @@ public struct Installation {
         case .blocks:
             var delta = try BlockDelta(name: name, source: open(name), bytes: part.tree.bytes, rootHash: part.tree.hash)
             defer { cost += delta.cost }
-            return try delta.install(into: part.place, from: part.base, most: most)
+            return try delta.install(into: part.destination, from: part.base, most: most)
         }
         return true
     }
@@ -210,14 +211,14 @@ public struct Installation {
         }
         var delta = try PatchDelta(name: name, source: open(name), bytes: part.bytes, index: index)
         defer { cost += delta.cost }
-        try delta.install(into: part.place, from: part.old)
+        try delta.install(into: part.destination, from: part.old)
     }
 
     private func verify(_ part: Part) throws(UpdateFailure) {
         var hash = SHA256()
         do {
             for offset in stride(from: 0, to: part.bytes, by: 1 << 20) {
-                hash.update(try part.place.read(min(1 << 20, part.bytes - offset), at: offset))
+                hash.update(try part.destination.read(min(1 << 20, part.bytes - offset), at: offset))
             }
         } catch {
             throw UpdateFailure(.storage, part.name, "\(error)")
@@ -238,7 +239,7 @@ extension DeltaCost {
 }
 
 extension FATVolume.Room {
-    /// Whether it contains a text.
+    /// Whether the clusters contain a text.
     fileprivate func contains(_ text: String) throws -> Bool {
         let pattern = Array(text.utf8)
         for offset in stride(from: 0, to: size, by: 1 << 20) {

@@ -1,6 +1,6 @@
 import Documents
 
-/// A time of day, in UTC, at which a box may restart by itself.
+/// A daily period, in UTC, in which a box may restart unattended.
 public struct MaintenanceWindow: Sendable, Hashable {
     /// Seconds after midnight at which it begins, below 86,400.
     public var from: Int
@@ -11,11 +11,11 @@ public struct MaintenanceWindow: Sendable, Hashable {
     public static let always = MaintenanceWindow(from: 0, to: day)
     /// Seconds between two checks within one window.
     private static let interval = 3600
-    /// The same for an hourly window: less, so that no hour is without a check.
+    /// The same for an hourly window; shorter, so that every hour has a check.
     private static let hourlyInterval = 3000
-    /// Seconds that a director's window has at least, and that it shares with the site's: so each
-    /// box checks within both.
-    public static let least = 3600
+    /// The minimum length of a director's window, and of its overlap with the site's window, in
+    /// seconds, so that each box checks within both.
+    public static let minimumLength = 3600
     private static let day = 86_400
     /// The box checks each hour, at its own second of it: the director's window decides when it
     /// installs.
@@ -23,8 +23,8 @@ public struct MaintenanceWindow: Sendable, Hashable {
 
     public init(from: Int, to: Int) { (self.from, self.to) = (from, to) }
 
-    /// Reads `{"from": SECONDS, "to": SECONDS}`. Nil for anything else, and for times that no day
-    /// has: the document may be signed by a stolen key.
+    /// Reads `{"from": SECONDS, "to": SECONDS}`. Nil for anything else, and for times outside of a
+    /// day, because a stolen key may have signed the document.
     public init?(_ json: JSON?) {
         guard let from = json?["from"]?.integer, let to = json?["to"]?.integer, (0..<Self.day).contains(from),
             (0...Self.day).contains(to), from != to
@@ -44,12 +44,12 @@ public struct MaintenanceWindow: Sendable, Hashable {
     /// - Parameter time: seconds since 1970.
     public func contains(_ time: Int) -> Bool { second(time) != nil }
 
-    /// Seconds after the begin at which a box checks first. Each box has a second of its own within
-    /// the first three quarters of the window, so that boxes do not load the server at once and the
-    /// last one has time, too; in an hourly window within the first hour at most.
+    /// Seconds after the begin at which a box checks first. Boxes are spread over the first three
+    /// quarters of the window, so that they do not load the server at once and the last one has
+    /// time, too; in an hourly window over the first hour at most.
     ///
     /// - Parameter share: the box's own number, the same at each call.
-    public func turn(of share: UInt64) -> Int {
+    public func firstCheck(of share: UInt64) -> Int {
         Int(share % UInt64(max(1, min(length * 3 / 4, isHourly ? Self.hourlyInterval : Self.day))))
     }
 
@@ -59,23 +59,23 @@ public struct MaintenanceWindow: Sendable, Hashable {
             let (hour, minute) = (second % Self.day / 3600, second % 3600 / 60)
             return "\(hour / 10)\(hour % 10):\(minute / 10)\(minute % 10)"
         }
-        if length == Self.day { return "all day, this box from \(clock(from + turn(of: share)))" }
-        return "from \(clock(from)) to \(clock(to)), this box from \(clock(from + turn(of: share)))"
+        if length == Self.day { return "all day, this box from \(clock(from + firstCheck(of: share)))" }
+        return "from \(clock(from)) to \(clock(to)), this box from \(clock(from + firstCheck(of: share)))"
     }
 
-    /// Whether the box checks the repository now: from its turn on; after a failure again an hour
-    /// later, within the window.
+    /// Whether the box checks the repository now: from its first check on, and again an hour after
+    /// a failure, within the window.
     ///
     /// - Parameters:
-    ///   - time: seconds since 1970; this clock may be set and then jumps.
+    ///   - time: seconds since 1970; this clock jumps when it is set.
     ///   - uptime: seconds of a clock that never jumps.
-    ///   - lastLook: the last check on the same clock; nil for none since the box booted.
+    ///   - lastCheck: the last check on the same clock; nil for none since the box booted.
     ///   - share: the box's own number.
-    public func isDue(time: Int, uptime: Int, lastLook: Int?, share: UInt64) -> Bool {
+    public func isDue(time: Int, uptime: Int, lastCheck: Int?, share: UInt64) -> Bool {
         guard let second = second(time) else { return false }
-        guard let lastLook else { return second >= turn(of: share) }
-        // In an hourly window of the whole day, midnight begins nothing new.
-        guard second >= turn(of: share) || isHourly && length == Self.day else { return false }
-        return uptime - lastLook >= (isHourly ? Self.hourlyInterval : Self.interval)
+        guard let lastCheck else { return second >= firstCheck(of: share) }
+        // An hourly window of the whole day does not start again at midnight.
+        guard second >= firstCheck(of: share) || isHourly && length == Self.day else { return false }
+        return uptime - lastCheck >= (isHourly ? Self.hourlyInterval : Self.interval)
     }
 }
