@@ -384,6 +384,17 @@ import Testing
                 == "command /usr/bin/daemon a\\ b\nuser 417\ngroup 417\ngroups 101\nrestart always\n")
     }
 
+    @Test func writableDirectoriesAreListedForPIDOne() async throws {
+        let base = try package("base", "mkdir -p etc/app; echo x > etc/app/x")
+        let tree = try await compose([base], definition: "writable: [/etc/app]\n").tree
+        #expect(try text(tree, "usr/lib/vcpe/writable") == "/etc/app\n")
+        for (path, message) in ["/etc/none": "is not a directory", "/usr/bin": "allowed is", "/etc": "allowed is"] {
+            await #expect {
+                _ = try await compose([base], definition: "writable: [\(path)]\n")
+            } throws: { error in "\(error)".contains(message) && "\(error)".contains("box.yaml:5:") }
+        }
+    }
+
     @Test func servicesAreTakenFromSystemdUnits() async throws {
         let daemon = try package(
             "daemon",
@@ -418,6 +429,7 @@ import Testing
             KillSignal=SIGQUIT
             UMask=0027
             ProtectSystem=strict
+            ExecStartPost=-/usr/libexec/prepare --out
             ExecStopPost=/bin/true
             END
             printf '[Service]\\nNoNewPrivileges=yes\\n' > usr/lib/systemd/system/web.service.d/10-more.conf
@@ -449,6 +461,7 @@ import Testing
                 groups 101
                 restart on-failure
                 before -+/usr/libexec/prepare --in /var/lib/web
+                after-start -/usr/libexec/prepare --out
                 condition !exists /etc/web/off
                 ready forked /run/web.pid
                 stop-timeout 65

@@ -144,6 +144,16 @@ import Testing
                 """,
                 "unprepared": "command /usr/lib/test/note never\nbefore /bin/false\nrestart never\n",
                 "forked": "command /usr/lib/test/fork\nready forked /run/forked.pid\nstop-signal QUIT\n",
+                "completed": """
+                command /usr/lib/test/fork
+                ready forked
+                after-start -/bin/false
+                after-start /usr/lib/test/note completed
+                after-start +/usr/lib/test/note completed-by-root
+                user 65534
+                group 65534
+                """,
+                "uncompleted": "command /bin/sleep 1000\nafter-start /bin/false\nrestart never\n",
                 "lost": "command /bin/true\nready forked\nrestart never\n",
                 "once": "command /usr/lib/test/once\nready exited\nrestart never\n",
                 "afterwards": "command /usr/lib/test/afterwards\nafter once\nrestart never\n",
@@ -178,6 +188,10 @@ import Testing
         #expect(box.read("/tmp/first") == "65534\n" && box.read("/tmp/second") == "0\n")
         #expect(box.wait("unprepared", "ended") && box.read("/tmp/never").isEmpty)
         #expect(box.service("unprepared")?[5] == "/bin/false ended with 1")
+        #expect(box.wait("completed", "running"), "\(box.service("completed") ?? [])")
+        #expect(box.read("/tmp/completed") == "65534\n" && box.read("/tmp/completed-by-root") == "0\n")
+        #expect(box.wait("uncompleted", "ended"))
+        #expect(box.service("uncompleted")?[5] == "/bin/false ended with 1")
         #expect(box.wait("lost", "ended") && box.service("lost")?[5] == "it left no process")
         #expect(box.wait("afterwards", "ended") && box.read("/run/order") == "in order\n")
         #expect(box.service("once")?[1] == "ended" && box.service("once")?[3] == "0")
@@ -198,6 +212,43 @@ import Testing
         #expect(box.wait("forked", "stopped") && box.read("/run/quit") == "quit\n")
         // With its main process the rest of a service ends.
         #expect(box.wait(5) { box.outside("\(first)") == nil && kill(first, 0) != 0 })
+    }
+
+    /// A directory of the root that is listed as writable has the image's files and takes others.
+    @Test func listedDirectoriesAreWritable() throws {
+        let box = try Sandbox(
+            units: ["w": "command /usr/lib/test/write\nrestart never\n"],
+            scripts: [
+                "write": """
+                #!/bin/sh
+                touch /usr/local/share/x; echo new >/usr/local/share/fonts-of-test
+                stat -fc %T /usr/local/share; ls -d /usr/local/share/man
+
+                """
+            ], files: ["writable": "/usr/local/share\n"])
+        #expect(box.wait("w", "ended"))
+        #expect(box.read("/run/log/w") == "tmpfs\n/usr/local/share/man\n", "\(box.read("/run/log/w"))")
+        #expect(box.read("/usr/local/share/fonts-of-test") == "new\n")
+    }
+
+    /// What a service sends by syslog(3) is in its log.
+    @Test func syslogGoesToTheServicesLog() throws {
+        let box = try Sandbox(
+            units: ["talker": "command /usr/lib/test/talk\nuser 65534\ngroup 65534\nrestart never\n"],
+            scripts: [
+                "talk": """
+                #!/usr/bin/python3
+                import socket
+                s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                s.connect("/dev/log")
+                for text in [b"<30>Dec  1 04:20:16 talker[7]: one\\0", b"<30>talker: two\\nlines\\n", b"three", b"<30>"]:
+                    s.send(text)
+
+                """
+            ])
+        #expect(
+            box.wait(5) { box.read("/run/log/talker") == "talker[7]: one\ntalker: two lines\nthree\n\n" },
+            "\(box.read("/run/log/talker")) \(box.read("/run/log/syslog"))")
     }
 
     @Test func aReloadTouchesOnlyWhatChanged() throws {

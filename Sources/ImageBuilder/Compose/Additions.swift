@@ -18,11 +18,11 @@ extension Composer {
             "etc/resolv.conf": plugins.isEmpty ? "/run/vcpe/resolv.conf" : "/run/vcpe/network/resolv.conf",
             "etc/mtab": "/proc/self/mounts",
             "etc/machine-id": "/run/vcpe/machine-id", "etc/hostname": "/run/vcpe/hostname",
+            "etc/hosts": "/run/vcpe/hosts",
             "usr/sbin/init": "../lib/vcpe/vcpe-init", "usr/lib/vcpe/modprobe": "vcpe-init",
             "usr/sbin/poweroff": "../lib/vcpe/vcpe-init", "usr/sbin/reboot": "../lib/vcpe/vcpe-init",
         ]
         for (path, target) in links { put(path, .symbolicLink(target: target), mode: 0o777) }
-        put("etc/hosts", .file(Content("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")), mode: 0o644)
         if definition.debug, result.tree["usr/bin/sh"] == nil {
             put("usr/bin/sh", .symbolicLink(target: "busybox"), mode: 0o777)
         }
@@ -112,6 +112,23 @@ extension Composer {
         oom-score-adjust -500
 
         """
+
+    /// The list of directories that PID 1 makes writable, after all files are there.
+    mutating func addWritable() throws {
+        if definition.writable.isEmpty { return }
+        for located in definition.writable {
+            let path = String(located.value.dropFirst())
+            guard result.tree[path]?.kind == .directory else {
+                throw InvalidDocument([
+                    located.problem(
+                        "/\(path) is not a directory of the image",
+                        hint: "make it by files: {/\(path): {directory: true}}, or add the package that has it")
+                ])
+            }
+        }
+        let lines = definition.writable.map { $0.value + "\n" }.sorted()
+        put("usr/lib/vcpe/writable", .file(Content(lines.joined())), mode: 0o644)
+    }
 
     mutating func addFiles(_ users: Users) throws {
         for (path, rule) in definition.files.sorted(by: { $0.key < $1.key }) {

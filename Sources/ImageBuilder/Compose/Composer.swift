@@ -106,6 +106,7 @@ public struct Composer {
         try addPlugins()
         try addTrees(users)
         try addFiles(users)
+        try addWritable()
         try addServices(users, units)
         try prune()
         try checkClosure()

@@ -122,13 +122,8 @@ struct ImportedService {
             throw Unusable(message: "it has no ExecStart=", hint: "write the program as command:")
         }
         let before = try unit.values("ExecStartPre").flatMap(commands) + main
-        for command in before {
-            let flags = (command.mayFail ? "-" : "") + (command.isPrivileged ? "+" : "")
-            lines.append(
-                "before "
-                    + ([flags + command.words[0]] + command.words.dropFirst()).map(UnitWords.quoted)
-                    .joined(separator: " "))
-        }
+        lines += before.map { "before \($0.text)" }
+        lines += try unit.values("ExecStartPost").flatMap(commands).map { "after-start \($0.text)" }
         command = last.words
         if last.isPrivileged {
             throw Unusable(
@@ -143,6 +138,12 @@ struct ImportedService {
         var words: [String]
         var mayFail = false
         var isPrivileged = false
+
+        /// As PID 1's unit files have it.
+        var text: String {
+            let flags = (mayFail ? "-" : "") + (isPrivileged ? "+" : "")
+            return ([flags + words[0]] + words.dropFirst()).map(UnitWords.quoted).joined(separator: " ")
+        }
     }
 
     /// The commands of a line, which `;` separates.
@@ -351,7 +352,7 @@ struct ImportedService {
 
     /// Settings that change what the service does and that PID 1 does not have.
     private static let missing = [
-        "ExecStartPost", "ExecStopPost", "ExecCondition", "ExecStop", "PAMName", "RootDirectory", "RootImage",
+        "ExecStopPost", "ExecCondition", "ExecStop", "PAMName", "RootDirectory", "RootImage",
         "NetworkNamespacePath", "BindPaths", "LoadCredential", "OpenFile", "PassEnvironment", "Sockets", "CPUQuota",
         "CPUSchedulingPolicy", "Nice",
     ]

@@ -173,6 +173,9 @@ public struct Definition: Sendable, Hashable {
     public var hasFactoryReset: Bool
     /// What must be seen with real packets before the image may be called good.
     public var proofs: [Proof]
+    /// Absolute paths of directories of the read-only root that are writable on the box; what is written there is
+    /// lost at the next boot.
+    public var writable: [Located<String>]
     /// By absolute path.
     public var files: [String: Located<File>]
     public var services: [String: Located<Service>]

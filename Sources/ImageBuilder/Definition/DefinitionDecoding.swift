@@ -150,6 +150,7 @@ extension Definition {
             }
             let hasFactoryReset = fields.optional("factory-reset-entry", .boolean) ?? true
             let proofs = fields.optional("proofs", .list(of: Proof.shape)) ?? []
+            let writable = fields.optional("writable", .list(of: writablePath.located)) ?? []
             let files = fields.optional("files", .dictionary(absolutePath, file.located)) ?? []
             let services = fields.optional("services", .dictionary(Self.name, service.located)) ?? []
             let users = fields.optional("users", .dictionary(userName, user)) ?? []
@@ -182,6 +183,7 @@ extension Definition {
                 modules: modules,
                 plugins: plugins, site: site,
                 siteKeys: siteKeys.map(\.value), hasFactoryReset: hasFactoryReset, proofs: proofs,
+                writable: writable,
                 files: Dictionary(files.map { ($0.key, $0.value) }) { $1 },
                 services: Dictionary(services.map { ($0.key, $0.value) }) { $1 },
                 users: Dictionary(users.map { ($0.key, $0.value) }) { $1 }, partitions: partitions,
@@ -287,6 +289,13 @@ extension Definition {
         .text("a service unit's name, such as nginx.service or openvpn@office.service") { text in
             text.hasSuffix(".service") && text.count > ".service".count && !text.contains("/")
                 && !text.hasPrefix("@") && !text.hasSuffix("@.service")
+        }
+    }
+
+    private static var writablePath: Shape<String> {
+        absolutePath.map("a directory below /etc, /home, /opt, /srv, /usr/local or /root") { path in
+            let allowed = ["/etc/", "/home", "/opt", "/srv", "/usr/local", "/root"]
+            return allowed.contains { ($0.hasSuffix("/") || path == $0 ? path : path + "/").hasPrefix($0) } ? path : nil
         }
     }
 

@@ -95,6 +95,10 @@ struct Preparation {
         let name = named ?? imageName ?? "vcpe"
         name.withCString { _ = sethostname($0, strlen($0)) }
         Text.write(name + "\n", to: "/run/vcpe/hostname")
+        // Programs look their own host's name up, and wait for a name server that is not there yet.
+        Text.write(
+            "127.0.0.1 localhost\n127.0.1.1 \(name)\n::1 localhost ip6-localhost ip6-loopback\n",
+            to: "/run/vcpe/hosts")
         Text.write("", to: "/run/vcpe/resolv.conf")
     }
 }

@@ -11,6 +11,7 @@ struct System {
     private var table = ServiceTable()
     private var control = ControlSocket()
     private let notifications = Notifications()
+    private let systemLog = SystemLog()
     /// Pipes of services that epoll watches.
     private var watchedPipes: Set<Int32> = []
     private var boot: [String: String] = [:]
@@ -54,6 +55,7 @@ struct System {
         Preparation(imageName: image["name"]).run()
         csystem_epoll_add(epoll, control.listener)
         csystem_epoll_add(epoll, notifications.descriptor)
+        csystem_epoll_add(epoll, systemLog.descriptor)
         deviceEvents = csystem_device_events()
         if deviceEvents >= 0 { csystem_epoll_add(epoll, deviceEvents) }
         // What the packet path needs, all at once: the kernel would ask for it piece by piece, a process each time.
@@ -177,6 +179,11 @@ struct System {
             for _ in 0..<64 {
                 guard let message = notifications.next() else { break }
                 table.notified(by: message.sender, message.text)
+            }
+        } else if descriptor == systemLog.descriptor {
+            for _ in 0..<64 {
+                guard let message = systemLog.next() else { break }
+                table.logged(by: message.sender, message.text)
             }
         } else if descriptor == control.listener {
             control.accept(epoll)

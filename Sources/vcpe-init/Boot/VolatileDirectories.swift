@@ -1,10 +1,13 @@
 import Glibc
 
-/// Fills the memory file systems on /var, /run and /tmp with what the image has in these directories: packages' state
-/// directories, and what tmpfiles.d(5) and service units declare, which the builder put there.
+/// Fills the memory file systems on /var, /run, /tmp and the image's writable directories with what the image has in
+/// these directories: packages' state directories, and what tmpfiles.d(5) and service units declare, which the builder
+/// put there.
 enum VolatileDirectories {
     /// Where the image's own directories are visible beneath the file systems mounted on them.
     private static let image = "/mnt"
+    /// Further directories that are writable, one a line: the definition's `writable:`.
+    private static let list = "/usr/lib/vcpe/writable"
 
     /// Called once those file systems are mounted. What is there already remains.
     static func fill() {
@@ -14,6 +17,17 @@ enum VolatileDirectories {
             return
         }
         for name in ["var", "run", "tmp"] { copy("\(image)/\(name)", to: "/\(name)") }
+        for path in Text.lines(list).map(String.init) where path.hasPrefix("/") {
+            var status = stat()
+            guard lstat(path, &status) == 0,
+                mount("tmpfs", path, "tmpfs", UInt(MS_NOSUID | MS_NODEV), "size=5%") == 0
+            else {
+                Console.say("\(Failure("mount", path)): it stays read-only")
+                continue
+            }
+            setOwner(path, status)
+            copy("\(image)\(path)", to: path)
+        }
         if umount2(image, 0) != 0 { Console.say("\(Failure("umount", image))") }
     }
 

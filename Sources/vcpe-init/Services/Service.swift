@@ -27,11 +27,16 @@ struct Service {
     let unit: Unit
     private(set) var state = State.waiting
     private(set) var pid: pid_t = 0
+    /// The process of the completion that runs; 0 for none.
+    private(set) var completionPid: pid_t = 0
+    private var completion = 0
     private(set) var restarts = 0
     /// What it last said of itself (`STATUS=`), or why it fell.
     private(set) var status = ""
     /// The reading end of its log's pipe; -1 for none.
     private(set) var pipe: Int32 = -1
+    /// The pipe's other end, for completions; -1 for none.
+    private var output: Int32 = -1
     private var log: ServiceLog
     private var startedAt = 0
     /// Counts the unit's preparations; beyond the last one the service's own command runs.
@@ -69,7 +74,7 @@ struct Service {
     mutating func start() {
         startedAt = Uptime.milliseconds
         lastSign = startedAt
-        step = 0
+        (step, completion) = (0, 0)
         if let condition = unit.conditions.first(where: { !$0.isMet }) {
             status = "condition not met: \(condition)"
             state = .ended
@@ -103,11 +108,40 @@ struct Service {
             if group >= 0 { close(group) }
             if ends[1] >= 0 { close(ends[1]) }
         }
+        do {
+            group = try Cgroup.open(
+                cgroup, run: "\(startedAt)-\(step)", memory: unit.memory, processes: unit.processes)
+            pid = try run(
+                preparation ?? Unit.Preparation(command: unit.command), cgroup: group, output: ends[1])
+            pipe = ends[0]
+            status = ""
+            let isReady = preparation == nil && unit.readiness == .started
+            if preparation == nil, !unit.completions.isEmpty {
+                output = fcntl(ends[1], F_DUPFD_CLOEXEC, 0)
+                state = .starting
+                if isReady { complete() }
+            } else {
+                state = isReady ? .running : .starting
+            }
+        } catch {
+            if ends[0] >= 0 { close(ends[0]) }
+            Console.say("service \(unit.name): \(error)")
+            Events.send("service-failed", [("name", unit.name), ("reason", error.description)])
+            status = error.description
+            pause()
+        }
+    }
+
+    /// Starts a command of the unit.
+    private func run(
+        _ command: Unit.Preparation, cgroup: Int32, output: Int32
+    ) throws(Failure) -> pid_t {
         var environment = unit.environment + ["NOTIFY_SOCKET=\(Notifications.path)"]
         if let watchdog = unit.watchdog { environment.append("WATCHDOG_USEC=\(watchdog * 1000)") }
-        let command = preparation?.command ?? unit.command
-        var setting = Child.Setting(output: ends[1], oomScoreAdjustment: unit.oomScoreAdjustment)
-        if preparation?.isPrivileged != true {
+        if pid > 0 { environment.append("MAINPID=\(pid)") }
+        var setting = Child.Setting(
+            cgroup: cgroup, output: output, oomScoreAdjustment: unit.oomScoreAdjustment)
+        if !command.isPrivileged {
             setting.user = unit.user
             setting.group = unit.group
             setting.groups = unit.groups
@@ -119,22 +153,53 @@ struct Service {
             setting.directory = unit.workingDirectory
             setting.umask = unit.umask
         }
-        do {
-            group = try Cgroup.open(
-                cgroup, run: "\(startedAt)-\(step)", memory: unit.memory, processes: unit.processes)
-            setting.cgroup = group
-            pid = try Child.start(
-                command[0], Array(command.dropFirst()), environment: environment, as: setting)
-            pipe = ends[0]
-            state = preparation == nil && unit.readiness == .started ? .running : .starting
-            status = ""
-        } catch {
-            if ends[0] >= 0 { close(ends[0]) }
-            Console.say("service \(unit.name): \(error)")
-            Events.send("service-failed", [("name", unit.name), ("reason", error.description)])
-            status = error.description
-            pause()
+        return try Child.start(
+            command.command[0], Array(command.command.dropFirst()), environment: environment, as: setting)
+    }
+
+    /// Runs the next completion, or declares the service ready after the last.
+    private mutating func complete() {
+        guard completion < unit.completions.count else {
+            closeOutput()
+            if state == .starting { becomeReady() }
+            return
         }
+        let group = open(runGroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        defer { if group >= 0 { close(group) } }
+        do {
+            completionPid = try run(unit.completions[completion], cgroup: group, output: output)
+        } catch {
+            completionFailed(error.description)
+        }
+    }
+
+    /// Handles the exit of a completion.
+    mutating func completionEnded(_ status: Int32) {
+        completionPid = 0
+        guard state == .starting else { return }
+        let command = unit.completions[completion]
+        let code = status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F)
+        if code == 0 || command.mayFail {
+            completion += 1
+            complete()
+        } else {
+            completionFailed("\(command.command[0]) ended with \(code)")
+        }
+    }
+
+    /// A service whose completion failed did not start: it ends, and is started again as after a crash.
+    private mutating func completionFailed(_ reason: String) {
+        Console.say("service \(unit.name): \(reason)")
+        status = reason
+        completion = unit.completions.count + 1
+        kill()
+    }
+
+    private var runGroup: String { "\(cgroup)/run-\(startedAt)-\(step)" }
+
+    private mutating func closeOutput() {
+        if output >= 0 { close(output) }
+        output = -1
     }
 
     /// Makes a folder and those above it, the last one owned by the service. Links are not followed: one that the
@@ -159,7 +224,7 @@ struct Service {
     /// Takes what it said on the notify socket.
     mutating func notified(_ message: String) {
         for line in message.split(separator: "\n") {
-            if line == "READY=1", state == .starting, preparation == nil, unit.readiness == .notify { becomeReady() }
+            if line == "READY=1", unit.readiness == .notify, isUnready { complete() }
             if line == "WATCHDOG=1" { lastSign = Uptime.milliseconds }
             if line.hasPrefix("STATUS=") {
                 status = String(line.dropFirst(7).prefix(200))
@@ -168,11 +233,19 @@ struct Service {
         }
     }
 
+    /// The service's own command runs, and is not ready.
+    private var isUnready: Bool {
+        state == .starting && preparation == nil && completion == 0 && completionPid == 0
+    }
+
     private mutating func becomeReady() {
         state = .running
         lastSign = Uptime.milliseconds
         Events.send("service-ready", [("name", unit.name)])
     }
+
+    /// Takes a message that it sent to syslog.
+    mutating func logged(_ text: [UInt8]) { log.append(text[...]) }
 
     /// Takes what it wrote.
     mutating func readLog() {
@@ -186,6 +259,7 @@ struct Service {
             close(pipe)
         }
         pipe = -1
+        closeOutput()
     }
 
     // MARK: - Ending
@@ -221,12 +295,13 @@ struct Service {
             case .forked(let pidFile) = unit.readiness, let main = daemon(pidFile)
         {
             pid = main
-            if state == .starting { becomeReady() }
+            if isUnready { complete() }
             return
         }
         // The processes that it left end with it.
         if !Text.write("1", to: "\(cgroup)/cgroup.kill") { Glibc.kill(-group, SIGKILL) }
         closePipe()
+        completionPid = 0
         if state == .stopping {
             state = afterStop
             nextStart = 0
@@ -244,7 +319,9 @@ struct Service {
             state = .ended
             return
         }
-        if code != 0 || preparation != nil {
+        if completion > unit.completions.count {
+            // The completion's failure is the reason that was reported.
+        } else if code != 0 || preparation != nil {
             let program = preparation.map { "\($0.command[0]) " } ?? ""
             self.status = "\(program)ended with \(code)"
             Console.say("service \(unit.name): \(program)ended with \(code)")
@@ -259,13 +336,13 @@ struct Service {
     /// A daemon may write the file after the started process has exited, so until the file names one the first
     /// process of the cgroup is taken; when that exits, the file is read again.
     private func daemon(_ pidFile: String?) -> pid_t? {
-        let members = Cgroup.members(of: "\(cgroup)/run-\(startedAt)-\(step)")
+        let members = Cgroup.members(of: runGroup)
         let text = pidFile.map { Text.bytes($0, limit: 32) } ?? []
         if let named = pid_t(String(decoding: text, as: UTF8.self).prefix { $0.isNumber }), named > 1 {
             // Without cgroups nothing else tells whose process it is.
             if members?.contains(named) ?? (Glibc.kill(named, 0) == 0) { return named }
         }
-        return state == .starting ? members?.first : nil
+        return isUnready ? members?.first : nil
     }
 
     /// Decides when it is started again: after twice the last delay, up to a minute, and up to a quarter more, so that
@@ -320,8 +397,8 @@ struct Service {
             kill()
             stopAt = now + 1000
         case .starting:
-            if preparation == nil, case .file(let path) = unit.readiness, access(path, F_OK) == 0 {
-                becomeReady()
+            if isUnready, case .file(let path) = unit.readiness, access(path, F_OK) == 0 {
+                complete()
             } else if now >= startedAt + unit.readyTimeout {
                 Console.say("service \(unit.name) isn't ready after \(unit.readyTimeout / 1000) s: killed")
                 status = "never ready"

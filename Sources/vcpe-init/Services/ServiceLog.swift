@@ -31,7 +31,7 @@ struct ServiceLog {
         return true
     }
 
-    private mutating func append(_ bytes: ArraySlice<UInt8>) {
+    mutating func append(_ bytes: ArraySlice<UInt8>) {
         if size + bytes.count > Self.limit {
             rename(path, path + ".1")
             size = 0

@@ -6,6 +6,8 @@ struct ServiceTable {
     private static let folders = ["/usr/lib/vcpe/units", "/run/vcpe/units"]
 
     private(set) var services: [Service] = []
+    /// Messages to syslog from processes of no service.
+    private var others = ServiceLog(SystemLog.others)
 
     /// Reads the units anew: what is gone is stopped, what changed is started anew, what is new is started. A unit that
     /// can't be read is not gone: its service stays as it is.
@@ -126,6 +128,10 @@ struct ServiceTable {
     ///
     /// - Returns: false when it was no service's.
     mutating func ended(_ pid: pid_t, _ status: Int32) -> Bool {
+        if let i = services.firstIndex(where: { $0.completionPid == pid }) {
+            services[i].completionEnded(status)
+            return true
+        }
         guard let i = services.firstIndex(where: { $0.pid == pid }) else { return false }
         services[i].ended(status)
         adopt()
@@ -136,6 +142,16 @@ struct ServiceTable {
         let name = Cgroup.service(of: pid)
         guard let i = services.firstIndex(where: { $0.pid == pid || $0.unit.name == name }) else { return }
         services[i].notified(message)
+    }
+
+    /// Takes a message to syslog: of the service that its sender belongs to, where there is one.
+    mutating func logged(by pid: pid_t, _ text: [UInt8]) {
+        let name = Cgroup.service(of: pid)
+        if let i = services.firstIndex(where: { $0.pid == pid || $0.unit.name == name }) {
+            services[i].logged(text)
+        } else {
+            others.append(text[...])
+        }
     }
 
     mutating func readLog(_ pipe: Int32) {

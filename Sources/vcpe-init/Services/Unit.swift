@@ -23,7 +23,7 @@ struct Unit {
         case exited
     }
 
-    /// A command that runs to its end before the service's own.
+    /// A command that runs to its end before the service's own, or when that is ready.
     struct Preparation: Equatable {
         var command: [String]
         /// The service starts whatever the command's exit code is.
@@ -51,6 +51,8 @@ struct Unit {
     var command: [String] = []
     /// Run one after the other before `command`.
     var preparations: [Preparation] = []
+    /// Run one after the other when `command` is ready; the service is ready after the last one.
+    var completions: [Preparation] = []
     var conditions: [Condition] = []
     /// nil for the root.
     var workingDirectory: String?
@@ -137,6 +139,7 @@ struct Unit {
         switch word {
         case "command": command = Self.words(value)
         case "before": preparations.append(try Self.preparation(value))
+        case "after-start": completions.append(try Self.preparation(value))
         case "condition": conditions.append(try Self.condition(value))
         case "working-directory": workingDirectory = try path()
         case "umask":
