@@ -56,37 +56,12 @@ import Testing
         let lock = try #require(try Lock.read("\(images)/them.lock"))
         let root = "\(folder)/root"
         try Command("rm", ["-rf", "--one-file-system", root]).check()
-        try debian(lock, names, to: root)
+        try StockDebian.install("\(folder)/images/them.yaml", lock, names, to: root)
         let inside = "\(folder)/image"
         try FileSystem.makeDirectory(inside)
         try Command("mount", ["-t", "erofs", "-o", "loop,ro", "\(folder)/out/them/them.root", inside]).check()
         defer { _ = try? Command("umount", [inside]).run() }
         return try differences(lock, root, inside)
-    }
-
-    /// Installs the same packages as mmdebstrap does, from the .debs that the cache has.
-    private func debian(_ lock: Lock, _ names: [String], to root: String) throws {
-        let debs = "\(folder)/debs"
-        try FileSystem.remove(debs)
-        try FileSystem.makeDirectory(debs)
-        for package in lock.packages {
-            let file = "\(package.name)_\(package.version.replacing(":", with: "%3a"))_\(package.architecture).deb"
-            _ = link(Cache.standard.package(package.digest), "\(debs)/\(file)")
-        }
-        let definition = try Definition.read("\(folder)/images/them.yaml")
-        let mirrors = try Mirrors.find(base: definition.base, mirror: nil, cache: .standard)
-        let keyring = "[signed-by=\(Mirrors.keyring)]"
-        try Command(
-            "mmdebstrap",
-            [
-                "--variant=minbase", "--include=\(definition.packages.map(\.value).joined(separator: ","))",
-                "--aptopt=APT::Install-Recommends \"0\"",
-                "--setup-hook=mkdir -p \"$1/var/cache/apt/archives\" && cp \(debs)/*.deb \"$1/var/cache/apt/archives/\"",
-                "trixie", root, "deb \(keyring) \(mirrors.main) trixie main",
-                "deb \(keyring) \(mirrors.main) trixie-updates main",
-                "deb \(keyring) \(mirrors.security) trixie-security main",
-            ], environment: build.home
-        ).check()
     }
 
     /// A path as both systems can be compared by it: names in place of numbers.
@@ -155,10 +130,57 @@ import Testing
             }
             if own != item { lines.append("/\(path) is \(own), Debian's is \(item)") }
         }
-        for path in ours.keys where theirs[path] == nil && owners[path] == nil && path.hasPrefix("etc/ssl/") {
-            lines.append("/\(path) is of the image alone")
+        // What the builder adds is below these; services' directories are made at boot on Debian.
+        let own = ["usr/lib/vcpe", "data", "usr/lib/modules", "usr/lib/firmware", "var/", "run/"]
+        for (path, item) in ours.sorted(by: { $0.key < $1.key }) where theirs[path] == nil && owners[path] == nil {
+            if own.contains(where: { path.hasPrefix($0) }) || Self.isOfTheBuilder(path) { continue }
+            lines.append("/\(path) is of the image alone: \(item)")
         }
-        return lines
+        return lines + (try accounts(root, image))
+    }
+
+    /// Users by name with their groups, homes and shells; groups with their members.
+    private func accounts(_ root: String, _ image: String) throws -> [String] {
+        func table(_ root: String, _ file: String) throws -> [String: [String]] {
+            let text = String(decoding: try FileSystem.read("\(root)/etc/\(file)"), as: UTF8.self)
+            return Dictionary(
+                text.split(separator: "\n").map { line in
+                    let fields = line.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+                    return (fields[0], Array(fields.dropFirst(2)))
+                }
+            ) { first, _ in first }
+        }
+        func describe(_ users: [String: [String]], _ groups: [String: [String]]) -> [String: String] {
+            let names = Dictionary(groups.map { ($0.value[0], $0.key) }) { first, _ in first }
+            var described: [String: String] = [:]
+            for (name, fields) in users {
+                let isFixed = Int(fields[0]).map { $0 < 100 || $0 > 60_000 } ?? false
+                described["user \(name)"] =
+                    "\(isFixed ? fields[0] : "-") \(names[fields[1]] ?? fields[1]) \(fields[3]) \(fields[4])"
+            }
+            for (name, fields) in groups {
+                described["group \(name)"] = (fields.last ?? "").split(separator: ",").sorted().joined(separator: ",")
+            }
+            return described
+        }
+        let theirs = describe(try table(root, "passwd"), try table(root, "group"))
+        let ours = describe(try table(image, "passwd"), try table(image, "group"))
+        // Of packages whose work the builder does, which are not in the image.
+        let absent = [
+            "systemd-network", "systemd-journal", "_apt", "input", "kvm", "render", "sgx", "clock", "messagebus",
+        ]
+        return theirs.filter { ours[$0.key] != $0.value }.sorted { $0.key < $1.key }.compactMap { name, text in
+            absent.contains { name.hasSuffix(" \($0)") }
+                ? nil : "\(name) is \(ours[name] ?? "missing"), Debian's is \(text)"
+        }
+    }
+
+    /// What the builder adds to every image.
+    private static func isOfTheBuilder(_ path: String) -> Bool {
+        [
+            "etc/machine-id", "etc/mtab", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/os-release",
+            "usr/sbin/init", "usr/sbin/poweroff", "usr/sbin/reboot",
+        ].contains(path)
     }
 
     /// What differs on purpose.

@@ -153,7 +153,7 @@ extension Composer {
             var mode: UInt32 = 0o644
             switch rule.value.source {
             case .absent:
-                let gone = result.tree.sortedPaths.filter { $0 == target || $0.hasPrefix(target + "/") }
+                let gone = (result.tree[target] == nil ? [] : [target]) + result.tree.paths(below: target + "/")
                 if gone.isEmpty { result.remarks.append("\(rule.position): files: \(path) is absent already") }
                 for below in gone { result.tree.remove(below) }
                 continue

@@ -118,7 +118,7 @@ extension Tree {
 
     private mutating func promote(_ path: String) {
         guard case .file? = self[path]?.kind else { return }
-        let twins = entries.filter { $0.value.kind == .hardLink(path: path) }.map(\.key).sorted()
+        let twins = hardLinks(to: path)
         guard let first = twins.first, let file = self[path] else { return }
         self[first] = file
         for other in twins.dropFirst() { self[other]?.kind = .hardLink(path: first) }

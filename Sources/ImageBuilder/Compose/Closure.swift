@@ -59,7 +59,7 @@ struct Closure {
 
     /// Directories that ld.so.conf(5) adds.
     private static func configuredFolders(_ tree: Tree) -> [String] {
-        tree.sortedPaths.filter { $0.hasPrefix("etc/ld.so.conf.d/") && $0.hasSuffix(".conf") }.flatMap { path in
+        tree.paths(below: "etc/ld.so.conf.d/", suffix: ".conf").flatMap { path in
             let bytes = (try? tree.file(path)?.read()) ?? []
             return String(decoding: bytes, as: UTF8.self).split(separator: "\n").filter { $0.hasPrefix("/") }
                 .map { PackageTree.canonical($0.dropFirst().split(separator: "/").joined(separator: "/")) }

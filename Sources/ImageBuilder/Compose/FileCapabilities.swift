@@ -8,7 +8,10 @@ enum FileCapabilities {
     static let unknown = "unknown"
 
     /// Reads what setcap(8) takes, such as `cap_net_raw,cap_net_admin+ep`; nil for what is not understood.
+    ///
+    /// `=` is the empty set, which setcap(8) leaves when it takes all capabilities away.
     static func encode(_ text: String) -> [UInt8]? {
+        if text == "=" { return encoded(permitted: 0, inheritable: 0, isEffective: false) }
         guard let sign = text.firstIndex(where: { $0 == "+" || $0 == "=" }) else { return nil }
         let flags = text[text.index(after: sign)...]
         guard !flags.isEmpty, flags.allSatisfy({ "eip".contains($0) }) else { return nil }
@@ -20,8 +23,12 @@ enum FileCapabilities {
         }
         let permitted = flags.contains("p") ? mask : 0
         let inheritable = flags.contains("i") ? mask : 0
+        return encoded(permitted: permitted, inheritable: inheritable, isEffective: flags.contains("e"))
+    }
+
+    private static func encoded(permitted: UInt64, inheritable: UInt64, isEffective: Bool) -> [UInt8] {
         var bytes = LittleEndian()
-        bytes.put(UInt32(0x0200_0000) | (flags.contains("e") ? 1 : 0))
+        bytes.put(UInt32(0x0200_0000) | (isEffective ? 1 : 0))
         for word in [permitted, inheritable, permitted >> 32, inheritable >> 32] {
             bytes.put(UInt32(truncatingIfNeeded: word))
         }
@@ -39,6 +46,7 @@ enum FileCapabilities {
         let inheritable = word(2) | word(4) << 32
         guard permitted == 0 || inheritable == 0 || permitted == inheritable else { return nil }
         let mask = permitted | inheritable
+        if mask == 0 { return "=" }
         let names = (0..<64).filter { mask & (1 << UInt64($0)) != 0 }.compactMap(name)
         let flags = (word(0) & 1 != 0 ? "e" : "") + (inheritable != 0 ? "i" : "") + (permitted != 0 ? "p" : "")
         // A capability of a newer kernel has no name here: the value must not lose it in silence.

@@ -77,7 +77,7 @@ enum ConfigurationFiles {
     static func read(_ name: String, _ tree: Tree) throws -> [(path: String, text: String)] {
         var files: [String: String] = [:]
         for folder in ["usr/lib/\(name)/", "etc/\(name)/"] {
-            for path in tree.sortedPaths where path.hasPrefix(folder) && path.hasSuffix(".conf") {
+            for path in tree.paths(below: folder, suffix: ".conf") {
                 files[String(path.dropFirst(folder.count))] = path
             }
         }

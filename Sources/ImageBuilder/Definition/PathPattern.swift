@@ -1,4 +1,5 @@
 import Documents
+import Glibc
 
 /// A pattern of absolute paths of an image, as `keep:` and `drop:` take it.
 ///
@@ -8,6 +9,8 @@ public struct PathPattern: Sendable, Hashable {
     /// As written, with the leading slash.
     public let text: String
     private let elements: [Element]
+    /// The bytes before the first wildcard, with which every match starts.
+    private let literal: [UInt8]
     /// Of a pattern that ends in a slash, without it.
     private let directory: [Element]?
 
@@ -19,6 +22,8 @@ public struct PathPattern: Sendable, Hashable {
         case star
         /// Any bytes.
         case deepStar
+
+        var byte: UInt8? { if case .byte(let byte) = self { byte } else { nil } }
     }
 
     /// - Parameter text: starts with a slash; nil otherwise.
@@ -38,14 +43,25 @@ public struct PathPattern: Sendable, Hashable {
             default: elements.append(.byte(byte))
             }
         }
+        let isDirectory = text.hasSuffix("/")
+        literal = (isDirectory ? elements.dropLast() : elements[...]).prefix { $0.byte != nil }.compactMap(\.byte)
         // "/usr/share/doc/" names the directory, too.
-        directory = text.hasSuffix("/") ? Array(elements.dropLast()) : nil
-        if text.hasSuffix("/") { elements.append(.deepStar) }
+        directory = isDirectory ? Array(elements.dropLast()) : nil
+        if isDirectory { elements.append(.deepStar) }
         self.elements = elements
     }
 
     /// - Parameter path: of a tree, without a leading slash.
     public func matches(_ path: String) -> Bool {
+        // Almost every path fails here: thousands of paths are compared with dozens of patterns.
+        var path = path
+        let isCandidate = path.withUTF8 { bytes in
+            literal.withUnsafeBytes { literal in
+                guard let start = bytes.baseAddress, let wanted = literal.baseAddress else { return literal.isEmpty }
+                return bytes.count >= literal.count && memcmp(start, wanted, literal.count) == 0
+            }
+        }
+        guard isCandidate else { return false }
         let bytes = Array(path.utf8)
         return Self.matches(bytes, elements) || directory.map { Self.matches(bytes, $0) } ?? false
     }

@@ -90,7 +90,7 @@ public struct ReferenceInstallation {
     /// What invoke-rc.d(8) asks whether a service may be started.
     private static let policy = "/usr/sbin/policy-rc.d"
     /// Files larger than this are never effects that an image could hold.
-    private static let largestFile = 1 << 20
+    static let largestFile = 1 << 20
     /// What maintainer scripts may need; not what would reach beyond their root: no devices, no modules, no clock.
     private static let capabilities: UInt64 = [
         "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",

@@ -87,17 +87,23 @@ struct ReferenceRoot {
     /// What differs between two installations depends on a key, the time or a process: no build could make it again.
     private func checkReproducible(_ a: Observation, _ b: Observation) throws {
         let other = Dictionary(b.changes.map { ($0.path, $0) }) { $1 }
-        var lines: [String] = []
+        // By package and reason.
+        var paths: [Pair: [String]] = [:]
         for change in a.changes where !isDropped(change.path) {
+            var reason: String?
             if other[change.path] != change {
-                lines.append("  \(change.package): /\(change.path) is different in each installation")
+                reason = "different in each installation"
             } else if change.kind == .special {
-                lines.append("  \(change.package): /\(change.path) is a device, a pipe or a socket")
+                reason = "a device, a pipe or a socket"
             } else if change.capabilities == FileCapabilities.unknown {
-                lines.append("  \(change.package): /\(change.path) has capabilities of an unknown form")
+                reason = "of unknown capabilities"
             } else if change.kind == .file, change.bytes == nil {
-                lines.append("  \(change.package): /\(change.path) is generated and has \(Size.text(change.size))")
+                reason = "generated and too large (over \(Size.text(ReferenceInstallation.largestFile)))"
             }
+            if let reason { paths[Pair(package: change.package, reason: reason), default: []].append(change.path) }
+        }
+        var lines = paths.sorted { ($0.key.package, $0.key.reason) < ($1.key.package, $1.key.reason) }.flatMap {
+            pair, paths in Self.shortened(paths).map { "  \(pair.package): \($0) is \(pair.reason)" }
         }
         let users = Set(b.users.map(\.name))
         for user in a.users where !users.contains(user.name) {
@@ -107,6 +113,23 @@ struct ReferenceRoot {
             throw BuildFailure(
                 "maintainer scripts made files that no build can make again:\n\(lines.joined(separator: "\n"))",
                 hint: "leave them out by drop:, and let the box make them, or give their contents by files:")
+        }
+    }
+
+    private struct Pair: Hashable {
+        var package: String
+        var reason: String
+    }
+
+    /// Some paths as they are; many as the directories that they have in common, with their number.
+    static func shortened(_ paths: [String]) -> [String] {
+        guard paths.count > 5 else { return paths.sorted().map { "/" + $0 } }
+        // Two components, as in /var/lib or /etc/ssl, say too little; a third names the program.
+        let groups = Dictionary(grouping: paths) { path in
+            path.split(separator: "/").dropLast().prefix(3).joined(separator: "/")
+        }
+        return groups.sorted { $0.key < $1.key }.flatMap { folder, paths in
+            paths.count > 2 ? ["/\(folder)/** (\(paths.count) files)"] : paths.sorted().map { "/" + $0 }
         }
     }
 

@@ -103,20 +103,46 @@ public struct TreeEntry: Sendable, Hashable {
 /// owned by root.
 public struct Tree: Sendable, Hashable {
     public private(set) var entries: [String: TreeEntry] = [:]
+    /// The hard links of a file by its path.
+    private var links: [String: Set<String>] = [:]
 
     public init() {}
 
     public subscript(path: String) -> TreeEntry? {
         get { entries[path] }
-        set { entries[path] = newValue }
+        set {
+            if case .hardLink(let target)? = entries[path]?.kind { links[target]?.remove(path) }
+            if case .hardLink(let target)? = newValue?.kind { links[target, default: []].insert(path) }
+            entries[path] = newValue
+        }
     }
+
+    /// The hard links to a file, sorted.
+    func hardLinks(to path: String) -> [String] { (links[path] ?? []).sorted() }
 
     /// All paths, parents before children, in the order of their bytes component by component: the
     /// order in which images are written, so that it never depends on a hash table, a locale or the
     /// number of processors.
-    public var sortedPaths: [String] {
-        entries.keys.map { ($0, $0.utf8.map { $0 == UInt8(ascii: "/") ? 0 : $0 }) }
-            .sorted { $0.1.lexicographicallyPrecedes($1.1) }
+    public var sortedPaths: [String] { Self.sorted(entries.keys) }
+
+    /// The paths below a directory that end with `suffix`, as ``sortedPaths`` has them.
+    ///
+    /// - Parameter folder: ends with a slash.
+    func paths(below folder: String, suffix: String = "") -> [String] {
+        Self.sorted(entries.keys.filter { $0.hasPrefix(folder) && $0.hasSuffix(suffix) })
+    }
+
+    private static func sorted(_ paths: some Sequence<String>) -> [String] {
+        paths.map { ($0, $0.utf8.map { $0 == UInt8(ascii: "/") ? 0 : $0 }) }
+            .sorted { a, b in
+                a.1.withUnsafeBytes { a in
+                    b.1.withUnsafeBytes { b in
+                        guard let first = a.baseAddress, let second = b.baseAddress else { return a.count < b.count }
+                        let order = memcmp(first, second, min(a.count, b.count))
+                        return order == 0 ? a.count < b.count : order < 0
+                    }
+                }
+            }
             .map(\.0)
     }
 

@@ -1,0 +1,40 @@
+import Files
+import Glibc
+@testable import ImageBuilder
+import Processes
+
+/// Debian as mmdebstrap installs it: what an image is compared with.
+enum StockDebian {
+    /// Installs packages from the .debs of a lock, with maintainer scripts.
+    ///
+    /// - Parameters:
+    ///   - definition: for its suite and mirrors.
+    ///   - more: packages that the lock does not have.
+    static func install(
+        _ definition: String, _ lock: Lock, _ names: [String], more: [String] = [], to root: String
+    ) throws {
+        let debs = "\(root).debs"
+        try FileSystem.remove(debs)
+        try FileSystem.makeDirectory(debs)
+        defer { try? FileSystem.remove(debs) }
+        for package in lock.packages {
+            let file = "\(package.name)_\(package.version.replacing(":", with: "%3a"))_\(package.architecture).deb"
+            _ = link(Cache.standard.package(package.digest), "\(debs)/\(file)")
+        }
+        let definition = try Definition.read(definition)
+        let mirrors = try Mirrors.find(base: definition.base, mirror: nil, cache: .standard)
+        let keyring = "[signed-by=\(Mirrors.keyring)]"
+        try Command(
+            "mmdebstrap",
+            [
+                "--variant=minbase",
+                "--include=\((definition.packages.map(\.value) + more).joined(separator: ","))",
+                "--aptopt=APT::Install-Recommends \"0\"",
+                "--setup-hook=mkdir -p \"$1/var/cache/apt/archives\" && cp \(debs)/*.deb \"$1/var/cache/apt/archives/\"",
+                "trixie", root, "deb \(keyring) \(mirrors.main) trixie main",
+                "deb \(keyring) \(mirrors.main) trixie-updates main",
+                "deb \(keyring) \(mirrors.security) trixie-security main",
+            ], environment: ["HOME": getenv("HOME").map { String(cString: $0) } ?? "/root"]
+        ).check()
+    }
+}
