@@ -250,8 +250,10 @@ public struct ImageBuild: Sendable {
     }
 
     private func hostMirrors() throws -> Mirrors {
-        try Mirrors.find(
-            base: definition.base, mirror: options.mirror, securityMirror: options.securityMirror, cache: cache)
+        let keyring = try definition.base.signedBy.map { try PackageSource.keyring($0, folder: options.images) }
+        return try Mirrors.find(
+            base: definition.base, mirror: options.mirror, securityMirror: options.securityMirror,
+            keyring: keyring ?? Mirrors.keyring, cache: cache)
     }
 
     private func mirrors(_ lock: Lock) throws -> Mirrors {

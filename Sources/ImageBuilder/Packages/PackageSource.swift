@@ -50,25 +50,19 @@ struct PackageSource: Sendable, Hashable {
         _ definition: Definition, folder: String, mirrors: Mirrors, components: [String]
     ) throws -> [PackageSource] {
         let suite = definition.base.suite
+        let keyring = try definition.base.signedBy.map { try Self.keyring($0, folder: folder) } ?? Mirrors.keyring
         var sources = [
             PackageSource(
                 name: "main", urls: [mirrors.main], suites: [suite, suite + "-updates"], components: components,
-                keyring: Mirrors.keyring),
+                keyring: keyring),
             PackageSource(
                 name: "security", urls: [mirrors.security], suites: [suite + "-security"], components: components,
-                keyring: Mirrors.keyring),
+                keyring: keyring),
         ]
         for archive in definition.archives {
-            var keyring = Mirrors.keyring
-            if let signedBy = archive.signedBy {
-                let path = "\(folder)/\(signedBy.value)"
-                guard FileSystem.exists(path) else {
-                    throw InvalidDocument([
-                        signedBy.problem("there is no \(path)", hint: "the path is relative to \(folder)")
-                    ])
-                }
-                keyring = try FileSystem.realPath(path)
-            }
+            // Debian's mirror has one keyring, whatever the suite.
+            let usual = archive.uris.isEmpty ? keyring : Mirrors.keyring
+            let keyring = try archive.signedBy.map { try Self.keyring($0, folder: folder) } ?? usual
             let urls = archive.uris.map { $0.trimming { $0 == "/" } }
             sources.append(
                 PackageSource(
@@ -86,6 +80,19 @@ struct PackageSource: Sendable, Hashable {
         guard !uri.hasPrefix("file:") else { return "origin \"\"" }
         let host = uri.split(separator: "/").dropFirst().first.map(String.init) ?? ""
         return "origin \"\(host.split(separator: "@").last.map { String($0.prefix { $0 != ":" }) } ?? host)\""
+    }
+
+    /// The absolute path of a keyring.
+    ///
+    /// - Parameter folder: the definition's.
+    static func keyring(_ signedBy: Located<String>, folder: String) throws -> String {
+        let path = "\(folder)/\(signedBy.value)"
+        guard FileSystem.exists(path) else {
+            throw InvalidDocument([
+                signedBy.problem("there is no \(path)", hint: "the path is relative to \(folder)")
+            ])
+        }
+        return try FileSystem.realPath(path)
     }
 
     /// Local .debs, indexed in a directory of the cache, so that apt chooses among them and the
