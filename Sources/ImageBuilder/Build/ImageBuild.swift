@@ -112,9 +112,10 @@ public struct ImageBuild: Sendable {
         old: Lock?, _ oldEffects: Effects?, keeping: [LockedPackage]
     ) async throws -> (lock: Lock, effects: Effects) {
         let mirrors = try hostMirrors()
-        let resolution = try resolver.resolve(mirrors: mirrors, old: old, keeping: keeping) { packages, sources in
-            try fetch(packages, from: { (sources, mirrors.proxies) })
-        }
+        let resolution = try resolver.resolve(
+            mirrors: mirrors, old: old, keeping: keeping,
+            waiting: { observe(.remark("waits for \($0.text), which uses the same package lists")) },
+            fetch: { packages, sources in try fetch(packages, from: { (sources, mirrors.proxies) }) })
         var lock = resolution.lock
         let reference = resolver.referencePackages(lock, resolution.graph)
         // The kernel and firmware have no effects; their packages are large, and a build may never

@@ -22,16 +22,19 @@ struct Apt {
     private let mirrors: Mirrors
     private let base: Definition.Base
     /// Held while this value exists: concurrent resolvers would overwrite each other's lists.
-    private let lock: File
+    private let lock: FileLock
     /// The suite's own apt; the host's until it is set.
     var tools: Tools?
 
     /// Creates the root. The lists are kept in the cache and shared by all images with the same
     /// sources.
     ///
-    /// - Parameter folder: the definition's folder.
+    /// - Parameters:
+    ///   - folder: the definition's folder.
+    ///   - waiting: called once, when another resolver uses the same lists, with its process.
     init(
-        definition: Definition, folder: String, mirrors: Mirrors, components: [String], cache: Cache
+        definition: Definition, folder: String, mirrors: Mirrors, components: [String], cache: Cache,
+        waiting: (FileLock.Holder) -> Void
     ) throws {
         base = definition.base
         self.mirrors = mirrors
@@ -42,10 +45,7 @@ struct Apt {
         for folder in ["etc/preferences.d", "etc/trusted.gpg.d", "lists/partial", "archives/partial", "log"] {
             try FileSystem.makeDirectory("\(root)/\(folder)")
         }
-        lock = try File("\(root)/lock", O_RDWR | O_CREAT)
-        while flock(lock.descriptor, LOCK_EX) != 0 {
-            guard errno == EINTR else { throw SystemError("flock", lock.path) }
-        }
+        lock = try FileLock("\(root)/lock", .exclusive, waiting: waiting)
         if let local = try PackageSource.local(
             definition.debs, folder: folder, directory: "\(try FileSystem.realPath(root))/own")
         {
