@@ -101,6 +101,7 @@ let host: [Target] = [
         name: "ImageBuilderTests",
         dependencies: [
             "Archives", "Digests", "Disks", "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Processes",
+            "TestSupport",
         ]),
     .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
     .testTarget(

@@ -19,17 +19,23 @@ public struct LockedPackage: Sendable, Hashable {
     /// The path in the archive, such as `pool/main/b/bash/bash_5.2.37-2_amd64.deb`.
     public var path: String
 
+    /// The URL of a line of `apt-get --print-uris`, as ``PackageSource/canonical(_:)`` gives it.
+    static func url(_ printed: some StringProtocol) -> String {
+        PackageSource.canonical(String(printed.prefix { $0 != " " }.dropFirst().dropLast()))
+    }
+
     /// Parses a line of `apt-get --print-uris`: `'URL' FILE SIZE SHA256:DIGEST`.
     ///
-    /// - Returns: nil for any other line, and for a URL that is not of `sources`.
+    /// - Returns: nil for any other line, and for a URL that is not of `sources`. Of
+    ///   several sources with that URL it takes the first.
     init?(printed line: some StringProtocol, sources: [PackageSource]) {
         let fields = line.split(separator: " ")
         guard fields.count >= 4, let size = Int(fields[2]), fields[3].hasPrefix("SHA256:"),
             let digest = Digest(hex: fields[3].dropFirst(7))
         else { return nil }
-        let url = String(fields[0].dropFirst().dropLast())
+        let url = Self.url(line)
         let parts = Substring(fields[1]).replacingSuffix(".deb").split(separator: "_").map(String.init)
-        let places = sources.flatMap { source in source.urls.map { (source, $0) } }
+        let places = sources.flatMap { source in source.urls.map { (source, PackageSource.canonical($0)) } }
         guard parts.count == 3, let (source, base) = places.first(where: { url.hasPrefix($0.1 + "/") }) else {
             return nil
         }
