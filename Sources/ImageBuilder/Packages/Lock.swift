@@ -213,28 +213,21 @@ public struct Lock: Sendable, Hashable {
 
     // MARK: - Comparing
 
-    /// The changes from `old`, one line per package, section by section.
-    public func differences(from old: Lock) -> [String] {
-        var lines: [String] = []
+    /// The changes from `old`, section by section.
+    func changes(from old: Lock) -> LockChanges {
+        var changes = LockChanges()
         for section in Set(sections.keys).union(old.sections.keys).sorted() {
             let before = Dictionary((old.sections[section] ?? []).map { ($0.name, $0) }) { $1 }
             let after = Dictionary((sections[section] ?? []).map { ($0.name, $0) }) { $1 }
-            for name in Set(before.keys).union(after.keys).sorted() {
-                switch (before[name], after[name]) {
-                case (nil, let new?): lines.append("\(section): + \(name) \(new.version)")
-                case (let old?, nil): lines.append("\(section): - \(name) \(old.version)")
-                case (let old?, let new?) where old != new:
-                    lines.append(
-                        "\(section): \(name) \(old.version) → \(new.version)"
-                            + (old.version == new.version ? " (the same version, another file)" : ""))
-                default: break
-                }
+            for name in Set(before.keys).union(after.keys).sorted() where before[name] != after[name] {
+                changes.packages.append(
+                    .init(section: section, name: name, from: before[name]?.version, to: after[name]?.version))
             }
         }
         for (name, id) in users.sorted(by: { $0.key < $1.key }) where old.users[name] != id {
-            lines.append("users: + \(name) \(id)")
+            changes.users.append(.init(user: name, number: id))
         }
-        return lines
+        return changes
     }
 }
 
