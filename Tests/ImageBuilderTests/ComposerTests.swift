@@ -234,6 +234,31 @@ import Testing
         #expect(!passwd.contains("masked"))
     }
 
+    /// tmpfiles.d(5): fields and contents have C escapes; what follows the age is one argument as it is written.
+    @Test func temporaryFilesHaveEscapesAndArgumentsAsWritten() async throws {
+        let lines = [
+            #"d /run/with\x20blank 0750"#, #"d "/run/in quotes\x21" 0755"#, #"d /run/octal\101 0755"#,
+            #"f /run/content 0644 - - - one\x20two\n\ttab\101\\"#, #"f /run/quoted 0644 - - - "a"  'b'"#,
+            #"f /run/snow 0644 - - - \u2603"#, #"L /run/link - - - - target\x20with blank"#,
+            #"d /run/broken\q 0755"#, #"f /run/unknown 0644 - - - %b"#,
+        ]
+        let daemon = try package(
+            "daemon",
+            "mkdir -p usr/lib/tmpfiles.d; cat > usr/lib/tmpfiles.d/a.conf <<'END'\n"
+                + lines.joined(separator: "\n") + "\nEND")
+        let result = try await compose([daemon])
+        let tree = result.tree
+        #expect(tree["run/with blank"]?.mode == 0o750)
+        #expect(tree["run/in quotes!"] != nil && tree["run/octalA"] != nil)
+        #expect(try text(tree, "run/content") == "one two\n\ttabA\\")
+        #expect(try text(tree, "run/quoted") == "\"a\"  'b'")
+        #expect(try text(tree, "run/snow") == "\u{2603}")
+        #expect(tree["run/link"]?.kind == .symbolicLink(target: "target with blank"))
+        #expect(!tree.entries.keys.contains { $0.hasPrefix("run/broken") } && tree["run/unknown"] == nil)
+        #expect(result.remarks.count == 2, "\(result.remarks)")
+        #expect(result.remarks.contains { $0.contains(#"/run/broken\q"#) }, "\(result.remarks)")
+    }
+
     @Test func programsThatCantStartAreErrorsWithThePackageThatWouldHelp() async throws {
         let scripts = try package(
             "scripts",
