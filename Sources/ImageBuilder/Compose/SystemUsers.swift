@@ -63,7 +63,9 @@ struct SystemUsers {
     ) throws -> (id: Int?, group: String?) {
         guard let word else { return (nil, nil) }
         if word.hasPrefix("/") {
-            return (tree[PackageTree.canonical(String(word.dropFirst()))].map { Int($0.uid) }, nil)
+            // systemd-sysusers takes no other name's number from a path; root's is the usual owner.
+            let owner = tree[PackageTree.canonical(String(word.dropFirst()))].map { Int($0.uid) }
+            return (owner == 0 ? nil : owner, nil)
         }
         let parts = word.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
         let id = parts[0].isEmpty || parts[0] == "-" ? nil : Int(parts[0])
