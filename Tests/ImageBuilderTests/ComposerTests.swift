@@ -304,6 +304,38 @@ import Testing
         #expect(result.remarks.contains { $0.contains(#"/run/broken\q"#) }, "\(result.remarks)")
     }
 
+    /// The definition's own sysusers.d and tmpfiles.d files count as a package's do, and mask those in /usr/lib.
+    @Test func sysusersAndTmpfilesOfTreesAreDone() async throws {
+        let daemon = try package(
+            "daemon",
+            """
+            mkdir -p usr/lib/sysusers.d usr/lib/tmpfiles.d
+            echo 'u masked 404' > usr/lib/sysusers.d/daemon.conf
+            echo 'd /run/masked 0755' > usr/lib/tmpfiles.d/daemon.conf
+            """)
+        try Command(
+            "sh",
+            [
+                "-ec",
+                """
+                cd '\(folder)/images'; mkdir -p overlay/usr/lib/sysusers.d overlay/etc/sysusers.d overlay/etc/tmpfiles.d
+                echo 'u app - "The app" /var/lib/app' > overlay/usr/lib/sysusers.d/app.conf
+                echo '# nothing' > overlay/etc/sysusers.d/daemon.conf
+                ln -s /dev/null overlay/etc/tmpfiles.d/daemon.conf
+                echo 'd /var/lib/app 0750 app app' > overlay/etc/tmpfiles.d/app.conf
+                """,
+            ]
+        ).check()
+        var lock = Lock()
+        (lock.users, lock.groups) = (["app": 450], ["app": 451])
+        let tree = try await compose([daemon], definition: "trees: [overlay/]\n", lock: lock).tree
+        let passwd = try text(tree, "etc/passwd") ?? ""
+        #expect(passwd.contains("app:x:450:451:The app:/var/lib/app:/usr/sbin/nologin\n"), "\(passwd)")
+        #expect(!passwd.contains("masked") && tree["run/masked"] == nil)
+        let state = tree["var/lib/app"]
+        #expect(state?.kind == .directory && state?.mode == 0o750 && state?.uid == 450 && state?.gid == 451)
+    }
+
     @Test func programsThatCantStartAreErrorsWithThePackageThatWouldHelp() async throws {
         let scripts = try package(
             "scripts",
