@@ -72,7 +72,9 @@ let host: [Target] = [
             "CSystem", "Disks", "Documents", "ImageBuilder", "Planning", "PluginKit", "Processes", "Releases",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]),
-    .target(name: "TestSupport", dependencies: ["Documents", "Files", "Processes"], path: "Tests/Support"),
+    .target(
+        name: "TestSupport", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes"],
+        path: "Tests/Support"),
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
     .testTarget(name: "FilesTests", dependencies: ["Files"]),
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),

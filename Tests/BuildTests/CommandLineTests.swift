@@ -8,16 +8,13 @@ import Testing
 /// What the commands say: of what is wrong, to people and to programs.
 extension BuildTests {
     @Test func aptsReasonComesWithTheLineThatAsked() throws {
-        let images = try copyImages()
-        let yaml = "\(images)/lab-minimal.yaml"
-        let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
-        try FileSystem.replace(yaml, with: text.replacing("  - netbase", with: "  - netbase\n  - no-such-package"))
-        let lock = try FileSystem.read("\(images)/lab-minimal.lock")
-        let result = try Command(program, ["lock", "lab-minimal", "--images", images], environment: home).run()
+        let fixture = try LockFixture()
+        try fixture.define("packages:\n  - no-such-package\n")
+        let result = try fixture.vcpe(["lock", "own"])
         #expect(result.status == 1)
-        #expect(result.errorText.contains("lab-minimal.yaml:17:5: packages[5]: apt can't install no-such-package"))
+        #expect(result.errorText.contains("own.yaml:5:5: packages[5]: apt can't install no-such-package"))
         #expect(result.errorText.contains("Unable to locate package no-such-package"), "\(result.errorText)")
-        #expect(try FileSystem.read("\(images)/lab-minimal.lock") == lock)
+        #expect(!FileSystem.exists("\(fixture.images)/own.lock"))
     }
 
     @Test func aSiteIsCheckedWithoutABox() throws {
