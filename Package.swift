@@ -98,7 +98,8 @@ let host: [Target] = [
             "Processes", "TestSupport",
         ]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
-    .testTarget(name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "PluginKit", "Plugins", "Schema"]),
+    .testTarget(
+        name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "Planning", "PluginKit", "Plugins", "Schema"]),
     .testTarget(
         name: "ImageBuilderTests",
         dependencies: [
