@@ -72,7 +72,9 @@ let host: [Target] = [
             "CSystem", "Disks", "Documents", "ImageBuilder", "Planning", "PluginKit", "Processes", "Releases",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]),
-    .target(name: "TestSupport", dependencies: ["Documents", "Files", "Processes"], path: "Tests/Support"),
+    .target(
+        name: "TestSupport", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes"],
+        path: "Tests/Support"),
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
     .testTarget(name: "FilesTests", dependencies: ["Files"]),
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
@@ -96,11 +98,13 @@ let host: [Target] = [
             "Processes", "TestSupport",
         ]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
-    .testTarget(name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "PluginKit", "Plugins", "Schema"]),
+    .testTarget(
+        name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "Planning", "PluginKit", "Plugins", "Schema"]),
     .testTarget(
         name: "ImageBuilderTests",
         dependencies: [
             "Archives", "Digests", "Disks", "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Processes",
+            "TestSupport",
         ]),
     .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
     .testTarget(

@@ -51,14 +51,16 @@ final class Console: Sendable {
 
     /// Shows the outputs and the total time of a build that succeeded.
     func done(_ outputs: [String]) {
-        if style == .json {
-            return print(
-                JSON.object([
-                    "event": "done", "outputs": .list(outputs.map { .text($0) }),
-                    "milliseconds": .integer(Int((Clock.seconds - start) * 1000)),
-                ]).line)
-        }
+        if style == .json { return done(["outputs": .list(outputs.map { .text($0) })]) }
         line("\(pad("total"))\(pad(tenths(Clock.seconds - start) + " s", 10))\(outputs.first ?? "")")
+    }
+
+    /// The closing event, for programs.
+    func done(_ results: [String: JSON]) {
+        var event = results
+        event["event"] = "done"
+        event["milliseconds"] = .integer(Int((Clock.seconds - start) * 1000))
+        print(JSON.object(event).line)
     }
 
     /// Prints the closing JSON event of a failed command. `main` prints the error itself.

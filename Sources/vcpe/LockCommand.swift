@@ -22,15 +22,27 @@ struct LockCommand: AsyncParsableCommand {
     @Flag(help: "Show what would change, and write nothing.")
     var diff = false
 
+    @Flag(
+        help: """
+            Events as JSON, one a line, on standard output; the last is "done", with what changed, or "failed".
+            """)
+    var json = false
+
     func run() async throws {
         var options = ImageBuild.Options()
         options.images = image.images
         options.mirror = image.mirror
         options.securityMirror = image.securityMirror
-        let console = Console(json: false)
-        let build = try ImageBuild(name, options: options) { console.show($0) }
-        let differences = try await build.lock(write: !diff)
-        if differences.isEmpty { print("nothing changed") }
-        for line in differences { print(line) }
+        let console = Console(json: json)
+        do {
+            let build = try ImageBuild(name, options: options) { console.show($0) }
+            let changes = try await build.lock(write: !diff)
+            if json { return console.done(changes.json) }
+            if changes.lines.isEmpty { print("nothing changed") }
+            for line in changes.lines { print(line) }
+        } catch {
+            console.failed(error)
+            throw error
+        }
     }
 }

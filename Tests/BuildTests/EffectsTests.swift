@@ -8,47 +8,19 @@ import Testing
 
 /// Own packages whose scripts do what Debian's do, locked and built by the command: an image has what the scripts did, and
 /// no build runs them.
-@Suite(.serialized) final class EffectsTests {
-    let folder: String
-    private let build: BuildTests
+@Suite(.serialized) struct EffectsTests {
+    private let fixture: LockFixture
+    private var folder: String { fixture.folder }
 
-    init() throws {
-        folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-effects")
-        build = try BuildTests()
-        let images = "\(folder)/images"
-        try FileSystem.makeDirectory("\(images)/debs")
-        try Command("cp", ["-r", "\(BuildTests.repository)/images/profiles", images]).check()
-        try Command("cp", ["\(BuildTests.repository)/images/lab-minimal.yaml", images]).check()
-    }
+    init() throws { fixture = try LockFixture() }
 
-    deinit { try? FileSystem.remove(folder) }
-
-    /// Makes a .deb beside the definition.
     private func deb(_ name: String, scripts: [String: String], files: String, fields: String = "") throws {
-        let tree = "\(folder)/\(name)"
-        try FileSystem.remove(tree)
-        try FileSystem.makeDirectory("\(tree)/DEBIAN")
-        try FileSystem.replace(
-            "\(tree)/DEBIAN/control",
-            with:
-                "Package: \(name)\nVersion: 1:2.0-1\nArchitecture: all\nMaintainer: x <x@example.org>\n\(fields)Description: x\n"
-        )
-        for (script, text) in scripts {
-            try FileSystem.replace("\(tree)/DEBIAN/\(script)", with: "#!/bin/sh\nset -e\n\(text)\n", mode: 0o755)
-        }
-        try Command("sh", ["-ec", "umask 022; cd '\(tree)'; chmod 755 . DEBIAN; \(files)"]).check()
-        try Command("dpkg-deb", ["--root-owner-group", "-b", tree, "\(folder)/images/debs/\(name).deb"]).check()
+        try fixture.deb(name, scripts: scripts, files: files, fields: fields)
     }
 
-    private func define(_ more: String) throws {
-        try FileSystem.replace(
-            "\(folder)/images/own.yaml",
-            with: "name: own\nextends: lab-minimal\ndebs: [debs/]\noutputs: []\n\(more)")
-    }
+    private func define(_ more: String) throws { try fixture.define("debs: [debs/]\n\(more)") }
 
-    private func vcpe(_ arguments: [String]) throws -> Command.Result {
-        try Command(build.program, arguments + ["--images", "\(folder)/images"], environment: build.home).run()
-    }
+    private func vcpe(_ arguments: [String]) throws -> Command.Result { try fixture.vcpe(arguments) }
 
     /// A database's hundreds of files are one line; the empty capability set of setcap(8) is one like others.
     @Test func manyFilesThatDifferAreOneLine() throws {
@@ -122,15 +94,7 @@ import Testing
         #expect(try vcpe(["lock", "own", "--diff"]).text == "nothing changed\n")
 
         // No network and no namespace of its own: a build runs no script.
-        let out = "\(folder)/out"
-        try Command(
-            "unshare",
-            [
-                "-n", build.program, "build", "own", "--images", "\(folder)/images", "--output", out,
-                "--box", "\(BuildTests.repository)/.build/box",
-            ], environment: build.home
-        ).check()
-        let manifest = String(decoding: try FileSystem.read("\(out)/own/own.manifest"), as: UTF8.self)
+        let manifest = try fixture.manifest()
         func line(_ path: String) -> String? {
             manifest.split(separator: "\n").first { $0.hasSuffix(" \(path)") }.map(String.init)
         }
@@ -176,7 +140,11 @@ import Testing
 
     @Test func aConflictNamesThePackagesAndTheDefinitionsLines() throws {
         try deb("1tool", scripts: [:], files: "mkdir -p usr/share/tool; echo x > usr/share/tool/x")
-        try define("packages: [exim4-daemon-light, postfix, 7zip, -netbase]\n")
+        for name in ["7mail", "mailer"] {
+            let transport = "Provides: mail-transport-agent\nConflicts: mail-transport-agent\n"
+            try deb(name, scripts: [:], files: "mkdir -p usr/share/\(name)", fields: transport)
+        }
+        try define("packages: [7mail, mailer, 1tool, -netbase]\n")
         let result = try vcpe(["lock", "own"])
         #expect(result.status == 1)
         #expect(result.errorText.contains("own.yaml:5:"), "\(result.errorText)")

@@ -7,35 +7,30 @@ import Testing
 
 /// What is done when the mirror no longer has what the lock names.
 extension BuildTests {
-    /// A lock that names a version which the mirror has no more.
-    func goneLock() throws -> String {
-        let images = try copyImages()
-        let path = "\(images)/lab-minimal.lock"
+    @Test func whatTheMirrorForgotIsNamedAndRelockedAlone() throws {
+        let fixture = try LockFixture()
+        try fixture.define("")
+        try fixture.lock()
+        // A version that the mirror has no more.
+        let path = "\(fixture.images)/own.lock"
         let lines = String(decoding: try FileSystem.read(path), as: UTF8.self).split(separator: "\n").map { line in
             guard line.contains("{name: netbase,") else { return String(line) }
             return "  - {name: netbase, version: \"6.1\", architecture: all, size: 12345, "
                 + "sha256: \(SHA256.hash(Array("gone".utf8))), archive: main, path: \"pool/main/n/netbase/netbase_6.1_all.deb\"}"
         }
         try FileSystem.replace(path, with: lines.joined(separator: "\n") + "\n")
-        return images
-    }
-
-    @Test func whatTheMirrorForgotIsNamedAndRelockedAlone() throws {
-        try warm()
-        let images = try goneLock()
-        let before = try FileSystem.read("\(images)/lab-minimal.lock")
-        let refused = try Command(
-            program, arguments("\(folder)/out", [], images: images), environment: home
-        )
-        .run()
+        let before = try FileSystem.read(path)
+        let out = "\(fixture.folder)/out"
+        let build = ["build", "own", "--output", out, "--box", "\(Self.repository)/.build/box"]
+        let refused = try fixture.vcpe(build)
         #expect(refused.status == 1)
         #expect(refused.errorText.contains("  netbase 6.1\n") && refused.errorText.contains("--relock-gone"))
-        #expect(try FileSystem.read("\(images)/lab-minimal.lock") == before)
-        let relocked = try Command(
-            program, arguments("\(folder)/out", ["--relock-gone"], images: images), environment: home
-        ).check().errorText
-        #expect(try FileSystem.read("\(images)/lab-minimal.lock") == before)
-        #expect(FileSystem.exists("\(folder)/out/lab-minimal/relocked/lab-minimal.lock"))
+        #expect(try FileSystem.read(path) == before)
+        let result = try fixture.vcpe(build + ["--relock-gone"])
+        let relocked = result.errorText
+        #expect(result.status == 0, "\(relocked)")
+        #expect(try FileSystem.read(path) == before)
+        #expect(FileSystem.exists("\(out)/own/relocked/own.lock"))
         let moved = relocked.split(separator: "\n").filter { $0.hasPrefix("relocked: ") }
         #expect(moved.count == 1 && moved.first?.contains("virtio: netbase 6.1 → ") == true, "\(relocked)")
     }

@@ -226,12 +226,114 @@ import Testing
                 > usr/lib/sysusers.d/a.conf
             echo 'u masked 404' > usr/lib/sysusers.d/b.conf; echo '# nothing' > etc/sysusers.d/b.conf
             """)
-        let passwd = try await text(compose([users]).tree, "etc/passwd") ?? ""
+        var lock = Lock()
+        (lock.users, lock.groups) = (["path": 450], ["path": 450])
+        let passwd = try await text(compose([users], lock: lock).tree, "etc/passwd") ?? ""
         // The group is declared after its user; systemd reads groups first, too.
         #expect(passwd.contains("first:x:401:402:One:/:/usr/sbin/nologin\n"), "\(passwd)")
         #expect(passwd.contains("locked:x:403:403::/home/l:/bin/sh\n"))
-        #expect(passwd.contains("path:x:0:"))
+        // The owner's number is root's, which no other name has.
+        #expect(passwd.contains("path:x:450:450:"), "\(passwd)")
         #expect(!passwd.contains("masked"))
+    }
+
+    /// sysusers.d(5): a line `m` creates the user and the group that it names.
+    @Test func aSysusersMemberLineCreatesItsUserAndGroup() async throws {
+        let users = try package(
+            "users",
+            "mkdir -p usr/lib/sysusers.d; printf 'm late logs\nm late adm\ng adm 4\n' > usr/lib/sysusers.d/a.conf")
+        var lock = Lock()
+        (lock.users, lock.groups) = (["late": 450], ["late": 450, "logs": 451])
+        let tree = try await compose([users], lock: lock).tree
+        let passwd = try text(tree, "etc/passwd") ?? ""
+        let group = try text(tree, "etc/group") ?? ""
+        #expect(passwd.contains("late:x:450:450::/:/usr/sbin/nologin\n"), "\(passwd)")
+        #expect(group.contains("adm:x:4:late\n") && group.contains("logs:x:451:late\n"), "\(group)")
+    }
+
+    @Test(arguments: [
+        ("u one 410\nu two 410\n", "the users two and one have the same number 410"),
+        ("g one 410\ng two 410\n", "the groups two and one have the same number 410"),
+        ("u zero 0\n", "the users zero and root have the same number 0"),
+        // The lock's number of a name without a fixed one.
+        ("u given -\nu two 450\n", "the users two and given have the same number 450"),
+        ("u two 450\nu given -\n", "the users given and two have the same number 450"),
+    ])
+    func twoNamesWithOneNumberAreAnErrorThatNamesBoth(lines: String, message: String) async throws {
+        let users = try package("users", "mkdir -p usr/lib/sysusers.d; printf '\(lines)' > usr/lib/sysusers.d/a.conf")
+        var lock = Lock()
+        (lock.users, lock.groups) = (["given": 450], ["given": 450])
+        await #expect {
+            _ = try await compose([users], lock: lock)
+        } throws: { error in "\(error)".contains(message) }
+    }
+
+    /// As systemd-sysusers: the group's number is the user's, and another one where that is another group's.
+    @Test func aUsersOwnGroupTakesAnotherNumberWhereItsOwnIsUsed() async throws {
+        let users = try package(
+            "users", "mkdir -p usr/lib/sysusers.d; printf 'g first 410\nu second 410\n' > usr/lib/sysusers.d/a.conf")
+        var lock = Lock()
+        lock.groups = ["second": 460]
+        let tree = try await compose([users], lock: lock).tree
+        #expect(try text(tree, "etc/passwd")?.contains("second:x:410:460:") == true)
+        #expect(try text(tree, "etc/group")?.contains("first:x:410:") == true)
+    }
+
+    /// tmpfiles.d(5): fields and contents have C escapes; what follows the age is one argument as it is written.
+    @Test func temporaryFilesHaveEscapesAndArgumentsAsWritten() async throws {
+        let lines = [
+            #"d /run/with\x20blank 0750"#, #"d "/run/in quotes\x21" 0755"#, #"d /run/octal\101 0755"#,
+            #"f /run/content 0644 - - - one\x20two\n\ttab\101\\"#, #"f /run/quoted 0644 - - - "a"  'b'"#,
+            #"f /run/snow 0644 - - - \u2603"#, #"L /run/link - - - - target\x20with blank"#,
+            #"d /run/broken\q 0755"#, #"f /run/unknown 0644 - - - %b"#,
+        ]
+        let daemon = try package(
+            "daemon",
+            "mkdir -p usr/lib/tmpfiles.d; cat > usr/lib/tmpfiles.d/a.conf <<'END'\n"
+                + lines.joined(separator: "\n") + "\nEND")
+        let result = try await compose([daemon])
+        let tree = result.tree
+        #expect(tree["run/with blank"]?.mode == 0o750)
+        #expect(tree["run/in quotes!"] != nil && tree["run/octalA"] != nil)
+        #expect(try text(tree, "run/content") == "one two\n\ttabA\\")
+        #expect(try text(tree, "run/quoted") == "\"a\"  'b'")
+        #expect(try text(tree, "run/snow") == "\u{2603}")
+        #expect(tree["run/link"]?.kind == .symbolicLink(target: "target with blank"))
+        #expect(!tree.entries.keys.contains { $0.hasPrefix("run/broken") } && tree["run/unknown"] == nil)
+        #expect(result.remarks.count == 2, "\(result.remarks)")
+        #expect(result.remarks.contains { $0.contains(#"/run/broken\q"#) }, "\(result.remarks)")
+    }
+
+    /// The definition's own sysusers.d and tmpfiles.d files count as a package's do, and mask those in /usr/lib.
+    @Test func sysusersAndTmpfilesOfTreesAreDone() async throws {
+        let daemon = try package(
+            "daemon",
+            """
+            mkdir -p usr/lib/sysusers.d usr/lib/tmpfiles.d
+            echo 'u masked 404' > usr/lib/sysusers.d/daemon.conf
+            echo 'd /run/masked 0755' > usr/lib/tmpfiles.d/daemon.conf
+            """)
+        try Command(
+            "sh",
+            [
+                "-ec",
+                """
+                cd '\(folder)/images'; mkdir -p overlay/usr/lib/sysusers.d overlay/etc/sysusers.d overlay/etc/tmpfiles.d
+                echo 'u app - "The app" /var/lib/app' > overlay/usr/lib/sysusers.d/app.conf
+                echo '# nothing' > overlay/etc/sysusers.d/daemon.conf
+                ln -s /dev/null overlay/etc/tmpfiles.d/daemon.conf
+                echo 'd /var/lib/app 0750 app app' > overlay/etc/tmpfiles.d/app.conf
+                """,
+            ]
+        ).check()
+        var lock = Lock()
+        (lock.users, lock.groups) = (["app": 450], ["app": 451])
+        let tree = try await compose([daemon], definition: "trees: [overlay/]\n", lock: lock).tree
+        let passwd = try text(tree, "etc/passwd") ?? ""
+        #expect(passwd.contains("app:x:450:451:The app:/var/lib/app:/usr/sbin/nologin\n"), "\(passwd)")
+        #expect(!passwd.contains("masked") && tree["run/masked"] == nil)
+        let state = tree["var/lib/app"]
+        #expect(state?.kind == .directory && state?.mode == 0o750 && state?.uid == 450 && state?.gid == 451)
     }
 
     @Test func programsThatCantStartAreErrorsWithThePackageThatWouldHelp() async throws {

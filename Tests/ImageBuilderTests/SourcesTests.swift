@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import Processes
+import TestSupport
 import Testing
 
 @testable import ImageBuilder
@@ -85,6 +86,99 @@ import Testing
         }
         #expect(detected.proxy(for: "http://one/debian") == "http://detected:1")
         #expect(detected.proxy(for: "http://two/debian") == "")
+    }
+
+    // MARK: - Pins
+
+    /// As apt 2.6 and 3.0 print it.
+    static let policy = """
+        Package files:
+         100 /tmp/status
+             release a=now
+         500 http://vendor.example/debian trixie/main amd64 Packages
+             release v=1,o=Vendor, Inc,a=stable,n=trixie,l=Vendor,c=main,b=amd64
+             origin vendor.example
+         500 http://mirror.example/debian trixie-backports/main amd64 Packages
+             release o=Debian Backports,a=stable-backports,n=trixie-backports,l=Debian Backports,c=main,b=amd64
+             origin mirror.example
+         500 http://mirror.example/debian trixie/main amd64 Packages
+             release v=13.2,o=Debian,a=stable,n=trixie,l=Debian,c=main,b=amd64
+             origin mirror.example
+         500 file:/srv/flat ./ Packages
+             release c=
+         500 file:/own ./ Packages
+             release o=vcpe,l=debs,c=
+        Pinned packages:
+        """
+
+    private func source(_ name: String, _ url: String, _ suites: [String], pin: Int? = nil) -> PackageSource {
+        PackageSource(
+            name: name, urls: [url], suites: suites, components: suites == ["./"] ? [] : ["main"], keyring: nil,
+            pins: pin.map { [.init(packages: [], priority: $0)] } ?? [])
+    }
+
+    @Test func aPinSelectsTheIndexesOfItsArchiveAlone() throws {
+        let main = source("main", "http://mirror.example/debian", ["trixie", "trixie-updates"])
+        let sources = [
+            main, source("backports", "http://user:secret@mirror.example/debian/", ["trixie-backports"], pin: 990),
+            source("vendor", "http://vendor.example/debian", ["trixie"], pin: 500),
+            source("debs", "file:/own", ["./"], pin: 995),
+            source("flat", "file:///srv/flat", ["./"]),
+        ]
+        let text = try ArchivePolicy(Self.policy).preferences(sources)
+        #expect(
+            text == """
+                Package: *
+                Pin: release o=Debian Backports,a=stable-backports,n=trixie-backports,l=Debian Backports,c=main
+                Pin-Priority: 990
+
+                Package: *
+                Pin: release a=stable,n=trixie,l=Vendor,c=main
+                Pin-Priority: 500
+
+                Package: *
+                Pin: release o=vcpe,l=debs
+                Pin-Priority: 995
+
+
+                """)
+        // Every suite of an archive is pinned.
+        let both = source("both", "http://mirror.example/debian", ["trixie", "trixie-backports"], pin: 1)
+        #expect(
+            try ArchivePolicy(Self.policy).preferences([both]).occurrences(of: "Pin: release") == 2)
+        // Without Release fields the server's name selects, as long as no other archive is there.
+        let flat = source("flat", "file:/srv/flat", ["./"], pin: 7)
+        #expect(try ArchivePolicy(Self.policy).preferences([flat, main]).contains("Pin: origin \"\"\nPin-Priority: 7"))
+        let failure = thrown(BuildFailure.self) {
+            _ = try ArchivePolicy(Self.policy).preferences([flat, source("debs", "file:/own", ["./"])])
+        }
+        #expect(failure?.message.contains("the archive flat from debs") == true, "\(String(describing: failure))")
+    }
+
+    @Test func theIndexesOfAVersionAreRead() {
+        let policy = ArchivePolicy(
+            """
+            tool:
+              Installed: (none)
+              Candidate: 1:2~bpo
+              Version table:
+                 1:2~bpo 990
+                    990 http://mirror.example/debian trixie-backports/main amd64 Packages
+             *** 1.0 500
+                    500 http://mirror.example/debian trixie/main amd64 Packages
+                    100 /var/lib/dpkg/status
+            other:
+              Installed: (none)
+              Candidate: 1.0
+              Version table:
+                 1.0 500
+                    500 file:/own ./ Packages
+            """)
+        let url = "http://mirror.example/debian"
+        #expect(policy.versions["tool 1:2~bpo"] == [.init(url: url, place: "trixie-backports/main")])
+        #expect(policy.versions["tool 1.0"] == [.init(url: url, place: "trixie/main")])
+        #expect(policy.versions["other 1.0"] == [.init(url: "file:/own", place: "./")])
+        #expect(policy.indexes.isEmpty)
     }
 
     @Test func timesAreReadAndWritten() {

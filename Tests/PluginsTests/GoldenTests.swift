@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import ImageBuilder
+import Planning
 import PluginKit
 import Plugins
 import Testing
@@ -9,13 +10,14 @@ import Testing
 ///
 /// `VCPE_WRITE_GOLDEN=1 swift test --filter GoldenTests` writes the answers anew; the difference is what to read.
 @Suite struct GoldenTests {
-    static let folder = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/Sources/Plugins"
+    static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    static let folder = repository + "/Sources/Plugins"
 
     struct Tested {
         let manifest: PluginManifest
         let check: PluginCheck
 
-        init<P: Plugin>(_ folder: String, _ plugin: P.Type) {
+        init<P: Plugin>(_ folder: String, _ plugin: P.Type) throws {
             let answer: PluginCheck.Answer = { verb, input in
                 switch verb {
                 case "show": PluginProgram.command(P.self, .show, input)
@@ -24,22 +26,31 @@ import Testing
                 }
             }
             manifest = P.manifest
+            // The box's executable, called by the plugin's name. Another process has another seed of its hashes, and this
+            // one another home, time zone and locale.
+            let executable = "\(GoldenTests.repository)/.build/debug/vcpe-box"
+            try #require(FileSystem.exists(executable), "swift build --product vcpe-box")
+            let call = ["-c", "exec -a \"$0\" \"$1\" \"$2\"", P.manifest.name, executable]
+            var elsewhere = PluginRunner(name: P.manifest.name, command: ["bash"] + call)
+            elsewhere.environment = [
+                "TZ": "Pacific/Auckland", "LC_ALL": "C", "HOME": "/nonexistent", "LANG": "de_DE.UTF-8",
+            ]
             check = PluginCheck(
                 folder: "\(GoldenTests.folder)/\(folder)", manifest: P.manifest,
                 modules: GoldenTests.plugins.map { "\(GoldenTests.folder)/\($0)" }, answer: answer,
-                answerInOtherEnvironment: answer)
+                answerInOtherEnvironment: elsewhere.lines)
         }
 
         init(_ folder: String) throws {
             switch folder {
-            case "Network": self.init(folder, Network.self)
-            case "Firewall": self.init(folder, Firewall.self)
-            case "NAT": self.init(folder, NAT.self)
-            case "System": self.init(folder, System.self)
-            case "Upgrade": self.init(folder, Upgrade.self)
+            case "Network": try self.init(folder, Network.self)
+            case "Firewall": try self.init(folder, Firewall.self)
+            case "NAT": try self.init(folder, NAT.self)
+            case "System": try self.init(folder, System.self)
+            case "Upgrade": try self.init(folder, Upgrade.self)
             default:
                 try #require(folder == "LAN")
-                self.init(folder, LAN.self)
+                try self.init(folder, LAN.self)
             }
         }
     }

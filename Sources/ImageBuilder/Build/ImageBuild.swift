@@ -92,29 +92,31 @@ public struct ImageBuild: Sendable {
     /// Resolves, records the packages' effects, and writes both files: the lock and the effects.
     ///
     /// - Parameter keeping: packages whose versions stay as long as the archive has them.
-    /// - Returns: what changed, one line each.
+    /// - Returns: what changed.
     @discardableResult
-    public func lock(keeping: [LockedPackage] = [], write: Bool = true) async throws -> [String] {
+    public func lock(keeping: [LockedPackage] = [], write: Bool = true) async throws -> LockChanges {
         let old = try Lock.read(lockPath)
         let oldEffects = try Effects.read(effectsPath)
         let (lock, effects) = try await resolve(old: old, oldEffects, keeping: keeping)
-        let differences = lock.differences(from: old ?? Lock()) + effects.differences(from: oldEffects ?? Effects())
+        var changes = lock.changes(from: old ?? Lock())
+        changes.effects = effects.changes(from: oldEffects ?? Effects())
         if write {
             // The effects are written first. A lock without its effects is refused; effects without
             // their lock are recorded again.
             if effects != oldEffects { try FileSystem.replace(effectsPath, with: effects.text) }
             if lock != old { try FileSystem.replace(lockPath, with: lock.text) }
         }
-        return differences
+        return changes
     }
 
     private func resolve(
         old: Lock?, _ oldEffects: Effects?, keeping: [LockedPackage]
     ) async throws -> (lock: Lock, effects: Effects) {
         let mirrors = try hostMirrors()
-        let resolution = try resolver.resolve(mirrors: mirrors, old: old, keeping: keeping) { packages, sources in
-            try fetch(packages, from: { (sources, mirrors.proxies) })
-        }
+        let resolution = try resolver.resolve(
+            mirrors: mirrors, old: old, keeping: keeping,
+            waiting: { observe(.remark("waits for \($0.text), which uses the same package lists")) },
+            fetch: { packages, sources in try fetch(packages, from: { (sources, mirrors.proxies) }) })
         var lock = resolution.lock
         let reference = resolver.referencePackages(lock, resolution.graph)
         // The kernel and firmware have no effects; their packages are large, and a build may never
@@ -176,7 +178,7 @@ public struct ImageBuild: Sendable {
 
     private func usableLock() async throws -> Locked {
         if options.update {
-            for line in try await lock() { observe(.remark(line)) }
+            for line in try await lock().lines { observe(.remark(line)) }
         }
         return try checkedLock()
     }
@@ -235,7 +237,7 @@ public struct ImageBuild: Sendable {
         try FileSystem.replace("\(relockedFolder)/\(definition.name).effects", with: effects.text)
         try FileSystem.replace("\(relockedFolder)/\(definition.name).lock", with: lock.text)
         try FileSystem.replace("\(relockedFolder)/source", with: SHA256.hash(try FileSystem.read(lockPath)).hex)
-        for line in lock.differences(from: committed.lock) { observe(.remark("relocked: \(line)")) }
+        for line in lock.changes(from: committed.lock).lines { observe(.remark("relocked: \(line)")) }
         observe(
             .remark(
                 "\(lockPath) is unchanged; cp \(relockedFolder)/\(definition.name).* \(options.images) adopts the new one"
@@ -250,8 +252,10 @@ public struct ImageBuild: Sendable {
     }
 
     private func hostMirrors() throws -> Mirrors {
-        try Mirrors.find(
-            base: definition.base, mirror: options.mirror, securityMirror: options.securityMirror, cache: cache)
+        let keyring = try definition.base.signedBy.map { try PackageSource.keyring($0, folder: options.images) }
+        return try Mirrors.find(
+            base: definition.base, mirror: options.mirror, securityMirror: options.securityMirror,
+            keyring: keyring ?? Mirrors.keyring, cache: cache)
     }
 
     private func mirrors(_ lock: Lock) throws -> Mirrors {

@@ -68,7 +68,8 @@ extension Composer {
             for item in try overlay.items(in: folder) {
                 let path = canonical(item.path)
                 if PackageTree.merged.contains(path), item.kind == .directory { continue }
-                try checkProtected(path, overlay.source)
+                // A directory adds to what is there.
+                if item.kind != .directory { try checkProtected(path, overlay.source) }
                 if let hidden = Definition.hiddenPlaces.first(where: { "/\(path)".hasPrefix($0 + "/") }) {
                     throw InvalidDocument([
                         overlay.source.problem(

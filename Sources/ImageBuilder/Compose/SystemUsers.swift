@@ -21,7 +21,10 @@ struct SystemUsers {
     init(_ tree: Tree) throws {
         for (path, text) in try ConfigurationFiles.read("sysusers.d", tree) {
             for line in text.split(separator: "\n") where !line.isEmpty && !line.hasPrefix("#") {
-                try add(ConfigurationFiles.words(line), path: path, line: String(line), tree)
+                guard let words = ConfigurationFiles.fields(line) else {
+                    throw BuildFailure("/\(path): a quote or an escape does not end: \(line)")
+                }
+                try add(words, path: path, line: String(line), tree)
             }
         }
     }
@@ -60,7 +63,9 @@ struct SystemUsers {
     ) throws -> (id: Int?, group: String?) {
         guard let word else { return (nil, nil) }
         if word.hasPrefix("/") {
-            return (tree[PackageTree.canonical(String(word.dropFirst()))].map { Int($0.uid) }, nil)
+            // systemd-sysusers takes no other name's number from a path; root's is the usual owner.
+            let owner = tree[PackageTree.canonical(String(word.dropFirst()))].map { Int($0.uid) }
+            return (owner == 0 ? nil : owner, nil)
         }
         let parts = word.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
         let id = parts[0].isEmpty || parts[0] == "-" ? nil : Int(parts[0])
@@ -87,38 +92,92 @@ enum ConfigurationFiles {
         }
     }
 
-    /// Splits a line at blanks; quotes hold words together, a backslash takes the next character as it is.
-    static func words(_ line: some StringProtocol) -> [String] {
+    /// Splits a line at blanks, as systemd's extract_first_word() does. Quotes hold words together.
+    ///
+    /// - Parameters:
+    ///   - most: words; what follows the last one is a word of its own, as it is written.
+    ///   - escapes: a backslash begins a C escape, as in tmpfiles.d(5); otherwise it takes the next character as it is.
+    /// - Returns: nil for an escape or a quote that does not end, and for an unknown escape.
+    static func fields(_ line: some StringProtocol, most: Int = .max, escapes: Bool = false) -> [String]? {
         var words: [String] = []
-        var word: String?
-        var quote: Character?
-        var escaped = false
-        for character in line {
-            if escaped {
-                word = (word ?? "") + ConfigurationFiles.unescaped(character)
-                escaped = false
-            } else if character == "\\" {
-                escaped = true
+        var word: [UInt8]?
+        var quote: UInt8?
+        var rest = Array(line.utf8)[...]
+        func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+        let blanks = Array(" \t".utf8)
+        while words.count < most, let byte = rest.popFirst() {
+            if byte == UInt8(ascii: "\\") {
+                guard let bytes = escapes ? escape(&rest) : rest.popFirst().map({ [$0] }) else { return nil }
+                word = (word ?? []) + bytes
             } else if let open = quote {
-                if character == open { quote = nil } else { word = (word ?? "") + String(character) }
-            } else if character == "\"" || character == "'" {
-                quote = character
-                word = word ?? ""
-            } else if character == " " || character == "\t" {
-                if let done = word { words.append(done) }
+                if byte == open { quote = nil } else { word = (word ?? []) + [byte] }
+            } else if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") {
+                quote = byte
+                word = word ?? []
+            } else if blanks.contains(byte) {
+                if let done = word { words.append(text(done)) }
                 word = nil
             } else {
-                word = (word ?? "") + String(character)
+                word = (word ?? []) + [byte]
             }
         }
-        return words + (word.map { [$0] } ?? [])
+        if quote != nil { return nil }
+        if let done = word { words.append(text(done)) }
+        rest = rest.drop { blanks.contains($0) }
+        while let last = rest.last, blanks.contains(last) { rest = rest.dropLast() }
+        return words + (rest.isEmpty ? [] : [text(Array(rest))])
     }
 
-    private static func unescaped(_ character: Character) -> String {
-        switch character {
-        case "n": "\n"
-        case "t": "\t"
-        default: String(character)
+    /// The words of a unit file's value, with their C escapes; a backslash of an invalid one takes
+    /// the next character as it is.
+    static func words(_ line: some StringProtocol) -> [String] {
+        fields(line, escapes: true) ?? fields(line) ?? []
+    }
+
+    /// A text with its C escapes replaced, as systemd's cunescape() does; nil for an unknown one.
+    static func unescaped(_ text: String) -> [UInt8]? {
+        var bytes: [UInt8] = []
+        var rest = Array(text.utf8)[...]
+        while let byte = rest.popFirst() {
+            if byte != UInt8(ascii: "\\") {
+                bytes.append(byte)
+            } else {
+                guard let escaped = escape(&rest) else { return nil }
+                bytes += escaped
+            }
+        }
+        return bytes
+    }
+
+    /// The bytes of a C escape, without its backslash: a letter, `xNN`, `uNNNN`, `UNNNNNNNN` or three octal digits.
+    private static func escape(_ rest: inout ArraySlice<UInt8>) -> [UInt8]? {
+        func number(_ count: Int, radix: Int) -> UInt32? {
+            guard rest.count >= count else { return nil }
+            defer { rest = rest.dropFirst(count) }
+            let digits = String(decoding: rest.prefix(count), as: UTF8.self)
+            // Not a sign, which the initializer takes as well. A string has no NUL.
+            return digits.allSatisfy(\.isHexDigit) ? UInt32(digits, radix: radix).flatMap { $0 == 0 ? nil : $0 } : nil
+        }
+        func scalar(_ value: UInt32?) -> [UInt8]? {
+            value.flatMap { Unicode.Scalar($0) }.map { Array(String(Character($0)).utf8) }
+        }
+        guard let letter = rest.first else { return nil }
+        let plain: [Character: UInt8] = [
+            "a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "s": 32, "\\": 92, "\"": 34, "'": 39,
+        ]
+        if let byte = plain[Character(Unicode.Scalar(letter))] {
+            rest = rest.dropFirst()
+            return [byte]
+        }
+        if (UInt8(ascii: "0")...UInt8(ascii: "7")).contains(letter) {
+            return number(3, radix: 8).flatMap { UInt8(exactly: $0) }.map { [$0] }
+        }
+        rest = rest.dropFirst()
+        switch letter {
+        case UInt8(ascii: "x"): return number(2, radix: 16).map { [UInt8($0)] }
+        case UInt8(ascii: "u"): return scalar(number(4, radix: 16))
+        case UInt8(ascii: "U"): return scalar(number(8, radix: 16))
+        default: return nil
         }
     }
 

@@ -21,7 +21,11 @@ struct TemporaryFiles {
         result = tree
         for (path, text) in try ConfigurationFiles.read("tmpfiles.d", tree) {
             for line in text.split(separator: "\n") where !line.isEmpty && !line.hasPrefix("#") {
-                try apply(ConfigurationFiles.words(line), path: path)
+                guard let words = ConfigurationFiles.fields(line, most: 6, escapes: true) else {
+                    remarks.append("/\(path): not done at boot, since an escape or a quote is invalid: \(line)")
+                    continue
+                }
+                try apply(words, path: path)
             }
         }
         try applyUnits(services)
@@ -43,8 +47,16 @@ struct TemporaryFiles {
             return
         }
         guard let attributes = attributes(word(2), word(3), word(4), file: file, path: path) else { return }
-        // What follows the age is one argument, blanks included.
-        let argument = words.count > 6 ? ConfigurationFiles.expanded(words[6...].joined(separator: " ")) : nil
+        // What follows the age is one argument, blanks and quotes included.
+        var content: [UInt8] = []
+        if let raw = word(6), "fFLC".contains(type) {
+            guard let bytes = Self.argument(raw) else {
+                remarks.append("/\(file): \(path): an escape or a specifier is invalid or unknown: \(raw)")
+                return
+            }
+            content = bytes
+        }
+        let argument = content.isEmpty ? nil : String(decoding: content, as: UTF8.self)
         if "dDvqQfFLC".contains(type), !made.insert(target).inserted { return }
         switch type {
         case "d", "D", "v", "q", "Q": directory(target, attributes, origin: file)
@@ -56,7 +68,7 @@ struct TemporaryFiles {
             }
         case "f", "F":
             if result[target] == nil || modifiers.contains("+") || type == "F" {
-                file_(target, Array((argument ?? "").utf8), attributes, origin: file)
+                file_(target, content, attributes, origin: file)
             }
         case "L":
             let link = argument ?? "/usr/share/factory" + path
@@ -73,6 +85,13 @@ struct TemporaryFiles {
         case "x", "X", "r", "R", "h", "H", "t", "T", "a", "A": break
         default: remarks.append("/\(file): \(words[0]) \(path) is not done at boot")
         }
+    }
+
+    /// Escapes are replaced before specifiers, as systemd-tmpfiles does; nil for one that is not known.
+    private static func argument(_ text: String) -> [UInt8]? {
+        guard let bytes = ConfigurationFiles.unescaped(text) else { return nil }
+        if !bytes.contains(UInt8(ascii: "%")) { return bytes }
+        return ConfigurationFiles.expanded(String(decoding: bytes, as: UTF8.self)).map { Array($0.utf8) }
     }
 
     private struct Attributes {

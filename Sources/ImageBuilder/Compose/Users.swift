@@ -88,7 +88,9 @@ struct Users {
 
     private mutating func apply(_ declared: SystemUsers) throws {
         for group in declared.groups where groups[group.name] == nil {
-            groups[group.name] = try group.id ?? number(group.name, group: true)
+            let id = try group.id ?? number(group.name, group: true)
+            try checkFree(id, of: group.name, among: groups, "group")
+            groups[group.name] = id
         }
         for user in declared.users where users[user.name] == nil {
             try add(
@@ -96,8 +98,21 @@ struct Users {
         }
         for (user, group) in declared.members {
             if groups[group] == nil { groups[group] = try number(group, group: true) }
+            // sysusers.d(5): a line m makes what it names.
+            if users[user] == nil {
+                try add(user, id: nil, group: nil, comment: "", home: "/", shell: "/usr/sbin/nologin")
+            }
             members[group, default: []].insert(user)
         }
+    }
+
+    /// - Throws: for a fixed number that another name has.
+    private func checkFree(_ id: Int, of name: String, among others: [String: Int], _ kind: String) throws {
+        let twins = others.filter { $0.value == id && $0.key != name }.keys.sorted()
+        guard let other = twins.first else { return }
+        throw BuildFailure(
+            "the \(kind)s \(name) and \(other) have the same number \(id)",
+            hint: "give one of them another number: sysusers.d(5), or the lock's for a name without a fixed one")
     }
 
     private func lines(_ path: String, in tree: Tree) throws -> [String] {
@@ -111,16 +126,19 @@ struct Users {
     private mutating func add(
         _ name: String, id: Int?, group: String?, comment: String, home: String, shell: String
     ) throws {
+        let uid = try id ?? number(name, group: false)
+        try checkFree(uid, of: name, among: users.mapValues(\.uid), "user")
         let gid: Int
         if let group, let known = groups[group] ?? Int(group) {
             gid = known
         } else {
             let group = group ?? name
-            gid = try groups[group] ?? (group == name ? id : nil) ?? number(group, group: true)
+            // The user's number, unless another group has it: as systemd-sysusers does.
+            let twin = group == name && !groups.values.contains { $0 == id } ? id : nil
+            gid = try groups[group] ?? twin ?? number(group, group: true)
             groups[group] = gid
         }
-        users[name] = User(
-            uid: try id ?? number(name, group: false), gid: gid, comment: comment, home: home, shell: shell)
+        users[name] = User(uid: uid, gid: gid, comment: comment, home: home, shell: shell)
     }
 
     private mutating func number(_ name: String, group: Bool) throws -> Int {

@@ -14,6 +14,8 @@ public struct Definition: Sendable, Hashable {
         /// Replaces the host's own mirror.
         public var mirror: String?
         public var securityMirror: String?
+        /// A keyring that signs both mirrors, relative to the definition's folder; Debian's own when nil.
+        public var signedBy: Located<String>?
     }
 
     public struct File: Sendable, Hashable {

@@ -202,10 +202,11 @@ extension Definition {
                 ?? ["main"]
             let mirror = fields.optional("mirror", archiveURL)
             let securityMirror = fields.optional("security-mirror", archiveURL)
+            let signedBy = fields.optional("signed-by", hostPath.located)
             guard let suite, let architecture else { return nil }
             return Base(
                 suite: suite, architecture: architecture, components: components, mirror: mirror,
-                securityMirror: securityMirror)
+                securityMirror: securityMirror, signedBy: signedBy)
         }
     }
 

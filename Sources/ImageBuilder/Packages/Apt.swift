@@ -22,16 +22,21 @@ struct Apt {
     private let mirrors: Mirrors
     private let base: Definition.Base
     /// Held while this value exists: concurrent resolvers would overwrite each other's lists.
-    private let lock: File
+    private let lock: FileLock
+    /// Stanzas of apt_preferences(5) for the archives' pins; known after ``update()``.
+    private var preferences = ""
     /// The suite's own apt; the host's until it is set.
     var tools: Tools?
 
     /// Creates the root. The lists are kept in the cache and shared by all images with the same
     /// sources.
     ///
-    /// - Parameter folder: the definition's folder.
+    /// - Parameters:
+    ///   - folder: the definition's folder.
+    ///   - waiting: called once, when another resolver uses the same lists, with its process.
     init(
-        definition: Definition, folder: String, mirrors: Mirrors, components: [String], cache: Cache
+        definition: Definition, folder: String, mirrors: Mirrors, components: [String], cache: Cache,
+        waiting: (FileLock.Holder) -> Void
     ) throws {
         base = definition.base
         self.mirrors = mirrors
@@ -42,10 +47,7 @@ struct Apt {
         for folder in ["etc/preferences.d", "etc/trusted.gpg.d", "lists/partial", "archives/partial", "log"] {
             try FileSystem.makeDirectory("\(root)/\(folder)")
         }
-        lock = try File("\(root)/lock", O_RDWR | O_CREAT)
-        while flock(lock.descriptor, LOCK_EX) != 0 {
-            guard errno == EINTR else { throw SystemError("flock", lock.path) }
-        }
+        lock = try FileLock("\(root)/lock", .exclusive, waiting: waiting)
         if let local = try PackageSource.local(
             definition.debs, folder: folder, directory: "\(try FileSystem.realPath(root))/own")
         {
@@ -57,7 +59,7 @@ struct Apt {
     }
 
     /// Options that isolate apt from the host.
-    private func configuration(preferences: String) -> String {
+    private func configuration(preferences path: String) -> String {
         """
         Dir "\(root)";
         Dir::State "\(root)";
@@ -71,7 +73,7 @@ struct Apt {
         Dir::Etc::sourceparts "/dev/null";
         Dir::Etc::main "/dev/null";
         Dir::Etc::parts "/dev/null";
-        Dir::Etc::preferences "\(preferences)";
+        Dir::Etc::preferences "\(path)";
         Dir::Etc::preferencesparts "\(root)/etc/preferences.d";
         Dir::Etc::trustedparts "\(root)/etc/trusted.gpg.d";
         Dir::Log "\(root)/log";
@@ -100,7 +102,7 @@ struct Apt {
             "Package: \($0.key)\nPin: version \($0.value)\nPin-Priority: 1001\n\n"
         }
         try FileSystem.replace(
-            "\(folder)/preferences", with: sources.map(\.preferences).joined() + kept.joined())
+            "\(folder)/preferences", with: self.preferences + kept.joined())
         try FileSystem.replace("\(folder)/apt.conf", with: configuration(preferences: "\(folder)/preferences"))
         var command = tools?.command("usr/bin/\(program)", arguments) ?? Command(program, arguments)
         command.environment["APT_CONFIG"] = "\(folder)/apt.conf"
@@ -110,12 +112,15 @@ struct Apt {
     /// Fetches the indexes.
     ///
     /// - Returns: the `Date` of each suite's InRelease file.
-    func update() throws -> [String: String] {
+    mutating func update() throws -> [String: String] {
         let result = try run("apt-get", ["update", "-q", "--error-on=any"])
         guard result.status == 0 else {
             throw BuildFailure(
                 "apt can't read the archives' indexes:\n  \(Self.diagnostics(result))",
                 hint: "check the network and the mirror (\(mirrors.main)), or use another one with --mirror")
+        }
+        if sources.contains(where: { !$0.pins.isEmpty }) {
+            preferences = try ArchivePolicy(run("apt-cache", ["policy"]).text).preferences(sources)
         }
         var dates: [String: String] = [:]
         for name in try FileSystem.list("\(root)/lists") where name.hasSuffix("_InRelease") {
@@ -139,12 +144,36 @@ struct Apt {
         let result = try run(
             "apt-get", ["install", "--print-uris", "-q", "--allow-downgrades", "--"] + names, pins: pins)
         guard result.status == 0 else { throw Unresolvable(reason: Self.diagnostics(result)) }
-        return try result.text.split(separator: "\n").filter { $0.hasPrefix("'") }.map { line in
+        let printed = result.text.split(separator: "\n").filter { $0.hasPrefix("'") }
+        let packages = try printed.map { line in
             guard let package = LockedPackage(printed: line, sources: sources) else {
                 throw BuildFailure("apt printed an unknown line: \(line)")
             }
             return package
-        }.sorted { $0.name < $1.name }
+        }
+        return try naming(packages, printed).sorted { $0.name < $1.name }
+    }
+
+    /// The packages, each with the source that has it: a URL alone doesn't tell the suites of one server apart.
+    ///
+    /// - Parameter printed: apt's lines, in the order of the packages.
+    private func naming(_ packages: [LockedPackage], _ printed: [Substring]) throws -> [LockedPackage] {
+        let urls = sources.flatMap { $0.urls.map { PackageSource.canonical($0) + "/" } }
+        let isPlain = urls.indices.allSatisfy { i in
+            urls.indices.allSatisfy { $0 == i || !urls[$0].hasPrefix(urls[i]) }
+        }
+        if isPlain { return packages }
+        let policy = ArchivePolicy(try run("apt-cache", ["policy"] + packages.map(\.name)).text)
+        return try zip(packages, printed).map { package, line in
+            let found = policy.versions["\(package.name) \(package.version)"] ?? []
+            let source = sources.first { source in
+                found.contains { source.has($0) && LockedPackage.url(line).hasPrefix($0.url + "/") }
+            }
+            guard let named = source.flatMap({ LockedPackage(printed: line, sources: [$0]) }) else {
+                throw BuildFailure("apt does not tell which archive has \(package.name) \(package.version)")
+            }
+            return named
+        }
     }
 
     /// The packages' stanzas of the indexes.

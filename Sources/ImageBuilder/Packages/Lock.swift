@@ -19,17 +19,23 @@ public struct LockedPackage: Sendable, Hashable {
     /// The path in the archive, such as `pool/main/b/bash/bash_5.2.37-2_amd64.deb`.
     public var path: String
 
+    /// The URL of a line of `apt-get --print-uris`, as ``PackageSource/canonical(_:)`` gives it.
+    static func url(_ printed: some StringProtocol) -> String {
+        PackageSource.canonical(String(printed.prefix { $0 != " " }.dropFirst().dropLast()))
+    }
+
     /// Parses a line of `apt-get --print-uris`: `'URL' FILE SIZE SHA256:DIGEST`.
     ///
-    /// - Returns: nil for any other line, and for a URL that is not of `sources`.
+    /// - Returns: nil for any other line, and for a URL that is not of `sources`. Of
+    ///   several sources with that URL it takes the first.
     init?(printed line: some StringProtocol, sources: [PackageSource]) {
         let fields = line.split(separator: " ")
         guard fields.count >= 4, let size = Int(fields[2]), fields[3].hasPrefix("SHA256:"),
             let digest = Digest(hex: fields[3].dropFirst(7))
         else { return nil }
-        let url = String(fields[0].dropFirst().dropLast())
+        let url = Self.url(line)
         let parts = Substring(fields[1]).replacingSuffix(".deb").split(separator: "_").map(String.init)
-        let places = sources.flatMap { source in source.urls.map { (source, $0) } }
+        let places = sources.flatMap { source in source.urls.map { (source, PackageSource.canonical($0)) } }
         guard parts.count == 3, let (source, base) = places.first(where: { url.hasPrefix($0.1 + "/") }) else {
             return nil
         }
@@ -207,28 +213,21 @@ public struct Lock: Sendable, Hashable {
 
     // MARK: - Comparing
 
-    /// The changes from `old`, one line per package, section by section.
-    public func differences(from old: Lock) -> [String] {
-        var lines: [String] = []
+    /// The changes from `old`, section by section.
+    func changes(from old: Lock) -> LockChanges {
+        var changes = LockChanges()
         for section in Set(sections.keys).union(old.sections.keys).sorted() {
             let before = Dictionary((old.sections[section] ?? []).map { ($0.name, $0) }) { $1 }
             let after = Dictionary((sections[section] ?? []).map { ($0.name, $0) }) { $1 }
-            for name in Set(before.keys).union(after.keys).sorted() {
-                switch (before[name], after[name]) {
-                case (nil, let new?): lines.append("\(section): + \(name) \(new.version)")
-                case (let old?, nil): lines.append("\(section): - \(name) \(old.version)")
-                case (let old?, let new?) where old != new:
-                    lines.append(
-                        "\(section): \(name) \(old.version) → \(new.version)"
-                            + (old.version == new.version ? " (the same version, another file)" : ""))
-                default: break
-                }
+            for name in Set(before.keys).union(after.keys).sorted() where before[name] != after[name] {
+                changes.packages.append(
+                    .init(section: section, name: name, from: before[name]?.version, to: after[name]?.version))
             }
         }
         for (name, id) in users.sorted(by: { $0.key < $1.key }) where old.users[name] != id {
-            lines.append("users: + \(name) \(id)")
+            changes.users.append(.init(user: name, number: id))
         }
-        return lines
+        return changes
     }
 }
 

@@ -20,15 +20,17 @@ public struct Mirrors: Sendable, Hashable {
 
     /// The mirrors that the host's own apt uses, or those that the caller specifies.
     ///
-    /// A source of the host is used when it has the suite, and when a key of Debian's archive
-    /// keyring signed the suite's `InRelease`. This excludes third parties and other distributions.
+    /// A source of the host is used when it has the suite, and when a key of the keyring signed
+    /// the suite's `InRelease`. With Debian's keyring this excludes third parties and other distributions.
     ///
     /// - Parameters:
     ///   - mirror: URL of the main archive. The security archive is then at that URL with
     ///     `-security`, unless it is specified too.
     ///   - securityMirror: URL of the security archive.
+    ///   - keyring: verifies the host's sources.
     public static func find(
-        base: Definition.Base, mirror: String?, securityMirror: String? = nil, cache: Cache
+        base: Definition.Base, mirror: String?, securityMirror: String? = nil,
+        keyring: String = Mirrors.keyring, cache: Cache
     ) throws -> Mirrors {
         let proxies = Proxies.ofHost()
         func trimmed(_ url: String) -> String { url.hasSuffix("/") ? trimmed(String(url.dropLast())) : url }
@@ -37,7 +39,7 @@ public struct Mirrors: Sendable, Hashable {
         if let main, let security { return Mirrors(main: main, security: security, proxies: proxies) }
         let candidates = AptSources.ofHost().map(trimmed)
         let suites = [base.suite, base.suite + "-security"]
-        let answers = try probe(suites, at: candidates, proxies: proxies, cache: cache)
+        let answers = try probe(suites, at: candidates, proxies: proxies, keyring: keyring, cache: cache)
         guard let main = main ?? answers.found[0], let security = security ?? answers.found[1] else {
             let wanted = answers.found[0] == nil ? suites[0] : suites[1]
             throw failure(wanted, candidates, answers.failures.filter { $0.url.contains("/dists/\(wanted)/") })
@@ -64,7 +66,7 @@ public struct Mirrors: Sendable, Hashable {
     /// For each suite the first of `candidates` whose InRelease verifies, and the downloads that
     /// failed.
     private static func probe(
-        _ suites: [String], at candidates: [String], proxies: Proxies, cache: Cache
+        _ suites: [String], at candidates: [String], proxies: Proxies, keyring: String, cache: Cache
     ) throws -> (found: [String?], failures: [DownloadFailure]) {
         let folder = try FileSystem.makeTemporaryDirectory(
             in: try cache.folder("apt"), prefix: FileSystem.temporaryPrefix + "probe")
@@ -79,12 +81,12 @@ public struct Mirrors: Sendable, Hashable {
         let failures = try proxies.fetch(downloads.map(\.download))
         var found: [String?] = suites.map { _ in nil }
         for (suite, candidate, download) in downloads where found[suite] == nil && FileSystem.exists(download.path) {
-            if try isSigned(download.path) { found[suite] = candidate }
+            if try isSigned(download.path, keyring) { found[suite] = candidate }
         }
         return (found, failures)
     }
 
-    private static func isSigned(_ path: String) throws -> Bool {
+    private static func isSigned(_ path: String, _ keyring: String) throws -> Bool {
         do {
             return try Command("gpgv", ["--keyring", keyring, path]).run().status == 0
         } catch {
@@ -94,7 +96,7 @@ public struct Mirrors: Sendable, Hashable {
     }
 
     /// Debian's archive keys, from the package debian-archive-keyring.
-    static let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    public static let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 }
 
 /// The host's package sources (sources.list(5)).

@@ -16,8 +16,8 @@ struct PackageSource: Sendable, Hashable {
     /// An absolute path; nil for a source that needs no signature because it is made here.
     var keyring: String?
     var pins: [Definition.Archive.Pin] = []
-    /// How apt_preferences(5) selects the whole source.
-    var selector = ""
+    /// Of the definition's archive, for errors.
+    var position: SourcePosition?
     /// For local .debs: their paths relative to the definition, by their paths in the source.
     var paths: [String: String] = [:]
 
@@ -33,12 +33,21 @@ struct PackageSource: Sendable, Hashable {
         """
     }
 
-    /// Stanzas of apt_preferences(5).
-    var preferences: String {
-        pins.map { pin in
-            let names = pin.packages.isEmpty ? "*" : pin.packages.joined(separator: " ")
-            return "Package: \(names)\nPin: \(selector)\nPin-Priority: \(pin.priority)\n\n"
-        }.joined()
+    /// Whether an index that apt knows is of this source.
+    func has(_ index: ArchivePolicy.Index) -> Bool {
+        guard urls.contains(where: { Self.canonical($0) == index.url }) else { return false }
+        if components.isEmpty { return suites.contains(index.place) }
+        return suites.contains { suite in components.contains { "\(suite)/\($0)" == index.place } }
+    }
+
+    /// A URL as apt prints it of an index: without a user's name and password, and with one slash before a file's path.
+    static func canonical(_ url: String) -> String {
+        let url = url.trimming { $0 == "/" }
+        if url.hasPrefix("file:") { return "file:/" + url.dropFirst("file:".count).drop { $0 == "/" } }
+        guard let start = url.firstRange(of: "://")?.upperBound else { return url }
+        let authority = url[start...].prefix { $0 != "/" }
+        guard let at = authority.lastIndex(of: "@") else { return url }
+        return String(url[..<start] + url[url.index(after: at)...])
     }
 
     /// Debian's own archives and those of the definition.
@@ -50,42 +59,40 @@ struct PackageSource: Sendable, Hashable {
         _ definition: Definition, folder: String, mirrors: Mirrors, components: [String]
     ) throws -> [PackageSource] {
         let suite = definition.base.suite
+        let keyring = try definition.base.signedBy.map { try Self.keyring($0, folder: folder) } ?? Mirrors.keyring
         var sources = [
             PackageSource(
                 name: "main", urls: [mirrors.main], suites: [suite, suite + "-updates"], components: components,
-                keyring: Mirrors.keyring),
+                keyring: keyring),
             PackageSource(
                 name: "security", urls: [mirrors.security], suites: [suite + "-security"], components: components,
-                keyring: Mirrors.keyring),
+                keyring: keyring),
         ]
         for archive in definition.archives {
-            var keyring = Mirrors.keyring
-            if let signedBy = archive.signedBy {
-                let path = "\(folder)/\(signedBy.value)"
-                guard FileSystem.exists(path) else {
-                    throw InvalidDocument([
-                        signedBy.problem("there is no \(path)", hint: "the path is relative to \(folder)")
-                    ])
-                }
-                keyring = try FileSystem.realPath(path)
-            }
+            // Debian's mirror has one keyring, whatever the suite.
+            let usual = archive.uris.isEmpty ? keyring : Mirrors.keyring
+            let keyring = try archive.signedBy.map { try Self.keyring($0, folder: folder) } ?? usual
             let urls = archive.uris.map { $0.trimming { $0 == "/" } }
             sources.append(
                 PackageSource(
                     name: archive.name, urls: urls.isEmpty ? [mirrors.main] : urls, suites: archive.suites,
                     components: archive.components, keyring: keyring, pins: archive.pins,
-                    selector: selector(of: archive)))
+                    position: archive.position))
         }
         return sources
     }
 
-    /// Selects a source with its own host by that host, and a source on Debian's mirror by its
-    /// suite.
-    private static func selector(of archive: Definition.Archive) -> String {
-        guard let uri = archive.uris.first else { return "release n=\(archive.suites[0])" }
-        guard !uri.hasPrefix("file:") else { return "origin \"\"" }
-        let host = uri.split(separator: "/").dropFirst().first.map(String.init) ?? ""
-        return "origin \"\(host.split(separator: "@").last.map { String($0.prefix { $0 != ":" }) } ?? host)\""
+    /// The absolute path of a keyring.
+    ///
+    /// - Parameter folder: the definition's.
+    static func keyring(_ signedBy: Located<String>, folder: String) throws -> String {
+        let path = "\(folder)/\(signedBy.value)"
+        guard FileSystem.exists(path) else {
+            throw InvalidDocument([
+                signedBy.problem("there is no \(path)", hint: "the path is relative to \(folder)")
+            ])
+        }
+        return try FileSystem.realPath(path)
     }
 
     /// Local .debs, indexed in a directory of the cache, so that apt chooses among them and the
@@ -98,7 +105,7 @@ struct PackageSource: Sendable, Hashable {
         if debs.isEmpty { return nil }
         var source = PackageSource(
             name: LockedPackage.ownArchive, urls: ["file:\(directory)"], suites: ["./"], components: [],
-            pins: [Definition.Archive.Pin(packages: [], priority: 995)], selector: "origin \"\"")
+            pins: [Definition.Archive.Pin(packages: [], priority: 995)])
         var index = ""
         for deb in debs {
             for path in try files(deb, folder: folder) {
@@ -126,6 +133,19 @@ struct PackageSource: Sendable, Hashable {
         }
         try FileSystem.makeDirectory(directory)
         try FileSystem.replace("\(directory)/Packages", with: index)
+        // By its Origin a pin selects this index, and no other archive of files. apt requires a
+        // date; a constant one keeps the file the same for the same packages.
+        let digest = SHA256.hash(Array(index.utf8)).hex
+        try FileSystem.replace(
+            "\(directory)/Release",
+            with: """
+                Origin: vcpe
+                Label: debs
+                Date: Sat, 01 Jan 2000 00:00:00 UTC
+                SHA256:
+                 \(digest) \(index.utf8.count) Packages
+
+                """)
         return source
     }
 

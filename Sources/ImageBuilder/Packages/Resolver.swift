@@ -117,13 +117,16 @@ public struct Resolver {
     /// - Parameters:
     ///   - old: the earlier lock, whose user ids are kept and whose apt resolves.
     ///   - keeping: packages whose versions stay as long as the archive has them.
+    ///   - waiting: called once, when another process resolves with the same package lists, with
+    ///     that process.
     ///   - fetch: fetches the .debs of the suite's own apt into the cache.
     func resolve(
-        mirrors: Mirrors, old: Lock?, keeping: [LockedPackage] = [],
+        mirrors: Mirrors, old: Lock?, keeping: [LockedPackage] = [], waiting: (FileLock.Holder) -> Void,
         fetch: ([LockedPackage], [PackageSource]) throws -> Void
     ) throws -> Resolution {
         var apt = try Apt(
-            definition: definition, folder: folder, mirrors: mirrors, components: components, cache: cache)
+            definition: definition, folder: folder, mirrors: mirrors, components: components, cache: cache,
+            waiting: waiting)
         var lock = Lock()
         lock.dates = try apt.update()
         lock.requests = requests

@@ -333,28 +333,24 @@ extension Effects {
 // MARK: - Comparing
 
 extension Effects {
-    /// What changed from `old`, one line an effect, by package.
-    func differences(from old: Effects) -> [String] {
-        var lines: [String] = []
-        for package in Set(packages.keys).union(old.packages.keys).sorted() {
-            let before = Self.lines(old.packages[package] ?? [])
-            let after = Self.lines(packages[package] ?? [])
-            lines += before.filter { !after.contains($0) }.map { "effects of \(package): - \($0)" }
-            lines += after.filter { !before.contains($0) }.map { "effects of \(package): + \($0)" }
+    /// What changed from `old`, by package.
+    func changes(from old: Effects) -> [LockChanges.Effect] {
+        func compare(
+            _ kind: LockChanges.Effect.Kind, of package: String? = nil, _ before: [String], _ after: [String]
+        ) -> [LockChanges.Effect] {
+            before.filter { !after.contains($0) }.map { .init(kind: kind, package: package, isAdded: false, text: $0) }
+                + after.filter { !before.contains($0) }
+                .map { .init(kind: kind, package: package, isAdded: true, text: $0) }
         }
-        let before = old.alternatives.map(Self.line)
-        let after = alternatives.map(Self.line)
-        lines += before.filter { !after.contains($0) }.map { "alternatives: - \($0)" }
-        lines += after.filter { !before.contains($0) }.map { "alternatives: + \($0)" }
-        lines += unresolved.filter { !old.unresolved.contains($0) }.map {
-            "unresolved on Debian as well: + /\($0.path) lacks \($0.missing)"
+        func unresolved(_ effects: Effects) -> [String] {
+            effects.unresolved.map { "/\($0.path) lacks \($0.missing)" }
         }
-        for diversion in diversions where !old.diversions.contains(diversion) {
-            lines.append("diversions: + /\(diversion.path) to /\(diversion.to)")
+        func diversions(_ effects: Effects) -> [String] { effects.diversions.map { "/\($0.path) to /\($0.to)" } }
+        return Set(packages.keys).union(old.packages.keys).sorted().flatMap { package in
+            compare(.effect, of: package, Self.lines(old.packages[package] ?? []), Self.lines(packages[package] ?? []))
         }
-        for diversion in old.diversions where !diversions.contains(diversion) {
-            lines.append("diversions: - /\(diversion.path) to /\(diversion.to)")
-        }
-        return lines
+            + compare(.alternative, old.alternatives.map(Self.line), alternatives.map(Self.line))
+            + compare(.unresolved, unresolved(old), unresolved(self))
+            + compare(.diversion, diversions(old), diversions(self))
     }
 }

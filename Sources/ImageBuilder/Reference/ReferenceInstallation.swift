@@ -156,10 +156,7 @@ public struct ReferenceInstallation {
         try FileSystem.replace("/etc/hosts", with: "127.0.0.1 localhost \(name)\n::1 localhost\n")
         try FileSystem.replace("/etc/fstab", with: "")
         do {
-            // Read-only: as root a script could set the host's kernel parameters there.
-            try Self.check(
-                mount("proc", "/proc", "proc", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY), nil), "mount",
-                "/proc")
+            try Self.check(mount("/.vcpe/proc", "/proc", nil, UInt(MS_MOVE), nil), "mount", "/proc")
             try Self.check(csystem_drop_capabilities(Self.capabilities), "PR_CAPBSET_DROP", "/")
         } catch {
             throw BuildFailure("\(Self.impossible): \(error)")
@@ -177,7 +174,7 @@ public struct ReferenceInstallation {
         let root = specification.root
         umask(0o022)
         try Self.check(mount("tmpfs", root, "tmpfs", 0, "mode=0755,size=75%,nr_inodes=0"), "mount", root)
-        for name in ["proc", "sys", "dev", "tmp", ".vcpe/debs", ".vcpe/old"] {
+        for name in ["proc", "sys", "dev", "tmp", ".vcpe/debs", ".vcpe/old", ".vcpe/proc"] {
             try FileSystem.makeDirectory("\(root)/\(name)")
         }
         try Self.check(chmod("\(root)/tmp", 0o1777), "chmod", "\(root)/tmp")
@@ -202,6 +199,11 @@ public struct ReferenceInstallation {
         try FileSystem.makeDirectory("\(root)/dev/pts")
         // Some containers refuse it; few scripts need a terminal.
         _ = mount("devpts", "\(root)/dev/pts", "devpts", UInt(MS_NOSUID | MS_NOEXEC), "newinstance,ptmxmode=0666")
+        // While the host's is still there: a user namespace may mount no proc that shows more than one it sees. Read-only:
+        // as root a script could set the host's kernel parameters there.
+        try Self.check(
+            mount("proc", "\(root)/.vcpe/proc", "proc", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY), nil),
+            "mount", "/proc")
         let debs = "\(specification.cache)/debs"
         try Self.check(mount(debs, "\(root)/.vcpe/debs", nil, UInt(MS_BIND), nil), "mount", debs)
         // A user namespace may not clear flags that the host's mount has: with and without its usual one.

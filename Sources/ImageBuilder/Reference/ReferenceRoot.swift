@@ -21,6 +21,7 @@ struct ReferenceRoot {
     /// - Throws: ``BuildFailure`` where no namespaces can be made, where a script fails, and for effects that no build can
     ///   reproduce, which name the package.
     func record() async throws -> Effects {
+        try Self.checkNamespaces()
         let unpacked = try await UnpackedPackage.readAll(packages, cache: cache)
         let scripts = Dictionary(
             unpacked.map { ($0.package.name, $0.control["preinst"] != nil || $0.control["postinst"] != nil) }
@@ -66,15 +67,27 @@ struct ReferenceRoot {
         let lines = result.errorText.split(separator: "\n").map(String.init)
         let first = lines.first ?? ""
         if first.hasPrefix("unshare:") || first.contains(ReferenceInstallation.impossible) {
-            throw BuildFailure(
-                "the packages' effects can't be recorded here: \(first.replacing("error: ", with: ""))",
-                hint: """
-                    recording needs root, or user namespaces with a range of subordinate ids: apt-get install uidmap, and a line
-                    for this user in /etc/subuid and /etc/subgid (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER).
-                    Or run vcpe lock on another machine and take both files from there: NAME.lock and NAME.effects
-                    """)
+            throw Self.impossible(first)
         }
         throw BuildFailure(lines.joined(separator: "\n").replacing("error: ", with: ""))
+    }
+
+    private static func impossible(_ line: String) -> BuildFailure {
+        BuildFailure(
+            "the packages' effects can't be recorded here: \(line.replacing("error: ", with: ""))",
+            hint: """
+                recording needs root, or user namespaces with a range of subordinate ids: apt-get install uidmap, and a line
+                for this user in /etc/subuid and /etc/subgid (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER).
+                Or run vcpe lock on another machine and take both files from there: NAME.lock and NAME.effects
+                """)
+    }
+
+    /// Where no user namespace can be made, `unshare --map-auto` leaves a process behind that waits for one for ever, with
+    /// our pipes.
+    private static func checkNamespaces() throws {
+        if namespaces.isEmpty { return }
+        let result = try Command("unshare", ["--user", "true"]).run()
+        if result.status != 0 { throw impossible(result.errorText.split(separator: "\n").first.map(String.init) ?? "") }
     }
 
     /// A user namespace where we are not root: only there an ordinary user may own files of others.
