@@ -1,6 +1,3 @@
-import Documents
-import Files
-import Glibc
 import Processes
 import Transfers
 
@@ -19,16 +16,8 @@ public struct Proxies: Sendable, Hashable {
 
     public init() {}
 
-    /// The proxies of this host.
-    public static func ofHost() -> Proxies {
-        let dump = (try? Command("apt-config", ["dump", "--no-empty"]).run().text) ?? ""
-        return Proxies(aptConfiguration: dump) { getenv($0).map { String(cString: $0) } }
-    }
-
-    /// - Parameters:
-    ///   - text: what `apt-config dump` prints, lines of `NAME "VALUE";`.
-    ///   - variable: a variable of the environment.
-    init(aptConfiguration text: String, variable: (String) -> String?) {
+    /// - Parameter variable: a variable of the environment.
+    init(_ configuration: AptConfiguration, variable: (String) -> String?) {
         func environment(_ names: [String]) -> String? {
             names.compactMap(variable).first { !$0.isEmpty }
         }
@@ -39,16 +28,13 @@ public struct Proxies: Sendable, Hashable {
             String($0.drop { $0 == "." })
         }
         var ofApt: [String: String] = [:]
-        for line in text.split(separator: "\n") {
-            guard let blank = line.firstIndex(of: " ") else { continue }
-            let name = line[..<blank]
-            let value = line[blank...].filter { !" \";".contains($0) }
-            if value.isEmpty { continue }
+        for (name, value) in configuration.values {
             for scheme in ["http", "https"] {
-                let prefix = "Acquire::\(scheme)::Proxy"
+                let prefix = "acquire::\(scheme)::proxy"
                 if name == prefix { ofApt[scheme] = value }
                 if name.hasPrefix(prefix + "::") { byHost["\(scheme)::\(name.dropFirst(prefix.count + 2))"] = value }
-                if name == prefix + "-Auto-Detect" || name == prefix + "AutoDetect" { detectors[scheme] = value }
+                if name == prefix + "autodetect" { detectors[scheme] = detectors[scheme] ?? value }
+                if name == prefix + "-auto-detect" { detectors[scheme] = value }
             }
         }
         // The options of https default to those of http, but for the detector (apt-transport-https(1)).
@@ -72,7 +58,9 @@ public struct Proxies: Sendable, Hashable {
     /// The answer of a detector. apt ignores an empty line, and kinds of proxies that its method
     /// does not have (apt-pkg/contrib/proxy.cc).
     private func detected(_ url: String, _ scheme: String) -> String? {
-        guard let detector = detectors[scheme], let text = try? Command(detector, [url]).run().text else { return nil }
+        guard let detector = detectors[scheme],
+            let text = try? Command(detector, [URLUser.removed(from: url)]).run().text
+        else { return nil }
         let answer = text.prefix { $0 != "\n" }.trimming { $0 == " " || $0 == "\t" }
         let isKnown = answer == "DIRECT" || ["http", "socks5h"].contains { answer.hasPrefix($0) }
         return isKnown ? answer : nil
@@ -84,7 +72,7 @@ public struct Proxies: Sendable, Hashable {
         let authority = url[colon.upperBound...].prefix { $0 != "/" }
         let server = authority.split(separator: "@").last ?? ""
         let host = server.hasPrefix("[") ? server.prefix { $0 != "]" } + "]" : server.prefix { $0 != ":" }
-        return (String(url[..<colon.lowerBound]), String(host))
+        return (String(url[..<colon.lowerBound]), host.lowercased())
     }
 
     /// Lines of apt.conf(5) that give apt the same proxies.
@@ -99,26 +87,5 @@ public struct Proxies: Sendable, Hashable {
         }
         lines += detectors.sorted { $0.key < $1.key }.map { "Acquire::\($0.key)::Proxy-Auto-Detect \"\($0.value)\";" }
         return lines.joined(separator: "\n")
-    }
-
-    /// Fetches files, each through the proxy for its URL.
-    func fetch(
-        _ downloads: [Download], progress: ((DownloadProgress) -> Void)? = nil
-    ) throws -> [DownloadFailure] {
-        // apt, too, starts a detector once for each scheme and host, with the first file's URL, and
-        // uses the answer for the host's other files and ports (proxy.cc sets Proxy::HOST).
-        var known: [String: String?] = [:]
-        var groups: [String?: [Download]] = [:]
-        for download in downloads {
-            let server = Self.server(of: download.url).map { "\($0.scheme)://\($0.host)" } ?? ""
-            let proxy = known[server] ?? self.proxy(for: download.url)
-            known[server] = proxy
-            groups[proxy, default: []].append(download)
-        }
-        var failures: [DownloadFailure] = []
-        for (proxy, group) in groups.sorted(by: { ($0.key ?? "") < ($1.key ?? "") }) {
-            failures += try Transfers.fetch(group, proxy: proxy, progress: progress)
-        }
-        return failures
     }
 }
