@@ -33,6 +33,9 @@ extension ReleaseCommand {
             } else {
                 for role in status { print(Self.line(role, now)) }
                 for (group, direction) in found.directions { print(Self.line(group, direction, now)) }
+                for (group, missing) in found.missingOfDirections {
+                    print("  group \(group): a direction needs \(missing) more signatures")
+                }
             }
             if check, let due = status.first(where: { $0.isDue(now: now) }) {
                 throw ReleaseFailure(
