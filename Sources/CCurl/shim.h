@@ -29,6 +29,10 @@ static inline CURLcode ccurl_get_long(CURL *handle, CURLINFO info, long *value) 
     return curl_easy_getinfo(handle, info, value);
 }
 
+static inline CURLcode ccurl_get_string(CURL *handle, CURLINFO info, const char **value) {
+    return curl_easy_getinfo(handle, info, value);
+}
+
 /// The handle and result of a CURLMSG_DONE message; NULL for another kind.
 static inline CURL *ccurl_done(CURLMsg *message, CURLcode *result) {
     if (message->msg != CURLMSG_DONE) return NULL;

@@ -94,6 +94,15 @@ public struct BlockDevice: Sendable {
         return nil
     }
 
+    /// What the operator can do about the ``obstacle(needed:)``.
+    ///
+    /// - Parameter needed: the image's size in bytes.
+    func remedy(needed: Int) -> String {
+        if !PartitionTable.sectorSizes.contains(sectorSize) { return "use a disk with sectors of 512 or 4096 bytes" }
+        if size < needed { return "use a disk of \(needed) bytes (\(Size.text(needed))) or more" }
+        return "end its use (umount, swapoff, vgchange -an, mdadm --stop; lsblk \(path) lists it), or use another disk"
+    }
+
     /// True when both ends of the disk, where a partition table would be, are zero. Also true when
     /// an interrupted ``DiskWriter`` has written only the backup of a box's table.
     public var isBlank: Bool {

@@ -34,7 +34,9 @@ public struct DiskWriter {
     /// - Throws: ``DiskFailure`` with the reason `unusable` when the device must not be written.
     public init(_ pieces: [Piece], table: PartitionTable, to device: BlockDevice) throws {
         if let obstacle = device.obstacle(needed: Self.needed(for: table)) {
-            throw DiskFailure("\(device.path) was not written: \(obstacle)", reason: .unusable)
+            throw DiskFailure(
+                "\(device.path) was not written: \(obstacle)", reason: .unusable,
+                hint: device.remedy(needed: Self.needed(for: table)))
         }
         (self.device, self.table) = (device, table)
         guard device.sectorSize != table.sectorSize, let esp = table["esp"] else {
@@ -180,7 +182,8 @@ public struct DiskWriter {
             try BlockDevice(device.path).sequence == device.sequence
         else {
             throw DiskFailure(
-                "\(device.path) was replaced by another disk: nothing was written", reason: .unusable)
+                "\(device.path) was replaced by another disk: nothing was written", reason: .unusable,
+                hint: "find the disk with lsblk, and run the command again with its path")
         }
     }
 }

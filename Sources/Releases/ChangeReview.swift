@@ -58,7 +58,12 @@ public struct ChangeReview: Sendable {
     /// Owners of keys, by identifier.
     private let owners: [String: String]
 
-    init(of change: [String: SignedDocument], in repository: ReleaseRepository) {
+    /// - Parameter directions: new and published directions by group, which have no entry in the
+    ///   snapshot.
+    init(
+        of change: [String: SignedDocument],
+        directions: [String: (new: SignedDocument, old: SignedDocument?)] = [:], in repository: ReleaseRepository
+    ) {
         let order = { (role: String) in ["root", "targets"].firstIndex(of: role) ?? 2 }
         let names = change.keys.sorted { (order($0), $0) < (order($1), $1) }
         var (roles, entries, owners): ([RoleChange], [Entry], [String: String]) = ([], [], [:])
@@ -76,30 +81,31 @@ public struct ChangeReview: Sendable {
                     signedBy: document.signatures.keys.sorted().map { owners[$0] ?? String($0.prefix(12)) }))
             entries += Self.differences(name, last?.signed ?? [:], document.signed)
         }
+        var (effects, signed, before) = (Self.effects(of: change, in: repository), change, repository.published)
+        if change.isEmpty { effects = [] }
+        for (group, direction) in directions.sorted(by: { $0.key < $1.key }) {
+            let (role, new, old) = ("\(Direction.role)/\(group)", direction.new, direction.old)
+            let authority = repository.directionAuthority
+            for (identifier, key) in authority?.keys ?? [:] { owners[identifier] = SigningKey.owner(of: key) }
+            roles.append(
+                RoleChange(
+                    role: role, oldVersion: old?.version ?? 0, version: new.version,
+                    oldExpires: old?.signed["expires"]?.text, expires: new.signed["expires"]?.text ?? "",
+                    threshold: authority?.role.threshold ?? 0, missing: authority?.missing(new) ?? 1,
+                    signedBy: new.signatures.keys.sorted().map { owners[$0] ?? String($0.prefix(12)) }))
+            entries += Self.differences(role, old?.signed ?? [:], new.signed)
+            let (was, releases) = (old?.signed["releases"]?.object ?? [:], new.signed["releases"]?.object ?? [:])
+            effects.removeAll { $0.boxes == "group \(group)" }
+            effects += releases.keys.sorted().map {
+                Effect(boxes: "group \(group)", image: $0, old: was[$0]?.text, new: releases[$0]?.text)
+            }
+            (signed[role], before[role]) = (new, old)
+        }
         self.roles = roles
         self.entries = entries
+        self.effects = effects
         self.owners = owners.merging(Self.owners(in: entries)) { first, _ in first }
-        effects = Self.effects(of: change, in: repository)
-        digest = Self.digest(change, after: repository.published)
-    }
-
-    /// Reviews a group's direction, which has no entry in the snapshot.
-    init(direction: SignedDocument, of group: String, after last: SignedDocument?, signers: ReleaseRepository.Authority)
-    {
-        let role = "\(Direction.role)/\(group)"
-        roles = [
-            RoleChange(
-                role: role, oldVersion: last?.version ?? 0, version: direction.version,
-                oldExpires: last?.signed["expires"]?.text, expires: direction.signed["expires"]?.text ?? "",
-                threshold: signers.role.threshold, missing: signers.missing(direction), signedBy: [])
-        ]
-        entries = Self.differences(role, last?.signed ?? [:], direction.signed)
-        let (old, new) = (last?.signed["releases"]?.object ?? [:], direction.signed["releases"]?.object ?? [:])
-        effects = new.keys.sorted().map {
-            Effect(boxes: "group \(group)", image: $0, old: old[$0]?.text, new: new[$0]?.text)
-        }
-        owners = [:]
-        digest = Self.digest([role: direction], after: last.map { [role: $0] } ?? [:])
+        digest = Self.digest(signed, after: before)
     }
 
     private static func digest(_ change: [String: SignedDocument], after last: [String: SignedDocument]) -> Digest {

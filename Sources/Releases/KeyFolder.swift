@@ -29,7 +29,8 @@ public struct KeyFolder {
         }
         guard !sealed.isEmpty || !opened.isEmpty else {
             throw ReleaseFailure(
-                "\(folders.joined(separator: ", ")): no .key file", hint: "--keys FOLDER, with .key files")
+                "\(folders.joined(separator: ", ")): found no keys, allowed are .key files and .signer programs",
+                hint: "--keys FOLDER, with one of these")
         }
     }
 

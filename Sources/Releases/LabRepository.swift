@@ -58,9 +58,12 @@ public final class LabRepository {
 
     /// A copy of an image with another version and an initramfs of zeros: its kernel panics.
     ///
-    /// - Parameter folder: where the copy is made.
+    /// - Parameters:
+    ///   - folder: where the copy is made.
+    ///   - signing: signs the edited kernel image, as Secure Boot needs.
     public static func withPanickingKernel(
-        _ image: BuiltImage, version: String, in folder: String
+        _ image: BuiltImage, version: String, in folder: String,
+        signing: ([UInt8]) throws -> [UInt8] = { $0 }
     ) throws -> BuiltImage {
         let name = FileSystem.name(of: image.folder)
         let stem = "\(folder)/\(name)/\(name)"
@@ -78,7 +81,7 @@ public final class LabRepository {
             throw ReleaseFailure("\(image.uki): the UKI has no section .initrd", path: image.uki)
         }
         uki.replaceSubrange(initramfs, with: [UInt8](repeating: 0, count: initramfs.count))
-        try FileSystem.replace("\(stem).efi", with: uki)
+        try FileSystem.replace("\(stem).efi", with: try signing(uki))
         try Manifest.renew(
             "\(image.folder)/\(image.stem).manifest", as: "\(stem).manifest", image: name, version: version)
         return try BuiltImage(name, profile: image.profile, output: folder)

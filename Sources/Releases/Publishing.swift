@@ -56,24 +56,28 @@ extension ReleaseRepository {
     ) throws -> Outcome {
         var repository = try opened(folder, root: root, now: now)
         try repository.beginWaiting()
-        return try repository.finish(repository.pending, session, includesWaiting: true, mustSign: true)
+        return try repository.finish(
+            repository.pending, directions: repository.pendingDirections, session, includesWaiting: true,
+            mustSign: true)
     }
 
     /// Publishes the waiting change if its offline roles have all signatures: signs snapshot and
-    /// timestamp.
+    /// timestamp. A direction needs neither.
     ///
     /// - Throws: ``ReleaseFailure`` if no change waits, or the online keys are not available.
     public static func publish(
-        _ folder: String, root: [UInt8]? = nil, signing keys: KeyFolder, now: Int
+        _ folder: String, root: [UInt8]? = nil, signing keys: @autoclosure () throws -> KeyFolder, now: Int
     ) throws -> Outcome {
         var repository = try opened(folder, root: root, now: now)
         try repository.beginWaiting()
         try repository.checkFollows(repository.pending)
+        let open = try repository.settle(repository.pendingDirections)
+        if repository.pending.isEmpty { return Outcome.published.with(open) }
         let missing = repository.missing(in: repository.pending)
-        guard missing.isEmpty else { return .waiting(missing) }
-        try repository.publish(repository.pending.keys.sorted(), keys)
+        guard missing.isEmpty else { return Outcome.waiting(missing).with(open) }
+        try repository.publish(repository.pending.keys.sorted(), keys())
         try repository.write(pending: [:])
-        return .published
+        return Outcome.published.with(open)
     }
 
     /// Compares the waiting change with the published metadata.
@@ -81,7 +85,8 @@ extension ReleaseRepository {
         var repository = try opened(folder, root: root, now: now, readOnly: true)
         try repository.beginWaiting()
         try repository.checkFollows(repository.pending)
-        return ChangeReview(of: repository.pending, in: repository)
+        return try ChangeReview(
+            of: repository.pending, directions: repository.reviewed(repository.pendingDirections), in: repository)
     }
 
     /// Removes a change that waits for signatures.
@@ -105,7 +110,7 @@ extension ReleaseRepository {
     }
 
     private mutating func beginWaiting() throws {
-        guard !pending.isEmpty else { throw Self.nothingWaits(folder) }
+        guard !pending.isEmpty || !pendingDirections.isEmpty else { throw Self.nothingWaits(folder) }
         for (role, document) in pending { documents[role] = document }
     }
 
@@ -117,27 +122,44 @@ extension ReleaseRepository {
 
     /// - Parameter mustSign: whether it is an error if no available key is a key of the change.
     private mutating func finish(
-        _ staged: [String: SignedDocument], _ session: SigningSession, includesWaiting: Bool, mustSign: Bool = false
+        _ staged: [String: SignedDocument], directions stagedDirections: [String: SignedDocument] = [:],
+        _ session: SigningSession, includesWaiting: Bool, mustSign: Bool = false
     ) throws -> Outcome {
-        var change = staged
+        var (change, directions) = (staged, stagedDirections)
         try checkFollows(change)
+        let reviewed = try reviewed(directions)
         let available = session.keys.identifiers
         func identifiers(_ role: String) -> [String] { authorities(role).flatMap(\.role.identifiers) }
         let able = change.keys.filter { !available.isDisjoint(with: identifiers($0)) }
-        if mustSign, able.isEmpty {
+        let directors = directions.isEmpty ? [] : directionAuthority?.role.identifiers ?? []
+        if mustSign, able.isEmpty, available.isDisjoint(with: directors) {
+            let roles = change.keys.sorted() + (directions.isEmpty ? [] : [Direction.role])
             throw ReleaseFailure(
-                "no available key is a key of \(change.keys.sorted().joined(separator: ", "))",
+                "no available key is a key of \(roles.joined(separator: ", "))",
                 hint: "--keys FOLDER, with your .key file", reason: .noKey)
         }
         let unsigned = able.filter { role in
             let signed = change[role]?.signatures ?? [:]
             return identifiers(role).contains { available.contains($0) && signed[$0] == nil }
         }
-        var review = ChangeReview(of: change, in: self)
+        let unsignedDirections = directions.filter { _, document in
+            directors.contains { available.contains($0) && document.signatures[$0] == nil }
+        }.keys.sorted()
+        var review = ChangeReview(of: change, directions: reviewed, in: self)
         review.includesWaiting = includesWaiting
-        if !unsigned.isEmpty, try session.confirm(review) {
+        if !unsigned.isEmpty || !unsignedDirections.isEmpty, try session.confirm(review) {
             for role in unsigned.sorted() { _ = try change[role]?.sign(identifiers(role), session.keys) }
+            for group in unsignedDirections { _ = try directions[group]?.sign(directors, session.keys) }
         }
+        let open = try settle(directions)
+        if change.isEmpty, !directions.isEmpty { return Outcome.published.with(open) }
+        return try finish(signed: change, session).with(open)
+    }
+
+    /// Publishes a change of roles if it has all signatures, and keeps it otherwise.
+    private mutating func finish(
+        signed change: [String: SignedDocument], _ session: SigningSession
+    ) throws -> Outcome {
         for (role, document) in change { documents[role] = document }
         let missing = missing(in: change)
         guard missing.isEmpty else {
@@ -159,7 +181,7 @@ extension ReleaseRepository {
     private mutating func write(pending next: [String: SignedDocument]) throws {
         pending = next
         let unsigned = "\(folder)/unsigned"
-        guard !next.isEmpty else { return try FileSystem.remove(unsigned) }
+        guard !next.isEmpty || !pendingDirections.isEmpty else { return try FileSystem.remove(unsigned) }
         try FileSystem.makeDirectory(unsigned)
         for (role, document) in next { try FileSystem.replace("\(unsigned)/\(role).json", with: document.bytes) }
         for name in try FileSystem.list(unsigned)

@@ -31,6 +31,17 @@ public struct ReleaseRepository {
         /// Kept in `unsigned/` with all signatures of offline roles; `vcpe release publish` adds
         /// the online ones.
         case complete
+
+        /// The outcome of a change that also has directions.
+        ///
+        /// - Parameter open: signatures that directions still need.
+        func with(_ open: [String: Int]) -> Outcome {
+            switch self {
+            case .published where !open.isEmpty: .waiting(open)
+            case .waiting(let missing): .waiting(missing.merging(open) { $1 })
+            case .published, .complete: self
+            }
+        }
     }
 
     public let folder: String
@@ -39,6 +50,8 @@ public struct ReleaseRepository {
     var published: [String: SignedDocument] = [:]
     /// The waiting metadata in `unsigned/`, by role.
     var pending: [String: SignedDocument] = [:]
+    /// Directions in `unsigned/director/` that wait for signatures, by group.
+    var pendingDirections: [String: SignedDocument] = [:]
     /// The metadata with the current change applied, by role.
     var documents: [String: SignedDocument] = [:]
     /// Held while this value lives, because concurrent changes would overwrite each other. Nil for
@@ -62,7 +75,8 @@ public struct ReleaseRepository {
         (self.folder, self.now) = (folder, now)
         lock = try readOnly ? nil : Self.lock(folder)
         for role in Self.online { documents[role] = SignedDocument(role, body(role, ["meta": [:]])) }
-        pending = try Self.readPending(folder)
+        pending = try Self.readPending("\(folder)/unsigned") { $0 }
+        pendingDirections = try Self.readPending("\(folder)/\(Self.waitingDirections)") { _ in Direction.role }
     }
 
     /// Opens a published repository, and checks all of it as a box does, except for expiry.
@@ -101,12 +115,15 @@ public struct ReleaseRepository {
         return file
     }
 
-    private static func readPending(_ folder: String) throws -> [String: SignedDocument] {
-        guard FileSystem.exists("\(folder)/unsigned") else { return [:] }
+    /// - Parameter role: the role of a file, by its name.
+    private static func readPending(
+        _ folder: String, role: (String) -> String
+    ) throws -> [String: SignedDocument] {
+        guard FileSystem.exists(folder) else { return [:] }
         var found: [String: SignedDocument] = [:]
-        for name in try FileSystem.list("\(folder)/unsigned") where name.hasSuffix(".json") && !name.hasPrefix(".") {
-            let role = String(name.dropLast(5))
-            found[role] = try SignedDocument(role, file: "\(folder)/unsigned/\(name)")
+        for name in try FileSystem.list(folder) where name.hasSuffix(".json") && !name.hasPrefix(".") {
+            let stem = String(name.dropLast(5))
+            found[stem] = try SignedDocument(role(stem), file: "\(folder)/\(name)")
         }
         return found
     }

@@ -148,7 +148,7 @@ extension ReleaseRepository {
             let known = Set(all.map(\.version)).sorted().joined(separator: ", ")
             throw ReleaseFailure(
                 "\(channel): there is no release \(version) of \(image)",
-                hint: known.isEmpty ? "vcpe release show \(folder)" : "the releases are \(known)")
+                hint: known.isEmpty ? "vcpe release status \(folder)" : "the releases are \(known)")
         }
         if let group = groups(directedTo: version, of: image).first {
             throw ReleaseFailure(

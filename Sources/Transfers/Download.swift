@@ -35,10 +35,14 @@ public struct DownloadFailure: Error, Sendable, CustomStringConvertible {
     public var url: String
     public var reason: Reason
 
-    public init(url: String, reason: Reason) { (self.url, self.reason) = (url, reason) }
+    /// - Parameter url: a user and a password in it are removed.
+    public init(url: String, reason: Reason) { (self.url, self.reason) = (URLUser.removed(from: url), reason) }
 
     /// Whether a retry may succeed.
     public var isTransient: Bool { if case .transfer = reason { true } else { false } }
+
+    /// Whether the server demands an authentication (RFC 9110, section 15.5).
+    public var isDenied: Bool { [.refused(401), .refused(403), .refused(407)].contains(reason) }
 
     public var description: String {
         switch reason {

@@ -24,6 +24,29 @@ extension Transfers {
         if let proxy { ccurl_set_string(handle, CURLOPT_PROXY, proxy) }
     }
 
+    /// Sets the options of one server. libcurl follows no redirect: the next server has others.
+    static func set(_ server: ServerOptions, _ handle: UnsafeMutableRawPointer) {
+        ccurl_set_long(handle, CURLOPT_FOLLOWLOCATION, 0)
+        func set(_ option: CURLoption, _ value: String?) {
+            if let value { ccurl_set_string(handle, option, value) }
+        }
+        set(CURLOPT_USERNAME, server.login?.user)
+        set(CURLOPT_PASSWORD, server.login?.password)
+        set(CURLOPT_SSLCERT, server.clientCertificate)
+        set(CURLOPT_SSLKEY, server.clientKey)
+        set(CURLOPT_CAINFO, server.trustAnchors)
+        set(CURLOPT_CRLFILE, server.revocations)
+        if !server.verifiesPeer { ccurl_set_long(handle, CURLOPT_SSL_VERIFYPEER, 0) }
+        // apt, too, compares the name only where it verifies the certificate.
+        if !server.verifiesPeer || !server.verifiesHost { ccurl_set_long(handle, CURLOPT_SSL_VERIFYHOST, 0) }
+    }
+
+    /// Whether a server of `url` may redirect to another URL: a mirror is not trusted, so never to a
+    /// local file, nor from TLS to plain HTTP.
+    static func mayRedirect(from url: String, to other: String) -> Bool {
+        other.hasPrefix("https://") || url.hasPrefix("http://") && other.hasPrefix("http://")
+    }
+
     /// - Parameter status: the HTTP status; 0 if the server sent none.
     static func reason(_ result: CURLcode, _ status: Int) -> DownloadFailure.Reason {
         if [404, 410].contains(status) || result == CURLE_FILE_COULDNT_READ_FILE { return .gone }

@@ -14,13 +14,13 @@ public enum Transfers {
     ///
     /// - Parameters:
     ///   - parallel: the number of parallel transfers.
-    ///   - proxy: overrides the environment's (`http_proxy` and the like).
     ///   - triesOfEach: the number of attempts for a file while its failures are transient.
     ///   - progress: called a few times a second.
+    ///   - server: the options of a URL's server; also called for each redirect.
     /// - Returns: the failures, in the order of `downloads`; empty if all succeeded.
     public static func fetch(
-        _ downloads: [Download], parallel: Int = 8, proxy: String? = nil, triesOfEach: Int = 3,
-        progress: ((DownloadProgress) -> Void)? = nil
+        _ downloads: [Download], parallel: Int = 8, triesOfEach: Int = 3,
+        progress: ((DownloadProgress) -> Void)? = nil, server: (String) -> ServerOptions = { _ in ServerOptions() }
     ) throws(SystemError) -> [DownloadFailure] {
         if downloads.isEmpty { return [] }
         initialize
@@ -38,7 +38,7 @@ public enum Transfers {
             var busy = false
             while running.count < parallel, let download = waiting.popFirst() {
                 do {
-                    guard let transfer = try Transfer(download, proxy: proxy) else {
+                    guard let transfer = try Transfer(download, server: server) else {
                         // Another process fetches the file: try again after the others.
                         waiting.append(download)
                         busy = true
@@ -67,6 +67,11 @@ public enum Transfers {
                     let transfer = running.removeValue(forKey: OpaquePointer(handle))
                 else { continue }
                 curl_multi_remove_handle(multi, handle)
+                if transfer.follow(server) {
+                    running[OpaquePointer(handle)] = transfer
+                    curl_multi_add_handle(multi, handle)
+                    continue
+                }
                 if let failure = transfer.finish(result) {
                     let tries = triesSoFar[transfer.download.path, default: 0] + 1
                     if transfer.mayRetry(failure) || failure.isTransient && tries < triesOfEach {
@@ -100,11 +105,18 @@ private final class Transfer {
     private var cantResume = false
     private var hash = SHA256()
     private var localFailure: SystemError?
+    /// That of the download, or of a redirect.
+    private var url: String
+    private var redirects = 0
+    /// Bytes of the bodies of redirects, which are ignored.
+    private var skipped = 0
+    private static let mostSkipped = 1 << 16
 
     /// Nil if another process holds the lock on the part.
-    init?(_ download: Download, proxy: String?) throws(SystemError) {
+    init?(_ download: Download, server: (String) -> ServerOptions) throws(SystemError) {
         guard let part = try Self.lockedPart(download.path + ".part") else { return nil }
         self.download = download
+        url = download.url
         self.part = part
         // Another process may have finished the file meanwhile.
         isComplete = download.digest != nil && FileSystem.exists(download.path)
@@ -121,8 +133,15 @@ private final class Transfer {
             try part.resize(to: 0)
         }
         resumedFrom = position
-        Transfers.prepare(handle, download.url, proxy: proxy)
-        if position > 0 { ccurl_set_offset(handle, CURLOPT_RESUME_FROM_LARGE, curl_off_t(position)) }
+        prepare(server(url))
+    }
+
+    private func prepare(_ server: ServerOptions) {
+        curl_easy_reset(handle)
+        Transfers.prepare(handle, url, proxy: server.proxy)
+        Transfers.set(server, handle)
+        // CURLOPT_RESUME_FROM would take the body of a redirect for a file without the range.
+        if position > 0 { ccurl_set_string(handle, CURLOPT_RANGE, "\(position)-") }
         ccurl_set_pointer(handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
         ccurl_set_write_function(handle) { bytes, size, count, context in
             guard let bytes, let context else { return 0 }
@@ -132,6 +151,28 @@ private final class Transfer {
     }
 
     deinit { curl_easy_cleanup(handle) }
+
+    private var status: Int {
+        var status = 0
+        ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
+        return status
+    }
+
+    /// Prepares the transfer of the file that the server has redirected to, with the options of
+    /// that server: credentials of one must not reach another.
+    ///
+    /// - Returns: false if the server has not redirected, or must not.
+    func follow(_ server: (String) -> ServerOptions) -> Bool {
+        var next: UnsafePointer<CChar>?
+        ccurl_get_string(handle, CURLINFO_REDIRECT_URL, &next)
+        guard (300..<400).contains(status), let next, redirects < Transfers.mostRedirects else { return false }
+        let target = String(cString: next)
+        guard Transfers.mayRedirect(from: url, to: target) else { return false }
+        redirects += 1
+        url = target
+        prepare(server(target))
+        return true
+    }
 
     /// Whether nothing is left to fetch.
     var needsNothing: Bool { isComplete || (download.size == position && download.digest != nil && position > 0) }
@@ -151,6 +192,16 @@ private final class Transfer {
     }
 
     private func take(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        let status = status
+        if (300..<400).contains(status) {
+            skipped += bytes.count
+            return skipped <= Self.mostSkipped
+        }
+        // A server without ranges sends the whole file (RFC 9110, section 14.2).
+        if resumedFrom > 0, ![0, 206].contains(status) {
+            cantResume = true
+            return false
+        }
         // Never write more than the expected size: a hostile server could fill the disk.
         if let size = download.size, position + bytes.count > size {
             position += bytes.count
@@ -183,10 +234,13 @@ private final class Transfer {
             unlink(part.path)
             return failure(.mismatch("the server sends more than the \(size) bytes that are expected"))
         }
+        let status = status
+        if (300..<400).contains(status) {
+            if position == 0 { unlink(part.path) }
+            return failure(.refused(status))
+        }
         if result != CURLE_OK {
-            var status = 0
-            ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
-            cantResume = [CURLE_RANGE_ERROR, CURLE_BAD_DOWNLOAD_RESUME].contains(result) || status == 416
+            if [CURLE_RANGE_ERROR, CURLE_BAD_DOWNLOAD_RESUME].contains(result) || status == 416 { cantResume = true }
             if position == 0 { unlink(part.path) }
             return failure(Transfers.reason(result, status))
         }

@@ -43,7 +43,7 @@ final class Console: Sendable {
             if style == .terminal { moving("\(step) …") }
         case .unchanged(let step): if explain { line("\(step): unchanged") }
         case .finished(let step, let note, let seconds):
-            line("\(pad(step))\(pad(tenths(seconds) + " s", 10))\(note)")
+            line("\(pad(step))\(pad(hundredths(seconds) + " s", 10))\(note)")
         case .downloading(let bytes, let total, let files, let ofFiles): download(bytes, total, files, ofFiles)
         case .remark(let text): line(text)
         }
@@ -52,7 +52,7 @@ final class Console: Sendable {
     /// Shows the outputs and the total time of a build that succeeded.
     func done(_ outputs: [String]) {
         if style == .json { return done(["outputs": .list(outputs.map { .text($0) })]) }
-        line("\(pad("total"))\(pad(tenths(Clock.seconds - start) + " s", 10))\(outputs.first ?? "")")
+        line("\(pad("total"))\(pad(hundredths(Clock.seconds - start) + " s", 10))\(outputs.first ?? "")")
     }
 
     /// The closing event, for programs.
@@ -116,7 +116,7 @@ final class Console: Sendable {
         text + String(repeating: " ", count: max(1, width - text.count))
     }
 
-    private func tenths(_ seconds: Double) -> String {
+    private func hundredths(_ seconds: Double) -> String {
         let value = Int((seconds * 100).rounded())
         return "\(value / 100).\(value % 100 < 10 ? "0" : "")\(value % 100)"
     }

@@ -52,6 +52,8 @@ struct PluginCommand: ParsableCommand {
                 Runs each case in cases/ three times, once with another environment. The answers must equal the
                 recorded ones, and be the same each time. The plugin must accept the documents that the YANG module
                 accepts (README.md, examples/good-*.yaml), and refuse those that it refuses (examples/bad-*.yaml).
+                The plugin runs in the sandbox of a build, with this host's /usr: it sees the files that its
+                manifest lists, and neither this host's other files nor its network.
 
                   vcpe plugin test hello
 
@@ -71,7 +73,10 @@ struct PluginCommand: ParsableCommand {
         var write = false
 
         func run() throws {
-            let (manifest, runner) = try PluginCommand.open(folder, program)
+            try PluginCommand.run(folder, program) { try check($0, $1) }
+        }
+
+        private func check(_ manifest: PluginManifest, _ runner: PluginRunner) throws {
             var otherHost = runner
             otherHost.environment = [
                 "TZ": "Pacific/Auckland", "LC_ALL": "C", "HOME": "/nonexistent", "LANG": "de_DE.UTF-8",
@@ -107,8 +112,7 @@ struct PluginCommand: ParsableCommand {
         var json = false
 
         func run() throws {
-            let (_, runner) = try PluginCommand.open(folder, program)
-            let manifest = try runner.describe()
+            let manifest = try PluginCommand.run(folder, program) { try $1.describe() }
             if json { return print(manifest.json.pretty, terminator: "") }
             func row(_ key: String, _ value: String) {
                 if !value.isEmpty { print(key + String(repeating: " ", count: max(1, 12 - key.count)) + value) }
@@ -135,18 +139,19 @@ struct PluginCommand: ParsableCommand {
         }
     }
 
-    private static func open(_ folder: String, _ program: String?) throws -> (PluginManifest, PluginRunner) {
-        guard FileSystem.exists("\(folder)/manifest.json") else {
-            throw BuildFailure(
-                "\(folder) is not a plugin's folder: it has no manifest.json", hint: "vcpe plugin new NAME makes one")
+    /// Runs `body` with a plugin in a sandbox.
+    private static func run<Result>(
+        _ folder: String, _ program: String?, _ body: (PluginManifest, PluginRunner) throws -> Result
+    ) throws -> Result {
+        let plugin = try PluginOnHost(folder, program: program)
+        return try withExtendedLifetime(plugin) {
+            do {
+                return try body(plugin.manifest, plugin.runner)
+            } catch let error as SystemError where [EPERM, ENOSPC, EUSERS, EINVAL].contains(error.code) {
+                throw BuildFailure(
+                    "can't make a sandbox for the plugin \(plugin.manifest.name): \(error)",
+                    hint: "run it as root, or allow user namespaces (user_namespaces(7))")
+            }
         }
-        let manifest = try PluginManifest.read("\(folder)/manifest.json")
-        try manifest.checkContract()
-        let path = program ?? "\(folder)/\(manifest.name)"
-        guard access(path, X_OK) == 0 else {
-            throw BuildFailure(
-                "the program \(path) is missing or not executable", hint: "build it, or give another one by --program")
-        }
-        return (manifest, PluginRunner(name: manifest.name, command: [try FileSystem.realPath(path)]))
     }
 }

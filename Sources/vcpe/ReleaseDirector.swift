@@ -42,6 +42,8 @@ extension ReleaseCommand {
                 --window if it is given. They never install an older release than they ran before.
                 Each box checks once an hour, so a window must be an hour long or more, and must overlap
                 the window of the box's site document, if that has one, by an hour.
+                If the director has a threshold above 1, the direction waits in REPO/unsigned until enough
+                of its keys have signed it with vcpe release sign; the last signature publishes it.
 
                   vcpe release direct updates north --image branch-office --release 1.0.1 \\
                       --window 02:00-04:30
@@ -73,15 +75,20 @@ extension ReleaseCommand {
         }
 
         func run() throws {
-            let made = try access.open().direct(
+            var repository = try access.open()
+            let outcome = try repository.direct(
                 group, image: image, to: release, window: window?.value, days: days,
                 signing: confirmation.session(access.keys()))
-            guard let made else {
+            switch outcome {
+            case .published(let path, let direction):
+                print("\(path): the group \(group) runs \(release) of \(image), counter \(direction.counter)")
+            case .waiting(let missing):
+                ReleaseCommand.report(.waiting(["\(Direction.role)/\(group)": missing]), access.repository, "")
+            case .unconfirmed:
                 throw ReleaseFailure(
                     "group \(group): nothing was signed: the direction was not confirmed", hint: "--yes",
                     reason: .notConfirmed)
             }
-            print("\(made.path): the group \(group) runs \(release) of \(image), counter \(made.direction.counter)")
         }
 
         /// `22:30-04:00`.

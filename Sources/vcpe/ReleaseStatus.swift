@@ -33,6 +33,9 @@ extension ReleaseCommand {
             } else {
                 for role in status { print(Self.line(role, now)) }
                 for (group, direction) in found.directions { print(Self.line(group, direction, now)) }
+                for (group, missing) in found.missingOfDirections {
+                    print("  group \(group): a direction needs \(missing) more signatures")
+                }
             }
             if check, let due = status.first(where: { $0.isDue(now: now) }) {
                 throw ReleaseFailure(
@@ -87,7 +90,8 @@ extension ReleaseCommand {
         static let configuration = CommandConfiguration(
             commandName: "serve", abstract: "Serve a repository over HTTP, for a lab.",
             discussion: """
-                Uses busybox's httpd, which supports byte ranges. Ctrl-C stops it.
+                Uses busybox's httpd, which supports byte ranges. Ctrl-C stops it, and it ends when its
+                terminal closes.
 
                   vcpe release serve updates --address 192.0.2.1 --port 8000
                 """)
@@ -113,7 +117,13 @@ extension ReleaseCommand {
                 throw ReleaseFailure("busybox is not installed", hint: "apt-get install busybox")
             }
             Console.error("http://\(address):\(port)/metadata and /targets; Ctrl-C stops it")
-            throw Command.become(busybox, ["httpd", "-f", "-p", "\(address):\(port)", "-h", repository])
+            // Not in place of this process: httpd takes SIGHUP for a reload of its configuration, and
+            // would outlive its terminal. As a child it ends with this process (``Children``).
+            let ended = try Command(busybox, ["httpd", "-f", "-p", "\(address):\(port)", "-h", repository]).run()
+            let reason = ended.errorText.split(separator: "\n").last.map { ": \($0)" } ?? ""
+            throw ReleaseFailure(
+                "\(address):\(port): httpd exited with \(ended.status)\(reason)",
+                hint: "use another --port, or an address of this host")
         }
     }
 }

@@ -142,7 +142,8 @@ struct TestCommand: AsyncParsableCommand {
         let releases = try LabRepository(in: folder)
         try await releases.publish(old)
         let version = try await releases.publish(proof.new)
-        let bad = try LabRepository.withPanickingKernel(proof.new, version: "\(version).bad", in: folder)
+        let bad = try LabRepository.withPanickingKernel(
+            proof.new, version: "\(version).bad", in: folder, signing: proof.signed)
         let accelerator = try acceleration.choose(for: proof.new, in: folder)
         let publishBad = try await releases.prepare(bad)
         let path = "\(proof.new.folder)/\(proof.new.stem).upgrade.json"
@@ -156,6 +157,7 @@ struct TestCommand: AsyncParsableCommand {
         let document: JSON = [
             "image": .text(name), "from": .text(try Release(old, requiresProofs: false).version), "to": .text(version),
             "manifest": .text(try proof.new.manifestDigest()), "passed": .boolean(outcome.passed),
+            "secure-boot": .boolean(outcome.secureBoot),
             "leaked": .integer(outcome.leaked), "sent": .integer(outcome.sent),
             "start-milliseconds": .integer(milliseconds(outcome.start)),
             "reset-milliseconds": .integer(milliseconds(outcome.reset)),

@@ -45,15 +45,17 @@ struct VCPE: AsyncParsableCommand {
             fail("\(error)")
         } catch let error as Fetching.Gone {
             fail("\(error)")
-        } catch let error as SystemError {
-            fail("error: \(error)")
-        } catch let error where "\(type(of: error))".hasSuffix("Failure") || "\(type(of: error))".hasSuffix("Error") {
-            // This project's errors have a description; only the argument parser can show its own.
-            if error is ValidationError || "\(type(of: error))" == "CommandError" { exit(withError: error) }
-            fail("error: \(error)")
-        } catch {
+        } catch let error where isOfArgumentParser(error) {
             exit(withError: error)
+        } catch {
+            fail("error: \(error)")
         }
+    }
+
+    /// Whether the argument parser can show the error: a request for help, wrong usage, or an exit
+    /// code. It assigns the code of a failure to all errors that it does not know.
+    private static func isOfArgumentParser(_ error: any Error) -> Bool {
+        error is ExitCode || exitCode(for: error) != .failure
     }
 
     private static func fail(_ text: String) -> Never {

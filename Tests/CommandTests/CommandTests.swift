@@ -57,6 +57,8 @@ import Testing
             #expect(help.text.contains("OVERVIEW:") && help.text.contains("USAGE: vcpe \(command)"))
         }
         #expect(try vcpe("bild").status == 64)
+        #expect(try vcpe("help", "build").status == 0)
+        #expect(try vcpe("release").text.contains("SUBCOMMANDS:"))
     }
 
     @Test func everyProblemOfADefinitionIsShownAtOnce() throws {

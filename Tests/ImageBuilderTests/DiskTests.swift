@@ -359,5 +359,24 @@ import Testing
         let disk = try loopDevice("small", size: needed - 4096, sectorSize: 512)
         let obstacle = try BlockDevice(disk.device).obstacle(needed: needed)
         #expect(obstacle?.contains("\(needed - 4096) bytes") == true && obstacle?.contains("\(needed)") == true)
+        let failure = thrown(DiskFailure.self) { _ = try Flash(image, to: try BlockDevice(disk.device)) }
+        #expect(failure?.hint?.contains("\(needed) bytes") == true)
+    }
+
+    @Test func aDiskInUseAndADiskThatWasReplacedComeWithARemedy() throws {
+        let image = try image()
+        let disk = try loopDevice("disk", size: 1 << 30, sectorSize: 512)
+        try Command("mkswap", [disk.device]).check()
+        try Command("swapon", [disk.device]).check()
+        let used = thrown(DiskFailure.self) { _ = try Flash(image, to: try BlockDevice(disk.device)) }
+        try Command("swapoff", [disk.device]).check()
+        #expect(used?.hint?.contains("swapoff") == true, "\(String(describing: used))")
+        var flash = try Flash(image, to: try BlockDevice(disk.device))
+        // Another disk under the same name.
+        try Command("losetup", ["--detach", disk.device]).check()
+        try Command("losetup", [disk.device, disk.file]).check()
+        let replaced = thrown(DiskFailure.self) { try flash.run(site: nil) { _, _, _ in } }
+        #expect(replaced?.message.contains("replaced") == true, "\(String(describing: replaced))")
+        #expect(replaced?.hint != nil)
     }
 }

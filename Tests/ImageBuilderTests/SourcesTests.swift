@@ -3,6 +3,7 @@ import Glibc
 import Processes
 import TestSupport
 import Testing
+import Transfers
 
 @testable import ImageBuilder
 
@@ -64,28 +65,54 @@ import Testing
     @Test func proxiesAreThoseOfAptAndOfTheEnvironment() throws {
         let apt = """
             APT "";
-            Acquire::http::Proxy "http://apt:3128";
             Acquire::http::Proxy::direct.example "DIRECT";
+            Acquire::http::Proxy::a.inside.example "http://not:1";
             Acquire::https::Proxy::own.example "http://own:1";
             """
-        let proxies = Proxies(aptConfiguration: apt) { name in
-            ["https_proxy": "http://environment:8080", "no_proxy": "localhost, .inside.example"][name]
-        }
-        #expect(proxies.proxy(for: "http://mirror.example/debian/x") == "http://apt:3128")
+        let http = "\(apt)\nAcquire::http::Proxy \"http://apt:3128\";"
+        let environment = ["https_proxy": "http://environment:8080", "no_proxy": "localhost, .inside.example"]
+        let proxies = Proxies(.init(dump: apt)) { environment[$0] }
+        // The options of https default to those of http, before the environment's.
+        let ofApt = Proxies(.init(dump: http)) { environment[$0] }
+        #expect(ofApt.proxy(for: "http://mirror.example/debian/x") == "http://apt:3128")
+        #expect(ofApt.proxy(for: "https://mirror.example/debian/x") == "http://apt:3128")
+        let one = Proxies(.init(dump: "")) { ["http_proxy": "http://environment:1"][$0] }
+        #expect(one.proxy(for: "https://mirror.example/debian/x") == "http://environment:1")
         #expect(proxies.proxy(for: "https://mirror.example/debian/x") == "http://environment:8080")
         #expect(proxies.proxy(for: "http://direct.example:80/debian") == "")
         #expect(proxies.proxy(for: "https://user@own.example/debian") == "http://own:1")
         #expect(proxies.proxy(for: "https://a.inside.example/debian") == "")
+        #expect(proxies.proxy(for: "http://a.inside.example/debian") == "")
         #expect(proxies.proxy(for: "https://outside.example/debian") == "http://environment:8080")
-        #expect(Proxies(aptConfiguration: "") { _ in nil }.proxy(for: "http://mirror.example/") == nil)
+        #expect(Proxies(.init(dump: "")) { _ in nil }.proxy(for: "http://mirror.example/") == nil)
         // A program that apt asks for each address.
         try FileSystem.replace(
             "\(folder)/detect", with: "#!/bin/sh\ncase $1 in *one*) echo http://detected:1;; *) echo DIRECT;; esac\n",
             mode: 0o755)
-        let detected = Proxies(aptConfiguration: "Acquire::http::Proxy-Auto-Detect \"\(folder)/detect\";\n") { _ in nil
+        let detected = Proxies(.init(dump: "Acquire::http::Proxy-Auto-Detect \"\(folder)/detect\";\n")) { _ in nil
         }
         #expect(detected.proxy(for: "http://one/debian") == "http://detected:1")
         #expect(detected.proxy(for: "http://two/debian") == "")
+        // Not one of https, nor a kind of proxy that apt does not have.
+        #expect(detected.proxy(for: "https://one/debian") == nil)
+        try FileSystem.replace("\(folder)/detect", with: "#!/bin/sh\necho ftp://detected:1\n", mode: 0o755)
+        #expect(detected.proxy(for: "http://one/debian") == nil)
+    }
+
+    /// apt starts the detector once for a scheme and a host, with the URL of the first file.
+    @Test func aDetectorIsAskedOnceForEachHost() throws {
+        let script = "#!/bin/sh\necho \"$@\" >> '\(folder)/asked'\necho http://127.0.0.1:1\n"
+        try FileSystem.replace("\(folder)/detect", with: script, mode: 0o755)
+        let apt = HostApt(
+            dump: "Acquire::http::Proxy-Auto-Detect \"\(folder)/detect\";\n", logins: AptLogins()
+        ) { _ in nil }
+        let urls = ["http://one.test/x", "http://one.test/y", "http://one.test:81/z", "http://two.test/x"]
+        let failures = try NetworkNamespace().run {
+            try apt.fetch(urls.enumerated().map { Download(url: $1, path: "\(folder)/file\($0)") })
+        }
+        #expect(failures.count == urls.count)
+        let asked = String(decoding: try FileSystem.read("\(folder)/asked"), as: UTF8.self)
+        #expect(asked == "http://one.test/x\nhttp://two.test/x\n")
     }
 
     // MARK: - Pins

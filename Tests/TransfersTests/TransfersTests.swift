@@ -183,6 +183,48 @@ import Transfers
         }
     }
 
+    /// A redirect to another server gets the options of that server, and a part is resumed there.
+    @Test func aDownloadFollowsRedirects() throws {
+        let (download, bytes) = try source("big", 500_000)
+        try serve { (server: String) throws in
+            func fetch(_ path: String, part: Int = 0) throws -> (failure: DownloadFailure?, asked: [String]) {
+                var (wanted, asked): (Download, [String]) = (download, [])
+                wanted.url = server + path
+                wanted.path = "\(folder)/got"
+                try FileSystem.remove(wanted.path)
+                if part > 0 { try FileSystem.replace(wanted.path + ".part", with: Array(bytes[..<part])) }
+                let failure = try Transfers.fetch(
+                    [wanted], triesOfEach: 1,
+                    server: { url in
+                        asked.append(url)
+                        return ServerOptions()
+                    }
+                ).first
+                if failure == nil { #expect(try FileSystem.read(wanted.path) == bytes) }
+                try FileSystem.remove(wanted.path + ".part")
+                return (failure, asked)
+            }
+            let once = try fetch("/to/\(server)/plain", part: 200_000)
+            #expect(once.failure == nil && once.asked == ["\(server)/to/\(server)/plain", "\(server)/plain"])
+            #expect(String(decoding: try FileSystem.read("\(folder)/log"), as: UTF8.self) == "/plain 200000\n")
+            #expect(try fetch(String(repeating: "/to/", count: 5) + "\(server)/plain").failure == nil)
+            for path in [String(repeating: "/to/", count: 6) + "\(server)/plain", "/to/file://\(folder)/big"] {
+                #expect(try fetch(path).failure?.reason == .refused(302), "\(path)")
+            }
+        }
+    }
+
+    @Test func aFailureShowsNoPassword() {
+        let failure = DownloadFailure(url: "https://ann:secret@mirror.test:1/x@y", reason: .gone)
+        #expect(failure.description == "https://mirror.test:1/x@y: the server no longer has it")
+        #expect(URLUser.login(in: "https://a%40b:c:d%25@mirror.test/") == .init(user: "a@b", password: "c:d%"))
+        #expect(URLUser.login(in: "https://mirror.test/x@y") == nil)
+        let login = ServerOptions.Login(user: "ann", password: "secret")
+        var text = "\(login) \(String(reflecting: login)) "
+        dump(login, to: &text)
+        #expect(!text.contains("secret"))
+    }
+
     /// A server that sends 2 kB a second has not stalled, and may not hold up a small file for
     /// ever.
     @Test func aTrickleEndsAtTheDeadline() throws {

@@ -253,6 +253,9 @@ import Updates
     @Test func aProgramSignsInPlaceOfAKeyFile() throws {
         try commands.makeWithPeople()
         let place = "\(commands.folder)/token"
+        try FileSystem.makeDirectory("\(commands.folder)/empty")
+        let none = try commands.failure { _ = try commands.keys("\(commands.folder)/empty") }
+        #expect(none?.message.contains(".signer programs") == true)
         try FileSystem.makeDirectory(place)
         let secret = "\(place)/secret.pem"
         try Command("openssl", ["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", secret]).check()

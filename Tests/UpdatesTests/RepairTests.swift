@@ -76,6 +76,10 @@ import Updates
         #expect(try commands.reason(target("2")) == .unknownTarget)
         #expect(try commands.read(target("1")) == Array("1".utf8))
         #expect(try commands.run(withdraw).status == 1)
+        // The command in the message works.
+        let unknown = try commands.run(["withdraw", updates, "2", "--image", "unknown", "--yes"]).errorText
+        #expect(unknown.contains("vcpe release status \(updates)"), "\(unknown)")
+        try commands.done("status", updates)
         let failure = try commands.failure { try commands.add("2", "again", session) }
         #expect(failure?.reason == .exists)
         #expect(try commands.failure { try commands.add("1", "again", session) }?.reason == .exists)

@@ -117,6 +117,25 @@ struct Authenticode {
         return image + entry.bytes
     }
 
+    /// The image without its signature.
+    static func unsigned(_ image: [UInt8]) throws -> [UInt8] {
+        guard let fields = PEFields(image) else {
+            throw BuildFailure("can't remove a signature: found no PE32+ image", hint: "build the image again")
+        }
+        guard fields.signature > 0 else { return image }
+        // The certificate table is the end of the file (Authenticode PE format, 1.0).
+        guard let start = image.integer(at: fields.directory, UInt32.self).map(Int.init),
+            start + fields.signature == image.count
+        else {
+            throw BuildFailure(
+                "can't remove a signature: the certificate table is not the image's end", hint: "build the image again")
+        }
+        var bare = Array(image[..<start])
+        bare.put(UInt32(0), at: fields.directory)
+        bare.put(UInt32(0), at: fields.directory + 4)
+        return bare
+    }
+
     /// A PKCS #7 SignedData (RFC 2315) whose contents are the image's digest.
     private func signedData(over digest: Digest) throws -> [UInt8] {
         // SpcPeImageData: no flags, and the fixed file name of Authenticode.

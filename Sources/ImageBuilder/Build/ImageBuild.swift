@@ -115,13 +115,13 @@ public struct ImageBuild: Sendable {
         let mirrors = try hostMirrors()
         let resolution = try resolver.resolve(
             mirrors: mirrors, old: old, keeping: keeping,
-            waiting: { observe(.remark("waits for \($0.text), which uses the same package lists")) },
-            fetch: { packages, sources in try fetch(packages, from: { (sources, mirrors.proxies) }) })
+            waiting: { observe(.remark("waiting for \($0.text), which uses the same package lists")) },
+            fetch: { packages, sources in try fetch(packages, from: { (sources, mirrors.apt) }) })
         var lock = resolution.lock
         let reference = resolver.referencePackages(lock, resolution.graph)
         // The kernel and firmware have no effects; their packages are large, and a build may never
         // need them.
-        try fetch(reference, from: { (try resolver.sources(mirrors), mirrors.proxies) })
+        try fetch(reference, from: { (try resolver.sources(mirrors), mirrors.apt) })
         // Effects that were edited by hand are recorded again.
         let isAsLocked = try oldEffects != nil && SHA256.hash(FileSystem.read(effectsPath)).hex == old?.effects
         let effects = try await record(reference, resolution.graph, old: isAsLocked ? oldEffects : nil)
@@ -160,7 +160,7 @@ public struct ImageBuild: Sendable {
     }
 
     private func fetch(
-        _ packages: [LockedPackage], from sources: () throws -> (sources: [PackageSource], proxies: Proxies)
+        _ packages: [LockedPackage], from sources: () throws -> (sources: [PackageSource], apt: HostApt)
     ) throws {
         try Fetching.fetch(packages, from: sources, folder: options.images, cache: cache) { progress in
             observe(
@@ -246,9 +246,9 @@ public struct ImageBuild: Sendable {
     }
 
     /// The sources of a lock's packages.
-    private func sources(_ lock: Lock) throws -> (sources: [PackageSource], proxies: Proxies) {
+    private func sources(_ lock: Lock) throws -> (sources: [PackageSource], apt: HostApt) {
         let mirrors = try mirrors(lock)
-        return (try resolver.sources(mirrors), mirrors.proxies)
+        return (try resolver.sources(mirrors), mirrors.apt)
     }
 
     private func hostMirrors() throws -> Mirrors {
@@ -260,8 +260,8 @@ public struct ImageBuild: Sendable {
 
     private func mirrors(_ lock: Lock) throws -> Mirrors {
         guard let snapshot = options.snapshot else { return try hostMirrors() }
-        return try SnapshotArchive(snapshot).mirrors(
-            dates: lock.dates, folder: cache.folder("apt"), proxies: .ofHost())
+        try Mirrors.refuseLogin(in: snapshot)
+        return try SnapshotArchive(snapshot).mirrors(dates: lock.dates, folder: cache.folder("apt"), apt: .ofHost())
     }
 
     /// Fetches the packages that are not in the cache. With `--relock-gone`, relocks those that the

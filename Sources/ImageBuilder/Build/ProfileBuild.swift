@@ -148,7 +148,10 @@ struct ProfileBuild {
             ).write(to: file)
             verity = try await Verity.append(to: file, at: 0, size: fileSystemSize, salt: salt)
         }
-        guard let verity else { throw BuildFailure("the root's hash tree was not made") }
+        guard let verity else {
+            throw BuildFailure(
+                "\(path(root)): the root's hash tree was not made", hint: "report this as a bug of vcpe")
+        }
         guard verity.totalSize <= definition.partitions.root else {
             throw BuildFailure(
                 "the root needs \(Size.text(verity.totalSize)), its partition has \(Size.text(definition.partitions.root))",
@@ -210,7 +213,9 @@ struct ProfileBuild {
         for output in [BuiltOutput.root, .uki, .initramfs] {
             let words = (made[output.rawValue] ?? "").split(separator: " ")
             guard words.count == 2, let size = Int(words[0]), let digest = Digest(hex: words[1]) else {
-                throw BuildFailure("the step \(profile.name)-system recorded no digest of \(output.rawValue)")
+                throw BuildFailure(
+                    "\(steps.folder)/.steps: the step \(profile.name)-system recorded no digest of \(output.rawValue)",
+                    hint: "rm -r \(steps.folder)/.steps, and build again")
             }
             outputs[output] = OutputDigest(size: size, algorithm: output.algorithm, digest: digest)
         }

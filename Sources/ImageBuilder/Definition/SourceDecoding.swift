@@ -1,5 +1,6 @@
 import Documents
 import Files
+import Transfers
 
 /// How a definition names what it takes from where: packages, archives, own .debs and trees.
 extension Definition {
@@ -109,8 +110,8 @@ extension Definition {
     }
 
     static var archiveURL: Shape<String> {
-        .text("a URL of http, https or file") { text in
-            ["http://", "https://", "file:/"].contains { text.hasPrefix($0) }
+        .text("a URL of http, https or file, without user and password") { text in
+            ["http://", "https://", "file:/"].contains { text.hasPrefix($0) } && URLUser.login(in: text) == nil
                 && text.unicodeScalars.allSatisfy { $0.value > 0x20 && $0.value < 0x7F && $0 != "\"" }
         }
     }

@@ -59,7 +59,9 @@ struct Apt {
     }
 
     /// Options that isolate apt from the host.
-    private func configuration(preferences path: String) -> String {
+    ///
+    /// - Parameter folder: that of one call, with its preferences; gets the logins.
+    private func configuration(in folder: String) throws -> String {
         """
         Dir "\(root)";
         Dir::State "\(root)";
@@ -73,7 +75,7 @@ struct Apt {
         Dir::Etc::sourceparts "/dev/null";
         Dir::Etc::main "/dev/null";
         Dir::Etc::parts "/dev/null";
-        Dir::Etc::preferences "\(path)";
+        Dir::Etc::preferences "\(folder)/preferences";
         Dir::Etc::preferencesparts "\(root)/etc/preferences.d";
         Dir::Etc::trustedparts "\(root)/etc/trusted.gpg.d";
         Dir::Log "\(root)/log";
@@ -88,7 +90,7 @@ struct Apt {
         Acquire::Retries "2";
         Debug::NoLocking "1";
         pkgCacheGen::ForceEssential "none";
-        \(mirrors.proxies.aptConfiguration)
+        \(try mirrors.apt.configuration(in: folder))
 
         """
     }
@@ -103,7 +105,8 @@ struct Apt {
         }
         try FileSystem.replace(
             "\(folder)/preferences", with: self.preferences + kept.joined())
-        try FileSystem.replace("\(folder)/apt.conf", with: configuration(preferences: "\(folder)/preferences"))
+        // A proxy's URL can have a password.
+        try FileSystem.replace("\(folder)/apt.conf", with: configuration(in: folder), mode: 0o600)
         var command = tools?.command("usr/bin/\(program)", arguments) ?? Command(program, arguments)
         command.environment["APT_CONFIG"] = "\(folder)/apt.conf"
         return try command.run()

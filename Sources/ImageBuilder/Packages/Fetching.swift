@@ -18,6 +18,11 @@ public enum Fetching {
         }
     }
 
+    /// For servers that demand a login or a client certificate.
+    static let deniedHint =
+        "add the server's login to a file of /etc/apt/auth.conf.d (apt_auth.conf(5): http needs machine http://HOST), "
+        + "or a client certificate to apt's configuration (apt-transport-https(1))"
+
     /// Packages that are not in the cache.
     public static func missing(_ packages: [LockedPackage], cache: Cache) -> [LockedPackage] {
         packages.filter { !FileSystem.exists(cache.package($0.digest)) }
@@ -25,7 +30,7 @@ public enum Fetching {
 
     /// Fetches missing packages; without any, the network is not used.
     static func fetch(
-        _ packages: [LockedPackage], from sources: () throws -> (sources: [PackageSource], proxies: Proxies),
+        _ packages: [LockedPackage], from sources: () throws -> (sources: [PackageSource], apt: HostApt),
         folder: String, cache: Cache, progress: ((DownloadProgress) -> Void)?
     ) throws {
         var seen: Set<Digest> = []
@@ -35,7 +40,7 @@ public enum Fetching {
         let local = wanted.filter { $0.archive == LockedPackage.ownArchive }
         for package in local { try copy(package, from: folder, cache: cache) }
         if local.count == wanted.count { return }
-        let (known, proxies) = try sources()
+        let (known, apt) = try sources()
         let byName = Dictionary(known.map { ($0.name, $0) }) { $1 }
         var waiting = wanted.filter { $0.archive != LockedPackage.ownArchive }
         for package in waiting where byName[package.archive] == nil {
@@ -54,7 +59,7 @@ public enum Fetching {
                     url: "\(urls[min(attempt, urls.count - 1)])/\(package.path)", path: cache.package(package.digest),
                     size: package.size, digest: package.digest)
             }
-            failures = try proxies.fetch(downloads, progress: progress)
+            failures = try apt.fetch(downloads, progress: progress)
             waiting = missing(waiting, cache: cache)
         }
         if failures.isEmpty { return }
@@ -67,7 +72,8 @@ public enum Fetching {
                 "\(failures.count) of \(downloads.count) downloads failed:\n\(shown)",
                 hint: isWrong
                     ? "use another --mirror: the files of this one differ from those in the lock"
-                    : "try again: complete files are kept, and a partial one is resumed")
+                    : failures.contains(where: \.isDenied)
+                        ? deniedHint : "try again: complete files are kept, and a partial one is resumed")
         }
         throw Gone(packages: waiting)
     }

@@ -9,13 +9,11 @@ public struct Mirrors: Sendable, Hashable {
     public var main: String
     /// The same URL of the security archive.
     public var security: String
-    /// The proxies of the host.
-    public var proxies = Proxies()
-    /// The proxy for http, when the host has one.
-    public var proxy: String? { proxies.byScheme["http"].flatMap { $0 == "DIRECT" ? nil : $0 } }
+    /// How the host's apt reaches them.
+    public var apt = HostApt()
 
-    public init(main: String, security: String, proxies: Proxies = Proxies()) {
-        (self.main, self.security, self.proxies) = (main, security, proxies)
+    public init(main: String, security: String, apt: HostApt = HostApt()) {
+        (self.main, self.security, self.apt) = (main, security, apt)
     }
 
     /// The mirrors that the host's own apt uses, or those that the caller specifies.
@@ -32,19 +30,32 @@ public struct Mirrors: Sendable, Hashable {
         base: Definition.Base, mirror: String?, securityMirror: String? = nil,
         keyring: String = Mirrors.keyring, cache: Cache
     ) throws -> Mirrors {
-        let proxies = Proxies.ofHost()
+        var apt = HostApt.ofHost()
+        for url in [mirror, securityMirror].compactMap({ $0 }) { try refuseLogin(in: url) }
         func trimmed(_ url: String) -> String { url.hasSuffix("/") ? trimmed(String(url.dropLast())) : url }
         let main = (mirror ?? base.mirror).map(trimmed)
         let security = (securityMirror ?? base.securityMirror).map(trimmed) ?? main.map { $0 + "-security" }
-        if let main, let security { return Mirrors(main: main, security: security, proxies: proxies) }
-        let candidates = AptSources.ofHost().map(trimmed)
+        if let main, let security { return Mirrors(main: main, security: security, apt: apt) }
+        let candidates = AptSources.ofHost().map { url in
+            if let login = URLUser.login(in: url) { apt.logins.add(login, for: URLUser.removed(from: url)) }
+            return trimmed(URLUser.removed(from: url))
+        }
         let suites = [base.suite, base.suite + "-security"]
-        let answers = try probe(suites, at: candidates, proxies: proxies, keyring: keyring, cache: cache)
+        let answers = try probe(suites, at: candidates, apt: apt, keyring: keyring, cache: cache)
         guard let main = main ?? answers.found[0], let security = security ?? answers.found[1] else {
             let wanted = answers.found[0] == nil ? suites[0] : suites[1]
             throw failure(wanted, candidates, answers.failures.filter { $0.url.contains("/dists/\(wanted)/") })
         }
-        return Mirrors(main: main, security: security, proxies: proxies)
+        return Mirrors(main: main, security: security, apt: apt)
+    }
+
+    /// Refuses a URL with a password of the command line, which all users of the host can read.
+    static func refuseLogin(in url: String) throws(BuildFailure) {
+        guard URLUser.login(in: url) != nil else { return }
+        let bare = URLUser.removed(from: url)
+        throw BuildFailure(
+            "\(bare): found a user in the URL, allowed is a URL without",
+            hint: "machine \(bare) login USER password PASSWORD, in a file of /etc/apt/auth.conf.d: apt_auth.conf(5)")
     }
 
     /// The error when no source of the host has a suite. It distinguishes servers that don't answer
@@ -58,6 +69,11 @@ public struct Mirrors: Sendable, Hashable {
                     + (candidates.isEmpty ? "there are none" : candidates.joined(separator: ", ")),
                 hint: "--mirror URL, or base.mirror and base.security-mirror in the definition")
         }
+        if silent.contains(where: \.isDenied) {
+            return BuildFailure(
+                "can't check the mirrors for Debian's \(suite):\n  " + silent.map { "\($0)" }.joined(separator: "\n  "),
+                hint: Fetching.deniedHint)
+        }
         return BuildFailure(
             "can't check the mirrors for Debian's \(suite):\n  " + silent.map { "\($0)" }.joined(separator: "\n  "),
             hint: "check the network, the proxy and the cache's disk, or set a mirror with --mirror URL")
@@ -66,7 +82,7 @@ public struct Mirrors: Sendable, Hashable {
     /// For each suite the first of `candidates` whose InRelease verifies, and the downloads that
     /// failed.
     private static func probe(
-        _ suites: [String], at candidates: [String], proxies: Proxies, keyring: String, cache: Cache
+        _ suites: [String], at candidates: [String], apt: HostApt, keyring: String, cache: Cache
     ) throws -> (found: [String?], failures: [DownloadFailure]) {
         let folder = try FileSystem.makeTemporaryDirectory(
             in: try cache.folder("apt"), prefix: FileSystem.temporaryPrefix + "probe")
@@ -78,7 +94,7 @@ public struct Mirrors: Sendable, Hashable {
                 downloads.append((s, candidate, Download(url: url, path: "\(folder)/\(s)-\(c)")))
             }
         }
-        let failures = try proxies.fetch(downloads.map(\.download))
+        let failures = try apt.fetch(downloads.map(\.download))
         var found: [String?] = suites.map { _ in nil }
         for (suite, candidate, download) in downloads where found[suite] == nil && FileSystem.exists(download.path) {
             if try isSigned(download.path, keyring) { found[suite] = candidate }

@@ -1,6 +1,3 @@
-import Documents
-import Files
-import Glibc
 import Processes
 import Transfers
 
@@ -13,60 +10,69 @@ public struct Proxies: Sendable, Hashable {
     public var byHost: [String: String] = [:]
     /// Hosts and domains without a proxy, in the notation of `no_proxy`.
     public var exceptions: [String] = []
-    /// A program that prints the proxy for a URL (Acquire::http::Proxy-Auto-Detect).
-    public var detector: String?
+    /// Programs by scheme that print the proxy for a host, given the URL of one of its files
+    /// (`Acquire::http::Proxy-Auto-Detect`).
+    public var detectors: [String: String] = [:]
 
     public init() {}
 
-    /// The proxies of this host.
-    public static func ofHost() -> Proxies {
-        let dump = (try? Command("apt-config", ["dump", "--no-empty"]).run().text) ?? ""
-        return Proxies(aptConfiguration: dump) { getenv($0).map { String(cString: $0) } }
-    }
-
-    /// - Parameters:
-    ///   - text: what `apt-config dump` prints, lines of `NAME "VALUE";`.
-    ///   - variable: a variable of the environment.
-    init(aptConfiguration text: String, variable: (String) -> String?) {
+    /// - Parameter variable: a variable of the environment.
+    init(_ configuration: AptConfiguration, variable: (String) -> String?) {
         func environment(_ names: [String]) -> String? {
             names.compactMap(variable).first { !$0.isEmpty }
         }
         // HTTP_PROXY is ignored: a CGI program's environment has it from a request's header.
         byScheme["http"] = environment(["http_proxy", "all_proxy", "ALL_PROXY"])
-        byScheme["https"] = environment(["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+        byScheme["https"] = environment(["https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"])
         exceptions = (environment(["no_proxy", "NO_PROXY"]) ?? "").split(whereSeparator: { ", ".contains($0) }).map {
             String($0.drop { $0 == "." })
         }
-        for line in text.split(separator: "\n") {
-            guard let blank = line.firstIndex(of: " ") else { continue }
-            let name = line[..<blank]
-            let value = line[blank...].filter { !" \";".contains($0) }
-            if value.isEmpty { continue }
+        var ofApt: [String: String] = [:]
+        for (name, value) in configuration.values {
             for scheme in ["http", "https"] {
-                let prefix = "Acquire::\(scheme)::Proxy"
-                if name == prefix { byScheme[scheme] = value }
+                let prefix = "acquire::\(scheme)::proxy"
+                if name == prefix { ofApt[scheme] = value }
                 if name.hasPrefix(prefix + "::") { byHost["\(scheme)::\(name.dropFirst(prefix.count + 2))"] = value }
+                if name == prefix + "autodetect" { detectors[scheme] = detectors[scheme] ?? value }
+                if name == prefix + "-auto-detect" { detectors[scheme] = value }
             }
-            if name == "Acquire::http::Proxy-Auto-Detect" || name == "Acquire::http::ProxyAutoDetect" {
-                detector = value
-            }
+        }
+        // The options of https default to those of http, but for the detector (apt-transport-https(1)).
+        byScheme["http"] = ofApt["http"] ?? byScheme["http"]
+        byScheme["https"] = ofApt["https"] ?? ofApt["http"] ?? byScheme["https"]
+        for (name, value) in byHost where name.hasPrefix("http::") {
+            let https = "https" + name.dropFirst("http".count)
+            byHost[https] = byHost[https] ?? value
         }
     }
 
     /// The proxy for a URL: empty for an explicit direct connection, nil when nothing is
     /// configured.
     public func proxy(for url: String) -> String? {
-        guard let colon = url.firstRange(of: "://") else { return nil }
-        let scheme = String(url[..<colon.lowerBound])
-        let authority = url[colon.upperBound...].prefix { $0 != "/" }
-        let host = String((authority.split(separator: "@").last ?? "").prefix { $0 != ":" })
-        if let own = byHost["\(scheme)::\(host)"] { return own == "DIRECT" ? "" : own }
+        guard let (scheme, host) = Self.server(of: url) else { return nil }
         if exceptions.contains(where: { $0 == "*" || host == $0 || host.hasSuffix("." + $0) }) { return "" }
-        if scheme != "file", let detector {
-            let answer = try? Command(detector, [url]).run().text.split(separator: "\n").first.map(String.init)
-            if let answer, !answer.isEmpty { return answer == "DIRECT" ? "" : answer }
-        }
-        return byScheme[scheme].map { $0 == "DIRECT" ? "" : $0 }
+        let found = byHost["\(scheme)::\(host)"] ?? detected(url, scheme) ?? byScheme[scheme]
+        return found == "DIRECT" ? "" : found
+    }
+
+    /// The answer of a detector. apt ignores an empty line, and kinds of proxies that its method
+    /// does not have (apt-pkg/contrib/proxy.cc).
+    private func detected(_ url: String, _ scheme: String) -> String? {
+        guard let detector = detectors[scheme],
+            let text = try? Command(detector, [URLUser.removed(from: url)]).run().text
+        else { return nil }
+        let answer = text.prefix { $0 != "\n" }.trimming { $0 == " " || $0 == "\t" }
+        let isKnown = answer == "DIRECT" || ["http", "socks5h"].contains { answer.hasPrefix($0) }
+        return isKnown ? answer : nil
+    }
+
+    /// The scheme and the host of a URL; nil for a text that is none.
+    static func server(of url: String) -> (scheme: String, host: String)? {
+        guard let colon = url.firstRange(of: "://") else { return nil }
+        let authority = url[colon.upperBound...].prefix { $0 != "/" }
+        let server = authority.split(separator: "@").last ?? ""
+        let host = server.hasPrefix("[") ? server.prefix { $0 != "]" } + "]" : server.prefix { $0 != ":" }
+        return (String(url[..<colon.lowerBound]), host.lowercased())
     }
 
     /// Lines of apt.conf(5) that give apt the same proxies.
@@ -79,28 +85,7 @@ public struct Proxies: Sendable, Hashable {
         lines += exceptions.flatMap { host in
             ["http", "https"].map { "Acquire::\($0)::Proxy::\(host) \"DIRECT\";" }
         }
-        if let detector { lines.append("Acquire::http::Proxy-Auto-Detect \"\(detector)\";") }
+        lines += detectors.sorted { $0.key < $1.key }.map { "Acquire::\($0.key)::Proxy-Auto-Detect \"\($0.value)\";" }
         return lines.joined(separator: "\n")
-    }
-
-    /// Fetches files, each through the proxy for its URL.
-    func fetch(
-        _ downloads: [Download], progress: ((DownloadProgress) -> Void)? = nil
-    ) throws -> [DownloadFailure] {
-        // The proxy is the same for all files of a host, and there can be thousands of them.
-        var known: [String: String?] = [:]
-        var groups: [String?: [Download]] = [:]
-        for download in downloads {
-            let end = download.url.firstRange(of: "://").map { $0.upperBound } ?? download.url.startIndex
-            let host = String(download.url[..<end]) + download.url[end...].prefix { $0 != "/" }
-            let proxy = known[host] ?? self.proxy(for: download.url)
-            known[host] = proxy
-            groups[proxy, default: []].append(download)
-        }
-        var failures: [DownloadFailure] = []
-        for (proxy, group) in groups.sorted(by: { ($0.key ?? "") < ($1.key ?? "") }) {
-            failures += try Transfers.fetch(group, proxy: proxy, progress: progress)
-        }
-        return failures
     }
 }

@@ -25,7 +25,7 @@ public struct SnapshotArchive: Sendable {
     ///   - dates: the date of each suite's InRelease, from a lock.
     ///   - folder: for temporary files.
     /// - Throws: ``BuildFailure`` where the archive has no such import, or does not answer.
-    public func mirrors(dates: [String: String], folder: String, proxies: Proxies = Proxies()) throws -> Mirrors {
+    public func mirrors(dates: [String: String], folder: String, apt: HostApt = HostApt()) throws -> Mirrors {
         let work = try FileSystem.makeTemporaryDirectory(
             in: folder, prefix: FileSystem.temporaryPrefix + "snapshot")
         defer { try? FileSystem.remove(work) }
@@ -38,15 +38,15 @@ public struct SnapshotArchive: Sendable {
                 }
                 suites.append((suite, time))
             }
-            return try first(archive, suites, work, proxies)
+            return try first(archive, suites, work, apt)
         }
         return Mirrors(
             main: try find("debian") { !$0.hasSuffix("-security") },
-            security: try find("debian-security") { $0.hasSuffix("-security") }, proxies: proxies)
+            security: try find("debian-security") { $0.hasSuffix("-security") }, apt: apt)
     }
 
     private func first(
-        _ archive: String, _ suites: [(name: String, time: Int)], _ folder: String, _ proxies: Proxies
+        _ archive: String, _ suites: [(name: String, time: Int)], _ folder: String, _ apt: HostApt
     ) throws -> String {
         guard let newest = suites.map(\.time).max() else {
             throw BuildFailure(
@@ -59,7 +59,7 @@ public struct SnapshotArchive: Sendable {
             let downloads = suites.map {
                 Download(url: "\(root)/dists/\($0.name)/InRelease", path: "\(folder)/\(archive)-\(hour)-\($0.name)")
             }
-            let failures = try proxies.fetch(downloads)
+            let failures = try apt.fetch(downloads)
             if let failure = failures.first(where: { $0.reason != .gone }) {
                 throw BuildFailure(
                     "the snapshot archive does not answer: \(failure)", hint: "try again, or use another --snapshot")

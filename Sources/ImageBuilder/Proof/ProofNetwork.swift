@@ -60,7 +60,11 @@ final class ProofNetwork {
     }
 
     func namespace(_ endpoint: Proof.Endpoint) throws -> NetworkNamespace {
-        guard let namespace = endpoint == .lan ? lan : wan else { throw BuildFailure("the test has no network") }
+        guard let namespace = endpoint == .lan ? lan : wan else {
+            throw BuildFailure(
+                "the test has no network namespace for the \(endpoint.rawValue)",
+                hint: "run it as root, or in a user namespace in which /dev/net/tun may be opened")
+        }
         return namespace
     }
 

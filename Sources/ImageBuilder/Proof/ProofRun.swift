@@ -116,7 +116,10 @@ public struct ProofRun {
             observe(.control(check))
         }
         control(try partsOfDisk(record.digests))
-        for check in try boot(box, &record.machine, observe) { control(check) }
+        let boot = BootControls(
+            image: "\(definition.name) \(definition.version)", isSigned: certificate != nil,
+            hasEngine: !definition.plugins.isEmpty)
+        for check in try boot.run(box, &record.machine, observe) { control(check) }
         let hasBooted = record.controls.allSatisfy { $0.status == .passed }
         if hasBooted { try awaitForwarding(network, traffic, box, accelerator, observe) }
         let addresses = try addresses(network, traffic)
@@ -124,7 +127,7 @@ public struct ProofRun {
         for endpoint in sides {
             control(try reach(endpoint, network, addresses[endpoint] ?? nil, isTried: hasBooted, record.proofs))
         }
-        if !box.isRunning { control(.init("runs to the end", .failed, seen: box.end)) }
+        control(box.runsToTheEnd)
         let counts = traffic.now
         record.traffic = counts.tallies.map {
             .init(kind: $0.kind, from: $0.from, sent: $0.sent, arrived: $0.arrived, leaked: $0.leaked)
@@ -163,44 +166,6 @@ public struct ProofRun {
             return .init(name, .passed, seen: "root-a, EFI/Linux/\(entry.name)")
         }
         return .init(name, .failed, seen: "no file in EFI/Linux of \(image.raw) is \(image.uki)")
-    }
-
-    /// Waits until the box has booted this release through the firmware and the loader (PID 1's
-    /// event `up`), and until the engine is ready, which it reports when the policy is in effect.
-    private func boot(
-        _ box: RunningBox, _ machine: inout ProofRecord.Machine, _ observe: (Event) -> Void
-    ) throws -> [ProofRecord.Check] {
-        var checks: [ProofRecord.Check] = []
-        let up = try box.wait("the event up", observe) { box.events.first("up") }
-        guard let up else { return [.init("boots", .failed, seen: box.failure)] }
-        let booted = "\(up["name"]?.text ?? "") \(up["version"]?.text ?? "")"
-        let isOurs = booted == "\(definition.name) \(definition.version)"
-        checks.append(
-            .init("boots", isOurs ? .passed : .failed, seen: "event up of \(booted)", milliseconds: box.milliseconds))
-        machine.loaderEntry = up["entry"]?.text ?? ""
-        machine.secureBoot = up["secure-boot"]?.text == "on"
-        checks.append(
-            .init(
-                "boots through firmware and loader", machine.loaderEntry.isEmpty ? .failed : .passed,
-                seen: machine.loaderEntry.isEmpty ? "no entry of the loader" : "entry \(machine.loaderEntry)"))
-        if certificate != nil {
-            checks.append(
-                .init(
-                    "Secure Boot is on", machine.secureBoot ? .passed : .failed,
-                    seen: machine.secureBoot ? "SecureBoot is 1" : "SecureBoot is not 1"))
-        }
-        if !definition.plugins.isEmpty {
-            let isReady = try box.wait("the engine", observe) { box.events.isReady("engine") ? true : nil }
-            checks.append(
-                .init(
-                    "the engine is ready", isReady == nil ? .failed : .passed,
-                    seen: isReady == nil ? box.failure : "event service-ready", milliseconds: box.milliseconds))
-            guard isReady != nil else { return checks }
-        }
-        // PID 1 has loaded the drivers for all devices.
-        let coldplugged = try box.wait("device drivers", observe) { box.events.first("coldplugged") }
-        if coldplugged == nil { checks.append(.init("drivers are loaded", .failed, seen: box.failure)) }
-        return checks
     }
 
     /// Waits for the LAN's first packet on the WAN, where the proofs say that the LAN may send
@@ -289,50 +254,6 @@ public struct ProofRun {
     private func tenths(_ seconds: Double) -> String {
         let value = Int((seconds * 10).rounded())
         return "\(value / 10).\(value % 10)"
-    }
-}
-
-/// A running machine, with its events and its deadline.
-private struct RunningBox {
-    let process: RunningProcess
-    let events: BoxEvents
-    let folder: String
-    /// Monotonic seconds.
-    let start: Double
-    let deadline: Double
-
-    var isRunning: Bool { process.poll() == nil }
-    /// Since power-on.
-    var milliseconds: Int { Int((Clock.seconds - start) * 1000) }
-
-    /// Waits until `body` returns a value, with a note every ten seconds.
-    ///
-    /// - Returns: nil at the deadline, and when the machine ends.
-    func wait<Value>(
-        _ what: String, _ observe: (ProofRun.Event) -> Void, _ body: () throws -> Value?
-    ) throws -> Value? {
-        var next = Clock.seconds + 10
-        while true {
-            if let value = try body() { return value }
-            guard Clock.seconds < deadline, isRunning else { return nil }
-            if Clock.seconds >= next {
-                next += 10
-                observe(
-                    .note(
-                        "\(milliseconds / 1000) of \(Int(deadline - start)) s: waiting for \(what), \(events.last)"))
-            }
-            usleep(20_000)
-        }
-    }
-
-    /// Why the box has not booted.
-    var failure: String { isRunning ? "nothing within \(Int(deadline - start)) s, \(events.last)" : end }
-
-    /// How the machine ended.
-    var end: String {
-        let output = (try? FileSystem.read("\(folder)/qemu")).map { String(decoding: $0, as: UTF8.self) } ?? ""
-        let lines = output.split(whereSeparator: \.isNewline)
-        return "the machine ended, \(events.last)" + (lines.last.map { ", QEMU: \($0)" } ?? "")
     }
 }
 

@@ -8,11 +8,13 @@ import Processes
 /// A box that upgrades itself from one build to another under traffic; then it gets a release whose
 /// kernel panics, and must fall back. The result is how long nothing was forwarded.
 ///
-/// The machine boots through UEFI without Secure Boot, also where the image is signed: the release
-/// whose kernel panics is made from the new one by an edit that breaks its signature.
+/// The machine boots through UEFI. If the definition has `secure-boot`, Secure Boot is on, and the
+/// release whose kernel panics, which is an edit of the new one, is signed with the definition's key.
 public struct UpgradeProof {
     /// The result.
     public struct Outcome: Sendable {
+        /// Whether the firmware verified the signatures of each release that booted.
+        public var secureBoot = false
         /// From power-on to the first forwarded packet, in seconds: a boot, the firmware's part
         /// included.
         public var start = 0.0
@@ -41,6 +43,10 @@ public struct UpgradeProof {
     private let proofs: [Proof]
     /// The factory's document.
     private let site: Node
+    /// The definition's key; nil for an image that is not signed.
+    private let signing: Authenticode?
+    /// The path of its certificate.
+    private let certificate: String?
 
     /// - Parameters:
     ///   - name: of an image that is built.
@@ -62,6 +68,23 @@ public struct UpgradeProof {
         hardware = build.profiles.first { $0.name == new.profile }?.machine ?? VirtualMachine.Hardware()
         proofs = build.definition.proofs
         plan = try build.planFactorySite()
+        let keys = build.definition.secureBoot
+        certificate = keys.map { "\(options.images)/\($0.certificate.value)" }
+        signing = try keys.map {
+            try Authenticode(key: $0.key, certificate: $0.certificate, folder: options.images)
+        }
+        for image in [old, new] where signing != nil {
+            if PortableExecutable.isSigned(try FileSystem.read(image.uki)) { continue }
+            throw BuildFailure(
+                "\(image.uki): found no signature, and \(name) has secure-boot: the firmware would refuse it",
+                hint: "build it with secure-boot: and the same key")
+        }
+    }
+
+    /// Signs an edited kernel image of the new build as the build does.
+    public func signed(_ kernelImage: [UInt8]) throws -> [UInt8] {
+        guard let signing else { return kernelImage }
+        return try signing.sign(Authenticode.unsigned(kernelImage))
     }
 
     /// The box's site document: the factory's, with releases from the run's own server at any time
@@ -109,7 +132,8 @@ public struct UpgradeProof {
         defer { server.kill() }
         var machine = try prepare(in: folder, trusted: trusted, network: network)
         machine.accelerator = accelerator
-        observe("\(versions.old) from \(old.raw) with \(accelerator.rawValue), UEFI")
+        let firmware = certificate == nil ? "UEFI" : "UEFI with Secure Boot"
+        observe("\(versions.old) from \(old.raw) with \(accelerator.rawValue), \(firmware)")
 
         let traffic = try ProbeTraffic(network, policy: ProbePolicy(proofs, lan: network.side(.lan).network4))
         defer { traffic.stop() }
@@ -175,6 +199,12 @@ public struct UpgradeProof {
         try wait("\(versions.new) forwards again") { traffic.now.forwarded > before + 10 }
         guard box.panics == 3 else {
             throw BuildFailure("the bad release was booted \(box.panics) times, expected are 3")
+        }
+        outcome.secureBoot = box.events.all.allSatisfy {
+            $0["event"]?.text != "up" || $0["secure-boot"]?.text == "on"
+        }
+        guard outcome.secureBoot || certificate == nil else {
+            throw BuildFailure("a release booted without Secure Boot", hint: "\(folder)/events")
         }
         outcome.fallBack = traffic.now.longestPause
         observe(
@@ -276,7 +306,7 @@ public struct UpgradeProof {
             ]
         ).check()
         try FileSystem.replace("\(folder)/site.yaml", with: try document())
-        let firmware = try OVMF.makeVariables("\(folder)/variables", certificate: nil)
+        let firmware = try OVMF.makeVariables("\(folder)/variables", certificate: certificate)
         var machine = try network.machine(firmware, disk: disk, hardware, in: folder)
         machine.site = "\(folder)/site.yaml"
         machine.extra = ["-device", "i6300esb"]

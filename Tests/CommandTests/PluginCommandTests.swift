@@ -1,0 +1,80 @@
+import Files
+import Glibc
+import Processes
+import Testing
+
+/// `vcpe plugin test` and `describe` run the programs of others.
+@Suite final class PluginCommandTests {
+    let folder: String
+
+    init() throws { folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-others") }
+
+    deinit { try? FileSystem.remove(folder) }
+
+    private func plugin(_ answer: String, publish: String) throws -> String {
+        let plugin = "\(folder)/other"
+        try FileSystem.makeDirectory("\(plugin)/cases")
+        let manifest = """
+            {"contract": 1, "name": "other", "version": "1", "summary": "s", "key": "other", "yang": "other.yang",
+             "resources": [], "features": [], "files": ["data"]}
+            """
+        try FileSystem.replace("\(plugin)/manifest.json", with: manifest)
+        try FileSystem.replace("\(plugin)/data", with: "its own data")
+        let yang = "module other { namespace \"urn:o\"; prefix o; container other { leaf x { type string; } } }"
+        try FileSystem.replace("\(plugin)/other.yang", with: yang)
+        try FileSystem.replace("\(plugin)/cases/a.yaml", with: "configuration: {}\nfacts: {}\n")
+        try FileSystem.replace("\(plugin)/cases/a.publish", with: publish)
+        try FileSystem.replace("\(plugin)/cases/a.plan", with: "")
+        let script = """
+            #!/bin/bash
+            case $1 in
+            describe) cat "${0%/*}/manifest.json";;
+            publish)
+            \(answer)
+            ;;
+            esac
+            """
+        try FileSystem.replace("\(plugin)/other", with: script + "\n", mode: 0o755)
+        return plugin
+    }
+
+    private func vcpe(_ words: String...) throws -> Command.Result {
+        try Command(CommandTests.program, words, environment: ["HOME": folder]).run()
+    }
+
+    @Test func aPluginSeesItsFilesAndTheHostsPrograms() throws {
+        let plugin = try plugin("cat \"${0%/*}/data\"; echo; echo 1 2 | awk '{print $2}'", publish: "its own data\n2\n")
+        let result = try vcpe("plugin", "test", plugin)
+        #expect(result.status == 0, "\(result.text)\(result.errorText)")
+        let described = try vcpe("plugin", "describe", plugin)
+        #expect(described.status == 0 && described.text.contains("version     1"), "\(described.errorText)")
+    }
+
+    @Test func aPluginReachesNeitherTheHostNorItsNetwork() throws {
+        try FileSystem.replace("\(folder)/private", with: "private\n", mode: 0o644)
+        let script = """
+            import socket
+            server = socket.create_server(("127.0.0.1", 0))
+            print(server.getsockname()[1], flush=True)
+            while True: server.accept()
+            """
+        let log = try File("\(folder)/port", O_RDWR | O_CREAT)
+        let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin"
+        let server = try Command("python3", ["-c", script], environment: ["PATH": path]).start(output: log)
+        defer { server.kill() }
+        for _ in 0..<200 where try log.size() == 0 { usleep(25_000) }
+        let port = String(decoding: try log.read(16, at: 0), as: UTF8.self).filter(\.isNumber)
+        let answer = """
+            (echo evil > '\(folder)/written') 2>/dev/null && echo wrote
+            (echo evil > '\(folder)/other/data') 2>/dev/null && echo changed its folder
+            (echo evil > /tmp/vcpe-other) 2>/dev/null && echo wrote to /tmp
+            (exec 3<>/dev/tcp/127.0.0.1/\(port)) 2>/dev/null && echo connected
+            cat '\(folder)/private' 2>/dev/null
+            ls /root /home 2>/dev/null
+            echo done
+            """
+        let result = try vcpe("plugin", "test", try plugin(answer, publish: "done\n"))
+        #expect(result.status == 0, "\(result.text)\(result.errorText)")
+        #expect(!FileSystem.exists("\(folder)/written") && !FileSystem.exists("/tmp/vcpe-other"))
+    }
+}
