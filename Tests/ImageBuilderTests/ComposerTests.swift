@@ -486,6 +486,46 @@ import Testing
                 == "command /usr/bin/daemon a\\ b\nuser 417\ngroup 417\ngroups 101\nrestart always\n")
     }
 
+    /// ldconfig(8) of the host reads the cache, and a program finds a library in a directory of ld.so.conf(5) by it.
+    @Test func librariesOfConfiguredDirectoriesAreInTheLoadersCache() async throws {
+        let own = try package(
+            "own",
+            """
+            mkdir -p usr/lib/own usr/lib/x86_64-linux-gnu usr/bin etc/ld.so.conf.d lib64
+            echo /usr/lib/own > etc/ld.so.conf.d/own.conf
+            echo 'int answer(void) { return 42; }' > a.c
+            for i in 2 10; do gcc -shared -fPIC -Wl,-soname,libown.so.$i -o usr/lib/own/libown.so.$i.0 a.c; done
+            ln -s libown.so.2.0 usr/lib/own/libown.so.2; ln -s libown.so.10.0 usr/lib/own/libown.so.10
+            echo 'int answer(void); int main(void) { return answer() != 42; }' > b.c
+            gcc -o usr/bin/own b.c usr/lib/own/libown.so.10.0
+            cp -L /lib/x86_64-linux-gnu/libc.so.6 usr/lib/x86_64-linux-gnu/
+            cp -L /lib64/ld-linux-x86-64.so.2 usr/lib/x86_64-linux-gnu/
+            ln -s ../usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 lib64/ld-linux-x86-64.so.2
+            rm a.c b.c
+            """)
+        let tree = try await compose([own]).tree
+        let cache = try #require(tree.file("etc/ld.so.cache")).read()
+        try FileSystem.replace("\(folder)/ld.so.cache", with: cache)
+        let listed = try Command("/sbin/ldconfig", ["-p", "-C", "\(folder)/ld.so.cache"]).check().text
+        let lines = listed.split(separator: "\n").dropFirst().map { $0.drop { $0 == "\t" || $0 == " " } }
+        #expect(
+            lines.filter { $0.hasPrefix("libown") } == [
+                "libown.so.10.0 (libc6,x86-64) => /usr/lib/own/libown.so.10.0",
+                "libown.so.10 (libc6,x86-64) => /usr/lib/own/libown.so.10",
+                "libown.so.2.0 (libc6,x86-64) => /usr/lib/own/libown.so.2.0",
+                "libown.so.2 (libc6,x86-64) => /usr/lib/own/libown.so.2",
+            ], "\(listed)")
+        #expect(lines.contains { $0.hasPrefix("libc.so.6 ") })
+        // The loader itself: in a root that has the image's files.
+        let root = "\(folder)/root"
+        try FileSystem.makeDirectory("\(root)/etc")
+        for name in ["usr", "lib64"] { try Command("cp", ["-a", "\(folder)/own/\(name)", root]).check() }
+        let run = Command("unshare", ["--user", "--map-root-user", "--root", root, "/usr/bin/own"])
+        #expect(try run.run().status == 127, "without the cache the loader does not find it")
+        try FileSystem.replace("\(root)/etc/ld.so.cache", with: cache)
+        #expect(try run.run().status == 0)
+    }
+
     @Test func writableDirectoriesAreListedForPIDOne() async throws {
         let base = try package("base", "mkdir -p etc/app; echo x > etc/app/x")
         let tree = try await compose([base], definition: "writable: [/etc/app]\n").tree

@@ -27,6 +27,7 @@ struct Closure {
     /// ELF files that are shared libraries in ``libraryFolders``, by path.
     private var libraries: Set<String> = []
     private var elves: [String: ElfFile] = [:]
+    private var unchecked: Set<String> = []
     private var names: [String: Set<String>] = [:]
     private let folders: [String]
 
@@ -41,20 +42,23 @@ struct Closure {
             let isExecutable = entry.mode & 0o111 != 0
             let mayBeLibrary = path.contains(".so")
             guard isExecutable || mayBeLibrary else { continue }
-            if unchecked.contains(where: { $0.matches(path) }) { continue }
+            let isUnchecked = unchecked.contains { $0.matches(path) }
             let bytes = try content.read()
             if bytes.starts(with: ElfFile.magic) {
                 guard let elf = ElfFile(bytes, machine: Self.machine) else { continue }
                 elves[path] = elf
+                if isUnchecked { self.unchecked.insert(path) }
                 if let folder = FileSystem.parent(of: path), folders.contains(folder), elf.interpreter == nil {
                     libraries.insert(path)
                 }
                 if findsNames { names[path] = ElfFile.libraryNames(in: bytes) }
-            } else if isExecutable, bytes.starts(with: [0x23, 0x21]) {
+            } else if isExecutable, !isUnchecked, bytes.starts(with: [0x23, 0x21]) {
                 checkScript(path, bytes)
             }
         }
-        for (path, elf) in elves.sorted(by: { $0.key < $1.key }) { check(path, elf) }
+        for (path, elf) in elves.sorted(by: { $0.key < $1.key }) where !self.unchecked.contains(path) {
+            check(path, elf)
+        }
     }
 
     /// Directories that ld.so.conf(5) adds.
@@ -115,6 +119,25 @@ struct Closure {
         }
         // A program may load its plugins' libraries itself before the plugin: one beside the file is found so.
         return tree.resolving("\(origin)/\(name)")
+    }
+
+    /// What ldconfig(8) would list: libraries and links to them by their names, in the order of the directories.
+    var cacheEntries: [LibraryCache.Entry] {
+        var byFolder: [String: [String]] = [:]
+        for path in tree.entries.keys {
+            if let folder = FileSystem.parent(of: path), folders.contains(folder) {
+                byFolder[folder, default: []].append(path)
+            }
+        }
+        // ld.so.conf(5) comes before the loader's own directories.
+        let configured = folders.dropFirst(Self.libraryFolders.count)
+        return (configured + Self.libraryFolders).flatMap { folder in
+            (byFolder[folder] ?? []).sorted().filter { path in
+                let name = FileSystem.name(of: path)
+                guard name.hasPrefix("lib") || name.hasPrefix("ld-"), name.contains(".so") else { return false }
+                return tree.resolving(path).map { elves[$0] != nil } ?? false
+            }.map { LibraryCache.Entry(name: FileSystem.name(of: $0), path: "/" + $0) }
+        }
     }
 
     /// Libraries that nothing in the tree needs: their files and their links.
@@ -216,9 +239,11 @@ extension Composer {
 
     /// A program that can't start on the box is an error here, with the package that would bring what it lacks. What lacks it
     /// on Debian itself is no error: the effects have a list of those.
-    func checkClosure() throws {
+    mutating func checkClosure() throws {
         let known = Set(effects.unresolved)
-        let gaps = try Closure(result.tree, unchecked: definition.unchecked).gaps.filter {
+        let closure = try Closure(result.tree, unchecked: definition.unchecked)
+        addLibraryCache(closure)
+        let gaps = closure.gaps.filter {
             !known.contains(Effects.Unresolved(path: $0.path, missing: $0.missing))
         }
         if gaps.isEmpty { return }
