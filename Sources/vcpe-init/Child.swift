@@ -53,7 +53,9 @@ enum Child {
         as setting: Setting = Setting(hasNewSession: false)
     ) throws(Failure) -> pid_t {
         let argv = ([name ?? program] + arguments).map { strdup($0) } + [nil]
-        let envp = (["PATH=/usr/sbin:/usr/bin:/sbin:/bin"] + environment).map { strdup($0) } + [nil]
+        let hasPath = environment.contains { $0.hasPrefix("PATH=") }
+        let path = hasPath ? [] : ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+        let envp = (path + environment).map { strdup($0) } + [nil]
         let readOnly = setting.readOnlyPaths.map { strdup($0) } + [nil]
         let root = setting.root.map { strdup($0) } ?? nil
         let directory = setting.directory.map { strdup($0) } ?? nil

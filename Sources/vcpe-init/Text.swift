@@ -6,8 +6,10 @@ enum Text {
     static func read(_ path: String) -> String { String(decoding: bytes(path), as: UTF8.self) }
 
     /// Up to `limit` bytes of a file; empty when it can't be read. A FIFO in its place does not block PID 1.
-    static func bytes(_ path: String, limit: Int = 1 << 20) -> [UInt8] {
-        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+    ///
+    /// - Parameter flags: further ones of open(2).
+    static func bytes(_ path: String, limit: Int = 1 << 20, flags: Int32 = 0) -> [UInt8] {
+        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags)
         guard file >= 0 else { return [] }
         defer { close(file) }
         var result: [UInt8] = []
@@ -51,6 +53,19 @@ enum Text {
 
     /// Names in a folder, sorted; empty when it can't be read.
     static func list(_ path: String) -> [String] { (try? names(in: path)) ?? [] }
+
+    /// Whether a folder has an entry; it may have very many.
+    static func hasEntries(_ path: String) -> Bool {
+        guard let folder = opendir(path) else { return false }
+        defer { closedir(folder) }
+        while let entry = readdir(folder) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { return true }
+        }
+        return false
+    }
 
     /// Names in a folder, sorted.
     static func names(in path: String) throws(Failure) -> [String] {

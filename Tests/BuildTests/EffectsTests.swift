@@ -31,9 +31,11 @@ import Testing
                 mkdir -p /var/lib/database/tables
                 for i in 1 2 3 4 5 6; do head -c 8 /dev/urandom >/var/lib/database/tables/$i; done
                 head -c 8 /dev/urandom >/etc/database.key
-                cp /bin/true /usr/bin/probe; setcap cap_net_raw=ep /usr/bin/probe; setcap cap_net_raw-epi /usr/bin/probe
+                cp /bin/true /usr/bin/probe
+                perl -e '$v = pack("V5", 0x02000000, 0, 0, 0, 0);
+                    syscall(188, "/usr/bin/probe", "security.capability", $v, 20, 0) == 0 or die "setxattr: $!"'
                 """
-            ], files: "mkdir -p etc", fields: "Depends: libcap2-bin\n")
+            ], files: "mkdir -p etc")
         try define("packages: [database]\n")
         let refused = try vcpe(["lock", "own"])
         #expect(refused.status == 1)
@@ -44,7 +46,8 @@ import Testing
                 "  database: /var/lib/database/** (6 files) is different in each installation",
             ], "\(refused.errorText)")
         try define("packages: [database]\ndrop: [/var/lib/database/**, /etc/database.key]\n")
-        try Command(build.program, ["lock", "own", "--images", "\(folder)/images"], environment: build.home).check()
+        let locked = try vcpe(["lock", "own"])
+        #expect(locked.status == 0, "\(locked.errorText)")
         let effects = String(decoding: try FileSystem.read("\(folder)/images/own.effects"), as: UTF8.self)
         #expect(effects.contains("capabilities: \"=\"") || effects.contains("capabilities: ="), "\(effects)")
     }

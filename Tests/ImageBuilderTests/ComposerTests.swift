@@ -500,11 +500,15 @@ import Testing
             gcc -o usr/bin/own b.c usr/lib/own/libown.so.10.0
             cp -L /lib/x86_64-linux-gnu/libc.so.6 usr/lib/x86_64-linux-gnu/
             cp -L /lib64/ld-linux-x86-64.so.2 usr/lib/x86_64-linux-gnu/
-            ln -s ../usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 lib64/ld-linux-x86-64.so.2
+            ln -s /usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 lib64/ld-linux-x86-64.so.2
             rm a.c b.c
             """)
         let tree = try await compose([own]).tree
-        let cache = try #require(tree.file("etc/ld.so.cache")).read()
+        guard case .file(let content)? = tree["etc/ld.so.cache"]?.kind else {
+            Issue.record("there is no cache")
+            return
+        }
+        let cache = try content.read()
         try FileSystem.replace("\(folder)/ld.so.cache", with: cache)
         let listed = try Command("/sbin/ldconfig", ["-p", "-C", "\(folder)/ld.so.cache"]).check().text
         let lines = listed.split(separator: "\n").dropFirst().map { $0.drop { $0 == "\t" || $0 == " " } }
@@ -607,6 +611,7 @@ import Testing
                 condition !exists /etc/web/off
                 ready forked /run/web.pid
                 stop-timeout 65
+                stop-all
                 stop-signal QUIT
                 umask 27
                 no-new-privileges
@@ -618,6 +623,7 @@ import Testing
                 environment LEVEL=2
                 environment LOGNAME=web
                 environment OPTIONS=-a  b
+                environment PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
                 environment RUNTIME_DIRECTORY=/run/web
                 environment SHELL=/usr/sbin/nologin
                 environment STATE_DIRECTORY=/var/lib/web
@@ -635,6 +641,41 @@ import Testing
         let remarks = result.remarks.filter { $0.hasPrefix("service w, /usr/lib/systemd/system/web.service: ") }
         #expect(remarks.count == 2 && remarks.contains { $0.contains("ExecStopPost") }, "\(remarks)")
         #expect(remarks.contains { $0.contains("ProtectSystem") })
+
+        // What systemd's own documentation and Debian's units have, and PID 1's words for it.
+        func lines(_ unit: String, _ more: [String: String] = [:]) async throws -> [String] {
+            let files = ([("/etc/systemd/system/x.service", unit)] + more.map { ($0.key, $0.value) }).map {
+                "  \($0.0): {content: \(JSON.text($0.1).line)}\n"
+            }.joined()
+            let tree = try await compose(
+                [daemon], definition: "files:\n\(files)services: {x: {unit: x.service}}\n", lock: lock
+            ).tree
+            return try text(tree, "usr/lib/vcpe/units/x")?.split(separator: "\n").map(String.init) ?? []
+        }
+        let never = try await lines(
+            "[Service]\r\nUser=web\r\nExecStart=!/usr/sbin/web a\\sb ';' \\; c\\.d\r\nTimeoutStartSec=0\r\n")
+        #expect(never.starts(with: ["command /usr/sbin/web a\\ b ; ; c\\\\.d", "user 0", "group 0"]), "\(never)")
+        #expect(
+            never.contains("ready-timeout 86400") && never.contains("stop-timeout 90") && never.contains("stop-all"))
+        let bounded = try await lines(
+            "[Service]\nExecStart=/usr/sbin/web\nExecStartPre=-nothing\nExecStartPost=/usr/sbin/web ${MAINPID} $MAINPID\n"
+                + "CapabilityBoundingSet=\nLimitNOFILE=infinity\nKillMode=mixed\nRemainAfterExit=yes\n",
+            ["/etc/systemd/system/x.service.d/a.conf": "[Service]\nTimeoutStopSec=3\nEnvironment=PATH=/x\n"])
+        #expect(bounded.contains("capabilities") && bounded.contains("limit nofile 1048576"), "\(bounded)")
+        #expect(bounded.contains("after-start /usr/sbin/web ${MAINPID} ${MAINPID}"))
+        #expect(!bounded.contains { $0.hasPrefix("before") || $0 == "stop-all" })
+        #expect(bounded.contains("restart never") && bounded.contains("stop-timeout 3"))
+        #expect(bounded.contains("environment PATH=/x"))
+        await #expect {
+            try await compose(
+                [daemon],
+                definition:
+                    "files: {/etc/systemd/system/web.service: {link: /dev/null}}\nservices: {x: {unit: web.service}}\n",
+                lock: lock)
+        } throws: { "\($0)".contains("there is no unit web.service") }
+        await #expect {
+            try await lines("[Service]\nExecStart=/usr/sbin/web\nExecStartPre=/usr/bin/none\n")
+        } throws: { "\($0)".contains("there is no program /usr/bin/none") }
 
         let wrong = [
             "{unit: gone.service}": "there is no unit gone.service",

@@ -42,7 +42,7 @@ final class Sandbox {
             exec unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child bash -ec '
                 mount -t tmpfs tmpfs root
                 cd root
-                mkdir -p usr proc sys dev run/vcpe tmp var data etc root .upper .work
+                mkdir -p usr proc sys dev run/vcpe tmp var data etc root mnt .upper .work
                 mount -t overlay none -o lowerdir=/usr,upperdir=.upper,workdir=.work usr
                 for name in bin sbin lib lib64; do ln -s usr/$name $name; done
                 cp /etc/passwd /etc/group etc/

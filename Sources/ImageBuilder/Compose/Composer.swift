@@ -77,10 +77,10 @@ public struct Composer {
         }
         var whole = try AppliedEffects(packaged, effects, packages: names, users: users).tree
         let declared = whole.adding(try definition.declarations(in: folder))
-        let units = try Self.units(of: definition, in: declared, further: further)
+        let unitServices = try Self.unitServices(of: definition, in: declared, further: further)
         let temporary = try TemporaryFiles(
             declared, users: users,
-            services: units.map { ($0.value, definition.services[$0.key]?.value.user) })
+            services: unitServices.sorted { $0.key < $1.key }.map(\.value))
         whole = temporary.result
         result.remarks += temporary.remarks
         for (path, target) in AlternativeLinks(
@@ -107,7 +107,7 @@ public struct Composer {
         try addTrees(users)
         try addFiles(users)
         try addWritable()
-        try addServices(users, units)
+        try addServices(users, unitServices)
         try prune()
         try checkClosure()
         checkVolatile()

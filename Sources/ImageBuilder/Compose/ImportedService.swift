@@ -17,6 +17,8 @@ struct ImportedService {
     private let tree: Tree
     private var variables: [String: String]
     private(set) var command: [String] = []
+    /// The command starts as root and gives its privileges up itself (`!` and `+` before it).
+    private(set) var isPrivileged = false
     private(set) var lines: [String] = []
     private(set) var remarks: [String] = []
 
@@ -42,7 +44,7 @@ struct ImportedService {
         addOrder(services, needsEngine)
         addConditions()
         addReadiness()
-        addProcess(isRoot: user == "root")
+        addProcess(isRoot: user == "root" || isPrivileged)
         addLimits()
         lines += variables.sorted { $0.key < $1.key }.map { "environment \($0.key)=\($0.value)" }
         addRemarks()
@@ -51,10 +53,9 @@ struct ImportedService {
     /// PID 1's word for `Restart=`. A unit without it is restarted all the same: nobody is at the box to do so.
     var restart: Definition.Service.Restart {
         switch unit.value("Restart") {
-        case "always": .always
-        case "on-success": .always
+        case "always", "on-success": .always
         case "no": .never
-        case nil: unit.type == "oneshot" ? .never : .always
+        case nil: unit.type == "oneshot" || unit.isTrue("RemainAfterExit") ? .never : .always
         default: .onFailure
         }
     }
@@ -78,40 +79,18 @@ struct ImportedService {
             guard let found = tree.resolving(PackageTree.canonical(String(path.dropFirst()))),
                 let content = tree.file(found)
             else {
-                if isOptional { continue }
+                if isOptional {
+                    if path.hasPrefix("/run/") { remarks.append("\(path) is not read: the image has no such file") }
+                    continue
+                }
                 throw Unusable(
                     message: "its EnvironmentFile \(path) is not in the image", hint: "add it under files:")
             }
-            for (name, value) in Self.environment(String(decoding: try content.read(), as: UTF8.self)) {
+            for (name, value) in SystemdSyntax.environment(String(decoding: try content.read(), as: UTF8.self)) {
                 variables[name] = value
             }
         }
         variables = variables.filter { !$0.value.contains("\n") }
-    }
-
-    /// The assignments of an environment file (systemd.exec(5), `EnvironmentFile=`).
-    static func environment(_ text: String) -> [(name: String, value: String)] {
-        var result: [(String, String)] = []
-        var pending = ""
-        for raw in text.split(separator: "\n", omittingEmptySubsequences: false) {
-            let trimmed = raw.trimming { $0 == " " || $0 == "\t" || $0 == "\r" }
-            if pending.isEmpty, trimmed.hasPrefix("#") || trimmed.hasPrefix(";") { continue }
-            if trimmed.hasSuffix("\\") {
-                pending += trimmed.dropLast()
-                continue
-            }
-            let line = pending + trimmed
-            pending = ""
-            guard let equals = line.firstIndex(of: "=") else { continue }
-            let name = line[..<equals].trimming { $0 == " " }
-            guard name.first.map({ $0.isLetter || $0 == "_" }) == true,
-                name.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" })
-            else { continue }
-            let value = line[line.index(after: equals)...]
-            // Quotes hold blanks; without them a value ends with the line.
-            result.append((String(name), ConfigurationFiles.words(value).joined(separator: " ")))
-        }
-        return result
     }
 
     // MARK: - Commands
@@ -121,17 +100,28 @@ struct ImportedService {
         guard let last = main.popLast() else {
             throw Unusable(message: "it has no ExecStart=", hint: "write the program as command:")
         }
-        let before = try unit.values("ExecStartPre").flatMap(commands) + main
-        lines += before.map { "before \($0.text)" }
-        lines += try unit.values("ExecStartPost").flatMap(commands).map { "after-start \($0.text)" }
-        command = last.words
-        if last.isPrivileged {
-            throw Unusable(
-                message: "its ExecStart runs with privileges that its user does not have (+)",
-                hint: "write the program as command:, with a user: of its own")
+        for command in try unit.values("ExecStartPre").flatMap(commands) + main {
+            if try isThere(command) { lines.append("before \(command.text)") }
         }
-        // One-shot commands may fail by a prefix only.
+        for command in try unit.values("ExecStartPost").flatMap(commands) where try isThere(command) {
+            lines.append("after-start \(command.text)")
+        }
+        command = last.words
+        isPrivileged = last.isPrivileged
         if last.mayFail { remarks.append("a failure of \(last.words[0]) is not ignored") }
+    }
+
+    /// Whether a further command's program is in the image; one whose failure is ignored may be missing.
+    private mutating func isThere(_ command: Command) throws -> Bool {
+        let program = command.words[0]
+        if tree.resolving(PackageTree.canonical(String(program.dropFirst()))) != nil { return true }
+        guard command.mayFail else {
+            throw Unusable(
+                message: "there is no program \(program) in the image, which it runs before or after its start",
+                hint: "add the package that brings it to packages:")
+        }
+        remarks.append("\(program) is not in the image: its command is left out")
+        return false
     }
 
     private struct Command {
@@ -148,8 +138,8 @@ struct ImportedService {
 
     /// The commands of a line, which `;` separates.
     private func commands(_ line: String) throws -> [Command] {
-        let words = ConfigurationFiles.words(line)
-        return try words.split(separator: ";").map { try command(Array($0)) }
+        let words = SystemdSyntax.words(line)
+        return try words.split(separator: SystemdSyntax.Word(text: ";")).map { try command($0.map(\.text)) }
     }
 
     private func command(_ words: [String]) throws -> Command {
@@ -157,16 +147,20 @@ struct ImportedService {
         var command = Command(words: [])
         var isExpanded = true
         var hasOwnName = false
+        var marks = 0
         while let flag = words.first?.first, "@-:+!|".contains(flag) {
             switch flag {
             case "-": command.mayFail = true
             case "+": command.isPrivileged = true
+            case "!": marks += 1
             case ":": isExpanded = false
             case "@": hasOwnName = true
             default: break
             }
             words[0].removeFirst()
         }
+        // `!!` is for systems without ambient capabilities.
+        if marks == 1 { command.isPrivileged = true }
         // Its argv[0]: PID 1 gives the program's path.
         if hasOwnName, words.count > 1 { words.remove(at: 1) }
         command.words = try words.flatMap { word -> [String] in
@@ -175,15 +169,21 @@ struct ImportedService {
                     message: "the specifier in \"\(word)\" has a value on a running system only",
                     hint: "write the program as command:")
             }
-            return isExpanded ? substituted(text) : [text]
+            let expanded = isExpanded ? substituted(text) : [text]
+            if expanded.contains(where: { $0.contains(where: \.isNewline) }) {
+                throw Unusable(
+                    message: "a command has a line break in \"\(word)\"", hint: "write a script, and run it by command:"
+                )
+            }
+            return expanded
         }
         guard let program = command.words.first, !program.isEmpty else {
             throw Unusable(message: "it has an empty command", hint: "write the program as command:")
         }
         if !program.hasPrefix("/") {
             let folders = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"]
-            guard let found = folders.lazy.map({ "\($0)/\(program)" }).first(where: { tree.resolving($0) != nil })
-            else {
+            let found = folders.lazy.map({ "\($0)/\(program)" }).first(where: { tree.resolving($0) != nil })
+            guard let found = found ?? (command.mayFail ? "usr/bin/\(program)" : nil) else {
                 throw Unusable(
                     message: "there is no program \(program) in the image",
                     hint: "add the package that brings it to packages:")
@@ -199,7 +199,10 @@ struct ImportedService {
         if word.hasPrefix("$"), !word.hasPrefix("${"), !word.hasPrefix("$$"),
             word.dropFirst().allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" }), word.count > 1
         {
-            return ConfigurationFiles.words(variables[String(word.dropFirst())] ?? "")
+            let name = String(word.dropFirst())
+            // PID 1 knows it.
+            if name == "MAINPID" { return ["${MAINPID}"] }
+            return SystemdSyntax.words(variables[name] ?? "").map(\.text)
         }
         var result = ""
         var rest = word[...]
@@ -210,7 +213,8 @@ struct ImportedService {
                 result += "$"
                 rest = rest.dropFirst()
             } else if rest.hasPrefix("{"), let end = rest.firstIndex(of: "}") {
-                result += variables[String(rest[rest.index(after: rest.startIndex)..<end])] ?? ""
+                let name = String(rest[rest.index(after: rest.startIndex)..<end])
+                result += name == "MAINPID" ? "${MAINPID}" : variables[name] ?? ""
                 rest = rest[rest.index(after: end)...]
             } else {
                 result += "$"
@@ -262,16 +266,22 @@ struct ImportedService {
         case "dbus": remarks.append("Type=dbus: it counts as ready once it is started; an image has no message bus")
         default: break
         }
-        // Days stand for infinity: PID 1 has no start without an end.
+        // A day stands for no limit, which 0 is as well: PID 1 waits for nothing without an end.
         func seconds(_ keys: String...) -> Int? {
-            keys.compactMap { unit.value($0) }.first.map { text in
-                text == "infinity" ? 86_400 : min(max(SystemdUnit.seconds(text) ?? 0, 1), 86_400)
+            guard let text = keys.compactMap({ unit.value($0) }).first else { return nil }
+            if text == "infinity" { return 86_400 }
+            guard let seconds = SystemdUnit.seconds(text) else {
+                remarks.append("\(keys[0])=\(text) is not a time")
+                return nil
             }
+            return seconds == 0 ? 86_400 : min(seconds, 86_400)
         }
         if let seconds = seconds("TimeoutStartSec", "TimeoutSec") ?? (unit.type == "oneshot" ? 86_400 : nil) {
             lines.append("ready-timeout \(seconds)")
         }
-        if let seconds = seconds("TimeoutStopSec", "TimeoutSec") { lines.append("stop-timeout \(seconds)") }
+        // As DefaultTimeoutStopSec= of systemd-system.conf(5).
+        lines.append("stop-timeout \(seconds("TimeoutStopSec", "TimeoutSec") ?? 90)")
+        if !["mixed", "process", "none"].contains(unit.value("KillMode") ?? "") { lines.append("stop-all") }
         if let text = unit.value("WatchdogSec"), let seconds = SystemdUnit.seconds(text), seconds > 0 {
             lines.append("watchdog \(seconds)")
         }
@@ -300,11 +310,15 @@ struct ImportedService {
                 lines.append("working-directory \(path)")
             }
         }
+        if variables["PATH"] == nil {
+            // systemd's, which has /usr/local.
+            variables["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+        }
         if unit.isTrue("NoNewPrivileges") { lines.append("no-new-privileges") }
         if unit.isTrue("PrivateTmp") || unit.value("PrivateTmp") == "disconnected" { lines.append("private-tmp") }
         // A user other than root keeps what is ambient; root what is within the bounds.
         let key = isRoot ? "CapabilityBoundingSet" : "AmbientCapabilities"
-        if !unit.values(key).isEmpty {
+        if !unit.values(key).isEmpty, isRoot || !isPrivileged {
             lines.append("capabilities \(capabilities(key).sorted().joined(separator: " "))".trimmingEnd)
         }
     }
@@ -314,8 +328,10 @@ struct ImportedService {
         var set: Set<String>?
         for value in unit.values(key) {
             let names = Set(
-                ConfigurationFiles.words(value.drop { $0 == "~" }).map { $0.lowercased().replacingPrefix("cap_", "") }
-                    .filter { csystem_capability($0) >= 0 })
+                SystemdSyntax.words(value.drop { $0 == "~" }).map(\.text).map {
+                    $0.lowercased().replacingPrefix("cap_", "")
+                }
+                .filter { csystem_capability($0) >= 0 })
             if value.hasPrefix("~") {
                 set = (set ?? Set(FileCapabilities.names)).subtracting(names)
             } else {
@@ -331,7 +347,8 @@ struct ImportedService {
             guard let text = unit.value("Limit" + name)?.split(separator: ":").last,
                 let value = SystemdUnit.number(String(text))
             else { continue }
-            lines.append("limit \(name.lowercased()) \(value)")
+            // fs.nr_open: setrlimit(2) takes no more.
+            lines.append("limit \(name.lowercased()) \(name == "NOFILE" ? min(value, 1 << 20) : value)")
         }
         for (key, word, range) in [
             ("MemoryMax", "memory", UInt64(1) << 20...UInt64(1) << 50), ("TasksMax", "processes", 1...UInt64(1) << 22),
@@ -350,27 +367,46 @@ struct ImportedService {
 
     // MARK: - What is not taken over
 
-    /// Settings that change what the service does and that PID 1 does not have.
-    private static let missing = [
-        "ExecStopPost", "ExecCondition", "ExecStop", "PAMName", "RootDirectory", "RootImage",
-        "NetworkNamespacePath", "BindPaths", "LoadCredential", "OpenFile", "PassEnvironment", "Sockets", "CPUQuota",
-        "CPUSchedulingPolicy", "Nice",
+    /// Settings that are taken over.
+    private static let handled: Set<String> = [
+        "Type", "ExecStart", "ExecStartPre", "ExecStartPost", "PIDFile", "User", "Group", "SupplementaryGroups",
+        "DynamicUser", "Environment", "EnvironmentFile", "RuntimeDirectory", "RuntimeDirectoryMode", "StateDirectory",
+        "StateDirectoryMode", "CacheDirectory", "CacheDirectoryMode", "LogsDirectory", "LogsDirectoryMode",
+        "WorkingDirectory", "UMask", "LimitNOFILE", "LimitNPROC", "LimitCORE", "LimitMEMLOCK", "LimitSTACK",
+        "LimitDATA", "LimitAS", "LimitFSIZE", "MemoryMax", "TasksMax", "OOMScoreAdjust", "AmbientCapabilities",
+        "NoNewPrivileges", "PrivateTmp", "TimeoutStartSec", "TimeoutStopSec", "TimeoutSec", "WatchdogSec", "KillSignal",
+        "KillMode", "Restart", "RemainAfterExit",
     ]
 
-    /// Prefixes and names of settings that only restrict a service.
+    /// Settings that make no difference on a box: of systemd's journal and slices, and of its restarts, which PID 1
+    /// spaces itself.
+    private static let harmless: Set<String> = [
+        "RestartSec", "RestartSteps", "RestartMaxDelaySec", "StartLimitInterval", "StartLimitBurst", "NotifyAccess",
+        "GuessMainPID", "SendSIGKILL", "Slice", "SyslogIdentifier", "SyslogFacility", "LogLevelMax", "StandardOutput",
+        "StandardError", "BusName", "Delegate", "RuntimeDirectoryPreserve", "TimeoutAbortSec", "ExecReload",
+        "IgnoreSIGPIPE", "FileDescriptorStoreMax", "OOMPolicy", "LimitNOFILESoft", "TimeoutStartFailureMode",
+    ]
+
+    /// Starts of the names of settings that only restrict a service.
     private static let hardening = [
         "Protect", "Private", "Restrict", "SystemCall", "Lock", "MemoryDeny", "ReadWrite", "ReadOnly", "Inaccessible",
-        "NoExec", "ExecPaths", "Devic", "IPAddress", "RemoveIPC", "ProcSubset", "CapabilityBoundingSet",
+        "NoExec", "ExecPaths", "Devic", "IPAddress", "RemoveIPC", "ProcSubset", "CapabilityBoundingSet", "SecureBits",
+        "KeyringMode", "AppArmorProfile", "SocketBind", "UnsetEnvironment",
     ]
 
     private mutating func addRemarks() {
-        let keys = unit.keys(section: "Service")
-        let missing = keys.filter(Self.missing.contains)
-        if !missing.isEmpty { remarks.append("not done on the box: \(missing.joined(separator: ", "))") }
-        let hardening = keys.filter { key in
-            key != "PrivateTmp" && Self.hardening.contains { key.hasPrefix($0) }
-                && !(key == "CapabilityBoundingSet" && lines.contains { $0.hasPrefix("capabilities") })
+        let hasCapabilities = lines.contains { $0.hasPrefix("capabilities") }
+        let keys = unit.keys(section: "Service").filter { key in
+            !Self.handled.contains(key) && !Self.harmless.contains(key)
+                && !(key == "CapabilityBoundingSet" && hasCapabilities)
         }
+        func isHardening(_ key: String) -> Bool {
+            // A restart's exceptions begin like restrictions.
+            !key.hasPrefix("Restart") && Self.hardening.contains { key.hasPrefix($0) }
+        }
+        let missing = keys.filter { !isHardening($0) }
+        if !missing.isEmpty { remarks.append("not taken over: \(missing.joined(separator: ", "))") }
+        let hardening = keys.filter(isHardening)
         if !hardening.isEmpty { remarks.append("restrictions not applied: \(hardening.joined(separator: ", "))") }
         if unit.value("KillMode") == "process" {
             remarks.append("KillMode=process: the box ends what the service leaves behind")

@@ -154,20 +154,23 @@ extension Tree {
     /// The tree with further entries.
     func adding(_ more: [String: TreeEntry]) -> Tree {
         var tree = self
-        for (path, entry) in more { tree[path] = entry }
+        for (path, entry) in more {
+            tree.addParents(of: path, origin: entry.origin)
+            tree[path] = entry
+        }
         return tree
     }
 }
 
 extension Definition {
-    /// The sysusers.d(5) and tmpfiles.d(5) files and the service units of the definition's trees.
+    /// The sysusers.d(5) and tmpfiles.d(5) files and the service units of the definition's trees and files.
     ///
     /// - Parameter folder: the definition's.
     func declarations(in folder: String) throws -> [String: TreeEntry] {
         var found: [String: TreeEntry] = [:]
         let places = [
             "usr/lib/sysusers.d/", "etc/sysusers.d/", "usr/lib/tmpfiles.d/", "etc/tmpfiles.d/",
-            "usr/lib/systemd/system/", "etc/systemd/system/",
+            "usr/lib/systemd/system/", "usr/local/lib/systemd/system/", "etc/systemd/system/",
         ]
         for overlay in trees {
             for item in try overlay.items(in: folder) {
@@ -176,6 +179,19 @@ extension Definition {
                     found[path] = TreeEntry(item.kind, mode: 0o644, origin: Composer.definitionOrigin)
                 }
             }
+        }
+        for (path, rule) in files {
+            let path = PackageTree.canonical(String(path.dropFirst()))
+            guard places.contains(where: { path.hasPrefix($0) }) else { continue }
+            let kind: TreeEntry.Kind? =
+                switch rule.value.source {
+                case .content(let text): .file(Content(text))
+                // Whether it can be read, and is below the folder, is checked when the file is added.
+                case .path(let source): (try? FileSystem.read("\(folder)/\(source.value)")).map { .file(Content($0)) }
+                case .link(let target): .symbolicLink(target: target)
+                case .absent, .directory: nil
+                }
+            if let kind { found[path] = TreeEntry(kind, mode: 0o644, origin: Composer.definitionOrigin) }
         }
         return found
     }

@@ -3,37 +3,60 @@ import Files
 import Planning
 
 extension Composer {
-    /// The systemd units that the definition's services are taken from, by the service's name.
+    /// A service of the definition that is taken from a systemd unit.
+    struct UnitService {
+        var unit: SystemdUnit
+        /// The definition's, or the unit's.
+        var user: String
+        /// nil for the user's own.
+        var group: String?
+
+        init(_ unit: SystemdUnit, _ service: Definition.Service) {
+            self.unit = unit
+            user = service.user ?? unit.user ?? "root"
+            // The unit's group belongs to the unit's user.
+            group = service.group ?? (service.user == nil ? unit.value("Group").flatMap(unit.expanded) : nil)
+        }
+    }
+
+    /// The definition's services that are taken from systemd units, by their names.
     ///
-    /// - Parameter tree: with the units of packages and of the definition's trees.
-    static func units(of definition: Definition, in tree: Tree, further: [UnpackedPackage]) throws -> [String:
-        SystemdUnit]
-    {
-        var units: [String: SystemdUnit] = [:]
+    /// - Parameters:
+    ///   - tree: with the units of packages and of the definition.
+    ///   - further: packages that could have a missing unit; nil to pass over it.
+    static func unitServices(
+        of definition: Definition, in tree: Tree, further: [UnpackedPackage]?
+    ) throws -> [String: UnitService] {
+        let units = SystemdUnits(tree)
+        var found: [String: UnitService] = [:]
         for (name, located) in definition.services.sorted(by: { $0.key < $1.key }) {
             guard case .unit(let wanted) = located.value.program else { continue }
-            guard let unit = try SystemdUnit(wanted, in: tree) else {
+            if let unit = try units.unit(wanted) {
+                found[name] = UnitService(unit, located.value)
+            } else if let further {
                 let path = "usr/lib/systemd/system/\(wanted)"
                 let provider = further.first { $0.entries.contains { PackageTree.canonical($0.path) == path } }
-                let names = SystemdUnit.names(in: tree).joined(separator: ", ")
                 throw InvalidDocument([
                     located.problem(
                         "there is no unit \(wanted) in the image",
                         hint: provider.map { "the package \($0.package.name) has it: add it to packages:" }
-                            ?? "add the package that has it to packages:; the image's units are \(names)")
+                            ?? "add the package that has it to packages:; the image's units are "
+                            + units.names.joined(separator: ", "))
                 ])
             }
-            units[name] = unit
         }
-        return units
+        return found
     }
 
     /// Writes the unit files of the definition's services, as `docs/init.md` has them.
-    mutating func addServices(_ users: Users, _ units: [String: SystemdUnit]) throws {
-        let services = definition.services.filter(\.value.value.enabled)
+    mutating func addServices(_ users: Users, _ unitServices: [String: UnitService]) throws {
+        let services = definition.services.filter(\.value.value.enabled).sorted { $0.key < $1.key }
         var byUnit: [String: String] = [:]
-        for (name, unit) in units where services[name] != nil { byUnit[unit.name] = name }
-        for (name, located) in services.sorted(by: { $0.key < $1.key }) {
+        for (name, _) in services {
+            guard let unit = unitServices[name]?.unit else { continue }
+            for alias in [unit.name] + unit.aliases.sorted() where byUnit[alias] == nil { byUnit[alias] = name }
+        }
+        for (name, located) in services {
             let service = located.value
             func failure(_ message: String, _ hint: String) -> InvalidDocument {
                 InvalidDocument([located.problem(message, hint: hint)])
@@ -41,12 +64,11 @@ extension Composer {
             if result.tree["usr/lib/vcpe/units/\(name)"] != nil {
                 throw failure("the image has a service \(name) of its own", "give this one another name")
             }
-            let unit = units[name]
-            let user = service.user ?? unit?.user ?? "root"
-            let group =
-                service.group ?? (service.user == nil ? unit?.value("Group").flatMap { unit?.expanded($0) } : nil)
-            guard let uid = users.uid(user),
-                let gid = group.map({ users.gid($0) }) ?? users.primaryGroup(of: user) ?? uid
+            let unit = unitServices[name]?.unit
+            let user = unitServices[name]?.user ?? service.user ?? "root"
+            let group = unitServices[name]?.group ?? service.group
+            guard var uid = users.uid(user),
+                var gid = group.map({ users.gid($0) }) ?? users.primaryGroup(of: user) ?? uid
             else {
                 throw failure(
                     "there is no user \(user) or group \(group ?? "of its own") in the image",
@@ -67,6 +89,7 @@ extension Composer {
                         environment: service.environment, services: byUnit, needsEngine: !definition.plugins.isEmpty)
                     command = imported.command
                     lines = imported.lines
+                    if imported.isPrivileged { (uid, gid) = (0, 0) }
                     restart = restart ?? imported.restart
                     result.remarks += imported.remarks.map { "service \(name), /\(unit.path): \($0)" }
                 } catch let error as ImportedService.Unusable {
@@ -80,7 +103,7 @@ extension Composer {
                 }
                 return id
             }
-            let groups = Set(users.memberships(of: user) + further).subtracting([gid]).sorted()
+            let groups = Set(uid == 0 ? [] : users.memberships(of: user) + further).subtracting([gid]).sorted()
             var text = [
                 "command \(command.map(UnitWords.quoted).joined(separator: " "))", "user \(uid)", "group \(gid)",
             ]

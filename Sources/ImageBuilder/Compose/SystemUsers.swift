@@ -128,12 +128,6 @@ enum ConfigurationFiles {
         return words + (rest.isEmpty ? [] : [text(Array(rest))])
     }
 
-    /// The words of a unit file's value, with their C escapes; a backslash of an invalid one takes
-    /// the next character as it is.
-    static func words(_ line: some StringProtocol) -> [String] {
-        fields(line, escapes: true) ?? fields(line) ?? []
-    }
-
     /// A text with its C escapes replaced, as systemd's cunescape() does; nil for an unknown one.
     static func unescaped(_ text: String) -> [UInt8]? {
         var bytes: [UInt8] = []
@@ -150,7 +144,7 @@ enum ConfigurationFiles {
     }
 
     /// The bytes of a C escape, without its backslash: a letter, `xNN`, `uNNNN`, `UNNNNNNNN` or three octal digits.
-    private static func escape(_ rest: inout ArraySlice<UInt8>) -> [UInt8]? {
+    static func escape(_ rest: inout ArraySlice<UInt8>) -> [UInt8]? {
         func number(_ count: Int, radix: Int) -> UInt32? {
             guard rest.count >= count else { return nil }
             defer { rest = rest.dropFirst(count) }

@@ -13,9 +13,8 @@ struct TemporaryFiles {
     private let tree: Tree
     private(set) var result: Tree
 
-    /// - Parameter services: the units that the definition's services are taken from, and the user that the definition
-    ///   gives them.
-    init(_ tree: Tree, users: Users, services: [(unit: SystemdUnit, user: String?)] = []) throws {
+    /// - Parameter services: those of the definition that are taken from units.
+    init(_ tree: Tree, users: Users, services: [Composer.UnitService] = []) throws {
         self.tree = tree
         self.users = users
         result = tree
@@ -181,21 +180,20 @@ struct TemporaryFiles {
 
     // MARK: - Directories of service units
 
-    private mutating func applyUnits(_ services: [(unit: SystemdUnit, user: String?)]) throws {
+    private mutating func applyUnits(_ services: [Composer.UnitService]) throws {
         // The definition's first: an instance of a template, and a service with another user, are known by them only.
-        for (unit, user) in services.sorted(by: { $0.unit.name < $1.unit.name }) { makeDirectories(unit, user: user) }
-        for name in SystemdUnit.names(in: tree) where !name.hasSuffix("@.service") {
-            if let unit = try SystemdUnit(name, in: tree) { makeDirectories(unit, user: nil) }
+        for service in services { makeDirectories(service.unit, user: service.user, group: service.group) }
+        let units = SystemdUnits(tree)
+        for name in units.names where !name.hasSuffix("@.service") {
+            guard let unit = try units.unit(name) else { continue }
+            makeDirectories(unit, user: unit.user ?? "root", group: unit.value("Group").flatMap(unit.expanded))
         }
     }
 
-    private mutating func makeDirectories(_ unit: SystemdUnit, user: String?) {
-        let user = user ?? unit.user ?? "root"
-        let group = unit.value("Group").flatMap(unit.expanded)
+    private mutating func makeDirectories(_ unit: SystemdUnit, user: String, group: String?) {
         // A dynamic user is in the image only where the definition starts its service.
-        guard let uid = users.uid(user), let gid = group.map({ users.gid($0) }) ?? users.primaryGroup(of: user) else {
-            return
-        }
+        guard let uid = users.uid(user), let gid = group.map({ users.gid($0) }) ?? users.primaryGroup(of: user) ?? uid
+        else { return }
         for item in unit.directories where result[item.path] == nil {
             directory(item.path, Attributes(mode: item.mode, uid: uid, gid: gid), origin: unit.path)
         }

@@ -53,9 +53,13 @@ struct Users {
         for role in Role.allCases where !definition.plugins.isEmpty { groups[role.group.name] = role.group.number }
         try apply(effects)
         try apply(SystemUsers(tree))
-        for unit in try Composer.units(of: definition, in: tree, further: []).values.sorted(by: { $0.name < $1.name }) {
+        // A missing unit is an error of the composition.
+        for (_, service) in try Composer.unitServices(of: definition, in: tree, further: nil).sorted(by: {
+            $0.key < $1.key
+        }) {
             // The user of a service with `DynamicUser=`, which systemd makes when the service starts.
-            guard unit.isTrue("DynamicUser"), let user = unit.user, users[user] == nil else { continue }
+            let (unit, user) = (service.unit, service.user)
+            guard unit.isTrue("DynamicUser"), users[user] == nil, Int(user) == nil else { continue }
             try add(user, id: nil, group: nil, comment: unit.name, home: "/", shell: "/usr/sbin/nologin")
         }
         for (name, home) in definition.users.sorted(by: { $0.key < $1.key }) where users[name] == nil {

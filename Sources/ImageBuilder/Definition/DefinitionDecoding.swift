@@ -295,8 +295,8 @@ extension Definition {
 
     private static var writablePath: Shape<String> {
         absolutePath.map("a directory below /etc, /home, /opt, /srv, /usr/local or /root") { path in
-            let allowed = ["/etc/", "/home", "/opt", "/srv", "/usr/local", "/root"]
-            return allowed.contains { ($0.hasSuffix("/") || path == $0 ? path : path + "/").hasPrefix($0) } ? path : nil
+            let whole = ["/home", "/opt", "/srv", "/usr/local", "/root"]
+            return path.hasPrefix("/etc/") || whole.contains { (path + "/").hasPrefix($0 + "/") } ? path : nil
         }
     }
 

@@ -111,7 +111,10 @@ public struct Tree: Sendable, Hashable {
     public subscript(path: String) -> TreeEntry? {
         get { entries[path] }
         set {
-            if case .hardLink(let target)? = entries[path]?.kind { links[target]?.remove(path) }
+            if case .hardLink(let target)? = entries[path]?.kind {
+                links[target]?.remove(path)
+                if links[target]?.isEmpty == true { links[target] = nil }
+            }
             if case .hardLink(let target)? = newValue?.kind { links[target, default: []].insert(path) }
             entries[path] = newValue
         }

@@ -175,16 +175,9 @@ struct System {
         if descriptor == signals {
             while case let signal = csystem_read_signal(signals), signal != 0 { handle(signal) }
         } else if descriptor == notifications.descriptor {
-            // Not all at once: somebody may talk without end.
-            for _ in 0..<64 {
-                guard let message = notifications.next() else { break }
-                table.notified(by: message.sender, message.text)
-            }
+            readNotifications()
         } else if descriptor == systemLog.descriptor {
-            for _ in 0..<64 {
-                guard let message = systemLog.next() else { break }
-                table.logged(by: message.sender, message.text)
-            }
+            readSystemLog()
         } else if descriptor == control.listener {
             control.accept(epoll)
         } else if control.isConnection(descriptor) {
@@ -203,6 +196,21 @@ struct System {
                 buttons[descriptor] = nil
             default: break
             }
+        }
+    }
+
+    /// Handles messages of services, a limited number: a service may send without end.
+    private mutating func readNotifications() {
+        for _ in 0..<64 {
+            guard let message = notifications.next() else { break }
+            table.notified(by: message.sender, message.text)
+        }
+    }
+
+    private mutating func readSystemLog() {
+        for _ in 0..<64 {
+            guard let message = systemLog.next() else { break }
+            table.logged(by: message.sender, message.text)
         }
     }
 
@@ -385,6 +393,9 @@ struct System {
         let end = Uptime.milliseconds + Self.stopDeadline
         while !table.stopAll(), Uptime.milliseconds < end {
             for pipe in watchedPipes { table.readLog(pipe) }
+            // A service that reports its end waits until its message is read.
+            readNotifications()
+            readSystemLog()
             HardwareWatchdog.feed()
             Uptime.sleep(milliseconds: 10)
             reap()

@@ -64,7 +64,11 @@ struct Service {
 
     private var cgroup: String { "\(Cgroup.services)/\(unit.name)" }
 
-    var isAlive: Bool { pid > 0 }
+    /// The group has processes, but the main process is not known: a daemon that has not written its pid file, or
+    /// the rest of a service that stops.
+    private var isLeaderless = false
+
+    var isAlive: Bool { pid > 0 || isLeaderless || completionPid > 0 }
 
     private var isBeingReplaced: Bool { state == .stopping && afterStop == .replaced }
 
@@ -123,9 +127,14 @@ struct Service {
             } else {
                 state = isReady ? .running : .starting
             }
+            lastSign = Uptime.milliseconds
         } catch {
             if ends[0] >= 0 { close(ends[0]) }
             Console.say("service \(unit.name): \(error)")
+            if preparation?.mayFail == true {
+                step += 1
+                return launch()
+            }
             Events.send("service-failed", [("name", unit.name), ("reason", error.description)])
             status = error.description
             pause()
@@ -153,22 +162,52 @@ struct Service {
             setting.directory = unit.workingDirectory
             setting.umask = unit.umask
         }
-        return try Child.start(
-            command.command[0], Array(command.command.dropFirst()), environment: environment, as: setting)
+        let words = command.command.map { Self.substituted($0, pid: pid) }
+        return try Child.start(words[0], Array(words.dropFirst()), environment: environment, as: setting)
+    }
+
+    /// A word with `${MAINPID}` replaced.
+    private static func substituted(_ word: String, pid: pid_t) -> String {
+        let name = Array("${MAINPID}".utf8)
+        let bytes = Array(word.utf8)
+        guard pid > 0, bytes.count >= name.count else { return word }
+        var result: [UInt8] = []
+        var i = 0
+        while i < bytes.count {
+            if bytes[i...].starts(with: name) {
+                result += Array("\(pid)".utf8)
+                i += name.count
+            } else {
+                result.append(bytes[i])
+                i += 1
+            }
+        }
+        return String(decoding: result, as: UTF8.self)
     }
 
     /// Runs the next completion, or declares the service ready after the last.
     private mutating func complete() {
         guard completion < unit.completions.count else {
             closeOutput()
-            if state == .starting { becomeReady() }
+            guard state == .starting else { return }
+            becomeReady()
+            if unit.readiness == .exited {
+                state = .ended
+                Text.write("1", to: "\(cgroup)/cgroup.kill")
+            }
             return
         }
-        let group = open(runGroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        defer { if group >= 0 { close(group) } }
-        do {
-            completionPid = try run(unit.completions[completion], cgroup: group, output: output)
+        let command = unit.completions[completion]
+        do throws(Failure) {
+            let group = open(runGroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            defer { if group >= 0 { close(group) } }
+            guard group >= 0 || !Cgroup.exists else { throw Failure("open", runGroup) }
+            completionPid = try run(command, cgroup: group, output: output)
         } catch {
+            if command.mayFail {
+                completion += 1
+                return complete()
+            }
             completionFailed(error.description)
         }
     }
@@ -176,7 +215,11 @@ struct Service {
     /// Handles the exit of a completion.
     mutating func completionEnded(_ status: Int32) {
         completionPid = 0
-        guard state == .starting else { return }
+        guard state == .starting, completion < unit.completions.count else {
+            // Of a service whose command has ended, this was the last process.
+            if state == .stopping, !isAlive { finish(0) }
+            return
+        }
         let command = unit.completions[completion]
         let code = status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F)
         if code == 0 || command.mayFail {
@@ -192,7 +235,7 @@ struct Service {
         Console.say("service \(unit.name): \(reason)")
         status = reason
         completion = unit.completions.count + 1
-        kill()
+        if isAlive { kill() } else { finish(1) }
     }
 
     private var runGroup: String { "\(cgroup)/run-\(startedAt)-\(step)" }
@@ -268,21 +311,26 @@ struct Service {
     mutating func stop(then next: State = .stopped) {
         // A unit that is taken away, or replaced, is no operator's any more.
         if !isBeingReplaced { afterStop = next }
-        guard pid > 0 else {
+        guard isAlive else {
             state = next
             return
         }
         if state == .stopping { return }
         state = .stopping
         stopAt = Uptime.milliseconds + unit.stopTimeout
-        Glibc.kill(pid, unit.stopSignal)
+        if unit.stopsAll || pid <= 0 {
+            for member in members ?? [] { Glibc.kill(member, unit.stopSignal) }
+        }
+        if pid > 0 { Glibc.kill(pid, unit.stopSignal) }
     }
 
     /// Ends it and all that it started at once.
     func kill() {
-        guard pid > 0 else { return }
+        guard isAlive else { return }
         // Its session's processes, where cgroups can't say who they are.
-        if !Text.write("1", to: "\(cgroup)/cgroup.kill") { Glibc.kill(-pid, SIGKILL) }
+        let isKilled = Text.write("1", to: "\(cgroup)/cgroup.kill")
+        guard pid > 0 else { return }
+        if !isKilled { Glibc.kill(-pid, SIGKILL) }
         Glibc.kill(pid, SIGKILL)
     }
 
@@ -291,17 +339,32 @@ struct Service {
         let group = pid
         pid = 0
         let code = status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F)
-        if preparation == nil, state == .starting && code == 0 || state == .running,
-            case .forked(let pidFile) = unit.readiness, let main = daemon(pidFile)
-        {
-            pid = main
-            if isUnready { complete() }
+        let isForking = if case .forked = unit.readiness { preparation == nil } else { false }
+        if isForking, state == .running || state == .starting && code == 0 {
+            if let main = daemon(mayGuess: code == 0) { return adopt(main) }
+            if isUnready, hasPidFile, members?.isEmpty == false {
+                isLeaderless = true
+                return
+            }
+        }
+        if state == .stopping, unit.stopsAll, members?.isEmpty == false {
+            isLeaderless = true
             return
+        }
+        if case .exited = unit.readiness, preparation == nil, state == .starting, code == 0, completion == 0,
+            !unit.completions.isEmpty
+        {
+            return complete()
         }
         // The processes that it left end with it.
         if !Text.write("1", to: "\(cgroup)/cgroup.kill") { Glibc.kill(-group, SIGKILL) }
+        finish(code)
+    }
+
+    /// Decides what becomes of the service when none of its processes is left.
+    private mutating func finish(_ code: Int32) {
         closePipe()
-        completionPid = 0
+        (completionPid, isLeaderless) = (0, false)
         if state == .stopping {
             state = afterStop
             nextStart = 0
@@ -314,35 +377,59 @@ struct Service {
             return
         }
         Events.send("service-ended", [("name", unit.name), ("code", "\(code)")])
-        if case .exited = unit.readiness, code == 0 {
+        if case .exited = unit.readiness, preparation == nil, code == 0 {
             becomeReady()
             state = .ended
             return
         }
-        if completion > unit.completions.count {
-            // The completion's failure is the reason that was reported.
-        } else if code != 0 || preparation != nil {
+        // A daemon that ends before it is ready has failed, whatever its exit code is.
+        let isFailure = code != 0 || preparation != nil || state == .starting
+        if completion > unit.completions.count || self.status == Self.neverReady {
+            // The reason was reported.
+        } else if case .forked = unit.readiness, state == .starting, code == 0 {
+            self.status = "it left no process"
+            Console.say("service \(unit.name): it left no process")
+        } else if isFailure {
             let program = preparation.map { "\($0.command[0]) " } ?? ""
             self.status = "\(program)ended with \(code)"
             Console.say("service \(unit.name): \(program)ended with \(code)")
-        } else if case .forked = unit.readiness, state == .starting {
-            self.status = "it left no process"
-            Console.say("service \(unit.name): it left no process")
         }
-        if unit.restart == .always || unit.restart == .onFailure && code != 0 { pause() } else { state = .ended }
+        if unit.restart == .always || unit.restart == .onFailure && isFailure { pause() } else { state = .ended }
     }
 
-    /// The process that a forking service left: the one of its pid file, where that belongs to the service.
-    /// A daemon may write the file after the started process has exited, so until the file names one the first
-    /// process of the cgroup is taken; when that exits, the file is read again.
-    private func daemon(_ pidFile: String?) -> pid_t? {
-        let members = Cgroup.members(of: runGroup)
-        let text = pidFile.map { Text.bytes($0, limit: 32) } ?? []
-        if let named = pid_t(String(decoding: text, as: UTF8.self).prefix { $0.isNumber }), named > 1 {
-            // Without cgroups nothing else tells whose process it is.
-            if members?.contains(named) ?? (Glibc.kill(named, 0) == 0) { return named }
+    private static let neverReady = "never ready"
+
+    private var hasPidFile: Bool { if case .forked(_?) = unit.readiness { true } else { false } }
+
+    /// The processes of this run; nil where the kernel has no groups.
+    private var members: [pid_t]? { Cgroup.members(of: runGroup) }
+
+    private mutating func adopt(_ main: pid_t) {
+        pid = main
+        isLeaderless = false
+        if isUnready { complete() }
+    }
+
+    /// The main process of a service that forked: the one that its pid file names, or without a file the first of its
+    /// group. Only a child of PID 1 is taken: nothing reports the exit of another one.
+    private func daemon(mayGuess: Bool) -> pid_t? {
+        guard case .forked(let file) = unit.readiness else { return nil }
+        let members = members
+        if let file {
+            let text = Text.bytes(file, limit: 32, flags: O_NOFOLLOW)
+            guard let named = pid_t(String(decoding: text, as: UTF8.self).prefix { $0.isNumber }), named > 1,
+                members?.contains(named) ?? true, Self.isChild(named)
+            else { return nil }
+            return named
         }
-        return isUnready ? members?.first : nil
+        return mayGuess ? members?.first(where: Self.isChild) : nil
+    }
+
+    /// Whether a process is a child of PID 1 (proc_pid_stat(5)), and no zombie.
+    private static func isChild(_ pid: pid_t) -> Bool {
+        // The name between parentheses may have blanks and parentheses itself.
+        let fields = Text.read("/proc/\(pid)/stat").split(separator: ")").last?.split(separator: " ") ?? []
+        return fields.count > 1 && fields[0] != "Z" && fields[1] == "1"
     }
 
     /// Decides when it is started again: after twice the last delay, up to a minute, and up to a quarter more, so that
@@ -379,7 +466,7 @@ struct Service {
     var due: Int? {
         switch state {
         case .pausing: nextStart
-        case .stopping: stopAt
+        case .stopping: isLeaderless ? min(stopAt, Uptime.milliseconds + 50) : stopAt
         // A file that says so has to be looked for.
         case .starting: Uptime.milliseconds + 50
         case .running: unit.watchdog.map { lastSign + $0 }
@@ -392,16 +479,21 @@ struct Service {
         let now = Uptime.milliseconds
         switch state {
         case .pausing where now >= nextStart: state = .waiting
+        case .stopping where isLeaderless && members?.isEmpty != false: finish(0)
         case .stopping where now >= stopAt:
             Console.say("service \(unit.name) doesn't end: killed")
             kill()
             stopAt = now + 1000
         case .starting:
+            if isLeaderless {
+                if let main = daemon(mayGuess: false) { return adopt(main) }
+                if members?.isEmpty != false { return finish(0) }
+            }
             if isUnready, case .file(let path) = unit.readiness, access(path, F_OK) == 0 {
                 complete()
             } else if now >= startedAt + unit.readyTimeout {
                 Console.say("service \(unit.name) isn't ready after \(unit.readyTimeout / 1000) s: killed")
-                status = "never ready"
+                status = Self.neverReady
                 kill()
             }
         case .running:
@@ -423,13 +515,15 @@ struct Service {
 enum Cgroup {
     static let services = "/sys/fs/cgroup/services"
 
+    static var exists: Bool { access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 }
+
     /// Makes a service's group with its bounds, and within it one for this run, and opens that; -1 where the kernel has no
     /// groups at all. Where it has, a service without its group or without a bound of its own is not to run.
     ///
     /// A run has a group of its own since some kernels (seen with 6.18) kill whatever is cloned into a group that was
     /// ever told to kill its members.
     static func open(_ path: String, run: String, memory: UInt64?, processes: UInt64?) throws(Failure) -> Int32 {
-        guard access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 else { return -1 }
+        guard exists else { return -1 }
         Text.makeFolder(path)
         for name in Text.list(path) where name.hasPrefix("run-") { rmdir("\(path)/\(name)") }
         for (name, bound) in [("memory.max", memory), ("pids.max", processes)] {
@@ -472,7 +566,7 @@ extension Unit.Condition: CustomStringConvertible {
             case .exists: exists
             case .directory: isDirectory
             case .notEmpty: exists && status.st_mode & S_IFMT == S_IFREG && status.st_size > 0
-            case .filledDirectory: isDirectory && !Text.list(path).isEmpty
+            case .filledDirectory: isDirectory && Text.hasEntries(path)
             }
         return holds != isNegated
     }

@@ -7,7 +7,13 @@ struct SystemLog {
     static let path = "/dev/log"
     /// The log of what no service sent.
     static let others = "syslog"
-    let descriptor = csystem_notify_socket(SystemLog.path)
+    let descriptor: Int32
+
+    init() {
+        // Ten messages by default: a sender waits when they are not read at once. It counts when a socket is made.
+        Text.write("512\n", to: "/proc/sys/net/unix/max_dgram_qlen")
+        descriptor = csystem_notify_socket(SystemLog.path)
+    }
 
     /// The next message without its priority and time (RFC 3164), and its sender as the kernel reports it; nil when
     /// there is none.

@@ -59,6 +59,8 @@ struct Unit {
     var umask: UInt32 = 0o022
     /// What asks the service to end.
     var stopSignal = SIGTERM
+    /// All processes of the service get the signal and have until the time-out, not the main process alone.
+    var stopsAll = false
     var user: UInt32 = 0
     var group: UInt32 = 0
     var groups: [UInt32] = []
@@ -152,6 +154,7 @@ struct Unit {
                 throw Failure("not one of \(StopSignal.names.joined(separator: ", "))")
             }
             stopSignal = signal
+        case "stop-all": stopsAll = true
         case "user": user = try number(0...UInt32.max - 1)
         case "group": group = try number(0...UInt32.max - 1)
         case "groups":
