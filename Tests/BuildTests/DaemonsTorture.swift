@@ -9,19 +9,10 @@ import Testing
 /// The daemons of twenty packages with the packages' own configuration, started in an image by their systemd units: each
 /// runs, or does what it does on Debian booted with systemd.
 @Suite(.serialized) final class DaemonsTorture {
-    private let folder: String
-    private let build: BuildTests
+    private let own: OwnImages
+    private var folder: String { own.folder }
 
-    init() throws {
-        folder = try FileSystem.makeTemporaryDirectory(in: "/var/tmp", prefix: "vcpe-daemons")
-        build = try BuildTests()
-        try FileSystem.makeDirectory("\(folder)/images")
-        for name in ["profiles", "lab-minimal.yaml"] {
-            try Command("cp", ["-r", "\(BuildTests.repository)/images/\(name)", "\(folder)/images"]).check()
-        }
-    }
-
-    deinit { _ = try? Command("rm", ["-rf", "--one-file-system", folder]).run() }
+    init() throws { own = try OwnImages() }
 
     private static let units = [
         "frr", "suricata", "unbound", "strongswan", "nginx", "squid", "haproxy", "keepalived", "snmpd",
@@ -32,8 +23,8 @@ import Testing
     private static let patience = 150
 
     @Test func daemonsStartAsOnDebian() throws {
-        let ours = try statesOfAnImage()
-        let theirs = try statesOfDebian()
+        let (lock, ours) = try statesOfAnImage()
+        let theirs = try statesOfDebian(lock)
         #expect(ours.count == Self.units.count && theirs.count == Self.units.count, "\(ours) \(theirs)")
         var failed = 0
         for unit in Self.units {
@@ -69,44 +60,30 @@ import Testing
 
         """
 
-    private func statesOfAnImage() throws -> [String: String] {
-        let images = "\(folder)/images"
+    private func statesOfAnImage() throws -> (lock: Lock, states: [String: String]) {
         let services = Self.units.map { "  \($0): {unit: \($0).service}\n" }.joined()
-        try FileSystem.replace("\(images)/probe.py", with: Self.probe)
-        try FileSystem.replace(
-            "\(images)/daemons.yaml",
-            with: """
-                name: daemons
-                extends: lab-minimal
-                packages: [\(PackagesTorture.packages.joined(separator: ", "))]
-                partitions: {root: 3 GiB}
-                modules: [kernel/net/]
-                writable: [/etc/libvirt]
-                files:
-                  /usr/local/bin/probe.py: {source: probe.py}
-                services:
-                  probe: {command: [/usr/bin/python3, /usr/local/bin/probe.py], restart: never}
-                \(services)
-                """)
-        let common = ["--images", images]
-        try Command(build.program, ["lock", "daemons"] + common, environment: build.home).check()
-        try Command(
-            build.program,
-            ["build", "daemons", "--output", "\(folder)/out", "--box", "\(BuildTests.repository)/.build/box"] + common,
-            environment: build.home
-        ).check()
-        return try states(
-            Command(
-                build.program,
-                ["run", "daemons", "--output", "\(folder)/out", "--direct", "--memory", "2048"] + common,
-                environment: build.home), log: "\(folder)/image.log")
+        try FileSystem.replace("\(own.images)/probe.py", with: Self.probe)
+        let lock = try own.make(
+            "daemons",
+            """
+            packages: [\(PackagesTorture.packages.joined(separator: ", "))]
+            partitions: {root: 3 GiB}
+            modules: [kernel/net/]
+            writable: [/etc/libvirt]
+            files:
+              /usr/local/bin/probe.py: {source: probe.py}
+            services:
+              probe: {command: [/usr/bin/python3, /usr/local/bin/probe.py], restart: never}
+            \(services)
+            """)
+        let run = own.command(["run", "daemons", "--output", own.output, "--direct", "--memory", "2048"])
+        return (lock, try states(run, log: "\(folder)/image.log"))
     }
 
-    private func statesOfDebian() throws -> [String: String] {
+    private func statesOfDebian(_ lock: Lock) throws -> [String: String] {
         let root = "\(folder)/root"
-        let lock = try #require(try Lock.read("\(folder)/images/daemons.lock"))
         try StockDebian.install(
-            "\(folder)/images/daemons.yaml", lock, PackagesTorture.packages,
+            "\(own.images)/daemons.yaml", lock, PackagesTorture.packages,
             more: ["systemd-sysv", "udev", "dbus", "linux-image-cloud-amd64", "initramfs-tools"], to: root)
         let script = """
             #!/bin/sh

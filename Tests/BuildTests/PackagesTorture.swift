@@ -8,19 +8,10 @@ import Testing
 /// Images of the packages that a CPE may have, against what mmdebstrap makes of the same packages: files, owners, modes,
 /// capabilities, users, groups and links are the same but for the listed exceptions.
 @Suite(.serialized) final class PackagesTorture {
-    private let folder: String
-    private let build: BuildTests
+    private let own: OwnImages
+    private var folder: String { own.folder }
 
-    init() throws {
-        folder = try FileSystem.makeTemporaryDirectory(in: "/var/tmp", prefix: "vcpe-packages")
-        build = try BuildTests()
-        try FileSystem.makeDirectory("\(folder)/images")
-        for name in ["profiles", "lab-minimal.yaml"] {
-            try Command("cp", ["-r", "\(BuildTests.repository)/images/\(name)", "\(folder)/images"]).check()
-        }
-    }
-
-    deinit { _ = try? Command("rm", ["-rf", "--one-file-system", folder]).run() }
+    init() throws { own = try OwnImages() }
 
     static let packages = [
         "frr", "suricata", "unbound", "strongswan-swanctl", "charon-systemd", "nginx-light", "squid-openssl", "haproxy",
@@ -40,20 +31,7 @@ import Testing
 
     /// - Returns: a line a difference.
     private func compare(_ names: [String]) throws -> [String] {
-        let images = "\(folder)/images"
-        try FileSystem.replace(
-            "\(images)/them.yaml",
-            with:
-                "name: them\nextends: lab-minimal\npackages: [\(names.joined(separator: ", "))]\npartitions: {root: 2 GiB}\n"
-        )
-        let common = ["--images", images]
-        try Command(build.program, ["lock", "them"] + common, environment: build.home).check()
-        try Command(
-            build.program,
-            ["build", "them", "--output", "\(folder)/out", "--box", "\(BuildTests.repository)/.build/box"] + common,
-            environment: build.home
-        ).check()
-        let lock = try #require(try Lock.read("\(images)/them.lock"))
+        let lock = try own.make("them", "packages: [\(names.joined(separator: ", "))]\npartitions: {root: 2 GiB}\n")
         let root = "\(folder)/root"
         try Command("rm", ["-rf", "--one-file-system", root]).check()
         try StockDebian.install("\(folder)/images/them.yaml", lock, names, to: root)

@@ -38,3 +38,40 @@ enum StockDebian {
         ).check()
     }
 }
+
+/// Definitions that extend lab-minimal, locked and built by the command in a folder of their own.
+final class OwnImages {
+    let folder: String
+    let build: BuildTests
+    var images: String { "\(folder)/images" }
+    var output: String { "\(folder)/out" }
+
+    init() throws {
+        folder = try FileSystem.makeTemporaryDirectory(in: "/var/tmp", prefix: "vcpe-own")
+        build = try BuildTests()
+        try FileSystem.makeDirectory("\(folder)/images")
+        for name in ["profiles", "lab-minimal.yaml"] {
+            try Command("cp", ["-r", "\(BuildTests.repository)/images/\(name)", "\(folder)/images"]).check()
+        }
+    }
+
+    deinit { _ = try? Command("rm", ["-rf", "--one-file-system", folder]).run() }
+
+    /// Locks and builds an image.
+    ///
+    /// - Parameter text: the definition's lines after `name` and `extends`.
+    /// - Returns: its lock.
+    func make(_ name: String, _ text: String) throws -> Lock {
+        try FileSystem.replace("\(images)/\(name).yaml", with: "name: \(name)\nextends: lab-minimal\n\(text)")
+        try command(["lock", name]).check()
+        try command(["build", name, "--output", output, "--box", "\(BuildTests.repository)/.build/box"]).check()
+        guard let lock = try Lock.read("\(images)/\(name).lock") else {
+            throw BuildFailure("vcpe lock wrote no \(name).lock")
+        }
+        return lock
+    }
+
+    func command(_ arguments: [String]) -> Command {
+        Command(build.program, arguments + ["--images", images], environment: build.home)
+    }
+}

@@ -32,6 +32,18 @@ struct SysctlDriver {
     func set(_ key: String, _ value: String) throws {
         if isSet(key, value) { return }
         try File(try path(key), O_WRONLY).write(Array(value.utf8), at: 0)
+        if key == "kernel/hostname" { try Self.noteHostName(value) }
+    }
+
+    /// Rewrites what PID 1 wrote at boot: programs look their own host's name up in /etc/hosts, a link to this file.
+    private static func noteHostName(_ name: String) throws {
+        let hosts = "/run/vcpe/hosts"
+        guard let text = try? FileSystem.read(hosts) else { return }
+        let lines = String(decoding: text, as: UTF8.self).split(separator: "\n").map {
+            $0.hasPrefix("127.0.1.1 ") ? "127.0.1.1 \(name)" : String($0)
+        }
+        try FileSystem.replace(hosts, with: lines.joined(separator: "\n") + "\n")
+        try FileSystem.replace("/run/vcpe/hostname", with: name + "\n")
     }
 
     /// Gives a sysctl back the value that it had before we set it, if it is still there.

@@ -78,6 +78,8 @@ public struct ReferenceInstallation {
 
     private let specification: Specification
     private let packages: [String: UnpackedPackage]
+    /// Packages whose script also runs for triggers that others activate (deb-triggers(5)).
+    private let triggered: Set<String>
     /// Who changed a path last.
     private var changedBy: [String: String] = [:]
     private var scan: TreeScan?
@@ -113,6 +115,11 @@ public struct ReferenceInstallation {
         packages = Dictionary(
             try specification.packages.map { ($0.name, try UnpackedPackage.read($0, cache: cache)) }
         ) { $1 }
+        triggered = Set(
+            try packages.filter { _, package in
+                let text = String(decoding: try package.control["triggers"]?.read() ?? [], as: UTF8.self)
+                return text.split(separator: "\n").contains { $0.hasPrefix("interest") }
+            }.keys)
     }
 
     private mutating func observe() throws -> Observation {
@@ -293,7 +300,11 @@ public struct ReferenceInstallation {
             let author =
                 names.first { packages[$0]?.control["postinst"] != nil }
                 ?? names.first { !Resolver.replaced.contains($0) } ?? names[0]
-            for path in now.differences(from: before) { changedBy[path] = author }
+            for path in now.differences(from: before) {
+                // What a trigger does again is its own package's, whichever package's step runs it.
+                if let earlier = changedBy[path], triggered.contains(earlier), !names.contains(earlier) { continue }
+                changedBy[path] = author
+            }
         }
         scan = now
         let read = Accounts.read()
@@ -403,105 +414,5 @@ public struct ReferenceInstallation {
             return nil
         default: return nil
         }
-    }
-}
-
-/// /etc/passwd and /etc/group at one moment.
-private struct Accounts {
-    struct User: Hashable {
-        var uid: Int
-        var gid: Int
-        var comment: String
-        var home: String
-        var shell: String
-    }
-
-    struct Group: Hashable {
-        var gid: Int
-        var members: [String]
-    }
-
-    var users: [String: User] = [:]
-    var groups: [String: Group] = [:]
-
-    static func read() -> Accounts {
-        var accounts = Accounts()
-        for fields in lines("/etc/passwd", count: 7) {
-            accounts.users[fields[0]] = User(
-                uid: Int(fields[2]) ?? 0, gid: Int(fields[3]) ?? 0, comment: fields[4], home: fields[5],
-                shell: fields[6])
-        }
-        for fields in lines("/etc/group", count: 4) {
-            accounts.groups[fields[0]] = Group(
-                gid: Int(fields[2]) ?? 0, members: fields[3].split(separator: ",").map(String.init).sorted())
-        }
-        return accounts
-    }
-
-    private static func lines(_ path: String, count: Int) -> [[String]] {
-        let text = String(decoding: (try? FileSystem.read(path)) ?? [], as: UTF8.self)
-        return text.split(separator: "\n").map {
-            $0.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
-        }.filter { $0.count == count }
-    }
-
-    func name(ofUser id: Int) -> String { users.first { $0.value.uid == id }?.key ?? String(id) }
-    func name(ofGroup id: Int) -> String { groups.first { $0.value.gid == id }?.key ?? String(id) }
-}
-
-/// The parts of dpkg's database that say what scripts asked for.
-private enum DpkgDatabase {
-    /// Three lines a diversion: the path, where it is moved, whose file keeps it (dpkg-divert(1); `:` for none).
-    static func diversions() -> [PackageTree.Diversion] {
-        let lines = text("/var/lib/dpkg/diversions").split(separator: "\n").map(String.init)
-        return stride(from: 0, to: lines.count - 2, by: 3).compactMap { i in
-            // Debian's guards of the merged /usr: they name the links' side of a path, which no package writes any more.
-            if lines[i + 1].hasSuffix(".usr-is-merged") { return nil }
-            return PackageTree.Diversion(
-                package: lines[i + 2] == ":" ? nil : lines[i + 2],
-                path: PackageTree.canonical(String(lines[i].dropFirst())),
-                to: PackageTree.canonical(String(lines[i + 1].dropFirst())))
-        }.sorted { $0.path < $1.path }
-    }
-
-    /// A file an alternative: status, link, slaves and their links, an empty line, then each candidate (update-alternatives(1),
-    /// "QUERY FORMAT" and the source's `alternative_load`).
-    static func alternatives() -> [Effects.Alternative] {
-        let folder = "/var/lib/dpkg/alternatives"
-        return ((try? FileSystem.list(folder)) ?? []).compactMap { name in
-            var lines = text("\(folder)/\(name)").split(separator: "\n", omittingEmptySubsequences: false)
-                .map(String.init)[...]
-            guard lines.count > 2 else { return nil }
-            _ = lines.removeFirst()
-            var alternative = Effects.Alternative(
-                name: name, link: lines.removeFirst(), slaves: [:], candidates: [])
-            var slaves: [String] = []
-            while let slave = lines.popFirst(), !slave.isEmpty {
-                slaves.append(slave)
-                alternative.slaves[slave] = lines.popFirst() ?? ""
-            }
-            while let path = lines.popFirst(), !path.isEmpty {
-                var candidate = Effects.Alternative.Candidate(
-                    path: path, priority: lines.popFirst().flatMap { Int($0) } ?? 0, slaves: [:])
-                for slave in slaves {
-                    if let path = lines.popFirst(), !path.isEmpty { candidate.slaves[slave] = path }
-                }
-                alternative.candidates.append(candidate)
-            }
-            // Nobody reads manual pages on a box.
-            func isDropped(_ link: String) -> Bool {
-                DefaultDrop.patterns.contains { $0.matches(String(link.dropFirst())) }
-            }
-            let manuals = alternative.slaves.filter { isDropped($0.value) }.map(\.key)
-            for slave in manuals {
-                alternative.slaves[slave] = nil
-                for i in alternative.candidates.indices { alternative.candidates[i].slaves[slave] = nil }
-            }
-            return isDropped(alternative.link) ? nil : alternative
-        }.sorted { $0.name < $1.name }
-    }
-
-    private static func text(_ path: String) -> String {
-        String(decoding: (try? FileSystem.read(path)) ?? [], as: UTF8.self)
     }
 }
