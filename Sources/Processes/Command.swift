@@ -74,7 +74,7 @@ public struct Command: Sendable {
                 program, arguments, environment: environment, input: input?.descriptor ?? -1,
                 output: output?.descriptor ?? out.writing, error: err.writing)
         } else if Children.areBound {
-            let files = [input?.descriptor ?? -1, output?.descriptor ?? out.writing, err.writing]
+            let files: [Int32] = [input?.descriptor ?? -1, output?.descriptor ?? out.writing, err.writing]
             pid = try Children.start(
                 .init(program: program, arguments: arguments, environment: environment, files: files))
         } else {

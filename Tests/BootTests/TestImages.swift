@@ -120,7 +120,7 @@ enum TestImages {
               - {name: WAN to LAN by TCP is dropped, from: wan, to: lan, tcp: 22, expect: dropped}
 
             """
-        try FileSystem.replace(parent, with: text[..<begin] + proofs + text[end...])
+        try FileSystem.replace(parent, with: "\(text[..<begin])\(proofs)\(text[end...])")
         for kind in ["lock", "effects"] {
             try Command("cp", ["\(repository)/images/branch-office.\(kind)", "\(folder)/\(name).\(kind)"]).check()
         }

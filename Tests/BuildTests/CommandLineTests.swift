@@ -95,11 +95,14 @@ extension BuildTests {
         // Nor is one with a plugin that nobody knows.
         let definition = "\(images)/branch-office.yaml"
         let plugins = String(decoding: try FileSystem.read(definition), as: UTF8.self)
-        try FileSystem.replace(
-            definition, with: plugins.replacing("  - {name: firewall, features: [base]}\n", with: "  - firewal\n"))
+        let row = "  - {name: firewall, features: [base]}\n"
+        let line = plugins.prefix(upTo: try #require(plugins.firstRange(of: row)).lowerBound).split(
+            separator: "\n", omittingEmptySubsequences: false
+        ).count
+        try FileSystem.replace(definition, with: plugins.replacing(row, with: "  - firewal\n"))
         let unknown = try run(words)
         #expect(
-            unknown.status == 1 && unknown.errorText.contains("branch-office.yaml:10:5")
+            unknown.status == 1 && unknown.errorText.contains("branch-office.yaml:\(line):5")
                 && unknown.errorText.contains("did you mean firewall?"), "\(unknown.errorText)")
         // Nor one with a feature that its plugin doesn't have.
         try FileSystem.replace(definition, with: plugins.replacing("features: [time]", with: "features: [shs]"))

@@ -25,9 +25,8 @@ import Testing
         var store = try VariableStore(FileSystem.read(OVMF.find(secureBoot: false).variables))
         let before = store.bytes.count
         let certificate = try PEM.certificate(FileSystem.read(Self.snakeoil))
-        #expect(
-            certificate
-                == Array(try Command("openssl", ["x509", "-in", Self.snakeoil, "-outform", "DER"]).check().output))
+        let encoded = try Command("openssl", ["x509", "-in", Self.snakeoil, "-outform", "DER"]).check().output
+        #expect(certificate == Array(encoded))
         try store.enroll(certificate: certificate)
         #expect(store.bytes.count == before)
         for name in ["PK", "KEK", "db", "SecureBootEnable"] {
