@@ -32,8 +32,9 @@ import Testing
                 for i in 1 2 3 4 5 6; do head -c 8 /dev/urandom >/var/lib/database/tables/$i; done
                 head -c 8 /dev/urandom >/etc/database.key
                 cp /bin/true /usr/bin/probe
-                perl -e '$v = pack("V5", 0x02000000, 0, 0, 0, 0);
-                    syscall(188, "/usr/bin/probe", "security.capability", $v, 20, 0) == 0 or die "setxattr: $!"'
+                perl -e '($path, $name) = ("/usr/bin/probe", "security.capability");
+                    $value = pack("V5", 0x02000000, 0, 0, 0, 0);
+                    syscall(188, $path, $name, $value, 20, 0) == 0 or die "setxattr: $!"'
                 """
             ], files: "mkdir -p etc")
         try define("packages: [database]\n")
