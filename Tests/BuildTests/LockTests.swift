@@ -214,7 +214,8 @@ import Testing
         let waiting = try fixture.command(["lock", "own"]).start(output: log)
         func said() throws -> String { String(decoding: try log.readAll(), as: UTF8.self) }
         #expect(try Wait.until { try said().contains("\n") })
-        #expect(try said().hasPrefix("waiting for process \(other.pid) (sleep 600), which uses the same package lists\n"))
+        #expect(
+            try said().hasPrefix("waiting for process \(other.pid) (sleep 600), which uses the same package lists\n"))
         #expect(waiting.poll() == nil)
         other.kill()
         #expect(Wait.until(120) { waiting.poll() != nil })
