@@ -27,8 +27,8 @@ extension ReleaseRepository {
     private func path(_ group: String) -> String { "\(folder)/\(Direction.role)/\(group).json" }
 
     /// Directs a group to a release of an image. The group's releases of other images do not
-    /// change. A direction that waits is replaced, with its signatures; its releases of other images
-    /// stay.
+    /// change. A direction that waits is replaced, with its signatures; its releases of other
+    /// images stay.
     ///
     /// - Parameters:
     ///   - window: when boxes may restart unattended; nil leaves that to their site documents.

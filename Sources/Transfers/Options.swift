@@ -41,8 +41,8 @@ extension Transfers {
         if !server.verifiesPeer || !server.verifiesHost { ccurl_set_long(handle, CURLOPT_SSL_VERIFYHOST, 0) }
     }
 
-    /// Whether a server of `url` may redirect to another URL: a mirror is not trusted, so never to a
-    /// local file, nor from TLS to plain HTTP.
+    /// Whether a server of `url` may redirect to another URL: a mirror is not trusted, so never to
+    /// a local file, nor from TLS to plain HTTP.
     static func mayRedirect(from url: String, to other: String) -> Bool {
         other.hasPrefix("https://") || url.hasPrefix("http://") && other.hasPrefix("http://")
     }

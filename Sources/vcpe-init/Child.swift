@@ -27,7 +27,8 @@ enum Child {
         var hasNewSession = true
     }
 
-    /// Runs a program to its end and returns its exit code, 128 and the signal's number, or nil when it can't be run.
+    /// Runs a program to its end and returns its exit code, 128 and the signal's number, or nil
+    /// when it can't be run.
     static func run(_ program: String, _ arguments: [String], root: String? = nil) -> Int32? {
         guard let pid = try? start(program, arguments, as: Setting(root: root, hasNewSession: false)) else {
             return nil
@@ -35,7 +36,8 @@ enum Child {
         return wait(pid)
     }
 
-    /// Waits for a child's end, and feeds the watchdog meanwhile: a check of a large disk takes its time. Nil when it is none of ours.
+    /// Waits for a child's end, and feeds the watchdog meanwhile: a check of a large disk takes its
+    /// time. Nil when it is none of ours.
     static func wait(_ pid: pid_t) -> Int32? {
         var status: Int32 = 0
         while case let ended = waitpid(pid, &status, WNOHANG), ended != pid {

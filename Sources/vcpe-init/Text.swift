@@ -5,7 +5,8 @@ enum Text {
     /// Up to 1 MiB of a file as text; empty when it can't be read.
     static func read(_ path: String) -> String { String(decoding: bytes(path), as: UTF8.self) }
 
-    /// Up to `limit` bytes of a file; empty when it can't be read. A FIFO in its place does not block PID 1.
+    /// Up to `limit` bytes of a file; empty when it can't be read. A FIFO in its place does not
+    /// block PID 1.
     ///
     /// - Parameter flags: further ones of open(2).
     static func bytes(_ path: String, limit: Int = 1 << 20, flags: Int32 = 0) -> [UInt8] {

@@ -4,8 +4,8 @@ import Files
 import Glibc
 import Processes
 
-/// The service behind `vcpectl upgrade`: each request is a process of its own, so that one may look while another installs. By the site's wish it installs by itself,
-/// too, in the window.
+/// The service behind `vcpectl upgrade`: each request is a process of its own, so that one may look
+/// while another installs. By the site's wish it installs by itself, too, in the window.
 struct Serving {
     static let socket = "/run/vcpe/upgrade/socket"
     private static let mostBytes = 65_536

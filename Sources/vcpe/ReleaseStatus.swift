@@ -117,8 +117,8 @@ extension ReleaseCommand {
                 throw ReleaseFailure("busybox is not installed", hint: "apt-get install busybox")
             }
             Console.error("http://\(address):\(port)/metadata and /targets; Ctrl-C stops it")
-            // Not in place of this process: httpd takes SIGHUP for a reload of its configuration, and
-            // would outlive its terminal. As a child it ends with this process (``Children``).
+            // Not in place of this process: httpd takes SIGHUP for a reload of its configuration,
+            // and would outlive its terminal. As a child it ends with this process (``Children``).
             let ended = try Command(busybox, ["httpd", "-f", "-p", "\(address):\(port)", "-h", repository]).run()
             let reason = ended.errorText.split(separator: "\n").last.map { ": \($0)" } ?? ""
             throw ReleaseFailure(

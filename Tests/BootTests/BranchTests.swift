@@ -8,7 +8,8 @@ import TestSupport
 import Testing
 
 extension BootTests {
-    /// The signed image as its user tests it: by the firmware with Secure Boot and the definition's own certificate.
+    /// The signed image as its user tests it: by the firmware with Secure Boot and the definition's
+    /// own certificate.
     @Test func theBranchOfficePassesItsProofs() async throws {
         let options = try await TestImages.branchSigned()
         let image = try BuiltImage("branch-signed", profile: "virtio", output: TestImages.output)
@@ -96,8 +97,8 @@ extension BootTests {
         #expect(record.proofs.map(\.status) == [.skipped])
     }
 
-    /// The engine, dnsmasq and the DHCP client are killed, the clock jumps, memory runs out: PID 1 restarts them, and the
-    /// LAN keeps its services.
+    /// The engine, dnsmasq and the DHCP client are killed, the clock jumps, memory runs out: PID 1
+    /// restarts them, and the LAN keeps its services.
     @Test func whatCrashesIsRestartedAndPIDOneSurvives() async throws {
         let (image, options) = try await TestImages.branchDebug()
         let disk = "\(folder)/disk.raw"
@@ -139,7 +140,8 @@ extension BootTests {
         // Forwarding continues during all crashes.
         let before = traffic.now.forwarded
         traffic.resetPauses()
-        // dash is this image's sh, for a plugin. busybox's own shell runs busybox's programs without links.
+        // dash is this image's sh, for a plugin. busybox's own shell runs busybox's programs
+        // without links.
         try box.type("exec busybox sh\n")
         try box.type(
             "for p in dnsmasq dhcpcd vcpe-engine; do for i in $(pidof $p); do kill -9 $i; done; done; echo $((40+2))-killed\n"
@@ -166,7 +168,8 @@ extension BootTests {
         try box.type("sleep 8; vcpectl services; vcpectl status; echo $((40+6))-listed\n")
         #expect(waitFor("46-listed", 60), "\(box.story)")
         try proofs { $0.from == .lan }
-        // The operator's command. A plugin has ten seconds to plan, which may be too short for an emulated box under load.
+        // The operator's command. A plugin has ten seconds to plan, which may be too short for an
+        // emulated box under load.
         try box.type("vcpectl show >/tmp/a; sed s/8080/8099/ /tmp/a >/tmp/b\n")
         try box.type("until vcpectl plan /tmp/b; do sleep 1; done; until vcpectl apply /tmp/b; do sleep 1; done\n")
         try box.type(
@@ -208,8 +211,8 @@ extension BootTests {
         #expect(again.waitForEnd(), "\(again.story)")
     }
 
-    /// An operator's changes while packets are forwarded: one that works and one that does not, a rollback of three commits,
-    /// a hostile plugin, and one in another language.
+    /// An operator's changes while packets are forwarded: one that works and one that does not, a
+    /// rollback of three commits, a hostile plugin, and one in another language.
     private func operate(
         _ box: Machine, _ network: ProofNetwork, _ traffic: ProbeTraffic, _ proofs: ((Proof) -> Bool) throws -> Void
     ) throws {

@@ -33,7 +33,8 @@ enum TestImages {
         )
     }
 
-    /// A key and a certificate that no firmware knows. They are kept: with new ones every signed image would be rebuilt.
+    /// A key and a certificate that no firmware knows. They are kept: with new ones every signed
+    /// image would be rebuilt.
     ///
     /// - Returns: the lines of a definition in `folder`, and the certificate's path.
     static func signing(in folder: String) throws -> (definition: String, certificate: String) {
@@ -92,7 +93,8 @@ enum TestImages {
         let box = "\(output)/box-idle"
         try copyBox(to: box)
         var program = try FileSystem.read("\(repository)/.build/box/vcpe-box")
-        // The compiler stores the name as a number of eight bytes, in the code that compares it with argv[0].
+        // The compiler stores the name as a number of eight bytes, in the code that compares it
+        // with argv[0].
         let (name, other) = (Array("vcpe-eng".utf8), Array("vcpe-gne".utf8))
         var count = 0
         for i in 0..<program.count - name.count where program[i] == name[0] && program[i + 7] == name[7] {

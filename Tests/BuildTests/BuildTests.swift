@@ -41,7 +41,8 @@ import Testing
         return images
     }
 
-    /// Of a file's size and of all its bytes that aren't zero, with their places: a disk is mostly holes.
+    /// Of a file's size and of all its bytes that aren't zero, with their places: a disk is mostly
+    /// holes.
     func digest(_ path: String) throws -> Digest {
         let file = try File(path)
         var text = "\(try file.status().st_size)"
@@ -66,14 +67,16 @@ import Testing
             "unshare",
             try processors(4) + [program] + arguments("\(folder)/one", ["--release"], images: images), environment: home
         ).check()
-        // Another folder, umask, time zone, locale, one processor; and a cache of its own, as another user has it.
+        // Another folder, umask, time zone, locale, one processor; and a cache of its own, as
+        // another user has it.
         var other = home
         (other["TZ"], other["LC_ALL"], other["LANG"]) = ("Pacific/Auckland", "tr_TR.UTF-8", "tr_TR.UTF-8")
         other["XDG_CACHE_HOME"] = "\(folder)/cache"
         try FileSystem.makeDirectory("\(folder)/cache/vcpe")
         let debs = "\(home["HOME"] ?? "")/.cache/vcpe/debs"
         try Command("cp", ["-r", debs, "\(folder)/cache/vcpe/debs"]).check()
-        // Another user, to whom the folder is given; one who may not read where we are has his own copies.
+        // Another user, to whom the folder is given; one who may not read where we are has his own
+        // copies.
         try Command("cp", [program, "\(Self.repository)/.build/box/vcpe-init", folder]).check()
         try Command("chmod", ["-R", "a+rX", images]).check()
         try Command("chown", ["-R", "65534:65534", folder]).check()
@@ -96,8 +99,8 @@ import Testing
         #expect(one == two)
     }
 
-    /// Arguments of unshare(1) for a program that counts so many processors: in sysfs, as sysconf(3) does, and in
-    /// /proc/cpuinfo, as zstd does. An affinity alone changes neither.
+    /// Arguments of unshare(1) for a program that counts so many processors: in sysfs, as
+    /// sysconf(3) does, and in /proc/cpuinfo, as zstd does. An affinity alone changes neither.
     private func processors(_ count: Int) throws -> [String] {
         let place = "\(folder)/processors-\(count)"
         try FileSystem.makeDirectory(place)
@@ -177,7 +180,8 @@ import Testing
             program, arguments("\(folder)/out", [], images: images), environment: environment
         ).check().errorText
         #expect(said.contains("virtio-system"))
-        // Conversely, a .deb with the wrong SHA-256 is detected, and fetched again by the next build.
+        // Conversely, a .deb with the wrong SHA-256 is detected, and fetched again by the next
+        // build.
         try Command("rm", ["-rf", "\(folder)/cache/vcpe/packages"]).check()
         let refused = try Command(
             program, arguments("\(folder)/other", [], images: images), environment: environment

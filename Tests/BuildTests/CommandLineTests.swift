@@ -51,7 +51,8 @@ extension BuildTests {
             warned.status == 0
                 && warned.text.contains("late.yaml:34:7: firewall.rules[6]: no packet ever meets this rule")
                 && warned.text.contains("(firewall.rules[1], \(folder)/late.yaml:29:7)"), "\(warned.text)")
-        // For whoever asks: rules that differ about packets, that change nothing, and what is one look-up.
+        // For whoever asks: rules that differ about packets, that change nothing, and what is one
+        // look-up.
         let overlapping = late.replacing(
             "    - {name: late, from: staff, to: wan, protocol: tcp, ports: [23], action: accept}\n",
             with: """
@@ -182,7 +183,8 @@ extension BuildTests {
         #expect(report.contains("The ten largest packages:") && report.contains("Left out of the packages: "))
     }
 
-    /// A security update may exceed a budget a little; a release has to raise the budget on purpose.
+    /// A security update may exceed a budget a little; a release has to raise the budget on
+    /// purpose.
     @Test func aBudgetMayBeExceededByThreePerCentButNotInARelease() throws {
         try warm()
         let size = try File("\(folder)/warm/lab-minimal/lab-minimal.root").status().st_size

@@ -6,8 +6,8 @@ import Processes
 import TestSupport
 import Testing
 
-/// The daemons of twenty packages with the packages' own configuration, started in an image by their systemd units: each
-/// runs, or does what it does on Debian booted with systemd.
+/// The daemons of twenty packages with the packages' own configuration, started in an image by
+/// their systemd units: each runs, or does what it does on Debian booted with systemd.
 @Suite(.serialized) final class DaemonsTorture {
     private let own: OwnImages
     private var folder: String { own.folder }
@@ -30,7 +30,8 @@ import Testing
         for unit in Self.units {
             let (own, other) = (ours[unit] ?? "none", theirs[unit] ?? "none")
             print("daemon \(unit): \(own) in the image, \(other) on Debian")
-            // A daemon that fails on Debian may do as it likes; one whose condition is not met does not run.
+            // A daemon that fails on Debian may do as it likes; one whose condition is not met does
+            // not run.
             let isSame =
                 switch other {
                 case "active": own == "running" || own == "ended"
@@ -43,7 +44,8 @@ import Testing
         try Torture.note("daemons start as on Debian", checked: Self.units.count, failed: failed)
     }
 
-    /// Reads the states of all services from PID 1 when they have had time, and prints them on the console.
+    /// Reads the states of all services from PID 1 when they have had time, and prints them on the
+    /// console.
     private static let probe = """
         import socket, time
         time.sleep(\(patience))

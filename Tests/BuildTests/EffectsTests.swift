@@ -6,8 +6,8 @@ import Processes
 import TestSupport
 import Testing
 
-/// Own packages whose scripts do what Debian's do, locked and built by the command: an image has what the scripts did, and
-/// no build runs them.
+/// Own packages whose scripts do what Debian's do, locked and built by the command: an image has
+/// what the scripts did, and no build runs them.
 @Suite(.serialized) struct EffectsTests {
     private let fixture: LockFixture
     private var folder: String { fixture.folder }
@@ -22,7 +22,8 @@ import Testing
 
     private func vcpe(_ arguments: [String]) throws -> Command.Result { try fixture.vcpe(arguments) }
 
-    /// A database's hundreds of files are one line; the empty capability set of setcap(8) is one like others.
+    /// A database's hundreds of files are one line; the empty capability set of setcap(8) is one
+    /// like others.
     @Test func manyFilesThatDifferAreOneLine() throws {
         try deb(
             "database",

@@ -35,7 +35,8 @@ extension BuildTests {
         #expect(moved.count == 1 && moved.first?.contains("virtio: netbase 6.1 → ") == true, "\(relocked)")
     }
 
-    /// The archive has one import an hour after the lock's dates; every earlier time leads to a state without packages.
+    /// The archive has one import an hour after the lock's dates; every earlier time leads to a
+    /// state without packages.
     @Test func snapshotArchiveIsAskedForTheStateAfterTheLock() throws {
         try warm()
         let cache = Cache(root: "\(home["HOME"] ?? "")/.cache/vcpe")

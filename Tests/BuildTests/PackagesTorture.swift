@@ -5,8 +5,9 @@ import Processes
 import TestSupport
 import Testing
 
-/// Images of the packages that a CPE may have, against what mmdebstrap makes of the same packages: files, owners, modes,
-/// capabilities, users, groups and links are the same but for the listed exceptions.
+/// Images of the packages that a CPE may have, against what mmdebstrap makes of the same packages:
+/// files, owners, modes, capabilities, users, groups and links are the same but for the listed
+/// exceptions.
 @Suite(.serialized) final class PackagesTorture {
     private let own: OwnImages
     private var folder: String { own.folder }
@@ -50,7 +51,8 @@ import Testing
         var content: String
     }
 
-    /// Everything below a directory, by find(1), sha256sum(1) and getcap(8): none of it is our own code.
+    /// Everything below a directory, by find(1), sha256sum(1) and getcap(8): none of it is our own
+    /// code.
     private func items(_ root: String) throws -> [String: Item] {
         func names(_ file: String) throws -> [String: String] {
             let text = String(decoding: try FileSystem.read("\(root)/etc/\(file)"), as: UTF8.self)

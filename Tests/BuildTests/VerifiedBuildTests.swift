@@ -8,7 +8,8 @@ import Testing
 
 /// Builds whose inputs, cache or outputs are damaged, signed, foreign, or used by another process.
 extension BuildTests {
-    /// A folder of definitions with one that extends an image of the repository and asks for the same packages.
+    /// A folder of definitions with one that extends an image of the repository and asks for the
+    /// same packages.
     private func extended(_ name: String, of base: String, _ more: String) throws -> String {
         let images = try copyImages()
         try FileSystem.replace("\(images)/\(name).yaml", with: "name: \(name)\nextends: \(base)\n\(more)")

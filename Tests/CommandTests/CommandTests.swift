@@ -159,7 +159,8 @@ import Testing
         #expect(!FileSystem.exists(name))
     }
 
-    /// A command that waits for a program of its own: apt-config, which is one that never ends here.
+    /// A command that waits for a program of its own: apt-config, which is one that never ends
+    /// here.
     private func waitingCommand() throws -> (vcpe: RunningProcess, child: pid_t) {
         let images = try definition(Self.good)
         try FileSystem.makeDirectory("\(folder)/bin")

@@ -5,8 +5,8 @@ import ImageBuilder
 import Processes
 import Testing
 
-/// Packages made by dpkg-deb, composed as an image's are: what dpkg and maintainer scripts would have done is done on
-/// purpose, or said.
+/// Packages made by dpkg-deb, composed as an image's are: what dpkg and maintainer scripts would
+/// have done is done on purpose, or said.
 @Suite final class ComposerTests {
     let folder: String
     let cache: Cache
@@ -268,7 +268,8 @@ import Testing
         } throws: { error in "\(error)".contains(message) }
     }
 
-    /// As systemd-sysusers: the group's number is the user's, and another one where that is another group's.
+    /// As systemd-sysusers: the group's number is the user's, and another one where that is another
+    /// group's.
     @Test func aUsersOwnGroupTakesAnotherNumberWhereItsOwnIsUsed() async throws {
         let users = try package(
             "users", "mkdir -p usr/lib/sysusers.d; printf 'g first 410\nu second 410\n' > usr/lib/sysusers.d/a.conf")
@@ -279,7 +280,8 @@ import Testing
         #expect(try text(tree, "etc/group")?.contains("first:x:410:") == true)
     }
 
-    /// tmpfiles.d(5): fields and contents have C escapes; what follows the age is one argument as it is written.
+    /// tmpfiles.d(5): fields and contents have C escapes; what follows the age is one argument as
+    /// it is written.
     @Test func temporaryFilesHaveEscapesAndArgumentsAsWritten() async throws {
         let lines = [
             #"d /run/with\x20blank 0750"#, #"d "/run/in quotes\x21" 0755"#, #"d /run/octal\101 0755"#,
@@ -304,7 +306,8 @@ import Testing
         #expect(result.remarks.contains { $0.contains(#"/run/broken\q"#) }, "\(result.remarks)")
     }
 
-    /// The definition's own sysusers.d and tmpfiles.d files count as a package's do, and mask those in /usr/lib.
+    /// The definition's own sysusers.d and tmpfiles.d files count as a package's do, and mask those
+    /// in /usr/lib.
     @Test func sysusersAndTmpfilesOfTreesAreDone() async throws {
         let daemon = try package(
             "daemon",
@@ -486,7 +489,8 @@ import Testing
                 == "command /usr/bin/daemon a\\ b\nuser 417\ngroup 417\ngroups 101\nrestart always\n")
     }
 
-    /// ldconfig(8) of the host reads the cache, and a program finds a library in a directory of ld.so.conf(5) by it.
+    /// ldconfig(8) of the host reads the cache, and a program finds a library in a directory of
+    /// ld.so.conf(5) by it.
     @Test func librariesOfConfiguredDirectoriesAreInTheLoadersCache() async throws {
         let own = try package(
             "own",

@@ -126,8 +126,8 @@ import Testing
         #expect(box.console.contains("service silent gives no sign of life for 1 s: killed"))
     }
 
-    /// What services taken over from systemd units need: commands before the service's own, daemons that fork,
-    /// commands that end, conditions, a working directory, a umask.
+    /// What services taken over from systemd units need: commands before the service's own, daemons
+    /// that fork, commands that end, conditions, a working directory, a umask.
     @Test func aServiceStartsAsASystemdUnitSays() throws {
         let box = try Sandbox(
             units: [
@@ -172,7 +172,8 @@ import Testing
             scripts: [
                 "note": "#!/bin/sh\nid -u >/tmp/$1\n",
                 "show": "#!/bin/sh\n(umask; pwd) >/run/out/show\nexec sleep 1000\n",
-                // The pid file is written after the first process has exited, and names the second daemon.
+                // The pid file is written after the first process has exited, and names the second
+                // daemon.
                 "fork": """
                 #!/bin/bash
                 sleep 1000 &
@@ -218,7 +219,8 @@ import Testing
         #expect(box.wait("forked", "stopped") && box.read("/run/quit") == "quit\n")
         // With its main process the rest of a service ends.
         #expect(box.wait(5) { kill(named, 0) != 0 })
-        // A daemon that forks twice has no pid file, and its second process exits when the service runs already.
+        // A daemon that forks twice has no pid file, and its second process exits when the service
+        // runs already.
         #expect(box.wait("twice", "running") && box.service("twice")?[3] == "0", "\(box.service("twice") ?? [])")
         #expect(box.read("/tmp/once-done") == "0\n")
         // Every process gets the signal and the time.

@@ -4,7 +4,8 @@ import Glibc
 import Processes
 import Testing
 
-/// PID 1 as PID 1: in namespaces of its own, with a root that is the host's /usr under a layer, and a cgroup of its own.
+/// PID 1 as PID 1: in namespaces of its own, with a root that is the host's /usr under a layer, and
+/// a cgroup of its own.
 final class Sandbox {
     static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 

@@ -56,7 +56,8 @@ import Testing
         ("silent", "exit 0", nil as String?), ("garbage", "echo '<xml/>'", "plugin garbage publish: a line is no JSON"),
         ("half", "printf '{\"a\":1}'", "its last line has no end"),
         ("crash", "exec python3 -c 'import ctypes; ctypes.string_at(0)'", "it ended with 139"),
-        // What it must not reach it finds nowhere: the commits, the engine's socket, others' processes, a network.
+        // What it must not reach it finds nowhere: the commits, the engine's socket, others'
+        // processes, a network.
         (
             "spies",
             """

@@ -6,9 +6,11 @@ import PluginKit
 import Plugins
 import Testing
 
-/// A plugin's folder as `vcpe plugin test` checks it: cases with what it answers, manifest, examples against the YANG module.
+/// A plugin's folder as `vcpe plugin test` checks it: cases with what it answers, manifest,
+/// examples against the YANG module.
 ///
-/// `VCPE_WRITE_GOLDEN=1 swift test --filter GoldenTests` writes the answers anew; the difference is what to read.
+/// `VCPE_WRITE_GOLDEN=1 swift test --filter GoldenTests` writes the answers anew; the difference is
+/// what to read.
 @Suite struct GoldenTests {
     static let repository = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
     static let folder = repository + "/Sources/Plugins"
@@ -26,8 +28,8 @@ import Testing
                 }
             }
             manifest = P.manifest
-            // The box's executable, called by the plugin's name. Another process has another seed of its hashes, and this
-            // one another home, time zone and locale.
+            // The box's executable, called by the plugin's name. Another process has another seed
+            // of its hashes, and this one another home, time zone and locale.
             let executable = "\(GoldenTests.repository)/.build/debug/vcpe-box"
             try #require(FileSystem.exists(executable), "swift build --product vcpe-box")
             let call = ["-c", "exec -a \"$0\" \"$1\" \"$2\"", P.manifest.name, executable]

@@ -35,7 +35,8 @@ struct SysctlDriver {
         if key == "kernel/hostname" { try Self.noteHostName(value) }
     }
 
-    /// Rewrites what PID 1 wrote at boot: programs look their own host's name up in /etc/hosts, a link to this file.
+    /// Rewrites what PID 1 wrote at boot: programs look their own host's name up in /etc/hosts, a
+    /// link to this file.
     private static func noteHostName(_ name: String) throws {
         let hosts = "/run/vcpe/hosts"
         guard let text = try? FileSystem.read(hosts) else { return }

@@ -3,8 +3,8 @@ import Files
 import Glibc
 import Planning
 
-/// What an image has beside its packages: the skeleton and the engine, which the builder adds, and files and services of
-/// the definition.
+/// What an image has beside its packages: the skeleton and the engine, which the builder adds, and
+/// files and services of the definition.
 extension Composer {
     mutating func addSkeleton() {
         for name in ["dev", "proc", "sys", "run", "data", "mnt", "root", "var", "etc", "boot"] {
@@ -47,7 +47,8 @@ extension Composer {
                         + "debug \(definition.debug ? "yes" : "no")\n")), mode: 0o644)
     }
 
-    /// The engine, the operator's command and the plugins, which are one executable by several names; the factory site.
+    /// The engine, the operator's command and the plugins, which are one executable by several
+    /// names; the factory site.
     mutating func addPlugins() throws {
         if plugins.isEmpty { return }
         let links = [
@@ -84,7 +85,8 @@ extension Composer {
         }
     }
 
-    /// What libraries ask to know users: those of the image and, where a plugin brings them, those of the site.
+    /// What libraries ask to know users: those of the image and, where a plugin brings them, those
+    /// of the site.
     private mutating func addLogins() {
         guard result.tree["usr/lib/libnss_extrausers.so.2"] != nil else { return }
         let sources = "files extrausers"
@@ -94,7 +96,8 @@ extension Composer {
         ]
         put("etc/nsswitch.conf", .file(Content(lines.map { $0 + "\n" }.joined())), mode: 0o644)
         guard result.tree["etc/pam.d"] != nil else { return }
-        // What pam-auth-update(8) would have written: accounts of the name service, and nobody else's.
+        // What pam-auth-update(8) would have written: accounts of the name service, and nobody
+        // else's.
         for (name, text) in [
             ("auth", "auth required pam_unix.so\n"), ("account", "account required pam_unix.so\n"),
             ("password", "password required pam_deny.so\n"), ("session", "session required pam_unix.so\n"),

@@ -117,11 +117,13 @@ struct Closure {
         for folder in own + folders {
             if let found = tree.resolving("\(folder)/\(name)") { return found }
         }
-        // A program may load its plugins' libraries itself before the plugin: one beside the file is found so.
+        // A program may load its plugins' libraries itself before the plugin: one beside the file
+        // is found so.
         return tree.resolving("\(origin)/\(name)")
     }
 
-    /// What ldconfig(8) would list: libraries and links to them by their names, in the order of the directories.
+    /// What ldconfig(8) would list: libraries and links to them by their names, in the order of the
+    /// directories.
     var cacheEntries: [LibraryCache.Entry] {
         var byFolder: [String: [String]] = [:]
         for path in tree.entries.keys {
@@ -237,8 +239,8 @@ extension Composer {
         ((try? result.tree.file(path)?.read().starts(with: ElfFile.magic)) ?? nil) ?? false
     }
 
-    /// A program that can't start on the box is an error here, with the package that would bring what it lacks. What lacks it
-    /// on Debian itself is no error: the effects have a list of those.
+    /// A program that can't start on the box is an error here, with the package that would bring
+    /// what it lacks. What lacks it on Debian itself is no error: the effects have a list of those.
     mutating func checkClosure() throws {
         let known = Set(effects.unresolved)
         let closure = try Closure(result.tree, unchecked: definition.unchecked)

@@ -34,7 +34,8 @@ public struct Composer {
     let plugins: [BuiltPlugin]
     let lock: Lock
     let effects: Effects
-    /// Packages that the image hasn't, for the errors of the closure: what would bring a missing file.
+    /// Packages that the image hasn't, for the errors of the closure: what would bring a missing
+    /// file.
     let further: [UnpackedPackage]
     let folder: String
     let cache: Cache
@@ -77,10 +78,11 @@ public struct Composer {
         }
         var whole = try AppliedEffects(packaged, effects, packages: names, users: users).tree
         let declared = whole.adding(try definition.declarations(in: folder))
-        let unitServices = try Self.unitServices(of: definition, in: declared, further: further)
+        let units = SystemdUnits(declared)
+        let unitServices = try Self.unitServices(of: definition, in: units, further: further)
         let temporary = try TemporaryFiles(
             declared, users: users,
-            services: unitServices.sorted { $0.key < $1.key }.map(\.value))
+            units: units, services: unitServices.sorted { $0.key < $1.key }.map(\.value))
         whole = temporary.result
         result.remarks += temporary.remarks
         for (path, target) in AlternativeLinks(
@@ -182,7 +184,8 @@ public struct Composer {
         }
     }
 
-    /// Removes directories below /usr that only held what was left out; those of /var and /etc remain for daemons.
+    /// Removes directories below /usr that only held what was left out; those of /var and /etc
+    /// remain for daemons.
     mutating func removeEmptied(above dropped: Set<String>) {
         var candidates = Set(dropped.compactMap { FileSystem.parent(of: $0) })
         let filled = { (tree: Tree) -> Set<String> in Set(tree.entries.keys.compactMap { FileSystem.parent(of: $0) }) }

@@ -1,13 +1,15 @@
 import CSystem
 import Disks
 
-/// Capabilities of executables, as the kernel keeps them in an extended attribute (`linux/capability.h`).
+/// Capabilities of executables, as the kernel keeps them in an extended attribute
+/// (`linux/capability.h`).
 enum FileCapabilities {
     static let attribute = "security.capability"
     /// Stands for a value that ``decode(_:)`` does not understand.
     static let unknown = "unknown"
 
-    /// Reads what setcap(8) takes, such as `cap_net_raw,cap_net_admin+ep`; nil for what is not understood.
+    /// Reads what setcap(8) takes, such as `cap_net_raw,cap_net_admin+ep`; nil for what is not
+    /// understood.
     ///
     /// `=` is the empty set, which setcap(8) leaves when it takes all capabilities away.
     static func encode(_ text: String) -> [UInt8]? {
@@ -35,7 +37,8 @@ enum FileCapabilities {
         return bytes.bytes
     }
 
-    /// The text that setcap(8) takes for an attribute's value, such as `cap_net_raw=ep`; nil for another format.
+    /// The text that setcap(8) takes for an attribute's value, such as `cap_net_raw=ep`; nil for
+    /// another format.
     static func decode(_ bytes: [UInt8]) -> String? {
         // Revision 2 (20 bytes) and revision 3, which adds the user namespace's root (24 bytes).
         guard bytes.count == 20 || bytes.count == 24 else { return nil }

@@ -5,7 +5,8 @@ import Planning
 
 /// What PID 1's unit file gets from a service unit of systemd: lines as `docs/init.md` has them.
 ///
-/// Settings are those of systemd.service(5), systemd.exec(5), systemd.kill(5) and systemd.resource-control(5).
+/// Settings are those of systemd.service(5), systemd.exec(5), systemd.kill(5) and
+/// systemd.resource-control(5).
 struct ImportedService {
     /// A setting that can't be taken over, so that the service can't run.
     struct Unusable: Error {
@@ -50,7 +51,8 @@ struct ImportedService {
         addRemarks()
     }
 
-    /// PID 1's word for `Restart=`. A unit without it is restarted all the same: nobody is at the box to do so.
+    /// PID 1's word for `Restart=`. A daemon without it is restarted, too: a box has no operator
+    /// beside it.
     var restart: Definition.Service.Restart {
         switch unit.value("Restart") {
         case "always", "on-success": .always
@@ -111,7 +113,8 @@ struct ImportedService {
         if last.mayFail { remarks.append("a failure of \(last.words[0]) is not ignored") }
     }
 
-    /// Whether a further command's program is in the image; one whose failure is ignored may be missing.
+    /// Whether a further command's program is in the image; one whose failure is ignored may be
+    /// missing.
     private mutating func isThere(_ command: Command) throws -> Bool {
         let program = command.words[0]
         if tree.resolving(PackageTree.canonical(String(program.dropFirst()))) != nil { return true }
@@ -193,8 +196,8 @@ struct ImportedService {
         return command
     }
 
-    /// A word with its variables replaced: `$NAME` alone becomes as many words as its value has, `${NAME}` is replaced
-    /// within the word, `$$` is a dollar sign.
+    /// A word with its variables replaced: `$NAME` alone becomes as many words as its value has,
+    /// `${NAME}` is replaced within the word, `$$` is a dollar sign.
     private func substituted(_ word: String) -> [String] {
         if word.hasPrefix("$"), !word.hasPrefix("${"), !word.hasPrefix("$$"),
             word.dropFirst().allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" }), word.count > 1
@@ -323,7 +326,8 @@ struct ImportedService {
         }
     }
 
-    /// Lists with `~` take away, others add; the first decides whether the set starts empty or full.
+    /// Lists with `~` take away, others add; the first decides whether the set starts empty or
+    /// full.
     private func capabilities(_ key: String) -> Set<String> {
         var set: Set<String>?
         for value in unit.values(key) {
@@ -378,13 +382,13 @@ struct ImportedService {
         "KillMode", "Restart", "RemainAfterExit",
     ]
 
-    /// Settings that make no difference on a box: of systemd's journal and slices, and of its restarts, which PID 1
-    /// spaces itself.
+    /// Settings that make no difference on a box: of systemd's journal and slices, and of its
+    /// restarts, which PID 1 spaces itself.
     private static let harmless: Set<String> = [
         "RestartSec", "RestartSteps", "RestartMaxDelaySec", "StartLimitInterval", "StartLimitBurst", "NotifyAccess",
         "GuessMainPID", "SendSIGKILL", "Slice", "SyslogIdentifier", "SyslogFacility", "LogLevelMax", "StandardOutput",
         "StandardError", "BusName", "Delegate", "RuntimeDirectoryPreserve", "TimeoutAbortSec", "ExecReload",
-        "IgnoreSIGPIPE", "FileDescriptorStoreMax", "OOMPolicy", "LimitNOFILESoft", "TimeoutStartFailureMode",
+        "IgnoreSIGPIPE", "FileDescriptorStoreMax", "OOMPolicy", "TimeoutStartFailureMode",
     ]
 
     /// Starts of the names of settings that only restrict a service.

@@ -1,10 +1,11 @@
 import Disks
 import Files
 
-/// /etc/ld.so.cache in glibc's format (glibc, `sysdeps/generic/dl-cache.h`, "glibc-ld.so.cache1.1").
+/// /etc/ld.so.cache in glibc's format (glibc, `sysdeps/generic/dl-cache.h`,
+/// "glibc-ld.so.cache1.1").
 ///
-/// On Debian ldconfig(8) makes it. Without it ld.so(8) finds no library in the directories of ld.so.conf(5), and opens
-/// each of its own directories for each library of each program.
+/// On Debian ldconfig(8) makes it. Without it ld.so(8) finds no library in the directories of
+/// ld.so.conf(5), and opens each of its own directories for each library of each program.
 enum LibraryCache {
     /// A library's name and its absolute path.
     struct Entry: Hashable {
@@ -45,14 +46,16 @@ enum LibraryCache {
         return file.bytes + table.bytes + strings
     }
 
-    /// glibc's order of names: digits by their number, and after other characters (`_dl_cache_libcmp`).
+    /// glibc's order of names: digits by their number, and after other characters
+    /// (`_dl_cache_libcmp`).
     static func compare(_ first: String, _ second: String) -> Int {
         let (a, b) = (Array(first.utf8) + [0], Array(second.utf8) + [0])
         func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
         func number(_ bytes: [UInt8], _ position: inout Int) -> Int {
             var value = 0
             while isDigit(bytes[position]) {
-                // As an int of C wraps around: only the order of equal lengths matters, and is the same.
+                // As an int of C wraps around: only the order of equal lengths matters, and is the
+                // same.
                 value = (value &* 10 &+ Int(bytes[position] - 0x30)) & 0x7FFF_FFFF
                 position += 1
             }

@@ -61,8 +61,8 @@ extension Definition.OverlayTree {
 }
 
 extension Composer {
-    /// Copies the definition's trees into the image. Of modes only the executable bit counts, as git keeps it; all belongs
-    /// to root unless a rule says otherwise.
+    /// Copies the definition's trees into the image. Of modes only the executable bit counts, as
+    /// git keeps it; all belongs to root unless a rule says otherwise.
     mutating func addTrees(_ users: Users) throws {
         for overlay in definition.trees {
             for item in try overlay.items(in: folder) {
@@ -163,7 +163,8 @@ extension Tree {
 }
 
 extension Definition {
-    /// The sysusers.d(5) and tmpfiles.d(5) files and the service units of the definition's trees and files.
+    /// The sysusers.d(5) and tmpfiles.d(5) files and the service units of the definition's trees
+    /// and files.
     ///
     /// - Parameter folder: the definition's.
     func declarations(in folder: String) throws -> [String: TreeEntry] {
@@ -186,7 +187,8 @@ extension Definition {
             let kind: TreeEntry.Kind? =
                 switch rule.value.source {
                 case .content(let text): .file(Content(text))
-                // Whether it can be read, and is below the folder, is checked when the file is added.
+                // Whether it can be read, and is below the folder, is checked when the file is
+                // added.
                 case .path(let source): (try? FileSystem.read("\(folder)/\(source.value)")).map { .file(Content($0)) }
                 case .link(let target): .symbolicLink(target: target)
                 case .absent, .directory: nil
@@ -196,7 +198,8 @@ extension Definition {
         return found
     }
 
-    /// Digests of the host's files that the definition copies into the image, by what they are for: a step's inputs.
+    /// Digests of the host's files that the definition copies into the image, by what they are for:
+    /// a step's inputs.
     ///
     /// - Parameter folder: the definition's.
     func sourceDigests(in folder: String) throws -> [String: String] {

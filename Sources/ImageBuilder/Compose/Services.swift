@@ -22,12 +22,11 @@ extension Composer {
     /// The definition's services that are taken from systemd units, by their names.
     ///
     /// - Parameters:
-    ///   - tree: with the units of packages and of the definition.
+    ///   - units: of packages and of the definition.
     ///   - further: packages that could have a missing unit; nil to pass over it.
     static func unitServices(
-        of definition: Definition, in tree: Tree, further: [UnpackedPackage]?
+        of definition: Definition, in units: SystemdUnits, further: [UnpackedPackage]?
     ) throws -> [String: UnitService] {
-        let units = SystemdUnits(tree)
         var found: [String: UnitService] = [:]
         for (name, located) in definition.services.sorted(by: { $0.key < $1.key }) {
             guard case .unit(let wanted) = located.value.program else { continue }

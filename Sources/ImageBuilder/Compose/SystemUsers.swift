@@ -16,8 +16,8 @@ struct SystemUsers {
     private(set) var users: [User] = []
     private(set) var members: [(user: String, group: String)] = []
 
-    /// Reads the files of a tree: one in /etc takes the place of one with the same name in /usr/lib, and /dev/null there
-    /// masks it.
+    /// Reads the files of a tree: one in /etc takes the place of one with the same name in
+    /// /usr/lib, and /dev/null there masks it.
     init(_ tree: Tree) throws {
         for (path, text) in try ConfigurationFiles.read("sysusers.d", tree) {
             for line in text.split(separator: "\n") where !line.isEmpty && !line.hasPrefix("#") {
@@ -78,7 +78,8 @@ struct SystemUsers {
 
 /// What sysusers.d(5) and tmpfiles.d(5) files have in common.
 enum ConfigurationFiles {
-    /// The files of `/usr/lib/NAME` and `/etc/NAME` in the order of their names, without masked ones.
+    /// The files of `/usr/lib/NAME` and `/etc/NAME` in the order of their names, without masked
+    /// ones.
     static func read(_ name: String, _ tree: Tree) throws -> [(path: String, text: String)] {
         var files: [String: String] = [:]
         for folder in ["usr/lib/\(name)/", "etc/\(name)/"] {
@@ -143,7 +144,8 @@ enum ConfigurationFiles {
         return bytes
     }
 
-    /// The bytes of a C escape, without its backslash: a letter, `xNN`, `uNNNN`, `UNNNNNNNN` or three octal digits.
+    /// The bytes of a C escape, without its backslash: a letter, `xNN`, `uNNNN`, `UNNNNNNNN` or
+    /// three octal digits.
     static func escape(_ rest: inout ArraySlice<UInt8>) -> [UInt8]? {
         func number(_ count: Int, radix: Int) -> UInt32? {
             guard rest.count >= count else { return nil }
@@ -178,8 +180,8 @@ enum ConfigurationFiles {
     /// ``expanded(_:further:)`` with the specifiers that all files have.
     static func expanded(_ text: String) -> String? { expanded(text, further: [:]) }
 
-    /// A text with its specifiers replaced; nil where one is known on a running system only (the machine's id, the host's
-    /// name, the kernel's release).
+    /// A text with its specifiers replaced; nil where one is known on a running system only (the
+    /// machine's id, the host's name, the kernel's release).
     ///
     /// - Parameter further: values of specifiers that only some files have, or that differ there.
     static func expanded(_ text: String, further: [Character: String]) -> String? {

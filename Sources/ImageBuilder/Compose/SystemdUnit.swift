@@ -1,6 +1,3 @@
-import Documents
-import Files
-
 /// A service unit of systemd with its drop-ins (systemd.unit(5), systemd.syntax(7)).
 struct SystemdUnit {
     /// `NAME.service` or `NAME@INSTANCE.service`, as the definition has it.
@@ -15,7 +12,7 @@ struct SystemdUnit {
     /// Its further names: of the links that led to it, and its `Alias=`.
     private(set) var aliases: Set<String>
 
-    fileprivate init(
+    init(
         _ name: String, path: String, aliases: Set<String>, hasSocket: Bool, texts: [String]
     ) {
         self.name = name
@@ -91,13 +88,13 @@ struct SystemdUnit {
     }
 
     /// `NAME@.service` of `NAME@INSTANCE.service`; nil for another name.
-    fileprivate static func template(of name: String) -> String? {
+    static func template(of name: String) -> String? {
         let parts = parts(name)
         return parts.instance == nil ? nil : "\(parts.prefix)@.service"
     }
 
-    /// A text with its specifiers replaced (systemd.unit(5), "Specifiers"); nil where one has a value on a running
-    /// system only.
+    /// A text with its specifiers replaced (systemd.unit(5), "Specifiers"); nil where one has a
+    /// value on a running system only.
     func expanded(_ text: String) -> String? {
         let parts = Self.parts(name)
         let instance = parts.instance ?? ""
@@ -170,7 +167,8 @@ extension SystemdUnit {
         return Int(total.rounded(.up))
     }
 
-    /// Bytes or a number, with K, M, G and T as powers of 1024; `UInt64.max` for `infinity`, nil for what is neither.
+    /// Bytes or a number, with K, M, G and T as powers of 1024; `UInt64.max` for `infinity`, nil
+    /// for what is neither.
     static func number(_ text: String) -> UInt64? {
         if text == "infinity" { return .max }
         let powers: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
@@ -178,153 +176,5 @@ extension SystemdUnit {
         guard let number = UInt64(text.dropLast()) else { return nil }
         let (product, overflow) = number.multipliedReportingOverflow(by: factor)
         return overflow ? nil : product
-    }
-}
-
-/// The units of a tree, by their names.
-struct SystemdUnits {
-    /// Directories of unit files; the first that has a file wins.
-    private static let folders = ["etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system"]
-
-    private let tree: Tree
-    /// Paths by the unit's name, of the first directory that has it; a link to /dev/null among them masks it.
-    private var files: [String: String] = [:]
-    /// Drop-ins by the unit's name and their own: one in /etc replaces one of the same name in /usr/lib.
-    private var dropIns: [String: [String: String]] = [:]
-
-    init(_ tree: Tree) {
-        self.tree = tree
-        for folder in Self.folders.reversed() {
-            for path in tree.paths(below: folder + "/") {
-                let parts = path.dropFirst(folder.count + 1).split(separator: "/").map(String.init)
-                if parts.count == 1 {
-                    files[parts[0]] = path
-                } else if parts.count == 2, parts[0].hasSuffix(".service.d"), parts[1].hasSuffix(".conf") {
-                    dropIns[String(parts[0].dropLast(2)), default: [:]][parts[1]] = path
-                }
-            }
-        }
-    }
-
-    /// The names of the service units, templates as `NAME@.service`.
-    var names: [String] { files.keys.filter { $0.hasSuffix(".service") }.sorted() }
-
-    /// A unit by its name, by a link to it or by its `Alias=`.
-    ///
-    /// - Returns: nil where the tree has none of that name, or masks it.
-    func unit(_ name: String) throws -> SystemdUnit? {
-        if let unit = try own(name) { return unit }
-        if files[name] != nil { return nil }
-        for other in names where other != name {
-            if let unit = try own(other), unit.aliases.contains(name) { return unit }
-        }
-        return nil
-    }
-
-    private func own(_ name: String) throws -> SystemdUnit? {
-        let template = SystemdUnit.template(of: name)
-        guard let file = files[name] ?? template.flatMap({ files[$0] }), let path = tree.resolving(file),
-            let content = tree.file(path), content.count > 0
-        else { return nil }
-        // A link's own name and that of its target are names of one unit.
-        let real = FileSystem.name(of: path)
-        var texts: [String: String] = [:]
-        for unit in [template, real, name].compactMap({ $0 }) {
-            for (file, path) in dropIns[unit] ?? [:] {
-                if let content = tree.file(path) { texts[file] = String(decoding: try content.read(), as: UTF8.self) }
-            }
-        }
-        let socket = String(name.dropLast("service".count)) + "socket"
-        return SystemdUnit(
-            name, path: path, aliases: template == nil && real != name ? [real] : [], hasSocket: files[socket] != nil,
-            texts: [String(decoding: try content.read(), as: UTF8.self)]
-                + texts.sorted { $0.key < $1.key }.map(\.value))
-    }
-}
-
-/// The words of systemd.syntax(7).
-enum SystemdSyntax {
-    struct Word: Hashable {
-        var text: String
-        /// It has quotes or escapes, so that `;` is itself.
-        var isQuoted = false
-    }
-
-    /// Splits at blanks. Quotes hold words together; C escapes are replaced; a backslash before another character remains.
-    static func words(_ line: some StringProtocol) -> [Word] {
-        var words: [Word] = []
-        var word: [UInt8]?
-        var isQuoted = false
-        var quote: UInt8?
-        var rest = Array(line.utf8)[...]
-        func finish() {
-            if let bytes = word { words.append(Word(text: String(decoding: bytes, as: UTF8.self), isQuoted: isQuoted)) }
-            (word, isQuoted) = (nil, false)
-        }
-        while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "\\") {
-                isQuoted = true
-                var after = rest
-                if let bytes = ConfigurationFiles.escape(&after) {
-                    word = (word ?? []) + bytes
-                    rest = after
-                } else if rest.first == UInt8(ascii: ";") {
-                    word = (word ?? []) + [rest.removeFirst()]
-                } else {
-                    word = (word ?? []) + [byte]
-                }
-            } else if let open = quote {
-                if byte == open { quote = nil } else { word = (word ?? []) + [byte] }
-            } else if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") {
-                (quote, isQuoted, word) = (byte, true, word ?? [])
-            } else if byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") {
-                finish()
-            } else {
-                word = (word ?? []) + [byte]
-            }
-        }
-        finish()
-        return words
-    }
-
-    /// The assignments of an environment file (systemd.exec(5), `EnvironmentFile=`): single quotes hold what they
-    /// have as it is; within double quotes a backslash is itself but before `"`, `\`, a backquote, `$` and a line's end.
-    static func environment(_ text: String) -> [(name: String, value: String)] {
-        var result: [(String, String)] = []
-        let lines = text.replacing("\r\n", with: "\n").replacing("\\\n", with: "")
-        for line in lines.split(separator: "\n") {
-            let trimmed = line.trimming { $0 == " " || $0 == "\t" }
-            guard !trimmed.hasPrefix("#"), !trimmed.hasPrefix(";"), let equals = trimmed.firstIndex(of: "=") else {
-                continue
-            }
-            let name = trimmed[..<equals].trimming { $0 == " " }
-            guard name.first.map({ $0.isLetter || $0 == "_" }) == true,
-                name.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" })
-            else { continue }
-            result.append(
-                (name, unquoted(trimmed[trimmed.index(after: equals)...].trimming { $0 == " " || $0 == "\t" })))
-        }
-        return result
-    }
-
-    private static func unquoted(_ text: String) -> String {
-        var value = ""
-        var quote: Character?
-        var rest = text[...]
-        while let character = rest.popFirst() {
-            switch (character, quote) {
-            case ("\\", nil): if let next = rest.popFirst() { value.append(next) }
-            case ("\\", "\""):
-                if let next = rest.first, "\"\\`$".contains(next) {
-                    value.append(rest.removeFirst())
-                } else {
-                    value.append(character)
-                }
-            case ("\"", nil), ("'", nil): quote = character
-            case (_, let open?) where character == open: quote = nil
-            default: value.append(character)
-            }
-        }
-        return value
     }
 }

@@ -1,20 +1,23 @@
 import Files
 
-/// What tmpfiles.d(5) files and the directories of systemd's service units (systemd.exec(5), `RuntimeDirectory=`) have a
-/// system make when it boots.
+/// What tmpfiles.d(5) files and the directories of systemd's service units (systemd.exec(5),
+/// `RuntimeDirectory=`) have a system make when it boots.
 ///
-/// The builder puts it into the image: below /usr and /etc it is there; PID 1 copies what is below /run, /tmp and /var into
-/// the memory file systems that it mounts there.
+/// The builder puts it into the image: below /usr and /etc it is there; PID 1 copies what is below
+/// /run, /tmp and /var into the memory file systems that it mounts there.
 struct TemporaryFiles {
     private(set) var remarks: [String] = []
-    /// Paths that a line makes already: of two the first counts, the files being in the order of their names.
+    /// Paths that a line makes already: of two the first counts, the files being in the order of
+    /// their names.
     private var made: Set<String> = []
     private let users: Users
     private let tree: Tree
     private(set) var result: Tree
 
-    /// - Parameter services: those of the definition that are taken from units.
-    init(_ tree: Tree, users: Users, services: [Composer.UnitService] = []) throws {
+    /// - Parameters:
+    ///   - units: those of the tree.
+    ///   - services: those of the definition that are taken from units.
+    init(_ tree: Tree, users: Users, units: SystemdUnits, services: [Composer.UnitService]) throws {
         self.tree = tree
         self.users = users
         result = tree
@@ -27,7 +30,7 @@ struct TemporaryFiles {
                 try apply(words, path: path)
             }
         }
-        try applyUnits(services)
+        try applyUnits(units, services)
     }
 
     // MARK: - tmpfiles.d
@@ -80,13 +83,15 @@ struct TemporaryFiles {
             if result[target] == nil || modifiers.contains("+") {
                 copy(from: String((argument ?? "/usr/share/factory" + path).dropFirst()), to: target, attributes, file)
             }
-        // They clean up, lock or label what is there while the system runs: the memory file systems start empty.
+        // They clean up, lock or label what is there while the system runs: the memory file systems
+        // start empty.
         case "x", "X", "r", "R", "h", "H", "t", "T", "a", "A": break
         default: remarks.append("/\(file): \(words[0]) \(path) is not done at boot")
         }
     }
 
-    /// Escapes are replaced before specifiers, as systemd-tmpfiles does; nil for one that is not known.
+    /// Escapes are replaced before specifiers, as systemd-tmpfiles does; nil for one that is not
+    /// known.
     private static func argument(_ text: String) -> [UInt8]? {
         guard let bytes = ConfigurationFiles.unescaped(text) else { return nil }
         if !bytes.contains(UInt8(ascii: "%")) { return bytes }
@@ -180,10 +185,10 @@ struct TemporaryFiles {
 
     // MARK: - Directories of service units
 
-    private mutating func applyUnits(_ services: [Composer.UnitService]) throws {
-        // The definition's first: an instance of a template, and a service with another user, are known by them only.
+    private mutating func applyUnits(_ units: SystemdUnits, _ services: [Composer.UnitService]) throws {
+        // The definition's first: an instance of a template, and a service with another user, are
+        // known by them only.
         for service in services { makeDirectories(service.unit, user: service.user, group: service.group) }
-        let units = SystemdUnits(tree)
         for name in units.names where !name.hasSuffix("@.service") {
             guard let unit = try units.unit(name) else { continue }
             makeDirectories(unit, user: unit.user ?? "root", group: unit.value("Group").flatMap(unit.expanded))

@@ -2,8 +2,8 @@ import Digests
 import Files
 import PluginKit
 
-/// The users and groups of an image: Debian's fixed ones (base-passwd), those that packages' scripts made, those of
-/// sysusers.d(5), those of the definition.
+/// The users and groups of an image: Debian's fixed ones (base-passwd), those that packages'
+/// scripts made, those of sysusers.d(5), those of the definition.
 struct Users {
     struct User: Hashable {
         var uid: Int
@@ -54,10 +54,11 @@ struct Users {
         try apply(effects)
         try apply(SystemUsers(tree))
         // A missing unit is an error of the composition.
-        for (_, service) in try Composer.unitServices(of: definition, in: tree, further: nil).sorted(by: {
+        for (_, service) in try Composer.unitServices(of: definition, in: SystemdUnits(tree), further: nil).sorted(by: {
             $0.key < $1.key
         }) {
-            // The user of a service with `DynamicUser=`, which systemd makes when the service starts.
+            // The user of a service with `DynamicUser=`, which systemd makes when the service
+            // starts.
             let (unit, user) = (service.unit, service.user)
             guard unit.isTrue("DynamicUser"), users[user] == nil, Int(user) == nil else { continue }
             try add(user, id: nil, group: nil, comment: unit.name, home: "/", shell: "/usr/sbin/nologin")

@@ -1,8 +1,8 @@
 import Digests
 import Documents
 
-/// What an image is made of: `images/NAME.yaml`, with what it extends laid beneath it. `docs/image-definition.md` is
-/// its reference.
+/// What an image is made of: `images/NAME.yaml`, with what it extends laid beneath it.
+/// `docs/image-definition.md` is its reference.
 public struct Definition: Sendable, Hashable {
     public struct Base: Sendable, Hashable {
         /// Debian's code name, such as `trixie`.
@@ -14,7 +14,8 @@ public struct Definition: Sendable, Hashable {
         /// Replaces the host's own mirror.
         public var mirror: String?
         public var securityMirror: String?
-        /// A keyring that signs both mirrors, relative to the definition's folder; Debian's own when nil.
+        /// A keyring that signs both mirrors, relative to the definition's folder; Debian's own
+        /// when nil.
         public var signedBy: Located<String>?
     }
 
@@ -102,8 +103,8 @@ public struct Definition: Sendable, Hashable {
         public enum Program: Sendable, Hashable {
             /// A program by its absolute path, and its arguments.
             case command([String])
-            /// A service unit of systemd, such as `nginx.service` or `openvpn@office.service`: what it says of commands,
-            /// users, directories, environment and readiness is taken over.
+            /// A service unit of systemd, such as `nginx.service` or `openvpn@office.service`: what
+            /// it says of commands, users, directories, environment and readiness is taken over.
             case unit(String)
         }
 
@@ -115,7 +116,8 @@ public struct Definition: Sendable, Hashable {
         /// nil for `always`, or the unit's.
         public var restart: Restart?
         public var environment: [String: String]
-        /// Directories below /run, /data and /var, made before each start and owned by the service's user.
+        /// Directories below /run, /data and /var, made before each start and owned by the
+        /// service's user.
         public var directories: [String]
         public var enabled: Bool
     }
@@ -163,11 +165,14 @@ public struct Definition: Sendable, Hashable {
     /// Paths that the check of interpreters and libraries passes over.
     public var unchecked: [PathPattern]
     public var trees: [OverlayTree]
-    /// Kernel modules beside the profile's: names, patterns, or directories of the kernel's tree ending in `/`.
+    /// Kernel modules beside the profile's: names, patterns, or directories of the kernel's tree
+    /// ending in `/`.
     public var modules: [Located<String>]
-    /// What turns the site's configuration into rules, links and services; each brings its packages, modules and users.
+    /// What turns the site's configuration into rules, links and services; each brings its
+    /// packages, modules and users.
     public var plugins: [PluginChoice]
-    /// The site document that a box follows until its operator gives it another, relative to the definition's folder.
+    /// The site document that a box follows until its operator gives it another, relative to the
+    /// definition's folder.
     public var site: Located<String>?
     /// Public keys whose signatures a document from a stick must have on a box that has one.
     public var siteKeys: [String]
@@ -175,8 +180,8 @@ public struct Definition: Sendable, Hashable {
     public var hasFactoryReset: Bool
     /// What must be seen with real packets before the image may be called good.
     public var proofs: [Proof]
-    /// Absolute paths of directories of the read-only root that are writable on the box; what is written there is
-    /// lost at the next boot.
+    /// Absolute paths of directories of the read-only root that are writable on the box; what is
+    /// written there is lost at the next boot.
     public var writable: [Located<String>]
     /// By absolute path.
     public var files: [String: Located<File>]

@@ -57,8 +57,8 @@ extension Definition {
         .text("a name of lower-case letters, digits and hyphens, starting with a letter", where: isName)
     }
 
-    /// Where the running box mounts what has nothing to do with the image. PID 1 copies what the image has in /run, /tmp
-    /// and /var into the memory file systems that it mounts there.
+    /// Where the running box mounts what has nothing to do with the image. PID 1 copies what the
+    /// image has in /run, /tmp and /var into the memory file systems that it mounts there.
     static let hiddenPlaces = ["/proc", "/sys", "/dev", "/data"]
 
     /// Debian Policy 5.6.1.

@@ -157,7 +157,8 @@ struct Apt {
         return try naming(packages, printed).sorted { $0.name < $1.name }
     }
 
-    /// The packages, each with the source that has it: a URL alone doesn't tell the suites of one server apart.
+    /// The packages, each with the source that has it: a URL alone doesn't tell the suites of one
+    /// server apart.
     ///
     /// - Parameter printed: apt's lines, in the order of the packages.
     private func naming(_ packages: [LockedPackage], _ printed: [Substring]) throws -> [LockedPackage] {

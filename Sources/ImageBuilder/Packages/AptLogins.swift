@@ -2,7 +2,8 @@ import Transfers
 
 /// Users and passwords of servers: apt_auth.conf(5), and the URIs of sources.list(5).
 struct AptLogins: Sendable, Hashable, CustomReflectable {
-    /// The texts of the files, in apt's order. apt searches each for the first machine that matches.
+    /// The texts of the files, in apt's order. apt searches each for the first machine that
+    /// matches.
     var files: [String] = []
 
     /// Logs and errors must not show a password.

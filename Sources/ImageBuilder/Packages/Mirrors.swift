@@ -18,8 +18,9 @@ public struct Mirrors: Sendable, Hashable {
 
     /// The mirrors that the host's own apt uses, or those that the caller specifies.
     ///
-    /// A source of the host is used when it has the suite, and when a key of the keyring signed
-    /// the suite's `InRelease`. With Debian's keyring this excludes third parties and other distributions.
+    /// A source of the host is used when it has the suite, and when a key of the keyring signed the
+    /// suite's `InRelease`. With Debian's keyring this excludes third parties and other
+    /// distributions.
     ///
     /// - Parameters:
     ///   - mirror: URL of the main archive. The security archive is then at that URL with

@@ -40,7 +40,8 @@ struct PackageSource: Sendable, Hashable {
         return suites.contains { suite in components.contains { "\(suite)/\($0)" == index.place } }
     }
 
-    /// A URL as apt prints it of an index: without a user's name and password, and with one slash before a file's path.
+    /// A URL as apt prints it of an index: without a user's name and password, and with one slash
+    /// before a file's path.
     static func canonical(_ url: String) -> String {
         let url = url.trimming { $0 == "/" }
         if url.hasPrefix("file:") { return "file:/" + url.dropFirst("file:".count).drop { $0 == "/" } }

@@ -37,7 +37,8 @@ public struct Proxies: Sendable, Hashable {
                 if name == prefix + "-auto-detect" { detectors[scheme] = value }
             }
         }
-        // The options of https default to those of http, but for the detector (apt-transport-https(1)).
+        // The options of https default to those of http, but for the detector
+        // (apt-transport-https(1)).
         byScheme["http"] = ofApt["http"] ?? byScheme["http"]
         byScheme["https"] = ofApt["https"] ?? ofApt["http"] ?? byScheme["https"]
         for (name, value) in byHost where name.hasPrefix("http::") {

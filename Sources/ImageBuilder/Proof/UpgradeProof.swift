@@ -9,7 +9,8 @@ import Processes
 /// kernel panics, and must fall back. The result is how long nothing was forwarded.
 ///
 /// The machine boots through UEFI. If the definition has `secure-boot`, Secure Boot is on, and the
-/// release whose kernel panics, which is an edit of the new one, is signed with the definition's key.
+/// release whose kernel panics, which is an edit of the new one, is signed with the definition's
+/// key.
 public struct UpgradeProof {
     /// The result.
     public struct Outcome: Sendable {

@@ -2,26 +2,18 @@ import Files
 
 /// /etc/passwd and /etc/group at one moment.
 struct Accounts {
-    struct User: Hashable {
-        var uid: Int
-        var gid: Int
-        var comment: String
-        var home: String
-        var shell: String
-    }
-
     struct Group: Hashable {
         var gid: Int
         var members: [String]
     }
 
-    var users: [String: User] = [:]
+    var users: [String: Users.User] = [:]
     var groups: [String: Group] = [:]
 
     static func read() -> Accounts {
         var accounts = Accounts()
         for fields in lines("/etc/passwd", count: 7) {
-            accounts.users[fields[0]] = User(
+            accounts.users[fields[0]] = Users.User(
                 uid: Int(fields[2]) ?? 0, gid: Int(fields[3]) ?? 0, comment: fields[4], home: fields[5],
                 shell: fields[6])
         }

@@ -2,11 +2,13 @@ import Files
 
 /// The parts of dpkg's database that say what scripts asked for.
 enum DpkgDatabase {
-    /// Three lines a diversion: the path, where it is moved, whose file keeps it (dpkg-divert(1); `:` for none).
+    /// Three lines a diversion: the path, where it is moved, whose file keeps it (dpkg-divert(1);
+    /// `:` for none).
     static func diversions() -> [PackageTree.Diversion] {
         let lines = text("/var/lib/dpkg/diversions").split(separator: "\n").map(String.init)
         return stride(from: 0, to: lines.count - 2, by: 3).compactMap { i in
-            // Debian's guards of the merged /usr: they name the links' side of a path, which no package writes any more.
+            // Debian's guards of the merged /usr: they name the links' side of a path, which no
+            // package writes any more.
             if lines[i + 1].hasSuffix(".usr-is-merged") { return nil }
             return PackageTree.Diversion(
                 package: lines[i + 2] == ":" ? nil : lines[i + 2],
@@ -15,8 +17,8 @@ enum DpkgDatabase {
         }.sorted { $0.path < $1.path }
     }
 
-    /// A file an alternative: status, link, slaves and their links, an empty line, then each candidate (update-alternatives(1),
-    /// "QUERY FORMAT" and the source's `alternative_load`).
+    /// A file an alternative: status, link, slaves and their links, an empty line, then each
+    /// candidate (update-alternatives(1), "QUERY FORMAT" and the source's `alternative_load`).
     static func alternatives() -> [Effects.Alternative] {
         let folder = "/var/lib/dpkg/alternatives"
         return ((try? FileSystem.list(folder)) ?? []).compactMap { name in
@@ -39,7 +41,7 @@ enum DpkgDatabase {
                 }
                 alternative.candidates.append(candidate)
             }
-            // Nobody reads manual pages on a box.
+            // An image has no manual pages.
             func isDropped(_ link: String) -> Bool {
                 DefaultDrop.patterns.contains { $0.matches(String(link.dropFirst())) }
             }

@@ -2,7 +2,8 @@ import Digests
 import Documents
 import Files
 
-/// What a package's maintainer scripts and triggers did when it was installed as Debian installs it: one change each.
+/// What a package's maintainer scripts and triggers did when it was installed as Debian installs
+/// it: one change each.
 public enum Effect: Sendable, Hashable {
     /// Where a generated file's bytes come from.
     public enum Source: Sendable, Hashable {
@@ -44,7 +45,8 @@ public enum Effect: Sendable, Hashable {
     }
 }
 
-/// `images/NAME.effects`: the effects of all packages of a lock, recorded in a reference root when the lock was made.
+/// `images/NAME.effects`: the effects of all packages of a lock, recorded in a reference root when
+/// the lock was made.
 public struct Effects: Sendable, Hashable {
     /// An alternative as update-alternatives(1) keeps it.
     public struct Alternative: Sendable, Hashable {
@@ -81,7 +83,8 @@ public struct Effects: Sendable, Hashable {
 
     public init() {}
 
-    /// Names what is recorded: the packages of a reference root, and what is left out of their effects.
+    /// Names what is recorded: the packages of a reference root, and what is left out of their
+    /// effects.
     static func identity(_ packages: [LockedPackage], drop: [PathPattern], keep: [PathPattern]) -> String {
         let names = packages.map(\.digest.hex).sorted().joined() + drop.map(\.text).sorted().joined(separator: "\n")
         let kept = keep.map(\.text).sorted().joined(separator: "\n")

@@ -8,7 +8,8 @@ import Processes
 /// Installs packages with their maintainer scripts, inside namespaces of its own: a process that
 /// ``ReferenceRoot`` starts.
 ///
-/// The root is a file system in memory. The scripts see neither the network nor the host's files, devices and processes.
+/// The root is a file system in memory. The scripts see neither the network nor the host's files,
+/// devices and processes.
 public struct ReferenceInstallation {
     /// What is installed, written as a file for the process.
     struct Specification {
@@ -93,7 +94,8 @@ public struct ReferenceInstallation {
     private static let policy = "/usr/sbin/policy-rc.d"
     /// Files larger than this are never effects that an image could hold.
     static let largestFile = 1 << 20
-    /// What maintainer scripts may need; not what would reach beyond their root: no devices, no modules, no clock.
+    /// What maintainer scripts may need; not what would reach beyond their root: no devices, no
+    /// modules, no clock.
     private static let capabilities: UInt64 = [
         "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
         "setfcap", "sys_chroot", "net_bind_service", "audit_write", "sys_nice",
@@ -125,7 +127,8 @@ public struct ReferenceInstallation {
     private mutating func observe() throws -> Observation {
         try prepareRoot()
         try bootstrap()
-        // The order satisfies all dependencies but those on packages that are not installed, and those within a step.
+        // The order satisfies all dependencies but those on packages that are not installed, and
+        // those within a step.
         for step in specification.steps {
             try dpkg(["--force-depends", "--install"] + step.packages.map(deb), packages: step.packages)
             try note(step.packages)
@@ -137,8 +140,8 @@ public struct ReferenceInstallation {
 
     // MARK: - The root
 
-    /// Mounts an empty root and moves into it; then writes the bootstrap's files. Nothing of the host is reachable when the
-    /// first of them is written, wherever a package's links lead.
+    /// Mounts an empty root and moves into it; then writes the bootstrap's files. Nothing of the
+    /// host is reachable when the first of them is written, wherever a package's links lead.
     private func prepareRoot() throws {
         // In memory before the cache is out of reach.
         let files = try specification.bootstrap.compactMap { packages[$0] }.flatMap(\.entries).map { item in
@@ -206,14 +209,15 @@ public struct ReferenceInstallation {
         try FileSystem.makeDirectory("\(root)/dev/pts")
         // Some containers refuse it; few scripts need a terminal.
         _ = mount("devpts", "\(root)/dev/pts", "devpts", UInt(MS_NOSUID | MS_NOEXEC), "newinstance,ptmxmode=0666")
-        // While the host's is still there: a user namespace may mount no proc that shows more than one it sees. Read-only:
-        // as root a script could set the host's kernel parameters there.
+        // While the host's is still there: a user namespace may mount no proc that shows more than
+        // one it sees. Read-only: as root a script could set the host's kernel parameters there.
         try Self.check(
             mount("proc", "\(root)/.vcpe/proc", "proc", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY), nil),
             "mount", "/proc")
         let debs = "\(specification.cache)/debs"
         try Self.check(mount(debs, "\(root)/.vcpe/debs", nil, UInt(MS_BIND), nil), "mount", debs)
-        // A user namespace may not clear flags that the host's mount has: with and without its usual one.
+        // A user namespace may not clear flags that the host's mount has: with and without its
+        // usual one.
         let safe = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
         if mount(nil, "\(root)/.vcpe/debs", nil, UInt(safe), nil) != 0 {
             try Self.check(
@@ -247,7 +251,8 @@ public struct ReferenceInstallation {
 
     // MARK: - Installing
 
-    /// Essential packages need each other's programs for their scripts: all files first, then all scripts.
+    /// Essential packages need each other's programs for their scripts: all files first, then all
+    /// scripts.
     private mutating func bootstrap() throws {
         scan = try TreeScan(root: "/")
         let names = specification.bootstrap
@@ -296,7 +301,8 @@ public struct ReferenceInstallation {
     private mutating func note(_ names: [String]) throws {
         let now = try TreeScan(root: "/")
         if let before = scan {
-            // Without a script in the step, a trigger of an earlier package did it: image packages first.
+            // Without a script in the step, a trigger of an earlier package did it: image packages
+            // first.
             let author =
                 names.first { packages[$0]?.control["postinst"] != nil }
                 ?? names.first { !Resolver.replaced.contains($0) } ?? names[0]

@@ -4,7 +4,8 @@ import Files
 import Glibc
 import Processes
 
-/// Records what the maintainer scripts of a lock's packages do: an installation as Debian does it, in namespaces of its own.
+/// Records what the maintainer scripts of a lock's packages do: an installation as Debian does it,
+/// in namespaces of its own.
 struct ReferenceRoot {
     let packages: [LockedPackage]
     let graph: PackageGraph
@@ -82,8 +83,8 @@ struct ReferenceRoot {
                 """)
     }
 
-    /// Where no user namespace can be made, `unshare --map-auto` leaves a process behind that waits for one for ever, with
-    /// our pipes.
+    /// Where no user namespace can be made, `unshare --map-auto` leaves a process behind that waits
+    /// for one for ever, with our pipes.
     private static func checkNamespaces() throws {
         if namespaces.isEmpty { return }
         let result = try Command("unshare", ["--user", "true"]).run()
@@ -97,7 +98,8 @@ struct ReferenceRoot {
 
     // MARK: - From observations to effects
 
-    /// What differs between two installations depends on a key, the time or a process: no build could make it again.
+    /// What differs between two installations depends on a key, the time or a process: no build
+    /// could make it again.
     private func checkReproducible(_ a: Observation, _ b: Observation) throws {
         let other = Dictionary(b.changes.map { ($0.path, $0) }) { $1 }
         // By package and reason.
@@ -185,7 +187,8 @@ struct ReferenceRoot {
         return effects
     }
 
-    /// What lacks an interpreter or a library although everything is there that Debian would install.
+    /// What lacks an interpreter or a library although everything is there that Debian would
+    /// install.
     private func unresolved(_ tree: Tree, _ effects: Effects) throws -> [Effects.Unresolved] {
         var whole = tree
         for change in effects.packages.values.joined() {
@@ -238,7 +241,8 @@ extension Observation.User {
     fileprivate var line: String { "\(name):\(comment):\(home):\(shell)" }
 }
 
-/// Finds files of a package that a generated one was made of. Another package's would not do: an image may lack it.
+/// Finds files of a package that a generated one was made of. Another package's would not do: an
+/// image may lack it.
 private struct GeneratedSources {
     private struct Key: Hashable {
         var package: String

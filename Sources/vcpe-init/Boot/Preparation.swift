@@ -1,7 +1,8 @@
 import CSystem
 import Glibc
 
-/// What must stand in the verified root before anything is started: file systems, the kernel's settings, the box's identity.
+/// What must stand in the verified root before anything is started: file systems, the kernel's
+/// settings, the box's identity.
 struct Preparation {
     /// The hostname where nobody gave one.
     var imageName: String?
@@ -14,7 +15,8 @@ struct Preparation {
 
     private func mountFileSystems() {
         let safe = UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        // What lies in memory can't be reclaimed: all of these full, with /run and a /data in memory, must leave room.
+        // What lies in memory can't be reclaimed: all of these full, with /run and a /data in
+        // memory, must leave room.
         let mounts: [(String, String, String, UInt, String)] = [
             ("cgroup2", "/sys/fs/cgroup", "cgroup2", safe, ""),
             ("devpts", "/dev/pts", "devpts", UInt(MS_NOSUID | MS_NOEXEC), "mode=0620,ptmxmode=0666"),
@@ -72,7 +74,8 @@ struct Preparation {
         let kept = "/data/vcpe"
         Text.makeFolder(kept, mode: 0o700)
         let seed = Text.bytes(RandomSeed.path, limit: 512)
-        // Credited once only: the seed is replaced before anything else may start from the same one.
+        // Credited once only: the seed is replaced before anything else may start from the same
+        // one.
         if seed.count >= 32 { csystem_add_entropy(seed, seed.count) }
         RandomSeed.save()
         var id = Text.read("\(kept)/machine-id").filter { $0.isHexDigit }

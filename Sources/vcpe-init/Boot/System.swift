@@ -58,7 +58,8 @@ struct System {
         csystem_epoll_add(epoll, systemLog.descriptor)
         deviceEvents = csystem_device_events()
         if deviceEvents >= 0 { csystem_epoll_add(epoll, deviceEvents) }
-        // What the packet path needs, all at once: the kernel would ask for it piece by piece, a process each time.
+        // What the packet path needs, all at once: the kernel would ask for it piece by piece, a
+        // process each time.
         preload = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "preload")) ?? 0
         coldplug = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "coldplug")) ?? 0
         startServices()
@@ -99,7 +100,8 @@ struct System {
     /// Has epoll tell of what services write.
     private mutating func watchPipes() {
         let pipes = Set(table.services.map(\.pipe).filter { $0 >= 0 })
-        // A number that was closed and is somebody else's now is watched anew: epoll forgot it with the closing.
+        // A number that was closed and is somebody else's now is watched anew: epoll forgot it with
+        // the closing.
         for pipe in pipes { csystem_epoll_add(epoll, pipe) }
         watchedPipes = pipes
     }
@@ -342,7 +344,8 @@ struct System {
         goodAt = Uptime.milliseconds + 60_000
     }
 
-    /// A new release that isn't good is given up for this time: the loader counts, and goes back to the old one.
+    /// A new release that isn't good is given up for this time: the loader counts, and goes back to
+    /// the old one.
     private mutating func failTrial(_ reason: String) -> Never {
         Events.send("trial-failed", [("reason", reason)])
         hasFailed = true
@@ -355,7 +358,8 @@ struct System {
         stop(powerOff: false, why: "the new release is not good: \(reason)")
     }
 
-    /// Notes on the state partition that this start was good; when `isSound`, also that it was no accident.
+    /// Notes on the state partition that this start was good; when `isSound`, also that it was no
+    /// accident.
     private mutating func declareGood(isSound: Bool) {
         (isGood, self.isSound) = (true, isSound)
         guard let path = boot["state"], !path.isEmpty else { return }
@@ -373,8 +377,9 @@ struct System {
         }
     }
 
-    /// A start that was ended in order was no failed one; what the ones before it were, it says only when it was good. Of a release on trial it
-    /// says nothing, and it was a failed one where that is what ended it: the loader may not have counted it.
+    /// A start that was ended in order was no failed one; what the ones before it were, it says
+    /// only when it was good. Of a release on trial it says nothing, and it was a failed one where
+    /// that is what ended it: the loader may not have counted it.
     private mutating func noteOrderlyEnd() {
         if isGood { return declareGood(isSound: true) }
         guard !isOnTrial, !hasFailed, let path = boot["state"], !path.isEmpty else { return }

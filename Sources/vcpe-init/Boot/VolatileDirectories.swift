@@ -1,8 +1,8 @@
 import Glibc
 
-/// Fills the memory file systems on /var, /run, /tmp and the image's writable directories with what the image has in
-/// these directories: packages' state directories, and what tmpfiles.d(5) and service units declare, which the builder
-/// put there.
+/// Fills the memory file systems on /var, /run, /tmp and the image's writable directories with what
+/// the image has in these directories: packages' state directories, and what tmpfiles.d(5) and
+/// service units declare, which the builder put there.
 enum VolatileDirectories {
     /// Where the image's own directories are visible beneath the file systems mounted on them.
     private static let image = "/mnt"
@@ -11,7 +11,8 @@ enum VolatileDirectories {
 
     /// Called once those file systems are mounted. What is there already remains.
     static func fill() {
-        // Not recursive: the bind shows the root file system alone, without what is mounted on its directories.
+        // Not recursive: the bind shows the root file system alone, without what is mounted on its
+        // directories.
         guard mount("/", image, nil, UInt(MS_BIND), nil) == 0 else {
             Console.say("\(Failure("mount", image)): /var, /run and /tmp lack what the image has there")
             return

@@ -64,8 +64,8 @@ struct Service {
 
     private var cgroup: String { "\(Cgroup.services)/\(unit.name)" }
 
-    /// The group has processes, but the main process is not known: a daemon that has not written its pid file, or
-    /// the rest of a service that stops.
+    /// The group has processes, but the main process is not known: a daemon that has not written
+    /// its pid file, or the rest of a service that stops.
     private var isLeaderless = false
 
     var isAlive: Bool { pid > 0 || isLeaderless || completionPid > 0 }
@@ -230,7 +230,8 @@ struct Service {
         }
     }
 
-    /// A service whose completion failed did not start: it ends, and is started again as after a crash.
+    /// A service whose completion failed did not start: it ends, and is started again as after a
+    /// crash.
     private mutating func completionFailed(_ reason: String) {
         Console.say("service \(unit.name): \(reason)")
         status = reason
@@ -245,8 +246,8 @@ struct Service {
         output = -1
     }
 
-    /// Makes a folder and those above it, the last one owned by the service. Links are not followed: one that the
-    /// service itself put there would hand it what the link leads to.
+    /// Makes a folder and those above it, the last one owned by the service. Links are not
+    /// followed: one that the service itself put there would hand it what the link leads to.
     private static func makeOwned(_ path: String, user: UInt32, group: UInt32) throws(Failure) {
         var folder = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         for name in path.split(separator: "/") {
@@ -319,7 +320,8 @@ struct Service {
         state = .stopping
         stopAt = Uptime.milliseconds + unit.stopTimeout
         if unit.stopsAll || pid <= 0 {
-            for member in members ?? [] { Glibc.kill(member, unit.stopSignal) }
+            // The main process gets one: some daemons hurry at the second.
+            for member in members ?? [] where member != pid { Glibc.kill(member, unit.stopSignal) }
         }
         if pid > 0 { Glibc.kill(pid, unit.stopSignal) }
     }
@@ -410,8 +412,9 @@ struct Service {
         if isUnready { complete() }
     }
 
-    /// The main process of a service that forked: the one that its pid file names, or without a file the first of its
-    /// group. Only a child of PID 1 is taken: nothing reports the exit of another one.
+    /// The main process of a service that forked: the one that its pid file names, or without a
+    /// file the first of its group. Only a child of PID 1 is taken: nothing reports the exit of
+    /// another one.
     private func daemon(mayGuess: Bool) -> pid_t? {
         guard case .forked(let file) = unit.readiness else { return nil }
         let members = members
@@ -432,9 +435,9 @@ struct Service {
         return fields.count > 1 && fields[0] != "Z" && fields[1] == "1"
     }
 
-    /// Decides when it is started again: after twice the last delay, up to a minute, and up to a quarter more, so that
-    /// services that fell together don't rise together. After thirty quick falls in a row it is given up; what the
-    /// box can't do without never is.
+    /// Decides when it is started again: after twice the last delay, up to a minute, and up to a
+    /// quarter more, so that services that fell together don't rise together. After thirty quick
+    /// falls in a row it is given up; what the box can't do without never is.
     private mutating func pause() {
         if Uptime.milliseconds - startedAt > Self.soundAfter { (delay, quickFalls) = (0, 0) }
         quickFalls += 1
@@ -453,7 +456,8 @@ struct Service {
         restarts += 1
     }
 
-    /// Starts it as if it had never run, at an operator's word; one that is ending comes again when it has.
+    /// Starts it as if it had never run, at an operator's word; one that is ending comes again when
+    /// it has.
     mutating func begin() {
         if state == .stopping, !isBeingReplaced { afterStop = .waiting }
         if isAlive { return }
@@ -509,67 +513,4 @@ struct Service {
 
     /// Bytes that it and all it started use, as far as the kernel counts them.
     var memory: Int { Int(Text.read("\(cgroup)/memory.current").prefix { $0.isNumber }) ?? 0 }
-}
-
-/// cgroup v2: who belongs to which service, and how much they may take.
-enum Cgroup {
-    static let services = "/sys/fs/cgroup/services"
-
-    static var exists: Bool { access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 }
-
-    /// Makes a service's group with its bounds, and within it one for this run, and opens that; -1 where the kernel has no
-    /// groups at all. Where it has, a service without its group or without a bound of its own is not to run.
-    ///
-    /// A run has a group of its own since some kernels (seen with 6.18) kill whatever is cloned into a group that was
-    /// ever told to kill its members.
-    static func open(_ path: String, run: String, memory: UInt64?, processes: UInt64?) throws(Failure) -> Int32 {
-        guard exists else { return -1 }
-        Text.makeFolder(path)
-        for name in Text.list(path) where name.hasPrefix("run-") { rmdir("\(path)/\(name)") }
-        for (name, bound) in [("memory.max", memory), ("pids.max", processes)] {
-            let file = "\(path)/\(name)"
-            // A kernel without that controller has no such file.
-            guard access(file, F_OK) == 0 else { continue }
-            if !Text.write(bound.map(String.init) ?? "max", to: file), bound != nil { throw Failure("write", file) }
-        }
-        Text.write("1", to: "\(path)/memory.oom.group")
-        let own = "\(path)/run-\(run)"
-        guard mkdir(own, 0o755) == 0 else { throw Failure("mkdir", own) }
-        let group = Glibc.open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard group >= 0 else { throw Failure("open", own) }
-        return group
-    }
-
-    /// The processes of a group in the order of their numbers; nil where the kernel has no groups.
-    static func members(of path: String) -> [pid_t]? {
-        guard access("\(path)/cgroup.procs", F_OK) == 0 else { return nil }
-        return Text.read("\(path)/cgroup.procs").split(separator: "\n").compactMap { pid_t($0) }.sorted()
-    }
-
-    /// The service that a process belongs to, by its group.
-    static func service(of pid: pid_t) -> String? {
-        for line in Text.read("/proc/\(pid)/cgroup").split(separator: "\n") where line.hasPrefix("0::/services/") {
-            return String(line.dropFirst("0::/services/".count).prefix { $0 != "/" })
-        }
-        return nil
-    }
-}
-
-extension Unit.Condition: CustomStringConvertible {
-    /// Whether the path is as the unit says, now. Links are followed.
-    var isMet: Bool {
-        var status = stat()
-        let exists = stat(path, &status) == 0
-        let isDirectory = exists && status.st_mode & S_IFMT == S_IFDIR
-        let holds =
-            switch kind {
-            case .exists: exists
-            case .directory: isDirectory
-            case .notEmpty: exists && status.st_mode & S_IFMT == S_IFREG && status.st_size > 0
-            case .filledDirectory: isDirectory && Text.hasEntries(path)
-            }
-        return holds != isNegated
-    }
-
-    var description: String { "\(isNegated ? "!" : "")\(kind.rawValue) \(path)" }
 }

@@ -9,8 +9,8 @@ struct ServiceTable {
     /// Messages to syslog from processes of no service.
     private var others = ServiceLog(SystemLog.others)
 
-    /// Reads the units anew: what is gone is stopped, what changed is started anew, what is new is started. A unit that
-    /// can't be read is not gone: its service stays as it is.
+    /// Reads the units anew: what is gone is stopped, what changed is started anew, what is new is
+    /// started. A unit that can't be read is not gone: its service stays as it is.
     ///
     /// - Returns: what is wrong with units that can't be used.
     mutating func reload() -> [Failure] {
@@ -89,8 +89,8 @@ struct ServiceTable {
 
     // MARK: - Living
 
-    /// Does what is due, and starts one of those that wait for nobody any more: a start may take its time, and PID 1 has
-    /// other things to do in between.
+    /// Does what is due, and starts one of those that wait for nobody any more: a start may take
+    /// its time, and PID 1 has other things to do in between.
     mutating func step() {
         for i in services.indices { services[i].check() }
         if let i = next { services[i].start() }
@@ -102,7 +102,8 @@ struct ServiceTable {
     /// True when ``step()`` has one to start.
     var hasNext: Bool { next != nil }
 
-    /// True when all that it comes after are ready; who isn't there or is given up is waited for by nobody.
+    /// True when all that it comes after are ready; who isn't there or is given up is waited for by
+    /// nobody.
     private func isFree(_ service: Service) -> Bool {
         service.unit.after.allSatisfy { name in
             guard let other = services.first(where: { $0.unit.name == name }) else { return true }

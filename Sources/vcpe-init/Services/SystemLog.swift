@@ -1,8 +1,8 @@
 import CSystem
 import Glibc
 
-/// The socket of syslog(3): most daemons report by it why they don't start. A message goes to the log of the service
-/// that sent it. A log daemon of the image replaces the socket when it starts.
+/// The socket of syslog(3): most daemons report by it why they don't start. A message goes to the
+/// log of the service that sent it. A log daemon of the image replaces the socket when it starts.
 struct SystemLog {
     static let path = "/dev/log"
     /// The log of what no service sent.
@@ -10,13 +10,14 @@ struct SystemLog {
     let descriptor: Int32
 
     init() {
-        // Ten messages by default: a sender waits when they are not read at once. It counts when a socket is made.
+        // Ten messages by default: a sender waits when they are not read at once. It counts when a
+        // socket is made.
         Text.write("512\n", to: "/proc/sys/net/unix/max_dgram_qlen")
         descriptor = csystem_notify_socket(SystemLog.path)
     }
 
-    /// The next message without its priority and time (RFC 3164), and its sender as the kernel reports it; nil when
-    /// there is none.
+    /// The next message without its priority and time (RFC 3164), and its sender as the kernel
+    /// reports it; nil when there is none.
     func next() -> (sender: pid_t, text: [UInt8])? {
         var buffer = [UInt8](repeating: 0, count: 8192)
         var sender: pid_t = 0
@@ -25,7 +26,8 @@ struct SystemLog {
         return (sender, Self.text(buffer[..<count]))
     }
 
-    /// `<30>Dec  1 04:20:16 nginx[7]: text` as `nginx[7]: text` and a line's end; control characters as blanks.
+    /// `<30>Dec  1 04:20:16 nginx[7]: text` as `nginx[7]: text` and a line's end; control
+    /// characters as blanks.
     static func text(_ message: ArraySlice<UInt8>) -> [UInt8] {
         var rest = message
         if rest.first == UInt8(ascii: "<"), let end = rest.prefix(6).firstIndex(of: UInt8(ascii: ">")) {

@@ -16,8 +16,8 @@ struct Unit {
         case notify
         /// A file or a socket exists.
         case file(String)
-        /// The started process exited with 0 and left a daemon (systemd.service(5), `Type=forking`), whose
-        /// pid is in the file, where one is given.
+        /// The started process exited with 0 and left a daemon (systemd.service(5),
+        /// `Type=forking`), whose pid is in the file, where one is given.
         case forked(pidFile: String?)
         /// The process exited with 0 (`Type=oneshot`).
         case exited
@@ -32,7 +32,8 @@ struct Unit {
         var isPrivileged = false
     }
 
-    /// What must be true of a path before a start; otherwise the service does not run, and that is no failure.
+    /// What must be true of a path before a start; otherwise the service does not run, and that is
+    /// no failure.
     struct Condition: Equatable {
         enum Kind: String {
             case exists, directory
@@ -59,7 +60,8 @@ struct Unit {
     var umask: UInt32 = 0o022
     /// What asks the service to end.
     var stopSignal = SIGTERM
-    /// All processes of the service get the signal and have until the time-out, not the main process alone.
+    /// All processes of the service get the signal and have until the time-out, not the main
+    /// process alone.
     var stopsAll = false
     var user: UInt32 = 0
     var group: UInt32 = 0
@@ -265,8 +267,8 @@ struct Unit {
     /// The most units that are taken: what lies in a folder must not fill PID 1's memory.
     private static let most = 512
 
-    /// The units of folders, the names of those that can't be used, and what is wrong with them. A unit of an earlier
-    /// folder is never replaced by one of a later.
+    /// The units of folders, the names of those that can't be used, and what is wrong with them. A
+    /// unit of an earlier folder is never replaced by one of a later.
     ///
     /// - Throws: when a folder that is there can't be read, so that nobody knows what is wanted.
     static func read(
@@ -326,4 +328,23 @@ enum ResourceLimit {
     static var names: [String] { numbers.map(\.name) }
 
     static func number(_ name: String) -> Int32? { numbers.first { $0.name == name }?.number }
+}
+
+extension Unit.Condition: CustomStringConvertible {
+    /// Whether the path is as the unit says, now. Links are followed.
+    var isMet: Bool {
+        var status = stat()
+        let exists = stat(path, &status) == 0
+        let isDirectory = exists && status.st_mode & S_IFMT == S_IFDIR
+        let holds =
+            switch kind {
+            case .exists: exists
+            case .directory: isDirectory
+            case .notEmpty: exists && status.st_mode & S_IFMT == S_IFREG && status.st_size > 0
+            case .filledDirectory: isDirectory && Text.hasEntries(path)
+            }
+        return holds != isNegated
+    }
+
+    var description: String { "\(isNegated ? "!" : "")\(kind.rawValue) \(path)" }
 }
