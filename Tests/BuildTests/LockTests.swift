@@ -81,6 +81,23 @@ import Testing
         #expect(try row("netbase", lock).hasSuffix(" main"))
     }
 
+    /// `--snapshot` looks for the dates in Debian's archives.
+    @Test func aLockHasTheDatesOfDebiansSuitesThoughAnotherArchiveHasOneOfTheSameName() throws {
+        let mirror = fixture.mirror
+        try mirror.add([fixture.package("tool", "1.0")])
+        try mirror.write(
+            .init("trixie", archive: "vendor", origin: "Vendor", label: "Vendor", date: "2 days ago"),
+            [fixture.package("tool", "3.0")])
+        try fixture.define(
+            """
+            packages: [tool]
+            archives: [{name: vendor, uris: ["\(mirror.url("vendor"))"], suites: [trixie], signed-by: keyring.gpg}]
+
+            """)
+        let date = try fixture.lock().dates["trixie"].flatMap { SnapshotTime.seconds($0) }
+        #expect((date ?? 0) > time(nil) - 86_400)
+    }
+
     @Test func ownDebsWinAgainstDebiansButPinNoOtherArchiveOfFiles() throws {
         let mirror = fixture.mirror
         try mirror.add([fixture.package("tool", "1.0"), fixture.package("other", "1.0")])

@@ -26,13 +26,15 @@ public struct DebianMirror {
         public var label = "Debian"
         /// As backports: apt takes its packages only where they are asked for.
         public var isNotAutomatic = false
+        /// The date of its InRelease, as date(1) takes it.
+        public var date = "now"
 
         public init(
             _ name: String, archive: String = "debian", origin: String = "Debian", label: String = "Debian",
-            isNotAutomatic: Bool = false
+            isNotAutomatic: Bool = false, date: String = "now"
         ) {
             (self.name, self.archive, self.origin, self.label) = (name, archive, origin, label)
-            self.isNotAutomatic = isNotAutomatic
+            (self.isNotAutomatic, self.date) = (isNotAutomatic, date)
         }
     }
 
@@ -82,7 +84,7 @@ public struct DebianMirror {
         try FileSystem.makeDirectory("\(dists)/\(place)")
         try FileSystem.replace("\(dists)/\(place)/Packages", with: index)
         try Command("xz", ["-1", "--keep", "--force", "\(dists)/\(place)/Packages"]).check()
-        let date = try Command("date", ["-Ru"]).check().text
+        let date = try Command("date", ["-Rud", suite.date]).check().text
         let digests = try ["Packages", "Packages.xz"].map { name in
             let bytes = try FileSystem.read("\(dists)/\(place)/\(name)")
             return " \(SHA256.hash(bytes).hex) \(bytes.count) \(place)/\(name)\n"

@@ -114,7 +114,7 @@ struct Apt {
 
     /// Fetches the indexes.
     ///
-    /// - Returns: the `Date` of each suite's InRelease file.
+    /// - Returns: the `Date` of the InRelease file of each suite of Debian's own archives.
     mutating func update() throws -> [String: String] {
         let result = try run("apt-get", ["update", "-q", "--error-on=any"])
         guard result.status == 0 else {
@@ -125,8 +125,11 @@ struct Apt {
         if sources.contains(where: { !$0.pins.isEmpty }) {
             preferences = try ArchivePolicy(run("apt-cache", ["policy"]).text).preferences(sources)
         }
+        // Another archive may have a suite of the same name; the snapshot archive has Debian's only.
+        let own = [mirrors.main, mirrors.security].map { Self.listName($0) + "_dists_" }
         var dates: [String: String] = [:]
-        for name in try FileSystem.list("\(root)/lists") where name.hasSuffix("_InRelease") {
+        for name in try FileSystem.list("\(root)/lists")
+        where name.hasSuffix("_InRelease") && own.contains(where: { name.hasPrefix($0) }) {
             let text = String(decoding: try FileSystem.read("\(root)/lists/\(name)"), as: UTF8.self)
             guard let suite = name.split(separator: "_dists_").last?.dropLast("_InRelease".count) else {
                 continue
@@ -136,6 +139,20 @@ struct Apt {
             }
         }
         return dates
+    }
+
+    /// The start of the names that apt gives to an archive's indexes: the URL without its scheme and
+    /// login, with `/` as `_` (URItoFileName in apt's strutl.cc).
+    static func listName(_ url: String) -> String {
+        var address = String(url.drop { $0 != ":" }.dropFirst())
+        if address.hasPrefix("//") { address.removeFirst(2) }
+        if let login = address.prefix(while: { $0 != "/" }).lastIndex(of: "@") { address.removeSubrange(...login) }
+        while address.hasSuffix("/") { address.removeLast() }
+        return address.map { character in
+            if character == "/" { return "_" }
+            guard "\\|{}[]<>\"^~_=!@#$%^&*".contains(character) else { return String(character) }
+            return "%" + String(character.asciiValue ?? 0, radix: 16)
+        }.joined()
     }
 
     /// Resolves `names` and all of their dependencies for a system without packages.
