@@ -193,7 +193,14 @@ import Testing
         _ = try UnpackedPackage.read(locked, cache: cache)
         let old = "\(folder)/cache/packages/\(locked.digest.hex)-1.index"
         try FileSystem.replace(old, with: "x")
+        let apt = "\(folder)/cache/apt"
+        for name in ["old", "new"] {
+            try FileSystem.makeDirectory("\(apt)/\(name)/lists")
+            try FileSystem.replace("\(apt)/\(name)/status", with: "")
+        }
+        try Command("touch", ["-d", "31 days ago", "\(apt)/old/status"]).check()
         _ = try cache.prune(keeping: [locked.digest], days: 30)
+        #expect(try FileSystem.list(apt) == ["new"])
         #expect(!FileSystem.exists(old))
         #expect(FileSystem.exists("\(folder)/cache/packages/\(locked.digest.hex)\(UnpackedPackage.suffix)"))
         #expect(FileSystem.exists(cache.package(locked.digest)))

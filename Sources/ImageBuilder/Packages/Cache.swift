@@ -125,6 +125,14 @@ public struct Cache: Sendable {
                 try FileSystem.remove(path)
             }
         }
+        // Each set of sources has its own indexes; every call of apt writes `status`.
+        for name in (try? FileSystem.list("\(root)/apt")) ?? [] {
+            let path = "\(root)/apt/\(name)"
+            var status = stat()
+            guard lstat("\(path)/status", &status) == 0, status.st_mtim.tv_sec < limit else { continue }
+            freed += try Self.measure(path).size
+            try FileSystem.remove(path)
+        }
         // Leftovers of killed processes. No build runs now; the resolver, which takes no lock,
         // never runs for a day.
         let apt = FileSystem.exists("\(root)/apt") ? try FileSystem.list("\(root)/apt").map { "apt/\($0)" } : []
