@@ -36,7 +36,7 @@ public struct Resolver {
 
     /// The packages of the programs that write the image on the host, and the suite's own apt. They
     /// run from the cache.
-    static let tools = ["apt", "dosfstools", "mtools", "sbsigntool", "systemd-boot-efi", "zstd"]
+    static let tools = ["apt", "dosfstools", "mtools", "systemd-boot-efi", "zstd"]
 
     /// The requests of a lock that matches this definition.
     public var requests: [String: [String]] {
