@@ -129,17 +129,19 @@ final class BoxInNetwork {
 
     /// Starts the engine and waits for its socket.
     ///
-    /// - Parameter users: lines of passwd(5) that its system has beside this host's.
-    func start(users: [String] = []) throws {
+    /// - Parameters:
+    ///   - users: lines of passwd(5) that its system has beside this host's.
+    ///   - script: shell commands that the engine's own mount and UTS namespaces begin with.
+    func start(users: [String] = [], preparedBy script: String = "") throws {
         try FileSystem.remove("\(folder)/run/engine.sock")
         let log = try File("\(folder)/log", O_WRONLY | O_CREAT | O_APPEND)
         engine = try box.run {
             let known = String(decoding: try FileSystem.read("/etc/passwd"), as: UTF8.self)
             try FileSystem.replace("\(folder)/passwd", with: known + users.map { $0 + "\n" }.joined())
             let words = ["\(folder)/vcpe-engine"] + places
-            if users.isEmpty { return try Command(words[0], Array(words.dropFirst())).start(output: log) }
-            let script = "mount --bind \(folder)/passwd /etc/passwd && exec \"$0\" \"$@\""
-            return try Command("unshare", ["--mount", "sh", "-c", script] + words).start(output: log)
+            if users.isEmpty, script.isEmpty { return try Command(words[0], Array(words.dropFirst())).start(output: log) }
+            let script = "mount --bind \(folder)/passwd /etc/passwd\n\(script)\nexec \"$0\" \"$@\""
+            return try Command("unshare", ["--mount", "--uts", "sh", "-euc", script] + words).start(output: log)
         }
         for _ in 0..<500 where (try? ask("status")) == nil { usleep(20_000) }
         _ = try ask("status")

@@ -36,6 +36,22 @@ import Testing
                 + words)
     }
 
+    @Test func theHostsFileFollowsTheHostName() throws {
+        let box = try BoxInNetwork(site: BoxInNetwork.site + "system: {hostname: branch-7}\n")
+        try box.addSystem()
+        // As PID 1 leaves it.
+        let hosts = "127.0.0.1 localhost\n127.0.1.1 vcpe\n::1 localhost\n"
+        try box.start(
+            users: Self.users,
+            preparedBy: "mkdir -p /run/vcpe; mount -t tmpfs none /run/vcpe; printf '\(hosts)' >/run/vcpe/hosts")
+        let folder = "/proc/\(box.engine?.pid ?? 0)/root/run/vcpe"
+        func text(_ name: String) -> String {
+            String(decoding: (try? FileSystem.read("\(folder)/\(name)")) ?? [], as: UTF8.self)
+        }
+        #expect(Wait.until { text("hostname") == "branch-7\n" }, "\(box.log)")
+        #expect(text("hosts") == hosts.replacing("127.0.1.1 vcpe", with: "127.0.1.1 branch-7"))
+    }
+
     /// By the socket's own word who asks: a group for each role, and nothing for who has none.
     @Test func rolesAreToldByGroups() throws {
         let box = try ready()
