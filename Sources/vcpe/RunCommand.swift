@@ -77,7 +77,10 @@ struct RunCommand: ParsableCommand {
         machine.processors = cpus
         machine.isSnapshot = !persist
         if let site {
-            guard FileSystem.exists(site) else { throw BuildFailure("--site: there is no file \(site)") }
+            guard FileSystem.exists(site) else {
+                throw BuildFailure(
+                    "--site: there is no file \(site)", hint: "give the path of a site document in YAML")
+            }
             machine.site = site.map { $0 == "," ? ",," : String($0) }.joined()
         }
         machine.accelerator = try acceleration.choose(for: image, in: scratch)

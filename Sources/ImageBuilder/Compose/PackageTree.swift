@@ -77,7 +77,9 @@ public struct PackageTree {
                 case .symbolicLink(let target):
                     followed += 1
                     guard followed < 40 else {
-                        throw BuildFailure("/\(path) of \(package): its directories are links in a circle")
+                        throw BuildFailure(
+                            "/\(path) of \(package): its directories are links in a circle",
+                            hint: "take the package or the tree that has the links out of the definition")
                     }
                     let folder = FileSystem.parent(of: above) ?? ""
                     parts =

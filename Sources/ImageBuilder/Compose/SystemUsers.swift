@@ -22,7 +22,9 @@ struct SystemUsers {
         for (path, text) in try ConfigurationFiles.read("sysusers.d", tree) {
             for line in text.split(separator: "\n") where !line.isEmpty && !line.hasPrefix("#") {
                 guard let words = ConfigurationFiles.fields(line) else {
-                    throw BuildFailure("/\(path): a quote or an escape does not end: \(line)")
+                    throw BuildFailure(
+                        "/\(path): a quote or an escape does not end: \(line)",
+                        hint: "correct the line as in sysusers.d(5)")
                 }
                 try add(words, path: path, line: String(line), tree)
             }
@@ -30,7 +32,9 @@ struct SystemUsers {
     }
 
     private mutating func add(_ words: [String], path: String, line: String, _ tree: Tree) throws {
-        func failure(_ message: String) -> BuildFailure { BuildFailure("/\(path): \(message): \(line)") }
+        func failure(_ message: String) -> BuildFailure {
+            BuildFailure("/\(path): \(message): \(line)", hint: "correct the line as in sysusers.d(5)")
+        }
         guard words.count >= 2 else { throw failure("a line has a type and a name") }
         func word(_ i: Int) -> String? { words.count > i && words[i] != "-" ? words[i] : nil }
         func expanded(_ text: String) throws -> String {

@@ -153,7 +153,9 @@ struct Users {
             users.values.map(\.uid))
         let twin = (group ? allocatedUsers : allocatedGroups)[name]
         guard let id = twin ?? Self.range.first(where: { !taken.contains($0) }) else {
-            throw BuildFailure("there is no number left for the system user \(name) in \(Self.range)")
+            throw BuildFailure(
+                "there is no number left for the system user \(name) in \(Self.range)",
+                hint: "a lock keeps the number of every user that an image had: remove its `users` and lock again")
         }
         if group { allocatedGroups[name] = id } else { allocatedUsers[name] = id }
         if !fresh.contains(name) { fresh.append(name) }

@@ -34,7 +34,8 @@ public struct SnapshotArchive: Sendable {
             for (suite, date) in dates.sorted(by: { $0.key < $1.key }) where isWanted(suite) {
                 guard let time = SnapshotTime.seconds(date) else {
                     throw BuildFailure(
-                        "the lock's date of \(suite) is invalid: found \"\(date)\", allowed is an InRelease's Date")
+                        "the lock's date of \(suite) is invalid: found \"\(date)\", allowed is an InRelease's Date",
+                        hint: "vcpe lock NAME")
                 }
                 suites.append((suite, time))
             }

@@ -143,7 +143,8 @@ public struct UnpackedPackage: Sendable {
         result.fields = try controlFields(result.control["control"]?.read() ?? [])
         guard result.fields["Package"] == package.name else {
             throw BuildFailure(
-                "\(package.path) contains the package \(result.fields["Package"] ?? "(none)"), not \(package.name)")
+                "\(package.path) contains the package \(result.fields["Package"] ?? "(none)"), not \(package.name)",
+                hint: "vcpe lock NAME, to lock what the archive has")
         }
         return result
     }
@@ -220,7 +221,9 @@ private struct RecordReader {
 
     init(_ bytes: [UInt8], data: String) { (self.bytes, self.data) = (bytes, data) }
 
-    private var damaged: BuildFailure { BuildFailure("\(data): its index is damaged at byte \(position)") }
+    private var damaged: BuildFailure {
+        BuildFailure("\(data): its index is damaged at byte \(position)", hint: "remove that folder and build again")
+    }
 
     private mutating func number<Value: FixedWidthInteger>(_: Value.Type) throws -> Value {
         guard let value = bytes.integer(at: position, Value.self) else { throw damaged }

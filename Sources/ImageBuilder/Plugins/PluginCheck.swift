@@ -85,7 +85,9 @@ public struct PluginCheck {
     private func verbs(of input: JSON, _ path: String) throws -> [String] {
         guard let name = input["command"]?.text else { return ["publish", "plan"] }
         guard let command = manifest.commands.first(where: { $0.name == name }) else {
-            throw BuildFailure("\(path): the manifest has no command \(name)")
+            throw BuildFailure(
+                "\(path): the manifest has no command \(name)",
+                hint: "declare it in the manifest's commands, or correct the case's name")
         }
         return [command.verb.rawValue]
     }
@@ -145,7 +147,9 @@ public struct PluginCheck {
             let path = "\(folder)/examples/\(file)"
             let isGood = file.hasPrefix("good-")
             guard isGood || file.hasPrefix("bad-") else {
-                throw BuildFailure("\(path): found another name, allowed are good-….yaml and bad-….yaml")
+                throw BuildFailure(
+                    "\(path): found another name, allowed are good-….yaml and bad-….yaml",
+                    hint: "rename the file by what the plugin must answer to it")
             }
             found.append((path, JSON(try YAML.read(try FileSystem.read(path), file: path)), isGood))
         }
