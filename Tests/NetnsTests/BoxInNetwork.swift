@@ -139,7 +139,9 @@ final class BoxInNetwork {
             let known = String(decoding: try FileSystem.read("/etc/passwd"), as: UTF8.self)
             try FileSystem.replace("\(folder)/passwd", with: known + users.map { $0 + "\n" }.joined())
             let words = ["\(folder)/vcpe-engine"] + places
-            if users.isEmpty, script.isEmpty { return try Command(words[0], Array(words.dropFirst())).start(output: log) }
+            if users.isEmpty, script.isEmpty {
+                return try Command(words[0], Array(words.dropFirst())).start(output: log)
+            }
             let script = "mount --bind \(folder)/passwd /etc/passwd\n\(script)\nexec \"$0\" \"$@\""
             return try Command("unshare", ["--mount", "--uts", "sh", "-euc", script] + words).start(output: log)
         }

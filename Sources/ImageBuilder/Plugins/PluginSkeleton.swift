@@ -29,7 +29,7 @@ public struct PluginSkeleton {
     ///
     /// - Returns: their paths within the folder.
     public func write(to folder: String) throws -> [String] {
-        guard !FileSystem.exists(folder) else { 
+        guard !FileSystem.exists(folder) else {
             throw BuildFailure("\(folder) already exists", hint: "give another name or folder")
         }
         let temporary = "\(folder).new"
