@@ -205,7 +205,7 @@ public struct Lock: Sendable, Hashable {
             if let definition, definition != lock.requestDigest {
                 fields.problems.add(
                     fields.node, "definition", "the digest does not match the requests: the file was edited by hand",
-                    hint: "vcpe lock NAME")
+                    hint: "restore the file, or remove it and run vcpe lock NAME (system users may get other numbers)")
             }
             return lock
         }
