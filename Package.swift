@@ -6,6 +6,13 @@ let pluginFiles = ["Network", "Firewall", "NAT", "LAN", "System", "Upgrade"].fla
     ["README.md", "manifest.json", "cases", "examples", "vcpe-\(name.lowercased()).yang"].map { "\(name)/\($0)" }
 }
 
+/// Kinds of resources: a folder of Sources/Resources each, with its values for plugins in `Value`, and
+/// its driver for the engine in `Driver`.
+let kinds = [
+    "KernelModule", "Sysctl", "Nftables", "Link", "Address", "Route", "Rule", "Directory", "File", "Service", "Secret",
+    "Probe", "Setting",
+]
+
 /// What runs on the box, and what both sides share: Debian's C libraries, and no package of others.
 let box: [Target] = [
     .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
@@ -30,7 +37,9 @@ let box: [Target] = [
     .target(
         name: "Updates",
         dependencies: ["CCrypto", "CZstd", "Digests", "Documents", "Files", "Slots", "Transfers"]),
-    .target(name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset"]),
+    .target(
+        name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset"], path: "Sources",
+        sources: ["PluginKit"] + kinds.map { "Resources/\($0)/Value" }),
     .target(name: "Plugins", dependencies: ["PluginKit"], exclude: pluginFiles),
     .target(name: "Planning", dependencies: ["Documents", "Files", "PluginKit", "Processes"]),
     .target(
@@ -38,7 +47,7 @@ let box: [Target] = [
         dependencies: [
             "CSystem", "Disks", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes",
             "Slots",
-        ]),
+        ], path: "Sources", sources: ["Engine"] + kinds.map { "Resources/\($0)/Driver" }),
     .target(name: "Schema", dependencies: ["Documents", "Files"]),
     .executableTarget(
         name: "vcpe-box", dependencies: ["CResolver", "Engine", "Files", "PluginKit", "Plugins", "Schema"]),
@@ -99,6 +108,11 @@ let host: [Target] = [
         ]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
     .testTarget(
+        name: "ResourcesTests",
+        dependencies: [
+            "Addresses", "Documents", "Engine", "Files", "Netlink", "Planning", "PluginKit", "Processes", "TestSupport",
+        ]),
+    .testTarget(
         name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "Planning", "PluginKit", "Plugins", "Schema"]),
     .testTarget(
         name: "ImageBuilderTests",
@@ -126,6 +140,14 @@ let host: [Target] = [
 
 /// `ci/box` builds the box's side alone, at a path of its own, without fetching anything.
 let isBoxAlone = Context.environment["VCPE_BOX"] != nil
+
+// PluginKit and Engine share Resources: SwiftPM wants to know what of their path is not theirs.
+let folders = (isBoxAlone ? box : box + host).filter { $0.path == nil && $0.type != .test }.map(\.name)
+for (target, other) in [("PluginKit", "Driver"), ("Engine", "Value")] {
+    box.first { $0.name == target }?.exclude =
+        folders + ["PluginKit", "Engine"].filter { $0 != target } + kinds.map { "Resources/\($0)/\(other)" }
+        + kinds.flatMap { ["Resources/\($0)/README.md", "Resources/\($0)/cases"] }
+}
 
 let package = Package(
     name: "vcpe",

@@ -9,7 +9,7 @@ struct AppliedState {
     /// The last plan that was applied whole: what is put back when another one fails.
     var plan = Plan()
     /// What may be there beside it, of plans that were not applied whole: it is only ever taken away.
-    var leftovers: [String: PlannedResource] = [:]
+    var leftovers: [ResourceKey: PlannedResource] = [:]
     /// What a commit that waits for its confirmation took the place of.
     var fallback: Plan?
     /// False while a transaction is under way, and after one that could neither be ended nor put back.
@@ -18,7 +18,7 @@ struct AppliedState {
     var sysctls: [String: String] = [:]
 
     /// All that may be there.
-    var everything: [String: PlannedResource] { plan.resources.merging(leftovers) { $1 } }
+    var everything: [ResourceKey: PlannedResource] { plan.resources.merging(leftovers) { $1 } }
 
     /// The state between this one and `new`.
     func onTheWay(to new: Plan) -> AppliedState {
@@ -32,7 +32,7 @@ struct AppliedState {
     func settled(_ plan: Plan) -> AppliedState {
         var state = self
         (state.plan, state.leftovers, state.isSettled) = (plan, [:], true)
-        let keys = plan.others.sysctls
+        let keys = Set(plan.values(SysctlResource.self).map(\.key))
         state.sysctls = sysctls.filter { keys.contains($0.key) }
         return state
     }

@@ -208,7 +208,7 @@ extension Engine {
         // What an operator names must be there; a box that starts goes on without it.
         guard planned.plan.absent.isEmpty else { throw InvalidSite(problems: planned.plan.absent) }
         let (oldHead, old, time) = (head, applied, Uptime.milliseconds)
-        let watched = planned.plan.others.probes.filter { probe in
+        let watched = planned.plan.values(ProbeResource.self).filter { probe in
             // Whoever asks for a confirmation wants all to be well; else what held must go on holding.
             // So must what an earlier commit is still watched for.
             let state = probes.states[probe.name]

@@ -1,4 +1,5 @@
 import Netlink
+import Planning
 import PluginKit
 
 /// What of ours others have changed: noticed by the kernel's word, or by looking where it says none.
@@ -65,28 +66,23 @@ extension Engine {
         drift.quietUntil = Uptime.milliseconds + (most < 5 ? 0 : min(Self.longestQuiet, 1000 << min(most - 5, 6)))
     }
 
-    private var driftSetting: Setting.Drift {
-        for case .setting(.drift(let drift)) in applied.plan.others { return drift }
+    private var driftSetting: SettingResource.Drift {
+        for case .drift(let drift) in applied.plan.values(SettingResource.self) { return drift }
         return .repair
     }
 
-    /// What differs from the plan that stands.
+    /// Differences from the active plan.
     private func differences(network: Bool, rest: Bool) throws -> [String] {
-        let all = applied.plan.others
-        var found: [String] = []
-        if network {
-            let links = try LinkDriver(socket: routes).drift(from: all.links)
-            // Without its link nothing else can be looked for.
-            guard links.isEmpty else { return links }
-            found += try AddressDriver(socket: routes).drift(from: all.addresses)
-            found += try RouteDriver(socket: routes).drift(from: all.routes)
-            found += try RuleDriver(socket: routes).drift(from: all.rules)
-        }
-        if rest {
-            found += SysctlDriver().drift(from: all)
-            found += FileDriver(places: places).drift(from: all) { try self.secrets.filled($0) }
-            if try nftables.wasChangedByOthers() { found.append("the packet filter was changed by another program") }
-        }
-        return found
+        let context = DriverContext(places: places, socket: routes, filter: nftables, secrets: secrets)
+        return try (network ? Drivers.drift(context, from: applied.plan, .netlink) : [])
+            + (rest ? Drivers.drift(context, from: applied.plan, .polling) : [])
+    }
+}
+
+extension Plan {
+    /// The text of every console.
+    var notice: String? {
+        for case .notice(let text) in values(SettingResource.self) { return text }
+        return nil
     }
 }

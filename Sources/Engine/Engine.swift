@@ -11,7 +11,7 @@ import Processes
 public final class Engine {
     let places: Places
     let planner: Planner
-    let nftables: NftablesDriver
+    let nftables: FilterTable
     let routes: RouteSocket
     private let monitor: Monitor
     private let leases: Leases
@@ -74,7 +74,7 @@ public final class Engine {
         }
         routes = try RouteSocket()
         monitor = try Monitor()
-        nftables = try NftablesDriver()
+        nftables = try FilterTable()
         let loopback = try routes.links().first { $0.name == "lo" }
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
         (site, siteText, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "", "nothing")
@@ -89,7 +89,7 @@ public final class Engine {
         store = CommitStore(folder: places.commits, release: places.release)
         let known = AppliedState(at: places.appliedState)
         applied = known ?? AppliedState()
-        nftables.believed = TablePlan(applied.everything.values.map(\.resource))
+        nftables.believed = TablePlan(applied.everything.values.map(\.resource).of(NftablesResource.self))
         // What a predecessor has told PID 1 of the units, nobody knows.
         applied.isSettled = false
         nftables.fed = { [unowned self] in (self.feeds.content(of: $0), self.clock.now) }
@@ -166,28 +166,24 @@ public final class Engine {
 
     func apply(_ plan: Plan) throws {
         let before = applied
-        func transaction(from old: AppliedState, to new: Plan) -> Transaction {
-            Transaction(
-                places: places, nftables: nftables, socket: routes, secrets: secrets, old: old, new: new
-            ) { values in
-                if values.isEmpty { return }
-                self.note { $0.sysctls.merge(values) { known, _ in known } }
-            }
+        let context = DriverContext(places: places, socket: routes, filter: nftables, secrets: secrets) { values in
+            if values.isEmpty { return }
+            self.note { $0.sysctls.merge(values) { known, _ in known } }
         }
-        let change = transaction(from: before, to: plan)
+        let change = Transaction(context, from: before, to: plan)
         let standing = standing
-        try change.check()
+        try change.checkAll()
         // An engine that falls from here on leaves word of what the box may have.
         note { $0 = $0.onTheWay(to: plan) }
         do {
             try change.apply()
             note { $0 = $0.settled(plan) }
             if change.touchesFilter, !before.plan.resources.isEmpty { watchConnections(since: standing) }
-            probes.follow(plan.others.probes)
+            probes.follow(plan.values(ProbeResource.self))
             drift = Drift()
-            show(plan.others.notice)
+            show(plan.notice)
         } catch {
-            let failures = transaction(from: applied, to: before.plan).applyWhatCanBe()
+            let failures = Transaction(context, from: applied, to: before.plan).applyWhatIsPossible()
             for failure in failures { Log.say("putting back failed: \(failure)") }
             if failures.isEmpty { note { $0 = $0.settled(before.plan) } }
             throw error
@@ -233,7 +229,7 @@ public final class Engine {
     var planLines: [String] { applied.plan.lines }
 
     /// The table as `nft -j -f` would take it.
-    var rulesetDocument: JSON { TablePlan(applied.plan.all).contents.document(table: PacketPath.table) }
+    var rulesetDocument: JSON { TablePlan(applied.plan.filter).contents.document(table: PacketPath.table) }
 
     func counters() throws -> JSON {
         .object(
@@ -267,7 +263,7 @@ public final class Engine {
         follow()
         if head.pending != nil {
             // A commit that waits for its confirmation is watched on.
-            let watched = applied.plan.others.probes
+            let watched = applied.plan.values(ProbeResource.self)
             probation = Probation(probes: Dictionary(watched.map { ($0.name, $0) }) { $1 })
             probes.demand(Set(watched.map(\.name)))
         }

@@ -7,7 +7,7 @@ import PluginKit
 extension Engine {
     /// Every rule whose origin, chain or counter says `text`: where it stands in the packet path, and from which line.
     func explain(_ text: String) throws -> [JSON] {
-        let table = TablePlan(applied.plan.all)
+        let table = TablePlan(applied.plan.filter)
         let counted = try nftables.counters()
         let rules = table.contents.chains.flatMap { chain in
             chain.rules.compactMap { rule -> JSON? in
@@ -79,7 +79,7 @@ extension Engine {
         var supposed = SupposedPacket(
             input: input, source: source, destination: destination, transport: transport, port: port)
         supposed.mac = Neighbourhood(routes).mac(to: source)
-        let table = TablePlan(applied.plan.all)
+        let table = TablePlan(applied.plan.filter)
         let (walk, end) = try walk(supposed, through: table.filled(with: feeds.content(of: table), at: clock.now))
         return answer(walk, end)
     }

@@ -34,7 +34,7 @@ final class Feeds {
 
     private func path(of feed: FeedResource) -> String? {
         guard let file = feed.file else { return "\(places.feeds)/\(feed.name)" }
-        return FileDriver(places: places).place(file)
+        return PluginFiles(places: places).place(file)
     }
 
     private func stamp(of feed: FeedResource) -> Stamp? {

@@ -117,7 +117,7 @@ extension Engine {
         case .sets:
             var sets: [String: JSON] = [:]
             let fed = feeds.content(of: nftables.table)
-            for case .set(let set) in applied.plan.all where set.name.hasPrefix(plugin + ".") {
+            for case .set(let set) in applied.plan.filter where set.name.hasPrefix(plugin + ".") {
                 if let members = fed[set.name] {
                     sets[set.name] = .list(
                         members.members.compactMap { member in
@@ -140,7 +140,7 @@ extension Engine {
         case .services:
             input["services"] = .list(
                 try pidOne.services().filter {
-                    applied.plan.resources["service \($0.name)"]?.plugin == plugin
+                    applied.plan.resources[ResourceKey(ServiceResource.kind, $0.name)]?.plugin == plugin
                 }.map(\.json))
         case .connections(let argument):
             input["connections"] = try connections(of: input["arguments"]?[argument]?.text)
@@ -154,7 +154,7 @@ extension Engine {
             guard time <= now else { throw EngineError("\(text) is still to come") }
             input["configuration"] = try siteFollowed(at: time)[manifest.key].map { JSON($0.value) } ?? [:]
         case .file(let path):
-            guard PluginFolders.isOwn(path, of: plugin), let place = FileDriver(places: places).place(path) else {
+            guard PluginFolders.isOwn(path, of: plugin), let place = PluginFiles(places: places).place(path) else {
                 throw PluginFailure("plugin \(plugin): its manifest asks for \(path), which is not its own")
             }
             put("files", path, try Self.text(of: place))
@@ -181,7 +181,7 @@ extension Engine {
     ) throws -> JSON {
         let name = plugin.manifest.name
         func own(_ service: String) throws -> String {
-            guard applied.plan.resources["service \(service)"]?.plugin == name else {
+            guard applied.plan.resources[ResourceKey(ServiceResource.kind, service)]?.plugin == name else {
                 throw PluginFailure("plugin \(name) act: the service \(service) is not its own")
             }
             return service
@@ -209,9 +209,9 @@ extension Engine {
                 let service = try own(service)
                 deeds.append { try initClient.tell("signal \(service) \(signal.rawValue.uppercased())") }
             case .purge(let folder):
-                guard PluginFolders.isOwn(folder, of: name), let place = FileDriver(places: places).place(folder)
+                guard PluginFolders.isOwn(folder, of: name), let place = PluginFiles(places: places).place(folder)
                 else { throw PluginFailure("plugin \(name) act: the folder \(folder) is not its own") }
-                deeds.append { try FileDriver(places: self.places).purge(place) }
+                deeds.append { try PluginFiles(places: self.places).purge(place) }
             case .admit(let feed, _, _), .expel(let feed, _):
                 guard feed.hasPrefix(name + ".") else {
                     throw PluginFailure("plugin \(name) act: the feed \(feed) is not its own")

@@ -193,7 +193,7 @@ extension Engine {
         tracing.take()
         let names = Dictionary(((try? routes.links()) ?? []).map { (UInt32($0.index), $0.name) }) { $1 }
         let finished = tracing.finished(isOver: tracing.isOver)
-        let table = finished.isEmpty ? TablePlan() : TablePlan(applied.plan.all)
+        let table = finished.isEmpty ? TablePlan() : TablePlan(applied.plan.filter)
         let indexes = SetIndexes(table)
         let packets = finished.map { packet -> JSON in
             // A rule that stands for many is told apart by what the same packet meets in the plan.
@@ -215,7 +215,7 @@ extension Engine {
         of step: TraceEvent, _ rules: [UInt64: PlacedRule], _ met: [PacketWalk.Step]
     ) -> JSON? {
         let isOurs = step.table == PacketPath.table
-        if isOurs, NftablesDriver.traceChains.contains(step.chain) { return nil }
+        if isOurs, FilterTable.traceChains.contains(step.chain) { return nil }
         var origin = isOurs && step.kind == .rule ? rules[step.rule]?.comment : nil
         if let compiled = origin, Rule.isCompiled(compiled) {
             origin = met.last { $0.chain == step.chain }?.origin ?? compiled

@@ -16,6 +16,9 @@ public struct NftablesError: Error, Sendable, CustomStringConvertible {
 
     public var refusals: [Refusal]
 
+    /// False where the batch may have taken effect although the call failed.
+    public let isOutcomeKnown: Bool
+
     /// Somebody changed the ruleset since the generation that was expected.
     public var isStale: Bool { refusals.contains { $0.code == ERESTART } }
 
@@ -26,10 +29,16 @@ public struct NftablesError: Error, Sendable, CustomStringConvertible {
         }.joined(separator: "\n")
     }
 
-    init(_ refusals: [Refusal]) { self.refusals = refusals }
+    init(_ refusals: [Refusal]) {
+        self.refusals = refusals
+        isOutcomeKnown = !refusals.contains { $0.code == EIO }
+    }
 
     /// A call that failed before anything was asked of nftables.
-    init(call: String) { refusals = [Refusal(subject: call, code: errno)] }
+    init(call: String) {
+        refusals = [Refusal(subject: call, code: errno)]
+        isOutcomeKnown = false
+    }
 }
 
 /// A socket to the kernel's nftables. The owner of a table is this socket: it must stay open as long as the table is to

@@ -9,15 +9,14 @@ public struct PlannedResource: Hashable, Sendable {
     public let line: String
     /// The node of the plugin's configuration that wants it, where the plugin says so.
     public let path: String?
-    /// What it is found by in a plan.
-    public let key: String
+    public let key: ResourceKey
 
     public init(resource: Resource, plugin: String, line: String, path: String? = nil) {
         self.resource = resource
         self.plugin = plugin
         self.line = line
         self.path = path
-        key = "\(resource.kind.rawValue) \(resource.identity)"
+        key = resource.key
     }
 }
 
@@ -26,8 +25,10 @@ public struct Plan: Sendable {
     /// In the order of their lines.
     public let ordered: [PlannedResource]
     /// By kind and identity.
-    public let resources: [String: PlannedResource]
-    /// All but the packet filter's, which may be tens of thousands, in the order of their lines.
+    public let resources: [ResourceKey: PlannedResource]
+    /// The objects of the nftables table, in the order of their lines.
+    public let filter: [NftablesResource]
+    /// All but these, which may be tens of thousands, in the order of their lines.
     public let others: [Resource]
     /// What plugins say that keeps nothing from being applied.
     public var warnings: [String] = []
@@ -42,7 +43,20 @@ public struct Plan: Sendable {
     public init(_ planned: [PlannedResource] = []) {
         ordered = planned.sorted { $0.line < $1.line }
         resources = Dictionary(planned.map { ($0.key, $0) }) { $1 }
-        others = ordered.filter { $0.resource.kind != .nftables }.map(\.resource)
+        var (filter, others): ([NftablesResource], [Resource]) = ([], [])
+        for planned in ordered {
+            if let object = planned.resource.as(NftablesResource.self) {
+                filter.append(object)
+            } else {
+                others.append(planned.resource)
+            }
+        }
+        (self.filter, self.others) = (filter, others)
+    }
+
+    /// The values of one kind, in the order of their lines.
+    public func values<Value: ResourceType>(_ type: Value.Type) -> [Value] {
+        filter as? [Value] ?? others.of(type)
     }
 
     public var lines: [String] { ordered.map(\.line) }

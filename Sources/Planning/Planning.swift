@@ -11,7 +11,7 @@ struct Planning {
     /// As they came.
     private var planned: [PlannedResource] = []
     /// The places of them, by key.
-    private var places: [String: Int] = [:]
+    private var places: [ResourceKey: Int] = [:]
     var problems: [String] = []
     /// By collection and name.
     private(set) var published: [String: [String: JSON]] = [:]
@@ -91,10 +91,12 @@ struct Planning {
         } catch {
             throw PluginFailure("plugin \(name) plan: \(error)")
         }
-        guard plugin.manifest.resources.contains(resource.kind.rawValue) else {
-            throw PluginFailure("plugin \(name) plan: its manifest says nothing of the kind \(resource.kind.rawValue)")
+        guard plugin.manifest.resources.contains(resource.kind) else {
+            throw PluginFailure("plugin \(name) plan: its manifest does not declare the resource kind \(resource.kind)")
         }
-        if let wrong = Self.misnamed(resource, plugin: name) { throw PluginFailure("plugin \(name) plan: \(wrong)") }
+        if let objection = resource.value.objection(to: name) {
+            throw PluginFailure("plugin \(name) plan: \(objection)")
+        }
         let path = (line["at"]?.text).map { "\(plugin.manifest.key).\($0)" }
         add(PlannedResource(resource: resource, plugin: name, line: text, path: path))
     }
@@ -103,9 +105,7 @@ struct Planning {
         guard let place = places.updateValue(planned.count, forKey: second.key) else { return planned.append(second) }
         places[second.key] = place
         let first = planned[place]
-        // Equal wishes for what is nobody's own are no conflict.
-        let isShared = second.resource.kind == .sysctl || second.resource.kind == .kernelModule
-        if isShared, first.resource == second.resource { return }
+        if type(of: second.resource.value).isShared, first.resource == second.resource { return }
         let both = [first, second].map { wish in
             guard let path = wish.path else { return wish.plugin }
             return "\(wish.plugin) at \(path) (\(site.node(at: path).position))"
@@ -121,89 +121,14 @@ struct Planning {
     mutating func finish() throws -> Plan {
         var plan = Plan(planned)
         (plan.warnings, plan.absent, plan.notes, plan.replanAt) = (warnings, absent, notes, replanAt)
-        if let violation = TablePlan.guardViolation(plan.all) { problems.append("error: \(violation)") }
+        if let violation = TablePlan.guardViolation(plan.filter) { problems.append("error: \(violation)") }
         for planned in plan.ordered {
-            if case .feed(let feed) = planned.resource {
-                for set in feed.sets where plan.resources["nftables set \(set)"]?.plugin != planned.plugin {
-                    problems.append(
-                        "error: plugin \(planned.plugin): the feed \(feed.name) fills the set \(set), which it doesn't plan"
-                    )
-                }
-            }
-            guard case .file(let path, let content, _, _) = planned.resource else { continue }
-            for name in Secrets.references(in: content) where plan.resources["secret \(name)"]?.plugin != planned.plugin
-            {
+            for key in planned.resource.value.references where plan.resources[key]?.plugin != planned.plugin {
                 problems.append(
-                    "error: plugin \(planned.plugin): the file \(path) names the secret \(name), which it doesn't plan")
+                    "error: plugin \(planned.plugin): \(planned.key) references \(key), which that plugin does not plan")
             }
         }
         try throwIfAny()
         return plan
-    }
-
-    /// Names within what is everybody's begin with the plugin's own, so that no two can meet.
-    private static func misnamed(_ resource: Resource, plugin: String) -> String? {
-        let name: String
-        switch resource {
-        case .chain(let chain, _): name = chain.name
-        case .set(let set): name = set.name
-        case .elements(let part): name = part.set
-        case .counter(let counter): name = counter.name
-        case .helper(let helper): name = helper.name
-        case .flowtable(let flowtable): name = flowtable.name
-        case .feed(let feed):
-            name = feed.name
-            if let other = feed.sets.first(where: { !$0.hasPrefix(plugin + ".") }) {
-                return "the feed \(name) fills the set \(other), which is not its own"
-            }
-            if let file = feed.file, !PluginFolders.isOwn(file, of: plugin) {
-                return "\(file) is not below \(PluginFolders.of(plugin).joined(separator: " or "))"
-            }
-        case .secret(let secret, _): name = secret
-        case .probe(let probe): name = probe.name
-        case .service(let service):
-            return service.name.hasPrefix(plugin + "-") ? nil : "the service \(service.name) must be named \(plugin)-…"
-        case .file(let path, _, _, _), .directory(let path, _, _):
-            return PluginFolders.isOwn(path, of: plugin)
-                ? nil : "\(path) is not below \(PluginFolders.of(plugin).joined(separator: " or "))"
-        default: return nil
-        }
-        guard name.hasPrefix(plugin + "."), !name.contains("/") else { return "\(name) must be named \(plugin).…" }
-        return nil
-    }
-}
-
-/// Where a plugin's files lie.
-public enum PluginFolders {
-    static func of(_ plugin: String) -> [String] { ["/run/vcpe/\(plugin)", "/data/\(plugin)"] }
-
-    /// True for these folders and what lies below them.
-    public static func isOwn(_ path: String, of plugin: String) -> Bool {
-        of(plugin).contains { path == $0 || path.hasPrefix($0 + "/") }
-    }
-}
-
-/// References to secrets in files: `${secret:NAME}`.
-public enum Secrets {
-    private static let start = "${secret:"
-
-    public static func references(in content: String) -> Set<String> {
-        Set(parts(of: content).compactMap { $0.name })
-    }
-
-    /// The content with values in the references' places.
-    public static func filled(_ content: String, _ value: (String) throws -> String) rethrows -> String {
-        try parts(of: content).map { part in try part.name.map(value) ?? part.text }.joined()
-    }
-
-    private static func parts(of content: String) -> [(text: String, name: String?)] {
-        var parts: [(String, String?)] = []
-        var rest = content[...]
-        while let range = rest.place(of: start), let end = rest[range.upperBound...].firstIndex(of: "}") {
-            parts.append((String(rest[..<range.lowerBound]), nil))
-            parts.append(("", String(rest[range.upperBound..<end])))
-            rest = rest[rest.index(after: end)...]
-        }
-        return parts + [(String(rest), nil)]
     }
 }

@@ -13,12 +13,12 @@ public struct TablePlan: Sendable {
     /// Of sets that are filled from beside the plan.
     public private(set) var feeds: [FeedResource] = []
 
-    public init(_ resources: [Resource] = []) {
+    public init(_ objects: [NftablesResource] = []) {
         for chain in PacketPath.skeleton { chains[chain.name] = chain }
         var calls: [Stage: [(order: Int, chain: String)]] = [:]
         var devices: Set<String> = []
-        for resource in resources {
-            switch resource {
+        for object in objects {
+            switch object {
             case .chain(let chain, let use):
                 chains[chain.name] = chain
                 if let use {
@@ -31,7 +31,6 @@ public struct TablePlan: Sendable {
             case .flowtable(let wanted): flowtable = wanted
             case .helper(let helper): helpers[helper.name] = helper
             case .feed(let feed): feeds.append(feed)
-            default: break
             }
         }
         for device in devices {
@@ -103,10 +102,10 @@ public struct TablePlan: Sendable {
     }
 
     /// A chain at a guard stage that could accept: what it accepts nobody behind it could drop any more.
-    static func guardViolation(_ resources: [Resource]) -> String? {
+    static func guardViolation(_ objects: [NftablesResource]) -> String? {
         var byName: [String: Chain] = [:]
         var guards: [(String, Stage)] = []
-        for case .chain(let chain, let use) in resources {
+        for case .chain(let chain, let use) in objects {
             byName[chain.name] = chain
             if let use, [.inputGuard, .forwardGuard, .earlyDrop].contains(use.stage) {
                 guards.append((chain.name, use.stage))

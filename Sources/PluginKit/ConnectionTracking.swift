@@ -8,7 +8,7 @@ extension PlanOutput {
             ("udp_timeout", 120), ("udp_timeout_stream", 300), ("icmp_timeout", 60),
         ]
         for (name, seconds) in timeouts {
-            add(.sysctl(key: "net/netfilter/nf_conntrack_\(name)", value: "\(seconds)"))
+            add(SysctlResource(key: "net/netfilter/nf_conntrack_\(name)", value: "\(seconds)"))
         }
     }
 }

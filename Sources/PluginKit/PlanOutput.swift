@@ -29,11 +29,20 @@ public struct PlanOutput {
     /// Adds a resource; one that is there already is meant once.
     ///
     /// - Parameter path: of the node in the plugin's configuration that wants it, for errors.
-    public mutating func add(_ resource: Resource, at path: String? = nil) {
-        var entries = resource.json.object ?? [:]
+    public mutating func add(_ resource: some ResourceType, at path: String? = nil) {
+        add(line: resource, path)
+    }
+
+    private mutating func add(line resource: some ResourceType, _ path: String?) {
+        var entries = Resource(resource).json.object ?? [:]
         if let path { entries["at"] = .text(path) }
         let line = JSON.object(entries).line
         if seen.insert(line).inserted { lines.append(line) }
+    }
+
+    /// Adds an object of the nftables table.
+    public mutating func add(_ object: NftablesResource, at path: String? = nil) {
+        add(line: object, path)
     }
 
     /// Rules up to which a chain is one line of the plan, and the most that a part of a longer one has.
@@ -45,7 +54,7 @@ public struct PlanOutput {
     /// so: a rule that comes, goes or changes touches its part and no other.
     ///
     /// - Parameter groups: rules that belong together, by a key that is theirs alone.
-    public mutating func add(chain name: String, groups: [(key: String, rules: [Rule])], stage: Resource.StageUse?) {
+    public mutating func add(chain name: String, groups: [(key: String, rules: [Rule])], stage: NftablesResource.StageUse?) {
         guard groups.reduce(0, { $0 + $1.rules.count }) > Self.chainLength else {
             return add(.chain(Chain(name, rules: groups.flatMap(\.rules)), stage: stage))
         }

@@ -159,7 +159,7 @@ public struct PluginManifest: Sendable, Hashable {
             let publishes = fields.optional("publishes", .list(of: .text))
             let isAlwaysPlanned = fields.optional("always", .boolean) ?? false
             let stateFormat = fields.optional("state-format", .integer(1...1_000_000)) ?? 1
-            let resources = fields.required("resources", .list(of: .oneOf(ResourceKind.allCases.map(\.rawValue))))
+            let resources = fields.required("resources", .list(of: .oneOf(ResourceTypes.kinds)))
             let feature = Shape<Feature>.mapping("a feature") { fields in
                 guard let name = fields.required("name", .text) else { return nil }
                 return Feature(

@@ -60,12 +60,12 @@ struct SiteCommand: ParsableCommand {
             if json {
                 let document: JSON = [
                     "lines": .texts(plan.lines), "remarks": .texts(remarks), "notes": .texts(plan.notes),
-                    "nftables": TablePlan(plan.all).contents.document(table: PacketPath.table),
+                    "nftables": TablePlan(plan.filter).contents.document(table: PacketPath.table),
                 ]
                 return print(document.pretty, terminator: "")
             }
             for remark in remarks + plan.notes { print(remark) }
-            let rows = plan.resources.values.map { ($0.resource.kind.rawValue, $0.resource.identity, $0.plugin) }
+            let rows = plan.resources.values.map { ($0.resource.kind, $0.resource.identity, $0.plugin) }
             for (kind, identity, plugin) in rows.sorted(by: { $0 < $1 }) {
                 func left(_ text: String, _ width: Int) -> String {
                     text + String(repeating: " ", count: max(1, width - text.count))

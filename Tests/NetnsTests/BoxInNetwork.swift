@@ -84,7 +84,7 @@ final class BoxInNetwork {
             try plugin(name) { try FileSystem.replace($0, with: text, mode: 0o755) }
             let manifest: JSON = [
                 "name": .text(name), "version": "1", "summary": "of a test", "contract": 1, "key": .text(name),
-                "yang": "none", "features": [], "resources": .texts(ResourceKind.allCases.map(\.rawValue)),
+                "yang": "none", "features": [], "resources": .texts(ResourceTypes.kinds),
             ]
             try FileSystem.replace("\(folder)/plugins/\(name)/manifest.json", with: manifest.pretty)
         }

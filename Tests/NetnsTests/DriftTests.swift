@@ -71,7 +71,7 @@ import Testing
             let now = try whole()
             #expect(time < 2, "\(change): \(now) \(box.log.suffix(1500))")
         }
-        #expect(box.log.contains("drift: address 192.168.1.1/24 of lan is gone"))
+        #expect(box.log.contains("drift: address 192.168.1.1/24 of lan is missing"))
         #expect(box.log.contains("drift: sysctl net/ipv4/ip_forward is 0, and not 1"))
         #expect(try box.ask("status")["trouble"] == nil)
         // The mended box lets packets through as before.
@@ -106,7 +106,7 @@ import Testing
         sleep(2)
         #expect(try !box.decided().contains("192.168.1.1/24"))
         #expect(
-            box.log.split(separator: "\n").filter { $0.contains("drift: address 192.168.1.1/24 of lan is gone") }.count
+            box.log.split(separator: "\n").filter { $0.contains("drift: address 192.168.1.1/24 of lan is missing") }.count
                 == 1)
         // The next change of the document puts it right.
         #expect(try box.apply(Self.site) == nil)
@@ -159,6 +159,6 @@ import Testing
             "${secret:thief.key}", with: "${secret:keeper.key}")
         let other = try BoxInNetwork.ready(plugins: ["keeper": Self.keeper, "thief": thief])
         let error = try other.apply(Self.site + "keeper: {}\nthief: {}\n")
-        #expect(error?.contains("names the secret keeper.key, which it doesn't plan") == true, "\(error ?? "")")
+        #expect(error?.contains("references secret keeper.key, which that plugin does not plan") == true, "\(error ?? "")")
     }
 }

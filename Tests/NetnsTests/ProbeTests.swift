@@ -20,7 +20,7 @@ import Testing
             ("wan", "203.0.113.2/24"), ("wan", "2001:db8:1::2/64"), ("lan", "192.168.1.1/24"), ("lan", "fd00:1::1/64"),
         ]
         let plan = addresses.compactMap { link, text in
-            IPPrefix(text).map { Resource.address(link: link, $0) }
+            IPPrefix(text).map { Resource(AddressResource(link: link, $0)) }
         }
         network = try ProofNetwork(plan: plan, box: box, folder: folder)
     }

@@ -124,7 +124,7 @@ import Testing
         (
             "modes",
             "[ $1 = publish ] || echo '{\"kind\":\"directory\",\"id\":\"/run/vcpe/modes\",\"path\":\"/run/vcpe/modes\",\"owner\":\"root\",\"mode\":-1}'",
-            "\"mode\" is no number from 0 to 4095"
+            "\"mode\" is not a number from 0 to 4095"
         ),
         ("dozes", "exec >&- 2>&-; sleep 60", "plugin dozes publish: it took longer than 10 s"),
         (

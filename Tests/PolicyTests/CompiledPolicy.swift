@@ -26,7 +26,7 @@ struct CompiledPolicy {
                 resources.append(try Resource(json))
             }
         }
-        (table, self.diagnostics) = (TablePlan(resources), diagnostics)
+        (table, self.diagnostics) = (TablePlan(resources.of(NftablesResource.self)), diagnostics)
     }
 
     /// The places of rules that no packet meets, by what it has said.

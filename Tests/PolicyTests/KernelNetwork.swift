@@ -11,7 +11,7 @@ import Processes
 /// arrives at the interface; what the router forwards is addressed to nobody there.
 final class KernelNetwork {
     private let namespace: NetworkNamespace
-    private let driver: NftablesDriver
+    private let driver: FilterTable
     private let connection: Connection
     private let ends: [File]
     /// Connections that the kernel may know of.
@@ -57,7 +57,7 @@ final class KernelNetwork {
                 guard descriptor >= 0 else { throw SystemError("socket(AF_PACKET)", name) }
                 return File(descriptor: descriptor, path: name)
             }
-            return (try NftablesDriver(), try Connection(), ends)
+            return (try FilterTable(), try Connection(), ends)
         }
     }
 

@@ -13,7 +13,7 @@ import Testing
         var output = PlanOutput()
         let elements = hosts.map { SetElement(.text("10.0.\($0 / 256).\($0 % 256)")) }
         output.add(set: NamedSet("test.hosts", key: [.ipv4Address], elements: elements))
-        return TablePlan(try output.lines.map { try Resource(JSON.parse($0)) })
+        return TablePlan(try output.lines.map { try Resource(JSON.parse($0)) }.of(NftablesResource.self))
     }
 
     private func held() throws -> Int {
@@ -26,7 +26,7 @@ import Testing
         let steps = [Array(0..<2000), Array(1..<2001), Array(0..<300), Array(200..<5000), [], Array(0..<513)]
         #expect(try plan(steps[0]).parts["test.hosts"]?.count == 16 && plan(steps[2]).parts.isEmpty)
         try NetworkNamespace().run {
-            let driver = try NftablesDriver()
+            let driver = try FilterTable()
             for hosts in steps {
                 try driver.apply(plan(hosts))
                 #expect(try held() == hosts.count)
@@ -43,7 +43,7 @@ import Testing
             defer { owner.kill() }
             let list = Command("nft", ["list", "tables"])
             for _ in 0..<100 where try !list.check().text.contains(PacketPath.table) { usleep(10_000) }
-            try NftablesDriver().apply(plan(0..<3))
+            try FilterTable().apply(plan(0..<3))
             #expect(try held() == 3)
         }
     }

@@ -108,23 +108,18 @@ struct FactorySite {
         let keys = Dictionary(plugins.map { ($0.manifest.name, $0.manifest.key) }) { $1 }
         var problems: [Problem] = []
         for planned in plan.ordered {
-            let (what, program): (String, String?) =
-                switch planned.resource {
-                case .service(let service): ("the service \(service.name)", service.command.first)
-                case .secret(let name, .program(let words)): ("the secret \(name)", words.first)
-                default: ("", nil)
-                }
-            guard let program, !tree.hasFile(program) else { continue }
-            // A plugin's paths begin in its own part of the document.
-            let parts = [keys[planned.plugin] ?? "", planned.path ?? ""]
-            let path = parts.filter { !$0.isEmpty }.joined(separator: ".")
-            problems.append(
-                Problem(
-                    position: site.node(at: path).position, path: path,
-                    message: "the plugin \(planned.plugin) plans \(what), whose program \(program) "
-                        + "is not in the image",
-                    hint: "add the plugin's feature or the package that has it to "
-                        + "images/\(definition.name).yaml, or remove this from the document"))
+            for program in planned.resource.value.programs where !tree.hasFile(program) {
+                // A plugin's paths begin in its own part of the document.
+                let parts = [keys[planned.plugin] ?? "", planned.path ?? ""]
+                let path = parts.filter { !$0.isEmpty }.joined(separator: ".")
+                problems.append(
+                    Problem(
+                        position: site.node(at: path).position, path: path,
+                        message: "the plugin \(planned.plugin) plans the \(planned.key), whose program \(program) "
+                            + "is not in the image",
+                        hint: "add the plugin's feature or the package that has it to "
+                            + "images/\(definition.name).yaml, or remove this from the document"))
+            }
         }
         if !problems.isEmpty { throw InvalidDocument(problems) }
     }

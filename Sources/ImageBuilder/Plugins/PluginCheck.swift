@@ -100,8 +100,8 @@ public struct PluginCheck {
                 if Diagnostic(json) != nil || json["replan-at"] != nil { return nil }
                 guard json.line == line else { return "the line is not in its shortest form: \(line.prefix(200))" }
                 let resource = try Resource(json)
-                guard manifest.resources.contains(resource.kind.rawValue) else {
-                    return "the manifest does not list the resource kind \(resource.kind.rawValue)"
+                guard manifest.resources.contains(resource.kind) else {
+                    return "the manifest does not list the resource kind \(resource.kind)"
                 }
                 return nil
             } catch {

@@ -61,8 +61,8 @@ public struct PluginSkeleton {
     private var files: [(String, String)] {
         let path = "/run/vcpe/\(name)"
         let resources: [Resource] = [
-            .directory(path: path, owner: "root", mode: 0o755),
-            .file(path: "\(path)/greeting", content: "hello\n", owner: "root", mode: 0o644),
+            Resource(DirectoryResource(path: path, owner: "root", mode: 0o755)),
+            Resource(FileResource(path: "\(path)/greeting", content: "hello\n", owner: "root", mode: 0o644)),
         ]
         return [
             ("Package.swift", package), ("Makefile", makefile), (".gitignore", ".build\nPackage.resolved\n/\(name)\n"),
@@ -142,9 +142,9 @@ public struct PluginSkeleton {
             static func publish(_ configuration: Configuration, facts: Facts, into output: inout PublishOutput) {}
 
             static func plan(_ configuration: Configuration, input: PlanInput, into output: inout PlanOutput) {
-                output.add(.directory(path: "/run/vcpe/\(name)", owner: "root", mode: 0o755))
+                output.add(DirectoryResource(path: "/run/vcpe/\(name)", owner: "root", mode: 0o755))
                 output.add(
-                    .file(
+                    FileResource(
                         path: "/run/vcpe/\(name)/greeting", content: configuration.greeting + "\\n", owner: "root", mode: 0o644))
             }
 

@@ -24,7 +24,7 @@ public struct BootTime {
     /// The addresses that the machine must have.
     private static let plan: [Resource] = [("wan", "203.0.113.2/24"), ("lan", "192.168.1.1/24")].compactMap {
         link, text in
-        IPPrefix(text).map { .address(link: link, $0) }
+        IPPrefix(text).map { Resource(AddressResource(link: link, $0)) }
     }
 
     /// - Returns: seconds.

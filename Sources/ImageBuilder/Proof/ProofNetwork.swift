@@ -122,8 +122,7 @@ final class ProofNetwork {
     }
 
     private static func address(_ plan: [Resource], _ link: String, _ family: IPAddress.Family) -> IPPrefix? {
-        for case .address(let name, let prefix) in plan where name == link && prefix.family == family { return prefix }
-        return nil
+        plan.of(AddressResource.self).first { $0.link == link && $0.prefix.family == family }?.prefix
     }
 
     private static func side(
@@ -142,14 +141,9 @@ final class ProofNetwork {
     private static func wanSide(_ plan: [Resource], mac: MACAddress, hostMAC: MACAddress) throws -> Side {
         var side = try side(
             of: "wan", plan, mac: mac, hostMAC: hostMAC, fallback4: "203.0.113.2/24", fallback6: "2001:db8:1::2/64")
-        let gateway = plan.compactMap { resource -> IPAddress? in
-            if case .route(let route) = resource, route.destination.length == 0, route.gateway?.family == .ipv4,
-                route.table == RouteResource.mainTable
-            {
-                return route.gateway
-            }
-            return nil
-        }.first
+        let gateway = plan.of(RouteResource.self).first {
+            $0.destination.length == 0 && $0.gateway?.family == .ipv4 && $0.table == RouteResource.mainTable
+        }?.gateway
         if let host = gateway ?? host(1, in: side.network4) { side.host4 = host }
         if let host = host(1, in: side.network6) { side.host6 = host }
         return side

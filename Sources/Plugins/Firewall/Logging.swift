@@ -79,16 +79,15 @@ struct Logging: Sendable {
             lines += ["[\(name)]", "sync=1", "file=\"/dev/stdout\"", "device=\"firewall\""]
         }
         output.add(
-            .file(path: Self.configuration, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
+            FileResource(path: Self.configuration, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
         if sessions {
             for (key, value) in [("nf_conntrack_acct", "1"), ("nf_conntrack_timestamp", "1")] {
-                output.add(.sysctl(key: "net/netfilter/\(key)", value: value))
+                output.add(SysctlResource(key: "net/netfilter/\(key)", value: value))
             }
         }
         output.add(
-            .service(
-                ServiceResource(
+            ServiceResource(
                     name: "firewall-log", command: ["/usr/sbin/ulogd", "--configfile", Self.configuration],
-                    capabilities: ["net_admin"], configurationFiles: [Self.configuration], memory: 64 << 20)))
+                    capabilities: ["net_admin"], configurationFiles: [Self.configuration], memory: 64 << 20))
     }
 }

@@ -27,16 +27,15 @@ struct Names {
                 hint: "give network.resolvers, or an interface with dhcp")
         }
         let lines = wanted.map { "set \($0.key) \($0.names.joined(separator: " "))" }
-        output.add(.directory(path: "\(Self.folder)/names", owner: Self.user, mode: 0o755))
+        output.add(DirectoryResource(path: "\(Self.folder)/names", owner: Self.user, mode: 0o755))
         output.add(
-            .file(
+            FileResource(
                 path: Self.configuration, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
         output.add(
-            .service(
-                ServiceResource(
+            ServiceResource(
                     name: "firewall-names",
                     command: ["/usr/lib/vcpe/resolve-names", Self.configuration, "\(Self.folder)/names"],
-                    user: Self.user, configurationFiles: [Self.configuration], memory: 32 << 20)))
+                    user: Self.user, configurationFiles: [Self.configuration], memory: 32 << 20))
     }
 }
 

@@ -177,7 +177,7 @@ struct Protection: Sendable {
             // Behind whoever is isolated.
             output.add(.chain(Chain("firewall.syn-proven", rules: proven), stage: .init(.forwardGuard, order: 150)))
             // An answer to a challenge belongs to no connection yet, and none may be taken up in the middle.
-            output.add(.sysctl(key: "net/netfilter/nf_conntrack_tcp_loose", value: "0"))
+            output.add(SysctlResource(key: "net/netfilter/nf_conntrack_tcp_loose", value: "0"))
         }
     }
 

@@ -125,7 +125,7 @@ public enum LAN: Plugin {
                 // It may be starting anew.
                 let check = ProbeResource.Check.dns(server: own, name: "localhost")
                 output.add(
-                    .probe(ProbeResource("lan.dns-\(interface.name)", check, threshold: 6)), at: network.path)
+                    ProbeResource("lan.dns-\(interface.name)", check, threshold: 6), at: network.path)
             }
             guard let range = network.range else { continue }
             guard let own = interface.addresses.first(where: { $0.contains(range.first) && $0.contains(range.last) })
@@ -152,17 +152,16 @@ public enum LAN: Plugin {
                 lines.append("dhcp-host=\(mac),\(host.address),\(host.name)")
             }
         }
-        output.add(.directory(path: "/run/vcpe/lan", owner: "root", mode: 0o755))
-        output.add(.directory(path: "/data/lan", owner: "dnsmasq", mode: 0o755))
+        output.add(DirectoryResource(path: "/run/vcpe/lan", owner: "root", mode: 0o755))
+        output.add(DirectoryResource(path: "/data/lan", owner: "dnsmasq", mode: 0o755))
         let file = "/run/vcpe/lan/dnsmasq.conf"
         output.add(
-            .file(path: file, content: lines.joined(separator: "\n") + "\n", owner: "root", mode: 0o644))
+            FileResource(path: file, content: lines.joined(separator: "\n") + "\n", owner: "root", mode: 0o644))
         output.add(
-            .service(
-                ServiceResource(
+            ServiceResource(
                     name: "lan-dnsmasq", command: ["/usr/sbin/dnsmasq", "--conf-file=\(file)", "--user="],
                     user: "dnsmasq", capabilities: ["net_bind_service", "net_admin", "net_raw"],
-                    configurationFiles: [file], memory: 64 << 20)))
+                    configurationFiles: [file], memory: 64 << 20))
     }
 
     // MARK: - Commands

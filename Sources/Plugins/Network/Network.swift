@@ -45,16 +45,20 @@ public enum Network: Plugin {
         checkOverlaps(configuration, &output)
         planZones(configuration, input, &output)
         let present = planLinks(configuration, input.facts, &output)
-        output.add(.sysctl(key: "net/ipv4/ip_forward", value: "1"))
-        output.add(.sysctl(key: "net/ipv6/conf/all/forwarding", value: "1"))
+        output.add(SysctlResource(key: "net/ipv4/ip_forward", value: "1"))
+        output.add(SysctlResource(key: "net/ipv6/conf/all/forwarding", value: "1"))
         // The end of one address must not be the end of all others of its network.
-        output.add(.sysctl(key: "net/ipv4/conf/all/promote_secondaries", value: "1"))
+        output.add(SysctlResource(key: "net/ipv4/conf/all/promote_secondaries", value: "1"))
         for interface in configuration.interfaces.map(\.value) where present.contains(interface.name) {
             planInterface(interface, configuration, input.facts, &output)
         }
         for route in configuration.routes {
-            let isReachable = configuration.interfaces.contains { interface in
-                interface.value.addresses.contains { $0.value.contains(route.value.gateway) }
+            let link = route.value.interface
+            if let link, output.interface(link.value, at: link.path, in: input.published) == nil { continue }
+            let isOnLink = link != nil && route.value.gateway.isLinkLocal
+            let isReachable = isOnLink || configuration.interfaces.contains { interface in
+                if let link, interface.value.name != link.value { return false }
+                return interface.value.addresses.contains { $0.value.contains(route.value.gateway) }
                     || lease(of: interface.value, configuration, input.facts)?.address.contains(route.value.gateway)
                         == true
             }
@@ -69,10 +73,9 @@ public enum Network: Plugin {
                 continue
             }
             output.add(
-                .route(
-                    RouteResource(
-                        to: route.value.destination, via: route.value.gateway, metric: route.value.metric,
-                        table: route.value.table)), at: route.path)
+                RouteResource(
+                    to: route.value.destination, via: route.value.gateway, link: link?.value,
+                    metric: route.value.metric, table: route.value.table), at: route.path)
         }
         for rule in configuration.policyRoutes {
             if let interface = rule.value.interface {
@@ -82,14 +85,13 @@ public enum Network: Plugin {
             }
             let value = rule.value
             output.add(
-                .rule(
-                    RuleResource(
+                RuleResource(
                         value.family, priority: value.priority, table: value.table, source: value.source,
-                        destination: value.destination, interface: value.interface?.value)), at: rule.path)
+                        destination: value.destination, interface: value.interface?.value), at: rule.path)
         }
         planResolvers(input, &output)
         planProbes(configuration, input.facts, &output)
-        if configuration.drift != .repair { output.add(.setting(.drift(configuration.drift)), at: "drift") }
+        if configuration.drift != .repair { output.add(SettingResource.drift(configuration.drift), at: "drift") }
     }
 
     /// Gateways of default routes, and what the operator names.
@@ -97,7 +99,7 @@ public enum Network: Plugin {
         _ configuration: NetworkConfiguration, _ facts: Facts, _ output: inout PlanOutput
     ) {
         func probe(_ name: String, _ check: ProbeResource.Check, at path: String) {
-            output.add(.probe(ProbeResource("network.\(name)", check)), at: path)
+            output.add(ProbeResource("network.\(name)", check), at: path)
         }
         for interface in configuration.interfaces {
             if let gateway = lease(of: interface.value, configuration, facts)?.gateway {
@@ -111,10 +113,9 @@ public enum Network: Plugin {
         for wanted in configuration.probes {
             let value = wanted.value
             output.add(
-                .probe(
-                    ProbeResource(
+                ProbeResource(
                         "network.\(value.name)", value.check, interval: value.interval, timeout: value.timeout,
-                        threshold: value.threshold)), at: wanted.path)
+                        threshold: value.threshold), at: wanted.path)
         }
     }
 
@@ -161,9 +162,9 @@ public enum Network: Plugin {
         for located in configuration.interfaces {
             let interface = located.value
             if interface.isBridge {
-                output.add(.kernelModule("bridge"))
+                output.add(KernelModuleResource("bridge"))
                 output.add(
-                    .link(LinkResource(name: interface.name, kind: .bridge, mtu: interface.mtu)), at: located.path)
+                    LinkResource(name: interface.name, BridgeLink(), mtu: interface.mtu), at: located.path)
                 present.insert(interface.name)
             }
             for (number, selector) in interface.ports.enumerated() {
@@ -190,11 +191,10 @@ public enum Network: Plugin {
                 present.insert(interface.name)
                 let name = interface.link(number)
                 output.add(
-                    .link(
-                        LinkResource(
-                            name: name, kind: .port(path: port.path, mac: port.mac),
+                    LinkResource(
+                            name: name, PortLink(path: port.path, mac: port.mac),
                             master: interface.isBridge ? interface.name : nil,
-                            mtu: interface.mtu)), at: selector.path)
+                            mtu: interface.mtu), at: selector.path)
             }
         }
         return present
@@ -224,13 +224,13 @@ public enum Network: Plugin {
         _ output: inout PlanOutput
     ) {
         let name = interface.name
-        for address in interface.addresses { output.add(.address(link: name, address.value), at: address.path) }
+        for address in interface.addresses { output.add(AddressResource(link: name, address.value), at: address.path) }
         // 2: also on a box that forwards. The kernel's own routes from advertisements are its own.
         output.add(
-            .sysctl(
+            SysctlResource(
                 key: "net/ipv6/conf/\(name)/accept_ra", value: interface.acceptsRouterAdvertisements ? "2" : "0"))
         output.add(
-            .sysctl(
+            SysctlResource(
                 key: "net/ipv6/conf/\(name)/autoconf", value: interface.acceptsRouterAdvertisements ? "1" : "0"))
         guard interface.usesDHCP else { return }
         if let lease = facts.leases[name], let other = overlap(lease, interface, configuration) {
@@ -240,23 +240,22 @@ public enum Network: Plugin {
                 hint: "give the site another network, or the provider's box")
         }
         if let lease = lease(of: interface, configuration, facts) {
-            output.add(.address(link: name, lease.address))
+            output.add(AddressResource(link: name, lease.address))
             if let gateway = lease.gateway, let all = IPPrefix("0.0.0.0/0") {
                 // Two of them may come by two interfaces: the first one goes before.
                 let metric = 100 + (configuration.interfaces.firstIndex { $0.value.name == name } ?? 0)
                 // Some providers lend a lone address, with a gateway beyond it.
                 if !lease.address.contains(gateway), let host = IPPrefix(gateway, length: 32) {
-                    output.add(.route(RouteResource(to: host, link: name, metric: metric)))
+                    output.add(RouteResource(to: host, link: name, metric: metric))
                 }
-                output.add(.route(RouteResource(to: all, via: gateway, link: name, metric: metric)))
+                output.add(RouteResource(to: all, via: gateway, link: name, metric: metric))
             }
         }
         let file = "/run/vcpe/network/dhcpcd-\(name).conf"
-        output.add(.directory(path: "/run/vcpe/network", owner: "root", mode: 0o755))
-        output.add(.file(path: file, content: dhcpcd, owner: "root", mode: 0o644))
+        output.add(DirectoryResource(path: "/run/vcpe/network", owner: "root", mode: 0o755))
+        output.add(FileResource(path: file, content: dhcpcd, owner: "root", mode: 0o644))
         output.add(
-            .service(
-                ServiceResource(
+            ServiceResource(
                     name: "network-dhcp-\(name)",
                     command: [
                         "/usr/sbin/dhcpcd", "--nobackground", "--noconfigure", "--ipv4only", "--config", file,
@@ -267,7 +266,7 @@ public enum Network: Plugin {
                         "net_raw", "net_admin", "net_bind_service", "setuid", "setgid", "sys_chroot", "kill",
                         "chown", "dac_override",
                     ],
-                    directories: ["/var/lib/dhcpcd", "/run/dhcpcd"], configurationFiles: [file], memory: 32 << 20)))
+                    directories: ["/var/lib/dhcpcd", "/run/dhcpcd"], configurationFiles: [file], memory: 32 << 20))
     }
 
     /// Only reports: addresses, routes and resolvers are the engine's to write.
@@ -285,9 +284,9 @@ public enum Network: Plugin {
 
     private static func planResolvers(_ input: PlanInput, _ output: inout PlanOutput) {
         let servers = input.published.resolvers.sorted { $0.key < $1.key }.flatMap(\.value)
-        output.add(.directory(path: "/run/vcpe/network", owner: "root", mode: 0o755))
+        output.add(DirectoryResource(path: "/run/vcpe/network", owner: "root", mode: 0o755))
         output.add(
-            .file(
+            FileResource(
                 path: "/run/vcpe/network/resolv.conf",
                 content: servers.prefix(3).map { "nameserver \($0)\n" }.joined(), owner: "root", mode: 0o644))
     }

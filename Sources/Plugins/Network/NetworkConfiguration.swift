@@ -54,6 +54,8 @@ public struct NetworkConfiguration: Sendable {
     struct StaticRoute {
         var destination: IPPrefix
         var gateway: IPAddress
+        /// Required with a link-local gateway, which every link could reach.
+        var interface: Located<String>?
         var metric: Int
         var table: Int
     }
@@ -82,7 +84,7 @@ public struct NetworkConfiguration: Sendable {
     var resolvers: [IPAddress]
     var policyRoutes: [Located<PolicyRoute>]
     var probes: [Located<Probe>]
-    var drift: Setting.Drift
+    var drift: SettingResource.Drift
 }
 
 extension NetworkConfiguration {
@@ -95,7 +97,7 @@ extension NetworkConfiguration {
             let policyRoutes = fields.optional("policy-routes", .list(of: policyRoute.located)) ?? []
             let probes = fields.optional("probes", .list(of: probe.located)) ?? []
             let drift = fields.optional(
-                "drift", Shape.oneOf(Setting.Drift.allCases.map(\.rawValue)).map { Setting.Drift(rawValue: $0) })
+                "drift", Shape.oneOf(SettingResource.Drift.allCases.map(\.rawValue)).map { SettingResource.Drift(rawValue: $0) })
             fields.problems.checkUnique(probes, "probe") { $0.name }
             fields.problems.checkUnique(policyRoutes, "policy route") { "\($0.family) \($0.priority)" }
             fields.problems.checkUnique(zones, "zone") { $0 }
@@ -171,6 +173,7 @@ extension NetworkConfiguration {
         .mapping("a route") { fields in
             let destination = fields.required("to", .network)
             let gateway = fields.required("via", .ipAddress)
+            let interface = fields.optional("interface", Shape.text.located)
             let metric = fields.optional("metric", .integer(1...9999)) ?? 20
             let table = fields.optional("table", tableNumber) ?? RouteResource.mainTable
             guard let destination, let gateway else { return nil }
@@ -178,7 +181,13 @@ extension NetworkConfiguration {
                 fields.problems.add(
                     fields.node, fields.path, "\(destination) via \(gateway): IPv4 and IPv6 in one route")
             }
-            return StaticRoute(destination: destination, gateway: gateway, metric: metric, table: table)
+            if gateway.isLinkLocal, interface == nil {
+                fields.problems.add(
+                    fields.node, fields.path, "the gateway \(gateway) is link-local, and the route has no interface",
+                    hint: "add interface: NAME, the interface that the gateway is on")
+            }
+            return StaticRoute(
+                destination: destination, gateway: gateway, interface: interface, metric: metric, table: table)
         }
     }
 

@@ -32,18 +32,17 @@ public enum System: Plugin {
     }
 
     public static func plan(_ configuration: SystemConfiguration, input: PlanInput, into output: inout PlanOutput) {
-        output.add(.directory(path: run, owner: "root", mode: 0o755))
-        output.add(.directory(path: data, owner: "root", mode: 0o755))
+        output.add(DirectoryResource(path: run, owner: "root", mode: 0o755))
+        output.add(DirectoryResource(path: data, owner: "root", mode: 0o755))
         if let name = configuration.hostName {
-            output.add(.sysctl(key: "kernel/hostname", value: name), at: "hostname")
+            output.add(SysctlResource(key: "kernel/hostname", value: name), at: "hostname")
         }
         planUsers(configuration, into: &output)
         if !configuration.hasSSHUser, !configuration.hasConsoleUser {
             output.add(
-                .setting(
-                    .notice(
-                        "Nobody can log in on this box. Plug in a USB stick whose file system is labelled vcpe-site and holds "
-                            + "site.yaml, a site document with system.users.")))
+                SettingResource.notice(
+                    "Nobody can log in on this box. Plug in a USB stick whose file system is labelled vcpe-site and holds "
+                        + "site.yaml, a site document with system.users."))
         }
         planSSH(configuration, input: input, into: &output)
         planConsoles(configuration, input: input, into: &output)
@@ -66,8 +65,8 @@ public enum System: Plugin {
         let users = configuration.users.map(\.value).sorted { $0.name < $1.name }
         guard !users.isEmpty else { return }
         let folder = "\(run)/users"
-        output.add(.directory(path: folder, owner: "root", mode: 0o755))
-        output.add(.directory(path: "\(run)/keys", owner: "root", mode: 0o755))
+        output.add(DirectoryResource(path: folder, owner: "root", mode: 0o755))
+        output.add(DirectoryResource(path: "\(run)/keys", owner: "root", mode: 0o755))
         let passwd = users.map {
             "\($0.name):x:\($0.number):\($0.role.group.number):\($0.role.rawValue):/:/usr/bin/vcpectl"
         }
@@ -78,11 +77,11 @@ public enum System: Plugin {
         for (name, content, mode) in [
             ("passwd", text(passwd), 0o644), ("group", text(groups), 0o644), ("shadow", text(shadow), 0o600),
         ] {
-            output.add(.file(path: "\(folder)/\(name)", content: content, owner: "root", mode: mode))
+            output.add(FileResource(path: "\(folder)/\(name)", content: content, owner: "root", mode: mode))
         }
         for user in users where !user.keys.isEmpty {
             output.add(
-                .file(path: "\(run)/keys/\(user.name)", content: text(user.keys), owner: "root", mode: 0o644))
+                FileResource(path: "\(run)/keys/\(user.name)", content: text(user.keys), owner: "root", mode: 0o644))
         }
     }
 
@@ -112,23 +111,22 @@ public enum System: Plugin {
             "MaxAuthTries 4", "MaxStartups 10:30:60", "ClientAliveInterval 60", "ClientAliveCountMax 5",
         ]
         output.add(
-            .secret(
+            SecretResource(
                 name: "system.ssh-host-key",
                 .program(["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", "${file}"])))
-        output.add(.file(path: key, content: "${secret:system.ssh-host-key}", owner: "root", mode: 0o600))
-        output.add(.file(path: banner, content: Self.banner(of: configuration), owner: "root", mode: 0o644))
+        output.add(FileResource(path: key, content: "${secret:system.ssh-host-key}", owner: "root", mode: 0o600))
+        output.add(FileResource(path: banner, content: Self.banner(of: configuration), owner: "root", mode: 0o644))
         output.add(
-            .file(path: file, content: text(lines), owner: "root", mode: 0o644))
+            FileResource(path: file, content: text(lines), owner: "root", mode: 0o644))
         // Who is logged in stays so when this changes, as the one who changes it may be.
         output.add(
-            .service(
-                ServiceResource(
+            ServiceResource(
                     name: "system-sshd", command: ["/usr/sbin/sshd", "-D", "-e", "-f", file],
                     capabilities: [
                         "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "net_bind_service",
                         "setgid", "setuid", "sys_chroot",
                     ],
-                    directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20)))
+                    directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20))
     }
 
     // MARK: - Consoles
@@ -144,11 +142,10 @@ public enum System: Plugin {
         let issue = "\(run)/issue"
         // agetty reads a backslash as the beginning of something else.
         let banner = Self.banner(of: configuration).map { $0 == "\\" ? "\\\\" : String($0) }.joined()
-        output.add(.file(path: issue, content: banner + "\\n on \\l\n", owner: "root", mode: 0o644))
+        output.add(FileResource(path: issue, content: banner + "\\n on \\l\n", owner: "root", mode: 0o644))
         for console in input.facts.consoles {
             output.add(
-                .service(
-                    ServiceResource(
+                ServiceResource(
                         name: "system-console-\(console)",
                         command: [
                             "/usr/sbin/agetty", "--noreset", "--noclear", "--issue-file", issue, "--local-line",
@@ -158,7 +155,7 @@ public enum System: Plugin {
                         capabilities: [
                             "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
                             "sys_tty_config",
-                        ], memory: 64 << 20)))
+                        ], memory: 64 << 20))
         }
     }
 
@@ -178,18 +175,17 @@ public enum System: Plugin {
             guard let interface = output.interface(name.value, at: name.path, in: input.published) else { continue }
             lines += interface.addresses.map { "allow \($0.network)" }
         }
-        output.add(.directory(path: "\(data)/chrony", owner: "_chrony", mode: 0o755))
-        output.add(.directory(path: "\(run)/chrony", owner: "_chrony", mode: 0o750))
+        output.add(DirectoryResource(path: "\(data)/chrony", owner: "_chrony", mode: 0o755))
+        output.add(DirectoryResource(path: "\(run)/chrony", owner: "_chrony", mode: 0o750))
         output.add(
-            .file(path: file, content: text(lines), owner: "root", mode: 0o644))
+            FileResource(path: file, content: text(lines), owner: "root", mode: 0o644))
         output.add(
-            .service(
-                ServiceResource(
+            ServiceResource(
                     name: "system-chrony", command: ["/usr/sbin/chronyd", "-d", "-f", file],
                     capabilities: [
                         "chown", "dac_override", "net_bind_service", "setgid", "setuid", "sys_resource", "sys_time",
                     ],
-                    configurationFiles: [file], memory: 64 << 20)))
+                    configurationFiles: [file], memory: 64 << 20))
     }
 
     private static let commandSocket = "\(run)/chrony/socket"
@@ -248,7 +244,7 @@ public enum System: Plugin {
                 + "queue.size=\"10000\" queue.timeoutEnqueue=\"0\""
             if let authority = collector.authority, collector.transport == .tls {
                 let path = "\(run)/syslog-\(collector.name).pem"
-                output.add(.file(path: path, content: authority, owner: "root", mode: 0o644))
+                output.add(FileResource(path: path, content: authority, owner: "root", mode: 0o644))
                 configurationFiles.append(path)
                 action +=
                     " streamDriver=\"ossl\" streamDriverMode=\"1\" streamDriverAuthMode=\"x509/name\" "
@@ -259,13 +255,12 @@ public enum System: Plugin {
                 "else action(\(action) template=\"RSYSLOG_SyslogProtocol23Format\")",
             ]
         }
-        output.add(.directory(path: work, owner: "root", mode: 0o700))
-        output.add(.file(path: file, content: text(lines), owner: "root", mode: 0o644))
+        output.add(DirectoryResource(path: work, owner: "root", mode: 0o700))
+        output.add(FileResource(path: file, content: text(lines), owner: "root", mode: 0o644))
         output.add(
-            .service(
-                ServiceResource(
+            ServiceResource(
                     name: "system-syslog", command: ["/usr/sbin/rsyslogd", "-n", "-i", "NONE", "-f", file],
                     capabilities: ["dac_read_search", "syslog"], configurationFiles: configurationFiles,
-                    memory: 64 << 20)))
+                    memory: 64 << 20))
     }
 }

@@ -24,21 +24,20 @@ public enum Upgrade: Plugin {
                 Dictionary(uniqueKeysWithValues: Role.allCases.map { ($0.rawValue, .integer($0.group.number)) })),
         ])
         let file = "\(run)/settings.json"
-        output.add(.directory(path: run, owner: "root", mode: 0o755))
+        output.add(DirectoryResource(path: run, owner: "root", mode: 0o755))
         output.add(
-            .file(path: file, content: settings.line + "\n", owner: "root", mode: 0o644),
+            FileResource(path: file, content: settings.line + "\n", owner: "root", mode: 0o644),
             at: "repository")
         // It reads the other slot as the kernel mounts it, and has the new release's plugins tried there.
         output.add(
-            .service(
-                ServiceResource(
+            ServiceResource(
                     name: "upgrade-updater", command: ["/usr/lib/vcpe/vcpe-updater", "serve"],
                     capabilities: [
                         "chown", "dac_override", "fowner", "kill", "net_admin", "setgid", "setpcap", "setuid",
                         "sys_admin",
                         "sys_chroot", "sys_resource",
                     ],
-                    configurationFiles: [file], memory: 64 << 20)))
+                    configurationFiles: [file], memory: 64 << 20))
     }
 
     public static func publish(_ configuration: UpgradeConfiguration, facts: Facts, into output: inout PublishOutput) {}

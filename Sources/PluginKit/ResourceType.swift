@@ -1,0 +1,138 @@
+/// A kind of resource: what a plan's lines of one `kind` say. Its value, its driver, its rows of the
+/// contract and its cases are in `Sources/Resources/KIND`.
+public protocol ResourceType: Sendable, Hashable {
+    /// The name in plans and manifests, such as `link`.
+    static var kind: String { get }
+
+    /// True where several plugins may plan equal resources, which are then one.
+    static var isShared: Bool { get }
+
+    /// Unique within the kind: two resources with one identity are a conflict.
+    var identity: String { get }
+
+    /// The keys of the plan's line beside `kind`, `id` and `at`.
+    var fields: [String: JSON] { get }
+
+    /// Reads a plan's line.
+    init(_ line: ResourceLine) throws(InvalidResource)
+
+    /// Why a plugin may not plan this, as names or paths that are not its own; nil where it may.
+    func objection(to plugin: String) -> String?
+
+    /// Resources that the same plugin must plan as well.
+    var references: [ResourceKey] { get }
+
+    /// Absolute paths of programs that the image must have.
+    var programs: [String] { get }
+}
+
+extension ResourceType {
+    public static var isShared: Bool { false }
+    public func objection(to plugin: String) -> String? { nil }
+    public var references: [ResourceKey] { [] }
+    public var programs: [String] { [] }
+
+    /// An object of the keys that have a value.
+    static func fields(_ entries: KeyValuePairs<String, JSON?>) -> [String: JSON] {
+        JSON.object(entries).object ?? [:]
+    }
+
+    /// Why a name is not the plugin's own: names that all plugins share begin with the plugin's name
+    /// and a dot.
+    static func objection(toName name: String, of plugin: String) -> String? {
+        name.hasPrefix(plugin + ".") && !name.contains("/") ? nil : "\(name) must be named \(plugin).…"
+    }
+
+    /// Why a path is not the plugin's own.
+    static func objection(toPath path: String, of plugin: String) -> String? {
+        PluginFolders.isOwn(path, of: plugin)
+            ? nil : "\(path) is not below \(PluginFolders.of(plugin).joined(separator: " or "))"
+    }
+}
+
+/// The kind and the identity of a resource.
+public struct ResourceKey: Sendable, Hashable, CustomStringConvertible {
+    public var kind: String
+    public var identity: String
+
+    public init(_ kind: String, _ identity: String) { (self.kind, self.identity) = (kind, identity) }
+
+    public var description: String { "\(kind) \(identity)" }
+}
+
+/// All kinds of resources. A kind is a folder of `Sources/Resources`, its name in `Package.swift`, and
+/// a name here.
+public enum ResourceTypes {
+    public static let all: [any ResourceType.Type] = [
+        KernelModuleResource.self, SysctlResource.self, NftablesResource.self, LinkResource.self,
+        AddressResource.self, RouteResource.self, RuleResource.self, DirectoryResource.self, FileResource.self,
+        ServiceResource.self, SecretResource.self, ProbeResource.self, SettingResource.self,
+    ]
+
+    /// The names of all kinds, in the order above.
+    public static let kinds = all.map { $0.kind }
+
+    static let byKind: [String: any ResourceType.Type] = Dictionary(
+        uniqueKeysWithValues: all.map { ($0.kind, $0) })
+}
+
+/// Something that the box shall have: a value of any kind.
+public struct Resource: Sendable, Hashable {
+    public let value: any ResourceType
+
+    public init(_ value: some ResourceType) { self.value = value }
+
+    public var kind: String { type(of: value).kind }
+    public var identity: String { value.identity }
+    public var key: ResourceKey { ResourceKey(kind, identity) }
+
+    /// The value, where it is of that kind.
+    public func `as`<Value: ResourceType>(_ type: Value.Type) -> Value? {
+        Swift.type(of: value) == type ? value as? Value : nil
+    }
+
+    public static func == (left: Resource, right: Resource) -> Bool {
+        func isEqual<Value: ResourceType>(_ value: Value) -> Bool { right.as(Value.self) == value }
+        return isEqual(left.value)
+    }
+
+    public func hash(into hasher: inout Hasher) { value.hash(into: &hasher) }
+
+    /// One line of a plan.
+    public var json: JSON {
+        var entries = value.fields
+        entries["kind"] = .text(kind)
+        entries["id"] = .text(identity)
+        return .object(entries)
+    }
+
+    /// Reads one line of a plan.
+    ///
+    /// - Throws: ``InvalidResource`` with what is invalid in it.
+    public init(_ json: JSON) throws(InvalidResource) {
+        let name = json["kind"]?.text ?? ""
+        guard let type = ResourceTypes.byKind[name] else {
+            throw InvalidResource(
+                "the kind \"\(name)\" is not known; kinds are \(ResourceTypes.kinds.joined(separator: ", "))", json)
+        }
+        value = try type.init(ResourceLine(json))
+        guard json["id"]?.text == identity else {
+            throw InvalidResource("its id is \"\(json["id"]?.text ?? "")\", and must be \"\(identity)\"", json)
+        }
+    }
+}
+
+extension Sequence<Resource> {
+    /// The values of one kind, in their order.
+    public func of<Value: ResourceType>(_ type: Value.Type) -> [Value] { compactMap { $0.as(type) } }
+}
+
+/// A line of a plan that is not a resource.
+public struct InvalidResource: Error, Sendable, CustomStringConvertible {
+    public var description: String
+
+    init(_ problem: String, _ json: JSON) {
+        let text = json.line
+        description = "\(problem) in \(text.prefix(300))\(text.count > 300 ? "…" : "")"
+    }
+}

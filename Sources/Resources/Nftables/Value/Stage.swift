@@ -1,0 +1,17 @@
+/// A place in the packet path where chains of plugins are called (`docs/packet-path.md`).
+public enum Stage: String, Sendable, CaseIterable {
+    /// At ingress, before anything else: drops only.
+    case earlyDrop = "early-drop"
+    case defend
+    case noTrack = "no-track"
+    case classify, steer, dnat
+    /// Packets to the box that no later chain may accept: drops only.
+    case inputGuard = "input-guard"
+    case openings, input
+    /// Forwarded packets, established ones too: drops only.
+    case forwardGuard = "forward-guard"
+    case noOffload = "no-offload"
+    case forward, inspect, output, shape, snat
+    /// Packets that leave, after their translation.
+    case translated
+}

@@ -1,0 +1,136 @@
+import Files
+import Glibc
+import Planning
+import PluginKit
+
+extension ServiceResource: DrivenResource { typealias ItsDriver = ServiceDriver }
+
+/// Writes unit files into a new directory, moves the link to it in one step, and has PID 1 read them:
+/// PID 1 never sees a part of the table.
+struct ServiceDriver: Driver {
+    static let watch = DriftWatch.none
+
+    private let places: Places
+
+    init(_ context: DriverContext) { places = context.places }
+
+    func steps(_ change: KindChange<ServiceResource>) -> [Step] {
+        [
+            Step(.services) {
+                let files = Dictionary(change.plans.new.values(FileResource.self).map { ($0.path, $0.content) }) { $1 }
+                try apply(
+                    change.wanted, files: files, changedFiles: Set(change.plans.added.of(FileResource.self).map(\.path)),
+                    mustTell: !change.isSettled)
+            }
+        ]
+    }
+
+    /// - Parameters:
+    ///   - files: contents of the plan's files: a service is started anew when one of its own has changed.
+    ///   - changedFiles: those of them that are others than before: services are told of theirs.
+    ///   - mustTell: whether PID 1 is told although nothing changed: an engine may have fallen before it did.
+    /// - Throws: also when PID 1 can't use one of the units.
+    private func apply(
+        _ services: [ServiceResource], files: [String: String], changedFiles: Set<String>, mustTell: Bool
+    ) throws {
+        let link = places.units
+        let current = try? FileSystem.realPath(link)
+        var units: [String: String] = [:]
+        for service in services { units[service.name] = try unit(service, files: files) }
+        let parent = FileSystem.parent(of: link) ?? "/"
+        if mustTell, FileSystem.exists(parent) {
+            // An engine that fell may have left a generation that nothing names.
+            for name in try FileSystem.list(parent) where name.hasPrefix("units") && "\(parent)/\(name)" != link {
+                if "\(parent)/\(name)" != current { try FileSystem.remove("\(parent)/\(name)") }
+            }
+        }
+        // Told or not by an engine that fell, nobody knows.
+        let before = try current.map { try contents(of: $0) } ?? [:]
+        let reloaded = services.filter { service in
+            // One whose unit changes starts anew, and would not hear it.
+            !service.reloadFiles.isEmpty && before[service.name] == units[service.name]
+                && (mustTell || !changedFiles.isDisjoint(with: service.reloadFiles))
+        }
+        if current != nil, before == units {
+            if mustTell { try tell(units) }
+            return reload(reloaded)
+        }
+        try FileSystem.makeDirectory(parent)
+        let next = try FileSystem.makeTemporaryDirectory(in: parent, prefix: "units")
+        for (name, text) in units { try FileSystem.replace("\(next)/\(name)", with: text) }
+        let temporary = "\(parent)/.units.new"
+        unlink(temporary)
+        guard symlink(next, temporary) == 0 else { throw SystemError("symlink", temporary) }
+        try FileSystem.rename(temporary, to: link)
+        if let current { try FileSystem.remove(current) }
+        try tell(units)
+        reload(reloaded)
+    }
+
+    /// Has services read their files anew; one that doesn't run reads them when it starts.
+    private func reload(_ services: [ServiceResource]) {
+        guard FileSystem.exists(places.initSocket) else { return }
+        for service in services { _ = try? InitClient(socket: places.initSocket).ask("signal \(service.name) HUP") }
+    }
+
+    /// Has PID 1 read the units.
+    private func tell(_ units: [String: String]) throws {
+        guard FileSystem.exists(places.initSocket) else {
+            if !units.isEmpty { Log.say("there is no PID 1 of ours here: services are not started") }
+            return
+        }
+        let answer = try InitClient(socket: places.initSocket).ask("reload").split(separator: "\n")
+        guard answer.last == "ok" else {
+            throw EngineError("PID 1 doesn't take it: \(answer.isEmpty ? "no answer" : answer.joined(separator: "; "))")
+        }
+        for problem in answer.dropLast() { Log.say("PID 1: \(problem)") }
+        // What is wrong with a unit of the image's own is no fault of this plan.
+        let ours = answer.dropLast().filter { problem in
+            let words = problem.split(separator: " ", maxSplits: 3)
+            guard words.starts(with: ["problem", "unit"]), words.count > 2 else { return true }
+            return units[String(words[2].prefix { $0 != ":" && $0 != "," })] != nil
+        }
+        guard ours.isEmpty else { throw EngineError("PID 1 can't use it: \(ours.joined(separator: "; "))") }
+    }
+
+    private func contents(of folder: String) throws -> [String: String] {
+        var result: [String: String] = [:]
+        for name in try FileSystem.list(folder) {
+            result[name] = String(decoding: try FileSystem.read("\(folder)/\(name)"), as: UTF8.self)
+        }
+        return result
+    }
+
+    private func unit(_ service: ServiceResource, files: [String: String]) throws -> String {
+        guard let user = getpwnam(service.user) else {
+            throw EngineError("service \(service.name): there is no user \(service.user)")
+        }
+        guard let program = service.command.first, access(program, X_OK) == 0 || !FileSystem.exists(places.initSocket)
+        else {
+            throw EngineError(
+                "service \(service.name): this image has no \(service.command.first ?? ""): the definition's plugins say "
+                    + "which features it has")
+        }
+        var lines = [
+            "command \(service.command.map(UnitWords.quoted).joined(separator: " "))", "user \(user.pointee.pw_uid)",
+            "group \(user.pointee.pw_gid)", "restart always", "no-new-privileges", "private-tmp",
+        ]
+        lines.append("capabilities \(service.capabilities.joined(separator: " "))")
+        switch service.readiness {
+        case .started: break
+        case .notified: lines.append("ready notify")
+        case .file(let path): lines.append("ready file \(path)")
+        }
+        lines += service.directories.map { "directory \($0)" }
+        if let memory = service.memory { lines.append("memory \(memory)") }
+        for file in service.configurationFiles {
+            lines.append("stamp \(file) \(Checksum.of(files[file] ?? ""))")
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
+
+/// Tells one content from another, and no more.
+enum Checksum {
+    static func of(_ text: String) -> String { String(text.fnv1a, radix: 16) }
+}

@@ -1,0 +1,74 @@
+import Files
+import Glibc
+import PluginKit
+
+extension SysctlResource: DrivenResource { typealias ItsDriver = SysctlDriver }
+
+/// Sysctls. What no plan has any more gets its earlier value back.
+struct SysctlDriver: Driver {
+    static let watch = DriftWatch.polling
+
+    private let remember: ([String: String]) -> Void
+
+    init(_ context: DriverContext) { remember = context.remember }
+
+    func steps(_ change: KindChange<SysctlResource>) -> [Step] {
+        let known = change.plans.old.sysctls
+        return [
+            Step(.sysctls) {
+                let wanted = change.wanted
+                let unknown = wanted.map(\.key).filter { known[$0] == nil }
+                remember(Dictionary(unknown.compactMap { key in value(of: key).map { (key, $0) } }) { $1 })
+                for sysctl in wanted { try set(sysctl.key, sysctl.value) }
+            },
+            Step(.sysctlRestoration) {
+                let wanted = Set(change.wanted.map(\.key))
+                for (key, value) in known.sorted(by: { $0.key < $1.key }) where !wanted.contains(key) {
+                    try restore(key, value)
+                }
+            },
+        ]
+    }
+
+    private func path(_ key: String) -> String { "/proc/sys/\(key)" }
+
+    /// The current value; nil where no sysctl has the name, as before its link has its name.
+    private func value(of key: String) -> String? {
+        guard let bytes = try? File(path(key), O_RDONLY).read(256, at: 0) else { return nil }
+        return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    }
+
+    private func isSet(_ key: String, _ value: String) -> Bool {
+        self.value(of: key) == value.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    }
+
+    func drift(from wanted: [SysctlResource]) -> [String] {
+        wanted.filter { !isSet($0.key, $0.value) }.map {
+            "sysctl \($0.key) is \(value(of: $0.key) ?? "missing") instead of \($0.value)"
+        }
+    }
+
+    /// Sets a sysctl that has another value.
+    private func set(_ key: String, _ value: String) throws {
+        if isSet(key, value) { return }
+        try File(path(key), O_WRONLY).write(Array(value.utf8), at: 0)
+        if key == "kernel/hostname" { try Self.noteHostName(value) }
+    }
+
+    /// Rewrites what PID 1 wrote at boot: programs look their own host's name up in /etc/hosts, a
+    /// link to this file.
+    private static func noteHostName(_ name: String) throws {
+        let hosts = "/run/vcpe/hosts"
+        guard let text = try? FileSystem.read(hosts) else { return }
+        let lines = String(decoding: text, as: UTF8.self).split(separator: "\n").map {
+            $0.hasPrefix("127.0.1.1 ") ? "127.0.1.1 \(name)" : String($0)
+        }
+        try FileSystem.replace(hosts, with: lines.joined(separator: "\n") + "\n")
+        try FileSystem.replace("/run/vcpe/hostname", with: name + "\n")
+    }
+
+    /// Gives an existing sysctl its earlier value back.
+    private func restore(_ key: String, _ value: String) throws {
+        if self.value(of: key) != nil { try set(key, value) }
+    }
+}

@@ -1,0 +1,165 @@
+import Addresses
+@testable import Engine
+import Files
+import Glibc
+import Netlink
+import Planning
+import PluginKit
+import Processes
+import TestSupport
+import Testing
+
+/// The kernel's normal form: after any sequence of plans the kernel's state depends on the last one
+/// alone, and applying a plan twice sends nothing.
+@Suite(.serialized) struct NormalFormTests {
+    private let folder: String
+    private let namespace: NetworkNamespace
+
+    init() throws {
+        folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-normal")
+        namespace = try NetworkNamespace()
+    }
+
+    /// The engine's drivers in the namespace.
+    private final class Box {
+        let context: DriverContext
+        var applied = AppliedState()
+
+        init(folder: String) throws {
+            var places = Places()
+            (places.run, places.data) = ("\(folder)/run", "\(folder)/data")
+            places.initSocket = "\(folder)/none"
+            context = DriverContext(
+                places: places, socket: try RouteSocket(), filter: try FilterTable(),
+                secrets: SecretStore(folder: "\(folder)/secrets", scratch: folder))
+        }
+
+        func apply(_ plan: Plan) throws {
+            var context = context
+            context.remember = { values in self.applied.sysctls.merge(values) { known, _ in known } }
+            let transaction = Transaction(context, from: applied, to: plan)
+            try transaction.checkAll()
+            try transaction.apply()
+            applied = applied.settled(plan)
+        }
+
+        func drift() throws -> [String] {
+            try Drivers.drift(context, from: applied.plan, .netlink)
+                + Drivers.drift(context, from: applied.plan, .polling)
+        }
+    }
+
+    private static func plan(_ resources: [Resource]) -> Plan {
+        Plan(resources.map { PlannedResource(resource: $0, plugin: "test", line: $0.json.line) })
+    }
+
+    /// What the kernel has, without counters and what changes by itself.
+    private func state() throws -> String {
+        let script = """
+            ip -d link | sed -E 's/^[0-9]+: [^:@]+(@[^:]*)?//; s/qdisc.*//; /link-netnsid|veth|bridge_id/d; /altname/d'
+            ip -o addr show scope global | sed -E 's/^[0-9]+: [^ ]+//'
+            ip -4 route show table all proto 118; ip -6 route show table all proto 118
+            ip -4 rule; ip -6 rule
+            """
+        return try Command("sh", ["-c", script]).check().text
+    }
+
+    private func makePorts(_ count: Int) throws -> [MACAddress] {
+        for i in 0..<count {
+            try Command("ip", ["link", "add", "eth\(i)", "type", "veth", "peer", "name", "far\(i)"]).check()
+            try Command("ip", ["link", "set", "far\(i)", "up"]).check()
+        }
+        return try RouteSocket().links().filter { $0.name.hasPrefix("eth") }.compactMap(\.address)
+    }
+
+    @Test func theKernelFollowsTheLastPlanAlone() throws {
+        let seed = UInt64(getpid()) << 32 ^ UInt64(time(nil))
+        let count = 60
+        try namespace.run {
+            var network = RandomNetwork(ports: try makePorts(3), random: Random(seed: seed))
+            let box = try Box(folder: folder)
+            try box.apply(Plan())
+            let before = try state()
+            for i in 0..<count {
+                let plan = Self.plan(network.next())
+                let about = Comment(rawValue: "seed \(seed), state \(i): \(plan.lines.joined(separator: "\n"))")
+                do { try box.apply(plan) } catch { Issue.record(error, about); throw error }
+                let drift = try box.drift()
+                #expect(drift.isEmpty, about)
+                // Links report their carrier and IPv6 its own addresses for a moment.
+                let monitor = try quiet()
+                try box.apply(plan)
+                let changes = monitor.changes()
+                #expect(changes.isEmpty, about)
+                if !drift.isEmpty || !changes.isEmpty { return }
+            }
+            try box.apply(Plan())
+            #expect(try state() == before, "seed \(seed)")
+        }
+        print("normal form: \(count) states, seed \(seed)")
+    }
+
+    /// A monitor of the namespace, after a tenth of a second without changes.
+    private func quiet() throws -> Monitor {
+        let monitor = try Monitor()
+        var still = 0
+        for _ in 0..<200 where still < 10 {
+            usleep(10_000)
+            still = monitor.changes().isEmpty ? still + 1 : 0
+        }
+        return monitor
+    }
+
+    private func apply(_ resources: [any ResourceType]...) throws -> [[String]] {
+        try namespace.run {
+            let box = try Box(folder: folder)
+            return try resources.map { resources in
+                try box.apply(Self.plan(resources.map { value in Resource(value) }))
+                return try box.drift()
+            }
+        }
+    }
+
+    @Test func aRuleOfAllSourcesOrWithTheMarkZeroIsAppliedTwice() throws {
+        for rule in [
+            RuleResource(.ipv4, priority: 1000, table: 10, source: IPPrefix("0.0.0.0/0")),
+            RuleResource(.ipv6, priority: 1000, table: 10, destination: IPPrefix("::/0")),
+            RuleResource(.ipv4, priority: 1001, table: 10, mark: 0, mask: 0xFF),
+            RuleResource(.ipv4, priority: 1002, table: 10),
+        ] {
+            #expect(try apply([rule], [rule], []) == [[], [], []], "\(rule)")
+        }
+    }
+
+    @Test func anMTUThatThePlanNoLongerHasGoesBackToTheDefault() throws {
+        let (mtus, macs) = try namespace.run {
+            let macs = try makePorts(1)
+            let box = try Box(folder: folder)
+            func mtu(_ mtu: Int?) throws -> [Int] {
+                let port = LinkResource(name: "wan", PortLink(path: "", mac: macs[0]), master: "lan", mtu: mtu)
+                let bridge = LinkResource(name: "lan", BridgeLink(), mtu: nil)
+                try box.apply(Self.plan([Resource(port), Resource(bridge)]))
+                return try box.context.socket.links().filter { ["wan", "lan"].contains($0.name) }.map(\.mtu)
+            }
+            return ([try mtu(9000), try mtu(nil)], macs)
+        }
+        #expect(mtus == [[9000, 9000], [1500, 1500]], "\(macs)")
+    }
+
+    /// Two ports that exchange their names, whose indexes are the names' numbers.
+    @Test func portsExchangeNamesOfAnyForm() throws {
+        try namespace.run {
+            let macs = try makePorts(2)
+            let links = try RouteSocket().links()
+            let indexes = macs.compactMap { mac in links.first { $0.address == mac }?.index }
+            let names = indexes.map { "port-\($0)" }
+            let box = try Box(folder: folder)
+            func plan(_ names: [String]) -> Plan {
+                Self.plan(zip(names, macs).map { Resource(LinkResource(name: $0, PortLink(path: "", mac: $1))) })
+            }
+            try box.apply(plan(names))
+            try box.apply(plan(names.reversed()))
+            #expect(try box.drift() == [])
+        }
+    }
+}
