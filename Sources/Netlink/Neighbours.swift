@@ -27,6 +27,6 @@ public struct Neighbour: Sendable, Hashable {
 extension RouteSocket {
     /// The neighbours on all links.
     public func neighbours() throws(NetlinkError) -> [Neighbour] {
-        try dump({ Message(Int(RTM_GETNEIGH), ndmsg()) }, "the neighbours") { Neighbour($0) }
+        try dump(Message(Int(RTM_GETNEIGH), ndmsg(), about: "the neighbours")) { Neighbour($0) }
     }
 }
