@@ -152,15 +152,39 @@ extension RouteSocket {
 
     /// Adds an address; of one that exists the lifetimes and the origin are replaced.
     ///
-    /// IPv4 keeps `hasNoPrefixRoute` of an address that exists: a change needs a removal first. A valid
+    /// A change of `hasNoPrefixRoute` or `peer` needs a removal first, and in IPv6 any change of an
+    /// address with a peer: else IPv4 ignores it, and IPv6 leaves routes to the old networks. A valid
     /// lifetime of 0 is refused (EINVAL).
     public func add(_ address: InterfaceAddress) throws(NetlinkError) {
         try change(address.normalForm.message(Int(RTM_NEWADDR), flags: NLM_F_CREATE | NLM_F_REPLACE))
     }
 
-    /// Removes an address. Throws EADDRNOTAVAIL when the link does not have it; with the first address
-    /// of an IPv4 network the others of that network may go (`promote_secondaries`).
+    /// Removes an address and the route to its network. Throws EADDRNOTAVAIL when the link does not have
+    /// it; with the first address of an IPv4 network the others of that network may go
+    /// (`promote_secondaries`).
     public func delete(_ address: InterfaceAddress) throws(NetlinkError) {
         try change(address.message(Int(RTM_DELADDR), flags: 0))
+        if address.prefix.family == .ipv6, !address.hasNoPrefixRoute, address.validLifetime != nil {
+            try deletePrefixRoute(address.prefix.network, link: address.link)
+        }
+    }
+
+    /// Removes the route to a network that no address of a link is in any more. The kernel removes
+    /// those of permanent addresses alone, and keeps others until their lifetime ends (`ipv6_del_addr`
+    /// of net/ipv6/addrconf.c).
+    private func deletePrefixRoute(_ network: IPPrefix, link: Int) throws(NetlinkError) {
+        let isShared = try addresses(of: link).contains { $0.prefix.network == network && !$0.hasNoPrefixRoute }
+        if isShared { return }
+        let left = try routes(origin: UInt8(RTPROT_KERNEL)).filter {
+            $0.destination == network && $0.link == link && $0.gateway == nil && $0.kind == .unicast
+        }
+        for route in left {
+            do {
+                try delete(route)
+            } catch {
+                // Its lifetime has just ended.
+                guard error.code == ESRCH else { throw error }
+            }
+        }
     }
 }

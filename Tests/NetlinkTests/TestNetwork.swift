@@ -1,5 +1,6 @@
 import Addresses
 import Documents
+import Glibc
 import Netlink
 import Processes
 import Testing
@@ -30,8 +31,19 @@ struct TestNetwork {
                     try socket.setLink(try index(end, socket), isUp: true)
                 }
             }
+            try waitForCarriers(socket)
             try body(socket, (try index("wan", socket), try index("lan", socket)))
         }
+    }
+
+    /// The kernel learns of a carrier some time later, and makes the multicast routes of IPv6 then.
+    private func waitForCarriers(_ socket: RouteSocket) throws {
+        for _ in 0..<500 {
+            let routes = try socket.routes(table: 255)
+            if routes.filter({ $0.destination.description == "ff00::/8" }).count == 4 { return }
+            usleep(10_000)
+        }
+        Issue.record("the links of the test have no multicast routes after 5 s")
     }
 
     func index(_ name: String, _ socket: RouteSocket) throws -> Int {
@@ -46,7 +58,8 @@ func ip(_ arguments: String) throws -> String {
 }
 
 func ipObjects(_ arguments: String) throws -> [JSON] {
-    let text = try ip("-j " + arguments)
+    // Timers have a fraction, which no other number of this project has.
+    let text = try ip("-j " + arguments).replacing(/:([0-9]+)\.[0-9]+([,}])/) { ":\($0.1)\($0.2)" }
     return text.isEmpty ? [] : try JSON.parse(text).list ?? []
 }
 
