@@ -139,6 +139,10 @@ import Testing
                 try socket.add(InterfaceAddress(link: link, prefix: try prefix("192.0.\(number).1/24")))
                 try socket.add(InterfaceAddress(link: link, prefix: try prefix("fe80::ff/64")))
             }
+            // The kernel adds the local routes of IPv6 addresses some time later.
+            try TestNetwork.wait("no local routes") {
+                try socket.routes(table: 255).filter { $0.destination.description == "fe80::ff/128" }.count == 2
+            }
             let before = Set(try socket.routes())
             for round in 0..<Self.rounds {
                 let made = Self.random(&generator, atMost: 15) { self.route(&$0, links) }.compactMap { $0?.normalForm }

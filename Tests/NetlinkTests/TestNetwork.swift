@@ -38,12 +38,18 @@ struct TestNetwork {
 
     /// The kernel learns of a carrier some time later, and makes the multicast routes of IPv6 then.
     private func waitForCarriers(_ socket: RouteSocket) throws {
+        try Self.wait("no multicast routes of the links") {
+            try socket.routes(table: 255).filter { $0.destination.description == "ff00::/8" }.count == 4
+        }
+    }
+
+    /// Waits for what the kernel does by itself.
+    static func wait(_ failure: Comment, until isThere: () throws -> Bool) throws {
         for _ in 0..<500 {
-            let routes = try socket.routes(table: 255)
-            if routes.filter({ $0.destination.description == "ff00::/8" }).count == 4 { return }
+            if try isThere() { return }
             usleep(10_000)
         }
-        Issue.record("the links of the test have no multicast routes after 5 s")
+        Issue.record(failure)
     }
 
     func index(_ name: String, _ socket: RouteSocket) throws -> Int {
