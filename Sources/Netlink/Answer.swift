@@ -67,7 +67,7 @@ struct Attribute {
     /// Up to the first zero.
     var text: String { String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self) }
 
-    /// In host order; shorter ones are filled up.
+    /// The payload as a number in the byte order of the host, at most eight bytes of it.
     var number: Int {
         bytes.prefix(8).enumerated().reduce(0) { $0 | Int($1.element) << (8 * $1.offset) }
     }

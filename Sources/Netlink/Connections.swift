@@ -96,7 +96,8 @@ public final class ConnectionSocket: NetlinkSocket {
         try dump(Message(Self.get, Head(), about: "the connections")) { TrackedConnection($0) }
     }
 
-    /// Forgets a connection: its next packet is the first of a new one. One that is gone already is fine.
+    /// Forgets a connection: its next packet is the first of a new one. One that is gone already is
+    /// fine.
     public func forget(_ connection: TrackedConnection) throws(NetlinkError) {
         let (tuple, is4) = (connection.original, connection.original.source.family == .ipv4)
         let message = Message(

@@ -18,8 +18,8 @@ public struct InterfaceAddress: Sendable, Hashable {
     public var detectsDuplicates: Bool
     /// Seconds until the kernel removes it; nil for never. Of a dump: those that are left.
     public var validLifetime: Int?
-    /// Seconds until it is used for no new connections, at most `validLifetime`; nil for never. Of a
-    /// dump: those that are left.
+    /// Seconds until it is used for no new connections, at most `validLifetime`; nil for never. Of
+    /// a dump: those that are left.
     public var preferredLifetime: Int?
 
     public init(
@@ -90,8 +90,8 @@ public struct InterfaceAddress: Sendable, Hashable {
 
     private static func bounded(_ seconds: Int?) -> Int? { seconds.map { min(max($0, 0), Int(forever) - 1) } }
 
-    /// True when a dump shows what is wanted: equal normal forms, and lifetimes that differ by no more
-    /// than `seconds`, since they count down.
+    /// True when a dump shows what is wanted: equal normal forms, and lifetimes that differ by no
+    /// more than `seconds`, since they count down.
     public func agrees(with present: InterfaceAddress, within seconds: Int) -> Bool {
         func isNear(_ left: Int?, _ right: Int?) -> Bool {
             guard let left, let right else { return left == right }
@@ -141,7 +141,8 @@ public struct InterfaceAddress: Sendable, Hashable {
 extension RouteSocket {
     /// The addresses of all links, or of one.
     ///
-    /// - Parameter link: the index of a link; nil for all. The kernel throws ENODEV for one that is gone.
+    /// - Parameter link: the index of a link; nil for all. The kernel throws ENODEV for one that is
+    ///   gone.
     public func addresses(of link: Int? = nil) throws(NetlinkError) -> [InterfaceAddress] {
         var body = ifaddrmsg()
         body.ifa_index = UInt32(clamping: link ?? 0)
@@ -153,14 +154,14 @@ extension RouteSocket {
     /// Adds an address; of one that exists the lifetimes and the origin are replaced.
     ///
     /// A change of `hasNoPrefixRoute` or `peer` needs a removal first, and in IPv6 any change of an
-    /// address with a peer: else IPv4 ignores it, and IPv6 leaves routes to the old networks. A valid
-    /// lifetime of 0 is refused (EINVAL).
+    /// address with a peer: else IPv4 ignores it, and IPv6 leaves routes to the old networks. A
+    /// valid lifetime of 0 is refused (EINVAL).
     public func add(_ address: InterfaceAddress) throws(NetlinkError) {
         try change(address.normalForm.message(Int(RTM_NEWADDR), flags: NLM_F_CREATE | NLM_F_REPLACE))
     }
 
-    /// Removes an address and the route to its network. Throws EADDRNOTAVAIL when the link does not have
-    /// it; with the first address of an IPv4 network the others of that network may go
+    /// Removes an address and the route to its network. Throws EADDRNOTAVAIL when the link does not
+    /// have it; with the first address of an IPv4 network the others of that network may go
     /// (`promote_secondaries`).
     public func delete(_ address: InterfaceAddress) throws(NetlinkError) {
         try change(address.message(Int(RTM_DELADDR), flags: 0))
@@ -170,8 +171,8 @@ extension RouteSocket {
     }
 
     /// Removes the route to a network that no address of a link is in any more. The kernel removes
-    /// those of permanent addresses alone, and keeps others until their lifetime ends (`ipv6_del_addr`
-    /// of net/ipv6/addrconf.c).
+    /// those of permanent addresses alone, and keeps others until their lifetime ends
+    /// (`ipv6_del_addr` of net/ipv6/addrconf.c).
     private func deletePrefixRoute(_ network: IPPrefix, link: Int) throws(NetlinkError) {
         let isShared = try addresses(of: link).contains { $0.prefix.network == network && !$0.hasNoPrefixRoute }
         if isShared { return }

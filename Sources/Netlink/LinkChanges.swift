@@ -28,7 +28,8 @@ extension RouteSocket {
         try change(message)
     }
 
-    /// - Parameter mtu: bytes, from the link's `minimumMTU` through its `maximumMTU`; EINVAL beyond.
+    /// - Parameter mtu: bytes, from the link's `minimumMTU` through its `maximumMTU`; EINVAL
+    ///   beyond.
     public func setLink(_ index: Int, mtu: Int) throws(NetlinkError) {
         let message = message(index, about: "link \(index) with an MTU of \(mtu)")
         try message.put(Int(IFLA_MTU), UInt32(clamping: mtu))
@@ -51,8 +52,9 @@ extension RouteSocket {
 
     /// Changes what is particular to a link's kind, in place.
     ///
-    /// Throws EOPNOTSUPP or EINVAL for what the kind cannot change (a VLAN's id, a veth's peer): the
-    /// link must be made anew. A bond's mode changes only while the bond is down and has no ports.
+    /// Throws EOPNOTSUPP or EINVAL for what the kind cannot change (a VLAN's id, a veth's peer):
+    /// the link must be made anew. A bond's mode changes only while the bond is down and has no
+    /// ports.
     ///
     /// - Parameter kind: the kind that the link is of; EINVAL or EOPNOTSUPP for another.
     public func setLink(_ index: Int, kind: String, data: [LinkAttribute]) throws(NetlinkError) {
@@ -64,7 +66,8 @@ extension RouteSocket {
         try change(message)
     }
 
-    /// Moves a link to another network namespace; its addresses and routes go, and it is down there.
+    /// Moves a link to another network namespace; its addresses and routes go, and it is down
+    /// there.
     public func setLink(_ index: Int, namespace: NamespaceReference) throws(NetlinkError) {
         let message = message(index, about: "link \(index) to another network namespace")
         try message.put(namespace)
@@ -82,8 +85,8 @@ extension RouteSocket {
         try change(message)
     }
 
-    /// Removes a link without a card. With a bridge, bond or VRF its ports stay; with a link below a
-    /// VLAN the VLAN goes, too.
+    /// Removes a link without a card. With a bridge, bond or VRF its ports stay; with a link below
+    /// a VLAN the VLAN goes, too.
     public func deleteLink(_ index: Int) throws(NetlinkError) {
         try change(message(index, Int(RTM_DELLINK), about: "the removal of link \(index)"))
     }

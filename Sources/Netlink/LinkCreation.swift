@@ -20,11 +20,11 @@ extension Message {
 }
 
 extension RouteSocket {
-    /// Makes a link without a card, in one request: there is no moment at which it exists without its
-    /// settings.
+    /// Makes a link without a card, in one request: there is no moment at which it exists without
+    /// its settings.
     ///
-    /// Throws EEXIST when the name is taken, and EOPNOTSUPP when the kernel has no such kind, as with a
-    /// module that is not loaded.
+    /// Throws EEXIST when the name is taken, and EOPNOTSUPP when the kernel has no such kind, as
+    /// with a module that is not loaded.
     ///
     /// - Parameters:
     ///   - name: at most 15 bytes, without `/` and blanks.

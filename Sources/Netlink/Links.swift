@@ -40,6 +40,18 @@ public struct Link: Sendable, Hashable {
 
     /// IFLA_PARENT_DEV_NAME of linux/if_link.h, which older headers lack.
     private static let parentDeviceName = 56
+    /// IFF_LOWER_UP of linux/if.h, which cannot be read beside net/if.h.
+    private static let lowerUp: UInt32 = 1 << 16
+    /// ARPHRD_LOOPBACK of linux/if_arp.h.
+    private static let loopback = 772
+
+    /// The MTU that a link has when no document sets one, in bytes: 1500, or for the loopback link
+    /// 65536, within what the driver takes. A link that is built on another follows that one
+    /// instead.
+    public var defaultMTU: Int {
+        let usual = type == Self.loopback ? 65536 : 1500
+        return min(max(usual, minimumMTU ?? usual), maximumMTU ?? usual)
+    }
 
     init?(_ answer: Answer) {
         guard answer.type == Int(RTM_NEWLINK) else { return nil }
@@ -55,7 +67,7 @@ public struct Link: Sendable, Hashable {
         minimumMTU = positive(Int(IFLA_MIN_MTU))
         maximumMTU = positive(Int(IFLA_MAX_MTU))
         isUp = body.ifi_flags & UInt32(IFF_UP) != 0
-        hasCarrier = body.ifi_flags & 0x10000 != 0  // IFF_LOWER_UP
+        hasCarrier = body.ifi_flags & Self.lowerUp != 0
         operationalState =
             attributes[Int(IFLA_OPERSTATE)]?.bytes.first.flatMap(OperationalState.init) ?? .unknown
         master = attributes[Int(IFLA_MASTER)]?.number

@@ -34,8 +34,8 @@ struct Message {
         deinit { buffer.deallocate() }
     }
 
-    /// The length of an attribute is 16 bits wide (`struct nlattr` of linux/netlink.h), and a nested
-    /// one may span nearly all of the message.
+    /// The length of an attribute is 16 bits wide (`struct nlattr` of linux/netlink.h), and a
+    /// nested one may span nearly all of the message.
     static let largest = 1 << 16
 
     /// - Parameter body: the fixed part, such as an `ifinfomsg`; at most some dozen bytes.

@@ -5,8 +5,8 @@ import Glibc
 public final class RouteSocket: NetlinkSocket {
     public init() throws(NetlinkError) {
         try super.init(NETLINK_ROUTE, "NETLINK_ROUTE")
-        // The kernel then honours the filters of a dump instead of ignoring them. A kernel before 4.20
-        // lacks the option and dumps everything: each dump filters its answers again.
+        // The kernel then honours the filters of a dump instead of ignoring them. A kernel before
+        // 4.20 lacks the option and dumps everything: each dump filters its answers again.
         enable(NETLINK_GET_STRICT_CHK)
     }
 
@@ -91,8 +91,8 @@ public class NetlinkSocket {
     /// dump fails.
     private static let attempts = 50
 
-    /// Requests all objects of a kind; again when a change interrupted the dump (NLM_F_DUMP_INTR) or
-    /// the receive buffer was full (ENOBUFS).
+    /// Requests all objects of a kind; again when a change interrupted the dump (NLM_F_DUMP_INTR)
+    /// or the receive buffer was full (ENOBUFS).
     func dump<Item>(
         _ message: Message, _ read: (Answer) -> Item?
     ) throws(NetlinkError) -> [Item] {
@@ -129,9 +129,9 @@ public class NetlinkSocket {
                 if code != 0 { throw NetlinkError(message.subject, code: code) }
                 break
             }
-            // The kernel goes on with a dump only when a message is taken from the buffer, and refuses
-            // another one (EBUSY) until the first is over. The acknowledgement of an empty request is a
-            // message to take. The dump is read to its end and requested again.
+            // The kernel goes on with a dump only when a message is taken from the buffer, and
+            // refuses another one (EBUSY) until the first is over. The acknowledgement of an empty
+            // request is a message to take. The dump is read to its end and requested again.
             overruns += 1
             isWhole = false
             try poke(message.subject)
@@ -149,7 +149,8 @@ public class NetlinkSocket {
         try transmit(&header, MemoryLayout<nlmsghdr>.size, subject)
     }
 
-    /// - Returns: the sequence number that the answers carry; never 0, the number of unasked messages.
+    /// - Returns: the sequence number that the answers carry; never 0, the number of unasked
+    ///   messages.
     private func send(_ message: Message) throws(NetlinkError) -> UInt32 {
         sequence = sequence == .max ? 1 : sequence + 1
         message.header.pointee.nlmsg_seq = sequence
@@ -181,8 +182,8 @@ public class NetlinkSocket {
 
     /// Reads messages until `body` has enough, or without waiting until none is there.
     ///
-    /// - Returns: an errno, or 0. A datagram that did not fit the buffer is EMSGSIZE; a far end that
-    ///   closed is ECONNRESET.
+    /// - Returns: an errno, or 0. A datagram that did not fit the buffer is EMSGSIZE; a far end
+    ///   that closed is ECONNRESET.
     static func read(_ descriptor: Int32, wait: Bool, _ body: (Answer) -> Bool) -> Int32 {
         let capacity = 1 << 17
         return withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 8) { room in

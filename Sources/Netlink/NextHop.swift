@@ -3,7 +3,8 @@ import CMnl
 
 /// One path of a route: where its packets leave to.
 public struct NextHop: Sendable, Hashable {
-    /// Of the route's family, or IPv6 for an IPv4 route (RTA_VIA); nil on a network without a gateway.
+    /// Of the route's family, or IPv6 for an IPv4 route (RTA_VIA); nil on a network without a
+    /// gateway.
     public var gateway: IPAddress?
     /// The index of the link that packets leave by.
     public var link: Int?

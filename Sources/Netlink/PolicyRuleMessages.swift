@@ -127,8 +127,8 @@ extension RouteSocket {
     /// Adds a rule in its normal form. A rule that exists is no error and is not doubled.
     ///
     /// The kernel's NLM_F_EXCL does not compare the origin, so that it refuses a rule (EEXIST) that
-    /// differs from another program's by nothing else. This one is then added beside it: without it,
-    /// a caller who looks for its own origin would find the rule missing for ever.
+    /// differs from another program's by nothing else. This one is then added beside it: without
+    /// it, a caller who looks for its own origin would find the rule missing for ever.
     public func add(_ rule: PolicyRule) throws(NetlinkError) {
         do {
             try change(try rule.addition(isExclusive: true))
@@ -142,8 +142,8 @@ extension RouteSocket {
     /// Removes this rule, and no other that a less exact match would take first.
     ///
     /// The kernel removes the first rule that has all that the request names. A rule of the same
-    /// priority and table that names more may stand before this one: it goes first, and is added again
-    /// behind. Throws ENOENT when the rule does not exist.
+    /// priority and table that names more may stand before this one: it goes first, and is added
+    /// again behind. Throws ENOENT when the rule does not exist.
     public func delete(_ rule: PolicyRule) throws(NetlinkError) {
         let candidates = try policyRules().filter { rule.selects($0) }
         guard let position = candidates.firstIndex(of: rule) ?? candidates.firstIndex(of: rule.normalForm) else {

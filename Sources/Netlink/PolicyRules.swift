@@ -90,8 +90,8 @@ public struct PolicyRule: Sendable, Hashable {
     /// `policyRules()` reads.
     ///
     /// - Prefixes have no bits beyond their length; one of length 0 is none.
-    /// - The mark has no bits beyond its mask. The kernel reports a mark of 0 by its mask alone, and
-    ///   a mask of 0 compares nothing (`fib_nl_fill_rule` of net/core/fib_rules.c).
+    /// - The mark has no bits beyond its mask. The kernel reports a mark of 0 by its mask alone,
+    ///   and a mask of 0 compares nothing (`fib_nl_fill_rule` of net/core/fib_rules.c).
     /// - Only `lookup` without `isL3mdev` has a table, only `lookup` suppresses prefixes.
     /// - Transport 0, an empty name, and all ports or users are none.
     public var normalForm: PolicyRule {

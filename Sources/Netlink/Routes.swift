@@ -26,13 +26,13 @@ public struct Route: Sendable, Hashable {
 
     /// A network; the default route has length 0.
     public var destination: IPPrefix
-    /// The gateway of a route with one path: of the destination's family, or IPv6 for IPv4 (RTA_VIA).
-    /// A link-local one needs `link`.
+    /// The gateway of a route with one path: of the destination's family, or IPv6 for IPv4
+    /// (RTA_VIA). A link-local one needs `link`.
     public var gateway: IPAddress?
     /// The index of the link that packets of a route with one path leave by.
     ///
-    /// Nil has the kernel find the link of the gateway. The dump names what it found, so a route to be
-    /// compared with a dump states its link.
+    /// Nil has the kernel find the link of the gateway. The dump names what it found, so a route to
+    /// be compared with a dump states its link.
     public var link: Int?
     /// 1 through 2^32 - 1; 254 is the main table.
     public var table: Int
@@ -45,15 +45,15 @@ public struct Route: Sendable, Hashable {
     public var source: IPAddress?
     /// The gateway is on the link although no connected network contains it (RTNH_F_ONLINK).
     public var isOnLink: Bool
-    /// The paths of a route with several (RTA_MULTIPATH); `gateway` and `link` do not count then. In
-    /// IPv6 each needs a gateway.
+    /// The paths of a route with several (RTA_MULTIPATH); `gateway` and `link` do not count then.
+    /// In IPv6 each needs a gateway.
     public var nextHops: [NextHop]
     /// The largest packet in bytes (RTAX_MTU); nil for the link's.
     public var mtu: Int?
     /// RT_SCOPE_*; nil for the one that follows from kind and gateway, the usual one.
     public var scope: UInt8?
-    /// The number of the next-hop object that it uses (RTA_NH_ID, ip-nexthop(8)): a route of another
-    /// program, such as a routing daemon. Gateway and link are then those of the object.
+    /// The number of the next-hop object that it uses (RTA_NH_ID, ip-nexthop(8)): a route of
+    /// another program, such as a routing daemon. Gateway and link are then those of the object.
     public var nextHopObject: Int?
 
     public init(
@@ -78,7 +78,7 @@ public struct Route: Sendable, Hashable {
         guard answer.type == Int(RTM_NEWROUTE) else { return nil }
         let body = answer.body(rtmsg.self)
         // Exceptions that the kernel notes by itself (RTM_F_CLONED) belong to no table.
-        guard body.rtm_flags & 0x200 == 0, let kind = Kind(rawValue: body.rtm_type),
+        guard body.rtm_flags & UInt32(RTM_F_CLONED) == 0, let kind = Kind(rawValue: body.rtm_type),
             [UInt8(AF_INET), UInt8(AF_INET6)].contains(body.rtm_family)
         else { return nil }
         let attributes = answer.attributes(behind: rtmsg.self)
@@ -102,8 +102,8 @@ public struct Route: Sendable, Hashable {
         scope = body.rtm_scope == usualScope ? nil : body.rtm_scope
     }
 
-    /// The scope that the kernel demands for the kind, and for unicast the widest that the path allows
-    /// (`fib_props` of net/ipv4/fib_semantics.c). IPv6 has no scopes.
+    /// The scope that the kernel demands for the kind, and for unicast the widest that the path
+    /// allows (`fib_props` of net/ipv4/fib_semantics.c). IPv6 has no scopes.
     private var usualScope: UInt8 {
         guard destination.family == .ipv4 else { return UInt8(RT_SCOPE_UNIVERSE.rawValue) }
         switch kind {
@@ -227,12 +227,16 @@ extension RouteSocket {
         return routes
     }
 
-    /// Adds a route; one to the same destination with the same metric in the same table is replaced.
+    /// Adds a route; one to the same destination with the same metric in the same table is
+    /// replaced.
     public func add(_ route: Route) throws(NetlinkError) {
         try change(route.normalForm.message(Int(RTM_NEWROUTE), flags: NLM_F_CREATE | NLM_F_REPLACE))
     }
 
     /// Removes a route with all its paths. Throws ESRCH when there is none.
+    ///
+    /// IPv4 takes metric 0 for any metric when no route has it: a caller removes what a dump has
+    /// shown.
     public func delete(_ route: Route) throws(NetlinkError) {
         try change(route.normalForm.message(Int(RTM_DELROUTE), flags: 0))
     }

@@ -120,8 +120,8 @@ import Testing
             var (size, group) = (Int32(4096), Int32(RTNLGRP_LINK.rawValue))
             let length = socklen_t(MemoryLayout<Int32>.size)
             #expect(setsockopt(listening.descriptor, SOL_SOCKET, SO_RCVBUF, &size, length) == 0)
-            // SOL_NETLINK of linux/socket.h
-            #expect(setsockopt(listening.descriptor, 270, NETLINK_ADD_MEMBERSHIP, &group, length) == 0)
+            let level = Int32(270)  // SOL_NETLINK of linux/socket.h
+            #expect(setsockopt(listening.descriptor, level, NETLINK_ADD_MEMBERSHIP, &group, length) == 0)
             for mtu in 1300..<1400 { try socket.setLink(links.wan, mtu: mtu) }
             #expect(try listening.routes(origin: TestNetwork.origin).count == 2000)
             for mtu in 1300..<1400 { try socket.setLink(links.wan, mtu: mtu) }

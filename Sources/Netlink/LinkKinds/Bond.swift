@@ -8,7 +8,8 @@ public enum BondAttribute {
     public static let miimon = Int(IFLA_BOND_MIIMON)
     /// IFLA_BOND_XMIT_HASH_POLICY: u8, BOND_XMIT_POLICY_*.
     public static let transmitHashPolicy = Int(IFLA_BOND_XMIT_HASH_POLICY)
-    /// IFLA_BOND_AD_LACP_RATE: u8, 0 slow (30 s), 1 fast (1 s). Changes only while the bond is down.
+    /// IFLA_BOND_AD_LACP_RATE: u8, 0 slow (30 s), 1 fast (1 s). Changes only while the bond is
+    /// down.
     public static let lacpRate = Int(IFLA_BOND_AD_LACP_RATE)
     /// IFLA_BOND_AD_SELECT: u8, BOND_AD_*. Changes only while the bond is down.
     public static let aggregatorSelection = Int(IFLA_BOND_AD_SELECT)
@@ -36,7 +37,8 @@ public enum BondTransmitHashPolicy: UInt8, Sendable, Hashable, CaseIterable {
     case vlanAndSourceMAC = 5
 }
 
-/// How often the peer is to send LACP frames (AD_LACP_* of linux/if_bonding.h, include/net/bond_3ad.h).
+/// How often the peer is to send LACP frames (AD_LACP_* of linux/if_bonding.h,
+/// include/net/bond_3ad.h).
 public enum BondLACPRate: UInt8, Sendable, Hashable, CaseIterable {
     /// Every 30 seconds.
     case slow = 0

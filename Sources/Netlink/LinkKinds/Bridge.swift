@@ -4,7 +4,8 @@ import CMnl
 public enum BridgeAttribute {
     /// IFLA_BR_FORWARD_DELAY: u32, hundredths of a second.
     public static let forwardDelay = Int(IFLA_BR_FORWARD_DELAY)
-    /// IFLA_BR_STP_STATE: u32, 0 for off; 1 for the kernel's own, 2 for a program's (only reported).
+    /// IFLA_BR_STP_STATE: u32, 0 for off; 1 for the kernel's own, 2 for a program's (only
+    /// reported).
     public static let stpState = Int(IFLA_BR_STP_STATE)
     /// IFLA_BR_VLAN_FILTERING: u8, 0 or 1.
     public static let vlanFiltering = Int(IFLA_BR_VLAN_FILTERING)

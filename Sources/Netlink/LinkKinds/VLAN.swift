@@ -48,8 +48,8 @@ extension LinkAttribute {
     ///   - id: 0 through 4094.
     ///   - flags: nil leaves them as they are, which is `reorderHeader` for a new link.
     ///   - egress: the priority in the tag (0 through 7) by the packet's own priority. The kernel
-    ///     reports only priorities whose tag is not 0, and never forgets one: a change in place must
-    ///     name the priority with 0.
+    ///     reports only priorities whose tag is not 0, and never forgets one: a change in place
+    ///     must name the priority with 0.
     public static func vlan(
         id: UInt16, protocol type: VLANProtocol = .ieee8021Q, flags: VLANFlags? = nil, egress: [UInt32: UInt32] = [:]
     ) -> [LinkAttribute] {
@@ -62,8 +62,8 @@ extension LinkAttribute {
             data.append(.init(VLANAttribute.flags, .bytes(words.withUnsafeBytes { Array($0) })))
         }
         if !egress.isEmpty {
-            // The kernel reports priorities 0 through 15 in this order, so that the data can be compared.
-            // It keeps larger ones in hash chains: compare those by `VLANData`.
+            // The kernel reports priorities 0 through 15 in this order, so that the data can be
+            // compared. It keeps larger ones in hash chains: compare those by `VLANData`.
             let mappings = egress.sorted { $0.key < $1.key }.map { from, to in
                 LinkAttribute(
                     VLANAttribute.qosMapping, .bytes([from, to].withUnsafeBytes { Array($0) }))
