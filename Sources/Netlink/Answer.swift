@@ -20,14 +20,14 @@ struct Answer {
     func failure(_ subject: String) -> NetlinkError? {
         guard mnl_nlmsg_get_payload_len(header) >= MemoryLayout<Int32>.size else { return nil }
         let code = body(Int32.self)
-        guard code != 0 else { return nil }
+        guard code < 0 else { return nil }
         var text: String?
         if Int32(header.pointee.nlmsg_flags) & NLM_F_ACK_TLVS != 0 {
             let attributes =
                 type == Int(NLMSG_DONE) ? attributes(behind: Int32.self) : attributes(behind: nlmsgerr.self)
             text = attributes[Int(NLMSGERR_ATTR_MSG.rawValue)]?.text
         }
-        return NetlinkError(subject, code: code == .min ? EPROTO : abs(code), message: text)
+        return NetlinkError(subject, code: code == .min ? EPROTO : -code, message: text)
     }
 
     /// The attributes behind a fixed part of `Body`.

@@ -32,8 +32,8 @@ public struct NftablesError: Error, Sendable, CustomStringConvertible {
     init(call: String) { refusals = [Refusal(subject: call, code: errno)] }
 }
 
-/// A socket to the kernel's nftables. The owner of a table is this socket: it must stay open as long as the table is to
-/// have an owner.
+/// A socket to the kernel's nftables. The owner of a table is this socket: it must stay open as
+/// long as the table is to have an owner.
 public final class Connection {
     private let socket: OpaquePointer
     private let port: UInt32
@@ -70,12 +70,14 @@ public final class Connection {
 
     /// Sends a batch; all of it takes effect, or nothing.
     ///
-    /// - Parameter generation: refuse when the ruleset's generation is another one; an optimistic lock.
+    /// - Parameter generation: refuse when the ruleset's generation is another one; an optimistic
+    ///   lock.
     public func commit(_ batch: Batch, expecting generation: UInt32? = nil) throws(NftablesError) {
         if !batch.isEmpty { try send(batch, expecting: generation, isDryRun: false) }
     }
 
-    /// Has the kernel check a batch and change nothing: its end is left out, so that all is taken back.
+    /// Has the kernel check a batch and change nothing: its end is left out, so that all is taken
+    /// back.
     public func check(_ batch: Batch, expecting generation: UInt32? = nil) throws(NftablesError) {
         if !batch.isEmpty { try send(batch, expecting: generation, isDryRun: true) }
     }
@@ -139,8 +141,8 @@ public final class Connection {
 
     /// Receives messages until `body` has enough, or without waiting until none is there.
     ///
-    /// - Returns: an errno, or 0. ENOBUFS means that messages were lost: a caller that waits learns it
-    ///   at once, one that does not after all that is there.
+    /// - Returns: an errno, or 0. ENOBUFS means that messages were lost: a caller that waits learns
+    ///   it at once, one that does not after all that is there.
     @discardableResult
     static func receive(
         from descriptor: Int32, wait: Bool, _ body: (UnsafePointer<nlmsghdr>) -> Bool
@@ -175,8 +177,8 @@ public final class Connection {
     /// How often a dump or a question is repeated before it fails.
     private static let attempts = 20
 
-    /// Requests all objects of a kind, and passes each message on; again when a change interrupted the
-    /// dump (NLM_F_DUMP_INTR) or the receive buffer was full (ENOBUFS).
+    /// Requests all objects of a kind, and passes each message on; again when a change interrupted
+    /// the dump (NLM_F_DUMP_INTR) or the receive buffer was full (ENOBUFS).
     func dump(
         _ type: nf_tables_msg_types, fill: (UnsafeMutablePointer<nlmsghdr>) -> Void = { _ in },
         _ body: (UnsafePointer<nlmsghdr>) -> Void, restart: () -> Void
@@ -219,9 +221,9 @@ public final class Connection {
                 if code != 0 { failure = code }
                 break
             }
-            // The kernel goes on with a dump only when a message is taken from the buffer, and refuses
-            // another one (EBUSY) until the first is over. The acknowledgement of an empty request is a
-            // message to take. The dump is read to its end and requested again.
+            // The kernel goes on with a dump only when a message is taken from the buffer, and
+            // refuses another one (EBUSY) until the first is over. The acknowledgement of an empty
+            // request is a message to take. The dump is read to its end and requested again.
             overruns += 1
             isWhole = false
             try poke()
@@ -230,12 +232,12 @@ public final class Connection {
         return isWhole
     }
 
-    /// The errno of an NLMSG_ERROR, or of the NLMSG_DONE that ends a dump, where the kernel puts it too
-    /// (`netlink_dump_done` of net/netlink/af_netlink.c); 0 for success.
+    /// The errno of an NLMSG_ERROR, or of the NLMSG_DONE that ends a dump, where the kernel puts it
+    /// too (`netlink_dump_done` of net/netlink/af_netlink.c); 0 for success.
     static func failure(_ header: UnsafePointer<nlmsghdr>) -> Int32 {
         guard mnl_nlmsg_get_payload_len(header) >= MemoryLayout<Int32>.size else { return 0 }
         let code = mnl_nlmsg_get_payload(header).loadUnaligned(as: Int32.self)
-        return code == .min ? EPROTO : abs(code)
+        return code == .min ? EPROTO : max(-code, 0)
     }
 
     /// Sends a request that does nothing but cause an acknowledgement (NLMSG_NOOP, netlink(7)).
