@@ -93,17 +93,20 @@ public final class ConnectionSocket: NetlinkSocket {
 
     /// All of both families.
     public func connections() throws(NetlinkError) -> [TrackedConnection] {
-        try dump({ Message(Self.get, Head()) }, "the connections") { TrackedConnection($0) }
+        try dump(Message(Self.get, Head(), about: "the connections")) { TrackedConnection($0) }
     }
 
-    /// Forgets a connection: its next packet is the first of a new one. One that is gone already is fine.
+    /// Forgets a connection: its next packet is the first of a new one. One that is gone already is
+    /// fine.
     public func forget(_ connection: TrackedConnection) throws(NetlinkError) {
         let (tuple, is4) = (connection.original, connection.original.source.family == .ipv4)
-        let message = Message(Self.delete, Head(family: UInt8(is4 ? AF_INET : AF_INET6)))
-        // CTA_TUPLE_ORIG, NLA_F_NESTED
-        message.put(1 | 0x8000, connection.key)
+        let message = Message(
+            Self.delete, Head(family: UInt8(is4 ? AF_INET : AF_INET6)),
+            about: "a connection from \(tuple.source) to \(tuple.destination)")
         do {
-            try change(message, "a connection from \(tuple.source) to \(tuple.destination)")
+            // CTA_TUPLE_ORIG, NLA_F_NESTED
+            try message.put(1 | 0x8000, connection.key)
+            try change(message)
         } catch {
             guard error.code == ENOENT else { throw error }
         }

@@ -3,26 +3,44 @@ import CMnl
 import Glibc
 
 /// A request while it is written: header, the fixed part of its kind, attributes.
+///
+/// The buffer grows with the attributes. An attribute that would take the message past 64 KiB
+/// throws EMSGSIZE, so that no request is sent without one of its attributes.
 struct Message {
+    /// What the request is about, for an error.
+    let subject: String
     private let storage: Storage
     var header: UnsafeMutablePointer<nlmsghdr> { storage.header }
 
     private final class Storage {
-        let buffer: UnsafeMutableRawPointer
-        let header: UnsafeMutablePointer<nlmsghdr>
+        var buffer: UnsafeMutableRawPointer
+        var header: UnsafeMutablePointer<nlmsghdr>
+        var capacity = 1024
 
         init() {
-            buffer = .allocate(byteCount: Message.capacity, alignment: 8)
+            buffer = .allocate(byteCount: capacity, alignment: 8)
             header = mnl_nlmsg_put_header(buffer)
+        }
+
+        func grow() {
+            let larger = UnsafeMutableRawPointer.allocate(byteCount: 2 * capacity, alignment: 8)
+            larger.copyMemory(from: buffer, byteCount: Int(header.pointee.nlmsg_len))
+            buffer.deallocate()
+            buffer = larger
+            header = larger.assumingMemoryBound(to: nlmsghdr.self)
+            capacity *= 2
         }
 
         deinit { buffer.deallocate() }
     }
 
-    private static let capacity = 8192
+    /// The length of an attribute is 16 bits wide (`struct nlattr` of linux/netlink.h), and a
+    /// nested one may span nearly all of the message.
+    static let largest = 1 << 16
 
-    /// - Parameter body: the fixed part, such as an `ifinfomsg`.
-    init<Body>(_ type: Int, flags: Int32 = 0, _ body: Body) {
+    /// - Parameter body: the fixed part, such as an `ifinfomsg`; at most some dozen bytes.
+    init<Body>(_ type: Int, flags: Int32 = 0, _ body: Body, about subject: String) {
+        self.subject = subject
         storage = Storage()
         header.pointee.nlmsg_type = UInt16(truncatingIfNeeded: type)
         header.pointee.nlmsg_flags = UInt16(NLM_F_REQUEST | flags)
@@ -32,84 +50,61 @@ struct Message {
 
     var length: Int { Int(header.pointee.nlmsg_len) }
 
-    /// A text beyond the buffer is cut off with the message: names are short, and checked before.
-    func put(_ type: Int, _ text: String) {
-        mnl_attr_put_check(header, Self.capacity, UInt16(type), text.utf8.count + 1, Array(text.utf8) + [0])
-    }
-
-    func put(_ type: Int, _ bytes: [UInt8]) {
-        mnl_attr_put_check(header, Self.capacity, UInt16(type), bytes.count, bytes)
-    }
-
-    func put(_ type: Int, _ number: UInt32) { mnl_attr_put_u32_check(header, Self.capacity, UInt16(type), number) }
-    func put(_ type: Int, _ number: UInt16) { mnl_attr_put_u16_check(header, Self.capacity, UInt16(type), number) }
-    func put(_ type: Int, _ number: UInt8) { mnl_attr_put_u8_check(header, Self.capacity, UInt16(type), number) }
-
-    /// Attributes within an attribute.
-    func nest(_ type: Int, _ body: () -> Void) {
-        guard let start = mnl_attr_nest_start_check(header, Self.capacity, UInt16(type)) else { return }
-        body()
-        mnl_attr_nest_end(header, start)
-    }
-}
-
-/// An answer: the attributes behind its fixed part, by number.
-struct Answer {
-    let header: UnsafePointer<nlmsghdr>
-
-    var type: Int { Int(header.pointee.nlmsg_type) }
-
-    func body<Body>(_: Body.Type) -> Body {
-        mnl_nlmsg_get_payload(header).loadUnaligned(as: Body.self)
-    }
-
-    /// The attributes behind a fixed part of `Body`.
-    func attributes<Body>(behind _: Body.Type) -> [Int: Attribute] {
-        guard let tail = mnl_nlmsg_get_payload_tail(header),
-            let start = mnl_nlmsg_get_payload_offset(header, MemoryLayout<Body>.size)
-        else { return [:] }
-        return Attribute.all(from: UnsafeRawPointer(start), to: UnsafeRawPointer(tail))
-    }
-}
-
-struct Attribute {
-    let pointer: UnsafePointer<nlattr>
-
-    static func all(from start: UnsafeRawPointer, to end: UnsafeRawPointer) -> [Int: Attribute] {
-        var result: [Int: Attribute] = [:]
-        for (type, attribute) in list(from: start, to: end) { result[type] = attribute }
-        return result
-    }
-
-    static func list(from start: UnsafeRawPointer, to end: UnsafeRawPointer) -> [(Int, Attribute)] {
-        var result: [(Int, Attribute)] = []
-        var next = start.assumingMemoryBound(to: nlattr.self)
-        while mnl_attr_ok(next, Int32(end - UnsafeRawPointer(next))) {
-            result.append((Int(mnl_attr_get_type(next)), Attribute(pointer: next)))
-            guard let following = mnl_attr_next(next) else { break }
-            next = UnsafePointer(following)
+    /// Has `write` put an attribute, in a larger buffer where the present one is full.
+    private func put(
+        _ type: Int, _ write: (UnsafeMutablePointer<nlmsghdr>, Int) -> Bool
+    ) throws(NetlinkError) {
+        while !write(header, storage.capacity) {
+            guard storage.capacity < Self.largest else {
+                throw NetlinkError(
+                    subject, code: EMSGSIZE,
+                    message: "attribute \(type) takes the request past 64 KiB; use fewer or shorter values")
+            }
+            storage.grow()
         }
-        return result
     }
 
-    var bytes: [UInt8] {
-        guard let start = mnl_attr_get_payload(pointer) else { return [] }
-        return Array(UnsafeRawBufferPointer(start: start, count: Int(mnl_attr_get_payload_len(pointer))))
+    func put(_ type: Int, _ bytes: [UInt8]) throws(NetlinkError) {
+        try put(type) { mnl_attr_put_check($0, $1, UInt16(type), bytes.count, bytes) }
     }
 
-    /// Up to the first zero.
-    var text: String { String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self) }
+    /// A text with the zero byte that ends it (NLA_NUL_STRING).
+    func put(_ type: Int, _ text: String) throws(NetlinkError) { try put(type, Array(text.utf8) + [0]) }
 
-    /// In host order; shorter ones are filled up.
-    var number: Int {
-        bytes.prefix(8).enumerated().reduce(0) { $0 | Int($1.element) << (8 * $1.offset) }
+    func put(_ type: Int, _ number: UInt8) throws(NetlinkError) {
+        try put(type) { mnl_attr_put_u8_check($0, $1, UInt16(type), number) }
     }
 
-    var address: IPAddress? { IPAddress(bytes) }
+    func put(_ type: Int, _ number: UInt16) throws(NetlinkError) {
+        try put(type) { mnl_attr_put_u16_check($0, $1, UInt16(type), number) }
+    }
 
-    var nested: [(Int, Attribute)] {
-        guard let start = mnl_attr_get_payload(pointer) else { return [] }
-        return Attribute.list(
-            from: UnsafeRawPointer(start), to: UnsafeRawPointer(start) + Int(mnl_attr_get_payload_len(pointer)))
+    func put(_ type: Int, _ number: UInt32) throws(NetlinkError) {
+        try put(type) { mnl_attr_put_u32_check($0, $1, UInt16(type), number) }
+    }
+
+    func put(_ type: Int, _ number: UInt64) throws(NetlinkError) {
+        try put(type) { mnl_attr_put_u64_check($0, $1, UInt16(type), number) }
+    }
+
+    /// Attributes within an attribute (NLA_F_NESTED).
+    func nest(_ type: Int, _ body: () throws(NetlinkError) -> Void) throws(NetlinkError) {
+        let start = length
+        try put(type) { mnl_attr_nest_start_check($0, $1, UInt16(type)) != nil }
+        try body()
+        // The buffer may have moved since the start.
+        let attribute = UnsafeMutableRawPointer(header) + start
+        mnl_attr_nest_end(header, attribute.assumingMemoryBound(to: nlattr.self))
+    }
+
+    /// Link-specific attributes, nested ones included.
+    func put(_ attributes: [LinkAttribute]) throws(NetlinkError) {
+        for attribute in attributes {
+            if case .nested(let inner) = attribute.value {
+                try nest(attribute.number) { () throws(NetlinkError) in try put(inner) }
+            } else {
+                try put(attribute.number, attribute.payload)
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 import CMnl
 import Glibc
 
-/// Hears of changes to links, addresses, routes and policy rules, whoever makes them.
+/// Receives notifications of changes to links, addresses, routes and policy rules, by any program.
 public final class Monitor {
     public enum Change: Sendable, Hashable, CaseIterable {
         case link, address, route, rule
@@ -34,7 +34,8 @@ public final class Monitor {
     /// Readable when something changed.
     public var descriptor: Int32 { mnl_socket_get_fd(socket) }
 
-    /// What changed since the last call; all there is when notes were lost (ENOBUFS), so that everything is looked at.
+    /// What changed since the last call; every kind when notifications were lost (ENOBUFS), so that
+    /// the caller inspects all of them.
     public func changes() -> Set<Change> {
         var changes: Set<Change> = []
         let failure = RouteSocket.read(descriptor, wait: false) { answer in

@@ -6,7 +6,7 @@ import Glibc
 public struct Neighbour: Sendable, Hashable {
     public var address: IPAddress
     public var link: Int
-    /// Nil while nobody knows it.
+    /// Nil until the kernel has resolved it.
     public var mac: MACAddress?
     /// It has answered within the last seconds (NUD_REACHABLE of linux/neighbour.h).
     public var isReachable: Bool
@@ -15,18 +15,17 @@ public struct Neighbour: Sendable, Hashable {
         guard answer.type == Int(RTM_NEWNEIGH) else { return nil }
         let body = answer.body(ndmsg.self)
         let attributes = answer.attributes(behind: ndmsg.self)
-        // NDA_DST, NDA_LLADDR
-        guard let address = attributes[1]?.address else { return nil }
+        guard let address = attributes[Int(NDA_DST)]?.address else { return nil }
         self.address = address
-        mac = attributes[2].flatMap { MACAddress($0.bytes) }
+        mac = attributes[Int(NDA_LLADDR)].flatMap { MACAddress($0.bytes) }
         link = Int(body.ndm_ifindex)
-        isReachable = body.ndm_state & 0x02 != 0
+        isReachable = body.ndm_state & UInt16(NUD_REACHABLE) != 0
     }
 }
 
 extension RouteSocket {
     /// The neighbours on all links.
     public func neighbours() throws(NetlinkError) -> [Neighbour] {
-        try dump({ Message(Int(RTM_GETNEIGH), ndmsg()) }, "the neighbours") { Neighbour($0) }
+        try dump(Message(Int(RTM_GETNEIGH), ndmsg(), about: "the neighbours")) { Neighbour($0) }
     }
 }

@@ -1,12 +1,12 @@
 import Glibc
 
-/// A netlink request that the kernel refused, or that never reached it.
+/// A netlink request that the kernel refused, or that was not sent.
 public struct NetlinkError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// What was asked, about which object.
+    /// The object that the request was about.
     public var subject: String
     /// errno(3).
     public var code: Int32
-    /// What the kernel says beside the errno.
+    /// The kernel's own words beside the errno (NLMSGERR_ATTR_MSG), or what to do.
     public var message: String?
 
     init(_ subject: String, code: Int32 = errno, message: String? = nil) {

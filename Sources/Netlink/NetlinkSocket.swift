@@ -3,7 +3,15 @@ import Glibc
 
 /// A socket to the kernel's links, addresses, routes and policy rules (rtnetlink(7)).
 public final class RouteSocket: NetlinkSocket {
-    public init() throws(NetlinkError) { try super.init(NETLINK_ROUTE, "NETLINK_ROUTE") }
+    public init() throws(NetlinkError) {
+        try super.init(NETLINK_ROUTE, "NETLINK_ROUTE")
+        // The kernel then honours the filters of a dump instead of ignoring them. A kernel before
+        // 4.20 lacks the option and dumps everything: each dump filters its answers again.
+        enable(NETLINK_GET_STRICT_CHK)
+    }
+
+    /// For tests: a socket whose far end is not the kernel.
+    override init(descriptor: Int32) throws(NetlinkError) { try super.init(descriptor: descriptor) }
 }
 
 /// A socket to a part of the kernel: requests and their answers.
@@ -21,42 +29,55 @@ public class NetlinkSocket {
             mnl_socket_close(socket)
             throw error
         }
-        var on: Int32 = 1
-        for option in [NETLINK_EXT_ACK, NETLINK_CAP_ACK] {
-            mnl_socket_setsockopt(socket, option, &on, socklen_t(MemoryLayout<Int32>.size))
-        }
+        enable(NETLINK_EXT_ACK)
+        enable(NETLINK_CAP_ACK)
+    }
+
+    /// Takes over an open socket.
+    init(descriptor: Int32) throws(NetlinkError) {
+        guard let socket = mnl_socket_fdopen(descriptor) else { throw NetlinkError("socket \(descriptor)") }
+        self.socket = socket
     }
 
     deinit { mnl_socket_close(socket) }
 
-    /// Sends a request and waits for the kernel's word.
-    ///
-    /// - Parameter subject: what it is about, for an error.
-    func change(_ message: Message, _ subject: @autoclosure () -> String) throws(NetlinkError) {
+    var descriptor: Int32 { mnl_socket_get_fd(socket) }
+
+    /// Sets a socket option of linux/netlink.h that a kernel may lack.
+    func enable(_ option: Int32) {
+        var on: Int32 = 1
+        mnl_socket_setsockopt(socket, option, &on, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    /// Sends a request and waits for the kernel's acknowledgement.
+    func change(_ message: Message) throws(NetlinkError) {
         message.header.pointee.nlmsg_flags |= UInt16(NLM_F_ACK)
-        try send(message, subject())
+        let number = try send(message)
         var failure: NetlinkError?
-        try receive(subject()) { answer in
+        try receive(number, message.subject) { answer in
             guard answer.type == Int(NLMSG_ERROR) else { return true }
-            failure = Self.failure(answer, subject())
+            failure = answer.failure(message.subject)
             return false
         }
         if let failure { throw failure }
     }
 
-    /// Asks for one thing; nil when the kernel has an errno for an answer, one of `none`.
+    /// Requests one object.
+    ///
+    /// - Parameter none: the errnos that mean "there is none"; the result is nil then.
     func ask<Item>(
-        _ message: Message, _ subject: String, none: Set<Int32>, _ read: (Answer) -> Item?
+        _ message: Message, none: Set<Int32>, _ read: (Answer) -> Item?
     ) throws(NetlinkError) -> Item? {
         message.header.pointee.nlmsg_flags |= UInt16(NLM_F_ACK)
-        try send(message, subject)
-        var (item, failure): (Item?, NetlinkError?)
-        try receive(subject) { answer in
+        let number = try send(message)
+        var item: Item?
+        var failure: NetlinkError?
+        try receive(number, message.subject) { answer in
             guard answer.type == Int(NLMSG_ERROR) else {
                 item = item ?? read(answer)
                 return true
             }
-            failure = Self.failure(answer, subject)
+            failure = answer.failure(message.subject)
             return false
         }
         if let failure {
@@ -66,74 +87,116 @@ public class NetlinkSocket {
         return item
     }
 
-    /// Asks for all of a kind; once more when a change interrupted the answer (NLM_F_DUMP_INTR).
+    /// How often a dump is requested, and how often a full receive buffer is got over, before the
+    /// dump fails.
+    private static let attempts = 50
+
+    /// Requests all objects of a kind; again when a change interrupted the dump (NLM_F_DUMP_INTR)
+    /// or the receive buffer was full (ENOBUFS).
     func dump<Item>(
-        _ make: () -> Message, _ subject: String, _ read: (Answer) -> Item?
+        _ message: Message, _ read: (Answer) -> Item?
     ) throws(NetlinkError) -> [Item] {
-        for _ in 0..<50 {
-            var items: [Item] = []
-            var isWhole = true
-            var failure: NetlinkError?
-            let message = make()
-            message.header.pointee.nlmsg_flags |= UInt16(NLM_F_DUMP)
-            try send(message, subject)
-            try receive(subject) { answer in
+        message.header.pointee.nlmsg_flags |= UInt16(NLM_F_DUMP)
+        for _ in 0..<Self.attempts {
+            if let items = try dumpOnce(message, read) { return items }
+        }
+        throw NetlinkError(
+            message.subject, code: EINTR, message: "changed during each of \(Self.attempts) dumps; try again later")
+    }
+
+    /// - Returns: nil for a dump that is not whole.
+    private func dumpOnce<Item>(
+        _ message: Message, _ read: (Answer) -> Item?
+    ) throws(NetlinkError) -> [Item]? {
+        var items: [Item] = []
+        var isWhole = true
+        var failure: NetlinkError?
+        var overruns = 0
+        let number = try send(message)
+        while true {
+            let code = receive(number) { answer in
                 if Int32(answer.header.pointee.nlmsg_flags) & NLM_F_DUMP_INTR != 0 { isWhole = false }
                 switch answer.type {
-                case Int(NLMSG_DONE): return false
-                case Int(NLMSG_ERROR):
-                    failure = Self.failure(answer, subject)
+                case Int(NLMSG_DONE), Int(NLMSG_ERROR):
+                    failure = answer.failure(message.subject)
                     return false
                 default:
                     if let item = read(answer) { items.append(item) }
                     return true
                 }
             }
-            if let failure { throw failure }
-            if isWhole { return items }
+            guard code == ENOBUFS, overruns < Self.attempts else {
+                if code != 0 { throw NetlinkError(message.subject, code: code) }
+                break
+            }
+            // The kernel goes on with a dump only when a message is taken from the buffer, and
+            // refuses another one (EBUSY) until the first is over. The acknowledgement of an empty
+            // request is a message to take. The dump is read to its end and requested again.
+            overruns += 1
+            isWhole = false
+            try poke(message.subject)
         }
-        throw NetlinkError(subject, code: EINTR, message: "it changed while it was read, fifty times")
+        if let failure { throw failure }
+        return isWhole ? items : nil
     }
 
-    private static func failure(_ answer: Answer, _ subject: String) -> NetlinkError? {
-        let error = answer.body(nlmsgerr.self)
-        guard error.error != 0 else { return nil }
-        var text: String?
-        if Int32(answer.header.pointee.nlmsg_flags) & NLM_F_ACK_TLVS != 0 {
-            // NLMSGERR_ATTR_MSG
-            text = answer.attributes(behind: nlmsgerr.self)[1]?.text
-        }
-        return NetlinkError(subject, code: -error.error, message: text)
+    /// Sends a request that does nothing but cause an acknowledgement (NLMSG_NOOP, netlink(7)).
+    private func poke(_ subject: String) throws(NetlinkError) {
+        var header = nlmsghdr()
+        header.nlmsg_len = UInt32(MemoryLayout<nlmsghdr>.size)
+        header.nlmsg_type = UInt16(NLMSG_NOOP)
+        header.nlmsg_flags = UInt16(NLM_F_REQUEST | NLM_F_ACK)
+        try transmit(&header, MemoryLayout<nlmsghdr>.size, subject)
     }
 
-    private func send(_ message: Message, _ subject: String) throws(NetlinkError) {
-        sequence &+= 1
+    /// - Returns: the sequence number that the answers carry; never 0, the number of unasked
+    ///   messages.
+    private func send(_ message: Message) throws(NetlinkError) -> UInt32 {
+        sequence = sequence == .max ? 1 : sequence + 1
         message.header.pointee.nlmsg_seq = sequence
-        while mnl_socket_sendto(socket, message.header, message.length) < 0 {
+        try transmit(message.header, message.length, message.subject)
+        return sequence
+    }
+
+    /// Without an address, send(2) on a netlink socket reaches the kernel.
+    private func transmit(_ bytes: UnsafeRawPointer, _ count: Int, _ subject: String) throws(NetlinkError) {
+        while Glibc.send(descriptor, bytes, count, 0) < 0 {
             guard errno == EINTR else { throw NetlinkError(subject) }
         }
     }
 
-    private func receive(_ subject: String, _ body: (Answer) -> Bool) throws(NetlinkError) {
-        let failure = Self.read(mnl_socket_get_fd(socket), wait: true) { answer in
-            // What a request that failed in the middle left behind.
-            answer.header.pointee.nlmsg_seq == self.sequence ? body(answer) : true
-        }
-        if failure != 0 { throw NetlinkError(subject, code: failure) }
+    private func receive(
+        _ number: UInt32, _ subject: String, _ body: (Answer) -> Bool
+    ) throws(NetlinkError) {
+        let code = receive(number, body)
+        if code != 0 { throw NetlinkError(subject, code: code) }
     }
 
-    /// Reads messages until `body` has enough, or without waiting until none is there. Returns an errno, or 0.
+    /// - Returns: an errno, or 0.
+    private func receive(_ number: UInt32, _ body: (Answer) -> Bool) -> Int32 {
+        Self.read(descriptor, wait: true) { answer in
+            // Others are left from a request that failed in the middle.
+            answer.header.pointee.nlmsg_seq == number ? body(answer) : true
+        }
+    }
+
+    /// Reads messages until `body` has enough, or without waiting until none is there.
+    ///
+    /// - Returns: an errno, or 0. A datagram that did not fit the buffer is EMSGSIZE; a far end
+    ///   that closed is ECONNRESET.
     static func read(_ descriptor: Int32, wait: Bool, _ body: (Answer) -> Bool) -> Int32 {
         let capacity = 1 << 17
         return withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 8) { room in
             guard let buffer = room.baseAddress else { return ENOMEM }
             while true {
-                let count = recv(descriptor, buffer, capacity, wait ? 0 : Int32(MSG_DONTWAIT))
+                let flags = Int32(MSG_TRUNC) | (wait ? 0 : Int32(MSG_DONTWAIT))
+                let count = recv(descriptor, buffer, capacity, flags)
                 if count < 0 {
                     if errno == EINTR { continue }
-                    return errno == EAGAIN ? 0 : errno
+                    return errno == EAGAIN && !wait ? 0 : errno
                 }
-                if count == 0 { return 0 }
+                if count == 0 { return ECONNRESET }
+                if count > capacity { return EMSGSIZE }
                 var left = Int32(count)
                 var next: UnsafePointer<nlmsghdr>? = UnsafePointer(buffer.assumingMemoryBound(to: nlmsghdr.self))
                 while let header = next, mnl_nlmsg_ok(header, left) {

@@ -41,8 +41,8 @@ public struct NftablesError: Error, Sendable, CustomStringConvertible {
     }
 }
 
-/// A socket to the kernel's nftables. The owner of a table is this socket: it must stay open as long as the table is to
-/// have an owner.
+/// A socket to the kernel's nftables. The owner of a table is this socket: it must stay open as
+/// long as the table is to have an owner.
 public final class Connection {
     private let socket: OpaquePointer
     private let port: UInt32
@@ -79,12 +79,14 @@ public final class Connection {
 
     /// Sends a batch; all of it takes effect, or nothing.
     ///
-    /// - Parameter generation: refuse when the ruleset's generation is another one; an optimistic lock.
+    /// - Parameter generation: refuse when the ruleset's generation is another one; an optimistic
+    ///   lock.
     public func commit(_ batch: Batch, expecting generation: UInt32? = nil) throws(NftablesError) {
         if !batch.isEmpty { try send(batch, expecting: generation, isDryRun: false) }
     }
 
-    /// Has the kernel check a batch and change nothing: its end is left out, so that all is taken back.
+    /// Has the kernel check a batch and change nothing: its end is left out, so that all is taken
+    /// back.
     public func check(_ batch: Batch, expecting generation: UInt32? = nil) throws(NftablesError) {
         if !batch.isEmpty { try send(batch, expecting: generation, isDryRun: true) }
     }
@@ -104,7 +106,7 @@ public final class Connection {
         }
         guard mnl_socket_sendto(socket, bytes, bytes.count) == bytes.count else { throw NftablesError(call: "sendto") }
         // The kernel has done all within that call: what it says is there now.
-        let refusals = drain(batch)
+        let refusals = drain(batch, isDryRun: isDryRun)
         guard refusals.isEmpty else { throw NftablesError(refusals) }
         if !isDryRun, try self.generation() == before {
             throw NftablesError([
@@ -114,9 +116,9 @@ public final class Connection {
     }
 
     /// Reads errors until none is left.
-    private func drain(_ batch: Batch) -> [NftablesError.Refusal] {
+    private func drain(_ batch: Batch, isDryRun: Bool) -> [NftablesError.Refusal] {
         var refusals: [NftablesError.Refusal] = []
-        receive(wait: false) { header in
+        let code = Self.receive(from: descriptor, wait: false) { header in
             guard header.pointee.nlmsg_type == UInt16(NLMSG_ERROR) else { return true }
             let error = mnl_nlmsg_get_payload(header).assumingMemoryBound(to: nlmsgerr.self)
             let code = -error.pointee.error
@@ -125,6 +127,11 @@ public final class Connection {
             let subject = batch.subjects.indices.contains(number) ? batch.subjects[number] : batch.subjects[0]
             refusals.append(.init(subject: subject, code: code, message: Self.message(header)))
             return true
+        }
+        // Refusals that did not fit the buffer are lost. After a batch that was to take effect the
+        // generation tells; after a dry run nothing would.
+        if refusals.isEmpty, code != 0, isDryRun || code != ENOBUFS {
+            refusals.append(.init(subject: "the answer to the batch", code: code))
         }
         return refusals
     }
@@ -141,45 +148,62 @@ public final class Connection {
 
     // MARK: - Reading
 
-    /// Receives messages until `body` says that it has enough, or, without waiting, until none is there.
-    private func receive(wait: Bool, _ body: (UnsafePointer<nlmsghdr>) -> Bool) {
-        Self.receive(from: descriptor, wait: wait, body)
-    }
-
-    static func receive(from descriptor: Int32, wait: Bool, _ body: (UnsafePointer<nlmsghdr>) -> Bool) {
+    /// Receives messages until `body` has enough, or without waiting until none is there.
+    ///
+    /// - Returns: an errno, or 0. ENOBUFS means that messages were lost: a caller that waits learns
+    ///   it at once, one that does not after all that is there.
+    @discardableResult
+    static func receive(
+        from descriptor: Int32, wait: Bool, _ body: (UnsafePointer<nlmsghdr>) -> Bool
+    ) -> Int32 {
         let capacity = 1 << 18
-        withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 8) { room in
-            guard let buffer = room.baseAddress else { return }
-            var isDone = false
-            while !isDone {
+        return withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 8) { room in
+            guard let buffer = room.baseAddress else { return ENOMEM }
+            var loss: Int32 = 0
+            while true {
                 let count = recv(descriptor, buffer, capacity, wait ? 0 : Int32(MSG_DONTWAIT))
-                if count < 0, errno == EINTR || errno == ENOBUFS { continue }
-                if count <= 0 { return }
+                if count < 0 {
+                    let code = errno
+                    if code == EINTR { continue }
+                    if wait { return code }
+                    if code == ENOBUFS {
+                        loss = code
+                        continue
+                    }
+                    return code == EAGAIN ? loss : code
+                }
+                if count == 0 { return ECONNRESET }
                 var left = Int32(count)
                 var header: UnsafePointer<nlmsghdr>? = UnsafePointer(buffer.assumingMemoryBound(to: nlmsghdr.self))
                 while let message = header, mnl_nlmsg_ok(message, left) {
-                    if !body(message) {
-                        isDone = true
-                        break
-                    }
+                    if !body(message) { return loss }
                     header = UnsafePointer(mnl_nlmsg_next(message, &left))
                 }
             }
         }
     }
 
-    /// Asks for all of a kind, and shows each answer's message; once more when a change interrupted the answer.
+    /// How often a dump or a question is repeated before it fails.
+    private static let attempts = 20
+
+    /// Requests all objects of a kind, and passes each message on; again when a change interrupted
+    /// the dump (NLM_F_DUMP_INTR) or the receive buffer was full (ENOBUFS).
     func dump(
         _ type: nf_tables_msg_types, fill: (UnsafeMutablePointer<nlmsghdr>) -> Void = { _ in },
         _ body: (UnsafePointer<nlmsghdr>) -> Void, restart: () -> Void
     ) throws(NftablesError) {
-        for _ in 0..<20 {
+        for _ in 0..<Self.attempts {
             restart()
             if try dumpOnce(type, fill: fill, body) { return }
         }
-        throw NftablesError([.init(subject: "a dump of the ruleset", code: EINTR, message: "changed twenty times")])
+        throw NftablesError([
+            .init(
+                subject: "a dump of the ruleset", code: EINTR,
+                message: "changed during each of \(Self.attempts) dumps; try again later")
+        ])
     }
 
+    /// - Returns: false for a dump that is not whole.
     private func dumpOnce(
         _ type: nf_tables_msg_types, fill: (UnsafeMutablePointer<nlmsghdr>) -> Void,
         _ body: (UnsafePointer<nlmsghdr>) -> Void
@@ -187,43 +211,81 @@ public final class Connection {
         try request(type, flags: NLM_F_DUMP, fill: fill)
         var isWhole = true
         var failure: Int32 = 0
+        var overruns = 0
         let expected = sequence
-        receive(wait: true) { header in
-            guard header.pointee.nlmsg_seq == expected else { return true }
-            if Int32(header.pointee.nlmsg_flags) & NLM_F_DUMP_INTR != 0 { isWhole = false }
-            switch Int32(header.pointee.nlmsg_type) {
-            case NLMSG_DONE: return false
-            case NLMSG_ERROR:
-                failure = -mnl_nlmsg_get_payload(header).assumingMemoryBound(to: nlmsgerr.self).pointee.error
-                return false
-            default:
-                body(header)
-                return true
+        while true {
+            let code = Self.receive(from: descriptor, wait: true) { header in
+                guard header.pointee.nlmsg_seq == expected else { return true }
+                if Int32(header.pointee.nlmsg_flags) & NLM_F_DUMP_INTR != 0 { isWhole = false }
+                switch Int32(header.pointee.nlmsg_type) {
+                case NLMSG_DONE, NLMSG_ERROR:
+                    failure = Self.failure(header)
+                    return false
+                default:
+                    body(header)
+                    return true
+                }
             }
+            guard code == ENOBUFS, overruns < Self.attempts else {
+                if code != 0 { failure = code }
+                break
+            }
+            // The kernel goes on with a dump only when a message is taken from the buffer, and
+            // refuses another one (EBUSY) until the first is over. The acknowledgement of an empty
+            // request is a message to take. The dump is read to its end and requested again.
+            overruns += 1
+            isWhole = false
+            try poke()
         }
         if failure != 0 { throw NftablesError([.init(subject: "a dump of the ruleset", code: failure)]) }
         return isWhole
     }
 
-    /// The ruleset's generation: another number after every change, whoever made it.
+    /// The errno of an NLMSG_ERROR, or of the NLMSG_DONE that ends a dump, where the kernel puts it
+    /// too (`netlink_dump_done` of net/netlink/af_netlink.c); 0 for success.
+    static func failure(_ header: UnsafePointer<nlmsghdr>) -> Int32 {
+        guard mnl_nlmsg_get_payload_len(header) >= MemoryLayout<Int32>.size else { return 0 }
+        let code = mnl_nlmsg_get_payload(header).loadUnaligned(as: Int32.self)
+        return code == .min ? EPROTO : max(-code, 0)
+    }
+
+    /// Sends a request that does nothing but cause an acknowledgement (NLMSG_NOOP, netlink(7)).
+    private func poke() throws(NftablesError) {
+        var header = nlmsghdr()
+        let length = MemoryLayout<nlmsghdr>.size
+        header.nlmsg_len = UInt32(length)
+        header.nlmsg_type = UInt16(NLMSG_NOOP)
+        header.nlmsg_flags = UInt16(NLM_F_REQUEST | NLM_F_ACK)
+        guard mnl_socket_sendto(socket, &header, length) == length else { throw NftablesError(call: "sendto") }
+    }
+
+    /// The ruleset's generation: another number after every change, by any program.
     public func generation() throws(NftablesError) -> UInt32 {
-        try request(NFT_MSG_GETGEN, flags: 0) { _ in }
-        var generation: UInt32?
-        let expected = sequence
-        receive(wait: true) { header in
-            guard header.pointee.nlmsg_seq == expected else { return true }
-            if header.pointee.nlmsg_type == UInt16(NLMSG_ERROR) { return false }
-            Attributes.each(header, offset: MemoryLayout<nfgenmsg>.size) { attribute in
-                if mnl_attr_get_type(attribute) == UInt16(NFTA_GEN_ID.rawValue) {
-                    generation = UInt32(bigEndian: mnl_attr_get_u32(attribute))
+        var code = ENOBUFS
+        for _ in 0..<Self.attempts where code == ENOBUFS {
+            try request(NFT_MSG_GETGEN, flags: 0) { _ in }
+            var generation: UInt32?
+            var refusal: Int32 = 0
+            let expected = sequence
+            code = Self.receive(from: descriptor, wait: true) { header in
+                guard header.pointee.nlmsg_seq == expected else { return true }
+                if header.pointee.nlmsg_type == UInt16(NLMSG_ERROR) {
+                    refusal = Self.failure(header)
+                    return false
                 }
+                Attributes.each(header, offset: MemoryLayout<nfgenmsg>.size) { attribute in
+                    if mnl_attr_get_type(attribute) == UInt16(NFTA_GEN_ID.rawValue) {
+                        generation = UInt32(bigEndian: mnl_attr_get_u32(attribute))
+                    }
+                }
+                return false
             }
-            return false
+            if code == 0 {
+                if let generation { return generation }
+                code = refusal == 0 ? EPROTO : refusal
+            }
         }
-        guard let generation else {
-            throw NftablesError([.init(subject: "the ruleset's generation", code: EPROTO)])
-        }
-        return generation
+        throw NftablesError([.init(subject: "the ruleset's generation", code: code)])
     }
 
     private func request(
