@@ -56,7 +56,8 @@ public struct Plan: Sendable {
 
     /// The values of one kind, in the order of their lines.
     public func values<Value: ResourceType>(_ type: Value.Type) -> [Value] {
-        filter as? [Value] ?? others.of(type)
+        // The cast of an empty array succeeds for every type.
+        type == NftablesResource.self ? filter as? [Value] ?? [] : others.of(type)
     }
 
     public var lines: [String] { ordered.map(\.line) }

@@ -125,7 +125,8 @@ struct Planning {
         for planned in plan.ordered {
             for key in planned.resource.value.references where plan.resources[key]?.plugin != planned.plugin {
                 problems.append(
-                    "error: plugin \(planned.plugin): \(planned.key) references \(key), which that plugin does not plan")
+                    "error: plugin \(planned.plugin): \(planned.key) references \(key), which that plugin does not plan"
+                )
             }
         }
         try throwIfAny()

@@ -54,7 +54,9 @@ public struct PlanOutput {
     /// so: a rule that comes, goes or changes touches its part and no other.
     ///
     /// - Parameter groups: rules that belong together, by a key that is theirs alone.
-    public mutating func add(chain name: String, groups: [(key: String, rules: [Rule])], stage: NftablesResource.StageUse?) {
+    public mutating func add(
+        chain name: String, groups: [(key: String, rules: [Rule])], stage: NftablesResource.StageUse?
+    ) {
         guard groups.reduce(0, { $0 + $1.rules.count }) > Self.chainLength else {
             return add(.chain(Chain(name, rules: groups.flatMap(\.rules)), stage: stage))
         }

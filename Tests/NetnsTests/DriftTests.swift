@@ -106,7 +106,8 @@ import Testing
         sleep(2)
         #expect(try !box.decided().contains("192.168.1.1/24"))
         #expect(
-            box.log.split(separator: "\n").filter { $0.contains("drift: address 192.168.1.1/24 of lan is missing") }.count
+            box.log.split(separator: "\n").filter { $0.contains("drift: address 192.168.1.1/24 of lan is missing") }
+                .count
                 == 1)
         // The next change of the document puts it right.
         #expect(try box.apply(Self.site) == nil)
@@ -159,6 +160,7 @@ import Testing
             "${secret:thief.key}", with: "${secret:keeper.key}")
         let other = try BoxInNetwork.ready(plugins: ["keeper": Self.keeper, "thief": thief])
         let error = try other.apply(Self.site + "keeper: {}\nthief: {}\n")
-        #expect(error?.contains("references secret keeper.key, which that plugin does not plan") == true, "\(error ?? "")")
+        #expect(
+            error?.contains("references secret keeper.key, which that plugin does not plan") == true, "\(error ?? "")")
     }
 }

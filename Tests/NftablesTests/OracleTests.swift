@@ -107,7 +107,8 @@ import Testing
             if resources.isEmpty { continue }
             // Maps to ranges are beyond nft's JSON, and its older versions know no rules that fill maps.
             if lines.contains(where: { $0.contains("\"interval\",\"ipv4_addr\"") }) { continue }
-            var contents = TablePlan(resources.of(NftablesResource.self)).withLinks { _ in false }.with(flowtable: nil).contents
+            var contents = TablePlan(resources.of(NftablesResource.self)).withLinks { _ in false }.with(flowtable: nil)
+                .contents
             // What another plugin brings is brought here, empty.
             let text = lines.joined()
             for zone in ["wan", "lan", "guest", "access"]

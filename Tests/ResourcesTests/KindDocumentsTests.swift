@@ -63,7 +63,8 @@ import Testing
         let inOrder = ResourceTypes.kinds.compactMap { folders[$0] }
         let examples = try inOrder.map { try text("\($0)/cases/good.jsonl") }.joined()
         let rows = try inOrder.map { folder in
-            try text("\(folder)/README.md").split(separator: "\n").filter { $0.hasPrefix("| `") }.joined(separator: "\n")
+            try text("\(folder)/README.md").split(separator: "\n").filter { $0.hasPrefix("| `") }.joined(
+                separator: "\n")
         }.joined(separator: "\n")
         func replaced(_ page: String, after start: String, before end: String, by text: String) throws -> String {
             let first = try #require(page.firstRange(of: start))

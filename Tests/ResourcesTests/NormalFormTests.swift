@@ -84,6 +84,7 @@ import Testing
                 let plan = Self.plan(network.next())
                 let about = Comment(rawValue: "seed \(seed), state \(i): \(plan.lines.joined(separator: "\n"))")
                 do { try box.apply(plan) } catch { Issue.record(error, about); throw error }
+                try compare(plan, about)
                 let drift = try box.drift()
                 #expect(drift.isEmpty, about)
                 // Links report their carrier and IPv6 its own addresses for a moment.
@@ -97,6 +98,27 @@ import Testing
             #expect(try state() == before, "seed \(seed)")
         }
         print("normal form: \(count) states, seed \(seed)")
+    }
+
+    /// Looks for the plan's resources in what ip(8) lists.
+    private func compare(_ plan: Plan, _ about: Comment) throws {
+        let script =
+            "ip -o link; ip -o addr; ip -4 rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all"
+        let text = try Command("sh", ["-c", script]).check().text
+        let waiting = plan.values(LinkResource.self).filter { $0.type.as(ExternalLink.self) != nil }.map(\.name)
+        for link in plan.values(LinkResource.self) where !waiting.contains(link.name) {
+            #expect(text.contains(": \(link.name)@") || text.contains(": \(link.name): "), about)
+        }
+        for address in plan.values(AddressResource.self) where !waiting.contains(address.link) {
+            #expect(text.contains(" \(address.prefix) "), about)
+        }
+        for rule in plan.values(RuleResource.self) { #expect(text.contains("\(rule.priority):\t"), about) }
+        let routes = plan.values(RouteResource.self).filter { route in
+            !route.paths.contains { $0.link.map(waiting.contains) ?? false }
+        }
+        #expect(
+            text.split(separator: "\n").count { $0.contains("proto 118") && !$0.contains(":\t") } == routes.count, about
+        )
     }
 
     /// A monitor of the namespace, after a tenth of a second without changes.

@@ -17,8 +17,8 @@ protocol Driver {
     /// The steps that bring the box to the wanted resources.
     func steps(_ change: KindChange<Value>) -> [Step]
 
-    /// Differences from the wanted resources that others made.
-    func drift(from wanted: [Value]) throws -> [String]
+    /// Differences from the plan that others made.
+    func drift(from plan: Plan) throws -> [String]
 
     /// How the engine learns of drift.
     static var watch: DriftWatch { get }
@@ -26,7 +26,7 @@ protocol Driver {
 
 extension Driver {
     func check(_ change: KindChange<Value>) throws {}
-    func drift(from wanted: [Value]) throws -> [String] { [] }
+    func drift(from plan: Plan) throws -> [String] { [] }
     static var watch: DriftWatch { .none }
 }
 
@@ -95,7 +95,9 @@ struct KindChange<Value: ResourceType> {
     var removed: [Value] { plans.removed.of(Value.self) }
 
     /// All that the old plan has, and that a transaction which was not finished may have left.
-    var before: [Value] { plans.old.plan.values(Value.self) + plans.old.leftovers.values.map(\.resource).of(Value.self) }
+    var before: [Value] {
+        plans.old.plan.values(Value.self) + plans.old.leftovers.values.map(\.resource).of(Value.self)
+    }
 
     /// False after a transaction that was not finished.
     var isSettled: Bool { plans.old.isSettled }
@@ -158,7 +160,7 @@ enum Drivers {
     static func drift(_ context: DriverContext, from plan: Plan, _ watch: DriftWatch) throws -> [String] {
         func drift<Value: DrivenResource>(_ type: Value.Type) throws -> [String] {
             guard Value.ItsDriver.watch == watch else { return [] }
-            return try Value.ItsDriver(context).drift(from: plan.values(type))
+            return try Value.ItsDriver(context).drift(from: plan)
         }
         var found: [String] = []
         for type in types {

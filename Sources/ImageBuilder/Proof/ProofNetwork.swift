@@ -142,8 +142,9 @@ final class ProofNetwork {
         var side = try side(
             of: "wan", plan, mac: mac, hostMAC: hostMAC, fallback4: "203.0.113.2/24", fallback6: "2001:db8:1::2/64")
         let gateway = plan.of(RouteResource.self).first {
-            $0.destination.length == 0 && $0.gateway?.family == .ipv4 && $0.table == RouteResource.mainTable
-        }?.gateway
+            $0.destination.length == 0 && $0.table == RouteResource.mainTable
+                && $0.paths.first?.gateway?.family == .ipv4
+        }?.paths.first?.gateway
         if let host = gateway ?? host(1, in: side.network4) { side.host4 = host }
         if let host = host(1, in: side.network6) { side.host6 = host }
         return side

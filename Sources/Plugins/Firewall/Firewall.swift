@@ -119,7 +119,9 @@ public enum Firewall: Plugin {
         for helper in compiler.helpers.sorted() {
             let parts = helper.split(separator: ".").map(String.init)
             output.add(.helper(NamedHelper("firewall.helper.\(helper)", parts[0], parts[1])))
-            for module in ["nf_conntrack_\(parts[0])", "nf_nat_\(parts[0])"] { output.add(KernelModuleResource(module)) }
+            for module in ["nf_conntrack_\(parts[0])", "nf_nat_\(parts[0])"] {
+                output.add(KernelModuleResource(module))
+            }
         }
         for chain in compiler.chains + [FirewallCompiler.rejecting] { output.add(.chain(chain, stage: nil)) }
 

@@ -79,7 +79,8 @@ struct Logging: Sendable {
             lines += ["[\(name)]", "sync=1", "file=\"/dev/stdout\"", "device=\"firewall\""]
         }
         output.add(
-            FileResource(path: Self.configuration, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
+            FileResource(
+                path: Self.configuration, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
         if sessions {
             for (key, value) in [("nf_conntrack_acct", "1"), ("nf_conntrack_timestamp", "1")] {
                 output.add(SysctlResource(key: "net/netfilter/\(key)", value: value))
@@ -87,7 +88,7 @@ struct Logging: Sendable {
         }
         output.add(
             ServiceResource(
-                    name: "firewall-log", command: ["/usr/sbin/ulogd", "--configfile", Self.configuration],
-                    capabilities: ["net_admin"], configurationFiles: [Self.configuration], memory: 64 << 20))
+                name: "firewall-log", command: ["/usr/sbin/ulogd", "--configfile", Self.configuration],
+                capabilities: ["net_admin"], configurationFiles: [Self.configuration], memory: 64 << 20))
     }
 }

@@ -33,9 +33,9 @@ struct Names {
                 path: Self.configuration, content: lines.map { $0 + "\n" }.joined(), owner: "root", mode: 0o644))
         output.add(
             ServiceResource(
-                    name: "firewall-names",
-                    command: ["/usr/lib/vcpe/resolve-names", Self.configuration, "\(Self.folder)/names"],
-                    user: Self.user, configurationFiles: [Self.configuration], memory: 32 << 20))
+                name: "firewall-names",
+                command: ["/usr/lib/vcpe/resolve-names", Self.configuration, "\(Self.folder)/names"],
+                user: Self.user, configurationFiles: [Self.configuration], memory: 32 << 20))
     }
 }
 

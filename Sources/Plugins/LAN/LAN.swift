@@ -159,9 +159,9 @@ public enum LAN: Plugin {
             FileResource(path: file, content: lines.joined(separator: "\n") + "\n", owner: "root", mode: 0o644))
         output.add(
             ServiceResource(
-                    name: "lan-dnsmasq", command: ["/usr/sbin/dnsmasq", "--conf-file=\(file)", "--user="],
-                    user: "dnsmasq", capabilities: ["net_bind_service", "net_admin", "net_raw"],
-                    configurationFiles: [file], memory: 64 << 20))
+                name: "lan-dnsmasq", command: ["/usr/sbin/dnsmasq", "--conf-file=\(file)", "--user="],
+                user: "dnsmasq", capabilities: ["net_bind_service", "net_admin", "net_raw"],
+                configurationFiles: [file], memory: 64 << 20))
     }
 
     // MARK: - Commands

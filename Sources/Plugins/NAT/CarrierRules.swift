@@ -24,7 +24,8 @@ extension CarrierGrade {
         let to = output.zone(self.to.value, at: self.to.path, in: published)
         guard let from, let to else { return }
         output.rememberConnections()
-        output.add(SysctlResource(key: "net/netfilter/nf_conntrack_tcp_timeout_established", value: "\(Self.established)"))
+        output.add(
+            SysctlResource(key: "net/netfilter/nf_conntrack_tcp_timeout_established", value: "\(Self.established)"))
         let isSubscriber = { (field: String) in
             Statement.match(.payload(.ip, field), .equal, Self.ranges(self.subscribers))
         }

@@ -56,12 +56,14 @@ public enum Network: Plugin {
             let link = route.value.interface
             if let link, output.interface(link.value, at: link.path, in: input.published) == nil { continue }
             let isOnLink = link != nil && route.value.gateway.isLinkLocal
-            let isReachable = isOnLink || configuration.interfaces.contains { interface in
-                if let link, interface.value.name != link.value { return false }
-                return interface.value.addresses.contains { $0.value.contains(route.value.gateway) }
-                    || lease(of: interface.value, configuration, input.facts)?.address.contains(route.value.gateway)
-                        == true
-            }
+            let isReachable =
+                isOnLink
+                || configuration.interfaces.contains { interface in
+                    if let link, interface.value.name != link.value { return false }
+                    return interface.value.addresses.contains { $0.value.contains(route.value.gateway) }
+                        || lease(of: interface.value, configuration, input.facts)?.address.contains(route.value.gateway)
+                            == true
+                }
             // Within a lease that isn't there yet it may come.
             let mayCome = configuration.interfaces.contains {
                 $0.value.usesDHCP || $0.value.acceptsRouterAdvertisements
@@ -86,8 +88,8 @@ public enum Network: Plugin {
             let value = rule.value
             output.add(
                 RuleResource(
-                        value.family, priority: value.priority, table: value.table, source: value.source,
-                        destination: value.destination, interface: value.interface?.value), at: rule.path)
+                    value.family, priority: value.priority, table: value.table, source: value.source,
+                    destination: value.destination, interface: value.interface?.value), at: rule.path)
         }
         planResolvers(input, &output)
         planProbes(configuration, input.facts, &output)
@@ -114,8 +116,8 @@ public enum Network: Plugin {
             let value = wanted.value
             output.add(
                 ProbeResource(
-                        "network.\(value.name)", value.check, interval: value.interval, timeout: value.timeout,
-                        threshold: value.threshold), at: wanted.path)
+                    "network.\(value.name)", value.check, interval: value.interval, timeout: value.timeout,
+                    threshold: value.threshold), at: wanted.path)
         }
     }
 
@@ -192,9 +194,9 @@ public enum Network: Plugin {
                 let name = interface.link(number)
                 output.add(
                     LinkResource(
-                            name: name, PortLink(path: port.path, mac: port.mac),
-                            master: interface.isBridge ? interface.name : nil,
-                            mtu: interface.mtu), at: selector.path)
+                        name: name, PortLink(path: port.path, mac: port.mac),
+                        master: interface.isBridge ? interface.name : nil,
+                        mtu: interface.mtu), at: selector.path)
             }
         }
         return present
@@ -256,17 +258,17 @@ public enum Network: Plugin {
         output.add(FileResource(path: file, content: dhcpcd, owner: "root", mode: 0o644))
         output.add(
             ServiceResource(
-                    name: "network-dhcp-\(name)",
-                    command: [
-                        "/usr/sbin/dhcpcd", "--nobackground", "--noconfigure", "--ipv4only", "--config", file,
-                        "--script",
-                        "/usr/lib/vcpe/report-lease", name,
-                    ],
-                    capabilities: [
-                        "net_raw", "net_admin", "net_bind_service", "setuid", "setgid", "sys_chroot", "kill",
-                        "chown", "dac_override",
-                    ],
-                    directories: ["/var/lib/dhcpcd", "/run/dhcpcd"], configurationFiles: [file], memory: 32 << 20))
+                name: "network-dhcp-\(name)",
+                command: [
+                    "/usr/sbin/dhcpcd", "--nobackground", "--noconfigure", "--ipv4only", "--config", file,
+                    "--script",
+                    "/usr/lib/vcpe/report-lease", name,
+                ],
+                capabilities: [
+                    "net_raw", "net_admin", "net_bind_service", "setuid", "setgid", "sys_chroot", "kill",
+                    "chown", "dac_override",
+                ],
+                directories: ["/var/lib/dhcpcd", "/run/dhcpcd"], configurationFiles: [file], memory: 32 << 20))
     }
 
     /// Only reports: addresses, routes and resolvers are the engine's to write.

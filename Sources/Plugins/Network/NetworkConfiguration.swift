@@ -97,7 +97,8 @@ extension NetworkConfiguration {
             let policyRoutes = fields.optional("policy-routes", .list(of: policyRoute.located)) ?? []
             let probes = fields.optional("probes", .list(of: probe.located)) ?? []
             let drift = fields.optional(
-                "drift", Shape.oneOf(SettingResource.Drift.allCases.map(\.rawValue)).map { SettingResource.Drift(rawValue: $0) })
+                "drift",
+                Shape.oneOf(SettingResource.Drift.allCases.map(\.rawValue)).map { SettingResource.Drift(rawValue: $0) })
             fields.problems.checkUnique(probes, "probe") { $0.name }
             fields.problems.checkUnique(policyRoutes, "policy route") { "\($0.family) \($0.priority)" }
             fields.problems.checkUnique(zones, "zone") { $0 }

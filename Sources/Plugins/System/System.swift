@@ -121,12 +121,12 @@ public enum System: Plugin {
         // Who is logged in stays so when this changes, as the one who changes it may be.
         output.add(
             ServiceResource(
-                    name: "system-sshd", command: ["/usr/sbin/sshd", "-D", "-e", "-f", file],
-                    capabilities: [
-                        "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "net_bind_service",
-                        "setgid", "setuid", "sys_chroot",
-                    ],
-                    directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20))
+                name: "system-sshd", command: ["/usr/sbin/sshd", "-D", "-e", "-f", file],
+                capabilities: [
+                    "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "net_bind_service",
+                    "setgid", "setuid", "sys_chroot",
+                ],
+                directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20))
     }
 
     // MARK: - Consoles
@@ -146,16 +146,16 @@ public enum System: Plugin {
         for console in input.facts.consoles {
             output.add(
                 ServiceResource(
-                        name: "system-console-\(console)",
-                        command: [
-                            "/usr/sbin/agetty", "--noreset", "--noclear", "--issue-file", issue, "--local-line",
-                            "--keep-baud", console, "115200,57600,38400,9600",
-                            console.hasPrefix("tty") && console.dropFirst(3).allSatisfy(\.isNumber) ? "linux" : "vt220",
-                        ],
-                        capabilities: [
-                            "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
-                            "sys_tty_config",
-                        ], memory: 64 << 20))
+                    name: "system-console-\(console)",
+                    command: [
+                        "/usr/sbin/agetty", "--noreset", "--noclear", "--issue-file", issue, "--local-line",
+                        "--keep-baud", console, "115200,57600,38400,9600",
+                        console.hasPrefix("tty") && console.dropFirst(3).allSatisfy(\.isNumber) ? "linux" : "vt220",
+                    ],
+                    capabilities: [
+                        "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
+                        "sys_tty_config",
+                    ], memory: 64 << 20))
         }
     }
 
@@ -181,11 +181,11 @@ public enum System: Plugin {
             FileResource(path: file, content: text(lines), owner: "root", mode: 0o644))
         output.add(
             ServiceResource(
-                    name: "system-chrony", command: ["/usr/sbin/chronyd", "-d", "-f", file],
-                    capabilities: [
-                        "chown", "dac_override", "net_bind_service", "setgid", "setuid", "sys_resource", "sys_time",
-                    ],
-                    configurationFiles: [file], memory: 64 << 20))
+                name: "system-chrony", command: ["/usr/sbin/chronyd", "-d", "-f", file],
+                capabilities: [
+                    "chown", "dac_override", "net_bind_service", "setgid", "setuid", "sys_resource", "sys_time",
+                ],
+                configurationFiles: [file], memory: 64 << 20))
     }
 
     private static let commandSocket = "\(run)/chrony/socket"
@@ -259,8 +259,8 @@ public enum System: Plugin {
         output.add(FileResource(path: file, content: text(lines), owner: "root", mode: 0o644))
         output.add(
             ServiceResource(
-                    name: "system-syslog", command: ["/usr/sbin/rsyslogd", "-n", "-i", "NONE", "-f", file],
-                    capabilities: ["dac_read_search", "syslog"], configurationFiles: configurationFiles,
-                    memory: 64 << 20))
+                name: "system-syslog", command: ["/usr/sbin/rsyslogd", "-n", "-i", "NONE", "-f", file],
+                capabilities: ["dac_read_search", "syslog"], configurationFiles: configurationFiles,
+                memory: 64 << 20))
     }
 }

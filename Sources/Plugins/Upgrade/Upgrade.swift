@@ -31,13 +31,13 @@ public enum Upgrade: Plugin {
         // It reads the other slot as the kernel mounts it, and has the new release's plugins tried there.
         output.add(
             ServiceResource(
-                    name: "upgrade-updater", command: ["/usr/lib/vcpe/vcpe-updater", "serve"],
-                    capabilities: [
-                        "chown", "dac_override", "fowner", "kill", "net_admin", "setgid", "setpcap", "setuid",
-                        "sys_admin",
-                        "sys_chroot", "sys_resource",
-                    ],
-                    configurationFiles: [file], memory: 64 << 20))
+                name: "upgrade-updater", command: ["/usr/lib/vcpe/vcpe-updater", "serve"],
+                capabilities: [
+                    "chown", "dac_override", "fowner", "kill", "net_admin", "setgid", "setpcap", "setuid",
+                    "sys_admin",
+                    "sys_chroot", "sys_resource",
+                ],
+                configurationFiles: [file], memory: 64 << 20))
     }
 
     public static func publish(_ configuration: UpgradeConfiguration, facts: Facts, into output: inout PublishOutput) {}

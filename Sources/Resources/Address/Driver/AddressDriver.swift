@@ -1,5 +1,6 @@
 import Glibc
 import Netlink
+import Planning
 import PluginKit
 
 extension AddressResource: DrivenResource { typealias ItsDriver = AddressDriver }
@@ -13,34 +14,65 @@ struct AddressDriver: Driver {
     init(_ context: DriverContext) { socket = context.socket }
 
     func steps(_ change: KindChange<AddressResource>) -> [Step] {
-        [Step(.addresses) { try self.converge(change.wanted) }]
+        [Step(.addresses) { try self.converge(change.wanted, change.plans.new) }]
     }
 
-    /// The wanted addresses in the kernel's form.
-    static func addresses(_ wanted: [AddressResource], _ links: [Link]) throws -> [InterfaceAddress] {
-        try wanted.map {
-            InterfaceAddress(link: try links.index(of: $0.link), prefix: $0.prefix, origin: LinkDriver.origin)
+    /// Lifetimes count down: a difference of this many seconds is none.
+    private static let tolerance = 5
+
+    /// The wanted addresses in the kernel's form. Those of a link that a service has not made yet are
+    /// left out.
+    ///
+    /// - Parameter now: seconds since 1970.
+    static func addresses(
+        _ wanted: [AddressResource], _ links: PlannedLinks, now: Int
+    ) throws -> [InterfaceAddress] {
+        try wanted.compactMap { address in
+            guard let link = try links.index(of: address.link) else { return nil }
+            // The kernel refuses an address without a lifetime.
+            func left(_ end: Int?, least: Int) -> Int? { end.map { max($0 - now, least) } }
+            return InterfaceAddress(
+                link: link, prefix: address.prefix, origin: LinkDriver.origin, peer: address.peer,
+                hasNoPrefixRoute: address.hasNoPrefixRoute, detectsDuplicates: address.detectsDuplicates,
+                validLifetime: left(address.validUntil, least: 1),
+                preferredLifetime: left(address.preferredUntil, least: 0)
+            ).normalForm
         }
     }
 
     static func difference(
         wanted: [InterfaceAddress], present: [InterfaceAddress]
     ) -> Difference<InterfaceAddress, InterfaceAddress> {
-        let (isWanted, isPresent) = (Set(wanted), Set(present))
+        struct Place: Hashable {
+            var link: Int
+            var prefix: IPPrefix
+        }
+        func place(_ address: InterfaceAddress) -> Place { Place(link: address.link, prefix: address.prefix) }
+        let wantedByPlace = Dictionary(wanted.map { (place($0), $0) }) { $1 }
+        let presentByPlace = Dictionary(present.map { (place($0), $0) }) { $1 }
+        /// The kernel changes lifetimes in place, and nothing else.
+        func mustGo(_ address: InterfaceAddress) -> Bool {
+            guard let wanted = wantedByPlace[place(address)] else { return address.origin == LinkDriver.origin }
+            return wanted.peer != address.peer || wanted.hasNoPrefixRoute != address.hasNoPrefixRoute
+        }
         return Difference(
-            extra: present.filter { $0.origin == LinkDriver.origin && !isWanted.contains($0) },
-            missing: wanted.filter { !isPresent.contains($0) })
+            extra: present.filter(mustGo),
+            missing: wanted.filter { wanted in
+                guard let present = presentByPlace[place(wanted)] else { return true }
+                return !wanted.agrees(with: present, within: tolerance)
+            })
     }
 
     private func difference(
-        _ wanted: [AddressResource], _ links: [Link]
-    ) throws -> Difference<InterfaceAddress, InterfaceAddress> {
-        Self.difference(wanted: try Self.addresses(wanted, links), present: try socket.addresses())
+        _ wanted: [AddressResource], _ plan: Plan
+    ) throws -> (Difference<InterfaceAddress, InterfaceAddress>, PlannedLinks) {
+        let links = PlannedLinks(plan, present: try socket.links())
+        let wanted = try Self.addresses(wanted, links, now: time(nil))
+        return (Self.difference(wanted: wanted, present: try socket.addresses()), links)
     }
 
-    func drift(from wanted: [AddressResource]) throws -> [String] {
-        let links = try socket.links()
-        let difference = try difference(wanted, links)
+    func drift(from plan: Plan) throws -> [String] {
+        let (difference, links) = try difference(plan.values(AddressResource.self), plan)
         func text(_ address: InterfaceAddress) -> String {
             "address \(address.prefix) of \(links.name(of: address.link))"
         }
@@ -48,13 +80,12 @@ struct AddressDriver: Driver {
             + difference.missing.map { "\(text($0)) is missing" }
     }
 
-    private func converge(_ wanted: [AddressResource]) throws {
-        let links = try socket.links()
-        for address in try difference(wanted, links).extra {
+    private func converge(_ wanted: [AddressResource], _ plan: Plan) throws {
+        for address in try difference(wanted, plan).0.extra {
             try tolerant { () throws(NetlinkError) in try socket.delete(address) }
         }
         // The kernel may have deleted other addresses of the same network with one.
-        for address in try difference(wanted, links).missing { try socket.add(address) }
+        for address in try difference(wanted, plan).0.missing { try socket.add(address) }
     }
 }
 
@@ -66,14 +97,4 @@ func tolerant(_ body: () throws(NetlinkError) -> Void) throws {
     } catch {
         guard [EADDRNOTAVAIL, ESRCH, ENODEV, ENOENT].contains(error.code) else { throw error }
     }
-}
-
-extension [Link] {
-    /// - Throws: where no link has the name.
-    func index(of name: String) throws -> Int {
-        guard let link = first(where: { $0.name == name }) else { throw EngineError("there is no link \(name)") }
-        return link.index
-    }
-
-    func name(of index: Int) -> String { first { $0.index == index }?.name ?? "link \(index)" }
 }

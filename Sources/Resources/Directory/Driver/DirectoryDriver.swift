@@ -1,3 +1,4 @@
+import Planning
 import PluginKit
 
 extension DirectoryResource: DrivenResource { typealias ItsDriver = DirectoryDriver }
@@ -23,8 +24,10 @@ struct DirectoryDriver: Driver {
         ]
     }
 
-    func drift(from wanted: [DirectoryResource]) throws -> [String] {
-        wanted.filter { (try? files.isDirectory($0.path, owner: $0.owner, mode: $0.mode)) != true }
-            .map { "directory \($0.path) differs" }
+    func drift(from plan: Plan) throws -> [String] {
+        plan.values(DirectoryResource.self).filter {
+            (try? files.isDirectory($0.path, owner: $0.owner, mode: $0.mode)) != true
+        }
+        .map { "directory \($0.path) differs" }
     }
 }

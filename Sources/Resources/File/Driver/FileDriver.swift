@@ -1,3 +1,4 @@
+import Planning
 import PluginKit
 
 extension FileResource: DrivenResource { typealias ItsDriver = FileDriver }
@@ -28,8 +29,8 @@ struct FileDriver: Driver {
         ]
     }
 
-    func drift(from wanted: [FileResource]) throws -> [String] {
-        wanted.filter { file in
+    func drift(from plan: Plan) throws -> [String] {
+        plan.values(FileResource.self).filter { file in
             let isSame = try? files.isFile(
                 file.path, content: try secrets.filled(file.content), owner: file.owner, mode: file.mode)
             return isSame != true

@@ -26,7 +26,9 @@ enum Ports {
     }
 
     /// True for a card, or one end of a veth.
-    static func isPort(_ link: Link) -> Bool { link.type == 1 && (link.kind == nil || link.kind == "veth") }
+    static func isPort(_ link: Link) -> Bool {
+        link.type == 1 && (link.kind == nil || link.kind == "veth") && !LinkDriver.isOwn(link)
+    }
 
     /// True when a link is the port that a plan means. Some cards have several ports at one place of the bus.
     static func isSame(_ link: Link, path: String, mac: MACAddress) -> Bool {

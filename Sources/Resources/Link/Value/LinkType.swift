@@ -13,23 +13,43 @@ public protocol LinkType: Sendable, Hashable {
     /// - Parameter line: the object of its own keys.
     init(_ line: ResourceLine) throws(InvalidResource)
 
+    /// Links that are made before this one.
+    var parents: [String] { get }
+
+    /// The wanted attributes of the type.
+    var options: [LinkOption] { get }
+
+    /// Whether the kernel's report of an attribute is as wanted, where it is not the wanted bytes; nil
+    /// to compare bytes.
+    ///
+    /// - Parameter reported: the payload; nil where the kernel reports none.
+    func isPresent(_ option: LinkOption, reported: [UInt8]?) -> Bool?
+
     /// The MTU of a link without a planned one, in bytes; nil to leave it as it is. Without this a
     /// planned MTU would stay after it was removed from the document.
     ///
-    /// - Parameter ports: the MTUs of the links that have this one as their master.
-    func defaultMTU(ports: [Int]) -> Int?
+    /// - Parameters:
+    ///   - parents: the MTUs of the parents.
+    ///   - ports: the MTUs of the links that have this one as their master.
+    func defaultMTU(parents: [Int], ports: [Int]) -> Int?
 }
 
 extension LinkType {
     /// ETH_DATA_LEN (linux/if_ether.h).
     public static var ethernetMTU: Int { 1500 }
 
-    public func defaultMTU(ports: [Int]) -> Int? { Self.ethernetMTU }
+    public var parents: [String] { [] }
+    public var options: [LinkOption] { [] }
+    public func isPresent(_ option: LinkOption, reported: [UInt8]?) -> Bool? { nil }
+    public func defaultMTU(parents: [Int], ports: [Int]) -> Int? { Self.ethernetMTU }
 }
 
 /// All types of links. A type is a file of `Types`, and a name here.
 public enum LinkTypes {
-    public static let all: [any LinkType.Type] = [PortLink.self, BridgeLink.self]
+    public static let all: [any LinkType.Type] = [
+        PortLink.self, BridgeLink.self, VLANLink.self, BondLink.self, VRFLink.self, DummyLink.self, VethLink.self,
+        IFBLink.self, ExternalLink.self,
+    ]
 
     static let names = all.map { $0.name }
 }

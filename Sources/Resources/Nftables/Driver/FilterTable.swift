@@ -121,7 +121,7 @@ final class FilterTable {
     }
 
     /// What a plan has for the links that are present: the fast path and the chains at their ingress.
-    private struct LinkParts: Equatable {
+    fileprivate struct LinkParts: Equatable {
         var flowtable: Flowtable?
         var chains: Set<String>
 
@@ -173,7 +173,7 @@ final class FilterTable {
             try connection.commit(batch, expecting: flags.contains(.owner) ? nil : generation)
             loadedFed = fed.0
         } orReload: {
-            try load(plan)
+            try self.load(plan)
         }
     }
 

@@ -31,7 +31,7 @@ final class NftablesDriver: Driver {
         ]
     }
 
-    func drift(from wanted: [NftablesResource]) throws -> [String] {
+    func drift(from plan: Plan) throws -> [String] {
         try table.wasChangedByOthers() ? ["another program changed the packet filter"] : []
     }
 }

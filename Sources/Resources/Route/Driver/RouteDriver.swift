@@ -1,4 +1,5 @@
 import Netlink
+import Planning
 import PluginKit
 
 extension RouteResource: DrivenResource { typealias ItsDriver = RouteDriver }
@@ -12,46 +13,64 @@ struct RouteDriver: Driver {
     init(_ context: DriverContext) { socket = context.socket }
 
     func steps(_ change: KindChange<RouteResource>) -> [Step] {
-        [Step(.routes) { try self.converge(change.wanted) }]
+        [Step(.routes) { try self.converge(change.wanted, change.plans.new) }]
     }
 
-    /// The wanted routes in the kernel's form; the link is nil where the kernel finds it by the gateway.
-    static func routes(_ wanted: [RouteResource], _ links: [Link]) throws -> [Route] {
-        try wanted.map { route in
-            Route(
-                to: route.destination, via: route.gateway, link: try route.link.map { try links.index(of: $0) },
-                table: route.table, metric: route.metric, origin: LinkDriver.origin)
+    /// The wanted routes in the kernel's form. Those by a link that a service has not made yet are left
+    /// out. A path's link is nil where the kernel finds it by the gateway.
+    static func routes(_ wanted: [RouteResource], _ links: PlannedLinks) throws -> [Route] {
+        try wanted.compactMap { route in
+            var hops: [NextHop] = []
+            for path in route.paths {
+                let link = try path.link.map { try links.index(of: $0) }
+                if case .some(nil) = link { return nil }
+                hops.append(
+                    NextHop(via: path.gateway, link: link ?? nil, weight: path.weight, onLink: path.isOnLink))
+            }
+            return Route(
+                to: route.destination, table: route.table, metric: route.metric, kind: kind(route.action),
+                origin: LinkDriver.origin, source: route.source, nextHops: hops, mtu: route.mtu
+            ).normalForm
         }
     }
 
-    /// - Parameter present: all routes, or those with the engine's protocol number.
+    private static func kind(_ action: RouteResource.Action) -> Route.Kind {
+        switch action {
+        case .forward: .unicast
+        case .blackhole: .blackhole
+        case .unreachable: .unreachable
+        case .prohibit: .prohibit
+        }
+    }
+
+    /// - Parameter present: the routes with the engine's protocol number.
     static func difference(wanted: [Route], present: [Route]) -> Difference<Route, Route> {
-        let own = present.filter { $0.origin == LinkDriver.origin }
-        let (wantedByPlace, ownByPlace) = (
-            Dictionary(wanted.map { ($0.place, $0) }) { $1 }, Dictionary(own.map { ($0.place, $0) }) { $1 }
-        )
+        let wantedByPlace = Dictionary(wanted.map { ($0.place, $0) }) { $1 }
+        let presentByPlace = Dictionary(present.map { ($0.place, $0) }) { $1 }
         return Difference(
             // A route that changes is replaced where it is (NLM_F_REPLACE).
-            extra: own.filter { wantedByPlace[$0.place] == nil },
-            missing: wanted.filter { ownByPlace[$0.place]?.satisfies($0) != true })
+            extra: present.filter { wantedByPlace[$0.place] == nil },
+            missing: wanted.filter { presentByPlace[$0.place]?.satisfies($0) != true })
     }
 
-    private func difference(_ wanted: [RouteResource]) throws -> Difference<Route, Route> {
-        Self.difference(wanted: try Self.routes(wanted, try socket.links()), present: try socket.routes())
+    private func difference(_ wanted: [RouteResource], _ plan: Plan) throws -> Difference<Route, Route> {
+        let links = PlannedLinks(plan, present: try socket.links())
+        return Self.difference(
+            wanted: try Self.routes(wanted, links), present: try socket.routes(origin: LinkDriver.origin))
     }
 
-    func drift(from wanted: [RouteResource]) throws -> [String] {
-        let difference = try difference(wanted)
+    func drift(from plan: Plan) throws -> [String] {
+        let difference = try difference(plan.values(RouteResource.self), plan)
         return difference.extra.map { "route to \($0.destination) is not planned" }
             + difference.missing.map { "route to \($0.destination) is missing" }
     }
 
-    private func converge(_ wanted: [RouteResource]) throws {
-        for route in try difference(wanted).extra {
+    private func converge(_ wanted: [RouteResource], _ plan: Plan) throws {
+        for route in try difference(wanted, plan).extra {
             try tolerant { () throws(NetlinkError) in try socket.delete(route) }
         }
         // A gateway outside of the box's networks needs a route of its own, which goes first.
-        for route in try difference(wanted).missing.sorted(by: { $0.gateway == nil && $1.gateway != nil }) {
+        for route in try difference(wanted, plan).missing.sorted(by: { !$0.hasGateway && $1.hasGateway }) {
             try socket.add(route)
         }
     }
@@ -65,14 +84,24 @@ extension Route {
         var metric: Int
     }
 
-    fileprivate var place: Place {
-        // IP6_RT_PRIO_USER (linux/ipv6_route.h) takes the place of 0.
-        Place(
-            destination: destination, table: table, metric: metric == 0 && destination.family == .ipv6 ? 1024 : metric)
-    }
+    fileprivate var place: Place { Place(destination: destination, table: table, metric: metric) }
 
-    /// Whether the kernel's route is what a wanted one asks for.
+    fileprivate var hasGateway: Bool { gateway != nil || !nextHops.isEmpty }
+
+    /// Whether the kernel's route is what a wanted one asks for, which may leave links to the kernel.
     fileprivate func satisfies(_ wanted: Route) -> Bool {
-        gateway == wanted.gateway && kind == wanted.kind && (wanted.link == nil || link == wanted.link)
+        var present = self
+        if wanted.link == nil { present.link = nil }
+        if wanted.nextHops.count == nextHops.count {
+            // Sorted by their links in the normal form: those that the kernel found are taken out.
+            let isFound = wanted.nextHops.contains { $0.link == nil }
+            guard isFound else { return present == wanted }
+            func paths(_ route: Route) -> [String] {
+                route.nextHops.map { "\($0.gateway.map(\.description) ?? "") \($0.weight)" }.sorted()
+            }
+            guard paths(self) == paths(wanted) else { return false }
+            present.nextHops = wanted.nextHops
+        }
+        return present == wanted
     }
 }

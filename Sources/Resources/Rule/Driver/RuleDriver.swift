@@ -1,4 +1,5 @@
 import Netlink
+import Planning
 import PluginKit
 
 extension RuleResource: DrivenResource { typealias ItsDriver = RuleDriver }
@@ -15,31 +16,43 @@ struct RuleDriver: Driver {
         [Step(.rules) { try self.converge(change.wanted) }]
     }
 
-    /// A rule in the kernel's form: it has no FRA_SRC and FRA_DST for networks of length 0
-    /// (fib4_rule_fill in net/ipv4/fib_rules.c), no FRA_FWMARK for the mark 0, and the mask of all bits
-    /// for a mark without one (fib_nl_fill_rule in net/core/fib_rules.c).
+    /// A rule in the kernel's form.
     static func rule(_ wanted: RuleResource) -> PolicyRule {
-        func network(_ prefix: IPPrefix?) -> IPPrefix? { prefix.flatMap { $0.length == 0 ? nil : $0 } }
-        let mask = wanted.mask ?? (wanted.mark == nil ? nil : .max)
+        func ports(_ range: ClosedRange<Int>?) -> ClosedRange<UInt16>? {
+            range.map { UInt16(clamping: $0.lowerBound)...UInt16(clamping: $0.upperBound) }
+        }
+        let (action, table): (PolicyRule.Action, Int) =
+            switch wanted.action {
+            case .table(let table): (.lookup, table)
+            case .vrf: (.lookup, 0)
+            case .blackhole: (.blackhole, 0)
+            case .unreachable: (.unreachable, 0)
+            case .prohibit: (.prohibit, 0)
+            }
         return PolicyRule(
-            family: wanted.family, priority: wanted.priority, table: wanted.table, source: network(wanted.source),
-            destination: network(wanted.destination), mark: wanted.mark == 0 ? nil : wanted.mark,
-            markMask: mask == 0 ? nil : mask, interface: wanted.interface, origin: LinkDriver.origin)
+            family: wanted.family, priority: wanted.priority, table: table, source: wanted.source,
+            destination: wanted.destination, mark: wanted.mark, markMask: wanted.mask, interface: wanted.interface,
+            origin: LinkDriver.origin, action: action, outputInterface: wanted.outputInterface,
+            isL3mdev: wanted.action == .vrf, suppressedPrefixLength: wanted.suppressedPrefixLength,
+            transport: wanted.transport.map { UInt8(clamping: $0) }, sourcePorts: ports(wanted.sourcePorts),
+            destinationPorts: ports(wanted.destinationPorts),
+            users: wanted.users.map { UInt32(clamping: $0.lowerBound)...UInt32(clamping: $0.upperBound) })
     }
 
+    /// - Parameter present: the rules with the engine's protocol number.
     static func difference(wanted: [PolicyRule], present: [PolicyRule]) -> Difference<PolicyRule, PolicyRule> {
         let (isWanted, isPresent) = (Set(wanted), Set(present))
         return Difference(
-            extra: present.filter { $0.origin == LinkDriver.origin && !isWanted.contains($0) },
+            extra: present.filter { !isWanted.contains($0) },
             missing: wanted.filter { !isPresent.contains($0) })
     }
 
     private func difference(_ wanted: [RuleResource]) throws -> Difference<PolicyRule, PolicyRule> {
-        Self.difference(wanted: wanted.map(Self.rule), present: try socket.policyRules())
+        Self.difference(wanted: wanted.map(Self.rule), present: try socket.policyRules(origin: LinkDriver.origin))
     }
 
-    func drift(from wanted: [RuleResource]) throws -> [String] {
-        let difference = try difference(wanted)
+    func drift(from plan: Plan) throws -> [String] {
+        let difference = try difference(plan.values(RuleResource.self))
         return difference.extra.map { "policy rule \($0.priority) is not planned" }
             + difference.missing.map { "policy rule \($0.priority) is missing" }
     }

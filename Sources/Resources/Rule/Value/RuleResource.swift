@@ -1,25 +1,55 @@
-/// A policy rule (ip-rule(8)): packets that match all of it are routed by a table.
+/// A policy rule (ip-rule(8)): what happens to packets that match all of it.
 public struct RuleResource: ResourceType {
     public static let kind = "rule"
+
+    public enum Action: Sendable, Hashable {
+        /// A routing table decides.
+        case table(Int)
+        /// The table of the VRF that the packet belongs to decides (FRA_L3MDEV).
+        case vrf
+        case blackhole, unreachable, prohibit
+
+        private static let names: [(String, Action)] = [
+            ("vrf", .vrf), ("blackhole", .blackhole), ("unreachable", .unreachable), ("prohibit", .prohibit),
+        ]
+
+        init?(_ name: String) {
+            guard let action = Self.names.first(where: { $0.0 == name })?.1 else { return nil }
+            self = action
+        }
+
+        var name: String? { Self.names.first { $0.1 == self }?.0 }
+    }
 
     public var family: IPAddress.Family
     /// Rules are tried in ascending order.
     public var priority: Int
-    public var table: Int
+    public var action: Action
     public var source: IPPrefix?
     public var destination: IPPrefix?
-    /// The interface that packets arrived on.
+    /// The interface that packets arrived on; `lo` for those of the box.
     public var interface: String?
+    /// The interface that the box's own sockets are bound to.
+    public var outputInterface: String?
     public var mark: UInt32?
+    /// The bits of the mark that are compared; nil for all.
     public var mask: UInt32?
+    /// Ignores the table's routes whose prefix has this length or less: 0 ignores default routes.
+    public var suppressedPrefixLength: Int?
+    /// The number of the transport protocol (IANA).
+    public var transport: Int?
+    public var sourcePorts: ClosedRange<Int>?
+    public var destinationPorts: ClosedRange<Int>?
+    /// Numeric users of the box's own sockets.
+    public var users: ClosedRange<Int>?
 
     public init(
-        _ family: IPAddress.Family, priority: Int, table: Int, source: IPPrefix? = nil,
+        _ family: IPAddress.Family, priority: Int, action: Action, source: IPPrefix? = nil,
         destination: IPPrefix? = nil, interface: String? = nil, mark: UInt32? = nil, mask: UInt32? = nil
     ) {
         self.family = family
         self.priority = priority
-        self.table = table
+        self.action = action
         self.source = source
         self.destination = destination
         self.interface = interface
@@ -27,30 +57,71 @@ public struct RuleResource: ResourceType {
         self.mask = mask
     }
 
+    public init(
+        _ family: IPAddress.Family, priority: Int, table: Int, source: IPPrefix? = nil,
+        destination: IPPrefix? = nil, interface: String? = nil, mark: UInt32? = nil, mask: UInt32? = nil
+    ) {
+        self.init(
+            family, priority: priority, action: .table(table), source: source, destination: destination,
+            interface: interface, mark: mark, mask: mask)
+    }
+
     public init(_ line: ResourceLine) throws(InvalidResource) {
         let family: IPAddress.Family = try line.value("family") { ["ipv4": .ipv4, "ipv6": .ipv6][$0] }
         let bits = 0...Int(UInt32.max)
+        let table = try line.number("table", RouteResource.tables)
         // 0, 32766 and 32767 are the kernel's own rules.
         guard let priority = try line.number("priority", 1...32_765),
-            let table = try line.number("table", RouteResource.tables)
-        else { throw line.invalid("a rule needs a priority and a table") }
+            let action = try line.optional("action", { Action($0) }) ?? table.map(Action.table)
+        else { throw line.invalid("a rule needs a priority, and a table or an action") }
+        if table != nil, line["action"] != nil { throw line.invalid("a rule has a table or an action") }
         self.init(
-            family, priority: priority, table: table, source: try line.optional("from") { IPPrefix($0) },
+            family, priority: priority, action: action, source: try line.optional("from") { IPPrefix($0) },
             destination: try line.optional("to") { IPPrefix($0) }, interface: try line.text("interface"),
-            mark: try line.number("mark", bits).map { UInt32($0) }, mask: try line.number("mask", bits).map { UInt32($0) })
+            mark: try line.number("mark", bits).map { UInt32($0) },
+            mask: try line.number("mask", bits).map { UInt32($0) })
+        outputInterface = try line.text("output-interface")
+        suppressedPrefixLength = try line.number("suppress-prefix-length", 0...128)
+        transport = try line.number("transport", 1...255)
+        sourcePorts = try Self.range(line, "source-ports", 1...65_534)
+        destinationPorts = try Self.range(line, "destination-ports", 1...65_534)
+        users = try Self.range(line, "users", 0...Int(UInt32.max) - 1)
         guard [source, destination].allSatisfy({ $0.map { $0.family == family } ?? true }) else {
             throw line.invalid("a rule's networks must be of its family")
         }
     }
 
+    /// A list of the first and the last number.
+    private static func range(
+        _ line: ResourceLine, _ key: String, _ allowed: ClosedRange<Int>
+    ) throws(InvalidResource) -> ClosedRange<Int>? {
+        guard let value = line[key] else { return nil }
+        guard let numbers = value.list?.compactMap(\.integer), numbers.count == 2, value.list?.count == 2,
+            numbers.allSatisfy(allowed.contains), numbers[0] <= numbers[1]
+        else {
+            throw line.invalid(
+                "\"\(key)\" is not [FIRST, LAST] of numbers from \(allowed.lowerBound) to \(allowed.upperBound)")
+        }
+        return numbers[0]...numbers[1]
+    }
+
     public var identity: String { "\(family == .ipv4 ? "ipv4" : "ipv6") \(priority)" }
 
     public var fields: [String: JSON] {
-        Self.fields([
-            "family": family == .ipv4 ? "ipv4" : "ipv6", "priority": .integer(priority), "table": .integer(table),
+        func list(_ range: ClosedRange<Int>?) -> JSON? {
+            range.map { .list([.integer($0.lowerBound), .integer($0.upperBound)]) }
+        }
+        var table: Int?
+        if case .table(let number) = action { table = number }
+        return Self.fields([
+            "family": family == .ipv4 ? "ipv4" : "ipv6", "priority": .integer(priority),
+            "table": table.map { .integer($0) }, "action": action.name.map { .text($0) },
             "from": source.map { .text($0.description) }, "to": destination.map { .text($0.description) },
-            "interface": interface.map { .text($0) }, "mark": mark.map { .integer(Int($0)) },
-            "mask": mask.map { .integer(Int($0)) },
+            "interface": interface.map { .text($0) }, "output-interface": outputInterface.map { .text($0) },
+            "mark": mark.map { .integer(Int($0)) }, "mask": mask.map { .integer(Int($0)) },
+            "suppress-prefix-length": suppressedPrefixLength.map { .integer($0) },
+            "transport": transport.map { .integer($0) }, "source-ports": list(sourcePorts),
+            "destination-ports": list(destinationPorts), "users": list(users),
         ])
     }
 }

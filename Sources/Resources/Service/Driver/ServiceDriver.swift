@@ -19,7 +19,8 @@ struct ServiceDriver: Driver {
             Step(.services) {
                 let files = Dictionary(change.plans.new.values(FileResource.self).map { ($0.path, $0.content) }) { $1 }
                 try apply(
-                    change.wanted, files: files, changedFiles: Set(change.plans.added.of(FileResource.self).map(\.path)),
+                    change.wanted, files: files,
+                    changedFiles: Set(change.plans.added.of(FileResource.self).map(\.path)),
                     mustTell: !change.isSettled)
             }
         ]

@@ -1,5 +1,6 @@
 import Files
 import Glibc
+import Planning
 import PluginKit
 
 extension SysctlResource: DrivenResource { typealias ItsDriver = SysctlDriver }
@@ -19,7 +20,10 @@ struct SysctlDriver: Driver {
                 let wanted = change.wanted
                 let unknown = wanted.map(\.key).filter { known[$0] == nil }
                 remember(Dictionary(unknown.compactMap { key in value(of: key).map { (key, $0) } }) { $1 })
-                for sysctl in wanted { try set(sysctl.key, sysctl.value) }
+                let waiting = Self.waiting(change.plans.new)
+                for sysctl in wanted where !waiting(sysctl.key) || value(of: sysctl.key) != nil {
+                    try set(sysctl.key, sysctl.value)
+                }
             },
             Step(.sysctlRestoration) {
                 let wanted = Set(change.wanted.map(\.key))
@@ -28,6 +32,12 @@ struct SysctlDriver: Driver {
                 }
             },
         ]
+    }
+
+    /// Whether a key is of a link that a service makes, which may be absent.
+    private static func waiting(_ plan: Plan) -> (String) -> Bool {
+        let links = Set(plan.values(LinkResource.self).filter { $0.type.as(ExternalLink.self) != nil }.map(\.name))
+        return { key in key.split(separator: "/").contains { links.contains(String($0)) } }
     }
 
     private func path(_ key: String) -> String { "/proc/sys/\(key)" }
@@ -42,8 +52,11 @@ struct SysctlDriver: Driver {
         self.value(of: key) == value.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     }
 
-    func drift(from wanted: [SysctlResource]) -> [String] {
-        wanted.filter { !isSet($0.key, $0.value) }.map {
+    func drift(from plan: Plan) -> [String] {
+        let waiting = Self.waiting(plan)
+        return plan.values(SysctlResource.self).filter {
+            !isSet($0.key, $0.value) && (!waiting($0.key) || value(of: $0.key) != nil)
+        }.map {
             "sysctl \($0.key) is \(value(of: $0.key) ?? "missing") instead of \($0.value)"
         }
     }
