@@ -76,7 +76,8 @@ public struct Link: Sendable, Hashable {
         let information = attributes[Int(IFLA_LINKINFO)]?.nested ?? []
         kind = information.first { $0.0 == Int(IFLA_INFO_KIND) }?.1.text
         let inner = information.first { $0.0 == Int(IFLA_INFO_DATA) }?.1.nested ?? []
-        data = inner.map(LinkAttribute.init)
+        let reported = inner.map(LinkAttribute.init)
+        data = kind == "vlan" ? LinkAttribute.normalizedVLAN(reported) : reported
         alternativeNames = (attributes[Int(IFLA_PROP_LIST)]?.nested ?? []).map(\.1.text)
         parentDevice = attributes[Self.parentDeviceName]?.text
     }

@@ -92,13 +92,46 @@ import Testing
         #expect(VLANData([]) == nil)
     }
 
-    @Test func bondAndVRFHaveTheKernelsNumbers() {
+    @Test func aDumpedVLANIsComparedWithTheWantedOne() throws {
+        for (flags, reported) in [([], nil), (VLANFlags.reorderHeader, UInt32(1)), ([.gvrp, .mvrp], 10)] {
+            let message = message()
+            try message.nest(Int(IFLA_LINKINFO)) { () throws(NetlinkError) in
+                try message.put(Int(IFLA_INFO_KIND), "vlan")
+                try message.nest(Int(IFLA_INFO_DATA)) { () throws(NetlinkError) in
+                    try message.put(LinkAttribute.vlan(id: 7, egress: [1: 2]))
+                    if let reported {
+                        try message.put(VLANAttribute.flags, UInt64(UInt32.max) << 32 | UInt64(reported))
+                    }
+                }
+            }
+            let link = try #require(Link(Answer(header: message.header)))
+            let wanted = LinkAttribute.vlan(id: 7, flags: flags, egress: [1: 2])
+            #expect(wanted.missing(from: link.data).isEmpty)
+            #expect(VLANData(wanted) == VLANData(link.data))
+            #expect(VLANData(LinkAttribute.vlan(id: 7, flags: flags)) != VLANData(link.data))
+        }
+        #expect(VLANData(LinkAttribute.vlan(id: 7))?.flags == .reorderHeader)
+    }
+
+    /// The bytes of IFLA_INFO_DATA that iproute2 6.1 sends, for kinds that a test host's kernel may
+    /// lack.
+    @Test func kindDataIsWhatIproute2Sends() {
+        let vlan = LinkAttribute.vlan(id: 8, protocol: .ieee8021AD, egress: [0: 1, 3: 4])
+        let vlanWords: [[UInt8]] = [
+            [6, 0, 5, 0, 0x88, 0xA8, 0, 0], [6, 0, 1, 0, 8, 0, 0, 0], [0x1C, 0, 3, 0],
+            [12, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0], [12, 0, 1, 0, 3, 0, 0, 0, 4, 0, 0, 0],
+        ]
+        #expect(Set(vlan) == Set(LinkAttribute.decode(vlanWords.flatMap { $0 })))
         let bond = LinkAttribute.bond(
             mode: .ieee8023AD, miimon: 100, transmitHashPolicy: .layer34, lacpRate: .fast,
             aggregatorSelection: .bandwidth)
-        // IFLA_BOND_MODE, _MIIMON, _XMIT_HASH_POLICY, _AD_LACP_RATE, _AD_SELECT of linux/if_link.h
-        #expect(bond.map(\.number) == [1, 3, 14, 21, 22])
-        #expect(bond.map(\.unsigned) == [4, 100, 1, 1, 1])
-        #expect(LinkAttribute.vrf(table: 1000) == [.init(1, .u32(1000))])
+        let bondWords: [[UInt8]] = [
+            [5, 0, 1, 0, 4, 0, 0, 0], [8, 0, 3, 0, 100, 0, 0, 0], [5, 0, 14, 0, 1, 0, 0, 0],
+            [5, 0, 21, 0, 1, 0, 0, 0], [5, 0, 22, 0, 1, 0, 0, 0],
+        ]
+        #expect(LinkAttribute.encode(bond) == bondWords.flatMap { $0 })
+        #expect(LinkAttribute.encode(LinkAttribute.vrf(table: 1000)) == [8, 0, 1, 0, 0xE8, 3, 0, 0])
+        let filtering = LinkAttribute.encode(LinkAttribute.bridge(vlanFiltering: true))
+        #expect(filtering == [5, 0, 7, 0, 1, 0, 0, 0])
     }
 }

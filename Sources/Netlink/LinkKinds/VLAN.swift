@@ -57,10 +57,7 @@ extension LinkAttribute {
             LinkAttribute(VLANAttribute.id, .u16(id)),
             LinkAttribute(VLANAttribute.protocolType, .u16(type.rawValue.bigEndian)),
         ]
-        if let flags {
-            let words = [flags.rawValue, VLANFlags.all.rawValue]
-            data.append(.init(VLANAttribute.flags, .bytes(words.withUnsafeBytes { Array($0) })))
-        }
+        if let flags { data.append(vlan(flags: flags)) }
         if !egress.isEmpty {
             // The kernel reports priorities 0 through 15 in this order, so that the data can be
             // compared. It keeps larger ones in hash chains: compare those by `VLANData`.
@@ -72,14 +69,29 @@ extension LinkAttribute {
         }
         return data
     }
+
+    private static func vlan(flags: VLANFlags) -> LinkAttribute {
+        let words = [flags.rawValue, VLANFlags.all.rawValue]
+        return LinkAttribute(VLANAttribute.flags, .bytes(words.withUnsafeBytes { Array($0) }))
+    }
+
+    /// The data of a dumped VLAN as it would be written. The kernel reports no flags where none is
+    /// set, and else a mask of all bits, which it refuses in a request (`vlan_fill_info` and
+    /// `vlan_dev_change_flags` of net/8021q).
+    static func normalizedVLAN(_ data: [LinkAttribute]) -> [LinkAttribute] {
+        let flags = data[attribute: VLANAttribute.flags]?.unsigned ?? 0
+        return data.filter { $0.number != VLANAttribute.flags }
+            + [vlan(flags: VLANFlags(rawValue: UInt32(truncatingIfNeeded: flags)))]
+    }
 }
 
-/// What a dump says of a VLAN.
+/// What the data of a VLAN says, of a wanted or a dumped one: the two are equal when nothing is
+/// left to be changed.
 public struct VLANData: Sendable, Hashable {
     public var id: UInt16
     public var protocolType: VLANProtocol
     public var flags: VLANFlags
-    /// The priority in the tag by the packet's own, those that are not 0.
+    /// The priority in the tag by the packet's own, for those whose tag is not 0.
     public var egress: [UInt32: UInt32]
 
     /// Nil when the data is not a VLAN's.
@@ -91,11 +103,11 @@ public struct VLANData: Sendable, Hashable {
         self.id = UInt16(truncatingIfNeeded: id)
         self.protocolType = protocolType
         // Flags and mask in one number; the flags are its first half.
-        let flags = data[attribute: VLANAttribute.flags]?.unsigned ?? 0
-        self.flags = VLANFlags(rawValue: UInt32(truncatingIfNeeded: flags))
+        let flags = data[attribute: VLANAttribute.flags]?.unsigned
+        self.flags = flags.map { VLANFlags(rawValue: UInt32(truncatingIfNeeded: $0)) } ?? .reorderHeader
         egress = [:]
         for mapping in data[attribute: VLANAttribute.egressQoS]?.nested ?? [] {
-            guard let pair = mapping.unsigned else { continue }
+            guard let pair = mapping.unsigned, pair >> 32 != 0 else { continue }
             egress[UInt32(truncatingIfNeeded: pair)] = UInt32(truncatingIfNeeded: pair >> 32)
         }
     }
