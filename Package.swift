@@ -24,6 +24,7 @@ let box: [Target] = [
     .target(name: "CSystem"),
     .target(name: "CResolver", linkerSettings: [.linkedLibrary("resolv")]),
     .target(name: "Addresses"),
+    .target(name: "Units"),
     .target(name: "Documents", dependencies: ["CYaml"]),
     .target(name: "Ruleset", dependencies: ["Documents"]),
     .target(name: "Netlink", dependencies: ["Addresses", "CMnl"]),
@@ -41,7 +42,7 @@ let box: [Target] = [
         name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset"], path: "Sources",
         sources: ["PluginKit"] + kinds.map { "Resources/\($0)/Value" }),
     .target(name: "Plugins", dependencies: ["PluginKit"], exclude: pluginFiles),
-    .target(name: "Planning", dependencies: ["Documents", "Files", "PluginKit", "Processes"]),
+    .target(name: "Planning", dependencies: ["Documents", "Files", "PluginKit", "Processes", "Units"]),
     .target(
         name: "Engine",
         dependencies: [
@@ -54,7 +55,7 @@ let box: [Target] = [
     .executableTarget(
         name: "vcpe-updater",
         dependencies: ["CSystem", "Digests", "Disks", "Documents", "Files", "Processes", "Slots", "Updates"]),
-    .executableTarget(name: "vcpe-init", dependencies: ["CSystem"]),
+    .executableTarget(name: "vcpe-init", dependencies: ["CSystem", "Units"]),
 ]
 
 /// What builds images, and all tests.
@@ -68,7 +69,7 @@ let host: [Target] = [
         name: "ImageBuilder",
         dependencies: [
             "Addresses", "Archives", "CCrypto", "CSystem", "Digests", "Disks", "Documents", "Files", "Planning",
-            "PluginKit", "Processes", "Slots", "Transfers",
+            "PluginKit", "Processes", "Slots", "Transfers", "Units",
         ]),
     .target(
         name: "Releases",
@@ -106,6 +107,7 @@ let host: [Target] = [
             "Addresses", "CSystem", "Documents", "Engine", "Files", "Nftables", "Planning", "PluginKit", "Plugins",
             "Processes", "TestSupport",
         ]),
+    .testTarget(name: "UnitsTests", dependencies: ["CSystem", "Files", "TestSupport", "Units"]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
     .testTarget(
         name: "ResourcesTests",

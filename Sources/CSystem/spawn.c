@@ -45,6 +45,13 @@ static const char *become(const struct csystem_child *child) {
         struct rlimit limit = {child->limits[i].value, child->limits[i].value};
         if (setrlimit((__rlimit_resource_t)child->limits[i].resource, &limit) != 0) return "setrlimit";
     }
+    if (child->network) {
+        // A FIFO in its place must not block the child.
+        int network = open(child->network, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (network < 0) return "open of the network";
+        if (setns(network, CLONE_NEWNET) != 0) return "setns";
+        close(network);
+    }
     if (child->private_tmp || child->read_only_paths || child->hidden_paths) {
         if (unshare(CLONE_NEWNS) != 0) return "unshare";
         if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return "mount of /";
@@ -100,6 +107,17 @@ static const char *become(const struct csystem_child *child) {
 // Milliseconds from clone to execve.
 #define SPAWN_DEADLINE 5000
 
+// Milliseconds that a killed child has to end: one that waits for a disk may not.
+#define KILL_DEADLINE 1000
+
+static void reap_killed(pid_t pid) {
+    for (int waited = 0; waited < KILL_DEADLINE; waited += 10) {
+        pid_t ended = waitpid(pid, NULL, WNOHANG);
+        if (ended == pid || (ended < 0 && errno != EINTR)) return;
+        poll(NULL, 0, 10);
+    }
+}
+
 struct report {
     int failure;
     char step[28];
@@ -143,6 +161,8 @@ int csystem_spawn(const struct csystem_child *child, char step[28]) {
     if (ready == 0) {
         kill((pid_t)pid, SIGKILL);
         close(pipes[0]);
+        // Where no loop waits for every child, it would stay as a zombie.
+        reap_killed((pid_t)pid);
         strcpy(step, "the way to execve");
         return -ETIMEDOUT;
     }

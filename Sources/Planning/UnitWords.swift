@@ -1,7 +1,6 @@
-/// Words of a unit file (`docs/init.md`), as builder and engine write them.
+import Units
+
+/// The engine's way to ``Unit/quoted(_:)`` until it writes its units as values.
 public enum UnitWords {
-    /// Backslashes before what would end a word.
-    public static func quoted(_ word: String) -> String {
-        word.isEmpty ? "\\e" : word.map { " \\".contains($0) ? "\\\($0)" : String($0) }.joined()
-    }
+    public static func quoted(_ word: String) -> String { Unit.quoted([word]) }
 }

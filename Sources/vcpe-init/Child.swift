@@ -25,6 +25,8 @@ enum Child {
         var limits: [(resource: Int32, value: UInt64)] = []
         var oomScoreAdjustment: Int32 = 0
         var hasNewSession = true
+        /// The file of a network namespace that it enters; nil for PID 1's own.
+        var network: String?
     }
 
     /// Runs a program to its end and returns its exit code, 128 and the signal's number, or nil
@@ -61,10 +63,12 @@ enum Child {
         let readOnly = setting.readOnlyPaths.map { strdup($0) } + [nil]
         let root = setting.root.map { strdup($0) } ?? nil
         let directory = setting.directory.map { strdup($0) } ?? nil
+        let network = setting.network.map { strdup($0) } ?? nil
         defer {
             for pointer in argv + envp + readOnly { free(pointer) }
             free(root)
             free(directory)
+            free(network)
         }
         let limits = setting.limits.map { csystem_limit(resource: $0.resource, value: $0.value) }
         var step = [CChar](repeating: 0, count: 28)
@@ -88,7 +92,7 @@ enum Child {
                                     limits: limits.baseAddress,
                                     limit_count: Int32(limits.count),
                                     oom_score_adjustment: setting.oomScoreAdjustment, ends_with_parent: 0,
-                                    new_session: setting.hasNewSession ? 1 : 0)
+                                    new_session: setting.hasNewSession ? 1 : 0, network: network)
                                 return csystem_spawn(&child, &step)
                             }
                         }

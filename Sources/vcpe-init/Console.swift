@@ -28,16 +28,19 @@ enum Console {
         if !written { write(line, to: 1) }
     }
 
-    static func write(_ text: String, to descriptor: Int32) {
+    /// - Returns: whether all of it was written; errno says why not.
+    @discardableResult
+    static func write(_ text: String, to descriptor: Int32) -> Bool {
         var text = text
-        text.withUTF8 { bytes in
+        return text.withUTF8 { bytes in
             var done = 0
             while done < bytes.count {
                 let count = Glibc.write(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
                 if count < 0, errno == EINTR { continue }
-                if count <= 0 { return }
+                if count <= 0 { return false }
                 done += count
             }
+            return true
         }
     }
 }

@@ -41,15 +41,33 @@ enum Text {
         return text.withUTF8 { Glibc.write(file, $0.baseAddress, $0.count) == $0.count }
     }
 
-    /// Writes a file that must outlive a power cut: under another name, synced, renamed.
+    /// Replaces a file so that a power loss leaves the old content or the new one: written under
+    /// another name, synced, renamed, and the folder synced.
+    ///
+    /// - Throws: with the old file untouched, unless only the folder can't be synced.
     static func replace(_ path: String, with text: String) throws(Failure) {
         let temporary = path + ".new"
-        let file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw Failure("open", temporary) }
-        Console.write(text, to: file)
-        let synced = fsync(file)
-        close(file)
-        guard synced == 0, rename(temporary, path) == 0 else { throw Failure("rename", path) }
+        do throws(Failure) {
+            try writeSynced(temporary, text)
+            guard rename(temporary, path) == 0 else { throw Failure("rename", path) }
+        } catch {
+            unlink(temporary)
+            throw error
+        }
+        let parent = path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[..<$0]) } ?? "."
+        let folder = open(parent.isEmpty ? "/" : parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard folder >= 0 else { throw Failure("open", parent) }
+        defer { close(folder) }
+        // EINVAL: a file system that has no need of it.
+        guard fsync(folder) == 0 || errno == EINVAL else { throw Failure("fsync", parent) }
+    }
+
+    private static func writeSynced(_ path: String, _ text: String) throws(Failure) {
+        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw Failure("open", path) }
+        defer { close(file) }
+        guard Console.write(text, to: file) else { throw Failure("write", path) }
+        guard fsync(file) == 0 else { throw Failure("fsync", path) }
     }
 
     /// Names in a folder, sorted; empty when it can't be read.
@@ -103,6 +121,16 @@ enum CommandLineOption {
             if word.hasPrefix(name + "=") { found = String(word.dropFirst(name.count + 1)) }
         }
         return found
+    }
+
+    /// The value of `name=NUMBER`, clamped to a range; nil when there is none.
+    static func number(_ name: String, _ range: ClosedRange<Int>) -> Int? {
+        guard let text = value(name) else { return nil }
+        if let number = Int(text) { return min(max(number, range.lowerBound), range.upperBound) }
+        // A number that has no room in an Int is beyond any range.
+        let digits = text.hasPrefix("-") ? text.dropFirst() : text[...]
+        guard !digits.isEmpty, digits.allSatisfy({ ("0"..."9").contains($0) }) else { return nil }
+        return text.hasPrefix("-") ? range.lowerBound : range.upperBound
     }
 
     static var isDebug: Bool { value("vcpe.debug") != nil }

@@ -18,7 +18,12 @@ final class Sandbox {
     ///   - units: of the image, by name.
     ///   - scripts: programs in /usr/lib/test, by name.
     ///   - files: of /usr/lib/vcpe, by path; with any, our engine is there, too.
-    init(units: [String: String] = [:], scripts: [String: String] = [:], files: [String: String] = [:]) throws {
+    ///   - commandLine: the kernel's, instead of the host's.
+    ///   - setup: shell commands in the root, before PID 1; without single quotes.
+    init(
+        units: [String: String] = [:], scripts: [String: String] = [:], files: [String: String] = [:],
+        commandLine: String? = nil, setup: String = ""
+    ) throws {
         folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-init")
         for (name, text) in units {
             try FileSystem.makeDirectory("\(folder)/units")
@@ -32,6 +37,7 @@ final class Sandbox {
             if let parent = FileSystem.parent(of: "\(folder)/files/\(path)") { try FileSystem.makeDirectory(parent) }
             try FileSystem.replace("\(folder)/files/\(path)", with: text, mode: 0o755)
         }
+        if let commandLine { try FileSystem.replace("\(folder)/cmdline", with: commandLine + "\n") }
         let script = """
             set -e
             cd \(folder)
@@ -58,6 +64,8 @@ final class Sandbox {
                 [ ! -d ../units ] || cp ../units/* usr/lib/vcpe/units/
                 [ ! -d ../scripts ] || cp ../scripts/* usr/lib/test/
                 [ ! -d ../files ] || { cp -r ../files/* usr/lib/vcpe/; cp \(Self.repository)/.build/box/vcpe-box usr/lib/vcpe/vcpe-engine; }
+                [ ! -e ../cmdline ] || mount --bind ../cmdline proc/cmdline
+                \(setup)
                 exec chroot . /usr/lib/vcpe/vcpe-init'
             """
         try FileSystem.replace("\(folder)/start", with: script)
@@ -136,7 +144,7 @@ final class Sandbox {
         }
     }
 
-    /// The columns of a service's row: name, state, pid, restarts, memory, words.
+    /// The columns of a service's row: name, state, pid, restarts, memory, status, reload.
     func service(_ name: String) -> [String]? {
         for line in (ask("status") ?? "").split(separator: "\n") {
             let columns = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)

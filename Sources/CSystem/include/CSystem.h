@@ -131,6 +131,7 @@ struct csystem_child {
     int oom_score_adjustment;
     int ends_with_parent;   // it is killed when the thread that started it ends
     int new_session;        // a session of its own, with `input` as its terminal when that is one
+    const char *network;    // the file of a network namespace that it enters, or NULL
 };
 
 /// Starts a child by clone3(2); the errno of what failed on the way comes back, and in `step` what that was, so that a

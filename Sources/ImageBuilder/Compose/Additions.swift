@@ -2,6 +2,7 @@ import Documents
 import Files
 import Glibc
 import Planning
+import Units
 
 /// What an image has beside its packages: the skeleton and the engine, which the builder adds, and
 /// files and services of the definition.
@@ -70,7 +71,7 @@ extension Composer {
         put(
             "usr/lib/vcpe/modules-load",
             .file(Content(Set(modules).sorted().map { $0 + "\n" }.joined())), mode: 0o644)
-        put("usr/lib/vcpe/units/engine", .file(Content(Self.engineUnit)), mode: 0o644)
+        put("usr/lib/vcpe/units/\(Self.engine.name)", .file(Content(try Self.engine.text())), mode: 0o644)
         if !definition.siteKeys.isEmpty {
             let lines = definition.siteKeys.map { "site namespaces=\"vcpe-site\" \($0)\n" }
             put("usr/lib/vcpe/site-keys", .file(Content(lines.joined())), mode: 0o644)
@@ -105,16 +106,15 @@ extension Composer {
         ] { put("etc/pam.d/common-\(name)", .file(Content(text)), mode: 0o644) }
     }
 
-    /// As `docs/init.md` has unit files.
-    private static let engineUnit = """
-        command /usr/lib/vcpe/vcpe-engine
-        restart always
-        ready notify
-        watchdog 120
-        essential
-        oom-score-adjust -500
-
-        """
+    /// PID 1's unit of the engine.
+    private static let engine = {
+        var unit = Unit(name: "engine", command: ["/usr/lib/vcpe/vcpe-engine"])
+        unit.readiness = .notify
+        unit.watchdog = 120
+        unit.isEssential = true
+        unit.oomScoreAdjustment = -500
+        return unit
+    }()
 
     /// The list of directories that PID 1 makes writable, after all files are there.
     mutating func addWritable() throws {

@@ -1,9 +1,8 @@
-import CSystem
 import Documents
 import Files
-import Planning
+import Units
 
-/// What PID 1's unit file gets from a service unit of systemd: lines as `docs/init.md` has them.
+/// What PID 1's unit gets from a service unit of systemd.
 ///
 /// Settings are those of systemd.service(5), systemd.exec(5), systemd.kill(5) and
 /// systemd.resource-control(5).
@@ -17,10 +16,10 @@ struct ImportedService {
     private let unit: SystemdUnit
     private let tree: Tree
     private var variables: [String: String]
-    private(set) var command: [String] = []
+    /// Without its name and its user.
+    private(set) var converted = Unit(name: "", command: [])
     /// The command starts as root and gives its privileges up itself (`!` and `+` before it).
     private(set) var isPrivileged = false
-    private(set) var lines: [String] = []
     private(set) var remarks: [String] = []
 
     /// - Parameters:
@@ -47,13 +46,14 @@ struct ImportedService {
         addReadiness()
         addProcess(isRoot: user == "root" || isPrivileged)
         addLimits()
-        lines += variables.sorted { $0.key < $1.key }.map { "environment \($0.key)=\($0.value)" }
+        converted.environment = variables
+        converted.restart = restart
         addRemarks()
     }
 
     /// PID 1's word for `Restart=`. A daemon without it is restarted, too: a box has no operator
     /// beside it.
-    var restart: Definition.Service.Restart {
+    private var restart: Unit.Restart {
         switch unit.value("Restart") {
         case "always", "on-success": .always
         case "no": .never
@@ -103,19 +103,19 @@ struct ImportedService {
             throw Unusable(message: "it has no ExecStart=", hint: "write the program as command:")
         }
         for command in try unit.values("ExecStartPre").flatMap(commands) + main {
-            if try isThere(command) { lines.append("before \(command.text)") }
+            if try isThere(command) { converted.before.append(command) }
         }
         for command in try unit.values("ExecStartPost").flatMap(commands) where try isThere(command) {
-            lines.append("after-start \(command.text)")
+            converted.afterStart.append(command)
         }
-        command = last.words
+        converted.command = last.words
         isPrivileged = last.isPrivileged
         if last.mayFail { remarks.append("a failure of \(last.words[0]) is not ignored") }
     }
 
     /// Whether a further command's program is in the image; one whose failure is ignored may be
     /// missing.
-    private mutating func isThere(_ command: Command) throws -> Bool {
+    private mutating func isThere(_ command: Unit.Command) throws -> Bool {
         let program = command.words[0]
         if tree.resolving(PackageTree.canonical(String(program.dropFirst()))) != nil { return true }
         guard command.mayFail else {
@@ -127,27 +127,15 @@ struct ImportedService {
         return false
     }
 
-    private struct Command {
-        var words: [String]
-        var mayFail = false
-        var isPrivileged = false
-
-        /// As PID 1's unit files have it.
-        var text: String {
-            let flags = (mayFail ? "-" : "") + (isPrivileged ? "+" : "")
-            return ([flags + words[0]] + words.dropFirst()).map(UnitWords.quoted).joined(separator: " ")
-        }
-    }
-
     /// The commands of a line, which `;` separates.
-    private func commands(_ line: String) throws -> [Command] {
+    private func commands(_ line: String) throws -> [Unit.Command] {
         let words = SystemdSyntax.words(line)
         return try words.split(separator: SystemdSyntax.Word(text: ";")).map { try command($0.map(\.text)) }
     }
 
-    private func command(_ words: [String]) throws -> Command {
+    private func command(_ words: [String]) throws -> Unit.Command {
         var words = words
-        var command = Command(words: [])
+        var command = Unit.Command([])
         var isExpanded = true
         var hasOwnName = false
         var marks = 0
@@ -234,23 +222,23 @@ struct ImportedService {
         // The engine is ready when the addresses of the configuration are there.
         let isNetwork = units.contains { ["network.target", "network-online.target"].contains($0) }
         if needsEngine, isNetwork { after.append("engine") }
-        if !after.isEmpty { lines.append("after \(Set(after).sorted().joined(separator: " "))") }
+        converted.after = Set(after).sorted()
     }
 
     private mutating func addConditions() {
-        let words = [
-            "PathExists": "exists", "PathIsDirectory": "directory", "FileNotEmpty": "not-empty",
-            "DirectoryNotEmpty": "filled-directory",
+        let kinds: [String: Unit.Condition.Kind] = [
+            "PathExists": .exists, "PathIsDirectory": .directory, "FileNotEmpty": .notEmpty,
+            "DirectoryNotEmpty": .filledDirectory,
         ]
         for key in unit.keys(section: "Unit") where key.hasPrefix("Condition") || key.hasPrefix("Assert") {
-            let kind = String(key.dropFirst(key.hasPrefix("Condition") ? 9 : 6))
+            let name = String(key.dropFirst(key.hasPrefix("Condition") ? 9 : 6))
             for value in unit.values(key, section: "Unit") {
                 let isNegated = value.hasPrefix("!")
-                if let word = words[kind], !value.hasPrefix("|"),
+                if let kind = kinds[name], !value.hasPrefix("|"),
                     let path = unit.expanded(String(value.drop { $0 == "!" })), path.hasPrefix("/")
                 {
-                    lines.append("condition \(isNegated ? "!" : "")\(word) \(path)")
-                } else if !["Virtualization", "Capability", "Security"].contains(kind) {
+                    converted.conditions.append(Unit.Condition(kind, path, isNegated: isNegated))
+                } else if !["Virtualization", "Capability", "Security"].contains(name) {
                     remarks.append("\(key)=\(value) is not checked")
                 }
             }
@@ -261,11 +249,11 @@ struct ImportedService {
 
     private mutating func addReadiness() {
         switch unit.type {
-        case "notify", "notify-reload": lines.append("ready notify")
+        case "notify", "notify-reload": converted.readiness = .notify
         case "forking":
             let file = unit.value("PIDFile").flatMap(unit.expanded).map { $0.hasPrefix("/") ? $0 : "/run/" + $0 }
-            lines.append("ready forked" + (file.map { " " + $0.replacingPrefix("/var/run/", "/run/") } ?? ""))
-        case "oneshot": lines.append("ready exited")
+            converted.readiness = .forked(pidFile: file?.replacingPrefix("/var/run/", "/run/"))
+        case "oneshot": converted.readiness = .exited
         case "dbus": remarks.append("Type=dbus: it counts as ready once it is started; an image has no message bus")
         default: break
         }
@@ -280,19 +268,19 @@ struct ImportedService {
             return seconds == 0 ? 86_400 : min(seconds, 86_400)
         }
         if let seconds = seconds("TimeoutStartSec", "TimeoutSec") ?? (unit.type == "oneshot" ? 86_400 : nil) {
-            lines.append("ready-timeout \(seconds)")
+            converted.readyTimeout = seconds
         }
         // As DefaultTimeoutStopSec= of systemd-system.conf(5).
-        lines.append("stop-timeout \(seconds("TimeoutStopSec", "TimeoutSec") ?? 90)")
-        if !["mixed", "process", "none"].contains(unit.value("KillMode") ?? "") { lines.append("stop-all") }
+        converted.stopTimeout = seconds("TimeoutStopSec", "TimeoutSec") ?? 90
+        converted.stopsAll = !["mixed", "process", "none"].contains(unit.value("KillMode") ?? "")
         if let text = unit.value("WatchdogSec"), let seconds = SystemdUnit.seconds(text), seconds > 0 {
-            lines.append("watchdog \(seconds)")
+            converted.watchdog = min(seconds, 86_400)
         }
         if let signal = unit.value("KillSignal") {
             let name = signal.hasPrefix("SIG") ? String(signal.dropFirst(3)) : signal
-            if ["INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL"].contains(name) {
-                lines.append("stop-signal \(name)")
-            } else if name != "TERM" {
+            if let known = Unit.Signal(rawValue: name) {
+                converted.stopSignal = known
+            } else {
                 remarks.append("KillSignal=\(signal) is not known: it ends by SIGTERM")
             }
         }
@@ -301,8 +289,8 @@ struct ImportedService {
     // MARK: - The process
 
     private mutating func addProcess(isRoot: Bool) {
-        if let mask = unit.value("UMask").flatMap({ UInt32($0, radix: 8) }), mask != 0o022 {
-            lines.append("umask \(String(mask, radix: 8))")
+        if let mask = unit.value("UMask").flatMap({ UInt32($0, radix: 8) }), mask <= 0o777 {
+            converted.umask = mask
         }
         if let directory = unit.value("WorkingDirectory") {
             let isOptional = directory.hasPrefix("-")
@@ -310,19 +298,19 @@ struct ImportedService {
             if let path = unit.expanded(text), path.hasPrefix("/"),
                 !isOptional || tree.resolving(PackageTree.canonical(String(path.dropFirst()))) != nil
             {
-                lines.append("working-directory \(path)")
+                converted.workingDirectory = path
             }
         }
         if variables["PATH"] == nil {
             // systemd's, which has /usr/local.
             variables["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
         }
-        if unit.isTrue("NoNewPrivileges") { lines.append("no-new-privileges") }
-        if unit.isTrue("PrivateTmp") || unit.value("PrivateTmp") == "disconnected" { lines.append("private-tmp") }
+        converted.hasNoNewPrivileges = unit.isTrue("NoNewPrivileges")
+        converted.hasPrivateTmp = unit.isTrue("PrivateTmp") || unit.value("PrivateTmp") == "disconnected"
         // A user other than root keeps what is ambient; root what is within the bounds.
         let key = isRoot ? "CapabilityBoundingSet" : "AmbientCapabilities"
         if !unit.values(key).isEmpty, isRoot || !isPrivileged {
-            lines.append("capabilities \(capabilities(key).sorted().joined(separator: " "))".trimmingEnd)
+            converted.capabilities = try? Capabilities(Array(capabilities(key)))
         }
     }
 
@@ -335,7 +323,7 @@ struct ImportedService {
                 SystemdSyntax.words(value.drop { $0 == "~" }).map(\.text).map {
                     $0.lowercased().replacingPrefix("cap_", "")
                 }
-                .filter { csystem_capability($0) >= 0 })
+                .filter(Capabilities.names.contains))
             if value.hasPrefix("~") {
                 set = (set ?? Set(FileCapabilities.names)).subtracting(names)
             } else {
@@ -349,23 +337,24 @@ struct ImportedService {
         for name in ["NOFILE", "NPROC", "CORE", "MEMLOCK", "STACK", "DATA", "AS", "FSIZE"] {
             // SOFT:HARD; PID 1 sets both to the higher one, which the program could do itself.
             guard let text = unit.value("Limit" + name)?.split(separator: ":").last,
-                let value = SystemdUnit.number(String(text))
+                let value = SystemdUnit.number(String(text)), let limit = Unit.Limit(rawValue: name.lowercased())
             else { continue }
             // fs.nr_open: setrlimit(2) takes no more.
-            lines.append("limit \(name.lowercased()) \(name == "NOFILE" ? min(value, 1 << 20) : value)")
+            converted.limits[limit] = limit == .nofile ? min(value, 1 << 20) : value
         }
-        for (key, word, range) in [
-            ("MemoryMax", "memory", UInt64(1) << 20...UInt64(1) << 50), ("TasksMax", "processes", 1...UInt64(1) << 22),
-        ] {
+        let bounds: [(String, WritableKeyPath<Unit, Int?>, ClosedRange<UInt64>)] = [
+            ("MemoryMax", \.memory, 1 << 20...1 << 50), ("TasksMax", \.processes, 1...1 << 22),
+        ]
+        for (key, bound, range) in bounds {
             guard let text = unit.value(key), text != "infinity" else { continue }
             if let value = SystemdUnit.number(text), range.contains(value) {
-                lines.append("\(word) \(value)")
+                converted[keyPath: bound] = Int(value)
             } else {
                 remarks.append("\(key)=\(text) is not applied")
             }
         }
         if let score = unit.value("OOMScoreAdjust").flatMap({ Int($0) }) {
-            lines.append("oom-score-adjust \(min(max(score, -999), 1000))")
+            converted.oomScoreAdjustment = min(max(score, -999), 1000)
         }
     }
 
@@ -399,7 +388,7 @@ struct ImportedService {
     ]
 
     private mutating func addRemarks() {
-        let hasCapabilities = lines.contains { $0.hasPrefix("capabilities") }
+        let hasCapabilities = converted.capabilities != nil
         let keys = unit.keys(section: "Service").filter { key in
             !Self.handled.contains(key) && !Self.harmless.contains(key)
                 && !(key == "CapabilityBoundingSet" && hasCapabilities)
@@ -425,6 +414,4 @@ extension String {
     fileprivate func replacingPrefix(_ prefix: String, _ other: String) -> String {
         hasPrefix(prefix) ? other + dropFirst(prefix.count) : self
     }
-
-    fileprivate var trimmingEnd: String { hasSuffix(" ") ? String(dropLast()) : self }
 }

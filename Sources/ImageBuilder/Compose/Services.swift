@@ -1,6 +1,6 @@
 import Documents
 import Files
-import Planning
+import Units
 
 extension Composer {
     /// A service of the definition that is taken from a systemd unit.
@@ -73,44 +73,41 @@ extension Composer {
                     "there is no user \(user) or group \(group ?? "of its own") in the image",
                     "add the package that makes the user to packages:, or the user to users:")
             }
-            var lines: [String] = []
-            var command: [String]
-            var restart = service.restart
+            var written = Unit(name: name, command: [])
             switch service.program {
             case .command(let words):
-                command = words
-                lines = service.environment.sorted { $0.key < $1.key }.map { "environment \($0.key)=\($0.value)" }
+                written.command = words
+                written.environment = service.environment
             case .unit:
                 guard let unit else { continue }
                 do {
                     let imported = try ImportedService(
                         unit, tree: result.tree, user: user, account: users.users[user],
                         environment: service.environment, services: byUnit, needsEngine: !definition.plugins.isEmpty)
-                    command = imported.command
-                    lines = imported.lines
+                    written = imported.converted
+                    written.name = name
                     if imported.isPrivileged { (uid, gid) = (0, 0) }
-                    restart = restart ?? imported.restart
                     result.remarks += imported.remarks.map { "service \(name), /\(unit.path): \($0)" }
                 } catch let error as ImportedService.Unusable {
                     throw failure("the unit \(unit.name) can't be a service: \(error.message)", error.hint)
                 }
             }
-            try checkProgram(command.first ?? "", failure)
+            try checkProgram(written.command.first ?? "", failure)
             let further = try (unit?.words("SupplementaryGroups") ?? []).map { name -> UInt32 in
                 guard let id = users.gid(name) else {
                     throw failure("there is no group \(name) in the image", "add the package that makes it")
                 }
                 return id
             }
-            let groups = Set(uid == 0 ? [] : users.memberships(of: user) + further).subtracting([gid]).sorted()
-            var text = [
-                "command \(command.map(UnitWords.quoted).joined(separator: " "))", "user \(uid)", "group \(gid)",
-            ]
-            if !groups.isEmpty { text.append("groups \(groups.map(String.init).joined(separator: " "))") }
-            text.append("restart \((restart ?? .always).rawValue)")
-            text += lines
-            text += service.directories.map { "directory \($0)" }
-            put("usr/lib/vcpe/units/\(name)", .file(Content(text.joined(separator: "\n") + "\n")), mode: 0o644)
+            (written.user, written.group) = (uid, gid)
+            written.groups = Set(uid == 0 ? [] : users.memberships(of: user) + further).subtracting([gid]).sorted()
+            if let restart = service.restart { written.restart = restart }
+            written.directories = service.directories
+            do throws(InvalidUnit) {
+                put("usr/lib/vcpe/units/\(name)", .file(Content(try written.text())), mode: 0o644)
+            } catch {
+                throw failure("PID 1 can't have it: \(error)", "docs/init.md has what a unit may say")
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 import Digests
 import Documents
+import Units
 
 /// What an image is made of: `images/NAME.yaml`, with what it extends laid beneath it.
 /// `docs/image-definition.md` is its reference.
@@ -94,11 +95,6 @@ public struct Definition: Sendable, Hashable {
     }
 
     public struct Service: Sendable, Hashable {
-        public enum Restart: String, Sendable, Hashable, CaseIterable {
-            case always, never
-            case onFailure = "on-failure"
-        }
-
         /// What the service runs.
         public enum Program: Sendable, Hashable {
             /// A program by its absolute path, and its arguments.
@@ -114,7 +110,7 @@ public struct Definition: Sendable, Hashable {
         /// nil for the user's own, or the unit's.
         public var group: String?
         /// nil for `always`, or the unit's.
-        public var restart: Restart?
+        public var restart: Unit.Restart?
         public var environment: [String: String]
         /// Directories below /run, /data and /var, made before each start and owned by the
         /// service's user.

@@ -2,6 +2,7 @@ import Digests
 import Documents
 import Files
 import PluginKit
+import Units
 
 extension Definition {
     /// Reads a definition and all that it extends.
@@ -254,7 +255,7 @@ extension Definition {
             let user = fields.optional("user", oneLine)
             let group = fields.optional("group", oneLine)
             let restart = fields.optional(
-                "restart", Shape.oneOf(Service.Restart.allCases.map(\.rawValue)).map { Service.Restart(rawValue: $0) })
+                "restart", Shape.oneOf(Unit.Restart.allCases.map(\.rawValue)).map { Unit.Restart(rawValue: $0) })
             let environment = fields.optional("environment", .dictionary(oneLine, oneLine)) ?? []
             let directories = fields.optional("directories", .list(of: runtimePath)) ?? []
             let enabled = fields.optional("enabled", .boolean) ?? true

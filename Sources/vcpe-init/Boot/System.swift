@@ -7,6 +7,8 @@ struct System {
     private static let soundAfter = 600_000
     /// How long all services together have to end in order.
     private static let stopDeadline = 30_000
+    /// What the command line's times may be.
+    private static let seconds = 0...86_400
 
     private var table = ServiceTable()
     private var control = ControlSocket()
@@ -20,7 +22,7 @@ struct System {
     private let epoll = csystem_epoll_create()
     private var signals: Int32 = -1
     private var deviceEvents: Int32 = -1
-    private var buttons: [Int32: String] = [:]
+    private var buttons = PowerButtons()
     /// When PID 1 came to the root, in milliseconds of the kernel's time.
     private var begin = 0
     private var goodAt = 0
@@ -31,6 +33,7 @@ struct System {
     private var trialEnd = 0
     private var isOnTrial: Bool { boot["trial"] == "yes" && !isGood }
     private var hasFailed = false
+    private var isStopping = false
     /// Looks whether this start is good.
     private var judge: pid_t = 0
     private var coldplug: pid_t = 0
@@ -40,7 +43,7 @@ struct System {
     /// Never returns.
     mutating func run() -> Never {
         begin = Uptime.milliseconds
-        goodAt = begin + (CommandLineOption.value("vcpe.good-after").flatMap { Int($0) } ?? 30) * 1000
+        goodAt = begin + (CommandLineOption.number("vcpe.good-after", Self.seconds) ?? 30) * 1000
         // The modes below are meant as they stand; children get the usual mask back.
         umask(0)
         // A disk that dies must not take PID 1's own program away page by page.
@@ -48,7 +51,7 @@ struct System {
         csystem_take_ctrl_alt_del()
         readBoot()
         HardwareWatchdog.adopt(boot["watchdog"])
-        trialEnd = begin + (CommandLineOption.value("vcpe.trial").flatMap { Int($0) } ?? 600) * 1000
+        trialEnd = begin + (CommandLineOption.number("vcpe.trial", Self.seconds) ?? 600) * 1000
         signals = csystem_signal_descriptor(
             [SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGPWR, SIGHUP].reduce(0) { $0 | 1 << UInt64($1) })
         csystem_epoll_add(epoll, signals)
@@ -188,16 +191,8 @@ struct System {
             readDeviceEvents()
         } else if watchedPipes.contains(descriptor) {
             table.readLog(descriptor)
-        } else if buttons[descriptor] != nil {
-            switch csystem_power_button_pressed(descriptor) {
-            case 1: stop(powerOff: true, why: "the power button")
-            case -1:
-                // A keyboard that was pulled out reports itself for ever.
-                csystem_epoll_remove(epoll, descriptor)
-                close(descriptor)
-                buttons[descriptor] = nil
-            default: break
-            }
+        } else if buttons.wasPressed(descriptor, epoll) {
+            stop(powerOff: true, why: "the power button")
         }
     }
 
@@ -219,30 +214,12 @@ struct System {
     /// Answers a request of the control socket.
     private mutating func answer(_ connection: Int32) {
         guard let request = control.request(connection) else { return control.drop(connection, epoll) }
-        let words = request.split(whereSeparator: { " \n".contains($0) }).prefix(3).map(String.init)
-        let unknown = "error there is no service \(words.dropFirst().first?.prefix(64) ?? "")\n"
-        var answer = "ok\n"
-        switch (words.first, words.count) {
-        case ("status", 1): answer = table.report + "ok\n"
-        case ("start", 2): if !table.start(words[1]) { answer = unknown }
-        case ("stop", 2): if !table.stop(words[1]) { answer = unknown }
-        case ("restart", 2): if !table.restart(words[1]) { answer = unknown }
-        case ("signal", 3):
-            let signals = ["HUP": SIGHUP, "USR1": SIGUSR1, "USR2": SIGUSR2]
-            if let signal = signals[words[2]] {
-                if !table.signal(words[1], signal) { answer = unknown }
-            } else {
-                answer = "error signals are HUP, USR1, USR2\n"
-            }
-        case ("reload", 1): answer = table.reload().map { "problem \($0)\n" }.joined() + "ok\n"
-        case ("poweroff", 1), ("reboot", 1):
-            control.answer(connection, answer, epoll)
+        let words = request.split(whereSeparator: { " \n".contains($0) }).prefix(4).map(String.init)
+        if words == ["poweroff"] || words == ["reboot"] {
+            control.answer(connection, "ok\n", epoll)
             stop(powerOff: words[0] == "poweroff", why: "a request")
-        default:
-            answer =
-                "error known are status, start NAME, stop NAME, restart NAME, signal NAME HUP|USR1|USR2, reload, poweroff, reboot\n"
         }
-        control.answer(connection, answer, epoll)
+        control.answer(connection, table.answer(words), epoll)
     }
 
     private mutating func handle(_ signal: Int32) {
@@ -259,9 +236,9 @@ struct System {
         while case let pid = waitpid(-1, &status, WNOHANG), pid > 0 {
             if pid == coldplug {
                 coldplug = 0
-                openButtons()
+                buttons.open(epoll)
                 HardwareWatchdog.open()
-                Events.send("coldplugged", [("network", networkCards())])
+                Events.send("coldplugged", [("network", NetworkCards.summary)])
             } else if pid == judge {
                 judged(status)
             } else if pid == shell {
@@ -283,7 +260,7 @@ struct System {
             if let alias = fields.first(where: { $0.hasPrefix("MODALIAS=") }) {
                 aliases.append(String(alias.dropFirst(9)))
             }
-            if fields.contains("SUBSYSTEM=input") { openButtons() }
+            if fields.contains("SUBSYSTEM=input") { buttons.open(epoll) }
         }
         // Some events were lost: all devices are looked at once more.
         if errno == ENOBUFS, coldplug == 0 {
@@ -291,28 +268,6 @@ struct System {
         }
         if !aliases.isEmpty {
             _ = try? Child.start("/usr/lib/vcpe/vcpe-init", ["-q", "--"] + aliases, name: "modprobe")
-        }
-    }
-
-    /// `eth0:e1000e eth1:virtio_net`, as the kernel names them.
-    private func networkCards() -> String {
-        Text.list("/sys/class/net").compactMap { name in
-            var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-            guard realpath("/sys/class/net/\(name)/device/driver", &buffer) != nil else { return nil }
-            let path = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            return "\(name):\(path.split(separator: "/").last ?? "")"
-        }.joined(separator: " ")
-    }
-
-    private mutating func openButtons() {
-        for name in Text.list("/dev/input") where name.hasPrefix("event") && !buttons.values.contains(name) {
-            let device = open("/dev/input/\(name)", O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-            guard device >= 0 else { continue }
-            if csystem_is_power_button(device) == 1, csystem_epoll_add(epoll, device) == 0 {
-                buttons[device] = name
-            } else {
-                close(device)
-            }
         }
     }
 
@@ -338,6 +293,8 @@ struct System {
     private mutating func judged(_ status: Int32) {
         judge = 0
         if status == 0 { return declareGood(isSound: false) }
+        // An operator who powers the box off while the examination runs gets just that.
+        if isStopping { return }
         let reason = verdict ?? "its examination ended with status \(status)"
         if isOnTrial || status == Self.isOnTrialAfterAll { failTrial(reason) }
         Console.say("this start can't be found good: \(reason)")
@@ -392,6 +349,7 @@ struct System {
     // MARK: - Stopping
 
     private mutating func stop(powerOff: Bool, why: String) -> Never {
+        isStopping = true
         Console.sayEverywhere("\(powerOff ? "powering off" : "restarting"): \(why)")
         Events.send("stopping", [("power-off", powerOff ? "yes" : "no")])
         if shell > 0 { kill(shell, SIGHUP) }

@@ -1,4 +1,5 @@
 import Glibc
+import Units
 
 /// cgroup v2: who belongs to which service, and how much they may take.
 enum Cgroup {
@@ -12,15 +13,19 @@ enum Cgroup {
     ///
     /// A run has a group of its own since some kernels (seen with 6.18) kill whatever is cloned
     /// into a group that was ever told to kill its members.
-    static func open(_ path: String, run: String, memory: UInt64?, processes: UInt64?) throws(Failure) -> Int32 {
+    static func open(_ path: String, run: String, unit: Unit) throws(Failure) -> Int32 {
         guard exists else { return -1 }
         Text.makeFolder(path)
         for name in Text.list(path) where name.hasPrefix("run-") { rmdir("\(path)/\(name)") }
-        for (name, bound) in [("memory.max", memory), ("pids.max", processes)] {
+        let bounds = [
+            ("memory.max", unit.memory, "max"), ("pids.max", unit.processes, "max"),
+            ("cpu.weight", unit.cpuWeight, "100"),
+        ]
+        for (name, bound, unset) in bounds {
             let file = "\(path)/\(name)"
             // A kernel without that controller has no such file.
             guard access(file, F_OK) == 0 else { continue }
-            if !Text.write(bound.map(String.init) ?? "max", to: file), bound != nil { throw Failure("write", file) }
+            if !Text.write(bound.map { "\($0)" } ?? unset, to: file), bound != nil { throw Failure("write", file) }
         }
         Text.write("1", to: "\(path)/memory.oom.group")
         let own = "\(path)/run-\(run)"

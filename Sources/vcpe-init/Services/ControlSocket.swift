@@ -1,7 +1,7 @@
 import CSystem
 import Glibc
 
-/// The socket on which PID 1 is asked: a message, and a message back.
+/// The socket for requests to PID 1: a message, and a message back.
 struct ControlSocket {
     static let path = "/run/vcpe/init.sock"
     /// Callers at a time; one more takes the place of the oldest.
@@ -9,7 +9,7 @@ struct ControlSocket {
 
     let listener = csystem_listen_unix(ControlSocket.path, 1)
     private var connections: [Int32] = []
-    /// Without a descriptor left for a caller, nobody is listened to until then.
+    /// Without a descriptor left for a caller, PID 1 accepts none until then.
     private(set) var deafUntil = 0
 
     func isConnection(_ descriptor: Int32) -> Bool { connections.contains(descriptor) }
@@ -44,7 +44,7 @@ struct ControlSocket {
         return String(decoding: buffer[..<count], as: UTF8.self)
     }
 
-    /// Says the answer, if the caller takes it now, and ends the call.
+    /// Sends the answer, if the caller takes it now, and closes the connection.
     mutating func answer(_ connection: Int32, _ text: String, _ epoll: Int32) {
         var text = text
         // A message must fit the socket's buffer.

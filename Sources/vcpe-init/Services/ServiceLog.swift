@@ -1,8 +1,8 @@
 import CSystem
 import Glibc
 
-/// What a service says: read from a pipe and kept in a file on /run, of bounded size. The pipe is
-/// PID 1's, so that nobody's log can fill the memory, and the file outlives whoever reads it.
+/// The output of a service: read from a pipe and kept in a file on /run, of bounded size. The pipe
+/// is PID 1's, so that no service can fill the memory, and the file outlives its readers.
 struct ServiceLog {
     static let folder = "/run/log"
     /// Bytes of the file; what it held before is kept once more as `NAME.1`.

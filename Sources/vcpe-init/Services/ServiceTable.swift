@@ -1,10 +1,8 @@
 import Glibc
+import Units
 
 /// All services, and the order among them.
 struct ServiceTable {
-    /// The image's units come first: the engine can't replace one.
-    private static let folders = ["/usr/lib/vcpe/units", "/run/vcpe/units"]
-
     private(set) var services: [Service] = []
     /// Messages to syslog from processes of no service.
     private var others = ServiceLog(SystemLog.others)
@@ -17,12 +15,12 @@ struct ServiceTable {
         var units: [Unit]
         var problems: [Failure]
         do {
-            let read = try Unit.read(folders: Self.folders)
+            let read = try UnitFolders.read()
             (units, problems) = (read.units + pending.filter { read.broken.contains($0.name) }, read.problems)
         } catch {
             return [error]
         }
-        problems += Self.breakCircles(&units)
+        problems += breakCircles(units)
         for i in services.indices.reversed() {
             guard let unit = units.first(where: { $0.name == services[i].unit.name }) else {
                 if services[i].isAlive {
@@ -32,7 +30,7 @@ struct ServiceTable {
                 }
                 continue
             }
-            if unit.text == services[i].unit.text { continue }
+            if unit == services[i].unit { continue }
             if services[i].isAlive {
                 // It comes back by its new unit when the old process has ended.
                 services[i].stop(then: .replaced)
@@ -57,39 +55,41 @@ struct ServiceTable {
             }
             if services[i].isAlive { continue }
             // Also when the unit is once more what it was: it may have been another one in between.
-            if services[i].unit.text != unit.text || services[i].state == .replaced { services[i] = Service(unit) }
+            if services[i].unit != unit || services[i].state == .replaced { services[i] = Service(unit) }
         }
         services.removeAll { $0.state == .replaced }
     }
 
+    /// The services that each one waits for: its unit's, without circles.
+    private var order: [String: [String]] = [:]
+
+    private func after(_ unit: Unit) -> [String] { order[unit.name] ?? unit.after }
+
     /// Services that wait for each other in a circle would wait for ever.
-    private static func breakCircles(_ units: inout [Unit]) -> [Failure] {
+    private mutating func breakCircles(_ units: [Unit]) -> [Failure] {
         var problems: [Failure] = []
         var done: Set<String> = []
+        order = Dictionary(units.map { ($0.name, $0.after) }, uniquingKeysWith: { first, _ in first })
         func reaches(_ name: String, _ target: String, _ seen: inout Set<String>) -> Bool {
-            guard seen.insert(name).inserted, let unit = units.first(where: { $0.name == name }) else { return false }
-            return unit.after.contains(target) || unit.after.contains { reaches($0, target, &seen) }
+            guard seen.insert(name).inserted, let after = order[name] else { return false }
+            return after.contains(target) || after.contains { reaches($0, target, &seen) }
         }
-        for i in units.indices {
-            let kept = units[i].after.filter { other in
+        for unit in units {
+            order[unit.name] = unit.after.filter { other in
                 var seen: Set<String> = []
-                let isCircle = other == units[i].name || reaches(other, units[i].name, &seen)
-                if isCircle, !done.contains(other) {
-                    problems.append(
-                        Failure("unit \(units[i].name): it and \(other) wait for each other: it doesn't wait"))
-                    return false
-                }
-                return true
+                let isCircle = other == unit.name || reaches(other, unit.name, &seen)
+                guard isCircle, !done.contains(other) else { return true }
+                problems.append(Failure("unit \(unit.name): it and \(other) wait for each other: it doesn't wait"))
+                return false
             }
-            units[i].after = kept
-            done.insert(units[i].name)
+            done.insert(unit.name)
         }
         return problems
     }
 
     // MARK: - Living
 
-    /// Does what is due, and starts one of those that wait for nobody any more: a start may take
+    /// Does what is due, and starts one service that waits for no other any more: a start may take
     /// its time, and PID 1 has other things to do in between.
     mutating func step() {
         for i in services.indices { services[i].check() }
@@ -102,10 +102,10 @@ struct ServiceTable {
     /// True when ``step()`` has one to start.
     var hasNext: Bool { next != nil }
 
-    /// True when all that it comes after are ready; who isn't there or is given up is waited for by
-    /// nobody.
+    /// True when all services that it waits for are ready; it waits for none that is absent or marked
+    /// failed.
     private func isFree(_ service: Service) -> Bool {
-        service.unit.after.allSatisfy { name in
+        after(service.unit).allSatisfy { name in
             guard let other = services.first(where: { $0.unit.name == name }) else { return true }
             return [.running, .ended, .stopped, .failed].contains(other.state)
         }
@@ -131,6 +131,10 @@ struct ServiceTable {
     mutating func ended(_ pid: pid_t, _ status: Int32) -> Bool {
         if let i = services.firstIndex(where: { $0.completionPid == pid }) {
             services[i].completionEnded(status)
+            return true
+        }
+        if let i = services.firstIndex(where: { $0.reload.pid == pid }) {
+            services[i].reloadEnded(status)
             return true
         }
         guard let i = services.firstIndex(where: { $0.pid == pid }) else { return false }
@@ -169,6 +173,20 @@ struct ServiceTable {
         with(name) { $0.isAlive ? $0.stop(then: .waiting) : $0.begin() }
     }
 
+    mutating func retry(_ name: String) -> Bool { with(name) { $0.retry() } }
+
+    /// Has a service read its configuration again.
+    ///
+    /// - Returns: what is wrong with the request; nil for nothing.
+    mutating func reloadConfiguration(_ name: String) -> String? {
+        guard let i = services.firstIndex(where: { $0.unit.name == name }) else {
+            return "there is no service \(name.prefix(64))"
+        }
+        guard services[i].unit.reload != nil else { return "service \(name) has no reload in its unit" }
+        services[i].reloadConfiguration()
+        return nil
+    }
+
     /// Sends a signal to a service that runs; to another one it says nothing.
     mutating func signal(_ name: String, _ signal: Int32) -> Bool {
         with(name) { service in if service.isAlive, service.pid > 0 { Glibc.kill(service.pid, signal) } }
@@ -180,24 +198,28 @@ struct ServiceTable {
         return true
     }
 
-    /// A line a service, tabs between: name, state, pid, restarts, bytes, words for people.
+    /// A line for each service, tabs between: name, state, pid, restarts, bytes, status, and what
+    /// became of its last reload.
     var report: String {
-        services.map { service in
-            let words = service.status.map { $0 == "\t" || $0 == "\n" ? " " : String($0) }.joined()
-            return
-                "\(service.unit.name)\t\(service.state.rawValue)\t\(service.pid)\t\(service.restarts)\t\(service.memory)\t\(words)\n"
+        func oneLine(_ text: String) -> String { text.map { $0 == "\t" || $0.isNewline ? " " : String($0) }.joined() }
+        return services.map { service in
+            let columns = [
+                service.unit.name, service.state.rawValue, "\(service.pid)", "\(service.restarts)",
+                "\(service.memory)", oneLine(service.status), oneLine(service.reload.status),
+            ]
+            return columns.joined(separator: "\t") + "\n"
         }.joined()
     }
 
     // MARK: - The end
 
-    /// Asks those to end that nobody alive comes after, and kills who doesn't in his time.
+    /// Stops the services that no running one comes after, and kills those that exceed their time.
     ///
     /// - Returns: true when none is left.
     mutating func stopAll() -> Bool {
         for i in services.indices where services[i].isAlive {
             let name = services[i].unit.name
-            let isNeeded = services.contains { $0.isAlive && $0.unit.after.contains(name) }
+            let isNeeded = services.contains { $0.isAlive && after($0.unit).contains(name) }
             if !isNeeded { services[i].stop() }
             services[i].check()
         }
