@@ -39,15 +39,15 @@ let box: [Target] = [
         name: "Updates",
         dependencies: ["CCrypto", "CZstd", "Digests", "Documents", "Files", "Slots", "Transfers"]),
     .target(
-        name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset"], path: "Sources",
+        name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset", "Units"], path: "Sources",
         sources: ["PluginKit"] + kinds.map { "Resources/\($0)/Value" }),
     .target(name: "Plugins", dependencies: ["PluginKit"], exclude: pluginFiles),
-    .target(name: "Planning", dependencies: ["Documents", "Files", "PluginKit", "Processes", "Units"]),
+    .target(name: "Planning", dependencies: ["Documents", "Files", "PluginKit", "Processes"]),
     .target(
         name: "Engine",
         dependencies: [
             "CSystem", "Disks", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes",
-            "Slots",
+            "Slots", "Units",
         ], path: "Sources", sources: ["Engine"] + kinds.map { "Resources/\($0)/Driver" }),
     .target(name: "Schema", dependencies: ["Documents", "Files"]),
     .executableTarget(

@@ -162,6 +162,17 @@ public final class Engine {
     func followFacts() {
         if let facts = try? facts(), facts == plannedFacts, (try? ports()) == plannedPorts { return }
         follow()
+        retryFailedServices()
+    }
+
+    /// Has PID 1 start failed services at once: what they lacked may be there now.
+    private func retryFailedServices() {
+        guard FileSystem.exists(places.initSocket), let services = try? pidOne.services() else { return }
+        for service in services where service.state == "failed" {
+            if applied.plan.resources[ResourceKey(ServiceResource.kind, service.name)] != nil {
+                try? pidOne.tell("retry \(service.name)")
+            }
+        }
     }
 
     func apply(_ plan: Plan) throws {

@@ -27,9 +27,10 @@ struct ServiceDriver: Driver {
     }
 
     /// - Parameters:
-    ///   - files: contents of the plan's files: a service is started anew when one of its own has changed.
-    ///   - changedFiles: those of them that are others than before: services are told of theirs.
-    ///   - mustTell: whether PID 1 is told although nothing changed: an engine may have fallen before it did.
+    ///   - files: contents of the plan's files: a service restarts when one of its own has changed.
+    ///   - changedFiles: those that changed: services reload theirs.
+    ///   - mustTell: PID 1 reads the units although none changed: an engine that crashed may not have
+    ///     told it.
     /// - Throws: also when PID 1 can't use one of the units.
     private func apply(
         _ services: [ServiceResource], files: [String: String], changedFiles: Set<String>, mustTell: Bool
@@ -40,15 +41,14 @@ struct ServiceDriver: Driver {
         for service in services { units[service.name] = try unit(service, files: files) }
         let parent = FileSystem.parent(of: link) ?? "/"
         if mustTell, FileSystem.exists(parent) {
-            // An engine that fell may have left a generation that nothing names.
+            // Directories that an engine which crashed left behind.
             for name in try FileSystem.list(parent) where name.hasPrefix("units") && "\(parent)/\(name)" != link {
                 if "\(parent)/\(name)" != current { try FileSystem.remove("\(parent)/\(name)") }
             }
         }
-        // Told or not by an engine that fell, nobody knows.
         let before = try current.map { try contents(of: $0) } ?? [:]
         let reloaded = services.filter { service in
-            // One whose unit changes starts anew, and would not hear it.
+            // A service whose unit changes restarts, and reads its files then.
             !service.reloadFiles.isEmpty && before[service.name] == units[service.name]
                 && (mustTell || !changedFiles.isDisjoint(with: service.reloadFiles))
         }
@@ -68,30 +68,31 @@ struct ServiceDriver: Driver {
         reload(reloaded)
     }
 
-    /// Has services read their files anew; one that doesn't run reads them when it starts.
+    /// Lets services read their files again; one that does not run reads them when it starts.
     private func reload(_ services: [ServiceResource]) {
         guard FileSystem.exists(places.initSocket) else { return }
-        for service in services { _ = try? InitClient(socket: places.initSocket).ask("signal \(service.name) HUP") }
+        for service in services { _ = try? InitClient(socket: places.initSocket).ask("reload-service \(service.name)") }
     }
 
-    /// Has PID 1 read the units.
+    /// Lets PID 1 read the units.
     private func tell(_ units: [String: String]) throws {
         guard FileSystem.exists(places.initSocket) else {
-            if !units.isEmpty { Log.say("there is no PID 1 of ours here: services are not started") }
+            if !units.isEmpty { Log.say("services are not started: PID 1 is not vcpe-init") }
             return
         }
         let answer = try InitClient(socket: places.initSocket).ask("reload").split(separator: "\n")
         guard answer.last == "ok" else {
-            throw EngineError("PID 1 doesn't take it: \(answer.isEmpty ? "no answer" : answer.joined(separator: "; "))")
+            throw EngineError(
+                "PID 1 refuses the units: \(answer.isEmpty ? "no answer" : answer.joined(separator: "; "))")
         }
         for problem in answer.dropLast() { Log.say("PID 1: \(problem)") }
-        // What is wrong with a unit of the image's own is no fault of this plan.
+        // Faults in the image's own units are not this plan's.
         let ours = answer.dropLast().filter { problem in
             let words = problem.split(separator: " ", maxSplits: 3)
             guard words.starts(with: ["problem", "unit"]), words.count > 2 else { return true }
             return units[String(words[2].prefix { $0 != ":" && $0 != "," })] != nil
         }
-        guard ours.isEmpty else { throw EngineError("PID 1 can't use it: \(ours.joined(separator: "; "))") }
+        guard ours.isEmpty else { throw EngineError("PID 1 can't use the units: \(ours.joined(separator: "; "))") }
     }
 
     private func contents(of folder: String) throws -> [String: String] {
@@ -112,22 +113,10 @@ struct ServiceDriver: Driver {
                 "service \(service.name): this image has no \(service.command.first ?? ""): the definition's plugins say "
                     + "which features it has")
         }
-        var lines = [
-            "command \(service.command.map(UnitWords.quoted).joined(separator: " "))", "user \(user.pointee.pw_uid)",
-            "group \(user.pointee.pw_gid)", "restart always", "no-new-privileges", "private-tmp",
-        ]
-        lines.append("capabilities \(service.capabilities.joined(separator: " "))")
-        switch service.readiness {
-        case .started: break
-        case .notified: lines.append("ready notify")
-        case .file(let path): lines.append("ready file \(path)")
-        }
-        lines += service.directories.map { "directory \($0)" }
-        if let memory = service.memory { lines.append("memory \(memory)") }
-        for file in service.configurationFiles {
-            lines.append("stamp \(file) \(Checksum.of(files[file] ?? ""))")
-        }
-        return lines.joined(separator: "\n") + "\n"
+        var unit = service.unit
+        (unit.user, unit.group) = (user.pointee.pw_uid, user.pointee.pw_gid)
+        unit.stamps = service.configurationFiles.map { "\($0) \(Checksum.of(files[$0] ?? ""))" }
+        return try unit.text()
     }
 }
 

@@ -1,73 +1,49 @@
+import Units
+
 /// A program that PID 1 keeps running; `docs/init.md` describes each word.
 public struct ServiceResource: ResourceType {
     public static let kind = "service"
 
-    public enum Readiness: Sendable, Hashable {
-        /// As soon as it runs.
-        case started
-        /// When it reports so on the notify socket (sd_notify(3)).
-        case notified
-        /// When the file exists.
-        case file(String)
-
-        var text: String {
-            switch self {
-            case .started: "started"
-            case .notified: "notify"
-            case .file(let path): "file \(path)"
-            }
-        }
-
-        init?(_ text: String) {
-            switch text {
-            case "started": self = .started
-            case "notify": self = .notified
-            default:
-                guard text.hasPrefix("file /") else { return nil }
-                self = .file(String(text.dropFirst(5)))
-            }
-        }
-    }
-
-    /// The plugin's name, a hyphen, and a name of its own.
-    public var name: String
-    public var command: [String]
+    /// Everything but its user, whose number only the box knows. The name is the plugin's name, a
+    /// hyphen, and a name of its own.
+    public var unit: Unit
+    /// The name of its user, whose group it has, too.
     public var user: String
-    /// Linux capabilities that it keeps, such as `net_bind_service`.
-    public var capabilities: [String]
-    public var readiness: Readiness
-    /// Directories that exist before it starts, owned by its user.
-    public var directories: [String]
     /// It is restarted when one of these files of the plan has changed.
     public var configurationFiles: [String]
-    /// It gets SIGHUP when one of these files of the plan has changed.
+    /// It reloads its configuration when one of these files of the plan has changed: by the unit's
+    /// reload, or SIGHUP.
     public var reloadFiles: [String]
-    /// Bytes that all its processes may use.
-    public var memory: Int?
 
+    public var name: String { unit.name }
+    public var command: [String] { unit.command }
+
+    /// - Parameters:
+    ///   - capabilities: Linux capabilities that it keeps, such as `net_bind_service`.
+    ///   - directories: made before it starts, owned by its user.
+    ///   - memory: bytes that all its processes may use.
     public init(
         name: String, command: [String], user: String = "root", capabilities: [String] = [],
-        readiness: Readiness = .started, directories: [String] = [], configurationFiles: [String] = [],
+        readiness: Unit.Readiness = .started, directories: [String] = [], configurationFiles: [String] = [],
         reloadFiles: [String] = [], memory: Int? = nil
     ) {
-        self.name = name
-        self.command = command
+        unit = Self.base(name, command)
         self.user = user
-        self.capabilities = capabilities
-        self.readiness = readiness
-        self.directories = directories
+        // A plugin's unknown capability is an error of its line, when the line is read.
+        unit.capabilities = (try? Capabilities(capabilities)) ?? Capabilities(mask: 0)
+        unit.readiness = readiness
+        unit.directories = directories
+        unit.memory = memory
         self.configurationFiles = configurationFiles
         self.reloadFiles = reloadFiles
-        self.memory = memory
     }
 
-    /// As PID 1 names its unit files.
-    private static func isUnitName(_ name: String) -> Bool {
-        (1...64).contains(name.utf8.count) && name.utf8.first != UInt8(ascii: ".")
-            && name.utf8.allSatisfy { byte in
-                (0x61...0x7A).contains(byte) || (0x41...0x5A).contains(byte) || (0x30...0x39).contains(byte)
-                    || [0x2D, 0x2E, 0x5F].contains(byte)
-            }
+    /// What every service of a plugin has.
+    private static func base(_ name: String, _ command: [String]) -> Unit {
+        var unit = Unit(name: name, command: command)
+        unit.hasNoNewPrivileges = true
+        unit.hasPrivateTmp = true
+        return unit
     }
 
     public init(_ line: ResourceLine) throws(InvalidResource) {
@@ -75,27 +51,63 @@ public struct ServiceResource: ResourceType {
         guard command.first?.hasPrefix("/") == true else {
             throw line.invalid("a service needs a command that begins with an absolute path")
         }
-        self.init(
-            name: try line.value("name") { Self.isUnitName($0) ? $0 : nil }, command: command,
-            user: try line.text("user") ?? "root", capabilities: try line.texts("capabilities"),
-            readiness: try line.optional("ready") { Readiness($0) } ?? .started,
-            directories: try line.texts("directories"), configurationFiles: try line.texts("configuration-files"),
-            reloadFiles: try line.texts("reload-files"), memory: try line.number("memory", 1 << 20...1 << 50))
-        // A unit file has one word a line: a line break would add another.
-        let texts = command + capabilities + directories + configurationFiles + [user, readiness.text]
-        guard texts.allSatisfy({ text in text.utf8.allSatisfy { $0 != 0x0A && $0 != 0 } }) else {
-            throw line.invalid("a service's texts can't contain a line break")
+        unit = Self.base(try line.value("name") { Unit.isName($0) ? $0 : nil }, command)
+        user = try line.text("user") ?? "root"
+        configurationFiles = try line.texts("configuration-files")
+        reloadFiles = try line.texts("reload-files")
+        unit.readiness = try line.optional("ready") { Unit.Readiness(plan: $0) } ?? .started
+        unit.directories = try line.texts("directories")
+        unit.after = try line.texts("after")
+        unit.network = try line.text("network")
+        unit.memory = try line.number("memory", 1 << 20...1 << 50)
+        unit.processes = try line.number("processes", 1...1 << 20)
+        unit.cpuWeight = try line.number("cpu-weight", 1...10_000)
+        if let seconds = try line.number("ready-timeout", 1...86_400) { unit.readyTimeout = seconds }
+        if let files = try line.number("files", 16...1 << 20) { unit.limits[.nofile] = UInt64(files) }
+        if try line.flag("once") { unit.isOnce = true }
+        if !reloadFiles.isEmpty { unit.reload = .signal(.hup) }
+        if let signal = try line.optional("reload-signal", { Unit.Signal(rawValue: $0) }) {
+            unit.reload = .signal(signal)
+        }
+        let reload = try line.texts("reload-command")
+        if !reload.isEmpty { unit.reload = .command(Unit.Command(reload)) }
+        for (name, value) in line["environment"]?.object ?? [:] {
+            guard let text = value.text else { throw line.invalid("\"environment\" is texts by their names") }
+            unit.environment[name] = text
+        }
+        let capabilities = try line.texts("capabilities")
+        do {
+            unit.capabilities = try Capabilities(capabilities)
+            // The writer refuses what the reader would read as something else, such as a line break.
+            _ = try unit.text()
+        } catch {
+            throw line.invalid("\(error)")
         }
     }
 
     public var identity: String { name }
 
     public var fields: [String: JSON] {
-        Self.fields([
+        var reloadSignal: JSON?
+        var reloadCommand: JSON?
+        switch unit.reload {
+        case .signal(.hup) where !reloadFiles.isEmpty: break
+        case .signal(let signal): reloadSignal = .text(signal.rawValue)
+        case .command(let command): reloadCommand = .texts(command.words)
+        case nil: break
+        }
+        return Self.fields([
             "name": .text(name), "command": .texts(command), "user": .text(user),
-            "capabilities": .texts(capabilities), "ready": .text(readiness.text), "directories": .texts(directories),
-            "configuration-files": .texts(configurationFiles),
-            "reload-files": reloadFiles.isEmpty ? nil : .texts(reloadFiles), "memory": memory.map { .integer($0) },
+            "capabilities": .texts(unit.capabilities?.names ?? []),
+            "ready": unit.isOnce ? nil : .text(unit.readiness.plan), "once": unit.isOnce ? .boolean(true) : nil,
+            "directories": .texts(unit.directories), "configuration-files": .texts(configurationFiles),
+            "reload-files": reloadFiles.isEmpty ? nil : .texts(reloadFiles), "reload-signal": reloadSignal,
+            "reload-command": reloadCommand, "memory": unit.memory.map { .integer($0) },
+            "after": unit.after.isEmpty ? nil : .texts(unit.after), "network": unit.network.map { .text($0) },
+            "processes": unit.processes.map { .integer($0) }, "cpu-weight": unit.cpuWeight.map { .integer($0) },
+            "ready-timeout": unit.readyTimeout == 90 ? nil : .integer(unit.readyTimeout),
+            "files": unit.limits[.nofile].map { .integer(Int($0)) },
+            "environment": unit.environment.isEmpty ? nil : .object(unit.environment.mapValues { .text($0) }),
         ])
     }
 
@@ -103,5 +115,26 @@ public struct ServiceResource: ResourceType {
 
     public func objection(to plugin: String) -> String? {
         name.hasPrefix(plugin + "-") ? nil : "the service \(name) must be named \(plugin)-…"
+    }
+}
+
+extension Unit.Readiness {
+    /// As a plan has it; `once` says ``exited``.
+    fileprivate var plan: String {
+        switch self {
+        case .notify: "notify"
+        case .file(let path): "file \(path)"
+        case .started, .forked, .exited: "started"
+        }
+    }
+
+    fileprivate init?(plan text: String) {
+        switch text {
+        case "started": self = .started
+        case "notify": self = .notify
+        default:
+            guard text.hasPrefix("file /") else { return nil }
+            self = .file(String(text.dropFirst(5)))
+        }
     }
 }
