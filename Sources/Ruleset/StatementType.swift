@@ -46,14 +46,27 @@ extension StatementType {
 }
 
 /// A statement of any kind.
+///
+/// It is one reference, so that copies of the frequent statements, which share their memory layout with it, stay cheap.
 public struct AnyStatement: Sendable, Hashable {
-    public let value: any StatementType
+    private final class Box: Sendable {
+        let value: any StatementType
+        init(_ value: any StatementType) { self.value = value }
+    }
 
-    public static func == (one: AnyStatement, other: AnyStatement) -> Bool { one.value.isEqual(to: other.value) }
+    private let box: Box
+
+    init(_ value: any StatementType) { box = Box(value) }
+
+    public var value: any StatementType { box.value }
+
+    public static func == (one: AnyStatement, other: AnyStatement) -> Bool {
+        one.box === other.box || one.value.isEqual(to: other.value)
+    }
 
     public func hash(into hasher: inout Hasher) { value.hash(withTypeInto: &hasher) }
 }
 
 extension Statement {
-    public init(_ value: some StatementType) { self = .other(AnyStatement(value: value)) }
+    public init(_ value: some StatementType) { self = .other(AnyStatement(value)) }
 }
