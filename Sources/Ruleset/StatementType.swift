@@ -48,7 +48,7 @@ extension StatementType {
 /// A statement of any kind.
 ///
 /// It is one reference, so that copies of the frequent statements, which share their memory layout with it, stay cheap.
-public struct AnyStatement: Sendable, Hashable {
+public struct AnyStatement: Sendable, Hashable, CustomStringConvertible {
     private final class Box: Sendable {
         let value: any StatementType
         init(_ value: any StatementType) { self.value = value }
@@ -59,6 +59,8 @@ public struct AnyStatement: Sendable, Hashable {
     init(_ value: any StatementType) { box = Box(value) }
 
     public var value: any StatementType { box.value }
+
+    public var description: String { "\(value)" }
 
     public static func == (one: AnyStatement, other: AnyStatement) -> Bool {
         one.box === other.box || one.value.isEqual(to: other.value)
