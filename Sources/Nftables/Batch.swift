@@ -8,11 +8,14 @@ import Ruleset
 /// Commands are buffered as netlink messages; ``Connection/commit(_:expecting:)`` sends them. Each keeps whose it is, so
 /// that an error of the kernel names the object and who wanted it.
 public struct Batch {
-    /// The table of all objects, of the family `inet`.
+    /// The table of all objects.
     public let table: String
+    public let family: TableFamily
     private(set) var bytes: [UInt8] = []
     /// What each message is about, by its sequence number; number 0 is the batch itself.
     private(set) var subjects = ["the batch"]
+    /// The first message that could not be made for want of memory: the batch is incomplete, and is never sent.
+    private(set) var missing: NftablesError.Refusal?
     private var nextSetID: UInt32 = 1
     /// What maps hold, by their names: those of this batch, and those that stand in the table already.
     private var contents: [String: NamedSet.Content]
@@ -20,8 +23,8 @@ public struct Batch {
     private let scratch = Scratch(capacity: 1 << 18)
 
     /// - Parameter sets: that stand in the table, as far as rules of this batch translate by them.
-    public init(table: String, sets: some Sequence<NamedSet> = []) {
-        self.table = table
+    public init(table: String, family: TableFamily = .inet, sets: some Sequence<NamedSet> = []) {
+        (self.table, self.family) = (table, family)
         contents = Dictionary(sets.lazy.filter { $0.content != .members }.map { ($0.name, $0.content) }) { $1 }
     }
 
@@ -42,11 +45,27 @@ public struct Batch {
         subjects.append(subject)
         guard
             let header = nftnl_nlmsg_build_hdr(
-                scratch.buffer, UInt16(type.rawValue), UInt16(NFPROTO_INET), UInt16(flags), sequence)
-        else { return }
+                scratch.buffer, UInt16(type.rawValue), UInt16(family.number), UInt16(flags), sequence)
+        else { return miss(subject) }
         body(header)
         let length = Int(header.pointee.nlmsg_len)
         bytes.append(contentsOf: UnsafeRawBufferPointer(start: scratch.buffer, count: length))
+    }
+
+    /// Notes that a message could not be made.
+    mutating func miss(_ subject: String) {
+        if missing == nil { missing = .init(subject: subject, code: ENOMEM, message: "libnftnl could not allocate it") }
+    }
+
+    /// What libnftnl has made; nil, and the batch incomplete, when there was no memory for it.
+    private mutating func made(_ object: OpaquePointer?, _ subject: String) -> OpaquePointer? {
+        if object == nil { miss(subject) }
+        return object
+    }
+
+    /// - Throws: when this or an earlier message could not be made.
+    private func complete() throws(UnsupportedRuleset) {
+        if let missing { throw UnsupportedRuleset("\(missing.subject): no memory is left") }
     }
 
     // MARK: - Tables
@@ -63,7 +82,7 @@ public struct Batch {
 
     /// Makes the table, or takes it over with the flags `owner` and `persist`.
     public mutating func addTable(_ flags: TableFlags = []) {
-        guard let object = nftnl_table_alloc() else { return }
+        guard let object = made(nftnl_table_alloc(), "table \(table)") else { return }
         defer { nftnl_table_free(object) }
         nftnl_table_set_str(object, UInt16(NFTNL_TABLE_NAME.rawValue), table)
         if !flags.isEmpty { nftnl_table_set_u32(object, UInt16(NFTNL_TABLE_FLAGS.rawValue), flags.rawValue) }
@@ -76,19 +95,20 @@ public struct Batch {
     public mutating func add(_ chain: Chain) throws(UnsupportedRuleset) {
         try Bounds.check(name: chain.name)
         withChain(chain, NFT_MSG_NEWCHAIN, NLM_F_CREATE)
+        try complete()
     }
 
     /// Takes a chain away; nothing may lead there any more.
     public mutating func deleteChain(_ name: String) { withChain(Chain(name), NFT_MSG_DELCHAIN, 0) }
 
     private mutating func withChain(_ chain: Chain, _ type: nf_tables_msg_types, _ flags: Int32) {
-        guard let object = nftnl_chain_alloc() else { return }
+        guard let object = made(nftnl_chain_alloc(), "chain \(chain.name)") else { return }
         defer { nftnl_chain_free(object) }
         nftnl_chain_set_str(object, UInt16(NFTNL_CHAIN_TABLE.rawValue), table)
         nftnl_chain_set_str(object, UInt16(NFTNL_CHAIN_NAME.rawValue), chain.name)
         if let hook = chain.hook {
             nftnl_chain_set_str(object, UInt16(NFTNL_CHAIN_TYPE.rawValue), hook.kind.rawValue)
-            nftnl_chain_set_u32(object, UInt16(NFTNL_CHAIN_HOOKNUM.rawValue), hook.point.number)
+            nftnl_chain_set_u32(object, UInt16(NFTNL_CHAIN_HOOKNUM.rawValue), hook.point.number(in: family))
             nftnl_chain_set_s32(object, UInt16(NFTNL_CHAIN_PRIO.rawValue), Int32(truncatingIfNeeded: hook.priority))
             nftnl_chain_set_u32(object, UInt16(NFTNL_CHAIN_POLICY.rawValue), hook.policy == .accept ? 1 : 0)
             if let device = hook.device { nftnl_chain_set_str(object, UInt16(NFTNL_CHAIN_DEV.rawValue), device) }
@@ -98,7 +118,7 @@ public struct Batch {
 
     /// Takes all rules out of a chain; named counters and sets keep what they hold.
     public mutating func flushChain(_ name: String) {
-        guard let object = nftnl_rule_alloc() else { return }
+        guard let object = made(nftnl_rule_alloc(), "the rules of chain \(name)") else { return }
         defer { nftnl_rule_free(object) }
         nftnl_rule_set_str(object, UInt16(NFTNL_RULE_TABLE.rawValue), table)
         nftnl_rule_set_str(object, UInt16(NFTNL_RULE_CHAIN.rawValue), name)
@@ -115,14 +135,14 @@ public struct Batch {
         defer { nftnl_rule_free(object) }
         nftnl_rule_set_str(object, UInt16(NFTNL_RULE_TABLE.rawValue), table)
         nftnl_rule_set_str(object, UInt16(NFTNL_RULE_CHAIN.rawValue), chain)
-        nftnl_rule_set_u32(object, UInt16(NFTNL_RULE_FAMILY.rawValue), UInt32(NFPROTO_INET))
+        nftnl_rule_set_u32(object, UInt16(NFTNL_RULE_FAMILY.rawValue), family.number)
         try Bounds.check(name: chain)
         let subject = "a rule of chain \(chain)" + (rule.comment.map { " (\($0))" } ?? "")
         var sets: [(NamedSet, UInt32)] = []
         var next = nextSetID
         let contents = contents
         var program = RuleProgram(
-            rule: object,
+            rule: object, family: family,
             makeSet: { (set: NamedSet) throws(UnsupportedRuleset) -> (name: String, id: UInt32) in
                 sets.append((set, next))
                 next += 1
@@ -144,6 +164,7 @@ public struct Batch {
         message(NFT_MSG_NEWRULE, flags: NLM_F_CREATE | NLM_F_APPEND, subject) {
             nftnl_rule_nlmsg_build_payload($0, object)
         }
+        try complete()
     }
 
     /// Makes a chain with all its rules; what rules it had are taken out first.
@@ -164,7 +185,7 @@ public struct Batch {
     }
 
     public mutating func deleteSet(_ name: String) {
-        guard let object = nftnl_set_alloc() else { return }
+        guard let object = made(nftnl_set_alloc(), "set \(name)") else { return }
         defer { nftnl_set_free(object) }
         nftnl_set_set_str(object, UInt16(NFTNL_SET_TABLE.rawValue), table)
         nftnl_set_set_str(object, UInt16(NFTNL_SET_NAME.rawValue), name)
@@ -194,7 +215,7 @@ public struct Batch {
         }
         nftnl_set_set_str(object, UInt16(NFTNL_SET_TABLE.rawValue), table)
         nftnl_set_set_str(object, UInt16(NFTNL_SET_NAME.rawValue), set.name)
-        u32(NFTNL_SET_FAMILY, UInt32(NFPROTO_INET))
+        u32(NFTNL_SET_FAMILY, family.number)
         u32(NFTNL_SET_FLAGS, flags)
         u32(NFTNL_SET_KEY_TYPE, set.keyType)
         u32(NFTNL_SET_KEY_LEN, UInt32(set.keyLength))
@@ -230,12 +251,12 @@ public struct Batch {
         }
         nftnl_set_set_data(object, UInt16(NFTNL_SET_USERDATA.rawValue), data.bytes, UInt32(data.bytes.count))
         message(NFT_MSG_NEWSET, flags: NLM_F_CREATE, subject) { nftnl_set_nlmsg_build_payload($0, object) }
-        put(lowered, set: set.name, id: id, NFT_MSG_NEWSETELEM, subject)
+        try put(lowered, set: set.name, id: id, NFT_MSG_NEWSETELEM, subject)
     }
 
     /// Puts elements into a set that is there.
     public mutating func add(_ elements: [SetElement], to set: NamedSet) throws(UnsupportedRuleset) {
-        put(try set.lower(elements), set: set.name, id: nil, NFT_MSG_NEWSETELEM, "elements of set \(set.name)")
+        try put(try set.lower(elements), set: set.name, id: nil, NFT_MSG_NEWSETELEM, "elements of set \(set.name)")
     }
 
     /// Takes elements out of a set.
@@ -244,12 +265,12 @@ public struct Batch {
         let lowered = try set.lower(elements).map {
             LoweredElement(key: $0.key, lastKey: $0.lastKey, isIntervalEnd: $0.isIntervalEnd)
         }
-        put(lowered, set: set.name, id: nil, NFT_MSG_DELSETELEM, "elements of set \(set.name)")
+        try put(lowered, set: set.name, id: nil, NFT_MSG_DELSETELEM, "elements of set \(set.name)")
     }
 
     /// Takes all elements out of a set.
     public mutating func flushSet(_ name: String) {
-        guard let object = nftnl_set_alloc() else { return }
+        guard let object = made(nftnl_set_alloc(), "the elements of set \(name)") else { return }
         defer { nftnl_set_free(object) }
         nftnl_set_set_str(object, UInt16(NFTNL_SET_TABLE.rawValue), table)
         nftnl_set_set_str(object, UInt16(NFTNL_SET_NAME.rawValue), name)
@@ -259,21 +280,25 @@ public struct Batch {
     /// Elements in as many messages as they need: attributes end at 64 KiB.
     private mutating func put(
         _ elements: [LoweredElement], set name: String, id: UInt32?, _ type: nf_tables_msg_types, _ subject: String
-    ) {
-        if elements.isEmpty { return }
-        guard let object = nftnl_set_alloc() else { return }
+    ) throws(UnsupportedRuleset) {
+        if elements.isEmpty { return try complete() }
+        guard let object = made(nftnl_set_alloc(), subject) else { return try complete() }
         defer { nftnl_set_free(object) }
         nftnl_set_set_str(object, UInt16(NFTNL_SET_TABLE.rawValue), table)
         nftnl_set_set_str(object, UInt16(NFTNL_SET_NAME.rawValue), name)
         if let id { nftnl_set_set_u32(object, UInt16(NFTNL_SET_ID.rawValue), id) }
-        for element in elements { if let made = element.make() { nftnl_set_elem_add(object, made) } }
-        guard let iterator = nftnl_set_elems_iter_create(object) else { return }
+        for element in elements {
+            guard let element = made(element.make(), subject) else { return try complete() }
+            nftnl_set_elem_add(object, element)
+        }
+        guard let iterator = made(nftnl_set_elems_iter_create(object), subject) else { return try complete() }
         defer { nftnl_set_elems_iter_destroy(iterator) }
         var more: Int32 = 1
         while more > 0 {
             message(type, flags: type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0, subject) {
                 more = nftnl_set_elems_nlmsg_build_payload_iter($0, iterator)
             }
+            try complete()
         }
     }
 
@@ -288,6 +313,7 @@ public struct Batch {
             data.put(comment: comment)
             nftnl_obj_set_data(object, UInt16(NFTNL_OBJ_USERDATA), data.bytes, UInt32(data.bytes.count))
         }
+        try complete()
     }
 
     public mutating func deleteCounter(_ name: String) { object("counter", name, UInt32(NFT_OBJECT_COUNTER)) }
@@ -295,11 +321,13 @@ public struct Batch {
     /// Makes a helper of connection tracking; one that is there stays.
     public mutating func add(_ helper: NamedHelper) throws(UnsupportedRuleset) {
         try Bounds.check(name: helper.name)
+        let network = UInt16(family.number)
         object("helper", helper.name, UInt32(NFT_OBJECT_CT_HELPER)) { object in
             nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_CT_HELPER_NAME), helper.kind)
-            nftnl_obj_set_u16(object, UInt16(NFTNL_OBJ_CT_HELPER_L3PROTO), UInt16(NFPROTO_INET))
+            nftnl_obj_set_u16(object, UInt16(NFTNL_OBJ_CT_HELPER_L3PROTO), network)
             nftnl_obj_set_u8(object, UInt16(NFTNL_OBJ_CT_HELPER_L4PROTO), helper.transport == "tcp" ? 6 : 17)
         }
+        try complete()
     }
 
     public mutating func deleteHelper(_ name: String) { object("helper", name, UInt32(NFT_OBJECT_CT_HELPER)) }
@@ -308,7 +336,7 @@ public struct Batch {
     private mutating func object(
         _ what: String, _ name: String, _ kind: UInt32, _ fill: ((OpaquePointer) -> Void)? = nil
     ) {
-        guard let object = nftnl_obj_alloc() else { return }
+        guard let object = made(nftnl_obj_alloc(), "\(what) \(name)") else { return }
         defer { nftnl_obj_free(object) }
         nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_TABLE), table)
         nftnl_obj_set_str(object, UInt16(NFTNL_OBJ_NAME), name)
@@ -325,6 +353,7 @@ public struct Batch {
     public mutating func add(_ flowtable: Flowtable) throws(UnsupportedRuleset) {
         try Bounds.check(name: flowtable.name)
         withFlowtable(flowtable, NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE)
+        try complete()
     }
 
     public mutating func deleteFlowtable(_ name: String) {
@@ -332,7 +361,7 @@ public struct Batch {
     }
 
     private mutating func withFlowtable(_ flowtable: Flowtable, _ type: nf_tables_msg_types, _ flags: Int32) {
-        guard let object = nftnl_flowtable_alloc() else { return }
+        guard let object = made(nftnl_flowtable_alloc(), "flowtable \(flowtable.name)") else { return }
         defer { nftnl_flowtable_free(object) }
         func u16(_ attribute: nftnl_flowtable_attr) -> UInt16 { UInt16(attribute.rawValue) }
         nftnl_flowtable_set_str(object, u16(NFTNL_FLOWTABLE_TABLE), table)

@@ -82,28 +82,33 @@ public final class Connection {
     /// - Parameter generation: refuse when the ruleset's generation is another one; an optimistic
     ///   lock.
     public func commit(_ batch: Batch, expecting generation: UInt32? = nil) throws(NftablesError) {
-        if !batch.isEmpty { try send(batch, expecting: generation, isDryRun: false) }
+        try send(batch, expecting: generation, isDryRun: false)
     }
 
     /// Has the kernel check a batch and change nothing: its end is left out, so that all is taken
     /// back.
     public func check(_ batch: Batch, expecting generation: UInt32? = nil) throws(NftablesError) {
-        if !batch.isEmpty { try send(batch, expecting: generation, isDryRun: true) }
+        try send(batch, expecting: generation, isDryRun: true)
     }
 
     private func send(_ batch: Batch, expecting generation: UInt32?, isDryRun: Bool) throws(NftablesError) {
+        if let missing = batch.missing { throw NftablesError([missing]) }
+        if batch.isEmpty { return }
         let before = isDryRun ? 0 : try self.generation()
         var bytes: [UInt8] = []
         bytes.reserveCapacity(batch.bytes.count + 64)
-        withUnsafeTemporaryAllocation(byteCount: 256, alignment: 8) { room in
+        let isWhole = withUnsafeTemporaryAllocation(byteCount: 256, alignment: 8) { room -> Bool in
             let buffer = room.baseAddress?.assumingMemoryBound(to: CChar.self)
-            guard let begin = nftnl_batch_begin(buffer, 0) else { return }
+            guard let begin = nftnl_batch_begin(buffer, 0) else { return false }
             if let generation { mnl_attr_put_u32(begin, UInt16(NFNL_BATCH_GENID.rawValue), generation.bigEndian) }
             bytes.append(contentsOf: UnsafeRawBufferPointer(start: begin, count: Int(begin.pointee.nlmsg_len)))
             bytes.append(contentsOf: batch.bytes)
-            guard !isDryRun, let end = nftnl_batch_end(buffer, UInt32(batch.subjects.count)) else { return }
+            if isDryRun { return true }
+            guard let end = nftnl_batch_end(buffer, UInt32(batch.subjects.count)) else { return false }
             bytes.append(contentsOf: UnsafeRawBufferPointer(start: end, count: Int(end.pointee.nlmsg_len)))
+            return true
         }
+        guard isWhole else { throw NftablesError([.init(subject: "the batch", code: ENOMEM, message: nil)]) }
         guard mnl_socket_sendto(socket, bytes, bytes.count) == bytes.count else { throw NftablesError(call: "sendto") }
         // The kernel has done all within that call: what it says is there now.
         let refusals = drain(batch, isDryRun: isDryRun)

@@ -10,6 +10,14 @@ struct ProtocolContext {
     var hasPorts = false
     /// It came over Ethernet.
     var isEthernet = false
+
+    init(_ family: TableFamily) {
+        switch family {
+        case .ip: network = 2
+        case .ip6: network = 10
+        case .inet, .netdev: break
+        }
+    }
 }
 
 extension RuleProgram {
@@ -47,6 +55,7 @@ extension RuleProgram {
     mutating func requireNetwork(_ number: UInt8) throws(UnsupportedRuleset) {
         if context.network == number { return }
         guard context.network == nil else { throw UnsupportedRuleset("IPv4 and IPv6 in one rule") }
+        guard family != .netdev else { throw UnsupportedRuleset("a match of IP's headers in a table of netdev") }
         context.network = number
         try meta(.nfproto, into: 1)
         try compare(.equal, [number])

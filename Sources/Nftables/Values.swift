@@ -51,6 +51,12 @@ extension DataType {
             let name = Array(text.utf8)
             guard !name.isEmpty, name.count < length, name.last != UInt8(ascii: "*") else { throw wrong }
             return name + [UInt8](repeating: 0, count: length - name.count)
+        case .trafficClass where text.contains(":"):
+            let parts = text.split(separator: ":", omittingEmptySubsequences: false).map {
+                $0.utf8.count <= 4 ? UInt16($0, radix: 16) : nil
+            }
+            guard parts.count == 2, let major = parts[0], let minor = parts[1] else { throw wrong }
+            return bytes(UInt64(major) << 16 | UInt64(minor))
         default:
             guard let number = symbols[text] ?? UInt64(text) else { throw wrong }
             return try bytes(.number(Int(clamping: number)))
@@ -83,6 +89,20 @@ extension DataType {
             let bytes = try bytes(value)
             return (bytes, bytes)
         }
+    }
+
+    /// The ends of a range of numbers in the host's order, as the kernel compares them: from their highest byte on.
+    func hostInterval(_ first: Expression, _ last: Expression) throws(UnsupportedRuleset) -> (
+        first: [UInt8], last: [UInt8]
+    ) {
+        guard self == .mark || self == .hostInteger(length) else {
+            throw UnsupportedRuleset("a range of \(name), whose values are in the host's order")
+        }
+        let ends = (first: Array(try bytes(first).reversed()), last: Array(try bytes(last).reversed()))
+        guard !ends.last.lexicographicallyPrecedes(ends.first) else {
+            throw UnsupportedRuleset("\(Expression.range(first, last).json.line) ends before it begins")
+        }
+        return ends
     }
 
     /// The mask of the first `bits` bits.

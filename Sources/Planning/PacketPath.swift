@@ -23,7 +23,15 @@ public enum PacketPath {
     /// The base chains, and an empty chain for each stage: what stands before the first link is up and before any plugin
     /// runs. Nothing is forwarded by it.
     public static var skeleton: [Chain] {
-        Stage.allCases.map { Chain(chain(of: $0)) } + base
+        let stages = Set(Stage.allCases.map { chain(of: $0) }).union([steerOutput])
+        return stages.sorted().map { Chain($0) } + base
+    }
+
+    /// Where the box's own packets are steered: the kernel routes them anew when their mark changes there.
+    static let steerOutput = "stage.steer-output"
+
+    private static var markFromConnection: Rule {
+        Rule([.match(.ct(.mark), .notEqual, .number(0)), .setMark(.meta(.mark), .ct(.mark))], comment: comment)
     }
 
     private static let comment = "packet path"
@@ -54,7 +62,9 @@ public enum PacketPath {
     static func offloading(_ chain: Chain, to flowtable: Flowtable?) -> Chain {
         var chain = chain
         chain.rules.removeAll { rule in
-            rule.statements.contains { if case .flow = $0 { true } else { false } }
+            rule.statements.contains { statement in
+                if case .other(let other) = statement { other.value is Statement.FlowOffload } else { false }
+            }
         }
         guard let flowtable, let place = chain.rules.firstIndex(of: established) else { return chain }
         let rule = Rule(
@@ -71,10 +81,7 @@ public enum PacketPath {
             Chain(
                 "prerouting-mangle", hook: Hook(.filter, .prerouting, priority: -150),
                 rules: [
-                    Rule(
-                        [.match(.ct(.mark), .notEqual, .number(0)), .setMark(.meta(.mark), .ct(.mark))],
-                        comment: comment),
-                    call(.classify), call(.steer),
+                    markFromConnection, call(.classify), call(.steer),
                 ]),
             Chain(
                 "prerouting-nat", hook: Hook(.nat, .prerouting, priority: -100), rules: [call(.dnat)]),
@@ -88,6 +95,9 @@ public enum PacketPath {
                 "forward", hook: Hook(.filter, .forward, priority: 0, policy: .drop),
                 rules: [call(.forwardGuard), call(.noOffload), established, call(.forward)]),
             Chain("forward-inspect", hook: Hook(.filter, .forward, priority: 10), rules: [call(.inspect)]),
+            Chain(
+                "output-route", hook: Hook(.route, .output, priority: -150),
+                rules: [markFromConnection, Rule([.verdict(.jump(steerOutput))], comment: comment)]),
             Chain("output", hook: Hook(.filter, .output, priority: 0), rules: [call(.output)]),
             Chain(
                 "postrouting-mangle", hook: Hook(.filter, .postrouting, priority: -150),

@@ -52,21 +52,25 @@ public struct DataType: Sendable, Hashable {
     /// The same in one byte, as in an extension header's being there.
     public static let flag = DataType("boolean", 39, 1, .host)
     /// Milliseconds; in nft's language seconds.
-    public static let time = DataType("time", 22, 4, .host)
+    public static let time = DataType("time", 18, 4, .host)
     public static let ctDirection = DataType("ct_dir", 27, 1, .host, ["original": 0, "reply": 1])
     public static let interfaceName = DataType("ifname", 41, 16, .host)
     /// Six bits of RFC 2474 within so many bytes.
     public static func differentiatedServices(_ length: Int) -> DataType {
-        DataType("dscp", 43, length, .big, Symbols.codePoints)
+        DataType("dscp", 36, length, .big, Symbols.codePoints)
     }
     /// A number without a name of its own.
     public static func integer(_ length: Int) -> DataType { DataType("integer", 4, length) }
+    /// The same in the host's order.
+    public static func hostInteger(_ length: Int) -> DataType { DataType("integer", 4, length, .host) }
+    /// A handle of traffic control, `MAJOR:MINOR` in hexadecimal digits.
+    public static let trafficClass = DataType("classid", 23, 4, .host)
 
     /// The types that a set's key or a map's value may be declared as.
     public static let named: [String: DataType] = Dictionary(
         [
             ipv4Address, ipv6Address, etherAddress, protocolNumber, service, icmpType, icmpv6Type, mark, ctState,
-            interfaceName,
+            interfaceName, trafficClass,
         ].map { ($0.name, $0) }
     ) { $1 }
 

@@ -7,8 +7,10 @@ public struct Hook: Sendable, Hashable {
         /// Where a device's packets come in, before all others.
         case ingress
 
-        /// NF_INET_*.
-        public var number: UInt32 { UInt32(Self.allCases.firstIndex(of: self) ?? 0) }
+        /// NF_INET_*; in `netdev` NF_NETDEV_INGRESS.
+        public func number(in family: TableFamily) -> UInt32 {
+            family == .netdev ? 0 : UInt32(Self.allCases.firstIndex(of: self) ?? 0)
+        }
     }
 
     public enum Kind: String, Sendable, CaseIterable { case filter, nat, route }

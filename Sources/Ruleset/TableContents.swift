@@ -1,7 +1,8 @@
 import Documents
 
-/// All that a table of the family `inet` holds.
+/// All that a table holds.
 public struct TableContents: Sendable, Hashable {
+    public var family = TableFamily.inet
     public var chains: [Chain]
     public var sets: [NamedSet]
     public var counters: [NamedCounter]
@@ -21,10 +22,10 @@ public struct TableContents: Sendable, Hashable {
 
     /// A document that `nft -j -f` takes: whoever doubts our own way to the kernel can compare.
     public func document(table: String) -> JSON {
-        var items: [JSON] = [["table": ["family": "inet", "name": .text(table)]]]
+        var items: [JSON] = [["table": ["family": .text(family.rawValue), "name": .text(table)]]]
         func object(_ kind: String, _ body: JSON) {
             var entries = body.object ?? [:]
-            entries["family"] = "inet"
+            entries["family"] = .text(family.rawValue)
             entries["table"] = .text(table)
             items.append([kind: .object(entries)])
         }

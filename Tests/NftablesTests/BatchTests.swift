@@ -153,7 +153,10 @@ import Testing
         (.match(.payload(.ip, "saddr"), .equal, .text("10.0.0.300")), "\"10.0.0.300\" is no ipv4_addr"),
         (.match(.payload(.ip, "saddr"), .equal, .prefix("10.0.0.1", 8)), "has bits beyond its length"),
         (.match(.payload(.tcp, "dport"), .equal, .range(.number(90), .number(80))), "ends before it begins"),
-        (.match(.meta(.mark), .equal, .range(.number(1), .number(2))), "values are in the host's order"),
+        (
+            .match(.meta(.mark), .equal, .set([.range(.number(1), .number(2)), .number(9)])),
+            "values are in the host's order"
+        ),
         (.nat(.dnat, .ip, address: .text("10.0.0.1"), port: .number(80)), "needs a match of tcp or udp before it"),
         (.match(.payload(.th, "dport"), .equal, .number(1)), "needs a match of meta l4proto"),
     ])

@@ -11,7 +11,7 @@ import Testing
 /// What the kernel holds after our batch is what it holds after `nft -j -f` of the same plan: two networks, one listing.
 @Suite struct OracleTests {
     static func load(_ contents: TableContents, table: String, _ connection: Connection) throws {
-        var batch = Batch(table: table)
+        var batch = Batch(table: table, family: contents.family)
         batch.addTable()
         for counter in contents.counters { try batch.add(counter) }
         for helper in contents.helpers { try batch.add(helper) }
@@ -78,7 +78,7 @@ import Testing
     }
 
     /// What `nft -j -f` makes of a document.
-    private static func theirs(_ document: String) throws -> [String] {
+    static func theirs(_ document: String) throws -> [String] {
         let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-oracle")
         defer { try? FileSystem.remove(folder) }
         var text = document

@@ -9,19 +9,19 @@ struct RandomRuleset {
 
     init(seed: UInt64, fillsMaps: Bool = false) { (random, self.fillsMaps) = (Random(seed: seed), fillsMaps) }
 
-    private mutating func number(_ range: ClosedRange<Int>) -> Int { range.lowerBound + random.next(range.count) }
+    mutating func number(_ range: ClosedRange<Int>) -> Int { range.lowerBound + random.next(range.count) }
 
-    private mutating func pick<T>(_ items: [T]) -> T { items[number(0...items.count - 1)] }
+    mutating func pick<T>(_ items: [T]) -> T { items[number(0...items.count - 1)] }
 
-    private mutating func chance(_ percent: Int) -> Bool { number(1...100) <= percent }
+    mutating func chance(_ percent: Int) -> Bool { number(1...100) <= percent }
 
     // MARK: - Values
 
-    private mutating func ipv4() -> String {
+    mutating func ipv4() -> String {
         "\(number(1...223)).\(number(0...255)).\(number(0...255)).\(number(1...254))"
     }
 
-    private mutating func ipv6() -> String {
+    mutating func ipv6() -> String {
         "fd00:\(String(number(1...65535), radix: 16))::\(String(number(1...65535), radix: 16))"
     }
 
@@ -43,14 +43,14 @@ struct RandomRuleset {
         return .range(.text("\(net).\(a)"), .text("\(net).\(b)"))
     }
 
-    private mutating func ports() -> Expression {
+    mutating func ports() -> Expression {
         if chance(30) { return .range(.number(number(1...1000)), .number(number(1001...65535))) }
         return .number(number(1...65535))
     }
 
-    private mutating func interface() -> Expression { .text(pick(["lan", "wan", "eth0", "vlan.100", "br-guest"])) }
+    mutating func interface() -> Expression { .text(pick(["lan", "wan", "eth0", "vlan.100", "br-guest"])) }
 
-    private mutating func distinct(_ count: Int, _ make: (inout RandomRuleset) -> Expression) -> [Expression] {
+    mutating func distinct(_ count: Int, _ make: (inout RandomRuleset) -> Expression) -> [Expression] {
         var items: [Expression] = []
         for _ in 0..<count {
             let item = make(&self)
@@ -138,7 +138,9 @@ struct RandomRuleset {
             let types = ["echo-request", "destination-unreachable", "time-exceeded"]
             statements.append(.match(.payload(.icmp, "type"), .equal, .set(types.map { .text($0) })))
         case 1: statements.append(.match(.payload(.icmpv6, "type"), .equal, .text("nd-neighbor-solicit")))
-        default: conditions(&statements)
+        default:
+            conditions(&statements)
+            laterConditions(&statements)
         }
         if chance(30) { statements.append(.counter("counted")) }
         if chance(10) {
@@ -285,6 +287,12 @@ struct RandomRuleset {
                 "plain6", key: [.ipv6Address],
                 elements: distinct(number(0...9)) { .text($0.ipv6()) }.map { SetElement($0) }),
             NamedSet("seen", key: [.ipv4Address], flags: [.dynamic, .timeout], timeout: 60, size: 65535),
+            NamedSet(
+                "marks", key: [.ipv4Address], content: .values([.mark]),
+                elements: (0..<number(0...4)).map {
+                    SetElement(.text("10.2.2.\($0 + 1)"), .data(.number(number(1...99))))
+                }
+            ),
             NamedSet("connected", key: [.ipv4Address], flags: [.dynamic], size: 65535),
             NamedSet(
                 "targets", key: [.ipv4Address, .service],
@@ -333,8 +341,19 @@ struct RandomRuleset {
                             selectiveAcknowledgements: chance(50))),
                 ])
             ])
+        let mangle = Chain(
+            "mangle", hook: Hook(.filter, .prerouting, priority: -150),
+            rules: (0..<number(1...6)).map { _ in mangled() })
+        let clamp = Chain(
+            "clamp", hook: Hook(.route, .output, priority: -150),
+            rules: [
+                Rule([
+                    .match(.and(.payload(.tcp, "flags"), .list([.text("syn"), .text("rst")])), .equal, .text("syn")),
+                    .mangle(.tcpOption(.maximumSegmentSize, .value), .selector(.routeMTU)),
+                ])
+            ])
         return TableContents(
-            chains: [Chain("other"), forward, dnat, snat, ingress, syn], sets: sets,
+            chains: [Chain("other"), forward, dnat, snat, ingress, syn, mangle, clamp], sets: sets,
             counters: [NamedCounter("counted", comment: chance(50) ? "how often" : nil)])
     }
 }

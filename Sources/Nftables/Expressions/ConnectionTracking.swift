@@ -35,15 +35,34 @@ extension RuleProgram {
         try add("ct") { expression in
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_KEY), number)
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_DREG), register)
-            nftnl_expr_set_u8(expression, UInt16(NFTNL_EXPR_CT_DIR), direction == .original ? 0 : 1)
+            nftnl_expr_set_u8(expression, UInt16(NFTNL_EXPR_CT_DIR), direction.number)
         }
     }
 
-    /// The connection's mark becomes register 1.
-    mutating func writeConnectionMark() throws(UnsupportedRuleset) {
+    /// What a connection has for each of its directions, or of both together.
+    mutating func connection(
+        _ key: nft_ct_keys, _ direction: Selector.Direction?, into register: UInt32
+    ) throws(UnsupportedRuleset) {
         try add("ct") { expression in
-            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_KEY), NFT_CT_MARK.rawValue)
-            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_SREG), 1)
+            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_KEY), key.rawValue)
+            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_DREG), register)
+            if let direction { nftnl_expr_set_u8(expression, UInt16(NFTNL_EXPR_CT_DIR), direction.number) }
         }
     }
+
+    /// Register 1 becomes the connection's mark or zone.
+    mutating func writeConnection(
+        _ key: nft_ct_keys, _ direction: Selector.Direction? = nil
+    ) throws(UnsupportedRuleset) {
+        try add("ct") { expression in
+            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_KEY), key.rawValue)
+            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CT_SREG), 1)
+            if let direction { nftnl_expr_set_u8(expression, UInt16(NFTNL_EXPR_CT_DIR), direction.number) }
+        }
+    }
+}
+
+extension Selector.Direction {
+    /// IP_CT_DIR_*
+    fileprivate var number: UInt8 { self == .original ? 0 : 1 }
 }

@@ -15,14 +15,4 @@ extension RuleProgram {
             nftnl_expr_set_str(expression, UInt16(NFTNL_EXPR_OBJREF_IMM_NAME), name)
         }
     }
-
-    /// `objref` with a map: counts with the counter that the map holds for what is loaded.
-    mutating func counter(_ key: Expression, map: String) throws(UnsupportedRuleset) {
-        try Bounds.check(name: map)
-        try load(key)
-        try add("objref") { expression in
-            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_OBJREF_SET_SREG), 1)
-            nftnl_expr_set_str(expression, UInt16(NFTNL_EXPR_OBJREF_SET_NAME), map)
-        }
-    }
 }

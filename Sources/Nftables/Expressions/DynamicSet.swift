@@ -16,7 +16,7 @@ extension RuleProgram {
             case .update: NFT_DYNSET_OP_UPDATE
             case .delete: NFT_DYNSET_OP_DELETE
             }
-        let kept = try each.map(Self.kept)
+        let kept = try each.map { (each) throws(UnsupportedRuleset) in try each.expression() }
         try add("dynset") { expression in
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_DYNSET_SREG_KEY), 1)
             if data != nil {
@@ -31,25 +31,5 @@ extension RuleProgram {
             // It belongs to the instruction from then on.
             if let kept { nftnl_expr_set(expression, UInt16(NFTNL_EXPR_DYNSET_EXPR), UnsafeRawPointer(kept), 0) }
         }
-    }
-
-    /// What is kept for each key.
-    private static func kept(_ each: Statement.Each) throws(UnsupportedRuleset) -> OpaquePointer {
-        let name =
-            switch each {
-            case .limit: "limit"
-            case .connections: "connlimit"
-            }
-        guard let expression = nftnl_expr_alloc(name) else {
-            throw UnsupportedRuleset("libnftnl does not know the expression \(name)")
-        }
-        switch each {
-        case .limit(let limit): fill(expression, limit)
-        case .connections(let count):
-            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CONNLIMIT_COUNT), UInt32(clamping: count))
-            // NFT_CONNLIMIT_F_INV
-            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_CONNLIMIT_FLAGS), 1)
-        }
-        return expression
     }
 }

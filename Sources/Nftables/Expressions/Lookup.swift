@@ -28,11 +28,25 @@ extension RuleProgram {
     /// Loads a key and goes where a map without a name leads.
     mutating func lookUp(_ key: Expression, verdicts: [VerdictMapEntry]) throws(UnsupportedRuleset) {
         let types = try load(key)
+        let keys = try key.placed(verdicts.map(\.key))
         let map = try makeSet(
             NamedSet(
-                "__map%d", key: types, content: .verdicts, flags: .needed(for: verdicts.map(\.key)),
-                elements: verdicts.map { SetElement($0.key, verdict: $0.verdict) }))
+                "__map%d", key: types, content: .verdicts, flags: .needed(for: keys),
+                elements: zip(keys, verdicts).map { SetElement($0, verdict: $1.verdict) }))
         try lookUp(set: map.name, id: map.id, destination: Self.verdictRegister)
+    }
+
+    /// Loads a key, and into register 1 what a map without a name has for it.
+    mutating func lookUp(
+        _ key: Expression, values: [ValueMapEntry], _ type: DataType
+    ) throws(UnsupportedRuleset) {
+        let types = try load(key)
+        let keys = try key.placed(values.map(\.key))
+        let map = try makeSet(
+            NamedSet(
+                "__map%d", key: types, content: .values([type]), flags: .needed(for: keys),
+                elements: zip(keys, values).map { SetElement($0, .data($1.value)) }))
+        try lookUp(set: map.name, id: map.id, destination: 1)
     }
 }
 

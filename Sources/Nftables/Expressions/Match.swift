@@ -18,10 +18,8 @@ extension RuleProgram {
             try load(selector, into: 1, length: bits / 8)
             return try compare(comparison, Array(first[..<(bits / 8)]))
         }
-        if case .selector(let selector) = left, case .payload(let header, let name) = selector,
-            let field = HeaderField.find(header, name), let bits = field.bits
-        {
-            return try match(selector, field, bits, comparison, right)
+        if case .selector(let selector) = left, let field = selector.bitField {
+            return try match(selector, field, comparison, right)
         }
         let types = try load(left)
         if case .selector(let selector) = left { note(selector, comparison, right) }
@@ -45,24 +43,22 @@ extension RuleProgram {
 
     /// A field that is some bits of its bytes: they are compared where they stand.
     private mutating func match(
-        _ selector: Selector, _ field: HeaderField, _ bits: UInt32, _ comparison: Statement.Comparison,
-        _ right: Expression
+        _ selector: Selector, _ field: HeaderField, _ comparison: Statement.Comparison, _ right: Expression
     ) throws(UnsupportedRuleset) {
         guard comparison == .equal || comparison == .notEqual else {
             throw UnsupportedRuleset(
                 "\(comparison.rawValue) with \(Expression.selector(selector).json.line), which can be equal or not")
         }
-        let value = try field.type.bytes(right).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-        let shifted = value << UInt32(bits.trailingZeroBitCount)
-        guard shifted & ~bits == 0 else {
-            throw UnsupportedRuleset("\(right.json.line) does not fit \(field.type.name)")
+        if case .named(let name) = right {
+            throw UnsupportedRuleset("\(Expression.selector(selector).json.line) in the set \(name): list its values")
         }
         try load(.selector(selector))
-        func bytes(_ number: UInt32) -> [UInt8] {
-            (0..<field.type.length).reversed().map { UInt8(truncatingIfNeeded: number >> UInt32(8 * $0)) }
+        if case .set(let items) = right {
+            return try lookUp(
+                try items.map { item throws(UnsupportedRuleset) in try field.placed(item) }, types: [field.type],
+                inverted: comparison == .notEqual)
         }
-        try bitwise(field.type, mask: bytes(bits))
-        try compare(comparison, bytes(shifted))
+        try compare(comparison, try field.type.bytes(try field.placed(right)))
     }
 
     private mutating func matchValue(
@@ -74,8 +70,10 @@ extension RuleProgram {
             _ = try isInverted(comparison, right)
             try bitwise(type, mask: try type.mask(bits))
             try compare(comparison, first)
-        case .range:
-            let ends = try type.interval(right)
+        case .range(let first, let last):
+            let isSwapped = type.byteOrder == .host && type.length > 1
+            let ends = isSwapped ? try type.hostInterval(first, last) : try type.interval(right)
+            if isSwapped { try swapBytes(type.length) }
             if try isInverted(comparison, right) {
                 try outside(ends.first, ends.last)
             } else {

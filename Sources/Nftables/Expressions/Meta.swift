@@ -12,6 +12,7 @@ extension RuleProgram {
             case .nfproto: NFT_META_NFPROTO
             case .mark: NFT_META_MARK
             case .pkttype: NFT_META_PKTTYPE
+            case .priority: NFT_META_PRIORITY
             }
         try meta(number, into: register)
     }
@@ -29,51 +30,11 @@ extension RuleProgram {
         }
     }
 
-    /// Marks the packet as one to be traced.
-    mutating func trace() throws(UnsupportedRuleset) {
-        try immediate([1], into: 1)
+    /// Register 1 becomes what the kernel knows of the packet.
+    mutating func writeMeta(_ key: nft_meta_keys) throws(UnsupportedRuleset) {
         try add("meta") { expression in
-            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_META_KEY), NFT_META_NFTRACE.rawValue)
+            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_META_KEY), key.rawValue)
             nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_META_SREG), 1)
         }
-    }
-
-    /// Writes a mark: of the packet, or of its connection.
-    mutating func setMark(_ selector: Selector, _ value: Expression) throws(UnsupportedRuleset) {
-        let type = DataType.mark
-        if let fold = try Self.fold(value) {
-            try load(.selector(fold.selector))
-            if fold.mask != .max || fold.xor != 0 {
-                try bitwise(
-                    type, mask: try type.bytes(.number(Int(fold.mask))), xor: try type.bytes(.number(Int(fold.xor))))
-            }
-        } else {
-            try immediate(try type.bytes(value), into: 1)
-        }
-        if selector == .ct(.mark) { return try writeConnectionMark() }
-        try add("meta") { expression in
-            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_META_KEY), NFT_META_MARK.rawValue)
-            nftnl_expr_set_u32(expression, UInt16(NFTNL_EXPR_META_SREG), 1)
-        }
-    }
-
-    /// Ands and ors of a mark with constants, as one mask and one xor; nil for a constant.
-    private static func fold(
-        _ value: Expression
-    ) throws(UnsupportedRuleset) -> (selector: Selector, mask: UInt32, xor: UInt32)? {
-        switch value {
-        case .selector(let selector) where selector.type == .mark: return (selector, .max, 0)
-        case .and(let inner, .number(let number)):
-            guard let (selector, mask, xor) = try fold(inner) else { break }
-            let bits = UInt32(truncatingIfNeeded: number)
-            return (selector, mask & bits, xor & bits)
-        case .or(let inner, .number(let number)):
-            guard let (selector, mask, xor) = try fold(inner) else { break }
-            let bits = UInt32(truncatingIfNeeded: number)
-            return (selector, mask & ~bits, xor & ~bits | bits)
-        case .number: return nil
-        default: break
-        }
-        throw UnsupportedRuleset("\(value.json.line) as a mark's value")
     }
 }

@@ -1,12 +1,15 @@
 import CNftables
 import Ruleset
 
-extension RuleProgram {
-    /// `masq` (NFTA_MASQ_*): the source becomes the outgoing interface's address.
-    mutating func masquerade() throws(UnsupportedRuleset) { try add("masq") { _ in } }
+extension Statement.NAT: LoweredStatement {
+    func lower(into program: inout RuleProgram) throws(UnsupportedRuleset) {
+        try program.nat(kind, family, address: address, port: port, flags: flags)
+    }
+}
 
+extension RuleProgram {
     /// `nat` (NFTA_NAT_*): another source or destination, from constants in registers.
-    mutating func nat(
+    fileprivate mutating func nat(
         _ kind: Statement.NATKind, _ family: Statement.Family, address: Expression?, port: Expression?,
         flags: Set<Statement.NATFlag>
     ) throws(UnsupportedRuleset) {
@@ -17,6 +20,10 @@ extension RuleProgram {
         let network = UInt32(family == .ip ? NFPROTO_IPV4 : NFPROTO_IPV6)
         if case .map(let key, let name)? = address, port == nil {
             return try nat(kind, network, family == .ip ? .ipv4Address : .ipv6Address, key, name, flags)
+        }
+        if let address, address.isComputed {
+            guard port == nil else { throw UnsupportedRuleset("\(kind.rawValue) to \(address.json.line) with a port") }
+            return try nat(kind, network, family == .ip ? .ipv4Address : .ipv6Address, address, flags)
         }
         if let settled = context.network, UInt32(settled) != network {
             throw UnsupportedRuleset("\(kind.rawValue) to \(family.rawValue) in a rule of the other family")
@@ -93,4 +100,24 @@ extension RuleProgram {
             if bits != 0 { u32(Int(NFTNL_EXPR_NAT_FLAGS), bits) }
         }
     }
+
+    /// To what a map without a name has for a key.
+    private mutating func nat(
+        _ kind: Statement.NATKind, _ family: UInt32, _ type: DataType, _ address: Expression,
+        _ flags: Set<Statement.NATFlag>
+    ) throws(UnsupportedRuleset) {
+        try load(address, as: type)
+        try add("nat") { expression in
+            func u32(_ attribute: Int, _ value: UInt32) { nftnl_expr_set_u32(expression, UInt16(attribute), value) }
+            u32(Int(NFTNL_EXPR_NAT_TYPE), kind == .snat ? NFT_NAT_SNAT.rawValue : NFT_NAT_DNAT.rawValue)
+            u32(Int(NFTNL_EXPR_NAT_FAMILY), family)
+            u32(Int(NFTNL_EXPR_NAT_REG_ADDR_MIN), 1)
+            let bits = Self.bits(flags, hasPort: false)
+            if bits != 0 { u32(Int(NFTNL_EXPR_NAT_FLAGS), bits) }
+        }
+    }
+}
+
+extension Expression {
+    fileprivate var isComputed: Bool { if case .valueMap = self { true } else { false } }
 }

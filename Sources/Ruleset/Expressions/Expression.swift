@@ -19,6 +19,10 @@ public indirect enum Expression: Sendable, Hashable {
     case or(Expression, Expression)
     /// What a named map holds for a key.
     case map(Expression, String)
+    /// The same of a map without a name.
+    case valueMap(Expression, [ValueMapEntry])
+    case jhash(JHash)
+    case numgen(NumberGenerator)
 
     public static func meta(_ key: Selector.Meta) -> Expression { .selector(.meta(key)) }
     public static func ct(_ key: Selector.ConnectionKey) -> Expression { .selector(.ct(key)) }
@@ -58,11 +62,9 @@ public indirect enum Expression: Sendable, Hashable {
         case "range":
             let ends = try Self.pair(body, of: json)
             self = .range(ends.0, ends.1)
-        case "map":
-            guard let key = body["key"], let name = body["data"]?.text, name.hasPrefix("@") else {
-                throw UnsupportedRuleset(json, "a map that is not a named one")
-            }
-            self = .map(try Expression(key), String(name.dropFirst()))
+        case "map": self = try Self.map(body, of: json)
+        case "jhash": self = .jhash(try JHash(body, of: json))
+        case "numgen": self = .numgen(try NumberGenerator(body, of: json))
         case "set": self = .set(try Self.all(body.list ?? [body]))
         case "concat":
             guard let items = body.list, items.count > 1 else { throw UnsupportedRuleset(json, "this concatenation") }
@@ -102,6 +104,10 @@ public indirect enum Expression: Sendable, Hashable {
         case .and(let first, let second): ["&": [first.json, second.json]]
         case .or(let first, let second): ["|": [first.json, second.json]]
         case .map(let key, let name): ["map": ["key": key.json, "data": .text("@" + name)]]
+        case .valueMap(let key, let entries):
+            ["map": ["key": key.json, "data": ["set": .list(entries.map(\.json))]]]
+        case .jhash(let hash): hash.json
+        case .numgen(let generator): generator.json
         }
     }
 }

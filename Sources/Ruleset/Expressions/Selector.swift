@@ -14,12 +14,22 @@ public enum Selector: Sendable, Hashable {
     case payload(Header, String)
     /// `fib FLAGS RESULT`.
     case fib(Set<FIBFlag>, FIBResult)
+    /// `ct zone`, of one direction or of both.
+    case zone(Direction?)
+    /// `ct packets` and `ct bytes`, of one direction or of both; 0 while the kernel does not count (`nf_conntrack_acct`).
+    case traffic(Direction?, Traffic)
+    /// `tcp option NAME FIELD`.
+    case tcpOption(TCPOption, TCPOptionField)
+    /// `rt mtu`: the largest segment of TCP that the route has room for; in `forward`, `output` and `postrouting`.
+    case routeMTU
 
     /// Raw values are libnftables' names.
     public enum Meta: String, Sendable, CaseIterable {
         case interface = "iifname"
         case outputInterface = "oifname"
         case l4proto, nfproto, mark, pkttype
+        /// The class of a queueing discipline.
+        case priority
     }
 
     public enum ConnectionKey: String, Sendable, CaseIterable { case state, status, mark, direction, expiration }
@@ -37,6 +47,8 @@ public enum Selector: Sendable, Hashable {
         case port = "proto-dst"
     }
 
+    public enum Traffic: String, Sendable, CaseIterable { case packets, bytes }
+
     public enum Header: String, Sendable, CaseIterable {
         case ether, ip, ip6, tcp, udp, sctp, th, icmp, icmpv6
     }
@@ -50,57 +62,6 @@ public enum Selector: Sendable, Hashable {
     }
 }
 
-/// Where a field stands in its header.
-public struct HeaderField: Sendable, Hashable {
-    /// NFT_PAYLOAD_*: link layer, network header, transport header.
-    public let base: UInt32
-    /// Bytes from the header's start.
-    public let offset: UInt32
-    public let type: DataType
-    /// Where a field is a part of its bytes only: the bits that are its own, in a number as long as the bytes.
-    public let bits: UInt32?
-
-    private init(_ base: UInt32, _ offset: UInt32, _ type: DataType, bits: UInt32? = nil) {
-        self.base = base
-        self.offset = offset
-        self.type = type
-        self.bits = bits
-    }
-
-    private static let all: [Selector.Header: [String: HeaderField]] = [
-        .ether: [
-            "daddr": .init(0, 0, .etherAddress), "saddr": .init(0, 6, .etherAddress),
-            "type": .init(0, 12, .etherType),
-        ],
-        .ip: [
-            "dscp": .init(1, 1, .differentiatedServices(1), bits: 0xFC), "length": .init(1, 2, .integer(2)),
-            "frag-off": .init(1, 6, .integer(2)), "ttl": .init(1, 8, .integer(1)),
-            "protocol": .init(1, 9, .protocolNumber), "saddr": .init(1, 12, .ipv4Address),
-            "daddr": .init(1, 16, .ipv4Address),
-        ],
-        .ip6: [
-            "dscp": .init(1, 0, .differentiatedServices(2), bits: 0x0FC0),
-            "length": .init(1, 4, .integer(2)), "nexthdr": .init(1, 6, .protocolNumber),
-            "hoplimit": .init(1, 7, .integer(1)), "saddr": .init(1, 8, .ipv6Address),
-            "daddr": .init(1, 24, .ipv6Address),
-        ],
-        .tcp: [
-            "sport": .init(2, 0, .service), "dport": .init(2, 2, .service), "flags": .init(2, 13, .tcpFlag),
-        ],
-        .udp: ["sport": .init(2, 0, .service), "dport": .init(2, 2, .service)],
-        .sctp: ["sport": .init(2, 0, .service), "dport": .init(2, 2, .service)],
-        .th: ["sport": .init(2, 0, .service), "dport": .init(2, 2, .service)],
-        .icmp: ["type": .init(2, 0, .icmpType), "code": .init(2, 1, .icmpCode)],
-        .icmpv6: ["type": .init(2, 0, .icmpv6Type), "code": .init(2, 1, .icmpv6Code)],
-    ]
-
-    /// The field of a header; nil for one that isn't supported.
-    public static func find(_ header: Selector.Header, _ name: String) -> HeaderField? { all[header]?[name] }
-
-    /// The names of a header's fields.
-    public static func names(of header: Selector.Header) -> [String] { (all[header] ?? [:]).keys.sorted() }
-}
-
 extension Selector {
     /// What its values are.
     public var type: DataType {
@@ -112,6 +73,7 @@ extension Selector {
             case .nfproto: .networkProtocol
             case .mark: .mark
             case .pkttype: .packetType
+            case .priority: .trafficClass
             }
         case .ct(.state): .ctState
         case .ct(.status): .ctStatus
@@ -125,6 +87,18 @@ extension Selector {
         case .payload(let header, let field): HeaderField.find(header, field)?.type ?? .integer(1)
         case .fib(_, .interface): .boolean
         case .fib(_, .kind): .addressKind
+        case .zone, .routeMTU: .hostInteger(2)
+        case .traffic: .hostInteger(8)
+        case .tcpOption(_, .presence): .flag
+        case .tcpOption(let option, .value): .integer(option.length)
+        }
+    }
+
+    /// Something is there, or it isn't.
+    var isBoolean: Bool {
+        switch self {
+        case .fib(_, .interface), .isFragment, .tcpOption(_, .presence): true
+        default: false
         }
     }
 
@@ -137,24 +111,6 @@ extension Selector {
                 throw UnsupportedRuleset(json, "meta \(key)", allowed: Meta.allCases.map(\.rawValue))
             }
             self = .meta(meta)
-        case "ct":
-            if let direction = body["dir"]?.text.flatMap(Direction.init) {
-                guard let field = (body["key"]?.text).flatMap(TupleField.init) else {
-                    throw UnsupportedRuleset(
-                        json, "this ct key with a direction", allowed: TupleField.allCases.map(\.rawValue))
-                }
-                self = .tuple(direction, field)
-                return
-            }
-            guard let key = body["key"]?.text, let known = ConnectionKey(rawValue: key), body["dir"] == nil else {
-                throw UnsupportedRuleset(json, "this ct key", allowed: ConnectionKey.allCases.map(\.rawValue))
-            }
-            self = .ct(known)
-        case "exthdr":
-            guard body["name"]?.text == "frag", body["field"] == nil else {
-                throw UnsupportedRuleset(json, "this extension header", allowed: ["frag"])
-            }
-            self = .isFragment
         case "payload":
             guard let header = body["protocol"]?.text.flatMap(Header.init) else {
                 throw UnsupportedRuleset(json, "this header", allowed: Header.allCases.map(\.rawValue))
@@ -164,6 +120,16 @@ extension Selector {
                     json, "this field of \(header.rawValue)", allowed: HeaderField.names(of: header))
             }
             self = .payload(header, field)
+        case "ct": self = try Self.connection(body, of: json)
+        case "tcp option": self = try Self.tcpOption(body, of: json)
+        case "rt":
+            guard body["key"]?.text == "mtu" else { throw UnsupportedRuleset(json, "this rt key", allowed: ["mtu"]) }
+            self = .routeMTU
+        case "exthdr":
+            guard body["name"]?.text == "frag", body["field"] == nil else {
+                throw UnsupportedRuleset(json, "this extension header", allowed: ["frag"])
+            }
+            self = .isFragment
         case "fib":
             guard let result = body["result"]?.text.flatMap(FIBResult.init) else {
                 throw UnsupportedRuleset(json, "this result of fib", allowed: FIBResult.allCases.map(\.rawValue))
@@ -186,6 +152,10 @@ extension Selector {
         case .ct(let key): ["ct": ["key": .text(key.rawValue)]]
         case .tuple(let direction, let field):
             ["ct": ["key": .text(field.rawValue), "dir": .text(direction.rawValue)]]
+        case .zone(let direction): Self.connection("zone", direction)
+        case .traffic(let direction, let traffic): Self.connection(traffic.rawValue, direction)
+        case .tcpOption(let option, let field): option.json(field)
+        case .routeMTU: ["rt": ["key": "mtu"]]
         case .isFragment: ["exthdr": ["name": "frag"]]
         case .payload(let header, let field):
             ["payload": ["protocol": .text(header.rawValue), "field": .text(field)]]

@@ -34,11 +34,16 @@ extension PacketWalk {
         case .meta(.outputInterface): return packet.output.map { .text($0) } ?? Value.none
         case .meta(.l4proto): return .number(packet.protocolNumber)
         case .meta(.nfproto): return .text(isIPv4 ? "ipv4" : "ipv6")
-        case .meta(.mark): return .number(packet.mark)
+        case .meta(.mark): return packet.isMarkKnown ? .number(packet.mark) : nil
+        case .meta(.priority): return packet.priority.map { .number($0) }
         case .meta(.pkttype): return .text("host")
         case .ct(.state): return .text("new")
         case .ct(.status): return isTranslated ? .text("dnat") : Value.none
-        case .ct(.mark): return .number(0)
+        case .ct(.mark): return packet.connectionMark.map { .number($0) }
+        // Of the reply's direction nothing is known.
+        case .zone(let direction): return direction == .reply ? nil : packet.zone.map { .number($0) }
+        case .traffic, .routeMTU: return nil
+        case .tcpOption: return packet.transport == "tcp" ? nil : Value.none
         case .ct(.direction): return .text("original")
         case .tuple(.original, .source4): return isIPv4 ? .address(first.source) : Value.none
         case .tuple(.original, .destination4): return isIPv4 ? .address(first.destination) : Value.none
@@ -54,6 +59,8 @@ extension PacketWalk {
                 return (header == .ip) == isIPv4 ? .address(packet.source) : Value.none
             case (.ip, "daddr"), (.ip6, "daddr"):
                 return (header == .ip) == isIPv4 ? .address(packet.destination) : Value.none
+            case (.ip, "dscp"), (.ip6, "dscp"):
+                return (header == .ip) == isIPv4 ? packet.codePoint.map { .number($0) } : Value.none
             case (.ip, "protocol"), (.ip6, "nexthdr"):
                 return (header == .ip) == isIPv4 ? .number(packet.protocolNumber) : Value.none
             case (.tcp, _), (.udp, _), (.sctp, _), (.th, _):
@@ -98,7 +105,7 @@ extension PacketWalk {
     }
 
     /// The values that an expression selects, one for each part of a concatenation.
-    private func values(_ expression: Expression) -> [Value]? {
+    func values(_ expression: Expression) -> [Value]? {
         switch expression {
         case .selector(let selector): return value(selector).map { [$0] }
         case .concatenation(let parts):
@@ -174,7 +181,7 @@ extension PacketWalk {
             return text == other
         case (.number(let number), .number(let other)): return number == other
         case (.number(let number), .text(let other)):
-            return Int(other) == number || DataType.protocolNumber.symbols[other].map { Int($0) == number } ?? false
+            return (Self.number(other) ?? DataType.protocolNumber.symbols[other].map(Int.init)) == number
         case (.number(let number), .range(let low, let high)):
             guard case .number(let low) = low, case .number(let high) = high else { return false }
             return (low...max(low, high)).contains(number)

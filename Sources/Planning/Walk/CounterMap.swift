@@ -1,0 +1,9 @@
+import PluginKit
+
+extension Statement.CounterMap: WalkedStatement {
+    func meet(_ walk: inout PacketWalk) -> PacketWalk.Outcome {
+        guard case .counter(let counter)? = walk.element(key, map)?.value else { return .leave }
+        walk.counted.append(counter)
+        return .next()
+    }
+}

@@ -1,0 +1,5 @@
+import PluginKit
+
+extension Statement.HelperAssignment: WalkedStatement {
+    func meet(_ walk: inout PacketWalk) -> PacketWalk.Outcome { .next() }
+}

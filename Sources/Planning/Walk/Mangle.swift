@@ -1,0 +1,61 @@
+import PluginKit
+
+extension Statement.Mangle: WalkedStatement {
+    func meet(_ walk: inout PacketWalk) -> PacketWalk.Outcome {
+        // A map that lacks the key ends the rule.
+        if case .map(let key, let name) = value, walk.isKnown(key), walk.element(key, name) == nil { return .leave }
+        write(walk.number(value), into: &walk)
+        return .next()
+    }
+
+    func meetPerhaps(_ walk: inout PacketWalk) { write(nil, into: &walk) }
+
+    /// - Parameter number: nil: unknown.
+    private func write(_ number: Int?, into walk: inout PacketWalk) {
+        switch target {
+        case .meta(.mark): (walk.packet.mark, walk.packet.isMarkKnown) = (number ?? 0, number != nil)
+        case .ct(.mark): walk.packet.connectionMark = number
+        case .meta(.priority): walk.packet.priority = number
+        // The supposed packet is one of the original direction.
+        case .zone(let direction): if direction != .reply { walk.packet.zone = number }
+        case .payload(.ip, "dscp"), .payload(.ip6, "dscp"): walk.packet.codePoint = number
+        default: break
+        }
+    }
+}
+
+extension PacketWalk {
+    /// The number that a value is; nil: unknown.
+    func number(_ value: Expression) -> Int? {
+        switch value {
+        case .number(let number): return number
+        case .text(let text): return Self.number(text)
+        case .map, .valueMap: return constant(value).flatMap { number($0) }
+        case .or(let inner, .number(let bits)): return number(inner).map { $0 | bits }
+        case .and(let inner, .number(let bits)): return number(inner).map { $0 & bits }
+        default:
+            guard case .number(let number)? = values(value)?.first else { return nil }
+            return number
+        }
+    }
+
+    /// What a map has for the packet's key; nil when it has nothing, or the key is unknown.
+    func constant(_ value: Expression) -> Expression? {
+        switch value {
+        case .map(let key, let name):
+            guard case .data(let found)? = element(key, name)?.value else { return nil }
+            return found
+        case .valueMap(let key, let entries): return entries.first { holds(key, $0.key) == true }?.value
+        default: return nil
+        }
+    }
+
+    func isKnown(_ key: Expression) -> Bool { values(key) != nil }
+
+    /// A code point or a handle of traffic control.
+    static func number(_ text: String) -> Int? {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false).map { Int($0, radix: 16) }
+        if parts.count == 2, let major = parts[0], let minor = parts[1] { return major << 16 | minor }
+        return DataType.differentiatedServices(1).symbols[text].map(Int.init) ?? Int(text)
+    }
+}

@@ -1,0 +1,6 @@
+import PluginKit
+
+extension Statement.Masquerade: WalkedStatement {
+    var decides: Bool { true }
+    func meet(_ walk: inout PacketWalk) -> PacketWalk.Outcome { .verdict(.accept, "masquerade") }
+}

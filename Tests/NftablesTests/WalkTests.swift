@@ -1,0 +1,172 @@
+import Nftables
+@testable import Planning
+import PluginKit
+import Processes
+import Ruleset
+import TestSupport
+import Testing
+
+/// What a supposed packet meets in each statement, and which of its values are unknown.
+@Suite struct WalkTests {
+    private static let source = Expression.payload(.ip, "saddr")
+
+    /// A connection's first packet over TCP, through one chain at the stage `forward`.
+    private func walk(
+        _ rules: [[Statement]], sets: [NamedSet] = [], _ change: (inout SupposedPacket) -> Void = { _ in }
+    ) throws -> (walk: PacketWalk, end: PacketWalk.End) {
+        let chain = Chain("x.c", rules: rules.enumerated().map { Rule($0.element, comment: "x: rules[\($0.offset)]") })
+        let resources: [Resource] = [.chain(chain, stage: .init(.forward, order: 1))] + sets.map { .set($0) }
+        let addresses = try ["10.0.0.1", "192.0.2.1"].map { try #require(IPAddress($0)) }
+        var packet = SupposedPacket(
+            input: "lan", source: addresses[0], destination: addresses[1], transport: "tcp", port: 80)
+        change(&packet)
+        var walk = PacketWalk(
+            packet, through: TablePlan(resources),
+            .init(members: { _ in [] }, isLocal: { _ in false }, leads: { _, _ in true }))
+        var end = walk.pass(.prerouting)
+        if end == .accept { end = walk.pass(.forward) }
+        return (walk, end)
+    }
+
+    private func mark(_ key: Selector.ConnectionKey, is number: Int) -> Statement {
+        .match(.ct(key), .equal, .number(number))
+    }
+
+    @Test func connectionMarkIsUnknownUnlessItIsGiven() throws {
+        let rules: [[Statement]] = [[mark(.mark, is: 0), .verdict(.drop)], [.verdict(.accept)]]
+        let unknown = try walk(rules)
+        #expect(unknown.end == .accept && unknown.walk.unknown == ["x: rules[0]"])
+        let known = try walk(rules) { $0.connectionMark = 0 }
+        #expect(known.end == .drop && known.walk.unknown.isEmpty)
+        #expect(try walk(rules) { $0.connectionMark = 5 }.end == .accept)
+    }
+
+    /// The packet path restores the mark from the connection: of an unknown one, the packet's is unknown, too.
+    @Test func packetMarkComesFromTheConnection() throws {
+        let rules: [[Statement]] = [
+            [.match(.meta(.mark), .equal, .number(7)), .verdict(.accept)], [.verdict(.drop)],
+        ]
+        #expect(try walk(rules) { $0.connectionMark = 7 }.end == .accept)
+        #expect(try walk(rules) { $0.connectionMark = 0 }.walk.unknown.isEmpty)
+        #expect(try walk(rules).walk.unknown == ["x: rules[0]"])
+        // A policy without marks does not care.
+        #expect(try walk([[.verdict(.accept)]]).walk.unknown.isEmpty)
+        // What a rule writes is known again.
+        let written: [[Statement]] = [[.setMark(.meta(.mark), .number(7))]] + rules
+        #expect(try walk(written).end == .accept)
+        #expect(try walk(written).walk.unknown.isEmpty)
+        // What it may have written is not.
+        let perhaps: [[Statement]] =
+            [[mark(.mark, is: 1), .setMark(.meta(.mark), .number(9))]] + rules
+        #expect(try walk([[.setMark(.meta(.mark), .number(7))]] + perhaps).walk.unknown == ["x: rules[2]"])
+    }
+
+    @Test func zonesAreUnknownUntilTheyAreWritten() throws {
+        let rules: [[Statement]] = [
+            [.match(.selector(.zone(nil)), .equal, .number(5)), .verdict(.accept)], [.verdict(.drop)],
+        ]
+        #expect(try walk(rules).walk.unknown == ["x: rules[0]"])
+        #expect(try walk(rules) { $0.zone = 5 }.end == .accept)
+        #expect(try walk(rules) { $0.zone = 6 }.end == .drop)
+        #expect(try walk([[.mangle(.zone(.original), .number(5))]] + rules).end == .accept)
+        #expect(try walk([[.mangle(.zone(.reply), .number(5))]] + rules).walk.unknown == ["x: rules[1]"])
+    }
+
+    @Test(arguments: [
+        Expression.selector(.traffic(nil, .packets)), .selector(.traffic(.reply, .bytes)), .selector(.routeMTU),
+        .selector(.tcpOption(.maximumSegmentSize, .value)), .selector(.tcpOption(.windowScale, .presence)),
+        .meta(.priority), .payload(.ip, "dscp"), .jhash(JHash(Self.source, modulus: 2)),
+        .numgen(NumberGenerator(.random, modulus: 2)),
+    ])
+    func theValueIsUnknown(_ left: Expression) throws {
+        let found = try walk([[.match(left, .equal, .number(1)), .verdict(.drop)], [.verdict(.accept)]])
+        #expect(found.end == .accept && found.walk.unknown == ["x: rules[0]"])
+    }
+
+    @Test func otherProtocolsHaveNoSuchThing() throws {
+        let rules: [[Statement]] = [
+            [.match(.selector(.tcpOption(.maximumSegmentSize, .value)), .greater, .number(1)), .verdict(.drop)],
+            [.match(.payload(.ip6, "dscp"), .notEqual, .text("ef")), .verdict(.drop)], [.verdict(.accept)],
+        ]
+        let found = try walk(Array(rules[1...]))
+        #expect(found.end == .accept && found.walk.unknown.isEmpty)
+    }
+
+    @Test func whatIsWrittenIsMet() throws {
+        let ef = Statement.match(.payload(.ip, "dscp"), .equal, .text("ef"))
+        let dscp = try walk([[.mangle(.payload(.ip, "dscp"), .text("ef"))], [ef, .verdict(.accept)]])
+        #expect(dscp.end == .accept && dscp.walk.unknown.isEmpty)
+        let priority = try walk([
+            [.mangle(.meta(.priority), .text("1:10"))],
+            [.match(.meta(.priority), .equal, .text("1:10")), .verdict(.accept)],
+        ])
+        #expect(priority.end == .accept && priority.walk.packet.priority == 0x10010)
+        let segment = try walk([
+            [.mangle(.tcpOption(.maximumSegmentSize, .value), .selector(.routeMTU))], [.verdict(.accept)],
+        ])
+        #expect(segment.end == .accept && segment.walk.unknown.isEmpty)
+    }
+
+    @Test func marksComeFromMaps() throws {
+        let map = NamedSet(
+            "x.m", key: [.ipv4Address], content: .values([.mark]),
+            elements: [SetElement(.text("10.0.0.1"), .data(.number(7)))])
+        let isSeven: [Statement] = [.match(.meta(.mark), .equal, .number(7)), .verdict(.accept)]
+        #expect(
+            try walk([[.setMark(.meta(.mark), .map(Self.source, "x.m"))], isSeven], sets: [map]).end == .accept)
+        // Nothing found, the rule ends.
+        let missed = try walk(
+            [[.setMark(.meta(.mark), .map(.payload(.ip, "daddr"), "x.m")), .verdict(.drop)], [.verdict(.accept)]],
+            sets: [map])
+        #expect(missed.end == .accept && missed.walk.unknown.isEmpty)
+        let ports: [ValueMapEntry] = [.init(.number(80), .number(7)), .init(.number(443), .number(8))]
+        #expect(
+            try walk([[.setMark(.meta(.mark), .valueMap(.payload(.tcp, "dport"), ports))], isSeven]).end == .accept)
+        let random: [ValueMapEntry] = [.init(.number(0), .number(7)), .init(.number(1), .number(8))]
+        let chosen = Expression.valueMap(.numgen(NumberGenerator(.increment, modulus: 2)), random)
+        #expect(try walk([[.setMark(.meta(.mark), chosen)], isSeven]).walk.unknown == ["x: rules[1]"])
+    }
+
+    @Test func programsAndCopies() throws {
+        let queued = try walk([[.queue(.range(.number(1), .number(4)), flags: [.bypass])], [.verdict(.drop)]])
+        #expect(queued.end == .accept && queued.walk.steps.map(\.verdict) == ["queue to 1-4"])
+        // The program's verdict is unknown.
+        #expect(queued.walk.unknown == ["queue to 1-4"])
+        let proxied = try walk([[.tproxy(.ip, address: "127.0.0.1", port: 8080), .verdict(.accept)]])
+        #expect(proxied.walk.steps.map(\.verdict) == ["tproxy to 127.0.0.1:8080"])
+        let copied = try walk([[.duplicate(to: .gateway("10.0.0.9", link: nil)), .verdict(.accept)]])
+        #expect(copied.end == .accept && copied.walk.steps.map(\.verdict) == ["accept"])
+        let forwarded = try walk([[.forward(to: "wan")], [.verdict(.accept)]])
+        #expect(forwarded.end == .drop && forwarded.walk.steps.map(\.verdict) == ["fwd to wan"])
+    }
+
+    /// A real packet of the box: a mark that is written at the stage `steer-output` changes its route.
+    @Test func theBoxsOwnPacketsAreSteered() throws {
+        try NetworkNamespace().run {
+            for link in ["line0", "line1"] {
+                try Command("ip", ["link", "add", link, "type", "veth", "peer", "name", "\(link)p"]).check()
+                for end in [link, "\(link)p"] { try Command("ip", ["link", "set", end, "up"]).check() }
+            }
+            try Command("ip", ["addr", "add", "10.0.0.1/24", "dev", "line0"]).check()
+            try Command("ip", ["route", "add", "default", "dev", "line0"]).check()
+            try Command("ip", ["route", "add", "default", "dev", "line1", "table", "100"]).check()
+            try Command("ip", ["rule", "add", "fwmark", "5", "table", "100"]).check()
+            var contents = TablePlan([]).contents
+            contents.counters = [NamedCounter("leaves")]
+            let steer = try #require(contents.chains.firstIndex { $0.name == "stage.steer-output" })
+            contents.chains[steer].rules = [
+                Rule([.match(.payload(.udp, "dport"), .equal, .number(9)), .setMark(.meta(.mark), .number(5))])
+            ]
+            let shape = try #require(contents.chains.firstIndex { $0.name == "stage.shape" })
+            contents.chains[shape].rules = [
+                Rule([.match(.meta(.outputInterface), .equal, .text("line1")), .counter("leaves")])
+            ]
+            let connection = try Connection()
+            try OracleTests.load(contents, table: PacketPath.table, connection)
+            for port in [7, 9] {
+                try Command("bash", ["-c", "echo x > /dev/udp/192.0.2.1/\(port)"]).check()
+            }
+            #expect(try connection.counters(table: PacketPath.table)["leaves"]?.packets == 1)
+        }
+    }
+}
