@@ -78,6 +78,7 @@ final class Eviction {
                 input: input, source: connection.original.source, destination: connection.original.destination,
                 transport: names[connection.transport] ?? "\(connection.transport)", port: connection.original.port)
             (supposed.sourcePort, supposed.mac) = (connection.original.sourcePort, mac)
+            supposed.connectionMark = Int(connection.mark)
             var walk = PacketWalk(supposed, through: table, kernel, indexes: indexes)
             var end = walk.pass(.ingress)
             if end == .accept { end = walk.pass(.prerouting, kind: .filter) }

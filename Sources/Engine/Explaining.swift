@@ -91,6 +91,10 @@ extension Engine {
         _ supposed: SupposedPacket, through table: TablePlan, _ indexes: SetIndexes? = nil
     ) throws -> (PacketWalk, end: String) {
         let near = Neighbourhood(routes)
+        // The first packet of a connection.
+        var supposed = supposed
+        supposed.connectionMark = supposed.connectionMark ?? 0
+        supposed.zone = supposed.zone ?? 0
         let kernel = PacketWalk.Kernel(
             members: { set in Set(((try? self.nftables.members(of: set)) ?? []).map(\.key)) },
             isLocal: { near.link(to: $0) == "lo" }, leads: { near.link(to: $0) == $1 })

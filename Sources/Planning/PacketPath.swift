@@ -23,12 +23,8 @@ public enum PacketPath {
     /// The base chains, and an empty chain for each stage: what stands before the first link is up and before any plugin
     /// runs. Nothing is forwarded by it.
     public static var skeleton: [Chain] {
-        let stages = Set(Stage.allCases.map { chain(of: $0) }).union([steerOutput])
-        return stages.sorted().map { Chain($0) } + base
+        Stage.allCases.map { chain(of: $0) }.sorted().map { Chain($0) } + base
     }
-
-    /// Where the box's own packets are steered: the kernel routes them anew when their mark changes there.
-    static let steerOutput = "stage.steer-output"
 
     private static var markFromConnection: Rule {
         Rule([.match(.ct(.mark), .notEqual, .number(0)), .setMark(.meta(.mark), .ct(.mark))], comment: comment)
@@ -97,7 +93,7 @@ public enum PacketPath {
             Chain("forward-inspect", hook: Hook(.filter, .forward, priority: 10), rules: [call(.inspect)]),
             Chain(
                 "output-route", hook: Hook(.route, .output, priority: -150),
-                rules: [markFromConnection, Rule([.verdict(.jump(steerOutput))], comment: comment)]),
+                rules: [markFromConnection, call(.steerOutput)]),
             Chain("output", hook: Hook(.filter, .output, priority: 0), rules: [call(.output)]),
             Chain(
                 "postrouting-mangle", hook: Hook(.filter, .postrouting, priority: -150),

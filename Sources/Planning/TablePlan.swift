@@ -123,6 +123,10 @@ public struct TablePlan: Sendable {
                         return
                             "chain \(name) uses a named verdict map at the stage \(stage.rawValue), which may only drop"
                     }
+                    // A program may accept what it gets, and no later rule of the hook sees that packet.
+                    if case .other(let other) = statement, other.value is Statement.Queue {
+                        return "chain \(name) uses queue at the stage \(stage.rawValue), which may only drop"
+                    }
                     if verdicts.contains(.accept) {
                         return "chain \(name) accepts at the stage \(stage.rawValue), which may only drop"
                     }

@@ -15,7 +15,7 @@ import Testing
         _ rules: [[Statement]], sets: [NamedSet] = [], _ change: (inout SupposedPacket) -> Void = { _ in }
     ) throws -> (walk: PacketWalk, end: PacketWalk.End) {
         let chain = Chain("x.c", rules: rules.enumerated().map { Rule($0.element, comment: "x: rules[\($0.offset)]") })
-        let resources: [Resource] = [.chain(chain, stage: .init(.forward, order: 1))] + sets.map { .set($0) }
+        let resources: [NftablesResource] = [.chain(chain, stage: .init(.forward, order: 1))] + sets.map { .set($0) }
         let addresses = try ["10.0.0.1", "192.0.2.1"].map { try #require(IPAddress($0)) }
         var packet = SupposedPacket(
             input: "lan", source: addresses[0], destination: addresses[1], transport: "tcp", port: 80)

@@ -11,7 +11,10 @@ public enum Stage: String, Sendable, CaseIterable {
     /// Forwarded packets, established ones too: drops only.
     case forwardGuard = "forward-guard"
     case noOffload = "no-offload"
-    case forward, inspect, output, shape, snat
+    case forward, inspect
+    /// The box's own packets, before the kernel looks up the route of their mark.
+    case steerOutput = "steer-output"
+    case output, shape, snat
     /// Packets that leave, after their translation.
     case translated
 }
