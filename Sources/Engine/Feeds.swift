@@ -13,6 +13,8 @@ final class Feeds {
         var wrong: Int
         var resource: FeedResource?
         var sets: [String: FedSet] = [:]
+        /// Why the file could not be read.
+        var failure: String?
     }
 
     private struct Stamp: Equatable {
@@ -50,7 +52,7 @@ final class Feeds {
     /// What a feed's file says. What is no member there is counted, and left out.
     private func read(_ feed: FeedResource) -> Known {
         let now = stamp(of: feed)
-        if let found = known[feed.name], found.stamp == now { return found }
+        if let found = known[feed.name], found.stamp == now, found.failure == nil { return found }
         var made = Known(stamp: now, members: [], wrong: 0)
         if let path = path(of: feed), let now {
             do {
@@ -75,9 +77,14 @@ final class Feeds {
                             + String(first.text.prefix(80)))
                 }
             } catch {
-                // What it had stays.
-                Log.say("feed \(feed.name): \(path) can't be read: \(error)")
-                made.members = known[feed.name]?.members ?? []
+                // Its members stay, and without a stamp the file is read again at the next look.
+                let before = known[feed.name]
+                made = Known(stamp: nil, members: before?.members ?? [], wrong: before?.wrong ?? 0)
+                (made.resource, made.sets) = (before?.resource, before?.sets ?? [:])
+                made.failure = "\(error)"
+                if made.failure != before?.failure {
+                    Log.say("feed \(feed.name): \(path) can't be read: \(error)")
+                }
             }
         }
         known[feed.name] = made
@@ -118,6 +125,8 @@ final class Feeds {
         try FileSystem.makeDirectory(places.feeds)
         let lines = members.filter { $0.until.map { $0 > now } ?? true }.map { "\($0)\n" }
         try FileSystem.replace(path, with: lines.joined(), mode: 0o600)
+        // A blocked host stays blocked after a power loss.
+        try FileSystem.syncDirectory(places.feeds)
         // What was written need not be read.
         known[feed.name] = Known(stamp: stamp(of: feed), members: members, wrong: 0)
     }

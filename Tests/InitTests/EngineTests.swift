@@ -56,7 +56,7 @@ import Testing
         let before = box.service("daemons-one")?[2]
         let error = try apply("fly")
         #expect(
-            error?.contains("PID 1 can't use it: problem unit daemons-one, line ") == true
+            error?.contains("PID 1 can't use the units: problem unit daemons-one, line ") == true
                 && error?.contains("capabilities fly") == true, "\(error ?? "applied")")
         #expect(box.service("daemons-one")?[1] == "running" && box.service("daemons-one")?[2] == before)
         #expect(try apply("net_admin") == nil)
