@@ -55,7 +55,8 @@ import Testing
         #expect(box.wait("daemons-one", "running"), "\(box.ask("status") ?? "") \(box.console)")
         let before = box.service("daemons-one")?[2]
         let error = try apply("fly")
-        #expect(error?.contains("plugin daemons plan") == true && error?.contains("fly") == true, "\(error ?? "applied")")
+        #expect(
+            error?.contains("plugin daemons plan") == true && error?.contains("fly") == true, "\(error ?? "applied")")
         #expect(box.service("daemons-one")?[1] == "running" && box.service("daemons-one")?[2] == before)
         #expect(try apply("net_admin") == nil)
         #expect(box.wait(5) { box.service("daemons-one")?[2] != before && box.service("daemons-one")?[1] == "running" })
