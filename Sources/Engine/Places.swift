@@ -60,8 +60,12 @@ public struct Places: Sendable {
 }
 
 extension Places {
-    /// The plugins of this box, which see nothing of what it keeps.
-    func planner() throws -> Planner { try Planner(folder: plugins, hiding: [data, run, "/sys"]) }
+    /// The plugins of this box. They see nothing that it keeps, and no directory where anybody may
+    /// write: files and names there would outlive a run, and take the kernel's memory.
+    func planner() throws -> Planner {
+        let shared = ["/tmp", "/var", "/dev/shm"].filter { !plugins.hasPrefix($0 + "/") }
+        return try Planner(folder: plugins, hiding: [data, run, "/sys"] + shared)
+    }
 
     func facts(_ routes: RouteSocket) throws -> Facts {
         Facts(

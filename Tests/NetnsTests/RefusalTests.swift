@@ -64,6 +64,8 @@ import Testing
             [ $(ls -d /proc/[0-9]* | wc -l) -lt 6 ] || exit 2
             [ "$(ls -A /sys)$(ls -A "${0%/*}/../../data")$(ls -A "${0%/*}/../../run")" = "" ] || exit 3
             touch "${0%/*}/x" && exit 4
+            mkdir /dev/shm/vcpe-$$ && exit 7
+            mkdir /var/tmp/vcpe-$$ && exit 8
             python3 -c 'import socket; socket.create_connection(("203.0.113.1", 9), 2)' 2>/dev/null && exit 5
             [ $(id -u) -ge 64000 ] || exit 6
             """, nil
