@@ -73,7 +73,8 @@ extension Engine {
 
     /// Differences from the active plan.
     private func differences(network: Bool, rest: Bool) throws -> [String] {
-        let context = DriverContext(places: places, socket: routes, filter: nftables, secrets: secrets)
+        let context = DriverContext(
+            places: places, socket: routes, filter: nftables, secrets: secrets, now: { [clock] in clock.now })
         return try (network ? Drivers.drift(context, from: applied.plan, .netlink) : [])
             + (rest ? Drivers.drift(context, from: applied.plan, .polling) : [])
     }

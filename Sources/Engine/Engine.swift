@@ -105,7 +105,12 @@ public final class Engine {
     var serviceLogs: ServiceLogs { ServiceLogs(folder: places.logs) }
     var consoles: Consoles { Consoles(folder: places.devices) }
 
-    private func ports() throws -> Set<Int> { Set(try routes.links().filter(Ports.isPort).map(\.index)) }
+    /// The kernel's numbers of ports, and of links that services make: what a plan was made for.
+    private func ports() throws -> Set<Int> {
+        let external = Set(
+            applied.plan.values(LinkResource.self).filter { $0.type.as(ExternalLink.self) != nil }.map(\.name))
+        return Set(try routes.links().filter { Ports.isPort($0) || external.contains($0.name) }.map(\.index))
+    }
 
     // MARK: - Planning and applying
 
@@ -180,6 +185,8 @@ public final class Engine {
         let context = DriverContext(places: places, socket: routes, filter: nftables, secrets: secrets) { values in
             if values.isEmpty { return }
             self.note { $0.sysctls.merge(values) { known, _ in known } }
+        } now: { [clock] in
+            clock.now
         }
         let change = Transaction(context, from: before, to: plan)
         let standing = standing

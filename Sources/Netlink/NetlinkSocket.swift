@@ -18,6 +18,8 @@ public final class RouteSocket: NetlinkSocket {
 public class NetlinkSocket {
     private let socket: OpaquePointer
     private var sequence: UInt32 = 0
+    /// Requests for changes so far.
+    public private(set) var changeCount = 0
 
     init(_ part: Int32, _ name: String) throws(NetlinkError) {
         guard let socket = mnl_socket_open2(part, Int32(SOCK_CLOEXEC.rawValue)) else {
@@ -51,6 +53,7 @@ public class NetlinkSocket {
 
     /// Sends a request and waits for the kernel's acknowledgement.
     func change(_ message: Message) throws(NetlinkError) {
+        changeCount += 1
         message.header.pointee.nlmsg_flags |= UInt16(NLM_F_ACK)
         let number = try send(message)
         var failure: NetlinkError?

@@ -1,3 +1,4 @@
+import Glibc
 import Netlink
 import Planning
 import PluginKit
@@ -54,6 +55,8 @@ struct DriverContext {
     var secrets: SecretStore
     /// Notes values that sysctls had before the engine set them, by key.
     var remember: ([String: String]) -> Void = { _ in }
+    /// Seconds since 1970.
+    var now: () -> Int = { time(nil) }
 }
 
 /// Parts of a transaction, in their order. Nothing is ever open that neither plan opens: links are
@@ -165,7 +168,7 @@ enum Drivers {
         var found: [String] = []
         for type in types {
             found += try drift(type)
-            if type == LinkResource.self, !found.isEmpty { break }
+            if watch == .netlink, type == LinkResource.self, !found.isEmpty { break }
         }
         return found
     }

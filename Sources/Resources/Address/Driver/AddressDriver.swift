@@ -10,8 +10,9 @@ struct AddressDriver: Driver {
     static let watch = DriftWatch.netlink
 
     private let socket: RouteSocket
+    private let now: () -> Int
 
-    init(_ context: DriverContext) { socket = context.socket }
+    init(_ context: DriverContext) { (socket, now) = (context.socket, context.now) }
 
     func steps(_ change: KindChange<AddressResource>) -> [Step] {
         [Step(.addresses) { try self.converge(change.wanted, change.plans.new) }]
@@ -20,8 +21,8 @@ struct AddressDriver: Driver {
     /// Lifetimes count down: a difference of this many seconds is none.
     private static let tolerance = 5
 
-    /// The wanted addresses in the kernel's form. Those of a link that a service has not made yet are
-    /// left out.
+    /// The wanted addresses in the kernel's form. Those of a link that waits for a service
+    /// are left out, and expired ones.
     ///
     /// - Parameter now: seconds since 1970.
     static func addresses(
@@ -29,13 +30,17 @@ struct AddressDriver: Driver {
     ) throws -> [InterfaceAddress] {
         try wanted.compactMap { address in
             guard let link = try links.index(of: address.link) else { return nil }
-            // The kernel refuses an address without a lifetime.
-            func left(_ end: Int?, least: Int) -> Int? { end.map { max($0 - now, least) } }
+            // An expired address is not wanted any more.
+            if let end = address.validUntil, end <= now { return nil }
+            // The kernel counts in 32 bits, and takes the largest number for "for ever".
+            func left(_ end: Int?) -> Int? {
+                end.flatMap { $0 - now < Int(UInt32.max) - 1 ? max($0 - now, 0) : nil }
+            }
             return InterfaceAddress(
                 link: link, prefix: address.prefix, origin: LinkDriver.origin, peer: address.peer,
                 hasNoPrefixRoute: address.hasNoPrefixRoute, detectsDuplicates: address.detectsDuplicates,
-                validLifetime: left(address.validUntil, least: 1),
-                preferredLifetime: left(address.preferredUntil, least: 0)
+                validLifetime: left(address.validUntil),
+                preferredLifetime: left(address.preferredUntil)
             ).normalForm
         }
     }
@@ -66,8 +71,8 @@ struct AddressDriver: Driver {
     private func difference(
         _ wanted: [AddressResource], _ plan: Plan
     ) throws -> (Difference<InterfaceAddress, InterfaceAddress>, PlannedLinks) {
-        let links = PlannedLinks(plan, present: try socket.links())
-        let wanted = try Self.addresses(wanted, links, now: time(nil))
+        let links = try PlannedLinks(plan, present: try socket.links())
+        let wanted = try Self.addresses(wanted, links, now: now())
         return (Self.difference(wanted: wanted, present: try socket.addresses()), links)
     }
 

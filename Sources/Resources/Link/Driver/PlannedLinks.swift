@@ -2,25 +2,28 @@ import Netlink
 import Planning
 import PluginKit
 
-/// The links that a plan's addresses, routes and rules name.
+/// The links that a plan's addresses, routes and sysctls name.
 struct PlannedLinks {
-    private let present: [Link]
-    /// Links that a service makes, and that may be absent.
-    private let external: Set<String>
+    private let byName: [String: Link]
+    private let byIndex: [Int: String]
+    /// Links that a service has not made yet, and those that need them.
+    let waiting: Set<String>
 
-    init(_ plan: Plan, present: [Link]) {
-        self.present = present
-        external = Set(plan.values(LinkResource.self).filter { $0.type.as(ExternalLink.self) != nil }.map(\.name))
+    init(_ plan: Plan, present: [Link]) throws {
+        let byName = Dictionary(present.map { ($0.name, $0) }) { $1 }
+        self.byName = byName
+        byIndex = Dictionary(present.map { ($0.index, $0.name) }) { $1 }
+        waiting = try LinkGraph(plan.values(LinkResource.self)).waiting { byName[$0] != nil }
     }
 
-    /// A link's index; nil for a link that a service has not made yet.
+    /// A link's index; nil for a link that waits for a service.
     ///
     /// - Throws: where no link has the name.
     func index(of name: String) throws -> Int? {
-        if let link = present.first(where: { $0.name == name }) { return link.index }
-        guard external.contains(name) else { throw EngineError("there is no link \(name)") }
-        return nil
+        if waiting.contains(name) { return nil }
+        guard let link = byName[name] else { throw EngineError("there is no link \(name)") }
+        return link.index
     }
 
-    func name(of index: Int) -> String { present.first { $0.index == index }?.name ?? "link \(index)" }
+    func name(of index: Int) -> String { byIndex[index] ?? "link \(index)" }
 }

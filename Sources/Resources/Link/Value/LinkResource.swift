@@ -18,10 +18,24 @@ public struct LinkResource: ResourceType {
     }
 
     public init(_ line: ResourceLine) throws(InvalidResource) {
-        name = try line.required("name")
+        name = try line.value("name") { Self.isName($0) ? $0 : nil }
         type = try AnyLinkType(line)
         master = try line.text("master")
-        mtu = try line.number("mtu", 68...65_536)
+        mtu = try line.number("mtu", 68...65_535)
+        if type.as(VethLink.self)?.peer == name { throw line.invalid("a veth can't be its own peer") }
+    }
+
+    /// IFNAMSIZ (linux/if.h) leaves 15 bytes. Names that begin with `vcpe.` are the engine's own.
+    private static func isName(_ name: String) -> Bool {
+        (1...15).contains(name.utf8.count) && !name.hasPrefix("vcpe.") && name != "." && name != ".."
+            && name.utf8.allSatisfy { byte in
+                (0x61...0x7A).contains(byte) || (0x41...0x5A).contains(byte) || (0x30...0x39).contains(byte)
+                    || [0x2D, 0x2E, 0x5F].contains(byte)
+            }
+    }
+
+    public var references: [ResourceKey] {
+        type.as(VethLink.self).map { [ResourceKey(Self.kind, $0.peer)] } ?? []
     }
 
     public var identity: String { name }

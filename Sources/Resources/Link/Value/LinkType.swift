@@ -25,23 +25,37 @@ public protocol LinkType: Sendable, Hashable {
     /// - Parameter reported: the payload; nil where the kernel reports none.
     func isPresent(_ option: LinkOption, reported: [UInt8]?) -> Bool?
 
-    /// The MTU of a link without a planned one, in bytes; nil to leave it as it is. Without this a
-    /// planned MTU would stay after it was removed from the document.
-    ///
-    /// - Parameters:
-    ///   - parents: the MTUs of the parents.
-    ///   - ports: the MTUs of the links that have this one as their master.
-    func defaultMTU(parents: [Int], ports: [Int]) -> Int?
+    /// The MTU without a planned one. Without a rule a planned MTU would stay after it was removed from
+    /// the document.
+    var mtuRule: MTURule { get }
+
+    /// Ports without an MTU of their own have this link's.
+    var isMTUOfPorts: Bool { get }
+}
+
+/// Where the MTU of a link without a planned one comes from.
+public enum MTURule: Sendable, Hashable {
+    /// ETH_DATA_LEN (linux/if_ether.h).
+    public static let ethernet = 1500
+
+    /// 1500 bytes, within what the driver takes.
+    case hardware
+    /// Bytes.
+    case fixed(Int)
+    /// The first parent's.
+    case parent
+    /// The smallest of the ports', or 1500.
+    case ports
+    /// It is left as it is.
+    case none
 }
 
 extension LinkType {
-    /// ETH_DATA_LEN (linux/if_ether.h).
-    public static var ethernetMTU: Int { 1500 }
-
     public var parents: [String] { [] }
     public var options: [LinkOption] { [] }
     public func isPresent(_ option: LinkOption, reported: [UInt8]?) -> Bool? { nil }
-    public func defaultMTU(parents: [Int], ports: [Int]) -> Int? { Self.ethernetMTU }
+    public var mtuRule: MTURule { .fixed(MTURule.ethernet) }
+    public var isMTUOfPorts: Bool { false }
 }
 
 /// All types of links. A type is a file of `Types`, and a name here.

@@ -16,13 +16,21 @@ struct RouteDriver: Driver {
         [Step(.routes) { try self.converge(change.wanted, change.plans.new) }]
     }
 
-    /// The wanted routes in the kernel's form. Those by a link that a service has not made yet are left
-    /// out. A path's link is nil where the kernel finds it by the gateway.
-    static func routes(_ wanted: [RouteResource], _ links: PlannedLinks) throws -> [Route] {
+    /// The wanted routes in the kernel's form. Those by a link that waits for a service are left out. A
+    /// path without a link leaves by the link whose planned network has the gateway; its link is nil
+    /// where none has, and the kernel decides.
+    static func routes(
+        _ wanted: [RouteResource], _ links: PlannedLinks, _ addresses: [AddressResource]
+    ) throws -> [Route] {
         try wanted.compactMap { route in
             var hops: [NextHop] = []
             for path in route.paths {
-                let link = try path.link.map { try links.index(of: $0) }
+                let name =
+                    path.link
+                    ?? path.gateway.flatMap { gateway in
+                        addresses.first { $0.peer == gateway || $0.peer == nil && $0.prefix.contains(gateway) }?.link
+                    }
+                let link = try name.map { try links.index(of: $0) }
                 if case .some(nil) = link { return nil }
                 hops.append(
                     NextHop(via: path.gateway, link: link ?? nil, weight: path.weight, onLink: path.isOnLink))
@@ -54,9 +62,10 @@ struct RouteDriver: Driver {
     }
 
     private func difference(_ wanted: [RouteResource], _ plan: Plan) throws -> Difference<Route, Route> {
-        let links = PlannedLinks(plan, present: try socket.links())
+        let links = try PlannedLinks(plan, present: try socket.links())
         return Self.difference(
-            wanted: try Self.routes(wanted, links), present: try socket.routes(origin: LinkDriver.origin))
+            wanted: try Self.routes(wanted, links, plan.values(AddressResource.self)),
+            present: try socket.routes(origin: LinkDriver.origin))
     }
 
     func drift(from plan: Plan) throws -> [String] {
@@ -91,15 +100,20 @@ extension Route {
     /// Whether the kernel's route is what a wanted one asks for, which may leave links to the kernel.
     fileprivate func satisfies(_ wanted: Route) -> Bool {
         var present = self
-        if wanted.link == nil { present.link = nil }
-        if wanted.nextHops.count == nextHops.count {
-            // Sorted by their links in the normal form: those that the kernel found are taken out.
-            let isFound = wanted.nextHops.contains { $0.link == nil }
-            guard isFound else { return present == wanted }
-            func paths(_ route: Route) -> [String] {
-                route.nextHops.map { "\($0.gateway.map(\.description) ?? "") \($0.weight)" }.sorted()
+        if wanted.nextHops.isEmpty, wanted.link == nil { present.link = nil }
+        if wanted.nextHops.count == nextHops.count, wanted.nextHops.contains(where: { $0.link == nil }) {
+            // The normal form sorts paths by their links: those without one take what is left.
+            var rest = nextHops
+            for hop in wanted.nextHops.sorted(by: { $0.link != nil && $1.link == nil }) {
+                guard
+                    let place = rest.firstIndex(where: { found in
+                        var found = found
+                        if hop.link == nil { found.link = nil }
+                        return found == hop
+                    })
+                else { return false }
+                rest.remove(at: place)
             }
-            guard paths(self) == paths(wanted) else { return false }
             present.nextHops = wanted.nextHops
         }
         return present == wanted

@@ -41,6 +41,7 @@ public struct RouteResource: ResourceType {
             self.init(
                 via: try line.optional("via") { IPAddress($0) }, link: try line.text("link"),
                 isOnLink: try line.flag("onlink"), weight: try line.number("weight", 1...256) ?? 1)
+            guard gateway != nil || link != nil else { throw line.invalid("a path needs via or link") }
             // Every link has the kernel's own fe80::/64.
             if let gateway, gateway.isLinkLocal, link == nil { throw line.invalid("a link-local gateway needs a link") }
             if isOnLink, gateway == nil || link == nil { throw line.invalid("\"onlink\" needs a gateway and a link") }
@@ -95,6 +96,11 @@ public struct RouteResource: ResourceType {
             metric: try line.number("metric", 0...Int(UInt32.max)) ?? 0,
             table: try line.number("table", Self.tables) ?? Self.mainTable, action: action,
             source: try line.optional("source") { IPAddress($0) }, mtu: try line.number("mtu", 68...65_520))
+        guard destination == destination.network else { throw line.invalid("\"to\" has bits beyond its length") }
+        if let source, source.family != destination.family { throw line.invalid("the source is of another family") }
+        if destination.family == .ipv6, paths.count > 1, paths.contains(where: { $0.gateway == nil }) {
+            throw line.invalid("each of several IPv6 paths needs a gateway")
+        }
         let families = paths.compactMap { $0.gateway?.family } + [source?.family].compactMap { $0 }
         // IPv4 by an IPv6 gateway is possible (RFC 5549), the reverse is not.
         guard !families.contains(.ipv4) || destination.family == .ipv4 else {
@@ -120,11 +126,20 @@ public struct RouteResource: ResourceType {
             throw line.invalid("\"paths\" is a list of at least two paths, in place of via and link")
         }
         var paths: [Path] = []
-        for item in items { paths.append(try Path(ResourceLine(item))) }
+        for item in items {
+            guard item.object != nil else { throw line.invalid("\"paths\" has an item that is not an object") }
+            paths.append(try Path(ResourceLine(item)))
+        }
         return paths
     }
 
-    public var identity: String { "\(destination) \(metric)" + (table == Self.mainTable ? "" : " table \(table)") }
+    /// IP6_RT_PRIO_USER (linux/ipv6_route.h) takes the place of 0.
+    private var kernelMetric: Int { metric == 0 && destination.family == .ipv6 ? 1024 : metric }
+
+    /// What the kernel identifies a route by.
+    public var identity: String {
+        "\(destination) \(kernelMetric)" + (table == Self.mainTable ? "" : " table \(table)")
+    }
 
     public var fields: [String: JSON] {
         let rest = Self.fields([

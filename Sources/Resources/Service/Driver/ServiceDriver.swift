@@ -71,7 +71,11 @@ struct ServiceDriver: Driver {
     /// Lets services read their files again; one that does not run reads them when it starts.
     private func reload(_ services: [ServiceResource]) {
         guard FileSystem.exists(places.initSocket) else { return }
-        for service in services { _ = try? InitClient(socket: places.initSocket).ask("reload-service \(service.name)") }
+        for service in services {
+            // A service that ran to its end has nothing that could read its files again.
+            let request = service.unit.isOnce ? "restart" : "reload-service"
+            _ = try? InitClient(socket: places.initSocket).ask("\(request) \(service.name)")
+        }
     }
 
     /// Lets PID 1 read the units.

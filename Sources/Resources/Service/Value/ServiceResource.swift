@@ -29,8 +29,11 @@ public struct ServiceResource: ResourceType {
     ) {
         unit = Self.base(name, command)
         self.user = user
-        // A plugin's unknown capability is an error of its line, when the line is read.
-        unit.capabilities = (try? Capabilities(capabilities)) ?? Capabilities(mask: 0)
+        guard let known = try? Capabilities(capabilities) else {
+            fatalError("the service \(name) has an unknown capability: \(capabilities)")
+        }
+        unit.capabilities = known
+        if !reloadFiles.isEmpty { unit.reload = .signal(.hup) }
         unit.readiness = readiness
         unit.directories = directories
         unit.memory = memory
@@ -64,13 +67,19 @@ public struct ServiceResource: ResourceType {
         unit.cpuWeight = try line.number("cpu-weight", 1...10_000)
         if let seconds = try line.number("ready-timeout", 1...86_400) { unit.readyTimeout = seconds }
         if let files = try line.number("files", 16...1 << 20) { unit.limits[.nofile] = UInt64(files) }
-        if try line.flag("once") { unit.isOnce = true }
+        if try line.flag("once") {
+            guard unit.readiness == .started else { throw line.invalid("\"once\" has no \"ready\"") }
+            unit.isOnce = true
+        }
         if !reloadFiles.isEmpty { unit.reload = .signal(.hup) }
         if let signal = try line.optional("reload-signal", { Unit.Signal(rawValue: $0) }) {
             unit.reload = .signal(signal)
         }
         let reload = try line.texts("reload-command")
         if !reload.isEmpty { unit.reload = .command(Unit.Command(reload)) }
+        if let value = line["environment"], value.object == nil {
+            throw line.invalid("\"environment\" is not an object")
+        }
         for (name, value) in line["environment"]?.object ?? [:] {
             guard let text = value.text else { throw line.invalid("\"environment\" is texts by their names") }
             unit.environment[name] = text

@@ -34,9 +34,9 @@ struct SysctlDriver: Driver {
         ]
     }
 
-    /// Whether a key is of a link that a service makes, which may be absent.
+    /// Whether a key is of a link that a service makes, or that needs such a link.
     private static func waiting(_ plan: Plan) -> (String) -> Bool {
-        let links = Set(plan.values(LinkResource.self).filter { $0.type.as(ExternalLink.self) != nil }.map(\.name))
+        let links = (try? LinkGraph(plan.values(LinkResource.self)).waiting { _ in false }) ?? []
         return { key in key.split(separator: "/").contains { links.contains(String($0)) } }
     }
 

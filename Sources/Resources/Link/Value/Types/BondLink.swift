@@ -62,4 +62,5 @@ public struct BondLink: LinkType {
         ] + (mode == .lacp ? [LinkOption(21, .u8(isFastLACP ? 1 : 0), isFixed: true)] : [])
     }
 
+    public var isMTUOfPorts: Bool { true }
 }

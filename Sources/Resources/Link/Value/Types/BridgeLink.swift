@@ -23,5 +23,5 @@ public struct BridgeLink: LinkType {
     }
 
     /// As the kernel does for bridges whose MTU nobody set (br_mtu_auto_adjust in net/bridge/br_if.c).
-    public func defaultMTU(parents: [Int], ports: [Int]) -> Int? { ports.min() ?? Self.ethernetMTU }
+    public var mtuRule: MTURule { .ports }
 }

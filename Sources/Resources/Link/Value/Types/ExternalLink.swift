@@ -9,5 +9,5 @@ public struct ExternalLink: LinkType {
 
     public var fields: [String: JSON] { [:] }
 
-    public func defaultMTU(parents: [Int], ports: [Int]) -> Int? { nil }
+    public var mtuRule: MTURule { .none }
 }

@@ -15,4 +15,6 @@ public struct PortLink: LinkType {
     }
 
     public var fields: [String: JSON] { ["path": .text(path), "mac": .text(mac.description)] }
+
+    public var mtuRule: MTURule { .hardware }
 }

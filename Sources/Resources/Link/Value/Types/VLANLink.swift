@@ -29,6 +29,7 @@ public struct VLANLink: LinkType {
     public init(_ line: ResourceLine) throws(InvalidResource) {
         guard let id = try line.number("id", 1...4094) else { throw line.invalid("the number \"id\" is missing") }
         var egress: [Int: Int] = [:]
+        if let value = line["egress"], value.object == nil { throw line.invalid("\"egress\" is not an object") }
         for (key, value) in line["egress"]?.object ?? [:] {
             guard let from = Int(key), (0...15).contains(from), let to = value.integer, (0...7).contains(to) else {
                 throw line.invalid("\"egress\" is a priority from 0 to 7 by priorities from 0 to 15")
@@ -76,5 +77,5 @@ public struct VLANLink: LinkType {
         return present == egress
     }
 
-    public func defaultMTU(parents: [Int], ports: [Int]) -> Int? { parents.first ?? Self.ethernetMTU }
+    public var mtuRule: MTURule { .parent }
 }

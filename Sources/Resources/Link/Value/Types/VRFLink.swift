@@ -20,5 +20,5 @@ public struct VRFLink: LinkType {
     public var options: [LinkOption] { [LinkOption(1, .u32(UInt32(table)), isFixed: true)] }
 
     /// IP6_MAX_MTU, as vrf_setup of drivers/net/vrf.c sets it.
-    public func defaultMTU(parents: [Int], ports: [Int]) -> Int? { nil }
+    public var mtuRule: MTURule { .fixed(65_575) }
 }
