@@ -6,6 +6,9 @@ import Testing
 
 /// Files that fill sets.
 @Suite(.serialized) struct FeedFileTests {
+    /// F_SETLEASE of fcntl.h, a macro that is not imported.
+    private static let setLease: Int32 = 1024
+
     /// A write lease makes open(2) fail with EWOULDBLOCK for as long as it is held (fcntl(2)).
     @Test func aFileThatCouldNotBeReadOnceIsReadAgain() throws {
         let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-feed")
@@ -21,9 +24,9 @@ import Testing
         defer { signal(SIGIO, before) }
         do {
             let holder = try File(path, O_RDONLY)
-            try #require(fcntl(holder.descriptor, F_SETLEASE, Int32(F_WRLCK)) == 0)
+            #expect(fcntl(holder.descriptor, Self.setLease, Int32(F_WRLCK)) == 0)
             #expect(feeds.members(of: feed).members.isEmpty)
-            fcntl(holder.descriptor, F_SETLEASE, Int32(F_UNLCK))
+            fcntl(holder.descriptor, Self.setLease, Int32(F_UNLCK))
         }
         #expect(feeds.members(of: feed).members.map(\.name) == ["192.0.2.7"])
     }
