@@ -26,7 +26,7 @@ import Testing
             let holder = try File(path, O_RDONLY)
             #expect(fcntl(holder.descriptor, Self.setLease, Int32(F_WRLCK)) == 0)
             #expect(feeds.members(of: feed).members.isEmpty)
-            fcntl(holder.descriptor, Self.setLease, Int32(F_UNLCK))
+            _ = fcntl(holder.descriptor, Self.setLease, Int32(F_UNLCK))
         }
         #expect(feeds.members(of: feed).members.map(\.name) == ["192.0.2.7"])
     }
