@@ -72,7 +72,7 @@ import Testing
             #expect(time < 2, "\(change): \(now) \(box.log.suffix(1500))")
         }
         #expect(box.log.contains("drift: address 192.168.1.1/24 of lan is missing"))
-        #expect(box.log.contains("drift: sysctl net/ipv4/ip_forward is 0, and not 1"))
+        #expect(box.log.contains("drift: sysctl net/ipv4/ip_forward is 0 instead of 1"))
         #expect(try box.ask("status")["trouble"] == nil)
         // The mended box lets packets through as before.
         for proof in try PacketTests.proofs().filter({ $0.name.contains("TCP") }) {
