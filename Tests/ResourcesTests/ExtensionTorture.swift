@@ -67,7 +67,8 @@ import Testing
             let text = String(decoding: try FileSystem.read("\(folder)/\(path)"), as: UTF8.self)
             let range = try #require(text.firstRange(of: start))
             try FileSystem.replace(
-                "\(folder)/\(path)", with: text[..<range.upperBound] + " \(name)," + text[range.upperBound...])
+                "\(folder)/\(path)",
+                with: String(text[..<range.upperBound]) + " \(name)," + String(text[range.upperBound...]))
         }
         try insert("\"Note\"", after: "let kinds = [", in: "Package.swift")
         try insert(

@@ -69,7 +69,7 @@ import Testing
         func replaced(_ page: String, after start: String, before end: String, by text: String) throws -> String {
             let first = try #require(page.firstRange(of: start))
             let last = try #require(page[first.upperBound...].firstRange(of: end))
-            return page[..<first.upperBound] + text + page[last.lowerBound...]
+            return String(page[..<first.upperBound]) + text + String(page[last.lowerBound...])
         }
         var wanted = try replaced(page, after: "cases/good.jsonl -->\n```json\n", before: "```\n", by: examples)
         wanted = try replaced(
