@@ -108,7 +108,7 @@ public final class Engine {
     /// The kernel's numbers of ports, and of links that services make: what a plan was made for.
     private func ports() throws -> Set<Int> {
         let external = Set(
-            applied.plan.values(LinkResource.self).filter { $0.type.as(ExternalLink.self) != nil }.map(\.name))
+            applied.plan.values(LinkResource.self).filter { $0.isExternal }.map(\.name))
         return Set(try routes.links().filter { Ports.isPort($0) || external.contains($0.name) }.map(\.index))
     }
 

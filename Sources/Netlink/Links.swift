@@ -31,7 +31,7 @@ public struct Link: Sendable, Hashable {
     public var parent: Int?
     /// The number of the parent's network namespace (IFLA_LINK_NETNSID); nil for the link's own.
     public var parentNamespace: Int?
-    /// What is particular to its kind (IFLA_INFO_DATA), as the kernel reports it.
+    /// The attributes of its kind (IFLA_INFO_DATA), as the kernel reports them.
     public var data: [LinkAttribute]
     /// Further names.
     public var alternativeNames: [String]

@@ -236,7 +236,7 @@ public final class Connection {
                 break
             }
             // The kernel goes on with a dump only when a message is taken from the buffer, and
-            // refuses another one (EBUSY) until the first is over. The acknowledgement of an empty
+            // refuses another one (EBUSY) until the first has ended. The acknowledgement of an empty
             // request is a message to take. The dump is read to its end and requested again.
             overruns += 1
             isWhole = false

@@ -28,12 +28,11 @@ protocol Driver {
 extension Driver {
     func check(_ change: KindChange<Value>) throws {}
     func drift(from plan: Plan) throws -> [String] { [] }
-    static var watch: DriftWatch { .none }
 }
 
 /// How the engine learns that others changed something.
 enum DriftWatch: Sendable {
-    /// Nobody else changes it, or it is not repaired.
+    /// No other program changes it, or the engine does not repair it.
     case none
     /// The kernel reports changes by rtnetlink(7).
     case netlink
@@ -134,8 +133,6 @@ struct Difference<Wanted, Present> {
     var extra: [Present] = []
     /// Wanted and not present.
     var missing: [Wanted] = []
-
-    var isEmpty: Bool { extra.isEmpty && missing.isEmpty }
 }
 
 /// All drivers.

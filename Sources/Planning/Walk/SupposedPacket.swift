@@ -1,6 +1,6 @@
 import PluginKit
 
-/// A packet that nobody has sent: the first one of a connection.
+/// A packet that was not sent: the first one of a connection.
 public struct SupposedPacket: Sendable, Hashable {
     /// The interface that it comes by.
     public var input: String
@@ -23,7 +23,7 @@ public struct SupposedPacket: Sendable, Hashable {
     public var priority: Int?
     /// Its code point; nil: unknown.
     public var codePoint: Int?
-    /// Of the frame that brings it; nil while nobody knows.
+    /// Of the frame that carries it; nil where it is unknown.
     public var mac: MACAddress?
 
     public init(input: String, source: IPAddress, destination: IPAddress, transport: String, port: Int?) {

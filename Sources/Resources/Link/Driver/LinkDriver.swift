@@ -28,7 +28,7 @@ struct LinkDriver: Driver {
     /// The alternative name of a link that the engine made.
     private static func mark(_ name: String) -> String { "vcpe-\(name)" }
 
-    /// The name of a link before its mark is set: interfaces of a document have no dots.
+    /// The name of a link before its mark is set; plans can't have names that begin with `vcpe.`.
     private static let unfinished = "vcpe.new"
     /// The same of the other end of a veth.
     private static let unfinishedPeer = "vcpe.peer"
@@ -44,7 +44,7 @@ struct LinkDriver: Driver {
         if let port = wanted.type.as(PortLink.self) {
             return !isOwn(link) && Ports.isSame(link, path: port.path, mac: port.mac)
         }
-        if wanted.type.as(ExternalLink.self) != nil { return !isOwn(link) && link.name == wanted.name }
+        if wanted.isExternal { return !isOwn(link) && link.name == wanted.name }
         guard link.kind == wanted.type.kernelKind, isOwn(link) else { return false }
         // A veth reports its other end as its parent, a VLAN the link that carries it.
         let below = wanted.type.value.parents.first ?? wanted.type.as(VethLink.self)?.peer
@@ -56,7 +56,6 @@ struct LinkDriver: Driver {
     static func differences(_ link: Link, _ wanted: LinkResource) -> [LinkOption] {
         let type = wanted.type.value
         return type.options.filter { option in
-            if option.isWriteOnly { return false }
             let reported = link.data[attribute: option.number]?.payload
             return !(type.isPresent(option, reported: reported) ?? (reported == LinkAttribute(option).payload))
         }
@@ -212,7 +211,7 @@ struct LinkDriver: Driver {
 
     private func setMaster(of link: Link, _ wanted: LinkResource, _ present: Present) throws {
         // A service may put its own link into a bridge of its own.
-        if wanted.master == nil, wanted.type.as(ExternalLink.self) != nil { return }
+        if wanted.master == nil, wanted.isExternal { return }
         let master = try wanted.master.map { name in
             guard let master = try present.named(name) else {
                 throw EngineError("link \(wanted.name): there is no link \(name)")
@@ -229,7 +228,7 @@ struct LinkDriver: Driver {
     /// Parents first: a VLAN can't be up while its parent is down. A service sets its own link up.
     private func setUp(_ wanted: [LinkResource]) throws {
         let down = Dictionary(try socket.links().filter { !$0.isUp }.map { ($0.name, $0.index) }) { $1 }
-        for link in try LinkGraph(wanted).ordered where link.type.as(ExternalLink.self) == nil {
+        for link in try LinkGraph(wanted).ordered where !link.isExternal {
             if let index = down[link.name] { try socket.setLink(index, isUp: true) }
         }
     }
@@ -277,10 +276,9 @@ struct LinkDriver: Driver {
                 return "link \(wanted.name) is missing"
             }
             if !Self.differences(link, wanted).isEmpty { return "link \(wanted.name) has other options" }
-            let isExternal = wanted.type.as(ExternalLink.self) != nil
-            if !link.isUp, !isExternal { return "link \(wanted.name) is down" }
+            if !link.isUp, !wanted.isExternal { return "link \(wanted.name) is down" }
             let master = link.master.map(name)
-            if master != wanted.master, !isExternal || wanted.master != nil {
+            if master != wanted.master, !wanted.isExternal || wanted.master != nil {
                 return
                     "link \(wanted.name) is a port of \(master ?? "nothing") instead of \(wanted.master ?? "nothing")"
             }
@@ -304,7 +302,6 @@ extension LinkAttribute {
             case .u16(let number): .u16(number)
             case .u32(let number): .u32(number)
             case .big16(let number): .u16(number.bigEndian)
-            case .text(let text): .text(text)
             case .bytes(let bytes): .bytes(bytes)
             case .nested(let options): .nested(options.map { LinkAttribute($0) })
             }

@@ -41,7 +41,7 @@ struct LinkGraph {
     func waiting(present: (String) -> Bool) -> Set<String> {
         var waiting: Set<String> = []
         for link in ordered {
-            let isAbsent = link.type.as(ExternalLink.self) != nil && !present(link.name)
+            let isAbsent = link.isExternal && !present(link.name)
             if isAbsent || Self.needs(link).contains(where: waiting.contains) { waiting.insert(link.name) }
         }
         return waiting

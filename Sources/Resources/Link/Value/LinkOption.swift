@@ -6,7 +6,6 @@ public struct LinkOption: Sendable, Hashable {
         case u32(UInt32)
         /// In network byte order.
         case big16(UInt16)
-        case text(String)
         case bytes([UInt8])
         case nested([LinkOption])
     }
@@ -15,13 +14,10 @@ public struct LinkOption: Sendable, Hashable {
     public var value: Value
     /// The kernel does not change it on a link that exists: the link is made anew.
     public var isFixed: Bool
-    /// The kernel does not report it.
-    public var isWriteOnly: Bool
 
-    public init(_ number: Int, _ value: Value, isFixed: Bool = false, isWriteOnly: Bool = false) {
+    public init(_ number: Int, _ value: Value, isFixed: Bool = false) {
         self.number = number
         self.value = value
         self.isFixed = isFixed
-        self.isWriteOnly = isWriteOnly
     }
 }

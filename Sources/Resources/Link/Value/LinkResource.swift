@@ -40,6 +40,9 @@ public struct LinkResource: ResourceType {
 
     public var identity: String { name }
 
+    /// Whether a service makes it.
+    public var isExternal: Bool { type.as(ExternalLink.self) != nil }
+
     public var fields: [String: JSON] {
         Self.fields([
             "name": .text(name), "master": master.map { .text($0) }, "mtu": mtu.map { .integer($0) },

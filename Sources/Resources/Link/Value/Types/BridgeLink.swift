@@ -22,6 +22,6 @@ public struct BridgeLink: LinkType {
         reported == nil ? !filtersVLANs : nil
     }
 
-    /// As the kernel does for bridges whose MTU nobody set (br_mtu_auto_adjust in net/bridge/br_if.c).
+    /// As the kernel does for bridges without a set MTU (br_mtu_auto_adjust in net/bridge/br_if.c).
     public var mtuRule: MTURule { .ports }
 }

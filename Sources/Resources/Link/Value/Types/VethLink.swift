@@ -21,6 +21,6 @@ public struct VethLink: LinkType {
         let length = UInt16(4 + text.count)
         let head = [length, UInt16(Self.nameAttribute)].withUnsafeBytes { Array($0) }
         let padding = [UInt8](repeating: 0, count: -text.count & 3)
-        return [LinkOption(1, .bytes([UInt8](repeating: 0, count: 16) + head + text + padding), isWriteOnly: true)]
+        return [LinkOption(1, .bytes([UInt8](repeating: 0, count: 16) + head + text + padding))]
     }
 }
