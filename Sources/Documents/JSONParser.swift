@@ -13,12 +13,16 @@ extension JSON {
     /// Numbers are whole: nothing here has a fraction, and 64 bits survive. Of two equal keys the text is refused, since
     /// one reader would take the first and another the last.
     ///
-    /// - Parameter depth: the deepest nesting that is taken; a hostile text must not exhaust the stack.
-    public static func parse(_ bytes: some Sequence<UInt8>, depth: Int = 64) throws(InvalidJSON) -> JSON {
+    /// - Parameters:
+    ///   - depth: the deepest nesting that is taken; a hostile text must not exhaust the stack.
+    ///   - values: the most values that are taken: each costs some ten times the memory of its text.
+    public static func parse(
+        _ bytes: some Sequence<UInt8>, depth: Int = 64, values: Int = .max
+    ) throws(InvalidJSON) -> JSON {
         let bytes = Array(bytes)
         let result: Result<JSON, InvalidJSON> = bytes.withUnsafeBufferPointer { buffer in
             Result { () throws(InvalidJSON) -> JSON in
-                var parser = Parser(bytes: buffer)
+                var parser = Parser(bytes: buffer, left: values)
                 return try parser.document(depth: depth)
             }
         }
@@ -31,8 +35,10 @@ extension JSON {
     private struct Parser {
         let bytes: UnsafeBufferPointer<UInt8>
         var position = 0
+        /// Values that may still come.
+        var left: Int
 
-        init(bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
+        init(bytes: UnsafeBufferPointer<UInt8>, left: Int) { (self.bytes, self.left) = (bytes, left) }
 
         mutating func document(depth: Int) throws(InvalidJSON) -> JSON {
             let value = try value(depth: depth)
@@ -57,6 +63,8 @@ extension JSON {
 
         mutating func value(depth: Int) throws(InvalidJSON) -> JSON {
             guard depth > 0 else { throw problem("nested too deep") }
+            guard left > 0 else { throw problem("too many values") }
+            left -= 1
             skipBlanks()
             switch next {
             case UInt8(ascii: "{"): return try object(depth: depth)

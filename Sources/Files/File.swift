@@ -64,6 +64,19 @@ public final class File: Sendable {
         try result.get()
     }
 
+    /// Writes all of `bytes` where the descriptor stands: to a pipe, or behind what was written before.
+    public func append(_ bytes: [UInt8]) throws(SystemError) {
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeBytes {
+                Glibc.write(descriptor, $0.baseAddress.map { $0 + done }, $0.count - done)
+            }
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw SystemError("write", path) }
+            done += count
+        }
+    }
+
     /// Reads up to `count` bytes from `offset`; fewer only at the end of the file.
     public func read(_ count: Int, at offset: Int) throws(SystemError) -> [UInt8] {
         var failure: SystemError?

@@ -116,6 +116,39 @@ public struct Command: Sendable {
             }
         }
 
+        private var collected: (output: [UInt8], errors: [UInt8]) = ([], [])
+        private var openOut = true
+        private var openErr = true
+
+        /// What to poll for; empty when only the end is awaited, of which no descriptor tells.
+        public var polled: [pollfd] {
+            [(out, openOut), (err, openErr)].filter(\.1).map {
+                pollfd(fd: $0.0.reading, events: Int16(POLLIN), revents: 0)
+            }
+        }
+
+        /// Takes in what it has written by now, without waiting.
+        ///
+        /// - Parameter limit: bytes of output after which it is killed.
+        /// - Returns: the result once it has ended; nil before.
+        /// - Throws: ``Overrun`` when it wrote more; it is killed with the last reference to this.
+        public func progress(limit: Int) throws -> Result? {
+            openOut = openOut && out.take(into: &collected.output, most: limit + 1)
+            openErr = openErr && err.take(into: &collected.errors, most: limit + 1)
+            guard collected.output.count + collected.errors.count <= limit else {
+                throw Overrun(description: "it said more than \(limit) bytes")
+            }
+            guard !openOut, !openErr, let status = try wait(WNOHANG) else { return nil }
+            isOver = true
+            return Result(status: Self.code(status), output: collected.output, errors: collected.errors)
+        }
+
+        /// The exit code of a status as waitpid(2) has it, or 128 and the signal's number.
+        private static func code(_ status: Int32) -> Int32 {
+            let signal = status & 0x7F
+            return signal == 0 ? status >> 8 & 0xFF : 128 + signal
+        }
+
         /// Waits for its end, within bounds.
         ///
         /// - Parameters:
@@ -142,11 +175,7 @@ public struct Command: Sendable {
             if overrun != nil { kill(pid, SIGKILL) }
             if status == nil { status = try wait(0) }
             isOver = true
-            let ended = status ?? 0
-            let signal = ended & 0x7F
-            return (
-                Result(status: signal == 0 ? ended >> 8 & 0xFF : 128 + signal, output: text, errors: errors), overrun
-            )
+            return (Result(status: Self.code(status ?? 0), output: text, errors: errors), overrun)
         }
 
         /// The status of its end as waitpid(2) has it; nil while it goes on.
@@ -200,6 +229,23 @@ private final class Pipe {
     func closeWriting() {
         close(writing)
         writing = -1
+    }
+
+    /// Reads what is there now.
+    ///
+    /// - Parameter most: bytes in `bytes` from which on no more are read.
+    /// - Returns: false at its end.
+    func take(into bytes: inout [UInt8], most: Int) -> Bool {
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while bytes.count < most {
+            var polled = pollfd(fd: reading, events: Int16(POLLIN), revents: 0)
+            guard poll(&polled, 1, 0) > 0 else { return true }
+            let count = read(reading, &buffer, buffer.count)
+            if count < 0, errno == EINTR { continue }
+            if count <= 0 { return false }
+            bytes += buffer[..<count]
+        }
+        return true
     }
 
     /// Reads both to their ends at once: a program that fills one while the other is awaited would
