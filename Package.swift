@@ -42,7 +42,7 @@ let box: [Target] = [
         name: "PluginKit", dependencies: ["Addresses", "Documents", "Ruleset", "Units"], path: "Sources",
         sources: ["PluginKit"] + kinds.map { "Resources/\($0)/Value" }),
     .target(name: "Plugins", dependencies: ["PluginKit"], exclude: pluginFiles),
-    .target(name: "Planning", dependencies: ["Documents", "Files", "PluginKit", "Processes"]),
+    .target(name: "Planning", dependencies: ["Digests", "Documents", "Files", "PluginKit", "Processes"]),
     .target(
         name: "Engine",
         dependencies: [
@@ -107,6 +107,9 @@ let host: [Target] = [
             "Addresses", "CSystem", "Documents", "Engine", "Files", "Nftables", "Planning", "PluginKit", "Plugins",
             "Processes", "TestSupport",
         ]),
+    .testTarget(
+        name: "EngineTests",
+        dependencies: ["Addresses", "CSystem", "Documents", "Engine", "Files", "PluginKit", "Processes"]),
     .testTarget(name: "UnitsTests", dependencies: ["CSystem", "Files", "TestSupport", "Units"]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
     .testTarget(

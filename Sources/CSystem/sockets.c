@@ -45,7 +45,7 @@ static int listen_at(const char *path, int type, mode_t mode) {
     mode_t old = umask(0777 & ~mode);
     int result = bind(listener, (struct sockaddr *)&address, sizeof address);
     umask(old);
-    if (result == 0 && (type == SOCK_DGRAM || listen(listener, 64) == 0)) return listener;
+    if (result == 0 && (type == SOCK_DGRAM || listen(listener, 256) == 0)) return listener;
     int failure = errno;
     close(listener);
     errno = failure;
@@ -68,6 +68,12 @@ unsigned csystem_peer(int connection) {
     struct ucred peer;
     socklen_t length = sizeof peer;
     return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.uid : (unsigned)-1;
+}
+
+pid_t csystem_peer_process(int connection) {
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.pid : 0;
 }
 
 int csystem_socket(int family, const char *kind, int protocol) {

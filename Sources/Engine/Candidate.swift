@@ -45,15 +45,9 @@ extension Engine {
     ///
     /// - Throws: for a mask in a place where nothing is known to stand.
     func meant(_ text: String, name: String, isCandidate: Bool = false) throws -> String {
-        if text.place(of: Node.mask) == nil { return text }
-        let shown = isCandidate ? try YAML.read(Array(candidateText.utf8), file: "candidate") : site
-        let node = try YAML.read(Array(text.utf8), file: name).unmasked(by: shown)
-        if let masked = node.firstMask {
-            throw EngineError(
-                "\(masked.position): \(Node.mask) stands for a secret that is known, and here none is; write what it is to be"
-            )
-        }
-        return node.yaml
+        try SecretMasks.meant(
+            text, name: name,
+            seen: isCandidate ? try YAML.read(Array(candidateText.utf8), file: "candidate") : site)
     }
 
     func setCandidate(_ text: String, user: String) throws {

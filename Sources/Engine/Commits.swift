@@ -262,6 +262,12 @@ extension Engine {
         Log.say(
             "commit \(commit.number) by \(user) is applied: \(commit.added) lines come, \(commit.removed) go"
                 + (confirm.map { "; it waits \($0) s for its confirmation" } ?? ""))
+        events.add(
+            "commit",
+            [
+                "number": .integer(commit.number), "user": .text(user), "comment": .text(comment),
+                "waits": .boolean(head.pending != nil),
+            ], at: now)
         Notification.send("STATUS=policy stands")
         // What planning needed and nobody needs any more goes back to the kernel.
         csystem_trim_memory()
@@ -305,6 +311,7 @@ extension Engine {
         try store.setHead(next)
         (head, probation) = (next, nil)
         note { $0.fallback = nil }
+        events.add("confirmed", ["number": .integer(number)], at: now)
     }
 
     /// Makes the commit that waits for it the one that stands.
@@ -323,6 +330,7 @@ extension Engine {
         guard let pending = head.pending else { return }
         probation = nil
         forget(pending, reason)
+        events.add("rolled-back", ["number": .integer(pending.commit), "reason": .text(reason)], at: now)
         do {
             if let number = head.commit { try take(try store.commit(number)) } else { takeFactorySite() }
         } catch {

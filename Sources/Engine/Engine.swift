@@ -13,8 +13,13 @@ public final class Engine {
     let planner: Planner
     let nftables: FilterTable
     let routes: RouteSocket
-    private let monitor: Monitor
-    private let leases: Leases
+    let monitor: Monitor
+    /// What services report, and by which socket.
+    let reported: FactStore
+    private let reports: Reports
+    let server: Server
+    let previews: Previews
+    let events = Events()
     /// What the box has now.
     private(set) var applied: AppliedState
     /// What its files say.
@@ -32,15 +37,15 @@ public final class Engine {
     /// The kernel's numbers of the ports then: one that went and came has another.
     var plannedPorts: Set<Int> = []
     /// Why the last plan could not be applied; nil when it was.
-    private(set) var trouble: String?
+    var trouble: String?
     let probes: Probes
     /// What a commit must have kept before it stands.
     var probation: Probation?
     /// Why a commit was put back last.
     var lastRevert: String?
-    private(set) var clock: WallClock
+    var clock: WallClock
     /// When the site is planned again by its own wish, in seconds since 1970.
-    private var replanAt: Int?
+    var replanAt: Int?
     var drift = Drift()
     let secrets: SecretStore
     let feeds: Feeds
@@ -58,11 +63,10 @@ public final class Engine {
     /// Documents that come from a stick, or from the machine that emulates the box.
     var outside: OutsideSites
     var stick: StickInstaller
-    /// When a plan that failed for a reason that may pass is tried again, in milliseconds of the kernel's time.
-    private var retryAt: Int?
-    private var retryDelay = 0
-
-    private static let (firstRetry, longestRetry) = (5000, 60_000)
+    /// When a plan that failed for a reason that may pass is tried again.
+    var retry = Retry()
+    /// When the loop's own work is due.
+    var timers = Timers()
 
     /// Takes the packet filter over before anything else: from here on nothing is forwarded that no policy allows.
     public init(places: Places) throws {
@@ -79,7 +83,11 @@ public final class Engine {
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
         (site, siteText, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "", "nothing")
         planner = try places.planner()
-        leases = Leases(places: places)
+        reported = FactStore(places: places)
+        reports = try Reports(places: places, facts: reported)
+        // Whoever may do more may look as well: all that have a role belong to this group.
+        server = try Server(path: places.socket, group: gid_t(Role.readOnly.group.number))
+        previews = Previews(places: places)
         probes = Probes(routes: routes)
         clock = WallClock(path: places.clock)
         secrets = SecretStore(folder: places.secrets, scratch: places.state)
@@ -99,14 +107,33 @@ public final class Engine {
 
     // MARK: - Facts
 
-    func facts() throws -> Facts { try places.facts(routes) }
+    /// The collections that some plugin of this box reads.
+    private var wantedFacts: Set<String> { Set(planner.plugins.flatMap(\.manifest.facts)) }
+
+    func facts() throws -> Facts {
+        try places.facts(routes, reported, wantedFacts, probes: probes.facts)
+    }
+
+    /// Takes what services have reported by now.
+    ///
+    /// - Returns: true when there may be other facts than before.
+    func takeReports() -> Bool {
+        // Of what is being applied, too: a service may report before the rest of its plan is there.
+        let everything = applied.everything
+        return reports.step(
+            { everything[ResourceKey(ServiceResource.kind, $0)]?.plugin },
+            Dictionary(planner.plugins.map { ($0.manifest.name, $0.manifest) }) { $1 })
+    }
+
+    var reportsDue: Int? { [reports.due, reported.nextEnd].compactMap { $0 }.min() }
+    var reportsPolled: [pollfd] { reports.polled }
 
     var pidOne: InitClient { InitClient(socket: places.initSocket) }
     var serviceLogs: ServiceLogs { ServiceLogs(folder: places.logs) }
     var consoles: Consoles { Consoles(folder: places.devices) }
 
     /// The kernel's numbers of ports, and of links that services make: what a plan was made for.
-    private func ports() throws -> Set<Int> {
+    func ports() throws -> Set<Int> {
         let external = Set(
             applied.plan.values(LinkResource.self).filter { $0.isExternal }.map(\.name))
         return Set(try routes.links().filter { Ports.isPort($0) || external.contains($0.name) }.map(\.index))
@@ -116,6 +143,7 @@ public final class Engine {
 
     /// Plans the site with today's facts and applies it; what can't be applied is said, and the last good plan stays.
     func follow() {
+        timers.areFactsStale = false
         do {
             let facts = try facts()
             (plannedFacts, plannedPorts) = (facts, try ports())
@@ -155,16 +183,12 @@ public final class Engine {
     /// Notes what came of a plan. A document that is wrong stays so; whatever else failed is tried again.
     func settle(_ error: (any Error)?) {
         trouble = error.map { "\($0)" }
-        if error == nil || error is InvalidSite {
-            (retryAt, retryDelay) = (nil, 0)
-        } else {
-            retryDelay = min(max(2 * retryDelay, Self.firstRetry), Self.longestRetry)
-            retryAt = Uptime.milliseconds + retryDelay
-        }
+        if error == nil || error is InvalidSite { retry = Retry() } else { retry.again() }
     }
 
     /// Plans again when the facts are others than those of the last plan. Makes no history.
     func followFacts() {
+        timers.areFactsStale = false
         if let facts = try? facts(), facts == plannedFacts, (try? ports()) == plannedPorts { return }
         follow()
         retryFailedServices()
@@ -198,6 +222,8 @@ public final class Engine {
             note { $0 = $0.settled(plan) }
             if change.touchesFilter, !before.plan.resources.isEmpty { watchConnections(since: standing) }
             probes.follow(plan.values(ProbeResource.self))
+            // What services have reported goes with them.
+            reported.keep(services: Set(plan.values(ServiceResource.self).map(\.name)))
             drift = Drift()
             show(plan.notice)
         } catch {
@@ -264,83 +290,4 @@ public final class Engine {
 
     /// Seconds since 1970, as far as they can be known.
     var now: Int { clock.now }
-
-    // MARK: - Living
-
-    /// How long links must be still before it is asked what their changes mean, and how often what tells nobody of its
-    /// changes is looked at; in milliseconds.
-    private static let (stillness, tick, factsEvery) = (100, 1000, 10_000)
-
-    /// Follows the site, and serves the socket, for ever.
-    public func run() throws -> Never {
-        let server = try Server(path: places.socket)
-        resetToFactory()
-        // Before any service starts on what another release's daemons left.
-        for line in try PluginStates(places: places).adopt(planner.plugins.map(\.manifest)) { Log.say(line) }
-        readSite()
-        follow()
-        if head.pending != nil {
-            // A commit that waits for its confirmation is watched on.
-            let watched = applied.plan.values(ProbeResource.self)
-            probation = Probation(probes: Dictionary(watched.map { ($0.name, $0) }) { $1 })
-            probes.demand(Set(watched.map(\.name)))
-        }
-        var (still, nextTick, nextFacts): (Int?, Int, Int) = (nil, Uptime.milliseconds, Uptime.milliseconds)
-        while true {
-            var polled = [
-                pollfd(fd: server.descriptor, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0),
-            ]
-            let traced = tracing.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
-            polled += probes.polled + [traced].compactMap { $0 }
-            let looking = evictionBase == nil ? nil : Uptime.milliseconds
-            let due = [still, retryAt, revertAt, leases.now().nextEnd, probes.due, tracing?.due, looking, nextTick]
-                .compactMap {
-                    $0
-                }
-                .min()
-            let patience = Int32(clamping: max(0, (due ?? nextTick) - Uptime.milliseconds))
-            if poll(&polled, nfds_t(polled.count), patience) < 0, errno != EINTR { usleep(100_000) }
-            Notification.send("WATCHDOG=1")
-            if polled[1].revents != 0 {
-                drift.heard(monitor.changes())
-                // Links come in bursts: what they mean is asked when they are still.
-                still = Uptime.milliseconds + Self.stillness
-            }
-            probes.step()
-            followTrace()
-            let now = Uptime.milliseconds
-            if let time = revertAt, now >= time {
-                revert("it was not confirmed in time")
-            } else if let time = retryAt, now >= time {
-                follow()
-            } else if let time = still, now >= time {
-                still = nil
-                followFacts()
-                mendDrift()
-            } else if now >= nextTick {
-                nextTick = now + Self.tick
-                let wasSet = clock.tick()
-                if let time = replanAt, wasSet || clock.now >= time {
-                    // What fails is tried again in its own time.
-                    replanAt = nil
-                    follow()
-                    // A document that can't be planned now may be in the next minute: what should have ended has not.
-                    if trouble != nil, retryAt == nil, replanAt == nil { replanAt = clock.now + 60 }
-                } else if now >= nextFacts || leases.now().leases != plannedFacts?.leases {
-                    nextFacts = now + Self.factsEvery
-                    followFacts()
-                }
-                drift.look()
-                followFeeds(clockWasSet: wasSet)
-                mendDrift()
-                for found in outside.look() { take(found) }
-                // What may be put back must not write disks.
-                if head.pending == nil { stick.follow(site) }
-            }
-            judge()
-            followEviction()
-            if polled[0].revents != 0 { server.serve { self.answer($0, from: $1) } }
-        }
-    }
 }

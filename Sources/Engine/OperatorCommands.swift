@@ -62,7 +62,7 @@ extension Engine {
             "contract": plugin.manifest.contract.map { .integer($0) } ?? .null, "command": .text(command.name),
             "arguments": .object(
                 Dictionary(zip(command.arguments.map(\.name), words.map { JSON.text($0) })) { $1 }),
-            "configuration": JSON(part), "facts": try facts().json, "now": .integer(now),
+            "configuration": JSON(part), "facts": try facts().only(plugin.manifest.facts).json, "now": .integer(now),
         ]
         for wanted in command.inputs { try collect(wanted, of: plugin.manifest, into: &input) }
         let lines = try plugin.runner.ask(command.verb.rawValue, .object(input))

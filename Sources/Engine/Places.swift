@@ -35,6 +35,8 @@ public struct Places: Sendable {
     /// The link to the folder of the engine's unit files.
     public var units: String { "\(run)/units" }
     public var socket: String { "\(run)/engine.sock" }
+    /// Where services report facts.
+    public var reportSocket: String { "\(run)/report.sock" }
     var state: String { "\(run)/engine" }
     var appliedState: String { "\(state)/applied" }
     /// Names the disk from outside that is being read.
@@ -67,10 +69,12 @@ extension Places {
         return try Planner(folder: plugins, hiding: [data, run, "/sys"] + shared)
     }
 
-    func facts(_ routes: RouteSocket) throws -> Facts {
-        Facts(
-            ports: try Ports.all(routes), leases: Leases(places: self).now().leases,
-            consoles: Consoles(folder: devices).names)
+    /// The facts of some collections.
+    func facts(
+        _ routes: RouteSocket, _ reported: FactStore, _ wanted: Set<String>, probes: [String: Facts.ProbeState] = [:]
+    ) throws -> Facts {
+        let observed = try Observation(places: self, routes: routes).facts(wanted, probes: probes)
+        return Facts(observed.collections.merging(reported.reported(wanted).collections) { $1 })
     }
 
     func readFactorySite() throws -> Node {

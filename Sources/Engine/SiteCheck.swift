@@ -22,7 +22,9 @@ public enum SiteCheck {
             document = try places.readFactorySite()
         }
         try PluginStates(places: places).checkRoom(for: planner.plugins.map(\.manifest))
-        let plan = try planner.plan(site: document, facts: try places.facts(RouteSocket()), now: time(nil))
+        let wanted = Set(planner.plugins.flatMap(\.manifest.facts))
+        let facts = try places.facts(RouteSocket(), FactStore(places: places), wanted)
+        let plan = try planner.plan(site: document, facts: facts, now: time(nil))
         return plan.absent + plan.warnings
     }
 }

@@ -38,6 +38,8 @@ public struct Plan: Sendable {
     public var notes: [String] = []
     /// When the same document may mean something else, in seconds since 1970.
     public var replanAt: Int?
+    /// The plugins' answers, by verb and plugin: a plugin is not asked again for the same input.
+    var answers: [String: PluginAnswer] = [:]
 
     /// - Parameter planned: each with a key of its own.
     public init(_ planned: [PlannedResource] = []) {
@@ -124,47 +126,61 @@ public struct Planner: Sendable {
     /// - Parameters:
     ///   - now: seconds since 1970, the same for all of them.
     ///   - explains: whether notes are wanted of what becomes of what.
-    ///   - known: a plan whose lines were read before: a line that did not change is not read again.
+    ///   - known: an earlier plan. A plugin whose input is the same is not asked again, and a line that
+    ///     did not change is not read again.
     /// - Throws: ``InvalidSite`` with positions in `site`; ``PluginFailure`` when a plugin fails.
     public func plan(
         site: Node, facts: Facts, now: Int, knowing known: Plan = Plan(), explains: Bool = false
     ) throws -> Plan {
-        var planning = Planning(site: site, known: known)
-        let configured = try configurations(of: site, &planning)
-        // Written once, however large it is: what an input begins with.
-        let common = Array(("," + (["facts": facts.json, "now": .integer(now)] as JSON).line.dropFirst()).utf8)
+        var assembly = PlanAssembly(site: site, known: known)
+        var answers: [String: PluginAnswer] = [:]
+        let configured = try configurations(of: site, &assembly)
+        // Written once, however large it is: what both inputs of a plugin begin with.
         let beginnings = configured.map { member, configuration in
             let contract = member.manifest.contract.map { "\"contract\":\($0)," } ?? ""
             return Array("{\(contract)\"configuration\":".utf8) + Array(configuration.line.utf8)
+                + Array(",\"facts\":\(facts.only(member.manifest.facts).json.line)".utf8)
         }
-        let publishers = configured.indices.filter { configured[$0].plugin.manifest.publishes != [] }
-        let said = try publishers.map { try configured[$0].plugin.runner.begin("publish", beginnings[$0] + common) }
-        for (i, asked) in zip(publishers, said) {
-            for line in try asked.lines() {
-                try planning.takePublished(try asked.parse(line), of: configured[i].plugin)
+        func ask(_ verb: String, _ members: [(member: Member, input: [UInt8])]) throws -> [[PluginAnswer.Line]] {
+            // They know nothing of each other, and work at once.
+            let asked = try members.map {
+                try PluginAnswer.Question(verb, of: $0.member, $0.input, now: now, knowing: known.answers)
             }
+            return try asked.map { question in
+                let (lines, kept) = try question.answer()
+                answers[question.key] = kept
+                return lines
+            }
+        }
+        let publishers = zip(configured, beginnings).filter { $0.0.plugin.manifest.publishes != [] }
+            .map { ($0.0.plugin, $0.1) }
+        for ((plugin, _), lines) in zip(publishers, try ask("publish", publishers)) {
+            for line in lines { try assembly.takePublished(try line.json(), of: plugin) }
         }
         // Each would only say again that what others could not read is missing.
-        try planning.throwIfAny()
-        let published = JSON.object(planning.published.mapValues { .object($0) })
-        let asked = explains ? ",\"explain\":true" : ""
-        let rest = common.dropLast() + Array("\(asked),\"published\":\(published.line)}".utf8)
-        // They know nothing of each other, and work at once.
-        let planned = try zip(configured, beginnings).map { try $0.plugin.runner.begin("plan", $1 + rest) }
-        for ((plugin, _), asked) in zip(configured, planned) {
-            for line in try asked.lines() where !planning.takeKnown(line, of: plugin) {
-                try planning.takePlanned(try asked.parse(line), line, of: plugin)
+        try assembly.throwIfAny()
+        let planners = zip(configured, beginnings).map { configured, beginning in
+            let published = assembly.published.filter { configured.plugin.manifest.reads?.contains($0.key) ?? true }
+            let asked = explains ? ",\"explain\":true" : ""
+            let rest = "\(asked),\"published\":\(JSON.object(published.mapValues { .object($0) }).line)"
+            return (configured.plugin, beginning + Array(rest.utf8))
+        }
+        for ((plugin, _), lines) in zip(planners, try ask("plan", planners)) {
+            for line in lines where !assembly.takeKnown(line.text, of: plugin) {
+                try assembly.takePlanned(try line.json(), line.text, of: plugin)
             }
         }
-        return try planning.finish()
+        var plan = try assembly.finish()
+        plan.answers = answers
+        return plan
     }
 
     /// Each plugin's part of the document. A part that no plugin of this image reads is an error with a did-you-mean.
     private func configurations(
-        of site: Node, _ planning: inout Planning
+        of site: Node, _ assembly: inout PlanAssembly
     ) throws -> [(plugin: Member, configuration: JSON)] {
         guard case .mapping(let entries) = site.value else {
-            if site.isNull { return try configurations(of: Node(.object([:]), position: site.position), &planning) }
+            if site.isNull { return try configurations(of: Node(.object([:]), position: site.position), &assembly) }
             throw InvalidSite(problems: ["error: \(site.position): found \(site.summary); allowed is a mapping"])
         }
         let keys = plugins.map(\.manifest.key)
@@ -173,7 +189,7 @@ public struct Planner: Sendable {
             let problem = Problem(
                 position: entry.keyPosition, path: entry.key, message: "no plugin of this image reads this key",
                 hint: meant + "keys are \(keys.sorted().joined(separator: ", "))")
-            planning.problems.append("error: \(problem)")
+            assembly.problems.append("error: \(problem)")
         }
         return try plugins.compactMap { plugin in
             let entry = entries.first { $0.key == plugin.manifest.key }

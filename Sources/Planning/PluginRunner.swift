@@ -68,7 +68,16 @@ public struct PluginRunner: Sendable {
     /// What it answers to a verb.
     public func ask(_ verb: String, _ input: JSON) throws -> [JSON] {
         let asked = try begin(verb, Array(input.line.utf8))
-        return try asked.lines().map { try asked.parse($0) }
+        return try asked.lines().map { try Self.parse($0, of: asked.source) }
+    }
+
+    /// - Parameter source: the plugin and the verb, for errors.
+    static func parse(_ line: String, of source: String) throws(PluginFailure) -> JSON {
+        do {
+            return try JSON.parse(line.utf8)
+        } catch {
+            throw PluginFailure("\(source): a line is no JSON (\(error)): \(line.prefix(120))")
+        }
     }
 
     /// Starts it; the answer is waited for later, so that several work at a time.
@@ -90,9 +99,11 @@ public struct PluginRunner: Sendable {
         let verb: String
         let running: Command.Running
 
+        var source: String { "plugin \(name) \(verb)" }
+
         func text() throws -> String {
             guard let text = String(validating: try output(), as: UTF8.self) else {
-                throw PluginFailure("plugin \(name) \(verb): its output is not UTF-8")
+                throw PluginFailure("\(source): its output is not UTF-8")
             }
             return text
         }
@@ -102,12 +113,12 @@ public struct PluginRunner: Sendable {
             do {
                 result = try running.finish(deadline: PluginRunner.deadline, limit: PluginRunner.limit)
             } catch let error as Command.Overrun {
-                throw PluginFailure("plugin \(name) \(verb): \(error)")
+                throw PluginFailure("\(source): \(error)")
             }
             guard result.status == 0 else {
                 let said = result.errorText.split(separator: "\n").suffix(3).joined(separator: "; ")
                 throw PluginFailure(
-                    "plugin \(name) \(verb): it ended with \(result.status)\(said.isEmpty ? "" : ": \(said)")")
+                    "\(source): it ended with \(result.status)\(said.isEmpty ? "" : ": \(said)")")
             }
             return result.output
         }
@@ -116,7 +127,7 @@ public struct PluginRunner: Sendable {
         func lines() throws -> [String] {
             let bytes = try output()
             guard bytes.isEmpty || bytes.last == UInt8(ascii: "\n") else {
-                throw PluginFailure("plugin \(name) \(verb): its last line has no end: it was cut off")
+                throw PluginFailure("\(source): its last line has no end: it was cut off")
             }
             var lines: [String] = []
             var start = 0
@@ -126,21 +137,13 @@ public struct PluginRunner: Sendable {
                 {
                     let next = UnsafePointer(end.assumingMemoryBound(to: UInt8.self)) - base
                     guard let text = String(validating: buffer[start..<next], as: UTF8.self) else {
-                        throw PluginFailure("plugin \(name) \(verb): its output is not UTF-8")
+                        throw PluginFailure("\(source): its output is not UTF-8")
                     }
                     if !text.isEmpty { lines.append(text) }
                     start = next + 1
                 }
             }
             return lines
-        }
-
-        func parse(_ line: String) throws -> JSON {
-            do {
-                return try JSON.parse(line.utf8)
-            } catch {
-                throw PluginFailure("plugin \(name) \(verb): a line is no JSON (\(error)): \(line.prefix(120))")
-            }
         }
     }
 }

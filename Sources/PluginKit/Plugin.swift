@@ -83,6 +83,15 @@ public struct PluginManifest: Sendable, Hashable {
     public var files: [String]
     /// The collections that it publishes in: with none it is never asked; nil when it doesn't say.
     public var publishes: [String]?
+    /// The published collections that it reads: it gets no others. Nil for all, so that each change
+    /// of what others publish plans it again.
+    public var reads: [String]?
+    /// The collections of facts that it reads: it gets no others, and only their changes plan it
+    /// again.
+    public var facts: [String]
+    /// The collections that its services may fill with `vcpe-report`; each with the names of the
+    /// services, of which the last character may be a `*`.
+    public var reports: [String: [String]]
     /// Whether it plans for documents without its key, too, as if that held an empty mapping.
     public var isAlwaysPlanned: Bool
     /// Raised when its daemons come to write what they keep below /data/NAME so that earlier ones can't read it: those find what they left, when they come back.
@@ -95,7 +104,9 @@ public struct PluginManifest: Sendable, Hashable {
 
     public init(
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
-        yang: String, files: [String] = [], publishes: [String]? = nil, isAlwaysPlanned: Bool = false,
+        yang: String, files: [String] = [], publishes: [String]? = nil, reads: [String]? = nil,
+        facts: [String] = [],
+        reports: [String: [String]] = [:], isAlwaysPlanned: Bool = false,
         stateFormat: Int = 1, resources: [String], features: [Feature],
         commands: [OperatorCommand] = []
     ) {
@@ -104,6 +115,9 @@ public struct PluginManifest: Sendable, Hashable {
         self.contracts = contracts
         self.files = files
         self.publishes = publishes
+        self.reads = reads
+        self.facts = facts
+        self.reports = reports
         self.isAlwaysPlanned = isAlwaysPlanned
         self.stateFormat = stateFormat
         self.commands = commands
@@ -118,6 +132,8 @@ public struct PluginManifest: Sendable, Hashable {
         .object([
             "name": .text(name), "version": .text(version), "summary": .text(summary),
             "files": files.isEmpty ? nil : .texts(files), "publishes": publishes.map { .texts($0) },
+            "reads": reads.map { .texts($0) }, "facts": facts.isEmpty ? nil : .texts(facts),
+            "reports": reports.isEmpty ? nil : .object(reports.mapValues { .texts($0) }),
             "always": isAlwaysPlanned ? .boolean(true) : nil,
             "state-format": stateFormat == 1 ? nil : .integer(stateFormat),
             "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
@@ -157,6 +173,9 @@ public struct PluginManifest: Sendable, Hashable {
             let file = Shape.text("the name of a file in the plugin's folder") { !$0.isEmpty && !$0.contains("/") }
             let files = fields.optional("files", .list(of: file)) ?? []
             let publishes = fields.optional("publishes", .list(of: .text))
+            let reads = fields.optional("reads", .list(of: .text))
+            let facts = fields.optional("facts", .list(of: .name)) ?? []
+            let reports = fields.optional("reports", .dictionary(.name, .list(of: .text))) ?? []
             let isAlwaysPlanned = fields.optional("always", .boolean) ?? false
             let stateFormat = fields.optional("state-format", .integer(1...1_000_000)) ?? 1
             let resources = fields.required("resources", .list(of: .oneOf(ResourceTypes.kinds)))
@@ -173,9 +192,17 @@ public struct PluginManifest: Sendable, Hashable {
             let commands = fields.optional("commands", .list(of: OperatorCommand.shape)) ?? []
             guard let contracts, let name, let version, let summary, let key, let yang, let resources, let features
             else { return nil }
+            for (collection, _) in reports where !FactCollections.mayReport(name, into: collection) {
+                fields.problems.add(
+                    fields.node, "reports.\(collection)", "the collection is not one that its services may fill",
+                    hint: "allowed are leases, prefixes, routers, tunnels, \(name) and \(name)-…")
+                return nil
+            }
             return PluginManifest(
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
-                files: files, publishes: publishes, isAlwaysPlanned: isAlwaysPlanned, stateFormat: stateFormat,
+                files: files, publishes: publishes, reads: reads, facts: facts,
+                reports: Dictionary(reports.map { ($0.key, $0.value) }) { $1 }, isAlwaysPlanned: isAlwaysPlanned,
+                stateFormat: stateFormat,
                 resources: resources, features: features, commands: commands)
         }
     }

@@ -12,8 +12,8 @@ enum EngineCommand {
         case "offer": return StickProcess.offer()
         default: break
         }
-        let checks = arguments.first == "check"
-        var rest = arguments.dropFirst(checks ? 1 : 0)
+        let verb = ["check", "preview"].first { $0 == arguments.first }
+        var rest = arguments.dropFirst(verb == nil ? 0 : 1)
         while let option = rest.popFirst() {
             guard let value = rest.popFirst() else { return usage(option) }
             switch option {
@@ -30,7 +30,8 @@ enum EngineCommand {
             default: return usage(option)
             }
         }
-        if checks { return check(places) }
+        if verb == "check" { return check(places) }
+        if verb == "preview" { return Previews.run(places) }
         do {
             try Engine(places: places).run()
         } catch {

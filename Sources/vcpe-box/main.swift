@@ -14,7 +14,8 @@ case "vcpe-engine": exit(EngineCommand.run(arguments))
 case "vcpectl": exit(ControlCommand.run(arguments))
 // As login(1) and sshd start somebody's shell.
 case "-vcpectl": exit(Shell.run(arguments))
-case "report-lease": exit(LeaseReport.run())
+case "vcpe-report": exit(FactReporting.run(arguments))
+case "report-dhcpcd", "report-pppd-up", "report-pppd-down", "report-charon": exit(FactReporting.run(as: calledAs))
 case "resolve-names": exit(NameResolution.run(arguments))
 case "network": exit(PluginProgram.run(Network.self, arguments))
 case "firewall": exit(PluginProgram.run(Firewall.self, arguments))
@@ -24,7 +25,8 @@ case "system": exit(PluginProgram.run(System.self, arguments))
 case "upgrade": exit(PluginProgram.run(Upgrade.self, arguments))
 default:
     Log.say(
-        "\(calledAs) is none of vcpe-engine, vcpectl, report-lease, resolve-names, network, firewall, nat, lan, system, upgrade"
+        "\(calledAs) is none of vcpe-engine, vcpectl, vcpe-report, report-dhcpcd, report-pppd-up, report-pppd-down, report-charon, "
+            + "resolve-names, network, firewall, nat, lan, system, upgrade"
     )
     exit(64)
 }

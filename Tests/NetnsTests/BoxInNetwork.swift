@@ -63,7 +63,11 @@ final class BoxInNetwork {
     /// - Parameters:
     ///   - plugins: further plugins by name: the text of each one's program.
     ///   - folders: of further plugins, as an image would get them.
-    init(site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = []) throws {
+    ///   - manifests: what the manifests of those of `plugins` have beside the least.
+    init(
+        site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = [],
+        manifests: [String: [String: JSON]] = [:]
+    ) throws {
         folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-netns")
         box = try NetworkNamespace()
         // Another program of this host may have loaded br_netfilter, which the images don't have: a bridge's frames would pass
@@ -78,15 +82,16 @@ final class BoxInNetwork {
         chmod(folder, 0o755)
         try Command("cp", ["\(Self.repository)/.build/box/vcpe-box", folder]).check()
         for name in ["run", "data", "plugins", "logs", "devices"] { try FileSystem.makeDirectory("\(folder)/\(name)") }
-        for name in ["vcpe-engine", "vcpectl"] { try link("\(folder)/\(name)") }
+        for name in ["vcpe-engine", "vcpectl", "vcpe-report"] { try link("\(folder)/\(name)") }
         for name in ["network", "firewall", "nat", "lan"] { try plugin(name) { try link($0) } }
         for (name, text) in plugins {
             try plugin(name) { try FileSystem.replace($0, with: text, mode: 0o755) }
-            let manifest: JSON = [
+            let manifest: [String: JSON] = [
                 "name": .text(name), "version": "1", "summary": "of a test", "contract": 1, "key": .text(name),
                 "yang": "none", "features": [], "resources": .texts(ResourceTypes.kinds),
             ]
-            try FileSystem.replace("\(folder)/plugins/\(name)/manifest.json", with: manifest.pretty)
+            let whole = JSON.object(manifest.merging(manifests[name] ?? [:]) { $1 })
+            try FileSystem.replace("\(folder)/plugins/\(name)/manifest.json", with: whole.pretty)
         }
         for other in folders { try Command("cp", ["-r", "\(Self.repository)/\(other)", "\(folder)/plugins"]).check() }
         try FileSystem.replace("\(folder)/site.yaml", with: site)
@@ -208,6 +213,12 @@ final class BoxInNetwork {
     /// Runs the operator's command.
     func run(_ arguments: [String]) throws -> Command.Result { try onBox(["\(folder)/vcpectl"] + arguments) }
 
+    /// Reports a fact as root may; what follows of it is applied before the next request is answered.
+    func report(_ arguments: String...) throws {
+        let result = try onBox(["\(folder)/vcpe-report"] + arguments)
+        guard result.status == 0 else { throw SystemError("vcpe-report: \(result.errorText)", "", code: 0) }
+    }
+
     func vcpectl(_ arguments: String...) throws -> Command.Result { try run(arguments) }
 
     /// Gives the engine another document; its complaint when it refuses.
@@ -265,9 +276,9 @@ final class BoxInNetwork {
     /// Ready for packets: started, with cables in.
     static func ready(
         site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = [],
-        release: String? = nil
+        manifests: [String: [String: JSON]] = [:], release: String? = nil
     ) throws -> BoxInNetwork {
-        let box = try BoxInNetwork(site: site, plugins: plugins, folders: folders)
+        let box = try BoxInNetwork(site: site, plugins: plugins, folders: folders, manifests: manifests)
         if let release { try box.be(release) }
         // Ports must be there before a plan names them: the engine takes them in as they come.
         try box.start()

@@ -125,11 +125,7 @@ import Testing
         let site = BoxInNetwork.site.replacing("{addresses: [203.0.113.2/24]}", with: "{dhcp: true}")
         let box = try BoxInNetwork.ready(site: site)
         func lend(_ gateway: String) throws {
-            let lease: JSON = ["address": "203.0.113.77/24", "gateway": .text(gateway), "resolvers": []]
-            try FileSystem.makeDirectory("\(box.folder)/run/leases")
-            try FileSystem.replace(
-                "\(box.folder)/run/leases/wan", with: (["leases": ["wan": lease], "ends": .null] as JSON).line)
-            _ = try box.ask("lease")
+            try box.report("leases", "wan", "address=203.0.113.77/24", "gateway=\(gateway)")
         }
         try lend("203.0.113.1")
         #expect(try Wait.until { try holds(box, "network.gateway-wan") == true }, "\(box.log)")

@@ -53,7 +53,9 @@ extension Composer {
     mutating func addPlugins() throws {
         if plugins.isEmpty { return }
         let links = [
-            "usr/lib/vcpe/vcpe-engine": "vcpe-box", "usr/lib/vcpe/report-lease": "vcpe-box",
+            "usr/lib/vcpe/vcpe-engine": "vcpe-box", "usr/bin/vcpe-report": "../lib/vcpe/vcpe-box",
+            "usr/lib/vcpe/report-dhcpcd": "vcpe-box", "usr/lib/vcpe/report-charon": "vcpe-box",
+            "usr/lib/vcpe/report-pppd-up": "vcpe-box", "usr/lib/vcpe/report-pppd-down": "vcpe-box",
             "usr/lib/vcpe/resolve-names": "vcpe-box", "usr/bin/vcpectl": "../lib/vcpe/vcpe-box",
         ]
         for (path, target) in links { put(path, .symbolicLink(target: target), mode: 0o777) }

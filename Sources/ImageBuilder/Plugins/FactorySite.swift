@@ -92,12 +92,16 @@ struct FactorySite {
     }
 
     /// Eight ports without a driver: the box's ports are not known when its image is built.
-    private static let assumedFacts = Facts(
-        ports: (1...8).compactMap { number in
-            MACAddress([0x02, 0, 0, 0, 0, UInt8(number)]).map {
-                Facts.Port(driver: "", path: "0000:0\(number):00.0", mac: $0)
-            }
-        })
+    private static let assumedFacts: Facts = {
+        var facts = Facts()
+        facts.set(
+            ports: (1...8).compactMap { number in
+                MACAddress([0x02, 0, 0, 0, 0, UInt8(number)]).map {
+                    Facts.Port(driver: "", path: "0000:0\(number):00.0", mac: $0)
+                }
+            })
+        return facts
+    }()
 
     /// Checks that the image has the programs of all services and secrets. A missing one would fail
     /// on every box.

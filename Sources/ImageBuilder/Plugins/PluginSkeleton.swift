@@ -55,7 +55,7 @@ public struct PluginSkeleton {
     }
 
     private var input: JSON {
-        ["configuration": ["greeting": "hello"], "facts": ["ports": [], "leases": [:]], "now": 1_795_000_000]
+        ["configuration": ["greeting": "hello"], "facts": [:], "now": 1_795_000_000]
     }
 
     private var files: [(String, String)] {

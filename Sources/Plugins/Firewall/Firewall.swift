@@ -5,6 +5,7 @@ public enum Firewall: Plugin {
     public static let manifest = PluginManifest(
         name: "firewall", version: "0.1.0", summary: "Policies between zones, and rules",
         key: "firewall", yang: "vcpe-firewall.yang", publishes: [],
+        reads: ["zones", "interfaces", "openings", "resolvers"],
         resources: ["nftables", "sysctl", "kernel-module", "directory", "file", "service"],
         features: [
             .init(

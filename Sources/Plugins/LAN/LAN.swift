@@ -86,7 +86,8 @@ extension LANConfiguration {
 public enum LAN: Plugin {
     public static let manifest = PluginManifest(
         name: "lan", version: "0.1.0", summary: "DHCPv4 and DNS for the LAN, by dnsmasq", key: "lan",
-        yang: "vcpe-lan.yang", publishes: ["openings"], resources: ["file", "directory", "service", "probe"],
+        yang: "vcpe-lan.yang", publishes: ["openings"], reads: ["interfaces", "resolvers"],
+        resources: ["file", "directory", "service", "probe"],
         features: [.init("base", packages: ["dnsmasq-base"], users: ["dnsmasq": "/var/lib/misc"])],
         commands: [
             .init(.show, "leases", "Who was lent which address", inputs: [.file(leaseFile)]),

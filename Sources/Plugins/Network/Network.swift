@@ -6,6 +6,8 @@ public enum Network: Plugin {
         name: "network", version: "0.1.0",
         summary: "Interfaces by role, zones, addresses, routes, DHCP client, resolvers",
         key: "network", yang: "vcpe-network.yang", publishes: ["zones", "interfaces", "resolvers"],
+        reads: ["zones", "interfaces", "resolvers"], facts: ["ports", "leases"],
+        reports: ["leases": ["network-dhcp-*"]],
         resources: [
             "link", "address", "route", "rule", "sysctl", "nftables", "file", "directory", "service", "kernel-module",
             "probe", "setting",
@@ -252,6 +254,9 @@ public enum Network: Plugin {
                 }
                 output.add(RouteResource(to: all, via: gateway, link: name, metric: metric))
             }
+            for route in lease.routes where route.to.length != 0 {
+                output.add(RouteResource(to: route.to, via: route.via, link: name))
+            }
         }
         let file = "/run/vcpe/network/dhcpcd-\(name).conf"
         output.add(DirectoryResource(path: "/run/vcpe/network", owner: "root", mode: 0o755))
@@ -262,7 +267,7 @@ public enum Network: Plugin {
                 command: [
                     "/usr/sbin/dhcpcd", "--nobackground", "--noconfigure", "--ipv4only", "--config", file,
                     "--script",
-                    "/usr/lib/vcpe/report-lease", name,
+                    "/usr/lib/vcpe/report-dhcpcd", name,
                 ],
                 capabilities: [
                     "net_raw", "net_admin", "net_bind_service", "setuid", "setgid", "sys_chroot", "kill",
@@ -278,7 +283,8 @@ public enum Network: Plugin {
         noipv4ll
         noarp
         nodelay
-        option subnet_mask, routers, domain_name_servers, interface_mtu
+        option subnet_mask, routers, domain_name_servers, interface_mtu, classless_static_routes
+        option domain_name, domain_search, ntp_servers
         require dhcp_server_identifier
         timeout 0
 

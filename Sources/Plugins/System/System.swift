@@ -4,7 +4,8 @@ import PluginKit
 public enum System: Plugin {
     public static let manifest = PluginManifest(
         name: "system", version: "0.1.0", summary: "Users, SSH, consoles, time, logs", key: "system",
-        yang: "vcpe-system.yang", publishes: ["openings"], isAlwaysPlanned: true,
+        yang: "vcpe-system.yang", publishes: ["openings"], reads: ["interfaces"], facts: ["consoles"],
+        isAlwaysPlanned: true,
         resources: ["file", "directory", "service", "sysctl", "secret", "setting"],
         features: [
             .init("time", packages: ["chrony"], users: ["_chrony": "/var/lib/chrony"]),

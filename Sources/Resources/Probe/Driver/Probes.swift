@@ -13,6 +13,8 @@ final class Probes {
         var holds: Bool?
         /// Tries in a row that failed.
         var failures = 0
+        /// Tries in a row that passed, of a probe that fails.
+        fileprivate var passes = 0
         /// Why the last one failed.
         var reason: String?
         /// When the next try begins, in milliseconds of the kernel's time.
@@ -103,12 +105,21 @@ final class Probes {
         let before = state.holds
         if let reason {
             state.failures += 1
+            state.passes = 0
             if state.failures >= state.probe.threshold { state.holds = false }
             if state.holds == false, before != false { Log.say("probe \(state.probe.name) fails: \(reason)") }
         } else {
-            (state.failures, state.holds, state.isUrgent) = (0, true, false)
-            if before == false { Log.say("probe \(state.probe.name) holds again") }
+            state.failures = 0
+            state.isUrgent = false
+            state.passes += 1
+            if before != false || state.passes >= state.probe.rise { state.holds = true }
+            if before == false, state.holds == true { Log.say("probe \(state.probe.name) passes again") }
         }
+    }
+
+    /// What is known of each by now.
+    var facts: [String: Facts.ProbeState] {
+        states.compactMapValues { $0.holds.map { Facts.ProbeState(passes: $0) } }
     }
 
     var json: JSON {

@@ -20,20 +20,26 @@ public struct ProbeResource: ResourceType {
     public var timeout: Int
     /// The probe fails after this number of failed tries in a row.
     public var threshold: Int
+    /// A probe that fails passes again after this number of tries in a row that pass.
+    public var rise: Int
 
-    public init(_ name: String, _ check: Check, interval: Int = 5, timeout: Int = 2, threshold: Int = 3) {
+    public init(
+        _ name: String, _ check: Check, interval: Int = 5, timeout: Int = 2, threshold: Int = 3, rise: Int = 1
+    ) {
         self.name = name
         self.check = check
         self.interval = interval
         self.timeout = timeout
         self.threshold = threshold
+        self.rise = rise
     }
 
     public init(_ line: ResourceLine) throws(InvalidResource) {
         let seconds = 1...3600
         self.init(
             try line.required("id"), try Self.check(line), interval: try line.number("interval", seconds) ?? 5,
-            timeout: try line.number("timeout", seconds) ?? 2, threshold: try line.number("threshold", 1...100) ?? 3)
+            timeout: try line.number("timeout", seconds) ?? 2, threshold: try line.number("threshold", 1...100) ?? 3,
+            rise: try line.number("rise", 1...100) ?? 1)
     }
 
     private static func check(_ line: ResourceLine) throws(InvalidResource) -> Check {
@@ -54,6 +60,7 @@ public struct ProbeResource: ResourceType {
         var entries: [String: JSON] = [
             "interval": .integer(interval), "timeout": .integer(timeout), "threshold": .integer(threshold),
         ]
+        if rise != 1 { entries["rise"] = .integer(rise) }
         switch check {
         case .ping(let address): entries["ping"] = .text(address.description)
         case .tcp(let address, let port):

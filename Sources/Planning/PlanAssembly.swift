@@ -1,8 +1,8 @@
 import Documents
 import PluginKit
 
-/// A plan in the making: what plugins say, line by line, put together and checked.
-struct Planning {
+/// A plan in the making: the plugins' answers, line by line, put together and checked.
+struct PlanAssembly {
     let site: Node
     private var warnings: [String] = []
     private var absent: [String] = []

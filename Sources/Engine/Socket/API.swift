@@ -3,23 +3,22 @@ import Glibc
 import PluginKit
 
 extension Engine {
-    /// Answers one request of the local socket (`docs/api.md`).
-    ///
-    func answer(_ request: JSON, from caller: Caller) -> JSON {
+    /// Answers one request of the local socket (`docs/api.md`), now or later.
+    func answer(_ json: JSON, _ connection: ClientConnection) {
+        let caller = connection.caller
         do {
-            let name = request["do"]?.text ?? ""
+            let name = json["do"]?.text ?? ""
             guard let role = caller.role else {
-                throw EngineError(
-                    "\(Self.name(of: caller.user)) has no role on this box: root has, and the site's users")
+                throw EngineError("\(caller.name) has no role on this box: root has, and the site's users")
             }
             guard let verb = Self.verbs[name] else {
                 throw EngineError.unknown("request", name, Array(Self.verbs.keys))
             }
-            let request = Request(json: request, user: Self.name(of: caller.user), role: role)
+            let request = Request(json: json, user: caller.name, role: role, connection: connection)
             try request.demand(verb.role, for: name)
-            return try verb.answer(self, request)
+            if let answer = try verb.answer(self, request) { connection.answer(answer) }
         } catch {
-            return ["error": .text("\(error)")]
+            connection.answer(["error": .text("\(error)")])
         }
     }
 
@@ -28,6 +27,7 @@ extension Engine {
         let json: JSON
         let user: String
         let role: Role
+        let connection: ClientConnection
 
         func demand(_ least: Role, for what: String) throws {
             guard role >= least else {
@@ -60,12 +60,12 @@ extension Engine {
         func words() -> [String] { (json["arguments"]?.list ?? []).compactMap(\.text) }
     }
 
-    /// A request, and who may make it.
+    /// A request, and who may make it. An answer of nil comes later, by the request's connection.
     private struct Verb: Sendable {
         let role: Role
-        let answer: @Sendable (Engine, Request) throws -> JSON
+        let answer: @Sendable (Engine, Request) throws -> JSON?
 
-        init(_ role: Role, _ answer: @escaping @Sendable (Engine, Request) throws -> JSON) {
+        init(_ role: Role, _ answer: @escaping @Sendable (Engine, Request) throws -> JSON?) {
             (self.role, self.answer) = (role, answer)
         }
     }
@@ -82,7 +82,8 @@ extension Engine {
                     "lines": .texts(engine.hidingSecrets(engine.planLines)), "nftables": engine.rulesetDocument,
                 ]
             }
-            return try engine.check(try request.text("site"), name: request.name)
+            try engine.preview(try request.text("site"), seen: engine.siteText, for: request)
+            return nil
         },
         "apply": Verb(.administrator) { engine, request in
             Engine.answer(
@@ -140,7 +141,14 @@ extension Engine {
                     try engine.difference(from: request.json["from"]?.integer, to: request.json["to"]?.integer))
             ]
         },
-        "check": Verb(.readOnly) { engine, _ in try engine.check(engine.candidateText, name: "candidate") },
+        "check": Verb(.readOnly) { engine, request in
+            try engine.preview(engine.candidateText, name: "candidate", seen: engine.siteText, for: request)
+            return nil
+        },
+        "subscribe": Verb(.readOnly) { engine, request in
+            engine.events.follow(request.connection, after: request.json["cursor"]?.text)
+            return nil
+        },
         "commit": Verb(.administrator) { engine, request in
             Engine.answer(
                 try engine.commitCandidate(
@@ -185,10 +193,7 @@ extension Engine {
         "trace": Verb(.operator) { engine, request in try engine.trace(request.json, for: request.user) },
         "traced": Verb(.operator) { engine, _ in engine.traced() },
         "counters": Verb(.readOnly) { engine, _ in try engine.counters() },
-        "lease": Verb(.administrator) { engine, _ in
-            engine.followFacts()
-            return [:]
-        },
+        "facts": Verb(.readOnly) { engine, _ in ["facts": try engine.facts().json] },
         "services": Verb(.readOnly) { engine, _ in ["services": .list(try engine.pidOne.services().map(\.json))] },
         "service": Verb(.operator) { engine, request in
             let (deed, name) = (try request.text("deed"), try request.text("name"))
@@ -231,32 +236,28 @@ extension Engine {
         ])
     }
 
-    private func check(_ text: String, name: String) throws -> JSON {
-        let planned = try plan(try meant(text, name: name), name: name)
-        return [
-            "added": .texts(hidingSecrets(planned.added, of: planned.site)),
-            "removed": .texts(hidingSecrets(planned.removed, of: planned.site)),
-            "warnings": .texts(planned.plan.warnings + planned.plan.absent),
-        ]
+    /// What others want to be told of when it changes.
+    var statusSubject: JSON {
+        var entries = status.object ?? [:]
+        // It counts down by itself.
+        entries["put-back-in"] = nil
+        return .object(entries)
     }
 
-    /// Lines of a plan without what plugins have copied into them from secrets of the documents.
-    func hidingSecrets(_ lines: [String], of document: Node? = nil) -> [String] {
-        let secrets = Set(site.secretTexts + (document?.secretTexts ?? [])).map {
-            // As it stands within a line of JSON.
-            String(JSON.text($0).line.dropFirst().dropLast())
-        }.filter { !$0.isEmpty }.sorted { $0.utf8.count > $1.utf8.count }
-        return secrets.isEmpty ? lines : lines.map { $0.replacing(secrets, with: Node.mask) }
+    /// Has a document planned beside the engine, and the request answered with what it would change.
+    private func preview(_ text: String, name: String? = nil, seen shown: String, for request: Request) throws {
+        previews.begin(
+            text, name: name ?? request.name, seen: shown, followed: siteText, facts: try facts(), now: now,
+            for: request.connection)
     }
+
+    /// Lines of the plan without secrets of the document.
+    func hidingSecrets(_ lines: [String]) -> [String] { SecretMasks(of: [site]).hide(lines) }
 
     static func answer(_ done: Committed) -> JSON {
         [
             "commit": .integer(done.number), "added": .integer(done.added), "removed": .integer(done.removed),
             "warnings": .texts(done.warnings), "probation": .texts(done.probation),
         ]
-    }
-
-    private static func name(of user: uid_t) -> String {
-        getpwuid(user).map { String(cString: $0.pointee.pw_name) } ?? "user \(user)"
     }
 }

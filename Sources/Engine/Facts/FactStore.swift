@@ -1,0 +1,138 @@
+import Documents
+import Files
+import Netlink
+import PluginKit
+
+/// The facts of the box: those that the engine observes, and those that services report.
+///
+/// Reports lie on /run, so that an engine that starts again has them; a box that restarts has none.
+final class FactStore {
+    /// A report of a service.
+    struct Report: Equatable {
+        var value: JSON
+        /// When it ends, in milliseconds of the kernel's time; nil for one without an end.
+        var ends: Int?
+        /// When the reporter was called, in the same. A reporter that had to wait for an engine must
+        /// not replace a later report.
+        var made: Int
+        /// Empty for a report of root.
+        var service: String
+    }
+
+    private let path: String
+    /// By collection and name.
+    private(set) var reports: [String: [String: Report]] = [:]
+
+    /// Bounds of what one service can make the engine keep: objects, and bytes of each.
+    static let (mostReports, mostBytes) = (1000, 16 << 10)
+
+    init(places: Places) {
+        path = "\(places.state)/facts"
+        guard let bytes = try? FileSystem.read(path), let json = try? JSON.parse(bytes) else { return }
+        reports = (json.object ?? [:]).mapValues { ($0.object ?? [:]).compactMapValues { Report($0) } }
+    }
+
+    /// When the next report ends, in milliseconds of the kernel's time.
+    var nextEnd: Int? { reports.values.flatMap(\.values).compactMap(\.ends).min() }
+
+    /// What services report of some collections, without what has ended.
+    func reported(_ wanted: Set<String>) -> Facts {
+        let now = Uptime.milliseconds
+        return Facts(
+            reports.filter { wanted.contains($0.key) }.mapValues { objects in
+                objects.filter { $0.value.ends.map { $0 > now } ?? true }.mapValues(\.value)
+            })
+    }
+
+    /// Takes a report.
+    ///
+    /// - Returns: false for one that is older than what is known.
+    /// - Throws: ``EngineError`` for one that can't be kept.
+    @discardableResult
+    func take(_ report: Report, _ collection: String, _ name: String) throws -> Bool {
+        guard !name.isEmpty, name.utf8.count <= 255 else {
+            throw EngineError("the name of a fact has 1 to 255 bytes, found \(name.utf8.count)")
+        }
+        let bytes = report.value.line.utf8.count
+        guard bytes <= Self.mostBytes else {
+            throw EngineError("\(name) in \(collection): it has \(bytes) bytes, allowed are \(Self.mostBytes)")
+        }
+        if let objection = FactCollections.objection(to: report.value, in: collection) {
+            throw EngineError("\(name) in \(collection): \(objection)")
+        }
+        if let known = reports[collection]?[name] {
+            try checkOwner(known, of: name, collection, report.service)
+            if known.made > report.made { return false }
+        } else {
+            let count = reports.values.reduce(0) { $0 + $1.values.count { $0.service == report.service } }
+            guard count < Self.mostReports else {
+                throw EngineError("\(report.service) has \(count) facts, and \(Self.mostReports) are allowed")
+            }
+        }
+        change { $0[collection, default: [:]][name] = report }
+        return true
+    }
+
+    /// Removes a report, if it is there.
+    func remove(_ collection: String, _ name: String, by service: String, made: Int) throws {
+        guard let known = reports[collection]?[name] else { return }
+        try checkOwner(known, of: name, collection, service)
+        if known.made > made { return }
+        change { $0[collection]?[name] = nil }
+    }
+
+    private func checkOwner(_ known: Report, of name: String, _ collection: String, _ service: String) throws {
+        let isOver = known.ends.map { $0 <= Uptime.milliseconds } ?? false
+        guard known.service == service || service.isEmpty || isOver else {
+            throw EngineError("\(name) in \(collection) is a report of the service \(known.service)")
+        }
+    }
+
+    /// Forgets what services have reported that are planned no more.
+    func keep(services: Set<String>) {
+        keep { $0.service.isEmpty || services.contains($0.service) }
+    }
+
+    /// Forgets what has ended.
+    ///
+    /// - Returns: true when something has.
+    func forgetEnded() -> Bool {
+        let now = Uptime.milliseconds
+        guard let end = nextEnd, end <= now else { return false }
+        keep { $0.ends.map { $0 > now } ?? true }
+        return true
+    }
+
+    private func keep(_ isKept: (Report) -> Bool) {
+        change { reports in reports = reports.mapValues { $0.filter { isKept($0.value) } } }
+    }
+
+    /// Changes what is known. What can't be written holds nevertheless, until the engine ends.
+    private func change(_ body: (inout [String: [String: Report]]) -> Void) {
+        let before = reports
+        body(&reports)
+        reports = reports.filter { !$0.value.isEmpty }
+        if reports == before { return }
+        let json = JSON.object(reports.mapValues { .object($0.mapValues(\.json)) })
+        do {
+            try FileSystem.replace(path, with: json.line + "\n", mode: 0o600)
+        } catch {
+            Log.say("facts can't be noted: \(error)")
+        }
+    }
+}
+
+extension FactStore.Report {
+    fileprivate var json: JSON {
+        .object([
+            "value": value, "ends": ends.map { .integer($0) }, "made": .integer(made), "service": .text(service),
+        ])
+    }
+
+    fileprivate init?(_ json: JSON) {
+        guard let value = json["value"], let made = json["made"]?.integer, let service = json["service"]?.text else {
+            return nil
+        }
+        self.init(value: value, ends: json["ends"]?.integer, made: made, service: service)
+    }
+}

@@ -1,0 +1,89 @@
+import Documents
+import Planning
+import Glibc
+import PluginKit
+
+/// The socket by which services report facts (`vcpe-report`). Any user may connect: what a service may
+/// report is said by its plugin's manifest, and which service it is by the kernel.
+final class Reports {
+    private let server: Server
+    private let facts: FactStore
+
+    init(places: Places, facts: FactStore) throws {
+        self.facts = facts
+        var bounds = Server.Bounds()
+        (bounds.ofUser, bounds.all, bounds.patience) = (64, 256, 5000)
+        bounds.request = { _ in 2 * FactStore.mostBytes }
+        server = try Server(path: places.reportSocket, group: nil, bounds: bounds)
+    }
+
+    var polled: [pollfd] { server.polled }
+    var due: Int? { server.due }
+
+    /// Takes the reports that have arrived.
+    ///
+    /// - Parameters:
+    ///   - planned: the services, with the plugins that planned them.
+    ///   - manifests: of all plugins, by name.
+    /// - Returns: true when facts may have changed.
+    func step(_ planned: (String) -> String?, _ manifests: [String: PluginManifest]) -> Bool {
+        server.step()
+        var hasChanged = false
+        while let asked = server.next() {
+            do {
+                try take(asked.json, asked.connection.caller, planned, manifests)
+                hasChanged = true
+                asked.connection.answer([:])
+            } catch {
+                asked.connection.answer(["error": .text("\(error)")])
+            }
+        }
+        return hasChanged
+    }
+
+    private func take(
+        _ json: JSON, _ caller: Caller, _ planned: (String) -> String?, _ manifests: [String: PluginManifest]
+    ) throws {
+        guard let collection = json["collection"]?.text, let name = json["name"]?.text,
+            let made = json["made"]?.integer
+        else { throw EngineError("a report has collection, name and made, found \(json.line.prefix(120))") }
+        let service = caller.service
+        if let service {
+            try Self.check(service, planned(service), collection, manifests)
+        } else if caller.user != 0 {
+            throw EngineError("\(caller.name) is no service of a plugin: services report facts, and root")
+        }
+        // A clock that runs ahead would keep all later reports out.
+        let moment = min(made, Uptime.milliseconds)
+        guard let value = json["value"] else {
+            return try facts.remove(collection, name, by: service ?? "", made: moment)
+        }
+        var ends: Int?
+        if let seconds = json["seconds"] {
+            guard let seconds = seconds.integer, (0...4_294_967_295).contains(seconds) else {
+                throw EngineError("seconds are 0 to 4294967295, found \(seconds.line)")
+            }
+            // RFC 2131, section 3.3: all ones are for ever. So are they in RFC 8415, section 7.7.
+            ends = seconds == 4_294_967_295 ? nil : moment + seconds * 1000
+        }
+        try facts.take(
+            .init(value: value, ends: ends, made: moment, service: service ?? ""), collection, name)
+    }
+
+    private static func check(
+        _ service: String, _ plugin: String?, _ collection: String, _ manifests: [String: PluginManifest]
+    ) throws {
+        guard let plugin, let manifest = manifests[plugin] else {
+            throw EngineError("the service \(service) is no plugin's: it reports no facts")
+        }
+        let names = manifest.reports[collection] ?? []
+        let may = names.contains { name in
+            name.hasSuffix("*") ? service.hasPrefix(String(name.dropLast())) : service == name
+        }
+        guard may else {
+            throw EngineError(
+                "the manifest of \(plugin) lets its service \(service) report no \(collection); \"reports\" says what it may"
+            )
+        }
+    }
+}

@@ -1,0 +1,65 @@
+import Documents
+import Glibc
+import PluginKit
+
+/// The events of the box, as lines of JSON for clients such as a user interface or an agent.
+///
+/// The engine keeps the last events, so that a client that was disconnected for a while misses none:
+/// each line has a cursor from which it continues. A cursor is valid for one run of the engine.
+final class Events {
+    /// Names this run of the engine.
+    private let run = "\(getpid())-\(Uptime.milliseconds)"
+    private var kept: [(number: Int, event: JSON)] = []
+    private var last = 0
+    private var followers: [ClientConnection] = []
+    /// The last state of each subject, so that only changes are events.
+    private var states: [String: JSON] = [:]
+
+    /// Events that are kept.
+    private static let most = 1000
+
+    var hasFollowers: Bool { !followers.isEmpty }
+
+    /// Begins to send events to a connection: first those after a cursor, or, without a cursor that is
+    /// known, the state of each subject.
+    func follow(_ connection: ClientConnection, after cursor: String?) {
+        let words = (cursor ?? "").split(separator: ".").map(String.init)
+        let number = words.count == 2 && words[0] == run ? Int(words[1]) : nil
+        if let number, number <= last, number >= last - kept.count {
+            for (at, event) in kept where at > number { connection.send(event: line(event, at)) }
+            // A connection without an event yet is for events nevertheless.
+            if number == last { connection.send(event: line(["event": "follows"], last)) }
+        } else {
+            if cursor != nil { connection.send(event: line(["event": "lost"], last)) }
+            for (subject, state) in states.sorted(by: { $0.key < $1.key }) {
+                connection.send(event: line(["event": .text(subject), "state": state], last))
+            }
+            connection.send(event: line(["event": "follows"], last))
+        }
+        followers.append(connection)
+    }
+
+    private func line(_ event: JSON, _ number: Int) -> JSON {
+        var entries = event.object ?? [:]
+        entries["cursor"] = .text("\(run).\(number)")
+        return .object(entries)
+    }
+
+    /// Adds an event, and sends it to all followers.
+    func add(_ event: String, _ more: [String: JSON], at time: Int) {
+        var entries = more
+        (entries["event"], entries["time"]) = (.text(event), .integer(time))
+        last += 1
+        kept.append((last, .object(entries)))
+        if kept.count > Self.most { kept.removeFirst(kept.count - Self.most) }
+        followers.removeAll { !$0.isOpen }
+        for follower in followers { follower.send(event: line(.object(entries), last)) }
+    }
+
+    /// The state of a subject: an event when it is another than before.
+    func observe(_ subject: String, _ state: JSON, at time: Int) {
+        guard states[subject] != state else { return }
+        states[subject] = state
+        add(subject, ["state": state], at: time)
+    }
+}
