@@ -86,7 +86,7 @@ let host: [Target] = [
         name: "TestSupport", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes"],
         path: "Tests/Support"),
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
-    .testTarget(name: "FilesTests", dependencies: ["Files"]),
+    .testTarget(name: "FilesTests", dependencies: ["CSystem", "Files"]),
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
     .testTarget(name: "SlotsTests", dependencies: ["Files", "Processes", "Slots", "TestSupport"]),
     .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),

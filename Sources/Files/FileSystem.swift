@@ -67,31 +67,25 @@ public enum FileSystem {
     }
 
     /// The names in a folder, sorted, without `.` and `..`.
-    public static func list(_ path: String) throws(SystemError) -> [String] {
-        guard let directory = opendir(path) else { throw SystemError("opendir", path) }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names.sorted()
-    }
+    public static func list(_ path: String) throws(SystemError) -> [String] { try Folder(path).list() }
 
-    /// Removes a file, or a folder with all in it; a missing one is fine. Links are removed, never
-    /// followed.
+    /// Removes a file, or a folder with all in it; a missing one is fine. Links in the path above it are
+    /// followed. From there on links are removed, and another process that exchanges names leads this
+    /// one nowhere else (``Folder/remove(_:)``).
     public static func remove(_ path: String) throws(SystemError) {
         try removeTree(path)
         unfinished.withLock { _ = $0.paths.remove(path) }
     }
 
     private static func removeTree(_ path: String) throws(SystemError) {
-        if unlink(path) == 0 || errno == ENOENT { return }
-        guard errno == EISDIR || errno == EPERM else { throw SystemError("unlink", path) }
-        for name in try list(path) { try removeTree("\(path)/\(name)") }
-        guard rmdir(path) == 0 else { throw SystemError("rmdir", path) }
+        var path = path
+        while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+        let folder: Folder
+        do throws(SystemError) { folder = try Folder(parent(of: path) ?? ".") } catch {
+            guard error.code == ENOENT else { throw error }
+            return
+        }
+        try folder.remove(name(of: path))
     }
 
     /// Gives `path` a new name, replacing what stood there.
@@ -137,7 +131,7 @@ public enum FileSystem {
 
     /// Removes what killed processes left in a folder that nobody else writes to now.
     public static func removeLeftovers(in folder: String) throws(SystemError) {
-        for name in try list(folder) where name.hasPrefix(temporaryPrefix) { try remove("\(folder)/\(name)") }
+        try Folder(folder).removeLeftovers()
     }
 
     /// Writes a file whole or not at all: under a temporary name beside it, synced, then renamed.

@@ -36,6 +36,9 @@ int csystem_card(const char *name, char driver[32], char path[32]);
 /// a link, EXDEV for a path that leaves the folder.
 int csystem_open_beneath(int folder, const char *path, int flags, unsigned mode);
 
+/// renameat2(2) with RENAME_EXCHANGE: two names in an open folder, in one step. A GNU extension. Returns 0 or -1.
+int csystem_exchange(int folder, const char *one, const char *other);
+
 /// memfd_create(2), close-on-exec. A GNU extension.
 int csystem_memory_file(const char *name);
 

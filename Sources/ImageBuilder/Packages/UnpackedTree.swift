@@ -61,13 +61,20 @@ struct UnpackedTree {
 
     /// Writes the tree into an empty folder.
     func write(in root: String) throws {
-        let folder = try ConfinedFolder(root)
+        let folder = try Folder(root)
         for item in items {
             do {
+                if case .directory = item.item {
+                    try folder.makeDirectory(item.path)
+                    continue
+                }
+                if let parent = FileSystem.parent(of: item.path) { try folder.makeDirectory(parent) }
+                // An earlier entry's file or link is never written through.
+                try folder.unlink(item.path)
                 switch item.item {
-                case .directory: try folder.makeDirectory(item.path)
+                case .directory: break
                 case .file(let content, let mode):
-                    try folder.write(try content.read(), to: item.path, mode: mode)
+                    try folder.create(item.path, mode: mode).write(try content.read(), at: 0)
                 case .link(let target): try folder.link(item.path, to: target)
                 case .hardLink(let path): try folder.hardLink(item.path, to: path)
                 }
