@@ -34,16 +34,15 @@ final class Feeds {
 
     init(places: Places) { self.places = places }
 
-    private func path(of feed: FeedResource) -> String? {
-        guard let file = feed.file else { return "\(places.feeds)/\(feed.name)" }
-        return PluginFiles(places: places).place(file)
+    private func location(of feed: FeedResource) -> PluginFiles.Location? {
+        guard let file = feed.file else { return PluginFiles.Location(root: places.feeds, path: feed.name) }
+        return PluginFiles(places: places).location(file)
     }
 
     private func stamp(of feed: FeedResource) -> Stamp? {
-        var status = stat()
-        guard let path = path(of: feed), lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            return nil
-        }
+        guard let location = location(of: feed), let status = try? location.folder().status(location.path),
+            status.st_mode & S_IFMT == S_IFREG
+        else { return nil }
         return Stamp(
             file: status.st_ino, size: Int(status.st_size), seconds: status.st_mtim.tv_sec,
             nanoseconds: status.st_mtim.tv_nsec)
@@ -54,11 +53,10 @@ final class Feeds {
         let now = stamp(of: feed)
         if let found = known[feed.name], found.stamp == now, found.failure == nil { return found }
         var made = Known(stamp: now, members: [], wrong: 0)
-        if let path = path(of: feed), let now {
+        if let location = location(of: feed), let now {
             do {
                 guard now.size <= Self.mostBytes else { throw EngineError("it has \(now.size) bytes") }
-                // A service of less trust may have written it: no link is followed.
-                let file = try File(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+                let file = try location.folder().openFile(location.path)
                 let read = FeedMember.read(String(decoding: try file.read(now.size, at: 0), as: UTF8.self))
                 (made.members, made.wrong) = (read.members, read.wrong.count)
                 let passing = made.members.count { $0.until != nil }
@@ -83,7 +81,7 @@ final class Feeds {
                 (made.resource, made.sets) = (before?.resource, before?.sets ?? [:])
                 made.failure = "\(error)"
                 if made.failure != before?.failure {
-                    Log.say("feed \(feed.name): \(path) can't be read: \(error)")
+                    Log.say("feed \(feed.name): \(location.root)/\(location.path) can't be read: \(error)")
                 }
             }
         }
@@ -119,14 +117,14 @@ final class Feeds {
 
     /// Has a feed of operators say something else from now on; what is over is left out.
     func write(_ members: [FeedMember], to feed: FeedResource, now: Int) throws {
-        guard feed.file == nil, let path = path(of: feed) else {
+        guard feed.file == nil, let location = location(of: feed) else {
             throw EngineError("\(feed.name) is filled by a service, not by operators")
         }
-        try FileSystem.makeDirectory(places.feeds)
+        try FileSystem.makeDirectory(location.root)
         let lines = members.filter { $0.until.map { $0 > now } ?? true }.map { "\($0)\n" }
-        try FileSystem.replace(path, with: lines.joined(), mode: 0o600)
-        // A blocked host stays blocked after a power loss.
-        try FileSystem.syncDirectory(places.feeds)
+        // It is synced: a blocked host stays blocked after a power loss.
+        try location.folder().replace(
+            location.path, with: Array(lines.joined().utf8), FileAttributes(mode: 0o600))
         // What was written need not be read.
         known[feed.name] = Known(stamp: stamp(of: feed), members: members, wrong: 0)
     }

@@ -154,24 +154,16 @@ extension Engine {
             guard time <= now else { throw EngineError("\(text) is still to come") }
             input["configuration"] = try siteFollowed(at: time)[manifest.key].map { JSON($0.value) } ?? [:]
         case .file(let path):
-            guard PluginFolders.isOwn(path, of: plugin), let place = PluginFiles(places: places).place(path) else {
+            guard PluginFolders.isOwn(path, of: plugin) else {
                 throw PluginFailure("plugin \(plugin): its manifest asks for \(path), which is not its own")
             }
-            put("files", path, try Self.text(of: place))
+            let bytes = try PluginFiles(places: places).read(path, most: Self.most)
+            put("files", path, String(decoding: bytes ?? [], as: UTF8.self))
         case .program(let words):
             let result = try Command(words[0], Array(words.dropFirst())).begin().finish(
                 deadline: Self.patience, limit: Self.most)
             put("programs", words.joined(separator: " "), result.text)
         }
-    }
-
-    /// A file that a service of less trust may have made: no link is followed, nothing is waited for, and it is not read without
-    /// end. Empty for one that isn't there.
-    private static func text(of path: String) throws -> String {
-        if !FileSystem.exists(path) { return "" }
-        let file = try File(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
-        guard try file.status().st_mode & S_IFMT == S_IFREG else { throw EngineError("\(path) is no file") }
-        return String(decoding: try file.read(min(Int(try file.status().st_size), most), at: 0), as: UTF8.self)
     }
 
     // MARK: - Effects
@@ -209,9 +201,11 @@ extension Engine {
                 let service = try own(service)
                 deeds.append { try initClient.tell("signal \(service) \(signal.rawValue.uppercased())") }
             case .purge(let folder):
-                guard PluginFolders.isOwn(folder, of: name), let place = PluginFiles(places: places).place(folder)
-                else { throw PluginFailure("plugin \(name) act: the folder \(folder) is not its own") }
-                deeds.append { try PluginFiles(places: self.places).purge(place) }
+                let files = PluginFiles(places: places)
+                guard PluginFolders.isOwn(folder, of: name), files.location(folder) != nil else {
+                    throw PluginFailure("plugin \(name) act: the folder \(folder) is not its own")
+                }
+                deeds.append { try files.purge(folder) }
             case .admit(let feed, _, _), .expel(let feed, _):
                 guard feed.hasPrefix(name + ".") else {
                     throw PluginFailure("plugin \(name) act: the feed \(feed) is not its own")

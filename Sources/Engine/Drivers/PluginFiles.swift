@@ -4,112 +4,136 @@ import PluginKit
 
 /// Files and directories of plugins, below /run/vcpe and /data only: /etc is the image's, with links
 /// to there.
+///
+/// The user of a service may own directories on these paths, and may exchange what lies in them at any
+/// time. Only the first component is root's. So all work goes through ``Folder``, which follows no link,
+/// and a thing of the wrong kind at a planned place is replaced: otherwise a service could make every
+/// later commit fail.
 struct PluginFiles {
     let places: Places
 
-    /// Where a path of a plan lies; nil for one that is not a plugin's to write.
-    func place(_ path: String) -> String? {
+    /// Where a path of a plan is.
+    struct Location: Hashable {
+        /// A directory in which only root can change names.
+        var root: String
+        /// The path below it.
+        var path: String
+
+        /// - Throws: ``SystemError`` with ENOENT when the root does not exist.
+        func folder() throws(SystemError) -> Folder { try Folder(root) }
+    }
+
+    /// Nil for a path that is not a plugin's to write.
+    func location(_ path: String) -> Location? {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.first == "", !parts.dropFirst().contains(where: { $0.isEmpty || $0 == "." || $0 == ".." }) else {
             return nil
         }
-        if path.hasPrefix("/run/vcpe/"), parts.count > 3 { return places.run + path.dropFirst("/run/vcpe".count) }
-        if path.hasPrefix("/data/"), parts.count > 2, parts[2] != "vcpe" {
-            return places.data + path.dropFirst("/data".count)
+        if path.hasPrefix("/run/vcpe/") {
+            return Location(root: places.run, path: parts.dropFirst(3).joined(separator: "/"))
+        }
+        if path.hasPrefix("/data/"), parts[2] != "vcpe" {
+            return Location(root: places.data, path: parts.dropFirst(2).joined(separator: "/"))
         }
         return nil
     }
 
-    private func checked(_ path: String) throws -> String {
-        guard let place = place(path) else {
+    private func checked(_ path: String) throws -> Location {
+        guard let location = location(path) else {
             throw EngineError("\(path): plugins write below /run/vcpe/NAME and /data/NAME only")
         }
-        return place
+        return location
     }
 
-    private func user(_ name: String) throws -> (uid: uid_t, gid: gid_t) {
-        guard let entry = getpwnam(name) else { throw EngineError("there is no user \(name)") }
-        return (entry.pointee.pw_uid, entry.pointee.pw_gid)
-    }
-
-    /// Who something belongs to, and how it may be used.
-    private struct Attributes: Equatable {
-        var (uid, gid): (uid_t, gid_t)
-        var mode: mode_t
-    }
-
-    private func attributes(_ owner: String, _ mode: Int) throws -> Attributes {
-        let (uid, gid) = try user(owner)
-        return Attributes(uid: uid, gid: gid, mode: mode_t(mode))
-    }
-
-    /// Of what stands at a place, and whether it is a folder or a file; nil for nothing, or for something else.
-    private func status(_ place: String) -> (attributes: Attributes, isDirectory: Bool)? {
-        var status = stat()
-        guard lstat(place, &status) == 0 else { return nil }
-        let kind = status.st_mode & S_IFMT
-        guard kind == S_IFDIR || kind == S_IFREG else { return nil }
-        return (
-            Attributes(uid: status.st_uid, gid: status.st_gid, mode: status.st_mode & 0o7777), kind == S_IFDIR
-        )
+    private func attributes(_ owner: String, _ mode: Int) throws -> FileAttributes {
+        guard let entry = getpwnam(owner) else { throw EngineError("there is no user \(owner)") }
+        return FileAttributes(user: entry.pointee.pw_uid, group: entry.pointee.pw_gid, mode: mode_t(mode))
     }
 
     func isDirectory(_ path: String, owner: String, mode: Int) throws -> Bool {
-        guard let status = status(try checked(path)), status.isDirectory else { return false }
-        return status.attributes == (try attributes(owner, mode))
+        let (location, wanted) = (try checked(path), try attributes(owner, mode))
+        guard let status = try location.folder().status(location.path) else { return false }
+        return status.st_mode & S_IFMT == S_IFDIR && FileAttributes(status) == wanted
     }
 
     func isFile(_ path: String, content: String, owner: String, mode: Int) throws -> Bool {
-        let place = try checked(path)
-        guard let status = status(place), !status.isDirectory, status.attributes == (try attributes(owner, mode)) else {
+        let location = try checked(path)
+        guard let file = try? location.folder().openFile(location.path) else { return false }
+        let status = try file.status()
+        // The length first: a service may have made the file larger than memory.
+        guard FileAttributes(status) == (try attributes(owner, mode)), Int(status.st_size) == content.utf8.count else {
             return false
         }
-        return try FileSystem.read(place) == Array(content.utf8)
+        return try file.read(content.utf8.count, at: 0) == Array(content.utf8)
     }
 
-    /// Makes a folder that isn't there as it should be.
+    /// Makes a directory, and those above it, that is not there as it should be.
     func makeDirectory(_ path: String, owner: String, mode: Int) throws {
-        if try isDirectory(path, owner: owner, mode: mode) { return }
-        let place = try checked(path)
-        let (uid, gid) = try user(owner)
-        try FileSystem.makeDirectory(place)
-        // A link that a service put there would hand it what the link leads to.
-        let folder = try File(place, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
-        guard fchown(folder.descriptor, uid, gid) == 0 else { throw SystemError("fchown", place) }
-        guard fchmod(folder.descriptor, mode_t(mode)) == 0 else { throw SystemError("fchmod", place) }
+        let location = try checked(path)
+        let attributes = try attributes(owner, mode)
+        try FileSystem.makeDirectory(location.root)
+        try location.folder().makeDirectory(location.path, attributes, replacing: true)
     }
 
-    /// Writes a file that isn't there as it should be.
+    /// Writes a file, and makes the directories above it, that is not there as it should be.
     func write(_ path: String, content: String, owner: String, mode: Int) throws {
         if try isFile(path, content: content, owner: owner, mode: mode) { return }
-        let place = try checked(path)
-        let (uid, gid) = try user(owner)
-        if let folder = FileSystem.parent(of: place) { try FileSystem.makeDirectory(folder) }
-        try FileSystem.replace(place, mode: mode_t(mode)) { (file: File) throws(any Error) in
-            try file.write(Array(content.utf8), at: 0)
-            guard fchown(file.descriptor, uid, gid) == 0 else { throw SystemError("fchown", place) }
+        let location = try checked(path)
+        let attributes = try attributes(owner, mode)
+        try FileSystem.makeDirectory(location.root)
+        var folder = try location.folder()
+        if let parent = FileSystem.parent(of: location.path) {
+            folder = try folder.makeDirectory(parent, replacing: true)
         }
+        try folder.replace(FileSystem.name(of: location.path), with: Array(content.utf8), attributes)
     }
 
-    /// Empties a folder; a link in its place is not followed.
-    func purge(_ place: String) throws {
-        guard let status = status(place), status.isDirectory else { return }
-        for name in try FileSystem.list(place) { try FileSystem.remove("\(place)/\(name)") }
+    /// What a service has written to a file, up to a number of bytes; nil where there is nothing.
+    ///
+    /// - Throws: for anything but a regular file.
+    func read(_ path: String, most: Int) throws -> [UInt8]? {
+        let location = try checked(path)
+        guard FileSystem.exists(location.root), try location.folder().status(location.path) != nil else { return nil }
+        let file = try location.folder().openFile(location.path)
+        return try file.read(min(Int(try file.status().st_size), most), at: 0)
+    }
+
+    /// Removes everything in a directory; anything else in its place stays.
+    func purge(_ path: String) throws {
+        let location = try checked(path)
+        guard FileSystem.exists(location.root), let status = try location.folder().status(location.path),
+            status.st_mode & S_IFMT == S_IFDIR
+        else { return }
+        try location.folder().open(location.path).empty()
     }
 
     /// Removes unfinished files beside the files of a plan.
     func removeLeftovers(of files: [FileResource]) throws {
-        let folders = Set(try files.compactMap { FileSystem.parent(of: try checked($0.path)) })
-        for folder in folders.sorted() where FileSystem.exists(folder) { try FileSystem.removeLeftovers(in: folder) }
+        let folders = files.compactMap { file -> Location? in
+            guard var location = location(file.path) else { return nil }
+            location.path = FileSystem.parent(of: location.path) ?? ""
+            return location
+        }
+        for location in Set(folders) {
+            // A service may have removed the directory, or put something else there.
+            guard let root = try? location.folder(),
+                let folder = location.path.isEmpty ? root : try? root.open(location.path)
+            else { continue }
+            try folder.removeLeftovers()
+        }
     }
 
-    /// Removes a file; a folder only when nothing is in it any more.
-    func remove(_ path: String, isDirectory: Bool) throws {
-        let place = try checked(path)
-        if isDirectory {
-            rmdir(place)
-        } else {
-            try FileSystem.remove(place)
-        }
+    /// Removes a file, or what has its place.
+    func removeFile(_ path: String) throws {
+        let location = try checked(path)
+        guard FileSystem.exists(location.root) else { return }
+        try location.folder().remove(location.path)
+    }
+
+    /// Removes a directory when nothing is in it any more.
+    func removeDirectory(_ path: String) throws {
+        let location = try checked(path)
+        guard FileSystem.exists(location.root) else { return }
+        try location.folder().removeEmptyDirectory(location.path)
     }
 }

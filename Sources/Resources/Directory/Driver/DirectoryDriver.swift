@@ -19,7 +19,7 @@ struct DirectoryDriver: Driver {
                 }
             },
             Step(.directoryRemoval) {
-                for directory in change.removed.reversed() { try files.remove(directory.path, isDirectory: true) }
+                for directory in change.removed.reversed() { try files.removeDirectory(directory.path) }
             },
         ]
     }

@@ -25,7 +25,7 @@ struct FileDriver: Driver {
                         file.path, content: try secrets.filled(file.content), owner: file.owner, mode: file.mode)
                 }
             },
-            Step(.fileRemoval) { for file in change.removed { try files.remove(file.path, isDirectory: false) } },
+            Step(.fileRemoval) { for file in change.removed { try files.removeFile(file.path) } },
         ]
     }
 
