@@ -53,7 +53,9 @@ public struct Places: Sendable {
     /// What operators have put into sets.
     var feeds: String { "\(data)/vcpe/feeds" }
     /// What daemons kept in formats of other releases.
-    var states: String { "\(data)/vcpe/states" }
+    var states: String { "\(data)/\(Self.states)" }
+    /// The same below /data.
+    static let states = "vcpe/states"
     var secrets: String { "\(data)/vcpe/secrets" }
     /// Says that everything but what protects against rollback goes, with the next start.
     var resetMark: String { "\(data)/vcpe/factory-reset" }

@@ -14,11 +14,16 @@ struct PluginStates {
     let places: Places
 
     private var folder: String { places.states }
-    private func place(_ plugin: String) -> String { "\(places.data)/\(plugin)" }
-    private func kept(_ plugin: String, _ format: Int) -> String { "\(folder)/\(plugin).\(format)" }
 
-    /// An empty file by whose name one knows what lies there.
-    private func mark(_ plugin: String, _ format: Int) -> String { "\(folder)/\(plugin)@\(format)" }
+    // Paths below /data: a copy of a plugin's state, and an empty file whose name has the state's format.
+    // The state itself has the plugin's name.
+    private func kept(_ plugin: String, _ format: Int) -> String { "\(Places.states)/\(plugin).\(format)" }
+    private func mark(_ plugin: String, _ format: Int) -> String { "\(Places.states)/\(plugin)@\(format)" }
+
+    /// Users of services own what is below: no link there is followed.
+    private func data() throws -> Folder { try Folder(places.data) }
+
+    private func isThere(_ path: String) -> Bool { (try? data().status(path)) != nil }
 
     /// Of what lies there, by plugin; 1 for those that are not listed.
     private func formats() throws -> [String: Int] {
@@ -40,7 +45,7 @@ struct PluginStates {
         guard let formats = try? formats() else { return ["what daemons keep can't be looked at: \(folder)"] }
         return try manifests.compactMap { manifest in
             let (plugin, own, last) = (manifest.name, manifest.stateFormat, formats[manifest.name] ?? 1)
-            if last < own, !FileSystem.exists(kept(plugin, own)) { return try keepCopy(plugin, own, from: last) }
+            if last < own, !isThere(kept(plugin, own)) { return try keepCopy(plugin, own, from: last) }
             // Whoever comes back must do so also where something is wrong with the disk.
             do { return try takeBack(plugin, own, from: last) } catch {
                 return "\(plugin): its state in format \(own) can't be put back: \(error)"
@@ -49,14 +54,14 @@ struct PluginStates {
     }
 
     private func keepCopy(_ plugin: String, _ own: Int, from last: Int) throws -> String? {
-        let (place, aside) = (place(plugin), kept(plugin, last))
+        let (place, aside) = (plugin, kept(plugin, last))
         try noteThat(plugin, has: last)
-        let isThere = FileSystem.exists(place)
+        let isThere = isThere(place)
         if isThere {
-            let copy = "\(folder)/\(FileSystem.temporaryPrefix)\(plugin)"
-            try FileTreeCopy.make(of: place, at: copy)
+            let copy = "\(Places.states)/\(FileSystem.temporaryPrefix)\(plugin)"
+            try data().copy(place, to: data(), as: copy)
             try File(folder, O_RDONLY | O_DIRECTORY).syncFileSystem()
-            try FileSystem.remove(aside)
+            try data().remove(aside)
             try move(copy, to: aside)
         }
         try move(mark(plugin, last), to: mark(plugin, own))
@@ -65,20 +70,20 @@ struct PluginStates {
     }
 
     private func takeBack(_ plugin: String, _ own: Int, from last: Int) throws -> String? {
-        let (place, saved, aside) = (place(plugin), kept(plugin, own), kept(plugin, last))
+        let (place, saved, aside) = (plugin, kept(plugin, own), kept(plugin, last))
         if last == own {
             // Power failed when it was on its way back.
-            guard !FileSystem.exists(place), FileSystem.exists(saved) else { return nil }
+            guard !isThere(place), isThere(saved) else { return nil }
             try move(saved, to: place)
             return "\(plugin): its state in format \(own) is back"
         }
         try noteThat(plugin, has: last)
-        if FileSystem.exists(place) {
-            try FileSystem.remove(aside)
+        if isThere(place) {
+            try data().remove(aside)
             try move(place, to: aside)
         }
         try move(mark(plugin, last), to: mark(plugin, own))
-        guard FileSystem.exists(saved) else {
+        guard isThere(saved) else {
             return "\(plugin): its state in format \(last) is kept, and it begins with none in format \(own)"
         }
         try move(saved, to: place)
@@ -87,16 +92,12 @@ struct PluginStates {
 
     /// What was never listed is listed before anything moves.
     private func noteThat(_ plugin: String, has format: Int) throws {
-        guard !FileSystem.exists(mark(plugin, format)) else { return }
+        guard !isThere(mark(plugin, format)) else { return }
         try FileSystem.makeDirectory(folder)
-        try FileSystem.replace(mark(plugin, format), with: "")
-        try FileSystem.syncDirectory(folder)
+        try data().replace(mark(plugin, format), with: [], FileAttributes(mode: 0o644))
     }
 
-    private func move(_ path: String, to target: String) throws {
-        try FileSystem.rename(path, to: target)
-        for folder in [folder, places.data] { try FileSystem.syncDirectory(folder) }
-    }
+    private func move(_ path: String, to target: String) throws { try data().rename(path, to: target) }
 
     /// - Throws: where the data partition has no room for the copies that these plugins will want.
     func checkRoom(for manifests: [PluginManifest]) throws {
@@ -104,13 +105,20 @@ struct PluginStates {
         // And something for the names.
         var wanted = 1 << 20
         for manifest in manifests where manifest.stateFormat > formats[manifest.name] ?? 1 {
-            if FileSystem.exists(place(manifest.name)) { wanted += try FileTreeCopy.size(of: place(manifest.name)) }
+            wanted += try data().size(of: manifest.name)
         }
-        let free = try FileTreeCopy.free(at: places.data)
+        let free = try free()
         guard wanted <= free else {
             throw EngineError(
                 "\(Size.text(wanted)) are wanted on the data partition for copies of what daemons keep, and \(Size.text(free)) are free"
             )
         }
+    }
+
+    /// Bytes that root may still write.
+    private func free() throws -> Int {
+        var status = statvfs()
+        guard statvfs(places.data, &status) == 0 else { throw SystemError("statvfs", places.data) }
+        return Int(status.f_bfree) * Int(status.f_frsize)
     }
 }
