@@ -211,8 +211,8 @@ public struct CommandFailure: Error, CustomStringConvertible {
 }
 
 /// A pipe2(2) whose ends are close-on-exec.
-private final class Pipe {
-    let reading: Int32
+final class Pipe {
+    private(set) var reading: Int32
     private(set) var writing: Int32
 
     init() throws(SystemError) {
@@ -222,12 +222,17 @@ private final class Pipe {
     }
 
     deinit {
-        close(reading)
-        if writing >= 0 { close(writing) }
+        closeReading()
+        closeWriting()
+    }
+
+    func closeReading() {
+        if reading >= 0 { close(reading) }
+        reading = -1
     }
 
     func closeWriting() {
-        close(writing)
+        if writing >= 0 { close(writing) }
         writing = -1
     }
 
