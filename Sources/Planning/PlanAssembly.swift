@@ -20,9 +20,12 @@ struct PlanAssembly {
 
     /// Resources that were read before, by their lines.
     private let known: [String: PlannedResource]
+    /// Kinds that plugins' drivers add.
+    private let customKinds: Set<String>
 
-    init(site: Node, known: Plan) {
+    init(site: Node, known: Plan, customKinds: Set<String>) {
         self.site = site
+        self.customKinds = customKinds
         self.known = Dictionary(known.ordered.map { ($0.line, $0) }) { $1 }
         planned.reserveCapacity(known.ordered.count)
         places.reserveCapacity(known.ordered.count)
@@ -87,7 +90,7 @@ struct PlanAssembly {
         }
         let resource: Resource
         do {
-            resource = try Resource(line)
+            resource = try Resource(line, customKinds: customKinds)
         } catch {
             throw PluginFailure("plugin \(name) plan: \(error)")
         }

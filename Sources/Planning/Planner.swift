@@ -111,15 +111,24 @@ public struct Planner: Sendable {
 
     public let plugins: [Member]
 
+    /// Kinds of resources that the plugins' drivers add to those of the engine.
+    public var customKinds: Set<String> { Set(plugins.flatMap { $0.manifest.drivers.map(\.kind) }) }
+
     public init(_ plugins: [Member]) { self.plugins = plugins }
 
     /// The plugins of a folder. What each is stands in its manifest's file: the builder has seen to it that the plugin
     /// itself says the same.
     ///
     /// - Parameter hiding: folders of which the plugins see nothing.
+    /// - Throws: ``PluginFailure`` also for a kind that two plugins drive, or none.
     public init(folder: String, hiding: [String]) throws {
         plugins = try PluginRunner.all(in: folder, hiding: hiding).map {
             Member($0, try PluginManifest.read("\(folder)/\($0.name)/manifest.json"))
+        }
+        let problems = PluginManifest.kindProblems(of: plugins.map(\.manifest))
+        if !problems.isEmpty {
+            let text = problems.map { "\($0.message); \($0.hint)" }.joined(separator: "\n")
+            throw PluginFailure("\(folder): \(text)")
         }
     }
 
@@ -132,7 +141,7 @@ public struct Planner: Sendable {
     public func plan(
         site: Node, facts: Facts, now: Int, knowing known: Plan = Plan(), explains: Bool = false
     ) throws -> Plan {
-        var assembly = PlanAssembly(site: site, known: known)
+        var assembly = PlanAssembly(site: site, known: known, customKinds: customKinds)
         var answers: [String: PluginAnswer] = [:]
         let configured = try configurations(of: site, &assembly)
         // Written once, however large it is: what both inputs of a plugin begin with.

@@ -96,8 +96,10 @@ public struct PluginManifest: Sendable, Hashable {
     public var isAlwaysPlanned: Bool
     /// Raised when its daemons come to write what they keep below /data/NAME so that earlier ones can't read it: those find what they left, when they come back.
     public var stateFormat: Int
-    /// The kinds of resources that it plans.
+    /// The kinds of resources that it plans: those of the engine, and those that drivers of plugins add.
     public var resources: [String]
+    /// Its programs that drive kinds of resources.
+    public var drivers: [Driver]
     /// Its parts; the first one is in every image that has the plugin.
     public var features: [Feature]
     public var commands: [OperatorCommand]
@@ -105,9 +107,8 @@ public struct PluginManifest: Sendable, Hashable {
     public init(
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
         yang: String, files: [String] = [], publishes: [String]? = nil, reads: [String]? = nil,
-        facts: [String] = [],
-        reports: [String: [String]] = [:], isAlwaysPlanned: Bool = false,
-        stateFormat: Int = 1, resources: [String], features: [Feature],
+        facts: [String] = [], reports: [String: [String]] = [:], isAlwaysPlanned: Bool = false,
+        stateFormat: Int = 1, resources: [String], drivers: [Driver] = [], features: [Feature],
         commands: [OperatorCommand] = []
     ) {
         self.name = name
@@ -125,6 +126,7 @@ public struct PluginManifest: Sendable, Hashable {
         self.key = key
         self.yang = yang
         self.resources = resources
+        self.drivers = drivers
         self.features = features
     }
 
@@ -138,7 +140,7 @@ public struct PluginManifest: Sendable, Hashable {
             "state-format": stateFormat == 1 ? nil : .integer(stateFormat),
             "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
             "key": .text(key), "yang": .text(yang),
-            "resources": .texts(resources),
+            "resources": .texts(resources), "drivers": drivers.isEmpty ? nil : .list(drivers.map(\.json)),
             "features": .list(
                 features.map { feature in
                     [
@@ -178,7 +180,10 @@ public struct PluginManifest: Sendable, Hashable {
             let reports = fields.optional("reports", .dictionary(.name, .list(of: .text))) ?? []
             let isAlwaysPlanned = fields.optional("always", .boolean) ?? false
             let stateFormat = fields.optional("state-format", .integer(1...1_000_000)) ?? 1
-            let resources = fields.required("resources", .list(of: .oneOf(ResourceTypes.kinds)))
+            // A kind that no driver of this plugin drives may be another's: `kindProblems` looks at all of them.
+            let resources = fields.required("resources", .list(of: .name))
+            let drivers = fields.optional("drivers", .list(of: Driver.shape.located)) ?? []
+            fields.problems.checkUnique(drivers, "driver of the kind") { $0.kind }
             let feature = Shape<Feature>.mapping("a feature") { fields in
                 guard let name = fields.required("name", .text) else { return nil }
                 return Feature(
@@ -202,8 +207,8 @@ public struct PluginManifest: Sendable, Hashable {
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
                 files: files, publishes: publishes, reads: reads, facts: facts,
                 reports: Dictionary(reports.map { ($0.key, $0.value) }) { $1 }, isAlwaysPlanned: isAlwaysPlanned,
-                stateFormat: stateFormat,
-                resources: resources, features: features, commands: commands)
+                stateFormat: stateFormat, resources: resources, drivers: drivers.map(\.value), features: features,
+                commands: commands)
         }
     }
 }

@@ -7,6 +7,9 @@ public protocol ResourceType: Sendable, Hashable {
     /// True where several plugins may plan equal resources, which are then one.
     static var isShared: Bool { get }
 
+    /// The kind of its line: ``kind``, but for custom resources, whose lines say it.
+    var lineKind: String { get }
+
     /// Unique within the kind: two resources with one identity are a conflict.
     var identity: String { get }
 
@@ -28,6 +31,7 @@ public protocol ResourceType: Sendable, Hashable {
 
 extension ResourceType {
     public static var isShared: Bool { false }
+    public var lineKind: String { Self.kind }
     public func objection(to plugin: String) -> String? { nil }
     public var references: [ResourceKey] { [] }
     public var programs: [String] { [] }
@@ -82,7 +86,7 @@ public struct Resource: Sendable, Hashable {
 
     public init(_ value: some ResourceType) { self.value = value }
 
-    public var kind: String { type(of: value).kind }
+    public var kind: String { value.lineKind }
     public var identity: String { value.identity }
     public var key: ResourceKey { ResourceKey(kind, identity) }
 
@@ -108,14 +112,18 @@ public struct Resource: Sendable, Hashable {
 
     /// Reads one line of a plan.
     ///
+    /// - Parameter customKinds: kinds that plugins' drivers add; their lines become ``CustomResource``.
     /// - Throws: ``InvalidResource`` with what is invalid in it.
-    public init(_ json: JSON) throws(InvalidResource) {
+    public init(_ json: JSON, customKinds: Set<String> = []) throws(InvalidResource) {
         let name = json["kind"]?.text ?? ""
-        guard let type = ResourceTypes.byKind[name] else {
-            throw InvalidResource(
-                "the kind \"\(name)\" is not known; kinds are \(ResourceTypes.kinds.joined(separator: ", "))", json)
+        if let type = ResourceTypes.byKind[name] {
+            value = try type.init(ResourceLine(json))
+        } else if customKinds.contains(name) {
+            value = try CustomResource(ResourceLine(json))
+        } else {
+            let kinds = ResourceTypes.kinds + customKinds.sorted()
+            throw InvalidResource("the kind \"\(name)\" is not known; kinds are \(kinds.joined(separator: ", "))", json)
         }
-        value = try type.init(ResourceLine(json))
         guard json["id"]?.text == identity else {
             throw InvalidResource("its id is \"\(json["id"]?.text ?? "")\", and must be \"\(identity)\"", json)
         }

@@ -89,6 +89,10 @@ struct PluginCommand: ParsableCommand {
             let examples = try check.checkExamples()
             findings += cases.findings + examples.findings
             for finding in findings { print(finding) }
+            for kind in manifest.foreignKinds {
+                let meant = didYouMean(kind, among: ResourceTypes.kinds).map { "; did you mean \($0)?" } ?? ""
+                print("note: another plugin of the image must drive the kind \"\(kind)\"\(meant)")
+            }
             print(
                 "\(manifest.name): \(cases.answers) answers, \(examples.examples) examples, \(findings.count) findings")
             if !findings.isEmpty { throw ExitCode(1) }
@@ -124,6 +128,10 @@ struct PluginCommand: ParsableCommand {
             row("key", manifest.key)
             row("yang", manifest.yang)
             row("resources", manifest.resources.joined(separator: ", "))
+            for driver in manifest.drivers {
+                let times = "\(driver.deadline) s an answer, a look every \(driver.interval) s"
+                row("driver", "\(driver.kind): \(driver.program), phase \(driver.phase.rawValue), \(times)")
+            }
             for feature in manifest.features {
                 row("feature", feature.name)
                 row("  packages", feature.packages.joined(separator: ", "))

@@ -77,4 +77,39 @@ import Testing
         #expect(result.status == 0, "\(result.text)\(result.errorText)")
         #expect(!FileSystem.exists("\(folder)/written") && !FileSystem.exists("/tmp/vcpe-other"))
     }
+
+    @Test func linesOfKindsOfPluginsAreTaken() throws {
+        let plugin = try plugin("", publish: "")
+        let line = #"{"body":[1,{"deep":true}],"id":"web","kind":"guest"}"#
+        let foreign = #"{"id":"x","kind":"volume","size":7}"#
+        let script = """
+            #!/bin/bash
+            case $1 in
+            describe) cat "${0%/*}/manifest.json";;
+            plan) echo '\(line)'; echo '\(foreign)';;
+            esac
+
+            """
+        try FileSystem.replace("\(plugin)/other", with: script, mode: 0o755)
+        try FileSystem.replace("\(plugin)/cases/a.plan", with: "\(line)\n\(foreign)\n")
+        func test(_ resources: String, driver: String) throws -> Command.Result {
+            let manifest = """
+                {"contract": 1, "name": "other", "version": "1", "summary": "s", "key": "other", "yang": "other.yang",
+                 "resources": \(resources), "features": [], "drivers": [{"kind": "guest", "program": "\(driver)"}]}
+                """
+            try FileSystem.replace("\(plugin)/manifest.json", with: manifest)
+            return try vcpe("plugin", "test", plugin)
+        }
+        let missing = try test(#"["guest", "volume"]"#, driver: "drive-guests")
+        #expect(missing.status == 1 && missing.errorText.contains("drive-guests"), "\(missing.errorText)")
+        let result = try test(#"["guest", "volume"]"#, driver: "other")
+        #expect(result.status == 0, "\(result.text)\(result.errorText)")
+        #expect(result.text.contains("note: another plugin of the image must drive the kind \"volume\"\n"))
+        let unlisted = try test(#"["guest"]"#, driver: "other")
+        #expect(unlisted.status == 1 && unlisted.text.contains("kinds are "), "\(unlisted.text)")
+        let described = try vcpe("plugin", "describe", plugin)
+        #expect(
+            described.text.contains("driver      guest: other, phase services, 30 s an answer, a look every 60 s\n"),
+            "\(described.text)")
+    }
 }

@@ -67,7 +67,9 @@ extension Composer {
             } else {
                 put(program, .symbolicLink(target: "../../vcpe-box"), mode: 0o777)
             }
-            for file in plugin.files { put("\(place)/\(file.name)", .file(Content(file.bytes)), mode: 0o644) }
+            for file in plugin.files {
+                put("\(place)/\(file.name)", .file(Content(file.bytes)), mode: plugin.mode(of: file.name))
+            }
         }
         let modules = plugins.flatMap(\.modules).map(\.value).filter { !$0.hasSuffix("/") }
         put(

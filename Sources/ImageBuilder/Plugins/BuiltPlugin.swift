@@ -18,6 +18,9 @@ public struct BuiltPlugin: Sendable {
     /// The program; nil for the project's own plugins, which are part of the engine's executable.
     var program: [UInt8]?
 
+    /// The mode of one of its files on the box: drivers are run.
+    func mode(of file: String) -> mode_t { manifest.driverFiles.contains(file) ? 0o755 : 0o644 }
+
     /// The digest of its files.
     var digest: Digest {
         SHA256.hash(
@@ -56,11 +59,16 @@ public struct BuiltPlugin: Sendable {
         guard access(program, X_OK) == 0 else {
             throw problem("there is no program \(program)", "the program has the plugin's name, and is executable")
         }
+        for driver in manifest.driverFiles where access("\(folder)/\(driver)", X_OK) != 0 {
+            throw problem(
+                "there is no program \(folder)/\(driver)", "the manifest's drivers name it, and it must be executable")
+        }
         for name in [manifest.yang] + manifest.files where !FileSystem.exists("\(folder)/\(name)") {
             throw problem("there is no \(folder)/\(name)", "the manifest lists it")
         }
         try manifest.checkContract()
-        let files = try (["manifest.json", manifest.yang] + manifest.files).map {
+        let others = manifest.files.filter { !manifest.driverFiles.contains($0) }
+        let files = try (["manifest.json", manifest.yang] + others + manifest.driverFiles).map {
             ($0, try FileSystem.read("\(folder)/\($0)"))
         }
         return BuiltPlugin(
@@ -137,6 +145,12 @@ public struct BuiltPlugin: Sendable {
             found.map { Located(value: $0.manifest.name, position: $0.reference.position, path: $0.reference.path) },
             "plugin"
         ) { $0 }
+        try problems.throwIfAny()
+        // The engine of a box with such plugins would not start.
+        for problem in PluginManifest.kindProblems(of: found.map(\.manifest)) {
+            guard let plugin = found.first(where: { $0.manifest.name == problem.plugin }) else { continue }
+            problems.add(plugin.reference.problem(problem.message, hint: problem.hint))
+        }
         try problems.throwIfAny()
         return found
     }

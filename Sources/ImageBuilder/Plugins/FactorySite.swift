@@ -19,6 +19,7 @@ struct FactorySite {
     /// - Returns: remarks for the report.
     func check(_ tree: Tree) throws -> [String] {
         if plugins.isEmpty { return [] }
+        try Self.checkDrivers(plugins, in: tree, of: definition.name)
         let runners = try runners()
         guard let site = definition.site, case .file(let content)? = tree["usr/lib/vcpe/site.yaml"]?.kind else {
             return []
@@ -69,7 +70,8 @@ struct FactorySite {
     /// files.
     private func folder(of plugin: BuiltPlugin, _ program: [UInt8]) throws -> String {
         let name = plugin.manifest.name
-        let files = plugin.files.map { ($0.name, $0.bytes, mode_t(0o644)) } + [(name, program, mode_t(0o755))]
+        let others = plugin.files.map { ($0.name, $0.bytes, plugin.mode(of: $0.name)) }
+        let files = others + [(name, program, mode_t(0o755))]
         // The number changes with the folder's layout: an older folder may not be readable in the
         // sandbox.
         let folder = "\(try cache.folder("plugins"))/\(plugin.digest.hex)-2"
@@ -102,6 +104,22 @@ struct FactorySite {
             })
         return facts
     }()
+
+    /// Checks that the image has the drivers that plugins name by a path of the image.
+    ///
+    /// - Parameter image: the definition's name, for errors.
+    /// - Throws: ``InvalidDocument`` with all that are missing, at the definition's references.
+    static func checkDrivers(_ plugins: [BuiltPlugin], in tree: Tree, of image: String) throws {
+        let problems = plugins.flatMap { plugin in
+            plugin.manifest.drivers.filter { !$0.isOwnFile && !tree.hasFile($0.program) }.map { driver in
+                plugin.reference.problem(
+                    "the plugin \(plugin.manifest.name) drives the kind \"\(driver.kind)\" by \(driver.program), "
+                        + "which is not in the image",
+                    hint: "add the plugin's feature or the package that has it to images/\(image).yaml")
+            }
+        }
+        if !problems.isEmpty { throw InvalidDocument(problems) }
+    }
 
     /// Checks that the image has the programs of all services and secrets. A missing one would fail
     /// on every box.

@@ -99,7 +99,7 @@ public struct PluginCheck {
                 let json = try JSON.parse(line)
                 if Diagnostic(json) != nil || json["replan-at"] != nil { return nil }
                 guard json.line == line else { return "the line is not in its shortest form: \(line.prefix(200))" }
-                let resource = try Resource(json)
+                let resource = try Resource(json, customKinds: Set(manifest.resources))
                 guard manifest.resources.contains(resource.kind) else {
                     return "the manifest does not list the resource kind \(resource.kind)"
                 }

@@ -48,7 +48,7 @@ public final class PluginOnHost {
             for path in ["usr", Self.alternatives] { try FileSystem.makeDirectory("\(folder)/tree/\(path)") }
             let own = "\(folder)/plugins/\(name)"
             try FileSystem.makeDirectory(own)
-            for file in ["manifest.json", manifest.yang] + manifest.files {
+            for file in ["manifest.json", manifest.yang] + manifest.files + manifest.driverFiles {
                 guard FileSystem.exists("\(source)/\(file)") else {
                     throw BuildFailure(
                         "\(source)/manifest.json: found the file \(file), which is not in the folder",
