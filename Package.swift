@@ -116,7 +116,8 @@ let host: [Target] = [
         name: "ResourcesTests",
         dependencies: [
             "Addresses", "Documents", "Engine", "Files", "Netlink", "Planning", "PluginKit", "Processes", "TestSupport",
-        ]),
+        ],
+        exclude: ["drive-objects.py"]),
     .testTarget(
         name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "Planning", "PluginKit", "Plugins", "Schema"]),
     .testTarget(

@@ -14,6 +14,9 @@ struct AppliedState {
     var fallback: Plan?
     /// False while a transaction is under way, and after one that could neither be ended nor put back.
     var isSettled = true
+    /// Kinds that a transaction which is not finished changes; nil where any kind may differ from the
+    /// plan, as after the box has booted.
+    var changingKinds: Set<String>?
     /// What sysctls were before the engine set them, by key.
     var sysctls: [String: String] = [:]
 
@@ -23,8 +26,11 @@ struct AppliedState {
     /// The state between this one and `new`.
     func onTheWay(to new: Plan) -> AppliedState {
         var state = self
+        let added = new.beyond(plan)
+        let kinds = Set((added + plan.beyond(new)).map(\.key.kind))
+        state.changingKinds = isSettled ? kinds : changingKinds?.union(kinds)
         state.isSettled = false
-        for planned in new.beyond(plan) { state.leftovers[planned.key] = planned }
+        for planned in added { state.leftovers[planned.key] = planned }
         return state
     }
 
@@ -32,6 +38,7 @@ struct AppliedState {
     func settled(_ plan: Plan) -> AppliedState {
         var state = self
         (state.plan, state.leftovers, state.isSettled) = (plan, [:], true)
+        state.changingKinds = []
         let keys = Set(plan.values(SysctlResource.self).map(\.key))
         state.sysctls = sysctls.filter { keys.contains($0.key) }
         return state
@@ -61,7 +68,9 @@ struct AppliedState {
     }
 
     /// Nil when no engine ran here before since the box was started.
-    init?(at path: String) {
+    ///
+    /// - Parameter customKinds: kinds that plugins' drivers add.
+    init?(at path: String, customKinds: Set<String>) {
         guard let now = try? FileSystem.read(path + ".now"), let lines = try? FileSystem.read(path) else { return nil }
         let end = now.firstIndex(of: UInt8(ascii: "\n")) ?? now.endIndex
         guard let head = try? JSON.parse(now[..<end]) else { return nil }
@@ -69,7 +78,7 @@ struct AppliedState {
         if case .object(let values)? = head["sysctls"] { sysctls = values.compactMapValues(\.text) }
         var (whole, before): ([PlannedResource], [PlannedResource]) = ([], [])
         for line in lines.split(separator: UInt8(ascii: "\n")) + now[end...].split(separator: UInt8(ascii: "\n")) {
-            guard let (part, planned) = PlannedResource.read(line) else {
+            guard let (part, planned) = PlannedResource.read(line, customKinds) else {
                 // Written by another version of us: what it says is not known to hold.
                 isSettled = false
                 continue
@@ -81,6 +90,7 @@ struct AppliedState {
             }
         }
         plan = Plan(whole)
+        changingKinds = isSettled ? [] : nil
         if head["fallback"] == .boolean(true) { fallback = Plan(before) }
     }
 
@@ -93,9 +103,13 @@ extension PlannedResource {
         for column in [part, "\t", plugin, "\t", line, "\n"] { bytes.append(contentsOf: column.utf8) }
     }
 
-    fileprivate static func read(_ line: ArraySlice<UInt8>) -> (part: String, planned: PlannedResource)? {
+    fileprivate static func read(
+        _ line: ArraySlice<UInt8>, _ customKinds: Set<String>
+    ) -> (part: String, planned: PlannedResource)? {
         let columns = line.split(separator: UInt8(ascii: "\t"), maxSplits: 2)
-        guard columns.count == 3, let json = try? JSON.parse(columns[2]), let resource = try? Resource(json) else {
+        guard columns.count == 3, let json = try? JSON.parse(columns[2]),
+            let resource = try? Resource(json, customKinds: customKinds)
+        else {
             return nil
         }
         func text(_ column: ArraySlice<UInt8>) -> String { String(decoding: column, as: UTF8.self) }

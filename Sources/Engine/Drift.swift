@@ -11,6 +11,8 @@ struct Drift {
     /// How often in a row each thing was put right and did not last; each time lets more time go by before the next.
     fileprivate var repairs: [String: Int] = [:]
     fileprivate var quietUntil = 0
+    /// What plugins' drivers observe.
+    let programs = DriverDrift()
 
     mutating func heard(_ changes: Set<Monitor.Change>) { mustLookAtNetwork = mustLookAtNetwork || !changes.isEmpty }
 
@@ -77,6 +79,7 @@ extension Engine {
             places: places, socket: routes, filter: nftables, secrets: secrets, now: { [clock] in clock.now })
         return try (network ? Drivers.drift(context, from: applied.plan, .netlink) : [])
             + (rest ? Drivers.drift(context, from: applied.plan, .polling) : [])
+            + (rest ? drift.programs.look(driverPrograms, at: applied.plan) : [])
     }
 }
 

@@ -95,7 +95,7 @@ public final class Engine {
         stick = StickInstaller(places: places)
         feeds = Feeds(places: places)
         store = CommitStore(folder: places.commits, release: places.release)
-        let known = AppliedState(at: places.appliedState)
+        let known = AppliedState(at: places.appliedState, customKinds: planner.customKinds)
         applied = known ?? AppliedState()
         nftables.believed = TablePlan(applied.everything.values.map(\.resource).of(NftablesResource.self))
         // What a predecessor has told PID 1 of the units, nobody knows.
@@ -206,7 +206,10 @@ public final class Engine {
 
     func apply(_ plan: Plan) throws {
         let before = applied
-        let context = DriverContext(places: places, socket: routes, filter: nftables, secrets: secrets) { values in
+        let context = DriverContext(
+            places: places, socket: routes, filter: nftables, secrets: secrets, programs: driverPrograms,
+            drifted: drift.programs.kinds
+        ) { values in
             if values.isEmpty { return }
             self.note { $0.sysctls.merge(values) { known, _ in known } }
         } now: { [clock] in

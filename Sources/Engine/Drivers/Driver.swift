@@ -52,6 +52,10 @@ struct DriverContext {
     var socket: RouteSocket
     var filter: FilterTable
     var secrets: SecretStore
+    /// Plugins' programs that drive kinds of their own.
+    var programs: [DriverProgram] = []
+    /// Kinds of these programs that differ from the active plan.
+    var drifted: Set<String> = []
     /// Notes values that sysctls had before the engine set them, by key.
     var remember: ([String: String]) -> Void = { _ in }
     /// Seconds since 1970.
@@ -61,8 +65,11 @@ struct DriverContext {
 /// Parts of a transaction, in their order. Nothing is ever open that neither plan opens: links are
 /// down until the packet filter knows them, and removals come last.
 enum Phase: Int, CaseIterable {
-    case modules, links, sysctls, filter, linksUp, addresses, routes, rules, secrets, directories, files, services
-    case fileRemoval, directoryRemoval, linkRemoval, sysctlRestoration
+    case modules, links, sysctls, filter, linksUp, addresses, routes, rules, secrets, directories, files
+    /// Custom resources go before a daemon that their driver may need.
+    case customRemovalBeforeServices
+    case services
+    case customRemoval, fileRemoval, directoryRemoval, linkRemoval, sysctlRestoration
 
     /// Phases without which this one is not tried: a link whose role changed stays down until the
     /// filter has its new role.
@@ -141,10 +148,10 @@ enum Drivers {
         $0 as? any DrivenResource.Type
     }
 
-    /// The drivers' checks and steps for a change.
+    /// The drivers' checks and steps for a change, and what ends the programs that these started.
     static func bind(
         _ context: DriverContext, _ change: PlanChange
-    ) -> (check: () throws -> Void, steps: [Step]) {
+    ) -> (check: () throws -> Void, steps: [Step], end: () -> Void) {
         var (checks, steps): ([() throws -> Void], [Step]) = ([], [])
         func bind<Value: DrivenResource>(_ type: Value.Type) {
             let (driver, change) = (Value.ItsDriver(context), KindChange<Value>(plans: change))
@@ -152,8 +159,11 @@ enum Drivers {
             steps += driver.steps(change)
         }
         for type in types { bind(type) }
+        let programs = DriverPrograms(context, change)
+        checks.append(programs.check)
+        steps += programs.steps
         let ordered = Phase.allCases.flatMap { phase in steps.filter { $0.phase == phase } }
-        return ({ for check in checks { try check() } }, ordered)
+        return ({ for check in checks { try check() } }, ordered, programs.end)
     }
 
     /// What differs from a plan. A missing link stops the comparison: addresses and routes need it.
