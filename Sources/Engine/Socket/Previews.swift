@@ -124,8 +124,9 @@ public final class Previews {
         let name = try text("name")
         let document = try SecretMasks.meant(try text("text"), name: name, seen: shown)
         let node = try YAML.read(Array(document.utf8), file: name)
-        let applied = AppliedState(at: places.appliedState) ?? AppliedState()
-        let plan = try places.planner().plan(
+        let planner = try places.planner()
+        let applied = AppliedState(at: places.appliedState, customKinds: planner.customKinds) ?? AppliedState()
+        let plan = try planner.plan(
             site: node, facts: facts(), now: request["now"]?.integer ?? 0, knowing: applied.plan)
         let masks = SecretMasks(of: [followed, node])
         return [
