@@ -62,6 +62,7 @@ bench: setup-tests box  ## The benchmarks against mmdebstrap, mkosi, a Debian ga
 	Benchmarks/build.sh $(IMAGE)
 	$(AS_ROOT) Benchmarks/boot.sh $(IMAGE)
 	$(AS_ROOT) Benchmarks/change.sh
+	$(AS_ROOT) Benchmarks/facts.sh
 	$(AS_ROOT) Benchmarks/forward.sh
 	$(AS_ROOT) Benchmarks/carrier.sh
 	$(AS_ROOT) Benchmarks/delta.sh $(IMAGE)

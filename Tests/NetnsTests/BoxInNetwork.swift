@@ -213,10 +213,11 @@ final class BoxInNetwork {
     /// Runs the operator's command.
     func run(_ arguments: [String]) throws -> Command.Result { try onBox(["\(folder)/vcpectl"] + arguments) }
 
-    /// Reports a fact as root may; what follows of it is applied before the next request is answered.
+    /// Reports a fact as root may, and waits until what follows of it is applied.
     func report(_ arguments: String...) throws {
         let result = try onBox(["\(folder)/vcpe-report"] + arguments)
         guard result.status == 0 else { throw SystemError("vcpe-report: \(result.errorText)", "", code: 0) }
+        _ = try ask("status")
     }
 
     func vcpectl(_ arguments: String...) throws -> Command.Result { try run(arguments) }
