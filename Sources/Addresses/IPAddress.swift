@@ -1,8 +1,10 @@
 import Glibc
 
 /// An IPv4 or IPv6 address.
-public struct IPAddress: Sendable, Hashable, Comparable, CustomStringConvertible {
-    public enum Family: Sendable, Hashable, CaseIterable {
+///
+/// A value without references: a table of connections has four of them in each row.
+public struct IPAddress: Sendable, Hashable, Comparable, BitwiseCopyable, CustomStringConvertible {
+    public enum Family: Sendable, Hashable, CaseIterable, BitwiseCopyable {
         case ipv4, ipv6
 
         /// Bytes of an address.
@@ -11,15 +13,24 @@ public struct IPAddress: Sendable, Hashable, Comparable, CustomStringConvertible
         public var number: Int32 { self == .ipv4 ? AF_INET : AF_INET6 }
     }
 
-    /// As on the wire: 4 or 16.
-    public let bytes: [UInt8]
+    public let family: Family
 
-    public var family: Family { bytes.count == 4 ? .ipv4 : .ipv6 }
+    /// Its bits as a number; of IPv4 in the lower 32.
+    public let value: UInt128
+
+    /// As on the wire: 4 or 16.
+    public var bytes: [UInt8] {
+        (0..<family.length).reversed().map { UInt8(truncatingIfNeeded: value >> UInt128(8 * $0)) }
+    }
 
     /// From 4 or 16 bytes; nil for another count.
     public init?(_ bytes: some Collection<UInt8>) {
-        guard bytes.count == 4 || bytes.count == 16 else { return nil }
-        self.bytes = Array(bytes)
+        switch bytes.count {
+        case 4: family = .ipv4
+        case 16: family = .ipv6
+        default: return nil
+        }
+        value = bytes.reduce(0) { $0 << 8 | UInt128($1) }
     }
 
     /// From text as inet_pton(3) takes it; no prefix length, no zone.
@@ -27,11 +38,17 @@ public struct IPAddress: Sendable, Hashable, Comparable, CustomStringConvertible
         for family in Family.allCases {
             var bytes = [UInt8](repeating: 0, count: family.length)
             if inet_pton(family.number, text, &bytes) == 1 {
-                self.bytes = bytes
+                self.init(bytes)
                 return
             }
         }
         return nil
+    }
+
+    /// From its bits as a number; of IPv4 the lower 32.
+    public init(_ family: Family, value: UInt128) {
+        self.family = family
+        self.value = family == .ipv4 ? value & UInt128(UInt32.max) : value
     }
 
     public var description: String {
@@ -40,30 +57,18 @@ public struct IPAddress: Sendable, Hashable, Comparable, CustomStringConvertible
         return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// Its bits as a number.
-    public var value: UInt128 { bytes.reduce(0) { $0 << 8 | UInt128($1) } }
-
-    /// From its bits as a number; of IPv4 the lower 32.
-    public init(_ family: Family, value: UInt128) {
-        bytes = (0..<family.length).reversed().map { UInt8(truncatingIfNeeded: value >> UInt128(8 * $0)) }
-    }
-
+    /// All of IPv4 before all of IPv6.
     public static func < (left: IPAddress, right: IPAddress) -> Bool {
-        left.bytes.count != right.bytes.count
-            ? left.bytes.count < right.bytes.count : left.bytes.lexicographicallyPrecedes(right.bytes)
+        left.family == right.family ? left.value < right.value : left.family == .ipv4
     }
 
     /// 224.0.0.0/4 or ff00::/8.
-    public var isMulticast: Bool { family == .ipv4 ? bytes[0] >> 4 == 14 : bytes[0] == 0xFF }
+    public var isMulticast: Bool { family == .ipv4 ? value >> 28 == 0xE : value >> 120 == 0xFF }
     /// 127.0.0.0/8 or ::1.
-    public var isLoopback: Bool {
-        family == .ipv4 ? bytes[0] == 127 : bytes.dropLast().allSatisfy { $0 == 0 } && bytes[15] == 1
-    }
+    public var isLoopback: Bool { family == .ipv4 ? value >> 24 == 127 : value == 1 }
     /// fe80::/10 or 169.254.0.0/16.
-    public var isLinkLocal: Bool {
-        family == .ipv4 ? bytes[0] == 169 && bytes[1] == 254 : bytes[0] == 0xFE && bytes[1] & 0xC0 == 0x80
-    }
-    public var isUnspecified: Bool { bytes.allSatisfy { $0 == 0 } }
+    public var isLinkLocal: Bool { family == .ipv4 ? value >> 16 == 0xA9FE : value >> 118 == 0x3FA }
+    public var isUnspecified: Bool { value == 0 }
 }
 
 /// An address and how many of its bits name the network: `192.168.1.1/24`.
@@ -98,27 +103,25 @@ public struct IPPrefix: Sendable, Hashable, CustomStringConvertible {
 
     public var family: IPAddress.Family { address.family }
 
-    private var mask: [UInt8] {
-        (0..<address.bytes.count).map { i in
-            let bits = min(8, max(0, length - 8 * i))
-            return bits == 0 ? 0 : 0xFF << UInt8(8 - bits)
-        }
-    }
+    /// The bits of an address that name a host.
+    private var hostBits: UInt128 { (1 << UInt128(8 * family.length - length)) &- 1 }
 
     /// The network: without the bits beyond the length.
-    public var network: IPPrefix {
-        let bytes = zip(address.bytes, mask).map { $0 & $1 }
-        return IPAddress(bytes).flatMap { IPPrefix($0, length: length) } ?? self
+    public var network: IPPrefix { IPPrefix(network: self) }
+
+    private init(network prefix: IPPrefix) {
+        address = IPAddress(prefix.family, value: prefix.address.value & ~prefix.hostBits)
+        length = prefix.length
     }
 
     /// The network's last address; of IPv4 its broadcast address.
-    public var last: IPAddress { IPAddress(zip(address.bytes, mask).map { $0 | ~$1 }) ?? address }
+    public var last: IPAddress { IPAddress(family, value: address.value | hostBits) }
 
     /// True for a network without bits beyond the length.
     public var isNetwork: Bool { network.address == address }
 
     public func contains(_ other: IPAddress) -> Bool {
-        other.family == family && zip(zip(address.bytes, other.bytes), mask).allSatisfy { ($0.0 ^ $0.1) & $1 == 0 }
+        other.family == family && (address.value ^ other.value) & ~hostBits == 0
     }
 
     /// True when some address lies in both.

@@ -154,4 +154,32 @@ import Testing
             #expect(IPPrefix(wrong) == nil, "\(wrong)")
         }
     }
+
+    @Test func theShortestAndTheLongestPrefixes() throws {
+        let all = ["0.0.0.0/0": "255.255.255.255", "::/0": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]
+        for (text, last) in all {
+            let network = try prefix(text)
+            #expect(network.isNetwork && network.last.description == last && network.contains(network.last))
+        }
+        for text in ["203.0.113.7/32", "2001:db8::7/128"] {
+            let host = try prefix(text)
+            #expect(host.isNetwork && host.network == host && host.last == host.address)
+        }
+        #expect(try prefix("2001:db8:1:2::7/47").network.description == "2001:db8::/47")
+        #expect(try !prefix("0.0.0.0/0").contains(address("::1")) && !prefix("::/0").contains(address("0.0.0.1")))
+    }
+
+    @Test func kindsAndOrderOfAddresses() throws {
+        #expect(try address("224.0.0.1").isMulticast && address("ff02::1").isMulticast)
+        #expect(try !address("223.255.255.255").isMulticast && !address("240.0.0.0").isMulticast)
+        #expect(try address("127.255.0.1").isLoopback && address("::1").isLoopback && !address("0.0.0.1").isLoopback)
+        #expect(try address("169.254.1.1").isLinkLocal && !address("169.255.0.1").isLinkLocal)
+        #expect(try address("fe80::1").isLinkLocal && address("febf::1").isLinkLocal && !address("fec0::1").isLinkLocal)
+        #expect(try address("0.0.0.0").isUnspecified && address("::").isUnspecified && !address("::1").isUnspecified)
+        let sorted = ["0.0.0.2", "10.0.0.1", "255.255.255.255", "::", "::1", "fd00::1"]
+        #expect(try sorted.reversed().map { try address($0) }.sorted().map(\.description) == sorted)
+        // The same bits of two families are two addresses.
+        #expect(try address("0.0.0.1") != address("::1") && address("::1").bytes.count == 16)
+        #expect(try IPAddress(.ipv4, value: 1 << 40 | 7) == address("0.0.0.7"))
+    }
 }
