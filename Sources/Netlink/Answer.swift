@@ -32,37 +32,50 @@ struct Answer {
 
     /// The attributes behind a fixed part of `Body`.
     func attributes<Body>(behind _: Body.Type) -> [Int: Attribute] {
-        guard let tail = mnl_nlmsg_get_payload_tail(header),
-            let start = mnl_nlmsg_get_payload_offset(header, MemoryLayout<Body>.size)
-        else { return [:] }
-        return Attribute.all(from: UnsafeRawPointer(start), to: UnsafeRawPointer(tail))
+        attributeSequence(behind: Body.self).byType
     }
+
+    /// The same in the order of the message, without a dictionary.
+    func attributeSequence<Body>(behind _: Body.Type) -> AttributeSequence {
+        AttributeSequence(
+            from: mnl_nlmsg_get_payload_offset(header, MemoryLayout<Body>.size), to: mnl_nlmsg_get_payload_tail(header))
+    }
+}
+
+/// Attributes that lie one behind the other; going through them allocates nothing.
+struct AttributeSequence: Sequence, IteratorProtocol {
+    private var position: UnsafePointer<nlattr>?
+    private let end: UnsafeRawPointer?
+
+    init(from start: UnsafeRawPointer?, to end: UnsafeRawPointer?) {
+        position = start?.assumingMemoryBound(to: nlattr.self)
+        self.end = end
+    }
+
+    mutating func next() -> Attribute? {
+        guard let pointer = position, let end, mnl_attr_ok(pointer, Int32(end - UnsafeRawPointer(pointer)))
+        else { return nil }
+        position = UnsafePointer(mnl_attr_next(pointer))
+        return Attribute(pointer: pointer)
+    }
+
+    /// By number; of attributes with the same number the last one.
+    var byType: [Int: Attribute] { Dictionary(map { ($0.type, $0) }) { $1 } }
 }
 
 struct Attribute {
     let pointer: UnsafePointer<nlattr>
 
-    static func all(from start: UnsafeRawPointer, to end: UnsafeRawPointer) -> [Int: Attribute] {
-        var result: [Int: Attribute] = [:]
-        for (type, attribute) in list(from: start, to: end) { result[type] = attribute }
-        return result
+    /// Without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER.
+    var type: Int { Int(mnl_attr_get_type(pointer)) }
+
+    /// The payload in the datagram itself.
+    var payload: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(
+            start: mnl_attr_get_payload(pointer), count: Int(mnl_attr_get_payload_len(pointer)))
     }
 
-    static func list(from start: UnsafeRawPointer, to end: UnsafeRawPointer) -> [(Int, Attribute)] {
-        var result: [(Int, Attribute)] = []
-        var next = start.assumingMemoryBound(to: nlattr.self)
-        while mnl_attr_ok(next, Int32(end - UnsafeRawPointer(next))) {
-            result.append((Int(mnl_attr_get_type(next)), Attribute(pointer: next)))
-            guard let following = mnl_attr_next(next) else { break }
-            next = UnsafePointer(following)
-        }
-        return result
-    }
-
-    var bytes: [UInt8] {
-        guard let start = mnl_attr_get_payload(pointer) else { return [] }
-        return Array(UnsafeRawBufferPointer(start: start, count: Int(mnl_attr_get_payload_len(pointer))))
-    }
+    var bytes: [UInt8] { Array(payload) }
 
     /// Up to the first zero.
     var text: String { String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self) }
@@ -72,11 +85,15 @@ struct Attribute {
         bytes.prefix(8).enumerated().reduce(0) { $0 | Int($1.element) << (8 * $1.offset) }
     }
 
-    var address: IPAddress? { IPAddress(bytes) }
+    /// The payload as a number in network byte order, at most its first eight bytes.
+    var bigEndianNumber: Int { payload.prefix(8).reduce(0) { $0 << 8 | Int($1) } }
 
-    var nested: [(Int, Attribute)] {
-        guard let start = mnl_attr_get_payload(pointer) else { return [] }
-        return Attribute.list(
-            from: UnsafeRawPointer(start), to: UnsafeRawPointer(start) + Int(mnl_attr_get_payload_len(pointer)))
+    var address: IPAddress? { IPAddress(payload) }
+
+    var nested: [(Int, Attribute)] { nestedSequence.map { ($0.type, $0) } }
+
+    /// The same without an array.
+    var nestedSequence: AttributeSequence {
+        AttributeSequence(from: payload.baseAddress, to: payload.baseAddress.map { $0 + payload.count })
     }
 }

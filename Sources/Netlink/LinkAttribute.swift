@@ -79,7 +79,7 @@ public struct LinkAttribute: Sendable, Hashable {
     static func decode(_ bytes: [UInt8]) -> [LinkAttribute] {
         bytes.withUnsafeBytes { buffer in
             guard let start = buffer.baseAddress else { return [] }
-            return Attribute.list(from: start, to: start + buffer.count).map(LinkAttribute.init)
+            return AttributeSequence(from: start, to: start + buffer.count).map { LinkAttribute($0.type, $0) }
         }
     }
 

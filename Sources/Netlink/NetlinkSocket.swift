@@ -92,14 +92,13 @@ public class NetlinkSocket {
 
     /// How often a dump is requested, and how often a full receive buffer is got over, before the
     /// dump fails.
-    private static let attempts = 50
+    static let attempts = 50
 
     /// Requests all objects of a kind; again when a change interrupted the dump (NLM_F_DUMP_INTR)
     /// or the receive buffer was full (ENOBUFS).
     func dump<Item>(
         _ message: Message, _ read: (Answer) -> Item?
     ) throws(NetlinkError) -> [Item] {
-        message.header.pointee.nlmsg_flags |= UInt16(NLM_F_DUMP)
         for _ in 0..<Self.attempts {
             if let items = try dumpOnce(message, read) { return items }
         }
@@ -111,40 +110,16 @@ public class NetlinkSocket {
     private func dumpOnce<Item>(
         _ message: Message, _ read: (Answer) -> Item?
     ) throws(NetlinkError) -> [Item]? {
+        let dump = try Dump(message, on: self)
         var items: [Item] = []
-        var isWhole = true
-        var failure: NetlinkError?
-        var overruns = 0
-        let number = try send(message)
-        while true {
-            let code = receive(number) { answer in
-                if Int32(answer.header.pointee.nlmsg_flags) & NLM_F_DUMP_INTR != 0 { isWhole = false }
-                switch answer.type {
-                case Int(NLMSG_DONE), Int(NLMSG_ERROR):
-                    failure = answer.failure(message.subject)
-                    return false
-                default:
-                    if let item = read(answer) { items.append(item) }
-                    return true
-                }
-            }
-            guard code == ENOBUFS, overruns < Self.attempts else {
-                if code != 0 { throw NetlinkError(message.subject, code: code) }
-                break
-            }
-            // The kernel goes on with a dump only when a message is taken from the buffer, and
-            // refuses another one (EBUSY) until the first has ended. The acknowledgement of an empty
-            // request is a message to take. The dump is read to its end and requested again.
-            overruns += 1
-            isWhole = false
-            try poke(message.subject)
+        while let answer = try dump.next() {
+            if let item = read(answer) { items.append(item) }
         }
-        if let failure { throw failure }
-        return isWhole ? items : nil
+        return dump.isWhole ? items : nil
     }
 
     /// Sends a request that does nothing but cause an acknowledgement (NLMSG_NOOP, netlink(7)).
-    private func poke(_ subject: String) throws(NetlinkError) {
+    func poke(_ subject: String) throws(NetlinkError) {
         var header = nlmsghdr()
         header.nlmsg_len = UInt32(MemoryLayout<nlmsghdr>.size)
         header.nlmsg_type = UInt16(NLMSG_NOOP)
@@ -154,7 +129,7 @@ public class NetlinkSocket {
 
     /// - Returns: the sequence number that the answers carry; never 0, the number of unasked
     ///   messages.
-    private func send(_ message: Message) throws(NetlinkError) -> UInt32 {
+    func send(_ message: Message) throws(NetlinkError) -> UInt32 {
         sequence = sequence == .max ? 1 : sequence + 1
         message.header.pointee.nlmsg_seq = sequence
         try transmit(message.header, message.length, message.subject)
@@ -185,26 +160,15 @@ public class NetlinkSocket {
 
     /// Reads messages until `body` has enough, or without waiting until none is there.
     ///
-    /// - Returns: an errno, or 0. A datagram that did not fit the buffer is EMSGSIZE; a far end
-    ///   that closed is ECONNRESET.
+    /// - Returns: an errno, or 0, that of ``Datagram/receive(_:into:wait:)``.
     static func read(_ descriptor: Int32, wait: Bool, _ body: (Answer) -> Bool) -> Int32 {
-        let capacity = 1 << 17
-        return withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 8) { room in
-            guard let buffer = room.baseAddress else { return ENOMEM }
+        withUnsafeTemporaryAllocation(byteCount: Datagram.capacity, alignment: 8) { buffer in
+            var datagram = Datagram()
             while true {
-                let flags = Int32(MSG_TRUNC) | (wait ? 0 : Int32(MSG_DONTWAIT))
-                let count = recv(descriptor, buffer, capacity, flags)
-                if count < 0 {
-                    if errno == EINTR { continue }
-                    return errno == EAGAIN && !wait ? 0 : errno
-                }
-                if count == 0 { return ECONNRESET }
-                if count > capacity { return EMSGSIZE }
-                var left = Int32(count)
-                var next: UnsafePointer<nlmsghdr>? = UnsafePointer(buffer.assumingMemoryBound(to: nlmsghdr.self))
-                while let header = next, mnl_nlmsg_ok(header, left) {
-                    if !body(Answer(header: header)) { return 0 }
-                    next = UnsafePointer(mnl_nlmsg_next(header, &left))
+                let code = datagram.receive(descriptor, into: buffer, wait: wait)
+                if code != 0 { return code == EAGAIN && !wait ? 0 : code }
+                while let answer = datagram.next() {
+                    if !body(answer) { return 0 }
                 }
             }
         }

@@ -54,10 +54,8 @@ public struct NextHop: Sendable, Hashable {
             guard length >= headLength, length <= rest.count else { break }
             hops.append(
                 Array(rest.prefix(length).dropFirst(headLength)).withUnsafeBytes { buffer in
-                    var attributes: [Int: Attribute] = [:]
-                    if let start = buffer.baseAddress {
-                        attributes = Attribute.all(from: start, to: start + buffer.count)
-                    }
+                    let end = buffer.baseAddress.map { $0 + buffer.count }
+                    let attributes = AttributeSequence(from: buffer.baseAddress, to: end).byType
                     return NextHop(
                         via: gateway(attributes), link: Int(head.rtnh_ifindex), weight: Int(head.rtnh_hops) + 1,
                         onLink: UInt32(head.rtnh_flags) & onLink != 0)
