@@ -2,7 +2,7 @@ import Netlink
 import Planning
 import PluginKit
 
-/// Ways and hardware addresses as the kernel has them, asked once for each address.
+/// Paths and hardware addresses as the kernel has them. The answers of the last addresses are kept.
 final class Neighbourhood {
     private let routes: RouteSocket
     private lazy var links = Dictionary(((try? routes.links()) ?? []).map { ($0.index, $0.name) }) { $1 }
@@ -15,6 +15,9 @@ final class Neighbourhood {
     }
 
     private var known: [Question: RouteSocket.Way?] = [:]
+    /// Answers that are kept: a million connections may each have an address of their own.
+    static let mostKnown = 16_384
+    var knownCount: Int { known.count }
 
     init(_ routes: RouteSocket) { self.routes = routes }
 
@@ -22,6 +25,7 @@ final class Neighbourhood {
         let question = Question(address: address, mark: mark)
         if let found = known[question] { return found }
         let way = try? routes.way(to: address, mark: mark)
+        if known.count >= Self.mostKnown { known.removeAll(keepingCapacity: true) }
         known[question] = .some(way)
         return way
     }
