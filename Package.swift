@@ -119,6 +119,9 @@ let host: [Target] = [
         ],
         exclude: ["drive-objects.py"]),
     .testTarget(
+        name: "EngineTests",
+        dependencies: ["Addresses", "Engine", "Files", "Netlink", "Planning", "PluginKit", "Processes"]),
+    .testTarget(
         name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "Planning", "PluginKit", "Plugins", "Schema"]),
     .testTarget(
         name: "ImageBuilderTests",

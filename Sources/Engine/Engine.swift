@@ -49,9 +49,9 @@ public final class Engine {
     var drift = Drift()
     let secrets: SecretStore
     let feeds: Feeds
-    /// What stood before connections were looked at last, while some are not yet.
-    var evictionBase: Standing?
-    var eviction: Eviction?
+    private(set) lazy var eviction = Eviction(
+        present: { [unowned self] in self.activePolicy }, routes: routes,
+        members: { [nftables] set in Set(((try? nftables.members(of: set)) ?? []).map(\.key)) })
     /// When feeds were looked at last, in seconds since 1970, and what was wrong with them.
     var feedsLookedAt = 0
     var saidOfFeeds: String?
@@ -216,14 +216,14 @@ public final class Engine {
             clock.now
         }
         let change = Transaction(context, from: before, to: plan)
-        let standing = standing
+        let policy = activePolicy
         try change.checkAll()
         // An engine that falls from here on leaves word of what the box may have.
         note { $0 = $0.onTheWay(to: plan) }
         do {
             try change.apply()
             note { $0 = $0.settled(plan) }
-            if change.touchesFilter, !before.plan.resources.isEmpty { watchConnections(since: standing) }
+            if change.touchesFilter, !before.plan.resources.isEmpty { eviction.watch(since: policy) }
             probes.follow(plan.values(ProbeResource.self))
             // What services have reported goes with them.
             reported.keep(services: Set(plan.values(ServiceResource.self).map(\.name)))

@@ -35,7 +35,7 @@ extension Engine {
             takeInput()
             doWhatIsDue()
             judge()
-            followEviction()
+            eviction.step()
             answerNextRequest()
             observe()
         }
@@ -48,7 +48,7 @@ extension Engine {
         polled += probes.polled + server.polled + previews.polled + reportsPolled
         let due = [
             timers.tick, timers.still, retry.at, revertAt, probes.due, tracing?.due, server.due, previews.due,
-            reportsDue, evictionBase == nil ? nil : 0, timers.areFactsStale ? 0 : nil,
+            reportsDue, eviction.due, timers.areFactsStale ? 0 : nil,
         ].compactMap { $0 }.min()
         let patience = Int32(clamping: max(0, (due ?? 0) - Uptime.milliseconds))
         if poll(&polled, nfds_t(polled.count), patience) < 0, errno != EINTR { usleep(100_000) }

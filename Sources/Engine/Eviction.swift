@@ -2,167 +2,166 @@ import Netlink
 import Planning
 import PluginKit
 
-/// Connections that stand although the policy has changed: those that it allowed, and now forbids, are forgotten. Their next
-/// packet is the first of a new connection, and asks for the rules.
+/// Deletes tracked connections that the policy accepted and accepts no more. Their next packet is
+/// the first of a new connection, and meets the rules.
 ///
-/// What can't be told from a connection alone (its hardware addresses, its code points) is left as it is.
+/// The engine's loop calls ``step()`` when ``due`` has come. The kernel's connections are read as a
+/// stream, so memory does not grow with their number, and each step is bounded: what it leaves
+/// waits in the kernel.
 final class Eviction {
-    private let old: Judge
-    private let new: Judge
-    private let socket: ConnectionSocket
-    private var rest: ArraySlice<TrackedConnection>
-    private let ways: Neighbourhood
-    private(set) var forgotten = 0
-    private(set) var looked = 0
-
-    /// Nil where there is no connection to look at.
-    init?(
-        from old: @autoclosure () -> TablePlan, to new: @autoclosure () -> TablePlan, routes: RouteSocket,
-        members: @escaping (NamedSet) -> Set<String>
-    ) throws {
-        socket = try ConnectionSocket()
-        let all = try socket.connections()
-        if all.isEmpty { return nil }
-        rest = all[...]
-        ways = Neighbourhood(routes)
-        var known: [String: Set<String>] = [:]
-        let kernel = PacketWalk.Kernel(
-            members: { set in
-                if let found = known[set.name] { return found }
-                known[set.name] = members(set)
-                return known[set.name] ?? []
-            }, isLocal: { [ways] in ways.link(to: $0) == "lo" }, leads: { [ways] in ways.link(to: $0) == $1 })
-        (self.old, self.new) = (Judge(old(), kernel), Judge(new(), kernel))
+    /// What the packet filter had at a time.
+    struct Policy {
+        var table: TablePlan
+        /// Members of feeds, by the names of their sets.
+        var fed: [String: FedSet]
+        /// Seconds since 1970: members that end by then are not in it.
+        var time: Int
     }
 
-    var isOver: Bool { rest.isEmpty }
+    /// Connections in a step.
+    static let stepSize = 2000
+    /// Milliseconds after which a step takes up no other connection.
+    static let stepTime = 20
+    /// Passes in a row that fail before the eviction is abandoned.
+    private static let attempts = 5
+    /// Milliseconds between them.
+    private static let retryDelay = 1000
 
-    /// Looks at some more.
-    func step(_ count: Int) {
-        for connection in rest.prefix(count) where !connection.isExpected {
-            looked += 1
-            guard let input = ways.link(to: connection.original.source), input != "lo",
-                let output = ways.link(to: connection.reply.source, mark: connection.mark)
-            else { continue }
-            let mac = ways.mac(to: connection.original.source)
-            // What was never allowed is here by a way that nobody knows of.
-            guard new.verdict(connection, input, output, mac) == false,
-                old.verdict(connection, input, output, mac) == true
-            else {
-                continue
-            }
-            do {
-                try socket.forget(connection)
-                forgotten += 1
-            } catch {
-                Log.say("\(error)")
-            }
-        }
-        rest = rest.dropFirst(count)
+    private let present: () -> Policy
+    private let makeJudge: (_ present: Policy, _ earlier: [Policy]) -> ConnectionJudge
+    private let open: () throws -> ConnectionDump
+
+    /// The policies that connections may have begun under: the one before the oldest change that a
+    /// whole pass has not followed yet, and the one before the latest.
+    private var earlier: [Policy] = []
+    /// The pass that goes on.
+    private var dump: ConnectionDump?
+    private var judge: ConnectionJudge?
+    private var socket: ConnectionSocket?
+    /// The policy has changed since the pass began: those that were inspected before are inspected
+    /// again.
+    private var isPassStale = false
+    private var failedPasses = 0
+    private var retryAt = 0
+    /// Connections of this pass.
+    private(set) var inspected = 0
+    /// Connections of all passes since the oldest change.
+    private(set) var deleted = 0
+    private var refusals: (count: Int, first: String)?
+
+    /// - Parameters:
+    ///   - present: the policy in effect.
+    ///   - routes: a socket of the box's network.
+    ///   - members: what packets have put into a set.
+    ///   - open: opens a dump of all connections.
+    init(
+        present: @escaping () -> Policy, routes: RouteSocket, members: @escaping (NamedSet) -> Set<String>,
+        open: @escaping () throws -> ConnectionDump = { try ConnectionDump() }
+    ) {
+        self.present = present
+        makeJudge = { ConnectionJudge(present: $0, earlier: $1, routes: routes, members: members) }
+        self.open = open
     }
 
-    /// What a policy has to say of a connection.
-    private struct Judge {
-        private let table: TablePlan
-        private let indexes: SetIndexes
-        private let kernel: PacketWalk.Kernel
+    /// When the next step is due, in milliseconds of the kernel's time; nil while no connection
+    /// needs inspection.
+    var due: Int? { earlier.isEmpty ? nil : retryAt }
 
-        init(_ table: TablePlan, _ kernel: PacketWalk.Kernel) {
-            (self.table, indexes, self.kernel) = (table, SetIndexes(table), kernel)
-        }
+    /// Has all connections inspected from now on.
+    ///
+    /// A pass that goes on continues by the new policy, and another one follows it: a policy that
+    /// changes often delays no pass.
+    ///
+    /// - Parameter policy: what was in effect until now.
+    func watch(since policy: Policy) {
+        if earlier.count < 2 { earlier.append(policy) } else { earlier[1] = policy }
+        judge = nil
+        isPassStale = dump != nil
+        failedPasses = 0
+        retryAt = 0
+    }
 
-        /// Nil when nobody can tell.
-        func verdict(_ connection: TrackedConnection, _ input: String, _ output: String, _ mac: MACAddress?) -> Bool? {
-            let names = [1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"]
-            var supposed = SupposedPacket(
-                input: input, source: connection.original.source, destination: connection.original.destination,
-                transport: names[connection.transport] ?? "\(connection.transport)", port: connection.original.port)
-            (supposed.sourcePort, supposed.mac) = (connection.original.sourcePort, mac)
-            supposed.connectionMark = Int(connection.mark)
-            var walk = PacketWalk(supposed, through: table, kernel, indexes: indexes)
-            var end = walk.pass(.ingress)
-            if end == .accept { end = walk.pass(.prerouting, kind: .filter) }
-            if end == .accept {
-                // Its translation is settled, whatever one that begins now would have.
-                if connection.isDestinationTranslated {
-                    walk.translate(to: connection.reply.source, port: connection.reply.sourcePort)
-                }
-                walk.leave(by: output == "lo" ? nil : output)
-                end = walk.pass(output == "lo" ? .input : .forward)
-            }
-            return walk.unknown.isEmpty ? end == .accept : nil
+    /// Inspects the next connections, and deletes those that the policy forbids.
+    func step() {
+        guard let due, Uptime.milliseconds >= due else { return }
+        do {
+            let dump = try dump ?? open()
+            self.dump = dump
+            if try inspect(dump) { finish(dump) }
+        } catch {
+            if failedPasses == 0 { Log.say("connections can't be inspected: \(error); trying again") }
+            retry(in: Self.retryDelay)
         }
+    }
+
+    /// - Returns: true at the end of the pass.
+    private func inspect(_ dump: ConnectionDump) throws -> Bool {
+        let end = Uptime.milliseconds + Self.stepTime
+        for _ in 0..<Self.stepSize {
+            guard let connection = try dump.next() else { return true }
+            inspected += 1
+            // The rules accept these by the connection that expects them.
+            if !connection.isExpected { try inspect(connection) }
+            if Uptime.milliseconds >= end { return false }
+        }
+        return false
+    }
+
+    private func inspect(_ connection: TrackedConnection) throws {
+        let judge = judge ?? makeJudge(present(), earlier)
+        self.judge = judge
+        guard judge.isForbidden(connection) else { return }
+        let socket = try socket ?? ConnectionSocket()
+        self.socket = socket
+        do {
+            if try socket.delete(connection) { deleted += 1 }
+        } catch {
+            refusals = ((refusals?.count ?? 0) + 1, refusals?.first ?? "\(error)")
+        }
+    }
+
+    private func finish(_ dump: ConnectionDump) {
+        guard dump.isWhole else { return retry(in: 0) }
+        failedPasses = 0
+        if isPassStale { return beginAgain() }
+        report()
+        reset()
+    }
+
+    private func beginAgain() {
+        dump = nil
+        isPassStale = false
+        inspected = 0
+    }
+
+    private func retry(in delay: Int) {
+        beginAgain()
+        failedPasses += 1
+        retryAt = Uptime.milliseconds + delay
+        guard failedPasses >= Self.attempts else { return }
+        Log.say("connections are no longer inspected after \(Self.attempts) attempts: forbidden ones may go on")
+        report()
+        reset()
+    }
+
+    private func report() {
+        if deleted > 0 { Log.say("connections deleted because the policy forbids them now: \(deleted)") }
+        if let refusals { Log.say("connections not deleted: \(refusals.count), such as \(refusals.first)") }
+    }
+
+    private func reset() {
+        beginAgain()
+        earlier = []
+        judge = nil
+        socket = nil
+        refusals = nil
+        deleted = 0
+        failedPasses = 0
+        retryAt = 0
     }
 }
 
 extension Engine {
-    /// What the kernel has: the plan's, and of feeds.
-    var standing: Standing { (nftables.table, nftables.loadedFed, now) }
-    typealias Standing = (table: TablePlan, fed: [String: FedSet], at: Int)
-
-    /// Connections that stand by this are looked at when there is nothing more urgent to do.
-    func watchConnections(since old: Standing) {
-        // What two changes in a row forbid was allowed before the first.
-        if evictionBase == nil { evictionBase = old }
-        eviction = nil
-    }
-
-    /// Some more of them.
-    func followEviction() {
-        guard let base = evictionBase else { return }
-        do {
-            if eviction == nil {
-                eviction = try Eviction(
-                    from: base.table.filled(with: base.fed, at: base.at),
-                    to: standing.table.filled(with: standing.fed, at: standing.at),
-                    routes: routes,
-                    members: { set in Set(((try? self.nftables.members(of: set)) ?? []).map(\.key)) })
-            }
-            guard let eviction else { return evictionBase = nil }
-            eviction.step(2000)
-            guard eviction.isOver else { return }
-            if eviction.forgotten > 0 {
-                Log.say(
-                    "\(eviction.forgotten) of \(eviction.looked) connections are forgotten: the policy forbids them now"
-                )
-            }
-        } catch {
-            Log.say("connections can't be looked at: \(error)")
-        }
-        (evictionBase, eviction) = (nil, nil)
-    }
-
-    /// Connections as commands of plugins have them; of one address, where it is given.
-    func connections(of text: String?) throws -> JSON {
-        var wanted: IPRange?
-        if let text {
-            guard let range = IPRange(text) else {
-                throw EngineError("\"\(text)\" is no address and no network; 192.168.1.20 and 192.168.1.0/24 are")
-            }
-            wanted = range
-        }
-        func isIn(_ address: IPAddress) -> Bool {
-            wanted.map { $0.family == address.family && $0.values.contains(address.value) } ?? true
-        }
-        func json(_ tuple: TrackedConnection.Tuple) -> JSON {
-            .object([
-                "source": .text(tuple.source.description), "destination": .text(tuple.destination.description),
-                "source-port": tuple.sourcePort.map { .integer($0) }, "port": tuple.port.map { .integer($0) },
-            ])
-        }
-        let found = try ConnectionSocket().connections().filter { connection in
-            [connection.original, connection.reply].contains { isIn($0.source) || isIn($0.destination) }
-        }
-        return .list(
-            found.prefix(Self.mostConnections).map { connection in
-                .object([
-                    "original": json(connection.original), "reply": json(connection.reply),
-                    "protocol": .integer(connection.transport), "state": .text(connection.state),
-                    "seconds": .integer(connection.timeout), "mark": .integer(Int(connection.mark)),
-                ])
-            })
-    }
-
-    /// What a plugin is given at most.
-    private static let mostConnections = 20_000
+    /// The policy in effect: what the plan has put into the packet filter, and what feeds have.
+    var activePolicy: Eviction.Policy { .init(table: nftables.table, fed: nftables.loadedFed, time: now) }
 }

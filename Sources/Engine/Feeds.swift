@@ -146,11 +146,11 @@ extension Engine {
     /// - Parameter wasSet: the clock was: what ends, ends at another time of the kernel's.
     func followFeeds(clockWasSet wasSet: Bool) {
         do {
-            let before = standing
+            let before = activePolicy
             if try nftables.refresh(again: wasSet) {
-                watchConnections(since: before)
-            } else if before.fed.values.contains(where: { $0.hasEnds(after: feedsLookedAt, by: before.at) }) {
-                watchConnections(since: (before.table, before.fed, feedsLookedAt))
+                eviction.watch(since: before)
+            } else if before.fed.values.contains(where: { $0.hasEnds(after: feedsLookedAt, by: before.time) }) {
+                eviction.watch(since: .init(table: before.table, fed: before.fed, time: feedsLookedAt))
             }
             saidOfFeeds = nil
         } catch {
@@ -242,10 +242,10 @@ extension Engine {
         guard members.count <= Feeds.most else {
             throw EngineError("\(name) would have \(members.count) members, and \(Feeds.most) are allowed")
         }
-        let (before, old) = (standing, feeds.members(of: feed).members)
+        let (before, old) = (activePolicy, feeds.members(of: feed).members)
         try feeds.write(members, to: feed, now: now)
         do {
-            if try nftables.refresh() { watchConnections(since: before) }
+            if try nftables.refresh() { eviction.watch(since: before) }
         } catch {
             // What the kernel doesn't take must not wait for the next start.
             try feeds.write(old, to: feed, now: now)

@@ -1,0 +1,88 @@
+import Netlink
+import Planning
+import PluginKit
+
+/// Compares what policies make of a tracked connection, by the path that its first packet would
+/// take through each.
+final class ConnectionJudge {
+    private let present: PolicyWalk
+    private let earlier: [PolicyWalk]
+    private let paths: Neighbourhood
+
+    /// - Parameters:
+    ///   - routes: a socket of the box's network, for the links that addresses are behind.
+    ///   - members: what packets have put into a set.
+    init(
+        present: Eviction.Policy, earlier: [Eviction.Policy], routes: RouteSocket,
+        members: @escaping (NamedSet) -> Set<String>
+    ) {
+        let paths = Neighbourhood(routes)
+        var known: [String: Set<String>] = [:]
+        let kernel = PacketWalk.Kernel(
+            members: { set in
+                if let found = known[set.name] { return found }
+                let found = members(set)
+                known[set.name] = found
+                return found
+            }, isLocal: { paths.link(to: $0) == "lo" }, leads: { paths.link(to: $0) == $1 })
+        self.paths = paths
+        self.present = PolicyWalk(present, kernel)
+        self.earlier = earlier.map { PolicyWalk($0, kernel) }
+    }
+
+    /// Whether an earlier policy accepts a connection that the present one does not accept. False
+    /// where a rule depends on what is unknown of a connection, such as its packets' code points.
+    ///
+    /// A connection that no known policy accepts stays: rules that the walk does not know have let
+    /// it in.
+    func isForbidden(_ connection: TrackedConnection) -> Bool {
+        guard let input = paths.link(to: connection.original.source), input != "lo",
+            let output = paths.link(to: connection.reply.source, mark: connection.mark)
+        else { return false }
+        let mac = paths.mac(to: connection.original.source)
+        return present.accepts(connection, input, output, mac) == false
+            && earlier.contains { $0.accepts(connection, input, output, mac) == true }
+    }
+
+    /// The path through one policy. A policy that is never asked is never filled with its feeds'
+    /// members.
+    private final class PolicyWalk {
+        private static let names = [1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"]
+
+        private let kernel: PacketWalk.Kernel
+        private let policy: Eviction.Policy
+        private lazy var table = policy.table.filled(with: policy.fed, at: policy.time)
+        private lazy var indexes = SetIndexes(table)
+
+        init(_ policy: Eviction.Policy, _ kernel: PacketWalk.Kernel) {
+            self.policy = policy
+            self.kernel = kernel
+        }
+
+        /// Nil when that is unknown.
+        func accepts(
+            _ connection: TrackedConnection, _ input: String, _ output: String, _ mac: MACAddress?
+        ) -> Bool? {
+            let tuple = connection.original
+            var supposed = SupposedPacket(
+                input: input, source: tuple.source, destination: tuple.destination,
+                transport: Self.names[connection.transport] ?? "\(connection.transport)", port: tuple.port)
+            supposed.sourcePort = tuple.sourcePort
+            supposed.mac = mac
+            supposed.connectionMark = Int(connection.mark)
+            supposed.zone = connection.zone
+            var walk = PacketWalk(supposed, through: table, kernel, indexes: indexes)
+            var end = walk.pass(.ingress)
+            if end == .accept { end = walk.pass(.prerouting, kind: .filter) }
+            if end == .accept {
+                // The connection keeps its translation, whatever a new one would get.
+                if connection.isDestinationTranslated {
+                    walk.translate(to: connection.reply.source, port: connection.reply.sourcePort)
+                }
+                walk.leave(by: output == "lo" ? nil : output)
+                end = walk.pass(output == "lo" ? .input : .forward)
+            }
+            return walk.unknown.isEmpty ? end == .accept : nil
+        }
+    }
+}
