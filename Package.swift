@@ -109,7 +109,9 @@ let host: [Target] = [
         ]),
     .testTarget(
         name: "EngineTests",
-        dependencies: ["Addresses", "CSystem", "Documents", "Engine", "Files", "PluginKit", "Processes"]),
+        dependencies: [
+            "Addresses", "CSystem", "Documents", "Engine", "Files", "Netlink", "Planning", "PluginKit", "Processes",
+        ]),
     .testTarget(name: "UnitsTests", dependencies: ["CSystem", "Files", "TestSupport", "Units"]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
     .testTarget(
@@ -118,9 +120,6 @@ let host: [Target] = [
             "Addresses", "Documents", "Engine", "Files", "Netlink", "Planning", "PluginKit", "Processes", "TestSupport",
         ],
         exclude: ["drive-objects.py"]),
-    .testTarget(
-        name: "EngineTests",
-        dependencies: ["Addresses", "Engine", "Files", "Netlink", "Planning", "PluginKit", "Processes"]),
     .testTarget(
         name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "Planning", "PluginKit", "Plugins", "Schema"]),
     .testTarget(
