@@ -8,6 +8,7 @@
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -74,6 +75,20 @@ pid_t csystem_peer_process(int connection) {
     struct ucred peer;
     socklen_t length = sizeof peer;
     return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.pid : 0;
+}
+
+int csystem_peer_lives(int connection) {
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+    int process;
+    socklen_t length = sizeof process;
+    if (getsockopt(connection, SOL_SOCKET, SO_PEERPIDFD, &process, &length) != 0) return errno == ESRCH || errno == EINVAL ? 0 : -1;
+    struct pollfd polled = {.fd = process, .events = POLLIN};
+    // Readable from the process's end on (pidfd_open(2)).
+    int result = poll(&polled, 1, 0) == 0;
+    close(process);
+    return result;
 }
 
 int csystem_socket(int family, const char *kind, int protocol) {

@@ -257,6 +257,7 @@ extension Engine {
         try? store.prune(but: head)
         site = planned.site
         (siteText, siteName, damage, lastRevert) = (text, Self.name(commit.number), nil, nil)
+        appliedText = text
         settle(nil)
         (plannedFacts, plannedPorts) = (planned.facts, planned.ports)
         Log.say(

@@ -28,6 +28,10 @@ public final class Engine {
     var site: Node
     var siteText: String
     var siteName: String
+    /// The document that the applied plan was made of; it may be an earlier one than the site.
+    var appliedText = ""
+    /// Counts the plans that were applied.
+    var planRevision = 0
     /// Where that comes from.
     let store: CommitStore
     var head = Head()
@@ -152,6 +156,7 @@ public final class Engine {
             let planned = Uptime.milliseconds
             for line in plan.absent + plan.warnings { Log.say(line) }
             try apply(plan)
+            appliedText = siteText
             noteTimes(of: plan)
             let applied = Uptime.milliseconds
             Log.say("\(siteName) is applied: planned in \(planned - begin) ms, applied in \(applied - planned) ms")
@@ -228,6 +233,9 @@ public final class Engine {
             // What services have reported goes with them.
             reported.keep(services: Set(plan.values(ServiceResource.self).map(\.name)))
             drift = Drift()
+            planRevision += 1
+            // Reports and states of probes may have gone with the old plan.
+            timers.areFactsStale = true
             show(plan.notice)
         } catch {
             let failures = Transaction(context, from: applied, to: before.plan).applyWhatIsPossible()

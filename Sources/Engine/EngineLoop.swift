@@ -13,6 +13,8 @@ struct Timers {
     var services = Uptime.milliseconds
     /// The facts may be others than those of the plan.
     var areFactsStale = false
+    /// When they are looked at next at the earliest.
+    var factsNotBefore = 0
 
     /// How long links must be still, how often what reports no changes is looked at, and how often all
     /// facts are; in milliseconds.
@@ -33,8 +35,9 @@ extension Engine {
             wait()
             Notification.send("WATCHDOG=1")
             takeInput()
-            doWhatIsDue()
+            // A commit whose probe fails is rolled back before the failure is a fact that plans anew.
             judge()
+            doWhatIsDue()
             eviction.step()
             answerNextRequest()
             observe()
@@ -48,7 +51,7 @@ extension Engine {
         polled += probes.polled + server.polled + previews.polled + reportsPolled
         let due = [
             timers.tick, timers.still, retry.at, revertAt, probes.due, tracing?.due, server.due, previews.due,
-            reportsDue, eviction.due, timers.areFactsStale ? 0 : nil,
+            reportsDue, eviction.due, timers.areFactsStale ? timers.factsNotBefore : nil,
         ].compactMap { $0 }.min()
         let patience = Int32(clamping: max(0, (due ?? 0) - Uptime.milliseconds))
         if poll(&polled, nfds_t(polled.count), patience) < 0, errno != EINTR { usleep(100_000) }
@@ -67,7 +70,7 @@ extension Engine {
         if probes.facts != before { timers.areFactsStale = true }
         followTrace()
         server.step()
-        previews.step()
+        previews.step { try self.previewState() }
         let hasReports = takeReports()
         if reported.forgetEnded() || hasReports { timers.areFactsStale = true }
     }
@@ -79,13 +82,17 @@ extension Engine {
             revert("it was not confirmed in time")
         } else if let time = retry.at, now >= time {
             follow()
-        } else if timers.areFactsStale {
+        } else if timers.areFactsStale, now >= timers.factsNotBefore {
             followFacts()
+            // Facts that change all the time take half of the time at most.
+            let end = Uptime.milliseconds
+            timers.factsNotBefore = end + (end - now)
         } else if let time = timers.still, now >= time {
             timers.still = nil
             followFacts()
             mendDrift()
-        } else if now >= timers.tick {
+        }
+        if now >= timers.tick {
             timers.tick = now + Timers.interval
             lookAround(now)
         }

@@ -66,9 +66,11 @@ public struct Places: Sendable {
 extension Places {
     /// The plugins of this box. They see nothing that it keeps, and no directory where anybody may
     /// write: files and names there would outlive a run, and take the kernel's memory.
-    func planner() throws -> Planner {
+    ///
+    /// - Parameter forPreviews: whether they run beside those of the engine.
+    func planner(forPreviews: Bool = false) throws -> Planner {
         let shared = ["/tmp", "/var", "/dev/shm"].filter { !plugins.hasPrefix($0 + "/") }
-        return try Planner(folder: plugins, hiding: [data, run, "/sys"] + shared)
+        return try Planner(folder: plugins, hiding: [data, run, "/sys"] + shared, forPreviews: forPreviews)
     }
 
     /// The facts of some collections.

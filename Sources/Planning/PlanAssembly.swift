@@ -78,15 +78,16 @@ struct PlanAssembly {
     }
 
     /// - Parameter text: the line as the plugin wrote it.
-    mutating func takePlanned(_ line: JSON, _ text: String, of plugin: Planner.Member) throws {
-        if note(line, plugin) { return }
+    /// - Returns: the time of a line that says when the plugin would plan something else; nil for others.
+    mutating func takePlanned(_ line: JSON, _ text: String, of plugin: Planner.Member) throws -> Int? {
+        if note(line, plugin) { return nil }
         let name = plugin.runner.name
         if let time = line["replan-at"] {
             guard let time = time.integer, time > 0 else {
                 throw PluginFailure("plugin \(name) plan: replan-at is no time in seconds since 1970: \(line.line)")
             }
             replanAt = min(replanAt ?? time, time)
-            return
+            return time
         }
         let resource: Resource
         do {
@@ -102,6 +103,7 @@ struct PlanAssembly {
         }
         let path = (line["at"]?.text).map { "\(plugin.manifest.key).\($0)" }
         add(PlannedResource(resource: resource, plugin: name, line: text, path: path))
+        return nil
     }
 
     private mutating func add(_ second: PlannedResource) {

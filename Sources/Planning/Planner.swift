@@ -119,10 +119,12 @@ public struct Planner: Sendable {
     /// The plugins of a folder. What each is stands in its manifest's file: the builder has seen to it that the plugin
     /// itself says the same.
     ///
-    /// - Parameter hiding: folders of which the plugins see nothing.
+    /// - Parameters:
+    ///   - hiding: folders of which the plugins see nothing.
+    ///   - forPreviews: whether they run beside those of the engine.
     /// - Throws: ``PluginFailure`` also for a kind that two plugins drive, or none.
-    public init(folder: String, hiding: [String]) throws {
-        plugins = try PluginRunner.all(in: folder, hiding: hiding).map {
+    public init(folder: String, hiding: [String], forPreviews: Bool = false) throws {
+        plugins = try PluginRunner.all(in: folder, hiding: hiding, forPreviews: forPreviews).map {
             Member($0, try PluginManifest.read("\(folder)/\($0.name)/manifest.json"))
         }
         let problems = PluginManifest.kindProblems(of: plugins.map(\.manifest))
@@ -176,7 +178,9 @@ public struct Planner: Sendable {
         }
         for ((plugin, _), lines) in zip(planners, try ask("plan", planners)) {
             for line in lines where !assembly.takeKnown(line.text, of: plugin) {
-                try assembly.takePlanned(try line.json(), line.text, of: plugin)
+                guard let end = try assembly.takePlanned(try line.json(), line.text, of: plugin) else { continue }
+                let key = PluginAnswer.Question.key("plan", of: plugin)
+                answers[key] = answers[key]?.ending(at: end)
             }
         }
         var plan = try assembly.finish()

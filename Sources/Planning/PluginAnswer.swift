@@ -33,13 +33,15 @@ struct PluginAnswer: Sendable {
         private let known: PluginAnswer?
         private let running: PluginRunner.Asked?
 
+        static func key(_ verb: String, of member: Planner.Member) -> String { "\(verb) \(member.runner.name)" }
+
         /// - Parameter input: JSON without its end and the time.
         init(
             _ verb: String, of member: Planner.Member, _ input: [UInt8], now: Int,
             knowing answers: [String: PluginAnswer]
         ) throws {
             let name = member.runner.name
-            (key, source, self.now) = ("\(verb) \(name)", "plugin \(name) \(verb)", now)
+            (key, source, self.now) = (Self.key(verb, of: member), "plugin \(name) \(verb)", now)
             self.input = SHA256.hash(input)
             let known = answers[key]
             if let known, known.input == self.input, known.valid.contains(now) {
@@ -56,13 +58,14 @@ struct PluginAnswer: Sendable {
         func answer() throws -> (lines: [Line], kept: PluginAnswer) {
             if let known { return (known.texts.map { Line(text: $0, source: source) }, known) }
             let texts = try running?.lines() ?? []
-            // A line of a few bytes: resources are never parsed for this.
-            let ends = texts.compactMap { text in
-                text.hasPrefix("{\"replan-at\"") ? (try? JSON.parse(text.utf8))?["replan-at"]?.integer : nil
-            }
-            let end = ends.min() ?? Int.max
-            let kept = PluginAnswer(input: input, valid: now..<max(now, end), texts: texts)
+            let kept = PluginAnswer(input: input, valid: now..<Int.max, texts: texts)
             return (texts.map { Line(text: $0, source: source) }, kept)
         }
+    }
+
+    /// The same, of which the plugin says from when on it would answer something else.
+    func ending(at time: Int) -> PluginAnswer {
+        let end = min(valid.upperBound, max(valid.lowerBound, time))
+        return PluginAnswer(input: input, valid: valid.lowerBound..<end, texts: texts)
     }
 }

@@ -38,18 +38,26 @@ public struct PluginRunner: Sendable {
         self.calledAs = calledAs
     }
 
-    /// The first of the numeric users that plugins run as, one each: of the range that systemd keeps free for such.
-    private static let firstUser: UInt32 = 64_000
+    /// The first of the numeric users that plugins run as, one each: of the range that systemd keeps free
+    /// for such. The kernel counts a plugin's processes by user, so plugins that work for previews have
+    /// users of their own.
+    private static let (firstUser, firstUserOfPreviews): (UInt32, UInt32) = (64_000, 64_500)
 
     /// The plugins of a folder: `NAME/NAME` is a program.
     ///
-    /// - Parameter hiding: folders in whose places confined plugins find empty ones; nil for plugins that are not confined.
-    public static func all(in folder: String, hiding: [String]? = nil) throws -> [PluginRunner] {
+    /// - Parameters:
+    ///   - hiding: folders in whose places confined plugins find empty ones; nil for plugins that are
+    ///     not confined.
+    ///   - forPreviews: whether they run beside those of the engine.
+    public static func all(
+        in folder: String, hiding: [String]? = nil, forPreviews: Bool = false
+    ) throws -> [PluginRunner] {
         guard FileSystem.exists(folder) else { return [] }
+        let first = forPreviews ? firstUserOfPreviews : firstUser
         let names = try FileSystem.list(folder).filter { FileSystem.exists("\(folder)/\($0)/\($0)") }
         return names.enumerated().map { number, name in
             var runner = PluginRunner(name: name, command: ["\(folder)/\(name)/\(name)"])
-            runner.confinement = hiding.map { Confinement(user: firstUser + UInt32(number), hidden: $0) }
+            runner.confinement = hiding.map { Confinement(user: first + UInt32(number), hidden: $0) }
             return runner
         }
     }

@@ -115,7 +115,7 @@ enum FactReporting {
             // The daemon waits for its script, and must not wait for an engine that is being started: the rest is done
             // by a child.
             guard daemon(1, 1) == 0 else { return 1 }
-            return send(reports, name, made: made, patience: 600)
+            return send(reports, name, made: made, patience: FactReport.patienceOfAdapters)
         }
     }
 

@@ -113,8 +113,9 @@ import Testing
         let alone = try (1000..<1005).map(commit).min() ?? 0
         let script = """
             import json, os, socket, sys, threading
-            os.setgroups([]); os.setgid(990); os.setuid(20001)
             site = open(sys.argv[2]).read()
+            answers = open(sys.argv[3], "ab", buffering=0)
+            os.setgroups([]); os.setgid(990); os.setuid(20001)
             def connect():
                 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); return s
             silent = [connect() for i in range(200)]
@@ -122,7 +123,12 @@ import Testing
                 while True:
                     try:
                         s = connect(); s.sendall((json.dumps({"do": "plan", "site": site}) + "\\n").encode())
-                        while b"\\n" not in s.recv(65536) : pass
+                        answer = b""
+                        while not answer.endswith(b"\\n"):
+                            part = s.recv(65536)
+                            if not part: break
+                            answer += part
+                        if b'"added"' in answer: answers.write(b".")
                     except OSError: pass
             for i in range(20): threading.Thread(target=plan, daemon=True).start()
             print("ready", flush=True)
@@ -131,17 +137,43 @@ import Testing
         let output = try File("\(box.folder)/reader", O_WRONLY | O_CREAT)
         let reader = try box.box.run {
             try Command(
-                "python3", ["-c", script, "\(box.folder)/run/engine.sock", "\(box.folder)/site.yaml"]
+                "python3",
+                ["-c", script, "\(box.folder)/run/engine.sock", "\(box.folder)/site.yaml", "\(box.folder)/plans"]
             ).start(output: output)
         }
         defer { reader.kill() }
         #expect(try Wait.until(20) { try FileSystem.read("\(box.folder)/reader") == Array("ready\n".utf8) })
         sleep(1)
         let times = try (1010..<1020).map(commit)
+        #expect(try Wait.until(20) { try FileSystem.read("\(box.folder)/plans").count >= 5 }, "\(box.log)")
         // The least, since whatever else this machine does counts here as well; one that waited for a silent
         // connection or for another's plan would never be fast.
         let least = times.min() ?? 9
         #expect(least - alone < 0.1, "alone \(alone), with the reader \(times)")
+    }
+
+    /// A plugin whose plan depends on the time is asked again at the time that it names, in whatever form.
+    @Test func theTimeThatAPluginNamesEndsItsAnswer() throws {
+        let plugin = """
+            #!/bin/sh
+            input=$(cat)
+            [ $1 = plan ] || exit 0
+            now=$(printf %s "$input" | sed 's/.*"now":\\([0-9]*\\).*/\\1/')
+            echo '{ "replan-at" : '$((now / 2 * 2 + 2))' }'
+            echo '{"content":"'$((now / 2))'","id":"/run/vcpe/clock/asked","kind":"file","mode":420,"owner":"root","path":"/run/vcpe/clock/asked"}'
+            echo '{"id":"/run/vcpe/clock","kind":"directory","mode":493,"owner":"root","path":"/run/vcpe/clock"}'
+
+            """
+        let box = try BoxInNetwork.ready(
+            plugins: ["clock": plugin], manifests: ["clock": ["reads": [], "publishes": []]])
+        let error = try box.apply(BoxInNetwork.site + "clock: {}\n")
+        #expect(error == nil, "\(error ?? "")")
+        var seen: Set<String> = []
+        let isAsked = try Wait.until(15) {
+            seen.insert(try box.onBox(["cat", "/run/vcpe/clock/asked"]).text)
+            return seen.count >= 3
+        }
+        #expect(isAsked, "\(seen) \(box.log)")
     }
 
     @Test func eventsAreFollowedFromACursor() throws {
@@ -160,6 +192,8 @@ import Testing
         let again = try follow(["cursor": .text(cursor)])
         seen = try again.until("commit")
         #expect(seen.last?["number"] == 2 && !seen.contains { $0["number"] == 1 }, "\(seen)")
+        #expect(seen.allSatisfy { $0["time"]?.integer ?? 0 > 0 && $0["cursor"] != nil }, "\(seen)")
+        _ = try again.until("follows")
         // Another engine's cursor says nothing: the state comes anew.
         box.killEngine()
         try box.start()

@@ -52,6 +52,8 @@ int csystem_listen_unix(const char *path, int packets);
 unsigned csystem_peer(int connection);
 /// The process that connected (SO_PEERCRED); 0 when it is unknown or not of this namespace.
 pid_t csystem_peer_process(int connection);
+/// Whether the process that connected is there still (SO_PEERPIDFD): 1 or 0; -1 where the kernel can't say.
+int csystem_peer_lives(int connection);
 /// A socket of the kind "stream", "datagram" or "raw" that never waits; -1 and errno. Not every Swift sees the kinds' names.
 int csystem_socket(int family, const char *kind, int protocol);
 /// 1 when who is at the other end belongs to a group, as he did when he connected.

@@ -31,6 +31,7 @@ public struct FactReport: Sendable, Hashable {
     /// - Throws: ``Refusal`` with the engine's answer; ``EngineError`` when none answers.
     public static func send(_ reports: [FactReport], made: Int, places: Places = Places(), patience: Int) throws {
         let client = EngineClient(socket: places.reportSocket)
+        var refusal: Refusal?
         for report in reports {
             let request = JSON.object([
                 "collection": .text(report.collection), "name": .text(report.name), "value": report.value,
@@ -39,17 +40,20 @@ public struct FactReport: Sendable, Hashable {
             while true {
                 do {
                     let answer = try client.ask(request)
-                    if let error = answer["error"]?.text { throw Refusal(description: error) }
+                    // The others are reported nevertheless.
+                    if let error = answer["error"]?.text { refusal = refusal ?? Refusal(description: error) }
                     break
-                } catch let refusal as Refusal {
-                    throw refusal
                 } catch {
                     guard now < made + 1000 * patience else { throw error }
                     usleep(200_000)
                 }
             }
         }
+        if let refusal { throw refusal }
     }
+
+    /// Seconds for which a daemon's script tries to report while no engine answers.
+    public static let patienceOfAdapters = 600
 
     /// What the engine has against a report: it would say the same again.
     public struct Refusal: Error, Sendable, CustomStringConvertible {

@@ -9,7 +9,8 @@ import PluginKit
 final class FactStore {
     /// A report of a service.
     struct Report: Equatable {
-        var value: JSON
+        /// Nil for one that was removed: a report that was made before must not bring it back.
+        var value: JSON?
         /// When it ends, in milliseconds of the kernel's time; nil for one without an end.
         var ends: Int?
         /// When the reporter was called, in the same. A reporter that had to wait for an engine must
@@ -22,6 +23,7 @@ final class FactStore {
     private let path: String
     /// By collection and name.
     private(set) var reports: [String: [String: Report]] = [:]
+    private var isSaved = true
 
     /// Bounds of what one service can make the engine keep: objects, and bytes of each.
     static let (mostReports, mostBytes) = (1000, 16 << 10)
@@ -40,7 +42,7 @@ final class FactStore {
         let now = Uptime.milliseconds
         return Facts(
             reports.filter { wanted.contains($0.key) }.mapValues { objects in
-                objects.filter { $0.value.ends.map { $0 > now } ?? true }.mapValues(\.value)
+                objects.filter { $0.value.ends.map { $0 > now } ?? true }.compactMapValues(\.value)
             })
     }
 
@@ -53,12 +55,14 @@ final class FactStore {
         guard !name.isEmpty, name.utf8.count <= 255 else {
             throw EngineError("the name of a fact has 1 to 255 bytes, found \(name.utf8.count)")
         }
-        let bytes = report.value.line.utf8.count
-        guard bytes <= Self.mostBytes else {
-            throw EngineError("\(name) in \(collection): it has \(bytes) bytes, allowed are \(Self.mostBytes)")
-        }
-        if let objection = FactCollections.objection(to: report.value, in: collection) {
-            throw EngineError("\(name) in \(collection): \(objection)")
+        if let value = report.value {
+            let bytes = value.line.utf8.count
+            guard bytes <= Self.mostBytes else {
+                throw EngineError("\(name) in \(collection): it has \(bytes) bytes, allowed are \(Self.mostBytes)")
+            }
+            if let objection = FactCollections.objection(to: value, in: collection) {
+                throw EngineError("\(name) in \(collection): \(objection)")
+            }
         }
         if let known = reports[collection]?[name] {
             try checkOwner(known, of: name, collection, report.service)
@@ -73,16 +77,15 @@ final class FactStore {
         return true
     }
 
-    /// Removes a report, if it is there.
+    /// Removes a report, if it is there. What was made before is ignored from then on, for as long as a
+    /// reporter may have waited for an engine.
     func remove(_ collection: String, _ name: String, by service: String, made: Int) throws {
-        guard let known = reports[collection]?[name] else { return }
-        try checkOwner(known, of: name, collection, service)
-        if known.made > made { return }
-        change { $0[collection]?[name] = nil }
+        let end = Uptime.milliseconds + 1000 * FactReport.patienceOfAdapters
+        try take(.init(value: nil, ends: end, made: made, service: service), collection, name)
     }
 
     private func checkOwner(_ known: Report, of name: String, _ collection: String, _ service: String) throws {
-        let isOver = known.ends.map { $0 <= Uptime.milliseconds } ?? false
+        let isOver = known.value == nil || known.ends.map { $0 <= Uptime.milliseconds } ?? false
         guard known.service == service || service.isEmpty || isOver else {
             throw EngineError("\(name) in \(collection) is a report of the service \(known.service)")
         }
@@ -105,20 +108,26 @@ final class FactStore {
 
     private func keep(_ isKept: (Report) -> Bool) {
         change { reports in reports = reports.mapValues { $0.filter { isKept($0.value) } } }
+        save()
     }
 
-    /// Changes what is known. What can't be written holds nevertheless, until the engine ends.
     private func change(_ body: (inout [String: [String: Report]]) -> Void) {
         let before = reports
         body(&reports)
         reports = reports.filter { !$0.value.isEmpty }
-        if reports == before { return }
+        if reports != before { isSaved = false }
+    }
+
+    /// Writes what has changed. What can't be written is valid nevertheless, until the engine ends.
+    func save() {
+        if isSaved { return }
         let json = JSON.object(reports.mapValues { .object($0.mapValues(\.json)) })
         do {
             try FileSystem.replace(path, with: json.line + "\n", mode: 0o600)
         } catch {
-            Log.say("facts can't be noted: \(error)")
+            Log.say("facts can't be written: \(error)")
         }
+        isSaved = true
     }
 }
 
@@ -130,9 +139,7 @@ extension FactStore.Report {
     }
 
     fileprivate init?(_ json: JSON) {
-        guard let value = json["value"], let made = json["made"]?.integer, let service = json["service"]?.text else {
-            return nil
-        }
-        self.init(value: value, ends: json["ends"]?.integer, made: made, service: service)
+        guard let made = json["made"]?.integer, let service = json["service"]?.text else { return nil }
+        self.init(value: json["value"], ends: json["ends"]?.integer, made: made, service: service)
     }
 }

@@ -1,4 +1,5 @@
 import Documents
+import Files
 import Netlink
 import PluginKit
 
@@ -16,7 +17,7 @@ struct Observation {
         if wanted.contains("ports") { facts.set(ports: try Ports.all(routes)) }
         if wanted.contains("consoles") { facts.set(consoles: Consoles(folder: places.devices).names) }
         if wanted.contains("probes") { facts.set(probes) }
-        if wanted.contains("services") { facts.collections["services"] = services() }
+        if wanted.contains("services") { facts.collections["services"] = try services() }
         let needsLinks = !wanted.isDisjoint(with: ["links", "addresses", "routes"])
         let links = needsLinks ? try routes.links() : []
         if wanted.contains("links") { facts.collections["links"] = Self.links(links) }
@@ -63,9 +64,10 @@ struct Observation {
         }
     }
 
-    /// By name: what PID 1 says of each service.
-    private func services() -> [String: JSON] {
-        let all = (try? InitClient(socket: places.initSocket).services()) ?? []
+    /// By name: the state of each service. Without a PID 1 of ours there are none.
+    private func services() throws -> [String: JSON] {
+        guard FileSystem.exists(places.initSocket) else { return [:] }
+        let all = try InitClient(socket: places.initSocket).services()
         return Dictionary(all.map { ($0.name, ["state": .text($0.state)]) }) { $1 }
     }
 }

@@ -12,8 +12,9 @@ final class Reports {
     init(places: Places, facts: FactStore) throws {
         self.facts = facts
         var bounds = Server.Bounds()
-        (bounds.ofUser, bounds.all, bounds.patience) = (64, 256, 5000)
-        bounds.request = { _ in 2 * FactStore.mostBytes }
+        (bounds.ofUser, bounds.all, bounds.patience, bounds.hasRoles) = (64, 256, 5000, false)
+        // Reports of 64 callers at once: all services of root are one user.
+        bounds.request = { _ in 64 * 2 * FactStore.mostBytes }
         server = try Server(path: places.reportSocket, group: nil, bounds: bounds)
     }
 
@@ -28,17 +29,19 @@ final class Reports {
     /// - Returns: true when facts may have changed.
     func step(_ planned: (String) -> String?, _ manifests: [String: PluginManifest]) -> Bool {
         server.step()
-        var hasChanged = false
+        var answers: [(ClientConnection, JSON)] = []
         while let asked = server.next() {
             do {
                 try take(asked.json, asked.connection.caller, planned, manifests)
-                hasChanged = true
-                asked.connection.answer([:])
+                answers.append((asked.connection, [:]))
             } catch {
-                asked.connection.answer(["error": .text("\(error)")])
+                answers.append((asked.connection, ["error": .text("\(error)")]))
             }
         }
-        return hasChanged
+        // A reporter that is told so may rely on it.
+        facts.save()
+        for (connection, answer) in answers { connection.answer(answer) }
+        return !answers.isEmpty
     }
 
     private func take(
@@ -47,16 +50,21 @@ final class Reports {
         guard let collection = json["collection"]?.text, let name = json["name"]?.text,
             let made = json["made"]?.integer
         else { throw EngineError("a report has collection, name and made, found \(json.line.prefix(120))") }
-        let service = caller.service
-        if let service {
-            try Self.check(service, planned(service), collection, manifests)
-        } else if caller.user != 0 {
+        var service = ""
+        switch caller.service {
+        case .service(let name):
+            try Self.check(name, planned(name), collection, manifests)
+            service = name
+        case .none where caller.user == 0: break
+        case .none:
             throw EngineError("\(caller.name) is no service of a plugin: services report facts, and root")
+        case .unknown:
+            throw EngineError("the reporting process has ended: it must wait for the answer")
         }
         // A clock that runs ahead would keep all later reports out.
         let moment = min(made, Uptime.milliseconds)
         guard let value = json["value"] else {
-            return try facts.remove(collection, name, by: service ?? "", made: moment)
+            return try facts.remove(collection, name, by: service, made: moment)
         }
         var ends: Int?
         if let seconds = json["seconds"] {
@@ -67,7 +75,7 @@ final class Reports {
             ends = seconds == 4_294_967_295 ? nil : moment + seconds * 1000
         }
         try facts.take(
-            .init(value: value, ends: ends, made: moment, service: service ?? ""), collection, name)
+            .init(value: value, ends: ends, made: moment, service: service), collection, name)
     }
 
     private static func check(

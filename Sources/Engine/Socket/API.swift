@@ -82,7 +82,8 @@ extension Engine {
                     "lines": .texts(engine.hidingSecrets(engine.planLines)), "nftables": engine.rulesetDocument,
                 ]
             }
-            try engine.preview(try request.text("site"), seen: engine.siteText, for: request)
+            engine.previews.begin(
+                try request.text("site"), name: request.name, for: request.connection)
             return nil
         },
         "apply": Verb(.administrator) { engine, request in
@@ -142,11 +143,12 @@ extension Engine {
             ]
         },
         "check": Verb(.readOnly) { engine, request in
-            try engine.preview(engine.candidateText, name: "candidate", seen: engine.siteText, for: request)
+            engine.previews.begin(engine.candidateText, name: "candidate", for: request.connection)
             return nil
         },
         "subscribe": Verb(.readOnly) { engine, request in
-            engine.events.follow(request.connection, after: request.json["cursor"]?.text)
+            engine.events.follow(
+                request.connection, after: request.json["cursor"]?.text, at: engine.now)
             return nil
         },
         "commit": Verb(.administrator) { engine, request in
@@ -244,15 +246,18 @@ extension Engine {
         return .object(entries)
     }
 
-    /// Has a document planned beside the engine, and the request answered with what it would change.
-    private func preview(_ text: String, name: String? = nil, seen shown: String, for request: Request) throws {
-        previews.begin(
-            text, name: name ?? request.name, seen: shown, followed: siteText, facts: try facts(), now: now,
-            for: request.connection)
+    /// What previews are made with now.
+    func previewState() throws -> Previews.State {
+        Previews.State(
+            followed: siteText, others: appliedText == siteText ? [] : [appliedText], facts: try facts(), now: now,
+            revision: planRevision)
     }
 
     /// Lines of the plan without secrets of the document.
-    func hidingSecrets(_ lines: [String]) -> [String] { SecretMasks(of: [site]).hide(lines) }
+    func hidingSecrets(_ lines: [String]) -> [String] {
+        let applied = try? YAML.read(Array(appliedText.utf8), file: "site")
+        return SecretMasks(of: [site, applied].compactMap { $0 }).hide(lines)
+    }
 
     static func answer(_ done: Committed) -> JSON {
         [

@@ -10,11 +10,25 @@ struct Caller {
     let role: Role?
     /// Zero when it is unknown.
     let process: pid_t
+    /// The service that the process belongs to.
+    let service: Membership
 
-    init(connection: Int32) {
+    enum Membership: Equatable {
+        case service(String)
+        /// It belongs to none.
+        case none
+        /// The process is gone, or its number may be another's by now.
+        case unknown
+    }
+
+    /// - Parameter hasRole: whether the user's role is looked up; else the service is.
+    init(connection: Int32, hasRole: Bool) {
         user = csystem_peer(connection)
         process = csystem_peer_process(connection)
-        if user == 0 || user == geteuid() {
+        service = hasRole ? .unknown : Self.membership(of: process, user, connection)
+        if !hasRole {
+            role = nil
+        } else if user == 0 || user == geteuid() {
             role = .administrator
         } else {
             // A role counts when the user had it at login and has it still: it may have been taken away since.
@@ -27,14 +41,23 @@ struct Caller {
         }
     }
 
-    /// The service that the process belongs to, by its control group; nil for none.
-    var service: String? {
-        guard let bytes = try? File("/proc/\(process)/cgroup").read(4096, at: 0) else { return nil }
+    /// The service of a process, by its control group.
+    private static func membership(of process: pid_t, _ user: uid_t, _ connection: Int32) -> Membership {
+        guard process > 0, let bytes = try? File("/proc/\(process)/cgroup").read(4096, at: 0) else { return .unknown }
+        // Only of a process that is there still, the number was its own.
+        switch csystem_peer_lives(connection) {
+        case 1: break
+        case 0: return .unknown
+        default:
+            // Before Linux 6.5 the kernel can't say (SO_PEERPIDFD). Another user's process is another one.
+            var status = stat()
+            guard stat("/proc/\(process)", &status) == 0, status.st_uid == user else { return .unknown }
+        }
         let start = "0::/services/"
         for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") where line.hasPrefix(start) {
-            return String(line.dropFirst(start.count).prefix { $0 != "/" })
+            return .service(String(line.dropFirst(start.count).prefix { $0 != "/" }))
         }
-        return nil
+        return .none
     }
 
     /// The user's name, or its number.

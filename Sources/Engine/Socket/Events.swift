@@ -9,33 +9,36 @@ import PluginKit
 final class Events {
     /// Names this run of the engine.
     private let run = "\(getpid())-\(Uptime.milliseconds)"
-    private var kept: [(number: Int, event: JSON)] = []
+    private var kept: [(number: Int, event: JSON, bytes: Int)] = []
+    private var keptBytes = 0
     private var last = 0
     private var followers: [ClientConnection] = []
     /// The last state of each subject, so that only changes are events.
     private var states: [String: JSON] = [:]
 
-    /// Events that are kept.
-    private static let most = 1000
+    /// Events that are kept, and their bytes.
+    private static let (most, mostBytes) = (1000, 4 << 20)
 
-    var hasFollowers: Bool { !followers.isEmpty }
+    var hasFollowers: Bool { followers.contains(where: \.isOpen) }
 
     /// Begins to send events to a connection: first those after a cursor, or, without a cursor that is
     /// known, the state of each subject.
-    func follow(_ connection: ClientConnection, after cursor: String?) {
+    func follow(_ connection: ClientConnection, after cursor: String?, at time: Int) {
+        followers.removeAll { !$0.isOpen }
+        func send(_ event: String, _ more: [String: JSON] = [:]) {
+            var entries = more
+            (entries["event"], entries["time"]) = (.text(event), .integer(time))
+            connection.send(event: line(.object(entries), last))
+        }
         let words = (cursor ?? "").split(separator: ".").map(String.init)
         let number = words.count == 2 && words[0] == run ? Int(words[1]) : nil
         if let number, number <= last, number >= last - kept.count {
-            for (at, event) in kept where at > number { connection.send(event: line(event, at)) }
-            // A connection without an event yet is for events nevertheless.
-            if number == last { connection.send(event: line(["event": "follows"], last)) }
+            for (at, event, _) in kept where at > number { connection.send(event: line(event, at)) }
         } else {
-            if cursor != nil { connection.send(event: line(["event": "lost"], last)) }
-            for (subject, state) in states.sorted(by: { $0.key < $1.key }) {
-                connection.send(event: line(["event": .text(subject), "state": state], last))
-            }
-            connection.send(event: line(["event": "follows"], last))
+            if cursor != nil { send("lost") }
+            for (subject, state) in states.sorted(by: { $0.key < $1.key }) { send(subject, ["state": state]) }
         }
+        send("follows")
         followers.append(connection)
     }
 
@@ -50,8 +53,10 @@ final class Events {
         var entries = more
         (entries["event"], entries["time"]) = (.text(event), .integer(time))
         last += 1
-        kept.append((last, .object(entries)))
-        if kept.count > Self.most { kept.removeFirst(kept.count - Self.most) }
+        let bytes = JSON.object(entries).line.utf8.count
+        kept.append((last, .object(entries), bytes))
+        keptBytes += bytes
+        while kept.count > Self.most || keptBytes > Self.mostBytes { keptBytes -= kept.removeFirst().bytes }
         followers.removeAll { !$0.isOpen }
         for follower in followers { follower.send(event: line(.object(entries), last)) }
     }

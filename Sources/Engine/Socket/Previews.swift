@@ -8,30 +8,48 @@ import Processes
 /// Plans documents for `plan` and `check`, each by a process of its own, one after the other: a user who
 /// may only read must neither delay the engine nor fill its memory.
 public final class Previews {
-    private let places: Places
-    private var waiting: [(request: JSON, connection: ClientConnection)] = []
-    private var running: (process: Command.Running, connection: ClientConnection, end: Int)?
+    /// What a preview is made with.
+    struct State {
+        /// The active document, and others whose secrets may be in the applied plan.
+        var followed: String
+        var others: [String]
+        var facts: Facts
+        /// Seconds since 1970.
+        var now: Int
+        /// Changes with each plan that is applied.
+        var revision: Int
+    }
 
-    /// Milliseconds that one may take, and bytes of its answer.
-    private static let (patience, most) = (60_000, 64 << 20)
+    private struct Waiting {
+        var text: String
+        var name: String
+        var connection: ClientConnection
+        /// How often it was made with a plan that was replaced meanwhile.
+        var tries = 0
+    }
+
+    private struct Running {
+        var process: Command.Running
+        var waiting: Waiting
+        var revision: Int
+        /// When it is ended, in milliseconds of the kernel's time.
+        var end: Int
+    }
+
+    private let places: Places
+    private var waiting: [Waiting] = []
+    private var running: Running?
+
+    /// Milliseconds that one may take, bytes of its answer, and how often it is made anew.
+    private static let (patience, most, mostTries) = (60_000, 64 << 20, 5)
 
     init(places: Places) { self.places = places }
 
     /// Has a document planned, and the connection answered with what it changes.
     ///
-    /// - Parameters:
-    ///   - text: the document, with masks in the places of secrets.
-    ///   - shown: the document that the caller has seen masked.
-    func begin(
-        _ text: String, name: String, seen shown: String, followed: String, facts: Facts, now: Int,
-        for connection: ClientConnection
-    ) {
-        let request: JSON = [
-            "text": .text(text), "name": .text(name), "shown": .text(shown), "followed": .text(followed),
-            "facts": facts.json, "now": .integer(now),
-        ]
-        waiting.append((request, connection))
-        step()
+    /// - Parameter text: the document, with masks in the places of secrets that it keeps.
+    func begin(_ text: String, name: String, for connection: ClientConnection) {
+        waiting.append(Waiting(text: text, name: name, connection: connection))
     }
 
     // MARK: - In the engine's loop
@@ -40,48 +58,72 @@ public final class Previews {
 
     /// When there is something to do though nothing came, in milliseconds of the kernel's time.
     var due: Int? {
-        guard let running else { return nil }
+        guard let running else { return waiting.isEmpty ? nil : 0 }
         // No descriptor reports the end of a process that has closed its output.
         return running.process.polled.isEmpty ? Uptime.milliseconds + 5 : running.end
     }
 
-    func step() {
-        if let (process, connection, end) = running {
-            if !connection.isOpen {
-                // The caller is gone. The process is killed with its last reference.
-                running = nil
-            } else {
-                do {
-                    if let result = try process.progress(limit: Self.most) {
-                        running = nil
-                        Self.answer(connection, result)
-                    } else if Uptime.milliseconds >= end {
-                        throw EngineError("the document's plan took longer than \(Self.patience / 1000) s")
-                    }
-                } catch {
-                    running = nil
-                    connection.answer(["error": .text("\(error)")])
-                }
-            }
-        }
-        while running == nil, !waiting.isEmpty {
-            let (request, connection) = waiting.removeFirst()
-            guard connection.isOpen else { continue }
-            do {
-                let words = ["preview", "--run", places.run, "--data", places.data, "--plugins", places.plugins]
-                let process = try Command(CommandLine.arguments.first ?? "", words).begin(
-                    input: .temporary(holding: Array(request.line.utf8)))
-                running = (process, connection, Uptime.milliseconds + Self.patience)
-            } catch {
-                connection.answer(["error": .text("\(error)")])
-            }
+    /// - Parameter state: the present one.
+    func step(_ state: () throws -> State) {
+        waiting.removeAll { !$0.connection.isOpen }
+        if let running { follow(running, state) }
+        guard running == nil, let highest = waiting.map(\.connection.rank).max(),
+            let index = waiting.firstIndex(where: { $0.connection.rank == highest })
+        else { return }
+        let next = waiting.remove(at: index)
+        do {
+            running = try start(next, try state())
+        } catch {
+            next.connection.answer(["error": .text("\(error)")])
         }
     }
 
-    private static func answer(_ connection: ClientConnection, _ result: Command.Result) {
+    private func follow(_ job: Running, _ state: () throws -> State) {
+        let connection = job.waiting.connection
+        // The caller is gone. The process is killed with its last reference.
+        guard connection.isOpen else { return running = nil }
+        do {
+            if let result = try job.process.progress(limit: Self.most) {
+                running = nil
+                var next = job.waiting
+                next.tries += 1
+                // The process has read the plan that was applied then: with another document's secrets,
+                // perhaps, than those it knew to hide.
+                if try state().revision != job.revision {
+                    guard next.tries < Self.mostTries else {
+                        throw EngineError("the configuration changes all the time; try again later")
+                    }
+                    return waiting.insert(next, at: 0)
+                }
+                try Self.answer(connection, result)
+            } else if Uptime.milliseconds >= job.end {
+                throw EngineError("the document's plan took longer than \(Self.patience / 1000) s")
+            }
+        } catch {
+            running = nil
+            connection.answer(["error": .text("\(error)")])
+        }
+    }
+
+    private func start(_ next: Waiting, _ state: State) throws -> Running {
+        let request: JSON = [
+            "text": .text(next.text), "name": .text(next.name), "followed": .text(state.followed),
+            "others": .texts(state.others), "facts": state.facts.json, "now": .integer(state.now),
+        ]
+        let words = ["preview", "--run", places.run, "--data", places.data, "--plugins", places.plugins]
+        let process = try Command(CommandLine.arguments.first ?? "", words).begin(
+            input: .temporary(holding: Array(request.line.utf8)))
+        return Running(
+            process: process, waiting: next, revision: state.revision, end: Uptime.milliseconds + Self.patience)
+    }
+
+    private static func answer(_ connection: ClientConnection, _ result: Command.Result) throws {
         guard result.status == 0, result.output.last == UInt8(ascii: "\n") else {
-            let said = result.errorText.split(separator: "\n").suffix(3).joined(separator: "; ")
-            return connection.answer(["error": .text("the document can't be planned: \(result.status) \(said)")])
+            // What it wrote may name secrets.
+            Log.say(
+                "a preview ended with \(result.status): "
+                    + result.errorText.split(separator: "\n").suffix(3).joined(separator: "; "))
+            throw EngineError("the document can't be planned: the engine's log has the reason")
         }
         connection.answer(line: result.output)
     }
@@ -92,15 +134,13 @@ public final class Previews {
     ///
     /// - Returns: the process's exit code.
     public static func run(_ places: Places) -> Int32 {
-        // Commits come first.
+        // Commits come first, and when memory runs out, this ends before anything else.
         setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10)
-        let answer: JSON
+        try? File("/proc/self/oom_score_adj", O_WRONLY).append(Array("900".utf8))
         do {
-            answer = try preview(places)
-        } catch {
-            answer = ["error": .text("\(error)")]
-        }
-        do {
+            let request = try JSON.parse(
+                File(descriptor: dup(0), path: "standard input").readAll(), values: 1_000_000)
+            let answer = try preview(request, places)
             try File(descriptor: dup(1), path: "standard output").append(Array((answer.line + "\n").utf8))
             return 0
         } catch {
@@ -109,30 +149,38 @@ public final class Previews {
         }
     }
 
-    private static func preview(_ places: Places) throws -> JSON {
-        let request = try JSON.parse(File(descriptor: dup(0), path: "standard input").readAll())
+    private static func preview(_ request: JSON, _ places: Places) throws -> JSON {
         func text(_ key: String) throws -> String {
-            guard let text = request[key]?.text else { throw EngineError("the request wants the text \"\(key)\"") }
+            guard let text = request[key]?.text else { throw EngineError("the request needs the text \"\(key)\"") }
             return text
         }
-        func facts() -> Facts {
-            let node = Node(request["facts"] ?? [:], position: .init(file: "facts", line: 1, column: 1))
-            return Facts.shape.read(node, path: "", into: ProblemList()) ?? Facts()
-        }
         let followed = try YAML.read(Array(try text("followed").utf8), file: "site")
-        let shown = try YAML.read(Array(try text("shown").utf8), file: "site")
-        let name = try text("name")
-        let document = try SecretMasks.meant(try text("text"), name: name, seen: shown)
-        let node = try YAML.read(Array(document.utf8), file: name)
-        let planner = try places.planner()
-        let applied = AppliedState(at: places.appliedState, customKinds: planner.customKinds) ?? AppliedState()
-        let plan = try planner.plan(
-            site: node, facts: facts(), now: request["now"]?.integer ?? 0, knowing: applied.plan)
-        let masks = SecretMasks(of: [followed, node])
-        return [
-            "added": .texts(masks.hide(plan.beyond(applied.plan).map(\.line))),
-            "removed": .texts(masks.hide(applied.plan.beyond(plan).map(\.line))),
-            "warnings": .texts(plan.warnings + plan.absent),
-        ]
+        let others = try (request["others"]?.list ?? []).compactMap(\.text).map {
+            try YAML.read(Array($0.utf8), file: "site")
+        }
+        var known = [followed] + others
+        do {
+            let name = try text("name")
+            let document = try SecretMasks.meant(try text("text"), name: name, seen: followed)
+            let node = try YAML.read(Array(document.utf8), file: name)
+            known.append(node)
+            let masks = SecretMasks(of: known)
+            let facts = Facts.shape.read(
+                Node(request["facts"] ?? [:], position: .init(file: "facts", line: 1, column: 1)), path: "",
+                into: ProblemList())
+            let planner = try places.planner(forPreviews: true)
+            let applied =
+                AppliedState(at: places.appliedState, customKinds: planner.customKinds) ?? AppliedState()
+            let plan = try planner.plan(
+                site: node, facts: facts ?? Facts(), now: request["now"]?.integer ?? 0, knowing: applied.plan)
+            return [
+                "added": .texts(masks.hide(plan.beyond(applied.plan).map(\.line))),
+                "removed": .texts(masks.hide(applied.plan.beyond(plan).map(\.line))),
+                "warnings": .texts(masks.hide(plan.warnings + plan.absent)),
+            ]
+        } catch {
+            // A plugin may repeat a secret in what it has against a document.
+            return ["error": .text(SecretMasks(of: known).hide(["\(error)"])[0])]
+        }
     }
 }

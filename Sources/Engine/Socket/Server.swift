@@ -15,8 +15,10 @@ final class Server {
         /// Milliseconds that a request may take to arrive, and that an answer may go without being
         /// read.
         var patience = 10_000
-        /// Bytes of the requests of one user.
+        /// Bytes of one user's requests that are not answered, and of the answers that he has not read.
         var request: (Role?) -> Int = Server.largestRequest
+        /// Whether a caller's role counts: to find it costs a look at the user database.
+        var hasRoles = true
     }
 
     /// A request that is whole.
@@ -28,6 +30,13 @@ final class Server {
     private let listener: File
     private let bounds: Bounds
     private var connections: [ClientConnection] = []
+    /// Until when no connection is taken, in milliseconds of the kernel's time: there is no descriptor
+    /// left for one.
+    private var pausedUntil: Int?
+
+    /// Connections that are taken in a pass of the loop, and the pause without a descriptor in
+    /// milliseconds.
+    private static let (mostTaken, pause) = (32, 50)
 
     /// Members of feeds, and documents with them, are long; a user who may only read sends documents to
     /// try at most.
@@ -55,13 +64,14 @@ final class Server {
 
     /// What to poll for.
     var polled: [pollfd] {
-        [pollfd(fd: listener.descriptor, events: Int16(POLLIN), revents: 0)] + connections.compactMap(\.polled)
+        let taking = pollfd(fd: listener.descriptor, events: Int16(POLLIN), revents: 0)
+        return (pausedUntil == nil ? [taking] : []) + connections.compactMap(\.polled)
     }
 
     /// When there is something to do though nothing came, in milliseconds of the kernel's time.
     var due: Int? {
-        if connections.contains(where: \.isWhole) { return 0 }
-        return connections.compactMap(\.deadline).min()
+        if !answerable.isEmpty { return 0 }
+        return (connections.map(\.deadline) + [pausedUntil]).compactMap { $0 }.min()
     }
 
     /// Takes new connections, reads and writes what can be, and closes what took too long.
@@ -72,8 +82,7 @@ final class Server {
             connection.step()
             if connection.isReading || connection.isWhole {
                 let limit = bounds.request(connection.caller.role)
-                let sum = connections.filter { $0.caller.user == connection.caller.user }.reduce(0) { $0 + $1.received }
-                if sum > limit {
+                if kept(of: connection.caller.user, \.received) > limit {
                     connection.answer(["error": .text("the user's requests have more than \(limit) bytes")])
                 }
             }
@@ -82,11 +91,22 @@ final class Server {
         connections.removeAll { $0.isOver }
     }
 
+    private func kept(of user: uid_t, _ bytes: (ClientConnection) -> Int) -> Int {
+        connections.filter { $0.caller.user == user }.reduce(0) { $0 + bytes($1) }
+    }
+
+    /// Whole requests, without those of users who must read their answers first.
+    private var answerable: [ClientConnection] {
+        connections.filter {
+            $0.isWhole && kept(of: $0.caller.user, \.unread) <= bounds.request($0.caller.role)
+        }
+    }
+
     /// The next request to answer: of the highest role, and of these the first. Its connection is
     /// answered by the caller, now or later.
     func next() -> Asked? {
         while true {
-            let whole = connections.filter(\.isWhole)
+            let whole = answerable
             guard let role = whole.map(\.rank).max(), let first = whole.first(where: { $0.rank == role }) else {
                 return nil
             }
@@ -99,14 +119,17 @@ final class Server {
     }
 
     private func takeConnections() {
-        while true {
+        if let end = pausedUntil, Uptime.milliseconds < end { return }
+        pausedUntil = nil
+        for _ in 0..<Self.mostTaken {
             let descriptor = accept(listener.descriptor, nil, nil)
-            // Without a descriptor left, the caller waits in the kernel's queue.
             guard descriptor >= 0 else {
                 if errno == EINTR || errno == ECONNABORTED { continue }
+                // The caller waits in the kernel's queue. The listener stays readable meanwhile.
+                if errno != EAGAIN { pausedUntil = Uptime.milliseconds + Self.pause }
                 return
             }
-            let connection = ClientConnection(descriptor, patience: bounds.patience)
+            let connection = ClientConnection(descriptor, bounds)
             makeRoom(for: connection.caller.user)
             connections.append(connection)
         }
@@ -132,12 +155,17 @@ final class ClientConnection {
     private enum State { case reading, whole, waiting, writing, streaming, over }
 
     let caller: Caller
-    private let file: File
+    /// Nil when the connection is closed: others may refer to it still, to answer it.
+    private var file: File?
     private let patience: Int
     private var state = State.reading
     private var input: [UInt8] = []
+    /// Bytes of the request that is being answered.
+    private var asked = 0
     private var output: ArraySlice<UInt8> = []
     private(set) var deadline: Int?
+    /// When it ends however busy it is, while a request arrives or an answer is read.
+    private var latest = 0
 
     /// Bytes of events that a caller may leave unread: then the connection is closed, and the caller
     /// subscribes again from its last cursor.
@@ -146,31 +174,44 @@ final class ClientConnection {
     private static let mostValues = 100_000
     /// Bytes that are read of a connection in a pass of the loop: others have their turn.
     private static let mostAtOnce = 1 << 20
+    /// How many times the patience of a moment a request or an answer may take in all.
+    private static let longest = 6
 
-    fileprivate init(_ descriptor: Int32, patience: Int) {
+    fileprivate init(_ descriptor: Int32, _ bounds: Server.Bounds) {
         file = File(descriptor: descriptor, path: "a connection")
-        caller = Caller(connection: descriptor)
-        self.patience = patience
-        deadline = Uptime.milliseconds + patience
+        caller = Caller(connection: descriptor, hasRole: bounds.hasRoles)
+        patience = bounds.patience
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        beginTurn()
     }
+
+    private func beginTurn() {
+        latest = Uptime.milliseconds + Self.longest * patience
+        goOn()
+    }
+
+    /// Something was read or written: there is time for more.
+    private func goOn() { deadline = min(Uptime.milliseconds + patience, latest) }
+
+    private var descriptor: Int32 { file?.descriptor ?? -1 }
 
     fileprivate var isReading: Bool { state == .reading }
     fileprivate var isWhole: Bool { state == .whole }
     fileprivate var isOver: Bool { state == .over }
-    fileprivate var rank: Int { caller.role.flatMap { Role.allCases.firstIndex(of: $0) } ?? -1 }
-    fileprivate var received: Int { input.count }
+    var rank: Int { caller.role.flatMap { Role.allCases.firstIndex(of: $0) } ?? -1 }
+    fileprivate var received: Int { input.count + asked }
+    fileprivate var unread: Int { output.count }
     /// False when the caller is gone: nobody reads the answer.
     var isOpen: Bool { state != .over }
 
     fileprivate var polled: pollfd? {
         switch state {
-        case .reading: pollfd(fd: file.descriptor, events: Int16(POLLIN), revents: 0)
-        case .writing: pollfd(fd: file.descriptor, events: Int16(POLLOUT), revents: 0)
+        case .reading: pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        case .writing: pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
         // Of these only the end is wanted, which needs no event (poll(2), POLLHUP).
-        case .waiting: pollfd(fd: file.descriptor, events: 0, revents: 0)
+        case .waiting: pollfd(fd: descriptor, events: 0, revents: 0)
         case .streaming:
-            pollfd(fd: file.descriptor, events: output.isEmpty ? 0 : Int16(POLLOUT), revents: 0)
+            pollfd(fd: descriptor, events: output.isEmpty ? 0 : Int16(POLLOUT), revents: 0)
         case .whole, .over: nil
         }
     }
@@ -186,7 +227,7 @@ final class ClientConnection {
 
     /// The caller has closed its end. One that only ended its writing side still waits for an answer.
     private var hasHungUp: Bool {
-        var polled = pollfd(fd: file.descriptor, events: 0, revents: 0)
+        var polled = pollfd(fd: descriptor, events: 0, revents: 0)
         return poll(&polled, 1, 0) > 0 && polled.revents & Int16(POLLHUP | POLLERR) != 0
     }
 
@@ -194,7 +235,7 @@ final class ClientConnection {
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         var count = 0
         while count < Self.mostAtOnce {
-            let received = recv(file.descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+            let received = recv(descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT))
             if received < 0, errno == EINTR { continue }
             if received < 0, errno == EAGAIN { return }
             if received <= 0 {
@@ -204,6 +245,7 @@ final class ClientConnection {
             }
             count += received
             input += buffer[..<received]
+            goOn()
             if buffer[received - 1] == UInt8(ascii: "\n") {
                 (state, deadline) = (.whole, nil)
                 return
@@ -213,7 +255,7 @@ final class ClientConnection {
 
     fileprivate func takeRequest() throws -> JSON {
         let bytes = input
-        (input, state, deadline) = ([], .waiting, nil)
+        (input, asked, state, deadline) = ([], bytes.count, .waiting, nil)
         // A request is a few texts, however long: what is of more values is an attempt on the memory.
         return try JSON.parse(bytes, depth: 8, values: Self.mostValues)
     }
@@ -224,36 +266,35 @@ final class ClientConnection {
     /// - Parameter line: JSON and a newline.
     func answer(line: [UInt8]) {
         guard state != .over else { return }
-        (input, output, state) = ([], line[...], .writing)
-        deadline = Uptime.milliseconds + patience
+        (input, asked, output, state) = ([], 0, line[...], .writing)
+        beginTurn()
         write()
     }
 
     /// Sends an event; from the first one on the connection is for events.
     func send(event: JSON) {
         guard state == .waiting || state == .streaming else { return }
-        (state, deadline) = (.streaming, nil)
+        (state, asked, deadline) = (.streaming, 0, nil)
         output += Array((event.line + "\n").utf8)
-        if output.count > Self.mostUnread { close() } else { write() }
+        write()
+        if output.count > Self.mostUnread { close() }
     }
 
     private func write() {
         while !output.isEmpty {
             let count = output.withUnsafeBytes {
-                Glibc.send(file.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
+                Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
             }
             if count < 0, errno == EINTR { continue }
             if count < 0, errno == EAGAIN { return }
             if count <= 0 { return close() }
             output = output.dropFirst(count)
-            if state == .writing { deadline = Uptime.milliseconds + patience }
+            if state == .writing { goOn() }
         }
         if state == .writing { close() }
     }
 
     fileprivate func close() {
-        (state, input, output, deadline) = (.over, [], [], nil)
-        // Others may hold this connection still, to answer it.
-        shutdown(file.descriptor, Int32(SHUT_RDWR))
+        (state, input, asked, output, deadline, file) = (.over, [], 0, [], nil, nil)
     }
 }
