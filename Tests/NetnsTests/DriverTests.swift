@@ -27,10 +27,10 @@ import Testing
             observe) find "$home/objects" -type f -exec cat {} + | jq -cs '{resources: .}' ;;
             apply)
                 echo "applies $file" >&2
-                ask -c .resource >"$file"
+                ask -c .resource >"$home/new" && mv "$home/new" "$file"
                 if [ "$(ask -r .resource.text)" = hang ]; then
                     echo $$ >"$home/hangs"
-                    sleep 1000
+                    exec sleep 1000
                 fi
                 echo '{}'
                 ;;

@@ -109,7 +109,8 @@ struct StatementCase: CustomTestStringConvertible, Sendable {
             name: "verdict by dscp", text: #"[{"vmap":{"key":\#(dscp4),"data":{"set":[["cs1",{"accept":null}]]}}}]"#),
         .init(
             name: "mark by dscp",
-            text: mangle(mark, #"{"map":{"key":\#(dscp6),"data":{"set":[["cs1",1],["ef",2]]}}}"#)),
+            // Of IPv6, nft 1.1 makes other instructions than before, which it can't read itself.
+            text: mangle(mark, #"{"map":{"key":\#(dscp4),"data":{"set":[["cs1",1],["ef",2]]}}}"#)),
         .init(
             name: "ct zone set", text: mangle(#"{"ct":{"key":"zone"}}"#, "5"),
             hook: Hook(.filter, .prerouting, priority: -300)),
