@@ -286,7 +286,56 @@ extension BootTests {
         #expect(open.contains("ssh   \(provider)") && open.contains("lan-pings-box"), "\(open)")
         #expect(open.contains("ADDRESS  MAC") || open.contains("ADDRESS"), "\(open)")
         print(open)
+        try linkTypes(say)
         let clean = try say("vcpectl delete port-knock; vcpectl commit; vcpectl apply /tmp/a; vcpectl status")
         #expect(clean.contains("all is applied"), "\(clean)")
+    }
+
+    /// The types of links that most kernels of test hosts lack: made, changed where the kernel must make
+    /// them anew, and removed.
+    private func linkTypes(_ say: (String, Double) throws -> String) throws {
+        func commit(_ lines: [String]) throws -> String {
+            try say(
+                "vcpectl set lines '[\(lines.joined(separator: ","))]'; vcpectl commit; sleep 3; vcpectl status", 120)
+        }
+        func link(_ name: String, _ type: String, master: String? = nil) -> String {
+            let master = master.map { ",\"master\":\"\($0)\"" } ?? ""
+            return "{\"kind\":\"link\",\"id\":\"\(name)\",\"name\":\"\(name)\",\(type)\(master)}"
+        }
+        func plan(bond: String, id: Int, tag: String) -> [String] {
+            ["8021q", "bonding", "vrf", "dummy", "veth", "ifb"].map { "{\"kind\":\"kernel-module\",\"id\":\"\($0)\"}" }
+                + [
+                    link("red", "\"vrf\":{\"table\":100}"), link("d1", "\"dummy\":{}", master: "team"),
+                    link("d2", "\"dummy\":{}", master: "team"), link("team", "\"bond\":{\"mode\":\"\(bond)\"}"),
+                    link("outer", "\"vlan\":{\"parent\":\"team\",\"id\":7,\"protocol\":\"\(tag)\"}"),
+                    link("inner", "\"vlan\":{\"parent\":\"outer\",\"id\":\(id),\"egress\":{\"6\":5}}", master: "red"),
+                    link("v0", "\"veth\":{\"peer\":\"v1\"}"), link("v1", "\"veth\":{\"peer\":\"v0\"}", master: "sw"),
+                    link("shape", "\"ifb\":{}"), link("sw", "\"bridge\":{\"vlan-filtering\":true}"),
+                    "{\"kind\":\"address\",\"id\":\"inner 198.51.100.1/24\",\"link\":\"inner\",\"address\":\"198.51.100.1/24\"}",
+                    "{\"kind\":\"route\",\"id\":\"198.18.0.0/15 0 table 100\",\"to\":\"198.18.0.0/15\","
+                        + "\"via\":\"198.51.100.2\",\"link\":\"inner\",\"table\":100,\"metric\":0}",
+                ]
+        }
+        func shown() throws -> String {
+            try say(
+                "for l in red d1 team outer inner v1 shape sw; do ip -d link show $l; done; ip route show vrf red; ip addr show inner",
+                30)
+        }
+        for (bond, id, tag) in [("active-backup", 8, "802.1ad"), ("802.3ad", 9, "802.1Q"), ("802.3ad", 9, "802.1Q")] {
+            let said = try commit(plan(bond: bond, id: id, tag: tag.lowercased()))
+            #expect(said.contains("all is applied") && !said.contains("drift"), "\(said)")
+            let seen = try shown()
+            for words in [
+                "vrf table 100", "master team", "bond mode \(bond)", "vlan protocol \(tag) id 7", "id \(id) ",
+                "master red", "{ 6:5 }", "198.51.100.1/24", "198.18.0.0/15 via 198.51.100.2 dev inner", "master sw",
+                "vlan_filtering 1", "ifb",
+            ] { #expect(seen.contains(words), "\(words) is not in \(seen)") }
+        }
+        let gone = try say("vcpectl delete lines; vcpectl commit; vcpectl status; ip -br link", 60)
+        #expect(gone.contains("all is applied"), "\(gone)")
+        let links = String(gone[(gone.firstRange(of: "all is applied")?.upperBound ?? gone.startIndex)...])
+        for name in ["red", "team", "outer", "inner", "v0", "v1", "shape", "sw", "d1"] {
+            #expect(!links.contains("\n\(name) ") && !links.contains("\n\(name)@"), "\(name): \(links)")
+        }
     }
 }

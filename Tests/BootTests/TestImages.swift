@@ -161,7 +161,8 @@ enum TestImages {
         return try await build("lab-debug", images: folder, profile: "virtio", update: true)
     }
 
-    /// branch-office with a shell on its console, a plugin in another language, and a hostile one.
+    /// branch-office with a shell on its console, a plugin in another language, a hostile one, and one that
+    /// plans what its configuration lists.
     static func branchDebug() async throws -> (image: BuiltImage, options: ImageBuild.Options) {
         let hostile = "\(output)/hostile"
         try FileSystem.makeDirectory(hostile)
@@ -169,15 +170,36 @@ enum TestImages {
         try FileSystem.replace("\(hostile)/manifest.json", with: hostileManifest)
         try FileSystem.replace(
             "\(hostile)/none.yang", with: "module none { namespace \"urn:none\"; prefix n; container hostile; }\n")
+        let lines = "\(output)/lines"
+        try FileSystem.makeDirectory(lines)
+        try FileSystem.replace("\(lines)/lines", with: linesPlugin, mode: 0o755)
+        try FileSystem.replace("\(lines)/manifest.json", with: linesManifest)
+        try FileSystem.replace(
+            "\(lines)/none.yang", with: "module none { namespace \"urn:none\"; prefix n; container lines; }\n")
         return try await branch(
             "branch-debug",
             """
             debug: true
             budgets: {virtio: {raw.zst: 90 MB}}
-            plugins: [\(repository)/Examples/plugins/port-knock, \(hostile)]
+            plugins: [\(repository)/Examples/plugins/port-knock, \(hostile), \(lines)]
 
             """, lock: nil)
     }
+
+    private static let linesManifest = """
+        {"name": "lines", "version": "1", "summary": "Plans what it is given", "contract": [1], "key": "lines", "yang": "none.yang",
+         "publishes": [], "reads": [], "resources": ["kernel-module", "link", "address", "route"],
+         "features": [{"name": "base", "packages": ["dash", "jq"], "modules": ["8021q", "bonding", "vrf", "dummy", "veth", "ifb"]}]}
+
+        """
+
+    private static let linesPlugin = """
+        #!/bin/sh
+        [ "$1" = describe ] && exec jq . "${0%/*}/manifest.json"
+        [ "$1" = plan ] && exec jq --compact-output --sort-keys '.configuration[]'
+        exit 0
+
+        """
 
     private static let hostileManifest = """
         {"name": "hostile", "version": "1", "summary": "Means harm", "contract": [1], "key": "hostile", "yang": "none.yang",
