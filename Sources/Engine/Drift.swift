@@ -12,7 +12,13 @@ struct Drift {
     fileprivate var repairs: [String: Int] = [:]
     fileprivate var quietUntil = 0
     /// What plugins' drivers observe.
-    let programs = DriverDrift()
+    var programs = DriverDrift()
+
+    /// Nothing is known of what a transaction may have changed.
+    var afterChange: Drift {
+        programs.planHasChanged()
+        return Drift(programs: programs)
+    }
 
     mutating func heard(_ changes: Set<Monitor.Change>) { mustLookAtNetwork = mustLookAtNetwork || !changes.isEmpty }
 
@@ -68,7 +74,7 @@ extension Engine {
         drift.quietUntil = Uptime.milliseconds + (most < 5 ? 0 : min(Self.longestQuiet, 1000 << min(most - 5, 6)))
     }
 
-    private var driftSetting: SettingResource.Drift {
+    var driftSetting: SettingResource.Drift {
         for case .drift(let drift) in applied.plan.values(SettingResource.self) { return drift }
         return .repair
     }

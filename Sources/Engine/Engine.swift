@@ -38,6 +38,8 @@ public final class Engine {
     /// What is wrong with the commits on the disk.
     var damage: String?
     var plannedFacts: Facts?
+    /// The facts that subscribers know.
+    var toldFacts: Facts?
     /// The kernel's numbers of the ports then: one that went and came has another.
     var plannedPorts: Set<Int> = []
     /// Why the last plan could not be applied; nil when it was.
@@ -213,7 +215,8 @@ public final class Engine {
         let before = applied
         let context = DriverContext(
             places: places, socket: routes, filter: nftables, secrets: secrets, programs: driverPrograms,
-            drifted: drift.programs.kinds
+            drifted: driftSetting == .repair ? drift.programs.kinds : [],
+            driverFailed: { [programs = drift.programs] in programs.failed($0) }
         ) { values in
             if values.isEmpty { return }
             self.note { $0.sysctls.merge(values) { known, _ in known } }
@@ -232,7 +235,7 @@ public final class Engine {
             probes.follow(plan.values(ProbeResource.self))
             // What services have reported goes with them.
             reported.keep(services: Set(plan.values(ServiceResource.self).map(\.name)))
-            drift = Drift()
+            drift = drift.afterChange
             planRevision += 1
             // Reports and states of probes may have gone with the old plan.
             timers.areFactsStale = true

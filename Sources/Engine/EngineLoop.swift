@@ -48,10 +48,10 @@ extension Engine {
     private func wait() {
         var polled = [pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0)]
         if let tracing { polled.append(pollfd(fd: tracing.descriptor, events: Int16(POLLIN), revents: 0)) }
-        polled += probes.polled + server.polled + previews.polled + reportsPolled
+        polled += probes.polled + server.polled + previews.polled + reportsPolled + drift.programs.polled
         let due = [
             timers.tick, timers.still, retry.at, revertAt, probes.due, tracing?.due, server.due, previews.due,
-            reportsDue, eviction.due, timers.areFactsStale ? timers.factsNotBefore : nil,
+            reportsDue, eviction.due, drift.programs.nextDeadline, timers.areFactsStale ? timers.factsNotBefore : nil,
         ].compactMap { $0 }.min()
         let patience = Int32(clamping: max(0, (due ?? 0) - Uptime.milliseconds))
         if poll(&polled, nfds_t(polled.count), patience) < 0, errno != EINTR { usleep(100_000) }
@@ -71,6 +71,7 @@ extension Engine {
         followTrace()
         server.step()
         previews.step { try self.previewState() }
+        drift.programs.step()
         let hasReports = takeReports()
         if reported.forgetEnded() || hasReports { timers.areFactsStale = true }
     }
@@ -134,7 +135,10 @@ extension Engine {
     private func observe() {
         events.observe("status", statusSubject, at: clock.now)
         events.observe("health", ["probes": .object(probes.facts.mapValues(\.json))], at: clock.now)
-        events.observe("facts", plannedFacts?.json ?? [:], at: clock.now)
+        if plannedFacts != toldFacts {
+            toldFacts = plannedFacts
+            events.observe("facts", plannedFacts?.json ?? [:], at: clock.now)
+        }
         // PID 1 is asked only while a client subscribes.
         guard events.hasFollowers, Uptime.milliseconds >= timers.services else { return }
         timers.services = Uptime.milliseconds + Timers.interval

@@ -22,6 +22,8 @@ final class Eviction {
     static let stepSize = 2000
     /// Milliseconds after which a step takes up no other connection.
     static let stepTime = 20
+    /// Policies that are kept while passes go on.
+    private static let mostPolicies = 16
     /// Passes in a row that fail before the eviction is abandoned.
     private static let attempts = 5
     /// Milliseconds between them.
@@ -31,8 +33,8 @@ final class Eviction {
     private let makeJudge: (_ present: Policy, _ earlier: [Policy]) -> ConnectionJudge
     private let open: () throws -> ConnectionDump
 
-    /// The policies that connections may have begun under: the one before the oldest change that a
-    /// whole pass has not followed yet, and the one before the latest.
+    /// The policies that connections may have begun under: those before each change that a whole pass
+    /// has not followed yet. Of more changes than are kept, the first and the latest count.
     private var earlier: [Policy] = []
     /// The pass that goes on.
     private var dump: ConnectionDump?
@@ -74,7 +76,8 @@ final class Eviction {
     ///
     /// - Parameter policy: what was in effect until now.
     func watch(since policy: Policy) {
-        if earlier.count < 2 { earlier.append(policy) } else { earlier[1] = policy }
+        // A connection may have begun under each of them.
+        if earlier.count < Self.mostPolicies { earlier.append(policy) } else { earlier[Self.mostPolicies - 1] = policy }
         judge = nil
         isPassStale = dump != nil
         failedPasses = 0

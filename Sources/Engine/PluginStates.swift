@@ -105,13 +105,14 @@ struct PluginStates {
         // And something for the names.
         var wanted = 1 << 20
         for manifest in manifests where manifest.stateFormat > formats[manifest.name] ?? 1 {
-            wanted += try data().size(of: manifest.name)
+            let (sum, isTooMuch) = wanted.addingReportingOverflow(try data().size(of: manifest.name))
+            wanted = isTooMuch ? .max : sum
         }
         let free = try free()
         guard wanted <= free else {
             throw EngineError(
-                "\(Size.text(wanted)) are wanted on the data partition for copies of what daemons keep, and \(Size.text(free)) are free"
-            )
+                "copies of the services' data need \(Size.text(wanted)) on the data partition, and "
+                    + "\(Size.text(free)) are free; remove files below \(places.data)")
         }
     }
 

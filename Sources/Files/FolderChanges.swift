@@ -79,7 +79,8 @@ extension Folder {
         if errno == EISDIR {
             // The file has its name before the folder goes.
             if csystem_exchange(descriptor, temporary, name) == 0 {
-                try remove(temporary)
+                // The file is in place. What a service keeps filling meanwhile is left for the next start.
+                try? remove(temporary)
                 return true
             }
         }

@@ -96,11 +96,15 @@ extension Folder {
 
     private func size(of name: [CChar], level: Int = 0) throws(SystemError) -> Int {
         guard let status = try status(name) else { return 0 }
+        // A copy has no holes: sparse files count whole, and a sum beyond all disks stays there.
         var size = max(Int(status.st_size), Int(status.st_blocks) * 512)
         guard status.st_mode & S_IFMT == S_IFDIR else { return size }
         guard level < Self.mostLevels else { throw SystemError("openat2", shown(name), code: ENAMETOOLONG) }
         guard let folder = try openPresentFolder(name) else { return size }
-        for name in try folder.names() { size += try folder.size(of: name, level: level + 1) }
+        for name in try folder.names() {
+            let (sum, isTooMuch) = size.addingReportingOverflow(try folder.size(of: name, level: level + 1))
+            size = isTooMuch ? .max : sum
+        }
         return size
     }
 }

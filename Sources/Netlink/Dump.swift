@@ -10,7 +10,7 @@ final class Dump {
     private let socket: NetlinkSocket
     private let subject: String
     private let sequence: UInt32
-    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Datagram.capacity, alignment: 8)
+    private let buffer: UnsafeMutableRawBufferPointer
     private var datagram = Datagram()
     private var isOver = false
     private var overruns = 0
@@ -23,6 +23,8 @@ final class Dump {
         message.header.pointee.nlmsg_flags |= UInt16(NLM_F_DUMP)
         (self.socket, subject) = (socket, message.subject)
         sequence = try socket.send(message)
+        // Last: without a whole object, nothing would deallocate it.
+        buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Datagram.capacity, alignment: 8)
     }
 
     deinit { buffer.deallocate() }

@@ -1,6 +1,7 @@
 import CSystem
 import Files
 import Glibc
+import Synchronization
 
 /// A program that reads requests from its standard input and answers each on its standard output, a
 /// line each: a coprocess (bash(1), `coproc`).
@@ -20,6 +21,8 @@ public final class Coprocess {
         case tooLong(limit: Int)
         /// It wrote what no request asked for.
         case unasked(String)
+        /// It answered before it had read the request.
+        case early(String)
     }
 
     private let pid: pid_t
@@ -50,6 +53,7 @@ public final class Coprocess {
     public init(
         _ program: String, _ arguments: [String], limit: Int, report: @escaping (String) -> Void
     ) throws(SystemError) {
+        Self.reap()
         input = try Pipe()
         output = try Pipe()
         errors = try Pipe()
@@ -135,6 +139,15 @@ public final class Coprocess {
         unsent = request[...] + [UInt8(ascii: "\n")]
     }
 
+    /// What to poll for until the answer is there.
+    public var polled: [pollfd] {
+        [
+            pollfd(fd: unsent.isEmpty ? -1 : input.writing, events: Int16(POLLOUT), revents: 0),
+            pollfd(fd: output.reading, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: errors.reading, events: Int16(POLLIN), revents: 0),
+        ].filter { $0.fd >= 0 }
+    }
+
     /// Sends and receives what it can within a time.
     ///
     /// - Returns: an answer, a line without its end; nil where it is not there yet.
@@ -198,7 +211,7 @@ public final class Coprocess {
             received = []
             guard rest.isEmpty, unsent.isEmpty else {
                 kill()
-                throw .unasked(Self.text(rest.isEmpty ? answer : rest))
+                throw rest.isEmpty ? .early(Self.text(answer)) : .unasked(Self.text(rest))
             }
             return answer
         }
@@ -230,6 +243,11 @@ public final class Coprocess {
 
     private func hasEnded() -> Bool {
         if status != nil { return true }
+        var info = siginfo_t()
+        // Its processes are killed while its number is still its own.
+        if waitid(P_PID, id_t(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0, info.si_signo == SIGCHLD {
+            Glibc.kill(-pid, SIGKILL)
+        }
         var code: Int32 = 0
         let ended = waitpid(pid, &code, WNOHANG)
         if ended == pid { status = code & 0x7F == 0 ? code >> 8 & 0xFF : 128 + (code & 0x7F) }
@@ -244,9 +262,21 @@ public final class Coprocess {
         readErrors()
         Glibc.kill(-pid, SIGKILL)
         let end = Pipe.now() + Self.lastSeconds
-        // One that waits for a disk may not be gone by then.
         while !hasEnded(), Pipe.now() < end { usleep(1000) }
+        // One that waits for a disk is not gone by then: the next one to start reaps it.
+        if status == nil { Self.unreaped.withLock { $0.append(pid) } }
         status = status ?? 128 + SIGKILL
+    }
+
+    private static let unreaped = Mutex<[pid_t]>([])
+
+    private static func reap() {
+        unreaped.withLock { pids in
+            pids.removeAll { pid in
+                var code: Int32 = 0
+                return waitpid(pid, &code, WNOHANG) != 0
+            }
+        }
     }
 
     /// Reports what is there of its standard error, at most so many pieces of it.

@@ -23,6 +23,7 @@ import Testing
         let end = Self.seconds() + limit
         while Self.seconds() < end {
             engine.drift.look()
+            engine.drift.programs.step()
             let begin = Self.seconds()
             engine.mendDrift()
             // Only repairing may take longer.
@@ -186,6 +187,23 @@ import Testing
                 #expect(isRepaired && requests.starts(with: ["observe", "check", "observe"]), "\(requests)")
                 #expect(requests.count == 4 && engine.trouble == nil, "\(requests)")
             }
+        }
+    }
+
+    /// A driver that can't repair its kind keeps an operator from no other change, and is tried again.
+    @Test func aRepairThatFailsKeepsNoOtherChangeBack() throws {
+        let box = try BoxWithDriver(driver: ["deadline": 2, "interval": 1])
+        try box.run(Self.start) { engine in
+            try box.setFault("apply error")
+            try box.setObject("a", #"{"id": "a", "text": "other"}"#)
+            _ = try box.requests()
+            let isTried = try tick(engine, for: 20) { try box.requests().contains { $0.hasPrefix("apply") } }
+            #expect(isTried && engine.trouble == nil)
+            #expect(engine.refusal(of: Self.start.replacing("f: old", with: "f: new")) == nil)
+            #expect(box.file("f") == "new")
+            try box.setFault(nil)
+            let isRepaired = try tick(engine, for: 20) { try box.objects() == ["a": "a1", "b": "b1"] }
+            #expect(isRepaired)
         }
     }
 

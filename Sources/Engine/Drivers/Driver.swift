@@ -56,6 +56,8 @@ struct DriverContext {
     var programs: [DriverProgram] = []
     /// Kinds of these programs that differ from the active plan.
     var drifted: Set<String> = []
+    /// Is told of a kind whose change failed, although the transaction went on.
+    var driverFailed: (String) -> Void = { _ in }
     /// Notes values that sysctls had before the engine set them, by key.
     var remember: ([String: String]) -> Void = { _ in }
     /// Seconds since 1970.

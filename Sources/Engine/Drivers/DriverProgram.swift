@@ -110,6 +110,8 @@ struct DriverProgram: Sendable {
             case .tooLong(let limit): "its answer to \(what) has more than \(limit) bytes, and it was killed"
             case .unasked(let text):
                 "in \(what) it wrote more than one line an answer, and it was killed: \(text)"
+            case .early(let text):
+                "it answered \(what) before it had read the whole request, and it was killed: \(text)"
             }
         return EngineError("\(title): \(problem)")
     }

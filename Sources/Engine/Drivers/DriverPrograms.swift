@@ -24,7 +24,7 @@ struct DriverPrograms {
         for session in sessions {
             let wanted = wanted(session)
             if wanted.isEmpty { continue }
-            try tolerating { try session.check(wanted) }
+            try tolerating(session) { try session.check(wanted) }
         }
     }
 
@@ -37,7 +37,7 @@ struct DriverPrograms {
     private func applySteps(_ session: DriverSession) -> [Step] {
         // A step each: going back to the old plan, the others are tried where one fails.
         wanted(session).map { resource in
-            Step(Phase(session.program.driver.phase)) { try tolerating { try session.apply(resource) } }
+            Step(Phase(session.program.driver.phase)) { try tolerating(session) { try session.apply(resource) } }
         }
     }
 
@@ -50,21 +50,28 @@ struct DriverPrograms {
         let losesService = change.removed.of(ServiceResource.self).contains { $0.name.hasPrefix(program.plugin + "-") }
         let phase: Phase = losesService ? .customRemovalBeforeServices : .customRemoval
         var steps = before.subtracting(wanted).sorted().map { id in
-            Step(phase) { try tolerating { try session.remove(id) } }
+            Step(phase) { try tolerating(session) { try session.remove(id) } }
         }
         // Of a time that the engine does not know of: the state depends on the last plan alone.
-        steps.append(Step(phase) { try tolerating { try session.removeOthers(than: wanted) } })
+        steps.append(Step(phase) { try tolerating(session) { try session.removeOthers(than: wanted) } })
         return steps
     }
 
-    /// Where there is no plan to go back to, as after the box has booted, a failing driver does not keep
-    /// the box from its network: the error is logged, and the next look for drift tries again.
-    private func tolerating(_ body: () throws -> Void) throws {
-        guard change.old.plan.resources.isEmpty else { return try body() }
+    /// A driver's error fails the transaction only where it changes resources of the driver's kind, and
+    /// there is a plan to go back to. After the box has booted, a failing driver must not keep it from its
+    /// network; and a repair that fails must not keep an operator from other changes. The error is logged
+    /// once a transaction, and the next look for drift tries again.
+    private func tolerating(_ session: DriverSession, _ body: () throws -> Void) throws {
+        let kind = session.program.kind
+        let isChanged = change.differences.contains { $0.key.kind == kind }
+        guard change.old.plan.resources.isEmpty || !isChanged else { return try body() }
         do {
             try body()
         } catch {
-            Log.say("\(error) (the box goes on without it, and tries again)")
+            context.driverFailed(kind)
+            if session.isReported { return }
+            session.isReported = true
+            Log.say("\(error) (the engine goes on without it, and tries again)")
         }
     }
 }

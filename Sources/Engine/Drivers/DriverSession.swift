@@ -6,6 +6,8 @@ import Processes
 final class DriverSession {
     let program: DriverProgram
     private var process: Coprocess?
+    /// An error that does not fail the transaction was logged.
+    var isReported = false
     /// Why the program is not asked again in this transaction.
     private var failure: EngineError?
     /// What is present, by identity; nil before it was observed.

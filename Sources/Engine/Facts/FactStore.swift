@@ -24,9 +24,11 @@ final class FactStore {
     /// By collection and name.
     private(set) var reports: [String: [String: Report]] = [:]
     private var isSaved = true
+    /// Changes with what is reported, and not with ends alone.
+    private(set) var revision = 0
 
-    /// Bounds of what one service can make the engine keep: objects, and bytes of each.
-    static let (mostReports, mostBytes) = (1000, 16 << 10)
+    /// Bounds of what one service can make the engine keep: objects, bytes of each, and of all.
+    static let (mostReports, mostBytes, mostBytesInAll) = (1000, 16 << 10, 256 << 10)
 
     init(places: Places) {
         path = "\(places.state)/facts"
@@ -73,6 +75,17 @@ final class FactStore {
                 throw EngineError("\(report.service) has \(count) facts, and \(Self.mostReports) are allowed")
             }
         }
+        if let value = report.value {
+            let changed = collection
+            let others = reports.flatMap { collection, objects in
+                objects.filter { $0.value.service == report.service && ($0.key != name || collection != changed) }
+            }
+            let bytes = others.reduce(value.line.utf8.count) { $0 + ($1.value.value?.line.utf8.count ?? 0) }
+            guard bytes <= Self.mostBytesInAll else {
+                throw EngineError(
+                    "\(report.service) has \(bytes) bytes of facts, and \(Self.mostBytesInAll) are allowed")
+            }
+        }
         change { $0[collection, default: [:]][name] = report }
         return true
     }
@@ -115,7 +128,9 @@ final class FactStore {
         let before = reports
         body(&reports)
         reports = reports.filter { !$0.value.isEmpty }
-        if reports != before { isSaved = false }
+        if reports == before { return }
+        isSaved = false
+        if reports.mapValues({ $0.mapValues(\.value) }) != before.mapValues({ $0.mapValues(\.value) }) { revision += 1 }
     }
 
     /// Writes what has changed. What can't be written is valid nevertheless, until the engine ends.

@@ -26,9 +26,10 @@ final class Reports {
     /// - Parameters:
     ///   - planned: the services, with the plugins that planned them.
     ///   - manifests: of all plugins, by name.
-    /// - Returns: true when facts may have changed.
+    /// - Returns: true when facts have changed.
     func step(_ planned: (String) -> String?, _ manifests: [String: PluginManifest]) -> Bool {
         server.step()
+        let before = facts.revision
         var answers: [(ClientConnection, JSON)] = []
         while let asked = server.next() {
             do {
@@ -41,7 +42,7 @@ final class Reports {
         // A reporter that is told so may rely on it.
         facts.save()
         for (connection, answer) in answers { connection.answer(answer) }
-        return !answers.isEmpty
+        return facts.revision != before
     }
 
     private func take(

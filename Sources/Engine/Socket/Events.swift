@@ -28,7 +28,8 @@ final class Events {
         func send(_ event: String, _ more: [String: JSON] = [:]) {
             var entries = more
             (entries["event"], entries["time"]) = (.text(event), .integer(time))
-            connection.send(event: line(.object(entries), last))
+            // Only the last line has a cursor: from the middle of the states nothing goes on.
+            connection.send(event: event == "follows" ? line(.object(entries), last) : .object(entries), isState: true)
         }
         let words = (cursor ?? "").split(separator: ".").map(String.init)
         let number = words.count == 2 && words[0] == run ? Int(words[1]) : nil

@@ -272,12 +272,15 @@ final class ClientConnection {
     }
 
     /// Sends an event; from the first one on the connection is for events.
-    func send(event: JSON) {
+    ///
+    /// - Parameter isState: of those that come first, which may be longer than what a caller may leave
+    ///   unread.
+    func send(event: JSON, isState: Bool = false) {
         guard state == .waiting || state == .streaming else { return }
         (state, asked, deadline) = (.streaming, 0, nil)
         output += Array((event.line + "\n").utf8)
         write()
-        if output.count > Self.mostUnread { close() }
+        if output.count > Self.mostUnread, !isState { close() }
     }
 
     private func write() {
