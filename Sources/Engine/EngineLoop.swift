@@ -13,8 +13,19 @@ struct Timers {
     var services = Uptime.milliseconds
     /// The facts may be others than those of the plan.
     var areFactsStale = false
-    /// When they are looked at next at the earliest.
-    var factsNotBefore = 0
+    /// When they are followed next at the earliest.
+    private(set) var factsNotBefore = 0
+    /// Milliseconds that facts have taken of late, and until when.
+    private var factsDebt = (0, 0)
+    /// What they may take at once.
+    private static let factsCredit = 1000
+
+    /// Notes how long facts took. Those that change all the time take half of the time at most.
+    mutating func noteFacts(from begin: Int, to end: Int) {
+        let (debt, until) = factsDebt
+        factsDebt = (max(0, debt - (begin - until)) + end - begin, end)
+        factsNotBefore = end + max(0, factsDebt.0 - Self.factsCredit)
+    }
 
     /// How long links must be still, how often what reports no changes is looked at, and how often all
     /// facts are; in milliseconds.
@@ -85,9 +96,7 @@ extension Engine {
             follow()
         } else if timers.areFactsStale, now >= timers.factsNotBefore {
             followFacts()
-            // Facts that change all the time take half of the time at most.
-            let end = Uptime.milliseconds
-            timers.factsNotBefore = end + (end - now)
+            timers.noteFacts(from: now, to: Uptime.milliseconds)
         } else if let time = timers.still, now >= time {
             timers.still = nil
             followFacts()

@@ -295,8 +295,11 @@ extension BootTests {
     /// them anew, and removed.
     private func linkTypes(_ say: (String, Double) throws -> String) throws {
         func commit(_ lines: [String]) throws -> String {
-            try say(
-                "vcpectl set lines '[\(lines.joined(separator: ","))]'; vcpectl commit; sleep 3; vcpectl status", 120)
+            // The shell takes lines of 1,024 bytes at most.
+            let file = lines.map { "echo '\($0),' >>/tmp/lines\n" }.joined()
+            return try say(
+                "rm -f /tmp/lines\n\(file)vcpectl set lines \"[$(cat /tmp/lines)]\"; vcpectl commit; sleep 3; vcpectl status",
+                120)
         }
         func link(_ name: String, _ type: String, master: String? = nil) -> String {
             let master = master.map { ",\"master\":\"\($0)\"" } ?? ""
@@ -318,7 +321,7 @@ extension BootTests {
         }
         func shown() throws -> String {
             try say(
-                "for l in red d1 team outer inner v1 shape sw; do ip -d link show $l; done; ip route show vrf red; ip addr show inner",
+                "for l in red d1 team outer inner v1 shape sw; do /usr/bin/ip -d link show $l; done; /usr/bin/ip route show vrf red; /usr/bin/ip addr show inner",
                 30)
         }
         for (bond, id, tag) in [("active-backup", 8, "802.1ad"), ("802.3ad", 9, "802.1Q"), ("802.3ad", 9, "802.1Q")] {
@@ -331,7 +334,7 @@ extension BootTests {
                 "vlan_filtering 1", "ifb",
             ] { #expect(seen.contains(words), "\(words) is not in \(seen)") }
         }
-        let gone = try say("vcpectl delete lines; vcpectl commit; vcpectl status; ip -br link", 60)
+        let gone = try say("vcpectl delete lines; vcpectl commit; vcpectl status; /usr/bin/ip -br link", 60)
         #expect(gone.contains("all is applied"), "\(gone)")
         let links = String(gone[(gone.firstRange(of: "all is applied")?.upperBound ?? gone.startIndex)...])
         for name in ["red", "team", "outer", "inner", "v0", "v1", "shape", "sw", "d1"] {

@@ -283,7 +283,7 @@ import Testing
         try FileSystem.replace("\(data)/filler", with: [UInt8](repeating: 0, count: 2 << 20))
         try be(format: 3)
         let check = try box.check()
-        #expect(check.status == 1 && check.errorText.contains("are wanted on the data partition"), "\(check.errorText)")
+        #expect(check.status == 1 && check.errorText.contains("on the data partition, and"), "\(check.errorText)")
         #expect(throws: SystemError.self) { try box.start() }
         #expect(box.log.contains("No space left on device"), "\(box.log)")
         #expect(try FileSystem.read(database) == [UInt8](repeating: 2, count: 2 << 20))
