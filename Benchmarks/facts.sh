@@ -23,7 +23,7 @@ nat:
   masquerade: [{from: lan, to: wan}]
   forwards: [{name: web, from: wan, protocol: tcp, ports: 8080, to: 192.168.1.10, to-port: 80}]
 lan:
-  networks: [{interface: lan, dhcp: {range: 192.168.1.100-192.168.1.199}}]
+  networks: [{interface: lan, dhcp: {from: 192.168.1.100, to: 192.168.1.199}}]
 YAML
 cat >"$work/measure.py" <<'PY'
 import json, socket, statistics, subprocess, sys, time

@@ -321,7 +321,7 @@ extension BootTests {
         }
         func shown() throws -> String {
             try say(
-                "for l in red d1 team outer inner v1 shape sw; do /usr/bin/ip -d link show $l; done; /usr/bin/ip route show vrf red; /usr/bin/ip addr show inner",
+                "for l in red d1 team outer inner v1 shape sw; do /usr/bin/ip -c=never -d link show $l; done; /usr/bin/ip -c=never route show vrf red; /usr/bin/ip -c=never addr show inner",
                 30)
         }
         for (bond, id, tag) in [("active-backup", 8, "802.1ad"), ("802.3ad", 9, "802.1Q"), ("802.3ad", 9, "802.1Q")] {
@@ -334,7 +334,7 @@ extension BootTests {
                 "vlan_filtering 1", "ifb",
             ] { #expect(seen.contains(words), "\(words) is not in \(seen)") }
         }
-        let gone = try say("vcpectl delete lines; vcpectl commit; vcpectl status; /usr/bin/ip -br link", 60)
+        let gone = try say("vcpectl delete lines; vcpectl commit; vcpectl status; /usr/bin/ip -c=never -br link", 60)
         #expect(gone.contains("all is applied"), "\(gone)")
         let links = String(gone[(gone.firstRange(of: "all is applied")?.upperBound ?? gone.startIndex)...])
         for name in ["red", "team", "outer", "inner", "v0", "v1", "shape", "sw", "d1"] {
