@@ -28,12 +28,12 @@ public final class Engine {
     var site: Node
     var siteText: String
     var siteName: String
+    /// Where that comes from.
+    let store: CommitStore
     /// The document that the applied plan was made of; it may be an earlier one than the site.
     var appliedText = ""
     /// Counts the plans that were applied.
     var planRevision = 0
-    /// Where that comes from.
-    let store: CommitStore
     var head = Head()
     /// What is wrong with the commits on the disk.
     var damage: String?
@@ -91,7 +91,7 @@ public final class Engine {
         planner = try places.planner()
         reported = FactStore(places: places)
         reports = try Reports(places: places, facts: reported)
-        // Whoever may do more may look as well: all that have a role belong to this group.
+        // Users of every role belong to this group.
         server = try Server(path: places.socket, group: gid_t(Role.readOnly.group.number))
         previews = Previews(places: places)
         probes = Probes(routes: routes)
@@ -124,11 +124,13 @@ public final class Engine {
     ///
     /// - Returns: true when there may be other facts than before.
     func takeReports() -> Bool {
-        // Of what is being applied, too: a service may report before the rest of its plan is there.
-        let everything = applied.everything
-        return reports.step(
-            { everything[ResourceKey(ServiceResource.kind, $0)]?.plugin },
-            Dictionary(planner.plugins.map { ($0.manifest.name, $0.manifest) }) { $1 })
+        // Asked for each report only: a plan may have tens of thousands of resources.
+        reports.step { service in
+            let key = ResourceKey(ServiceResource.kind, service)
+            // Of what is being applied, too: a service may report before the rest of its plan is there.
+            guard let planned = applied.leftovers[key] ?? applied.plan.resources[key] else { return nil }
+            return planner.plugins.first { $0.manifest.name == planned.plugin }?.manifest
+        }
     }
 
     var reportsDue: Int? { [reports.due, reported.nextEnd].compactMap { $0 }.min() }

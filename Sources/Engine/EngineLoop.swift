@@ -33,8 +33,9 @@ struct Timers {
 }
 
 extension Engine {
-    /// Follows the site, and serves the sockets, for ever. Nothing in it waits but for the kernel and PID 1;
-    /// in each pass come timers first, then one request.
+    /// Follows the site, and serves the sockets, for ever. In each pass come timers first, then one request.
+    /// No caller makes it wait. Plans, plugins' commands and drivers' changes still do, within their
+    /// deadlines.
     public func run() throws -> Never {
         resetToFactory()
         // Before any service starts on what another release's daemons left.
@@ -81,7 +82,7 @@ extension Engine {
         if probes.facts != before { timers.areFactsStale = true }
         followTrace()
         server.step()
-        previews.step { try self.previewState() }
+        previews.step(planRevision) { try self.previewState() }
         drift.programs.step()
         let hasReports = takeReports()
         if reported.forgetEnded() || hasReports { timers.areFactsStale = true }
@@ -125,7 +126,7 @@ extension Engine {
         followFeeds(clockWasSet: wasSet)
         mendDrift()
         for found in outside.look() { take(found) }
-        // What may be put back must not write disks.
+        // A commit that may be rolled back must not write disks.
         if head.pending == nil { stick.follow(site) }
     }
 

@@ -48,7 +48,7 @@ struct PluginAnswer: Sendable {
                 (self.known, running) = (known, nil)
             } else {
                 self.known = nil
-                // What is published must not depend on the time: nothing would plan it again.
+                // Values to publish must not depend on the time: a plugin is asked for them only for another input.
                 let end = verb == "publish" ? "}" : ",\"now\":\(now)}"
                 running = try member.runner.begin(verb, input + Array(end.utf8))
             }

@@ -89,7 +89,7 @@ import Testing
             DHCPCDAdapter.reports(environment) == [
                 FactReport("wan fe80::1", router, seconds: 1800), FactReport("routers", "wan fe80::2", nil),
             ])
-        // A prefix without the flag A is for nobody's addresses.
+        // Without the flag A, hosts make no addresses of a prefix (RFC 4862, section 5.5.3).
         environment["nd1_prefix_information1_flags"] = "L"
         #expect(DHCPCDAdapter.reports(environment).first?.value?["prefixes"] == nil)
     }

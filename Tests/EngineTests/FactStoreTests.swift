@@ -67,6 +67,15 @@ import Testing
         }
     }
 
+    /// Also where the plugin has the name of such a collection.
+    @Test func noServiceFillsACollectionOfTheEngine() {
+        for collection in FactCollections.ofEngine {
+            #expect(!FactCollections.mayReport(collection, into: collection))
+        }
+        #expect(FactCollections.mayReport("vpn", into: "vpn") && FactCollections.mayReport("vpn", into: "vpn-peers"))
+        #expect(FactCollections.mayReport("vpn", into: "leases") && !FactCollections.mayReport("vpn", into: "other"))
+    }
+
     @Test func aServiceIsBounded() throws {
         try withStore { _, store in
             for i in 0..<FactStore.mostReports { try store.take(report("x"), "mine", "\(i)") }

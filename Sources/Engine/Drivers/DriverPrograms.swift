@@ -15,7 +15,7 @@ struct DriverPrograms {
         let ordered = Phase.allCases.flatMap { phase in concerned.filter { Phase($0.driver.phase) == phase } }
         sessions = ordered.map(DriverSession.init)
         for session in sessions { steps += applySteps(session) }
-        // What was applied last may need what was applied before it.
+        // A resource may need those that were applied before it.
         for session in sessions.reversed() { steps += removalSteps(session) }
     }
 

@@ -10,7 +10,7 @@ final class DriverSession {
     var isReported = false
     /// Why the program is not asked again in this transaction.
     private var failure: EngineError?
-    /// What is present, by identity; nil before it was observed.
+    /// The present resources, by identity; nil before the program has observed them.
     private var present: [String: [String: JSON]]?
 
     /// Seconds that the program has to end after its standard input was closed.

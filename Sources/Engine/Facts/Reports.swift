@@ -3,8 +3,8 @@ import Planning
 import Glibc
 import PluginKit
 
-/// The socket by which services report facts (`vcpe-report`). Any user may connect: what a service may
-/// report is said by its plugin's manifest, and which service it is by the kernel.
+/// The socket by which services report facts (`vcpe-report`). Any user may connect: the kernel identifies
+/// the service, and its plugin's manifest lists what the service may report.
 final class Reports {
     private let server: Server
     private let facts: FactStore
@@ -23,17 +23,15 @@ final class Reports {
 
     /// Takes the reports that have arrived.
     ///
-    /// - Parameters:
-    ///   - planned: the services, with the plugins that planned them.
-    ///   - manifests: of all plugins, by name.
+    /// - Parameter manifest: that of the plugin which planned a service.
     /// - Returns: true when facts have changed.
-    func step(_ planned: (String) -> String?, _ manifests: [String: PluginManifest]) -> Bool {
+    func step(_ manifest: (_ service: String) -> PluginManifest?) -> Bool {
         server.step()
         let before = facts.revision
         var answers: [(ClientConnection, JSON)] = []
         while let asked = server.next() {
             do {
-                try take(asked.json, asked.connection.caller, planned, manifests)
+                try take(asked.json, asked.connection.caller, manifest)
                 answers.append((asked.connection, [:]))
             } catch {
                 answers.append((asked.connection, ["error": .text("\(error)")]))
@@ -45,16 +43,14 @@ final class Reports {
         return facts.revision != before
     }
 
-    private func take(
-        _ json: JSON, _ caller: Caller, _ planned: (String) -> String?, _ manifests: [String: PluginManifest]
-    ) throws {
+    private func take(_ json: JSON, _ caller: Caller, _ manifest: (String) -> PluginManifest?) throws {
         guard let collection = json["collection"]?.text, let name = json["name"]?.text,
             let made = json["made"]?.integer
         else { throw EngineError("a report has collection, name and made, found \(json.line.prefix(120))") }
         var service = ""
         switch caller.service {
         case .service(let name):
-            try Self.check(name, planned(name), collection, manifests)
+            try Self.check(name, manifest(name), collection)
             service = name
         case .none where caller.user == 0: break
         case .none:
@@ -79,10 +75,8 @@ final class Reports {
             .init(value: value, ends: ends, made: moment, service: service), collection, name)
     }
 
-    private static func check(
-        _ service: String, _ plugin: String?, _ collection: String, _ manifests: [String: PluginManifest]
-    ) throws {
-        guard let plugin, let manifest = manifests[plugin] else {
+    private static func check(_ service: String, _ manifest: PluginManifest?, _ collection: String) throws {
+        guard let manifest else {
             throw EngineError("the service \(service) is no plugin's: it reports no facts")
         }
         let names = manifest.reports[collection] ?? []
@@ -91,8 +85,8 @@ final class Reports {
         }
         guard may else {
             throw EngineError(
-                "the manifest of \(plugin) lets its service \(service) report no \(collection); \"reports\" says what it may"
-            )
+                "the manifest of \(manifest.name) lets its service \(service) report no \(collection); "
+                    + "add it to the manifest's reports")
         }
     }
 }

@@ -249,8 +249,7 @@ extension Engine {
     /// What previews are made with now.
     func previewState() throws -> Previews.State {
         Previews.State(
-            followed: siteText, others: appliedText == siteText ? [] : [appliedText], facts: try facts(), now: now,
-            revision: planRevision)
+            followed: siteText, others: appliedText == siteText ? [] : [appliedText], facts: try facts(), now: now)
     }
 
     /// Lines of the plan without secrets of the document.

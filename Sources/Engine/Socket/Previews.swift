@@ -16,8 +16,6 @@ public final class Previews {
         var facts: Facts
         /// Seconds since 1970.
         var now: Int
-        /// Changes with each plan that is applied.
-        var revision: Int
     }
 
     private struct Waiting {
@@ -63,22 +61,24 @@ public final class Previews {
         return running.process.polled.isEmpty ? Uptime.milliseconds + 5 : running.end
     }
 
-    /// - Parameter state: the present one.
-    func step(_ state: () throws -> State) {
+    /// - Parameters:
+    ///   - revision: changes with each plan that is applied.
+    ///   - state: the present one, which costs requests to the kernel.
+    func step(_ revision: Int, _ state: () throws -> State) {
         waiting.removeAll { !$0.connection.isOpen }
-        if let running { follow(running, state) }
+        if let running { follow(running, revision) }
         guard running == nil, let highest = waiting.map(\.connection.rank).max(),
             let index = waiting.firstIndex(where: { $0.connection.rank == highest })
         else { return }
         let next = waiting.remove(at: index)
         do {
-            running = try start(next, try state())
+            running = try start(next, try state(), revision)
         } catch {
             next.connection.answer(["error": .text("\(error)")])
         }
     }
 
-    private func follow(_ job: Running, _ state: () throws -> State) {
+    private func follow(_ job: Running, _ revision: Int) {
         let connection = job.waiting.connection
         // The caller is gone. The process is killed with its last reference.
         guard connection.isOpen else { return running = nil }
@@ -89,7 +89,7 @@ public final class Previews {
                 next.tries += 1
                 // The process has read the plan that was applied then: with another document's secrets,
                 // perhaps, than those it knew to hide.
-                if try state().revision != job.revision {
+                if revision != job.revision {
                     guard next.tries < Self.mostTries else {
                         throw EngineError("the configuration changes all the time; try again later")
                     }
@@ -105,7 +105,7 @@ public final class Previews {
         }
     }
 
-    private func start(_ next: Waiting, _ state: State) throws -> Running {
+    private func start(_ next: Waiting, _ state: State, _ revision: Int) throws -> Running {
         let request: JSON = [
             "text": .text(next.text), "name": .text(next.name), "followed": .text(state.followed),
             "others": .texts(state.others), "facts": state.facts.json, "now": .integer(state.now),
@@ -114,7 +114,7 @@ public final class Previews {
         let process = try Command(CommandLine.arguments.first ?? "", words).begin(
             input: .temporary(holding: Array(request.line.utf8)))
         return Running(
-            process: process, waiting: next, revision: state.revision, end: Uptime.milliseconds + Self.patience)
+            process: process, waiting: next, revision: revision, end: Uptime.milliseconds + Self.patience)
     }
 
     private static func answer(_ connection: ClientConnection, _ result: Command.Result) throws {

@@ -201,7 +201,7 @@ final class ClientConnection {
     var rank: Int { caller.role.flatMap { Role.allCases.firstIndex(of: $0) } ?? -1 }
     fileprivate var received: Int { input.count + asked }
     fileprivate var unread: Int { output.count }
-    /// False when the caller is gone: nobody reads the answer.
+    /// False when the caller has disconnected.
     var isOpen: Bool { state != .over }
 
     fileprivate var polled: pollfd? {

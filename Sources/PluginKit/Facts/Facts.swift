@@ -1,5 +1,5 @@
-/// What is known about the box beside its configuration: objects in collections, each with a name of
-/// its own (docs/plugins.md).
+/// The state of the box that plugins plan by, beside its configuration: objects in collections, each
+/// with a name of its own (docs/plugins.md).
 ///
 /// The engine fills some collections itself. Others are filled by services, with `vcpe-report`; a
 /// plugin's manifest says which of its services may fill which.
@@ -100,7 +100,9 @@ public enum FactCollections {
     /// Whether a plugin's services may fill a collection: one that all boxes know, or one of its own,
     /// which is named `PLUGIN` or `PLUGIN-…`.
     public static func mayReport(_ plugin: String, into collection: String) -> Bool {
-        reported.contains { $0.collection == collection } || collection == plugin
+        // A plugin may be called as a collection of the engine.
+        if ofEngine.contains(collection) { return false }
+        return reported.contains { $0.collection == collection } || collection == plugin
             || collection.hasPrefix(plugin + "-")
     }
 }

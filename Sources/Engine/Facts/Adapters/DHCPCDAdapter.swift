@@ -5,10 +5,7 @@ import PluginKit
 public enum DHCPCDAdapter {
     /// The facts that change.
     ///
-    /// - Parameters:
-    ///   - environment: of the script.
-    ///   - known: the names of objects that were reported before, by collection: those that an answer
-    ///     leaves out are there no more.
+    /// - Parameter environment: of the script.
     public static func reports(_ environment: [String: String]) -> [FactReport] {
         guard let interface = environment["interface"], let reason = environment["reason"] else { return [] }
         switch reason {

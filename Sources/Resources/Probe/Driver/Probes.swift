@@ -117,7 +117,7 @@ final class Probes {
         }
     }
 
-    /// What is known of each by now.
+    /// The state of each probe that has passed or failed.
     var facts: [String: Facts.ProbeState] {
         states.compactMapValues { $0.holds.map { Facts.ProbeState(passes: $0) } }
     }
