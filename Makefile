@@ -7,13 +7,16 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home --preserve-env=PATH,
 # An ordinary user makes networks and mounts in a user namespace: uidmap, and lines of the user in
 # /etc/subuid and /etc/subgid.
 IN_NAMESPACE := $(if $(filter 0,$(shell id -u)),,unshare --user --map-auto --map-root-user --mount --propagation private --)
-# These need root, and "make test" runs them: cgroups and device nodes (InitTests), loop devices, an
-# overlay over the host's /usr (UpdaterTests), and send buffers beyond the limit of nft.
-NEED_ROOT := InitTests DiskTests.aTableIsReadBack DiskTests.aTableGoesToALargerDisksEnd \
-    DiskTests.anImageIsFlashed DiskTests.aLoopDevice DiskTests.aDiskThatIsTooSmall \
-    FilesystemTests.erofsSatisfies FilesystemTests.attributesOfAllSizes OracleTests.fiveHundred \
-    SystemTests.aSiteComesFromAStick UpdaterTests
-SKIPPED := $(if $(filter 0,$(shell id -u)),,$(NEED_ROOT:%=--skip %))
+# These need root: loop devices, and send buffers beyond the limit of nft.
+NEED_ROOT := DiskTests.aTableIsReadBack DiskTests.aTableGoesToALargerDisksEnd \
+    DiskTests.anImageIsFlashed DiskTests.aLoopDevice DiskTests.aDiskThatIsTooSmall DiskTests.aDiskInUse \
+    FilesystemTests.erofsSatisfies FilesystemTests.attributesOfAllSizes OracleTests.fiveHundred
+# These run the box's own executables, which take minutes to build, or an image.
+NEED_BOX := BootTests BuildTests NetnsTests InitTests UpdaterTests ServingTests \
+    InstallationTests.whateverHappens
+# Half a minute each: another client's reading of our repositories, and every cut of power.
+SLOW := bothClientsAccept pythonsClientReads powerLossAnywhere powerCutsLeave
+SKIPPED := $(NEED_BOX:%=--skip %) $(SLOW:%=--skip %) $(if $(filter 0,$(shell id -u)),,$(NEED_ROOT:%=--skip %))
 IMAGE ?= branch-office
 # As the compiler of Debian 12 and of Debian 13 both take them.
 STRICT = -Xswiftc -warnings-as-errors
@@ -39,9 +42,9 @@ box: setup  ## Build the box's own executables into .build/box
 lint: setup
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
 
-check: lint setup-tests  ## The style and the fast tests: no image, no boot; no root needed
+check: lint setup-tests  ## The style and the fast tests: nothing of the box itself, no image, no boot; no root needed
 	$(SWIFT) build --build-tests $(STRICT)
-	$(IN_NAMESPACE) $(SWIFT) test --skip-build --skip BootTests --skip BuildTests --skip Torture $(SKIPPED)
+	$(IN_NAMESPACE) $(SWIFT) test --skip-build --skip Torture $(SKIPPED)
 
 # The user builds, so that root owns no file of .build; root's home has the caches of the tests.
 test: lint setup-tests box  ## All tests, boots included; as root, or with sudo
