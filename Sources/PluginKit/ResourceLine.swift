@@ -27,6 +27,20 @@ public struct ResourceLine: Sendable {
         return number
     }
 
+    /// Two numbers within a range, the first and the last; nil where the key is absent.
+    public func range(
+        _ key: String, _ allowed: ClosedRange<Int>
+    ) throws(InvalidResource) -> ClosedRange<Int>? {
+        guard let value = json[key] else { return nil }
+        guard let numbers = value.list?.compactMap(\.integer), numbers.count == 2, value.list?.count == 2,
+            numbers.allSatisfy(allowed.contains), numbers[0] <= numbers[1]
+        else {
+            throw invalid(
+                "\"\(key)\" is not [FIRST, LAST] of numbers from \(allowed.lowerBound) to \(allowed.upperBound)")
+        }
+        return numbers[0]...numbers[1]
+    }
+
     /// True or false; false where the key is absent.
     public func flag(_ key: String) throws(InvalidResource) -> Bool {
         guard let value = json[key] else { return false }

@@ -305,6 +305,11 @@ extension BootTests {
             let master = master.map { ",\"master\":\"\($0)\"" } ?? ""
             return "{\"kind\":\"link\",\"id\":\"\(name)\",\"name\":\"\(name)\",\(type)\(master)}"
         }
+        func vlans(_ link: String, _ first: Int, through last: Int? = nil, flags: String? = nil) -> String {
+            let (last, flags) = (last ?? first, flags.map { ",\($0)" } ?? "")
+            return
+                "{\"kind\":\"bridge-vlan\",\"id\":\"\(link) \(first)-\(last)\",\"link\":\"\(link)\",\"vlans\":[\(first),\(last)]\(flags)}"
+        }
         func plan(bond: String, id: Int, tag: String) -> [String] {
             ["8021q", "bonding", "vrf", "dummy", "veth", "ifb"].map { "{\"kind\":\"kernel-module\",\"id\":\"\($0)\"}" }
                 + [
@@ -314,6 +319,8 @@ extension BootTests {
                     link("inner", "\"vlan\":{\"parent\":\"outer\",\"id\":\(id),\"egress\":{\"6\":5}}", master: "red"),
                     link("v0", "\"veth\":{\"peer\":\"v1\"}"), link("v1", "\"veth\":{\"peer\":\"v0\"}", master: "sw"),
                     link("shape", "\"ifb\":{}"), link("sw", "\"bridge\":{\"vlan-filtering\":true}"),
+                    vlans("v1", id, flags: "\"untagged\":true,\"default\":true"), vlans("v1", 100, through: 102),
+                    vlans("sw", 100),
                     "{\"kind\":\"address\",\"id\":\"inner 198.51.100.1/24\",\"link\":\"inner\",\"address\":\"198.51.100.1/24\"}",
                     "{\"kind\":\"route\",\"id\":\"198.18.0.0/15 0 table 100\",\"to\":\"198.18.0.0/15\","
                         + "\"via\":\"198.51.100.2\",\"link\":\"inner\",\"table\":100,\"metric\":0}",
@@ -321,7 +328,7 @@ extension BootTests {
         }
         func shown() throws -> String {
             try say(
-                "for l in red d1 team outer inner v1 shape sw; do /usr/bin/ip -c=never -d link show $l; done; /usr/bin/ip -c=never route show vrf red; /usr/bin/ip -c=never addr show inner",
+                "for l in red d1 team outer inner v1 shape sw; do /usr/bin/ip -c=never -d link show $l; done; /usr/bin/ip -c=never route show vrf red; /usr/bin/ip -c=never addr show inner; for l in v1 sw; do bridge -compressvlans vlan show dev $l; done",
                 30)
         }
         for (bond, id, tag) in [("active-backup", 8, "802.1ad"), ("802.3ad", 9, "802.1Q"), ("802.3ad", 9, "802.1Q")] {
@@ -331,8 +338,10 @@ extension BootTests {
             for words in [
                 "vrf table 100", "master team", "bond mode \(bond)", "vlan protocol \(tag) id 7", "id \(id) ",
                 "master red", "{ 6:5 }", "198.51.100.1/24", "198.18.0.0/15 via 198.51.100.2 dev inner", "master sw",
-                "vlan_filtering 1", "ifb",
+                "vlan_filtering 1", "ifb", "\(id) PVID Egress Untagged", "100-102",
             ] { #expect(seen.contains(words), "\(words) is not in \(seen)") }
+            // The kernel's own VLAN 1 is not planned.
+            #expect(!seen.contains(" 1 PVID"), "\(seen)")
         }
         let gone = try say("vcpectl delete lines; vcpectl commit; vcpectl status; /usr/bin/ip -c=never -br link", 60)
         #expect(gone.contains("all is applied"), "\(gone)")

@@ -67,7 +67,7 @@ struct DriverContext {
 /// Parts of a transaction, in their order. Nothing is ever open that neither plan opens: links are
 /// down until the packet filter knows them, and removals come last.
 enum Phase: Int, CaseIterable {
-    case modules, links, sysctls, filter, linksUp, addresses, routes, rules, secrets, directories, files
+    case modules, links, bridgeVLANs, sysctls, filter, linksUp, addresses, routes, rules, secrets, directories, files
     /// Custom resources go before a daemon that their driver may need.
     case customRemovalBeforeServices
     case services
@@ -78,7 +78,7 @@ enum Phase: Int, CaseIterable {
     var prerequisites: [Phase] {
         switch self {
         case .filter: [.links]
-        case .linksUp: [.links, .filter]
+        case .linksUp: [.links, .bridgeVLANs, .filter]
         default: []
         }
     }

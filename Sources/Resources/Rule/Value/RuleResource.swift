@@ -83,26 +83,12 @@ public struct RuleResource: ResourceType {
         outputInterface = try line.text("output-interface")
         suppressedPrefixLength = try line.number("suppress-prefix-length", 0...128)
         transport = try line.number("transport", 1...255)
-        sourcePorts = try Self.range(line, "source-ports", 1...65_534)
-        destinationPorts = try Self.range(line, "destination-ports", 1...65_534)
-        users = try Self.range(line, "users", 0...Int(UInt32.max) - 1)
+        sourcePorts = try line.range("source-ports", 1...65_534)
+        destinationPorts = try line.range("destination-ports", 1...65_534)
+        users = try line.range("users", 0...Int(UInt32.max) - 1)
         guard [source, destination].allSatisfy({ $0.map { $0.family == family } ?? true }) else {
             throw line.invalid("a rule's networks must be of its family")
         }
-    }
-
-    /// A list of the first and the last number.
-    private static func range(
-        _ line: ResourceLine, _ key: String, _ allowed: ClosedRange<Int>
-    ) throws(InvalidResource) -> ClosedRange<Int>? {
-        guard let value = line[key] else { return nil }
-        guard let numbers = value.list?.compactMap(\.integer), numbers.count == 2, value.list?.count == 2,
-            numbers.allSatisfy(allowed.contains), numbers[0] <= numbers[1]
-        else {
-            throw line.invalid(
-                "\"\(key)\" is not [FIRST, LAST] of numbers from \(allowed.lowerBound) to \(allowed.upperBound)")
-        }
-        return numbers[0]...numbers[1]
     }
 
     public var identity: String { "\(family == .ipv4 ? "ipv4" : "ipv6") \(priority)" }
