@@ -1,4 +1,5 @@
 import Addresses
+import Documents
 @testable import Engine
 import Files
 import Glibc
@@ -162,6 +163,58 @@ import Testing
             return ([try mtu(9000), try mtu(nil)], macs)
         }
         #expect(mtus == [[9000, 9000], [1500, 1500]], "\(macs)")
+    }
+
+    /// One router advertisement of 2001:db8:77::/64 and a default route, out of a link.
+    private static let advertisement = """
+        import socket, struct, sys
+        index = socket.if_nametoindex(sys.argv[1])
+        s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        prefix = struct.pack("!BBBBIII16s", 3, 4, 64, 0xC0, 86400, 86400, 0, socket.inet_pton(socket.AF_INET6, "2001:db8:77::"))
+        s.sendto(struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + prefix, ("ff02::1", 0, 0, index))
+        """
+
+    /// The link stays, its acceptance of advertisements goes: by 0, and by the value before, which a
+    /// box that forwards does not accept by.
+    @Test func whatAdvertisementsLeftGoesWithTheirAcceptance() throws {
+        try namespace.run {
+            let macs = try makePorts(1)
+            let box = try Box(folder: folder)
+            func plan(_ value: String?) throws -> Plan {
+                let sysctl = value.map {
+                    [Resource(SysctlResource(key: "net/ipv6/conf/wan/accept_ra", value: $0))]
+                }
+                // The packet filter drops what no plan accepts.
+                let accept =
+                    #"{"kind": "nftables", "id": "chain test.input", "stage": "input", "order": 1, "#
+                    + #""chain": {"name": "test.input", "rules": [{"expr": [{"accept": null}]}]}}"#
+                let port = LinkResource(name: "wan", PortLink(path: "", mac: macs[0]))
+                return Self.plan([Resource(port), try Resource(JSON.parse(accept))] + (sysctl ?? []))
+            }
+            func learned() throws -> String {
+                let text = try Command("sh", ["-c", "ip -6 addr show dev wan; ip -6 route show dev wan"]).check().text
+                return text.split(separator: "\n").filter { $0.contains("2001:db8:77:") || $0.hasPrefix("default via") }
+                    .joined(separator: "\n")
+            }
+            for after in ["0", nil] {
+                try box.apply(plan("2"))
+                var sent: Command.Result?
+                let isLearned = try Wait.until {
+                    // Not before the far end has a link-local address.
+                    sent = try Command("python3", ["-c", Self.advertisement, "far0"]).run()
+                    let text = try learned()
+                    return text.contains("2001:db8:77:") && text.contains("default via")
+                }
+                let present = try Command("ip", ["-6", "addr"]).check().text
+                try #require(isLearned, "\(String(describing: sent)) \(present)")
+                if after == nil { try Command("sysctl", ["-qw", "net.ipv6.conf.wan.forwarding=1"]).check() }
+                try box.apply(plan(after))
+                let left = try learned()
+                #expect(left == "", "\(after ?? "the value before")")
+                #expect(try box.drift() == [])
+            }
+        }
     }
 
     /// Two ports that exchange their names, whose indexes are the names' numbers.

@@ -10,8 +10,12 @@ struct SysctlDriver: Driver {
     static let watch = DriftWatch.polling
 
     private let remember: ([String: String]) -> Void
+    private let advertisements: RouterAdvertisements
 
-    init(_ context: DriverContext) { remember = context.remember }
+    init(_ context: DriverContext) {
+        remember = context.remember
+        advertisements = RouterAdvertisements(socket: context.socket)
+    }
 
     func steps(_ change: KindChange<SysctlResource>) -> [Step] {
         let known = change.plans.old.sysctls
@@ -21,15 +25,18 @@ struct SysctlDriver: Driver {
                 let unknown = wanted.map(\.key).filter { known[$0] == nil }
                 remember(Dictionary(unknown.compactMap { key in value(of: key).map { (key, $0) } }) { $1 })
                 let waiting = Self.waiting(change.plans.new)
+                var changed: [String] = []
                 for sysctl in wanted where !waiting(sysctl.key) || value(of: sysctl.key) != nil {
-                    try set(sysctl.key, sysctl.value)
+                    let isChanged = try set(sysctl.key, sysctl.value)
+                    if isChanged || !change.isSettled { changed.append(sysctl.key) }
                 }
+                try forgetAdvertisements(changed)
             },
             Step(.sysctlRestoration) {
                 let wanted = Set(change.wanted.map(\.key))
-                for (key, value) in known.sorted(by: { $0.key < $1.key }) where !wanted.contains(key) {
-                    try restore(key, value)
-                }
+                let old = known.sorted { $0.key < $1.key }.filter { !wanted.contains($0.key) }
+                for (key, value) in old { try restore(key, value) }
+                try forgetAdvertisements(old.map(\.key))
             },
         ]
     }
@@ -61,11 +68,28 @@ struct SysctlDriver: Driver {
         }
     }
 
+    /// Deletes what router advertisements left on links that no longer accept them.
+    private func forgetAdvertisements(_ changed: [String]) throws {
+        let links = changed.compactMap(RouterAdvertisements.link).filter { link in
+            let folder = "net/ipv6/conf/\(link)"
+            return switch value(of: "\(folder)/accept_ra") {
+            case "0": true
+            // Accepted while the box does not forward (ip-sysctl.rst of the kernel).
+            case "1": value(of: "\(folder)/forwarding") != "0"
+            default: false
+            }
+        }
+        if !links.isEmpty { try advertisements.forget(Set(links)) }
+    }
+
     /// Sets a sysctl that has another value.
-    private func set(_ key: String, _ value: String) throws {
-        if isSet(key, value) { return }
+    ///
+    /// - Returns: whether it had another value.
+    @discardableResult private func set(_ key: String, _ value: String) throws -> Bool {
+        if isSet(key, value) { return false }
         try File(path(key), O_WRONLY).write(Array(value.utf8), at: 0)
         if key == "kernel/hostname" { try Self.noteHostName(value) }
+        return true
     }
 
     /// Rewrites what PID 1 wrote at boot: programs look their own host's name up in /etc/hosts, a
