@@ -9,7 +9,8 @@ let pluginFiles = ["Network", "Firewall", "NAT", "LAN", "System", "Upgrade"].fla
 /// Kinds of resources: a folder of Sources/Resources each, with its values for plugins in `Value`, and
 /// its driver for the engine in `Driver`.
 let kinds = [
-    "KernelModule", "Sysctl", "Nftables", "Link", "BridgeVLAN", "Address", "Route", "Rule", "Directory", "File", "Service", "Secret",
+    "KernelModule", "Sysctl", "Nftables", "Link", "BridgeVLAN", "Address", "Route", "Rule", "Directory", "File",
+    "Service", "Secret",
     "Probe", "Setting",
 ]
 

@@ -69,7 +69,8 @@ public struct ResourceKey: Sendable, Hashable, CustomStringConvertible {
 public enum ResourceTypes {
     public static let all: [any ResourceType.Type] = [
         KernelModuleResource.self, SysctlResource.self, NftablesResource.self, LinkResource.self,
-        BridgeVLANResource.self, AddressResource.self, RouteResource.self, RuleResource.self, DirectoryResource.self, FileResource.self,
+        BridgeVLANResource.self, AddressResource.self, RouteResource.self, RuleResource.self, DirectoryResource.self,
+        FileResource.self,
         ServiceResource.self, SecretResource.self, ProbeResource.self, SettingResource.self,
     ]
 
