@@ -19,11 +19,12 @@ struct PluginCommand: ParsableCommand {
 
     struct New: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Write a plugin's skeleton: a Swift package that builds and passes its test.",
+            abstract: "Write a plugin's skeleton in Swift, Python or shell, which passes its test.",
             discussion: """
                   vcpe plugin new hello
-                  make -C hello            builds hello/hello
+                  make -C hello            builds hello/hello; a plugin in Python or shell is not built
                   vcpe plugin test hello
+                  vcpe plugin new --language python hello
 
                 Exit codes: 0 done, 1 failed: nothing is written.
                 """)
@@ -31,17 +32,22 @@ struct PluginCommand: ParsableCommand {
         @Argument(help: "The plugin's name: lower-case letters, digits and hyphens.")
         var name: String
 
-        @Option(help: ArgumentHelp("The folder of vcpe's own package, which has PluginKit.", valueName: "folder"))
+        @Option(help: "swift, python (3), or shell (POSIX, with jq).")
+        var language = PluginSkeleton.Language.swift
+
+        @Option(
+            help: ArgumentHelp(
+                "The folder of vcpe's own package, which has PluginKit, for a plugin in Swift.", valueName: "folder"))
         var kit = "."
 
         func run() throws {
             let kit = try FileSystem.realPath(self.kit)
-            guard FileSystem.exists("\(kit)/Sources/PluginKit") else {
+            guard language != .swift || FileSystem.exists("\(kit)/Sources/PluginKit") else {
                 throw BuildFailure("\(kit) is not vcpe's package: it has no Sources/PluginKit", hint: "--kit FOLDER")
             }
-            let files = try PluginSkeleton(name: name, kit: kit).write(to: name)
+            let files = try PluginSkeleton(name: name, language: language, kit: kit).write(to: name)
             for file in files { print("\(name)/\(file)") }
-            print("next: make -C \(name), then vcpe plugin test \(name)")
+            print("next: \(language == .swift ? "make -C \(name), then " : "")vcpe plugin test \(name)")
         }
     }
 
@@ -163,3 +169,5 @@ struct PluginCommand: ParsableCommand {
         }
     }
 }
+
+extension PluginSkeleton.Language: ExpressibleByArgument {}

@@ -50,6 +50,23 @@ import Testing
         #expect(described.status == 0 && described.text.contains("version     1"), "\(described.errorText)")
     }
 
+    /// The templates that need no compiler pass their own test, and no other plan does.
+    @Test(arguments: ["python", "shell"]) func aSkeletonPassesItsTest(language: String) throws {
+        let made = try Command(
+            "sh",
+            ["-c", "cd \(folder) && exec \"$0\" plugin new --language \(language) greeter", CommandTests.program],
+            environment: ["HOME": folder]
+        ).run()
+        #expect(made.status == 0, "\(made.errorText)")
+        let result = try vcpe("plugin", "test", "\(folder)/greeter")
+        #expect(result.status == 0, "\(result.text)\(result.errorText)")
+        #expect(result.text.contains("greeter: 2 answers, 3 examples, 0 findings"), "\(result.text)")
+        let plan = "\(folder)/greeter/cases/hello.plan"
+        let text = String(decoding: try FileSystem.read(plan), as: UTF8.self)
+        try FileSystem.replace(plan, with: text.replacing("hello", with: "goodbye"))
+        #expect(try vcpe("plugin", "test", "\(folder)/greeter").status == 1)
+    }
+
     @Test func aPluginReachesNeitherTheHostNorItsNetwork() throws {
         try FileSystem.replace("\(folder)/private", with: "private\n", mode: 0o644)
         let script = """

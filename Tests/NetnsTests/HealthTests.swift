@@ -60,6 +60,16 @@ import Testing
         #expect(try box.decided() == before)
     }
 
+    /// An operator's command failed if what it committed is rolled back.
+    @Test func aPluginsCommandHasTheVerdictOfItsCommit() throws {
+        let box = try BoxInNetwork.ready(site: Self.probed)
+        #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
+        let before = try box.decided()
+        let result = try box.vcpectl("firewall", "block", "203.0.113.1")
+        #expect(result.status == 1 && result.errorText.contains("commit 1 was put back"), "\(result)")
+        #expect(try box.decided() == before)
+    }
+
     /// A commit is watched on when another one comes before the probes have said their word.
     @Test func anotherCommitMakesNoBadOneStand() throws {
         let box = try BoxInNetwork.ready(site: Self.probed)

@@ -65,6 +65,7 @@ public struct PluginCheck {
                 if try answerInOtherEnvironment(verb, input) != lines {
                     findings.append(Finding(message: "\(path): \(verb) depends on its environment"))
                 }
+                findings += Self.argumentFindings(input, manifest).map { Finding(message: "\(path): \($0)") }
                 if verb == "plan" { findings += invalidLines(lines).map { Finding(message: "\(path): \($0)") } }
                 if writes {
                     try FileSystem.replace(expected, with: text)
@@ -90,6 +91,22 @@ public struct PluginCheck {
                 hint: "declare it in the manifest's commands, or correct the case's name")
         }
         return [command.verb.rawValue]
+    }
+
+    /// What the arguments of a command's case have, and no box would send.
+    public static func argumentFindings(_ input: JSON, _ manifest: PluginManifest) -> [String] {
+        guard let command = manifest.commands.first(where: { $0.name == input["command"]?.text }) else { return [] }
+        let names = command.arguments.map(\.name)
+        let allowed = names.isEmpty ? "the command has none" : "allowed are \(names.joined(separator: ", "))"
+        guard let arguments = (input["arguments"] ?? [:]).object else {
+            return ["arguments is not an object of texts by name; \(allowed)"]
+        }
+        let missing = command.arguments.filter { !$0.isOptional && arguments[$0.name] == nil }
+        return missing.map { "the argument \($0.name) is missing; it is not optional" }
+            + arguments.keys.sorted().compactMap { name in
+                guard names.contains(name) else { return "the argument \(name) is not in the manifest; \(allowed)" }
+                return arguments[name]?.text == nil ? "the argument \(name) is not a text, as the box sends it" : nil
+            }
     }
 
     /// The invalid lines of a plan.

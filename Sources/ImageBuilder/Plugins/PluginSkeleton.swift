@@ -2,14 +2,20 @@ import Documents
 import Files
 import PluginKit
 
-/// A template of a plugin in Swift, which builds and passes its tests without changes.
+/// A template of a plugin, which builds and passes its tests without changes.
 public struct PluginSkeleton {
+    /// The language of the program.
+    public enum Language: String, CaseIterable, Sendable {
+        case swift, python, shell
+    }
+
     let name: String
-    /// The path of vcpe's own package.
+    let language: Language
+    /// The path of vcpe's own package, for a plugin in Swift.
     let kit: String
 
     /// - Throws: ``BuildFailure`` for an invalid name.
-    public init(name: String, kit: String) throws {
+    public init(name: String, language: Language, kit: String) throws {
         guard let first = name.utf8.first, (0x61...0x7A).contains(first), name.utf8.count <= 30,
             name.utf8.allSatisfy({ (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2D })
         else {
@@ -17,7 +23,7 @@ public struct PluginSkeleton {
                 "\"\(name)\" is not a valid plugin name",
                 hint: "allowed are at most 30 lower-case letters, digits and hyphens, a letter first")
         }
-        (self.name, self.kit) = (name, kit)
+        (self.name, self.language, self.kit) = (name, language, kit)
     }
 
     /// The Swift type's name.
@@ -37,7 +43,8 @@ public struct PluginSkeleton {
         do {
             for (path, text) in files {
                 try FileSystem.makeDirectory(FileSystem.parent(of: "\(temporary)/\(path)") ?? temporary)
-                try FileSystem.replace("\(temporary)/\(path)", with: text)
+                let isProgram = text.hasPrefix("#!")
+                try FileSystem.replace("\(temporary)/\(path)", with: text, mode: isProgram ? 0o755 : 0o644)
             }
             try FileSystem.rename(temporary, to: folder)
         } catch {
@@ -48,9 +55,16 @@ public struct PluginSkeleton {
     }
 
     private var manifest: PluginManifest {
-        PluginManifest(
+        let packages =
+            switch language {
+            case .swift: [String]()
+            case .python: ["python3"]
+            case .shell: ["dash", "jq"]
+            }
+        return PluginManifest(
             name: name, version: "0.1.0", summary: "Writes a greeting to a file", key: name, yang: "vcpe-\(name).yang",
-            resources: ["directory", "file"], features: [.init("base")],
+            files: language == .shell ? ["\(name).jq"] : [], resources: ["directory", "file"],
+            features: [.init("base", packages: packages)],
             commands: [.init(.show, "greeting", "The contents of the file")])
     }
 
@@ -64,15 +78,24 @@ public struct PluginSkeleton {
             Resource(DirectoryResource(path: path, owner: "root", mode: 0o755)),
             Resource(FileResource(path: "\(path)/greeting", content: "hello\n", owner: "root", mode: 0o644)),
         ]
-        return [
-            ("Package.swift", package), ("Makefile", makefile), (".gitignore", ".build\nPackage.resolved\n/\(name)\n"),
-            ("Sources/\(name)/\(type).swift", source),
-            ("Sources/\(name)/main.swift", main),
+        let program =
+            switch language {
+            case .swift:
+                [
+                    ("Package.swift", package), ("Makefile", makefile),
+                    (".gitignore", ".build\nPackage.resolved\n/\(name)\n"),
+                    ("Sources/\(name)/\(type).swift", source), ("Sources/\(name)/main.swift", main),
+                ]
+            case .python: [(name, python)]
+            case .shell: [(name, shell), ("\(name).jq", jq)]
+            }
+        return program + [
             ("manifest.json", manifest.json.pretty), ("vcpe-\(name).yang", yang), ("README.md", readme),
             ("cases/hello.yaml", "# A greeting.\n" + Node(input, position: Self.nowhere).yaml),
             ("cases/hello.publish", ""),
             ("cases/hello.plan", resources.map(\.json.line).sorted().map { $0 + "\n" }.joined()),
             ("examples/bad-empty.yaml", "greeting: \"\"\n"),
+            ("examples/bad-unknown-key.yaml", "greeting: hello\nname: world\n"),
         ]
     }
 
@@ -191,7 +214,7 @@ public struct PluginSkeleton {
           greeting: hello
         ```
 
-        `make` builds the program, `vcpe plugin test .` checks it. To add the plugin to an image, reference this folder in its definition:
+        \(language == .swift ? "`make` builds the program, " : "")`vcpe plugin test .` checks it. To add the plugin to an image, reference this folder in its definition:
 
         ```
         plugins: [network, firewall, ../\(name)]

@@ -75,22 +75,27 @@ enum CommitVerbs {
         request["do"] = .text(verb)
         let answer = try client.answer(to: .object(request))
         if !call.asJSON { say(answer) }
-        let number = answer["commit"]?.integer
-        let watched = answer["probation"]?.list ?? []
-        if request["confirm"] == nil, !watched.isEmpty {
-            for _ in 0..<patience * 5 {
-                let status = try client.answer(to: ["do": "status"])
-                guard status["commit"]?.integer == number else {
-                    throw EngineError(status["put-back"]?.text ?? "commit \(number ?? 0) does not stand any more")
-                }
-                if status["probation"] == nil {
-                    if !call.asJSON { Terminal.say("commit \(number ?? 0) stands\n") }
-                    break
-                }
-                usleep(200_000)
-            }
-        }
+        if request["confirm"] == nil { try waitForVerdict(answer, asJSON: call.asJSON) }
         if call.asJSON { Terminal.say(answer.pretty) }
+    }
+
+    /// Waits until the probes that a commit may have broken have passed.
+    ///
+    /// - Throws: the reason, where the engine has rolled the commit back.
+    static func waitForVerdict(_ answer: JSON, asJSON: Bool) throws {
+        guard let number = answer["commit"]?.integer, answer["probation"]?.list?.isEmpty == false else { return }
+        let client = EngineClient()
+        for _ in 0..<patience * 5 {
+            let status = try client.answer(to: ["do": "status"])
+            guard status["commit"]?.integer == number else {
+                throw EngineError(status["put-back"]?.text ?? "commit \(number) was rolled back")
+            }
+            if status["probation"] == nil {
+                if !asJSON { Terminal.say("commit \(number) stands\n") }
+                return
+            }
+            usleep(200_000)
+        }
     }
 
     static func say(_ answer: JSON) {

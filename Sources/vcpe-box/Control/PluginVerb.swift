@@ -63,9 +63,13 @@ enum PluginVerb {
         let asJSON = arguments.contains("--json")
         Terminal.warn(answer)
         guard let columns = answer["columns"]?.list?.compactMap(\.text), let rows = answer["rows"]?.list else {
-            if asJSON { return Terminal.say(answer.pretty) }
-            CommitVerbs.say(answer)
-            for line in answer["said"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
+            if !asJSON {
+                CommitVerbs.say(answer)
+                for line in answer["said"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
+            }
+            // A command that changed the document failed if its commit is rolled back.
+            try CommitVerbs.waitForVerdict(answer, asJSON: asJSON)
+            if asJSON { Terminal.say(answer.pretty) }
             return
         }
         let table = TextTable(columns: columns, rows: rows.map { $0.list ?? [] })
