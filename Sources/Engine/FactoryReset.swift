@@ -1,6 +1,7 @@
 import CSystem
 import Files
 import Glibc
+import Slots
 
 /// Back to the factory's site: everything on /data goes, but what tells the box from others and keeps it from going back
 /// to an older release.
@@ -24,13 +25,10 @@ extension Engine {
     /// short in the middle goes on with it the next time.
     func resetToFactory() {
         let done = "\(places.state)/reset"
-        let words = (try? File("/proc/cmdline").read(8192, at: 0)) ?? []
         // systemd-boot lists both profiles of an image whose starts are counted under one name, and may start either when nobody chose.
         let entry = places.bootWord("entry") ?? ""
         let isMeant = entry.isEmpty || entry == "factory-reset.conf" || entry.hasSuffix("@factory-reset")
-        let isChosen =
-            isMeant
-            && String(decoding: words, as: UTF8.self).split { $0 == " " || $0 == "\n" }.contains("vcpe.factory-reset")
+        let isChosen = isMeant && (try? KernelCommandLine())?["vcpe.factory-reset"] != nil
         do {
             // The command line stays what it is when the engine starts again.
             if isChosen, !FileSystem.exists(done) {

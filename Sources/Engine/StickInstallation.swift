@@ -35,9 +35,7 @@ public struct StickInstallation {
         table = try PartitionTable.read(try File(disk))
         self.slot = slot
         entry = places.bootWord("entry").flatMap { BootEntry($0) }
-        let line = String(decoding: try File("/proc/cmdline").read(4096, at: 0), as: UTF8.self)
-        let word = line.split(whereSeparator: \.isWhitespace).first { $0.hasPrefix("vcpe.verity=") }
-        guard let blocks = word?.dropFirst("vcpe.verity=".count).split(separator: ",").first.flatMap({ Int($0) }) else {
+        guard let blocks = try KernelCommandLine().verifiedRoot?.dataBlocks else {
             throw EngineError("the kernel's command line names no verified root")
         }
         // Data, the superblock, and levels of hashes, 128 in a block, up to a single one.

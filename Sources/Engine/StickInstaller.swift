@@ -4,6 +4,7 @@ import Documents
 import Files
 import Glibc
 import Processes
+import Slots
 
 /// What the engine has done on a box that runs from a stick: by processes of its own, since it takes minutes.
 struct StickInstaller {
@@ -65,10 +66,7 @@ struct StickInstaller {
     }
 
     /// There is a shell on the console, which reads what is typed.
-    private static var isDebug: Bool {
-        let line = (try? File("/proc/cmdline").read(4096, at: 0)) ?? []
-        return String(decoding: line, as: UTF8.self).split(whereSeparator: \.isWhitespace).contains("vcpe.debug")
-    }
+    private static var isDebug: Bool { (try? KernelCommandLine())?["vcpe.debug"] != nil }
 }
 
 /// What such a process does, and says on all consoles.

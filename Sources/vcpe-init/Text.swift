@@ -113,14 +113,21 @@ enum Text {
 
 /// The kernel's command line.
 enum CommandLineOption {
-    /// The value of the last `name=value`; empty for a bare `name`, nil without it.
+    /// The value of the first `name=value`; empty for a bare `name`, nil without it.
+    ///
+    /// The boot image's own line, which its signature covers, ends with `--`. systemd-stub appends
+    /// SMBIOS strings and addons behind it, which the kernel does not read, and PID 1 reads only
+    /// where the firmware verifies no signatures.
     static func value(_ name: String) -> String? {
-        var found: String?
-        for word in Text.read("/proc/cmdline").split(whereSeparator: { $0 == " " || $0 == "\n" }) {
-            if word == name { found = "" }
-            if word.hasPrefix(name + "=") { found = String(word.dropFirst(name.count + 1)) }
-        }
-        return found
+        let words = Text.read("/proc/cmdline").split(whereSeparator: { $0 == " " || $0 == "\n" })
+        let own = words.prefix { $0 != "--" }
+        if let value = value(name, own) { return value }
+        let appended = words.dropFirst(own.count + 1)
+        return appended.isEmpty || LoaderVariables.verifiesSignatures ? nil : value(name, appended)
+    }
+
+    private static func value(_ name: String, _ words: ArraySlice<Substring>) -> String? {
+        words.first { $0 == name || $0.hasPrefix(name + "=") }.map { String($0.dropFirst(name.utf8.count + 1)) }
     }
 
     /// The value of `name=NUMBER`, clamped to a range; nil when there is none.

@@ -48,13 +48,10 @@ struct Box {
 
     /// Where blocks of the running root are, by the kernel's command line.
     func layout() throws -> VerityLayout {
-        let line = String(decoding: try File("/proc/cmdline").read(4096, at: 0), as: UTF8.self)
-        let word = line.split(whereSeparator: \.isWhitespace).first { $0.hasPrefix("vcpe.verity=") }
-        let parts = (word?.dropFirst("vcpe.verity=".count) ?? "").split(separator: ",").map(String.init)
-        guard parts.count == 3, let blocks = Int(parts[0]), let salt = Hex.bytes(parts[1]) else {
+        guard let root = try KernelCommandLine().verifiedRoot, let salt = Hex.bytes(root.salt) else {
             throw SlotFailure("the kernel's command line names no verified root")
         }
-        return VerityLayout(dataBlocks: blocks, salt: salt)
+        return VerityLayout(dataBlocks: root.dataBlocks, salt: salt)
     }
 
     func target() throws -> InstallTarget {

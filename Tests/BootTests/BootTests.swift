@@ -1,7 +1,7 @@
 import Disks
 import Files
 import Glibc
-import ImageBuilder
+@testable import ImageBuilder
 import Processes
 import Testing
 
@@ -86,7 +86,7 @@ import Testing
         try TestImages.copy(image, to: disk)
         var machine = try TestImages.direct(image, disk: disk, folder: folder)
         let line = try image.commandLine()
-        let wrong = String(line.dropLast(1)) + (line.last == "0" ? "1" : "0")
+        let wrong = TestImages.withWrongRoot(line)
         for number in 1...3 {
             machine.firmware = .direct(
                 kernel: try image.kernel(in: folder), initramfs: image.initramfs, commandLine: wrong + " vcpe.pause=1")
@@ -199,7 +199,7 @@ import Testing
         let line = try image.commandLine()
         machine.firmware = .direct(
             kernel: try image.kernel(in: folder), initramfs: image.initramfs,
-            commandLine: String(line.dropLast(1)) + (line.last == "0" ? "1" : "0") + " vcpe.pause=1")
+            commandLine: TestImages.withWrongRoot(line) + " vcpe.pause=1")
         let broken = try Machine.start(machine, in: folder, until: "failed")
         #expect(broken.event != nil, "\(broken.machine.story)")
         usleep(1_000_000)
@@ -265,11 +265,20 @@ import Testing
         let unsigned = try await TestImages.lab()
         let disk = "\(folder)/disk.raw"
         try TestImages.copy(signed, to: disk)
-        let good = try Machine.start(
-            TestImages.uefi(disk: disk, folder: folder, certificate: certificate), in: folder, until: "up",
-            seconds: 120)
-        #expect(field("secure-boot", of: good.event) == "on", "\(good.machine.story)")
-        #expect(field("entry", of: good.event) == "vcpe-1.efi")
+        // Words that no signature covers: another disk, another root. They reach the command line, and no reader.
+        let zero = String(repeating: "0", count: 64)
+        let words = "vcpe.esp=00000000-0000-0000-0000-000000000000 vcpe.verity=1,\(zero),\(zero) init=/bin/sh"
+        var machine = try TestImages.uefi(disk: disk, folder: folder, certificate: certificate)
+        machine.extra += [
+            "-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra=\(words.replacing(",", with: ",,"))",
+        ]
+        let good = try Machine.start(machine, in: folder, until: "coldplugged", seconds: 120)
+        let up = good.machine.event("up")
+        #expect(field("secure-boot", of: up) == "on", "\(good.machine.story)")
+        #expect(field("entry", of: up) == "vcpe-1.efi")
+        try good.machine.type("cat /proc/cmdline\n")
+        #expect(good.machine.wait(forConsole: "-- vcpe.esp=0000"), "\(good.machine.story)")
+        try expectHardening(good.machine)
         good.machine.kill()
 
         // A tampered UKI: one bit of the kernel, in place.
@@ -283,6 +292,31 @@ import Testing
         try refused(disk, certificate)
         try TestImages.copy(unsigned, to: disk)
         try refused(disk, certificate)
+    }
+
+    /// The running kernel has what the image's sysctl file and command line set.
+    private func expectHardening(_ machine: Machine) throws {
+        let settings = KernelHardening.settings.split(separator: "\n").filter { !$0.hasPrefix("#") }
+        let wanted = settings.map { line -> (key: String, value: String) in
+            let parts = line.split(separator: "=").map { $0.filter { $0 != " " && $0 != "-" } }
+            return (parts[0].replacing(".", with: "/"), parts[1])
+        }
+        for part in stride(from: 0, to: wanted.count, by: 8).map({ wanted[$0..<min($0 + 8, wanted.count)] }) {
+            let keys = part.map(\.key).joined(separator: " ")
+            try machine.type(
+                "cd /proc/sys; for k in \(keys); do echo $k is $(cat $k 2>/dev/null || echo absent).; done\n")
+        }
+        try machine.type(
+            "mount -t securityfs none /sys/kernel/security; echo lockdown is $(cat /sys/kernel/security/lockdown).; "
+                + "echo signed $(cat /sys/module/module/parameters/sig_enforce) modules.\n")
+        #expect(machine.wait(forConsole: "signed Y modules."), "\(machine.story)")
+        #expect(machine.console.contains("[integrity]"), "\(machine.story)")
+        // Of keys that only newer kernels have.
+        let newer = ["kernel/io_uring_disabled", "dev/tty/legacy_tiocsti"]
+        for (key, value) in wanted {
+            let isAbsent = newer.contains(key) && machine.console.contains("\(key) is absent.")
+            #expect(isAbsent || machine.console.contains("\(key) is \(value)."), "\(key)")
+        }
     }
 
     private func refused(_ disk: String, _ certificate: String) throws {

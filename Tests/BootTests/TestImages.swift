@@ -301,6 +301,12 @@ enum TestImages {
         try Command("cp", ["--sparse=always", image.raw, path]).check()
     }
 
+    /// A command line of an image with another hash of its root, which is its last word before `--`.
+    static func withWrongRoot(_ line: String) -> String {
+        let own = line.hasSuffix(" --") ? line.dropLast(3) : line[...]
+        return String(own.dropLast(1)) + (own.last == "0" ? "1" : "0") + " --"
+    }
+
     static func direct(_ image: BuiltImage, disk: String, folder: String, more: String = "") throws -> VirtualMachine {
         try FileSystem.makeDirectory(folder)
         var machine = VirtualMachine(

@@ -38,6 +38,7 @@ extension Composer {
             IMAGE_VERSION=\(definition.version)
 
             """
+        put(KernelHardening.path, .file(Content(KernelHardening.settings)), mode: 0o644)
         put("usr/lib/os-release", .file(Content(release)), mode: 0o644)
         put("etc/os-release", .symbolicLink(target: "../usr/lib/os-release"), mode: 0o777)
         put(

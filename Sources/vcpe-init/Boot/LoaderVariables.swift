@@ -23,10 +23,24 @@ struct LoaderVariables {
         devicePartition = Self.read("LoaderDevicePartUUID").first
         countedPath = Self.read("LoaderBootCountPath").first
         // Four bytes of attributes, then the value.
-        isSecureBoot = Text.bytes("\(Self.folder)/SecureBoot-\(Self.global)").dropFirst(4).first == 1
+        isSecureBoot = Self.secureBoot == 1
         selected = Self.read("LoaderEntrySelected").first
         entries = Self.read("LoaderEntries")
     }
+
+    /// Four bytes of attributes, then the value; nil where there is no such variable.
+    private static var secureBoot: UInt8? { Text.bytes("\(folder)/SecureBoot-\(global)").dropFirst(4).first }
+
+    /// The same without the rest. Firmware whose variables can't be read is taken for one that
+    /// verifies signatures.
+    static let verifiesSignatures: Bool = {
+        guard access("/sys/firmware/efi", F_OK) == 0 else { return false }
+        mount("efivarfs", folder, "efivarfs", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), nil)
+        defer { umount2(folder, 0) }
+        guard Text.hasEntries(folder) else { return true }
+        // Firmware without the variable has no Secure Boot.
+        return secureBoot ?? 0 == 1
+    }()
 
     /// The file name of the entry that was started.
     var entry: String? { countedPath?.split(separator: "\\").last.map(String.init) ?? selected }
