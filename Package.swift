@@ -14,6 +14,9 @@ let kinds = [
     "Probe", "Setting",
 ]
 
+/// The C that runs on the box: glibc checks the sizes of buffers. It does so in optimized code only.
+let checked: [CSetting] = [.define("_FORTIFY_SOURCE", to: "3", .when(configuration: .release))]
+
 /// What runs on the box, and what both sides share: Debian's C libraries, and no package of others.
 let box: [Target] = [
     .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
@@ -22,8 +25,8 @@ let box: [Target] = [
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
-    .target(name: "CSystem"),
-    .target(name: "CResolver", linkerSettings: [.linkedLibrary("resolv")]),
+    .target(name: "CSystem", cSettings: checked),
+    .target(name: "CResolver", cSettings: checked, linkerSettings: [.linkedLibrary("resolv")]),
     .target(name: "Addresses"),
     .target(name: "Units"),
     .target(name: "Documents", dependencies: ["CYaml"]),
