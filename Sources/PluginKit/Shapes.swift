@@ -85,13 +85,23 @@ extension Shape where Value == String {
         .text("a name of lower-case letters, digits and hyphens, at most 40, starting with a letter", where: isName)
     }
 
-    /// The name of an interface: it becomes a link's, which the kernel limits to 15 bytes.
+    /// The name of a zone. Rules write `any` for every zone and `box` for the box itself.
+    public static var zoneName: Shape {
+        .text(
+            "a name of lower-case letters, digits and hyphens, at most 40, starting with a letter, but neither any nor "
+                + "box, which mean every zone and the box itself in rules"
+        ) { isName($0) && $0 != "any" && $0 != "box" }
+    }
+
+    /// The name of an interface: it becomes a link's, which the kernel limits to 15 bytes. `all` and
+    /// `default` are no links' names, since sysctls of all links have them (`dev_valid_name` and
+    /// devinet.c of the kernel).
     public static var interfaceName: Shape {
         .text(
             "a name of lower-case letters, digits and hyphens, at most 12, starting with a letter, which the kernel gives "
-                + "to no card itself (lo, eth0, wlan0 …)"
+                + "to no card itself (lo, eth0, wlan0 …) and does not keep (all, default)"
         ) { text in
-            isName(text) && text.utf8.count <= 12 && text != "lo"
+            isName(text) && text.utf8.count <= 12 && !["lo", "all", "default"].contains(text)
                 && !["eth", "wlan", "wwan", "usb", "ifb", "sit", "gre", "dummy"].contains { prefix in
                     text.hasPrefix(prefix) && !text.dropFirst(prefix.count).isEmpty
                         && text.dropFirst(prefix.count).allSatisfy(\.isNumber)
@@ -128,13 +138,17 @@ extension Shape where Value == String {
 }
 
 extension ProblemList {
-    /// Notes every name that stands twice in a list of named things.
-    public func checkUnique<Item>(_ items: [Located<Item>], _ what: String, by name: (Item) -> String) {
+    /// Notes every name that a list of named things has twice; items without one are left out.
+    ///
+    /// - Parameter hint: what to do.
+    public func checkUnique<Item>(
+        _ items: [Located<Item>], _ what: String, hint: String = "give every one a name of its own",
+        by name: (Item) -> String?
+    ) {
         var seen: Set<String> = []
-        for item in items where !seen.insert(name(item.value)).inserted {
-            add(
-                item.problem(
-                    "the \(what) \"\(name(item.value))\" stands twice", hint: "give every one a name of its own"))
+        for item in items {
+            guard let name = name(item.value), !seen.insert(name).inserted else { continue }
+            add(item.problem("the \(what) \"\(name)\" stands twice", hint: hint))
         }
     }
 }

@@ -1,6 +1,7 @@
 import Addresses
 @testable import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// Translations, by what hosts on both sides see of each other.
@@ -147,5 +148,42 @@ import Testing
         let others = try talk(
             "203.0.113.1", at: .wan, to: "203.0.113.2", receiver: "192.168.1.10", at: .lan, port: 7105)
         #expect(others.sender == nil)
+    }
+
+    /// What a document changes of translations holds for flows that go on, too: their next packet
+    /// begins a connection.
+    @Test func flowsThatGoOnAreTranslatedAsTheDocumentSays() throws {
+        let server = try ProofSocket(network.namespace(.wan), .ipv4, isStream: false)
+        try server.bind(address("203.0.113.1"), port: 6100, listen: false)
+        func client(_ source: String) throws -> ProofSocket {
+            let client = try ProofSocket(network.namespace(.lan), .ipv4, isStream: false)
+            try client.bind(address(source), port: 0, listen: false)
+            return client
+        }
+        func seen(_ client: ProofSocket) throws -> String? {
+            while server.wait(seconds: 0) { _ = server.receive() }
+            _ = client.send([1], to: try address("203.0.113.1"), port: 6100)
+            return server.wait(seconds: 0.5) ? server.receive().peer?.description : nil
+        }
+        let (masked, pooled) = (try client("192.168.1.10"), try client("192.168.1.70"))
+        #expect(try Wait.until { try seen(masked) == "203.0.113.2" })
+        let first = try #require(try seen(pooled))
+        // An exception for one of them, and another pool for the other.
+        let other = Self.site.replacing(
+            "destination: [198.51.100.0/24], translate: none", with: "destination: [203.0.113.1], translate: none"
+        )
+        .replacing("203.0.113.10-203.0.113.13", with: "203.0.113.14-203.0.113.15")
+        .replacing(
+            "from: lan, to: wan, destination: [203.0.113.1]",
+            with: "from: lan, to: wan, source: [192.168.1.10], destination: [203.0.113.1]")
+        #expect(try box.apply(other) == nil)
+        #expect(try Wait.until { try seen(masked) == "192.168.1.10" }, "\(box.log)")
+        #expect(
+            try Wait.until { ["203.0.113.14", "203.0.113.15"].contains(try seen(pooled) ?? "") }, "\(first): \(box.log)"
+        )
+        // And back.
+        #expect(try box.apply(Self.site) == nil)
+        #expect(try Wait.until { try seen(masked) == "203.0.113.2" }, "\(box.log)")
+        #expect(try Wait.until { try seen(pooled) == first }, "\(box.log)")
     }
 }

@@ -28,7 +28,14 @@ extension LANConfiguration {
             let domain = fields.optional("domain", hostName) ?? "lan"
             let hosts = fields.optional("hosts", .list(of: host.located)) ?? []
             fields.problems.checkUnique(networks, "interface") { $0.interface.value }
-            fields.problems.checkUnique(hosts, "host") { $0.name }
+            // Names have no case (RFC 4343).
+            fields.problems.checkUnique(hosts, "host") { $0.name.lowercased() }
+            fields.problems.checkUnique(hosts, "address", hint: "give every host an address of its own") {
+                "\($0.address)"
+            }
+            fields.problems.checkUnique(hosts, "MAC address", hint: "a card has one host: remove one of the two") {
+                $0.mac?.description
+            }
             return LANConfiguration(networks: networks, domain: domain, hosts: hosts)
         }
     }
@@ -43,6 +50,16 @@ extension LANConfiguration {
                                 || $0 == 0x2D
                         }
                 }
+        }
+    }
+
+    /// A host's name. `dhcp-host` of dnsmasq(8) takes some words in its place for something else: for a
+    /// lease time, or for a host that gets no lease.
+    private static var reservedName: Shape<String> {
+        hostName.map("a host's name that is neither an address, nor ignore, infinite or a time such as 45m") { name in
+            let digits = name.lowercased().last.map { "smhdw".contains($0) } == true ? name.dropLast() : name[...]
+            let isTime = !digits.isEmpty && digits.utf8.allSatisfy { (0x30...0x39).contains($0) }
+            return isTime || ["ignore", "infinite"].contains(name) || IPAddress(name) != nil ? nil : name
         }
     }
 
@@ -73,7 +90,7 @@ extension LANConfiguration {
 
     private static var host: Shape<Host> {
         .mapping("a host") { fields in
-            let name = fields.required("name", hostName)
+            let name = fields.required("name", reservedName)
             let address = fields.required("address", .ipAddress)
             let mac = fields.optional("mac", .macAddress)
             guard let name, let address else { return nil }
@@ -116,6 +133,7 @@ public enum LAN: Plugin {
             "domain=\(configuration.domain)", "local=/\(configuration.domain)/", "expand-hosts", "dhcp-authoritative",
             "dhcp-leasefile=\(leaseFile)", "cache-size=1000",
         ]
+        var lent: [IPPrefix] = []
         for network in configuration.networks.map(\.value) {
             guard
                 let interface = output.interface(
@@ -142,12 +160,16 @@ public enum LAN: Plugin {
                 output.say(
                     .error, path: network.path + ".dhcp", "the range holds the box's own address \(own.address)")
             }
-            lines.append("dhcp-range=\(interface.name),\(range.first),\(range.last),\(network.leaseTime)")
+            lent.append(own)
+            // Without "set:" a name such as "cafe" is read as an address.
+            lines.append("dhcp-range=set:\(interface.name),\(range.first),\(range.last),\(network.leaseTime)")
         }
         for server in input.published.resolvers.sorted(by: { $0.key < $1.key }).flatMap(\.value) {
             lines.append("server=\(server)")
         }
-        for host in configuration.hosts.map(\.value) {
+        for located in configuration.hosts {
+            let host = located.value
+            checkReservation(of: located, in: lent, into: &output)
             lines.append("host-record=\(host.name),\(host.name).\(configuration.domain),\(host.address)")
             if let mac = host.mac, host.address.family == .ipv4 {
                 lines.append("dhcp-host=\(mac),\(host.address),\(host.name)")
@@ -163,6 +185,35 @@ public enum LAN: Plugin {
                 name: "lan-dnsmasq", command: ["/usr/sbin/dnsmasq", "--conf-file=\(file)", "--user="],
                 user: "dnsmasq", capabilities: ["net_bind_service", "net_admin", "net_raw"],
                 configurationFiles: [file], memory: 64 << 20))
+    }
+
+    /// A reserved address that the server never gives, or gives wrongly.
+    ///
+    /// - Parameter networks: the box's own addresses in the networks with DHCP.
+    private static func checkReservation(
+        of host: Located<Host>, in networks: [IPPrefix], into output: inout PlanOutput
+    ) {
+        let address = host.value.address
+        guard host.value.mac != nil, address.family == .ipv4 else { return }
+        guard let own = networks.first(where: { $0.contains(address) }) else {
+            let known = networks.map(\.network.description).joined(separator: ", ")
+            return output.say(
+                .warning, path: host.path,
+                "\(address) is in no network with DHCP, so \(host.value.name) never gets it",
+                hint: networks.isEmpty ? "no network has dhcp" : "networks with DHCP are \(known)")
+        }
+        let meaning: String? =
+            if address == own.address {
+                "the box's own address"
+            } else if own.length < 31, address == own.network.address {
+                "the address of the network \(own.network)"
+            } else if own.length < 31, address == own.last {
+                "the broadcast address of the network \(own.network)"
+            } else { nil }
+        guard let meaning else { return }
+        output.say(
+            .error, path: host.path, "\(host.value.name) has \(meaning), \(address)",
+            hint: "give it another address of \(own.network)")
     }
 
     // MARK: - Commands

@@ -90,7 +90,7 @@ public struct NetworkConfiguration: Sendable {
 extension NetworkConfiguration {
     static var shape: Shape<NetworkConfiguration> {
         .mapping("the network") { fields in
-            let zones = fields.required("zones", .list(of: Shape.name.located)) ?? []
+            let zones = fields.required("zones", .list(of: Shape.zoneName.located)) ?? []
             let interfaces = fields.required("interfaces", .list(of: interface.located)) ?? []
             let routes = fields.optional("routes", .list(of: route.located)) ?? []
             let resolvers = fields.optional("resolvers", .list(of: .ipAddress)) ?? []
