@@ -65,10 +65,11 @@ static const char *make_root(const struct csystem_sandbox *sandbox) {
         if (nodes[i] < 0) return "open of a device";
     }
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return "mount of /";
-    // Any folder would do as the place; the tree itself stays open beneath.
-    if (mount("tmpfs", sandbox->tree, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") != 0) return "mount of a root";
-    if (chdir(sandbox->tree) != 0) return "chdir";
-    static const char *const folders[] = {"usr", "etc", "dev", "proc", "tmp", "run", "var"};
+    // Any folder but / would do as the place; the tree itself stays open beneath.
+    const char *own_root = sandbox->root ? sandbox->root : sandbox->tree;
+    if (mount("tmpfs", own_root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") != 0) return "mount of a root";
+    if (chdir(own_root) != 0) return "chdir";
+    static const char *const folders[] = {"usr", "etc", "dev", "proc", "tmp", "run", "var", "data"};
     for (int i = 0; i < (int)(sizeof folders / sizeof *folders); i++)
         if (mkdir(folders[i], 0755) != 0) return "mkdir";
     static const char *const links[] = {"bin", "sbin", "lib", "lib64"};
@@ -210,13 +211,14 @@ int csystem_spawn_sandbox(const struct csystem_sandbox *sandbox, char step[28]) 
         close(pipes[1]);
         return -failure;
     }
-    int is_root = geteuid() == 0, has_users = 1;
+    int is_root = geteuid() == 0, has_users = !sandbox->without_users;
     struct clone_args arguments;
     memset(&arguments, 0, sizeof arguments);
     arguments.exit_signal = SIGCHLD;
-    arguments.flags = NAMESPACES | CLONE_NEWUSER;
+    arguments.flags = has_users ? NAMESPACES | CLONE_NEWUSER : NAMESPACES;
     long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
-    if (pid < 0 && is_root && (errno == EPERM || errno == ENOSPC || errno == EUSERS || errno == EINVAL)) {
+    if (pid < 0 && is_root && has_users &&
+        (errno == EPERM || errno == ENOSPC || errno == EUSERS || errno == EINVAL)) {
         // In a chroot, and where user namespaces are switched off, root still has all others.
         has_users = 0;
         arguments.flags = NAMESPACES;

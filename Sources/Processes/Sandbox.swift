@@ -2,8 +2,9 @@ import CSystem
 import Files
 import Glibc
 
-/// Runs a program of unknown origin on a build host: in user, mount, PID, network, IPC, UTS and
-/// cgroup namespaces of its own, with a read-only root, without capabilities, and within bounds.
+/// Runs a program of unknown origin on a build host, or on a box a program that checks files: in user,
+/// mount, PID, network, IPC, UTS and cgroup namespaces of its own, with a read-only root, without
+/// capabilities, and within bounds.
 ///
 /// It needs no privilege where user namespaces are allowed (user_namespaces(7)). Root also works
 /// where they are not: the program then runs as ``user`` in the other namespaces.
@@ -20,6 +21,8 @@ public struct Sandbox: Sendable, Hashable {
 
     /// A folder of the host whose `usr` and `etc` become the program's.
     public var tree: String
+    /// A folder of the host where the sandbox's root is mounted, for a tree that is `/`; nil for the tree.
+    public var root: String?
     public var folders: [Folder]
     /// The program's user and group: of the range that systemd leaves free, and no user of the
     /// host.
@@ -30,6 +33,11 @@ public struct Sandbox: Sendable, Hashable {
     public var processes: UInt64
     /// Seconds of processor time.
     public var seconds: UInt64
+    /// False for a box: in a user namespace of its own, root could not bind a folder in which something
+    /// is mounted (mount_namespaces(7), locked mounts).
+    public var hasUserNamespace = true
+    /// Bytes of a file that it writes. Only its /tmp, of 1 MiB, can be written to, and goes with it.
+    public var fileSize: UInt64 = 0
 
     /// The bounds are those that a box gives to a plugin (``Confinement``).
     public init(
@@ -55,9 +63,9 @@ public struct Sandbox: Sendable, Hashable {
         let argv = arguments.map { strdup($0) } + [nil]
         let envp = environment.sorted { $0.key < $1.key }.map { strdup("\($0.key)=\($0.value)") } + [nil]
         let places = folders.map { (strdup($0.source), strdup($0.place)) }
-        let (path, tree) = (strdup(program), strdup(tree))
+        let (path, tree, root) = (strdup(program), strdup(tree), root.flatMap { strdup($0) })
         defer {
-            for pointer in argv + envp + [path, tree] { free(pointer) }
+            for pointer in argv + envp + [path, tree, root] { free(pointer) }
             for place in places {
                 free(place.0)
                 free(place.1)
@@ -67,7 +75,7 @@ public struct Sandbox: Sendable, Hashable {
             throw SystemError("clone3", program, code: E2BIG)
         }
         // By the kernel's numbers (asm-generic/resource.h): AS, NPROC, CPU, NOFILE, CORE, FSIZE.
-        let bounds: [(Int32, UInt64)] = [(9, memory), (6, processes), (0, seconds), (7, 64), (4, 0), (1, 0)]
+        let bounds: [(Int32, UInt64)] = [(9, memory), (6, processes), (0, seconds), (7, 64), (4, 0), (1, fileSize)]
         let limits = bounds.map { csystem_limit(resource: $0.0, value: $0.1) }
         var step = [CChar](repeating: 0, count: 28)
         var sandbox = csystem_sandbox()
@@ -81,6 +89,8 @@ public struct Sandbox: Sendable, Hashable {
         sandbox.folder_count = Int32(places.count)
         sandbox.program = path.map { UnsafePointer($0) }
         sandbox.tree = tree.map { UnsafePointer($0) }
+        sandbox.root = root.map { UnsafePointer($0) }
+        sandbox.without_users = hasUserNamespace ? 0 : 1
         (sandbox.input, sandbox.output, sandbox.error, sandbox.user) = (input, output, error, user)
         let result = argv.withUnsafeBufferPointer { argv in
             envp.withUnsafeBufferPointer { envp in

@@ -64,14 +64,14 @@ import Testing
         #expect(result.status == 0, "\(result.errorText)")
         let lines = result.text.split(separator: "\n").map(String.init)
         #expect(
-            lines.prefix(11).sorted() == [
-                "bin", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "tmp", "usr", "var",
+            lines.prefix(12).sorted() == [
+                "bin", "data", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "tmp", "usr", "var",
             ])
-        #expect(lines.dropFirst(11).prefix(5).sorted() == ["full", "null", "random", "urandom", "zero"])
+        #expect(lines.dropFirst(12).prefix(5).sorted() == ["full", "null", "random", "urandom", "zero"])
         // Its own processes; the plugin's folder; the loopback interface.
-        let count = Int(lines.dropFirst(16).first ?? "") ?? 100
+        let count = Int(lines.dropFirst(17).first ?? "") ?? 100
         #expect(count <= 3)
-        #expect(Array(lines.dropFirst(17)) == ["hostile", "1"], "\(result.text)")
+        #expect(Array(lines.dropFirst(18)) == ["hostile", "1"], "\(result.text)")
     }
 
     @Test func itWritesNothing() throws {

@@ -163,11 +163,13 @@ struct csystem_sandbox {
     char *const *arguments;
     char *const *environment;
     const char *tree;       // a folder of the host whose usr and etc become the sandbox's
+    const char *root;       // a folder of the host where the sandbox's root is mounted, not /; NULL for the tree
     struct csystem_sandbox_folder folders[CSYSTEM_SANDBOX_FOLDERS];
     int folder_count;
     int input;              // becomes standard input, or -1 for /dev/null
     int output, error;
     unsigned user;          // its user and group, not 0
+    int without_users;      // no user namespace; only root can do without
     const struct csystem_limit *limits;
     int limit_count;
 };
