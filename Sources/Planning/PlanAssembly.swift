@@ -22,10 +22,13 @@ struct PlanAssembly {
     private let known: [String: PlannedResource]
     /// Kinds that plugins' drivers add.
     private let customKinds: Set<String>
+    /// The plugins, which know the place of a resource in the document.
+    private let planner: Planner
 
-    init(site: Node, known: Plan, customKinds: Set<String>) {
+    init(site: Node, known: Plan, planner: Planner) {
         self.site = site
-        self.customKinds = customKinds
+        self.planner = planner
+        customKinds = planner.customKinds
         self.known = Dictionary(known.ordered.map { ($0.line, $0) }) { $1 }
         planned.reserveCapacity(known.ordered.count)
         places.reserveCapacity(known.ordered.count)
@@ -101,8 +104,7 @@ struct PlanAssembly {
         if let objection = resource.value.objection(to: name) {
             throw PluginFailure("plugin \(name) plan: \(objection)")
         }
-        let path = (line["at"]?.text).map { "\(plugin.manifest.key).\($0)" }
-        add(PlannedResource(resource: resource, plugin: name, line: text, path: path))
+        add(PlannedResource(resource: resource, plugin: name, line: text, path: line["at"]?.text))
         return nil
     }
 
@@ -112,8 +114,9 @@ struct PlanAssembly {
         let first = planned[place]
         if type(of: second.resource.value).isShared, first.resource == second.resource { return }
         let both = [first, second].map { wish in
-            guard let path = wish.path else { return wish.plugin }
-            return "\(wish.plugin) at \(path) (\(site.node(at: path).position))"
+            guard wish.path != nil else { return wish.plugin }
+            let (path, position) = planner.origin(of: wish, in: site)
+            return "\(wish.plugin) at \(path) (\(position))"
         }
         problems.append(
             "error: plugins \(first.plugin) and \(second.plugin) both want \(second.key): \(both.joined(separator: ", "))"

@@ -7,7 +7,8 @@ public struct PlannedResource: Hashable, Sendable {
     public let plugin: String
     /// As the plugin wrote it: a plan is compared by its lines.
     public let line: String
-    /// The node of the plugin's configuration that wants it, where the plugin says so.
+    /// The node of the plugin's configuration that wants it, where the plugin says so: a path in the
+    /// plugin's own part of the document.
     public let path: String?
     public let key: ResourceKey
 
@@ -143,7 +144,7 @@ public struct Planner: Sendable {
     public func plan(
         site: Node, facts: Facts, now: Int, knowing known: Plan = Plan(), explains: Bool = false
     ) throws -> Plan {
-        var assembly = PlanAssembly(site: site, known: known, customKinds: customKinds)
+        var assembly = PlanAssembly(site: site, known: known, planner: self)
         var answers: [String: PluginAnswer] = [:]
         let configured = try configurations(of: site, &assembly)
         // Written once, however large it is: what both inputs of a plugin begin with.
@@ -186,6 +187,14 @@ public struct Planner: Sendable {
         var plan = try assembly.finish()
         plan.answers = answers
         return plan
+    }
+
+    /// The node of a document that a resource was planned for: the one that its plugin names, or the
+    /// plugin's whole part.
+    public func origin(of planned: PlannedResource, in site: Node) -> (path: String, position: SourcePosition) {
+        let key = plugins.first { $0.manifest.name == planned.plugin }?.manifest.key ?? ""
+        let path = planned.path.map { "\(key).\($0)" } ?? key
+        return (path, site.node(at: path).position)
     }
 
     /// Each plugin's part of the document. A part that no plugin of this image reads is an error with a did-you-mean.
