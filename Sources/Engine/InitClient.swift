@@ -49,6 +49,8 @@ public struct InitClient {
         public var memory: Int
         /// Its own words.
         public var status: String
+        /// Why it ended last without being asked to; empty for never.
+        public var lastEnd = ""
 
         public var json: JSON {
             [
@@ -64,7 +66,7 @@ public struct InitClient {
             guard row.count >= 6 else { return nil }
             return Service(
                 name: row[0], state: row[1], pid: Int(row[2]) ?? 0, restarts: Int(row[3]) ?? 0,
-                memory: Int(row[4]) ?? 0, status: row[5])
+                memory: Int(row[4]) ?? 0, status: row[5], lastEnd: row.count > 7 ? row[7] : "")
         }
     }
 }

@@ -34,6 +34,8 @@ struct Service {
     var restarts = 0
     /// Its last `STATUS=`, or why it ended.
     var status = ""
+    /// Why it ended last without being asked to.
+    var lastEnd = ""
     /// The reading end of its log's pipe; -1 for none.
     var pipe: Int32 = -1
     /// The pipe's other end, for further commands; -1 for none.

@@ -98,6 +98,8 @@ extension Service {
             let program = preparation.map { "\($0.words[0]) " } ?? ""
             self.status = "\(program)ended with \(code)"
             say(": \(program)ended with \(code)")
+        } else {
+            self.status = "ended with 0"
         }
         if unit.restart == .always || unit.restart == .onFailure && isFailure { pause() } else { state = .ended }
     }
@@ -125,6 +127,7 @@ extension Service {
         let now = Uptime.milliseconds
         nextStart = now + delay.next(after: now - startedAt, isEssential: unit.isEssential)
         restarts += 1
+        lastEnd = status
         state = delay.isFailed ? .failed : .pausing
         guard delay.isFailed, delay.report() else { return }
         Console.sayEverywhere(

@@ -198,14 +198,15 @@ struct ServiceTable {
         return true
     }
 
-    /// A line for each service, tabs between: name, state, pid, restarts, bytes, status, and what
-    /// became of its last reload.
+    /// A line for each service, tabs between: name, state, pid, restarts, bytes, status, what became of
+    /// its last reload, and why it ended last.
     var report: String {
         func oneLine(_ text: String) -> String { text.map { $0 == "\t" || $0.isNewline ? " " : String($0) }.joined() }
         return services.map { service in
             let columns = [
                 service.unit.name, service.state.rawValue, "\(service.pid)", "\(service.restarts)",
                 "\(service.memory)", oneLine(service.status), oneLine(service.reload.status),
+                oneLine(service.lastEnd),
             ]
             return columns.joined(separator: "\t") + "\n"
         }.joined()
