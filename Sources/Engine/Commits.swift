@@ -207,6 +207,7 @@ extension Engine {
         let planned = try plan(text, name: name)
         // What an operator names must be there; a box that starts goes on without it.
         guard planned.plan.absent.isEmpty else { throw InvalidSite(problems: planned.plan.absent) }
+        try checkFiles(of: planned)
         let (oldHead, old, time) = (head, applied, Uptime.milliseconds)
         let watched = planned.plan.values(ProbeResource.self).filter { probe in
             // Whoever asks for a confirmation wants all to be well; else what held must go on holding.

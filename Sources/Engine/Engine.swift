@@ -266,14 +266,14 @@ public final class Engine {
         }
     }
 
-    /// What a document would do: the lines that come and those that go.
+    /// What a document would do: the resources that it adds, and those that it removes or changes.
     func plan(_ text: String, name: String) throws -> Planned {
         let node = try YAML.read(Array(text.utf8), file: name)
         let (facts, ports) = (try facts(), try ports())
         let plan = try planner.plan(site: node, facts: facts, now: clock.now, knowing: applied.plan)
         return Planned(
-            site: node, plan: plan, facts: facts, ports: ports, added: plan.beyond(applied.plan).map(\.line),
-            removed: applied.plan.beyond(plan).map(\.line))
+            site: node, plan: plan, facts: facts, ports: ports, added: plan.beyond(applied.plan),
+            removed: applied.plan.beyond(plan))
     }
 
     /// A document with its plan, and the facts that it was made with.
@@ -282,8 +282,8 @@ public final class Engine {
         var plan: Plan
         var facts: Facts
         var ports: Set<Int>
-        var added: [String]
-        var removed: [String]
+        var added: [PlannedResource]
+        var removed: [PlannedResource]
     }
 
     var planLines: [String] { applied.plan.lines }

@@ -12,6 +12,9 @@ public enum PluginFolders {
 public enum Secrets {
     private static let start = "${secret:"
 
+    /// The reference to a secret.
+    public static func reference(_ name: String) -> String { "\(start)\(name)}" }
+
     public static func references(in content: String) -> Set<String> {
         Set(parts(of: content).compactMap { $0.name })
     }

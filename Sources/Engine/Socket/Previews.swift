@@ -173,9 +173,12 @@ public final class Previews {
                 AppliedState(at: places.appliedState, customKinds: planner.customKinds) ?? AppliedState()
             let plan = try planner.plan(
                 site: node, facts: facts ?? Facts(), now: request["now"]?.integer ?? 0, knowing: applied.plan)
+            let (added, removed) = (plan.beyond(applied.plan), applied.plan.beyond(plan))
+            let problems = try FileChecks(places: places, forPreviews: true).problems(
+                of: plan, changed: applied.isSettled ? added + removed : plan.ordered, site: node, planner: planner)
+            if !problems.isEmpty { throw InvalidSite(problems: problems) }
             return [
-                "added": .texts(masks.hide(plan.beyond(applied.plan).map(\.line))),
-                "removed": .texts(masks.hide(applied.plan.beyond(plan).map(\.line))),
+                "added": .texts(masks.hide(added.map(\.line))), "removed": .texts(masks.hide(removed.map(\.line))),
                 "warnings": .texts(masks.hide(plan.warnings + plan.absent)),
             ]
         } catch {
