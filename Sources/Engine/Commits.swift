@@ -14,18 +14,21 @@ extension Engine {
         var added: Int
         var removed: Int
         var warnings: [String]
-        /// The probes that must hold before it stands, or while it waits for its confirmation.
+        /// The probes and services that must hold before it stands, or while it waits for its confirmation.
         var probation: [String]
     }
 
     /// What a commit must keep before it stands.
     struct Probation {
         var probes: [String: ProbeResource]
+        var services = ServiceWatch()
         var held: Set<String> = []
         /// Facts took a probe away before it had held: that says neither yes nor no.
         var isLost = false
         /// When what says neither is put back, in milliseconds of the kernel's time.
         let deadline = Uptime.milliseconds + 60_000
+
+        var names: [String] { probes.keys.sorted() + services.names.map { "service \($0)" } }
     }
 
     /// Names this start of the box.
@@ -216,6 +219,10 @@ extension Engine {
             return confirm != nil || probation?.probes[probe.name] != nil
                 || state?.probe == probe && state?.holds == true
         }
+        let services = ServiceWatch(
+            planned.plan, changed: planned.added.map(\.resource),
+            earlier: probation?.services ?? ServiceWatch(), before: presentServices, logs: serviceLogs)
+        let isWatched = !watched.isEmpty || !services.isEmpty
         var commit = Commit(
             number: store.nextNumber, user: user, comment: comment, site: text, added: planned.added.count,
             removed: planned.removed.count, planMilliseconds: time - begin)
@@ -230,7 +237,7 @@ extension Engine {
             try store.add(commit)
             try store.setHead(pending(until: nil))
             // What is put back when the document that stands can't be planned any more by then.
-            if confirm != nil || !watched.isEmpty { note { $0.fallback = $0.fallback ?? old.plan } }
+            if confirm != nil || isWatched { note { $0.fallback = $0.fallback ?? old.plan } }
             let kept = Uptime.milliseconds
             commit.journalMilliseconds = kept - time
             try apply(planned.plan)
@@ -239,7 +246,7 @@ extension Engine {
             try store.setAfter(commit)
             head =
                 confirm.map { pending(until: Uptime.milliseconds + $0 * 1000) }
-                ?? (watched.isEmpty ? Head(commit: commit.number) : pending(until: nil))
+                ?? (isWatched ? pending(until: nil) : Head(commit: commit.number))
             try store.setHead(head)
         } catch {
             if isApplied { standOn(old.plan) }
@@ -252,7 +259,9 @@ extension Engine {
             throw error
         }
         if head.pending == nil { note { $0.fallback = nil } }
-        probation = head.pending.map { _ in Probation(probes: Dictionary(watched.map { ($0.name, $0) }) { $1 }) }
+        probation = head.pending.map { _ in
+            Probation(probes: Dictionary(watched.map { ($0.name, $0) }) { $1 }, services: services)
+        }
         probes.demand(Set(watched.map(\.name)))
         noteTimes(of: planned.plan)
         try? store.prune(but: head)
@@ -275,11 +284,11 @@ extension Engine {
         csystem_trim_memory()
         return Committed(
             number: commit.number, added: commit.added, removed: commit.removed, warnings: planned.plan.warnings,
-            probation: watched.map(\.name))
+            probation: probation?.names ?? [])
     }
 
-    /// Looks what the probes say of a commit that is not known to stand yet: it is put back when one of them fails, and it
-    /// stands when all have held, unless an operator's word is waited for.
+    /// Inspects the probes and services of a commit that is not known to stand yet. It is rolled back when one of
+    /// them fails, and stands when all are good, unless it waits for an operator's confirmation.
     func judge() {
         guard let pending = head.pending, var watched = probation else { return }
         for (name, probe) in watched.probes.sorted(by: { $0.key < $1.key }) {
@@ -294,8 +303,10 @@ extension Engine {
             }
             if state.holds == true { watched.held.insert(name) }
         }
+        if let reason = serviceFailure(&watched.services) { return revert(reason) }
         probation = watched
-        guard pending.until == nil, watched.probes.keys.allSatisfy(watched.held.contains) else { return }
+        guard pending.until == nil, watched.probes.keys.allSatisfy(watched.held.contains), watched.services.isGood
+        else { return }
         if watched.isLost {
             if Uptime.milliseconds >= watched.deadline { revert("what it was to keep can't be probed any more") }
             return
@@ -332,6 +343,7 @@ extension Engine {
         guard let pending = head.pending else { return }
         probation = nil
         forget(pending, reason)
+        Log.say("commit \(pending.commit) is rolled back: \(reason)")
         events.add("rolled-back", ["number": .integer(pending.commit), "reason": .text(reason)], at: now)
         do {
             if let number = head.commit { try take(try store.commit(number)) } else { takeFactorySite() }

@@ -62,8 +62,9 @@ extension Engine {
         if let tracing { polled.append(pollfd(fd: tracing.descriptor, events: Int16(POLLIN), revents: 0)) }
         polled += probes.polled + server.polled + previews.polled + reportsPolled + drift.programs.polled
         let due = [
-            timers.tick, timers.still, retry.at, revertAt, probes.due, tracing?.due, server.due, previews.due,
-            reportsDue, eviction.due, drift.programs.nextDeadline, timers.areFactsStale ? timers.factsNotBefore : nil,
+            timers.tick, timers.still, retry.at, revertAt, probes.due, probation?.services.due, tracing?.due,
+            server.due, previews.due, reportsDue, eviction.due, drift.programs.nextDeadline,
+            timers.areFactsStale ? timers.factsNotBefore : nil,
         ].compactMap { $0 }.min()
         let patience = Int32(clamping: max(0, (due ?? 0) - Uptime.milliseconds))
         if poll(&polled, nfds_t(polled.count), patience) < 0, errno != EINTR { usleep(100_000) }
@@ -165,7 +166,10 @@ extension Engine {
     private func watchPendingCommit() {
         guard head.pending != nil else { return }
         let watched = applied.plan.values(ProbeResource.self)
-        probation = Probation(probes: Dictionary(watched.map { ($0.name, $0) }) { $1 })
+        probation = Probation(
+            probes: Dictionary(watched.map { ($0.name, $0) }) { $1 },
+            services: ServiceWatch(
+                applied.plan, changed: [], earlier: ServiceWatch(), before: presentServices, logs: serviceLogs))
         probes.demand(Set(watched.map(\.name)))
     }
 }

@@ -10,6 +10,26 @@ public struct ServiceLogs {
 
     public var names: [String] { ((try? FileSystem.list(folder)) ?? []).filter { !$0.hasSuffix(".1") } }
 
+    /// How far a log reaches.
+    struct Mark: Hashable, Sendable {
+        var inode: UInt
+        var size: Int
+    }
+
+    /// Nil for a service that has logged nothing.
+    func end(of name: String) -> Mark? {
+        guard let status = try? File("\(folder)/\(name)").status() else { return nil }
+        return Mark(inode: UInt(status.st_ino), size: Int(status.st_size))
+    }
+
+    /// The last lines that a service has logged since a mark.
+    func lastLines(of name: String, since mark: Mark?) -> [String] {
+        guard let file = try? File("\(folder)/\(name)"), let end = end(of: name) else { return [] }
+        let start = mark.map { $0.inode == end.inode && $0.size <= end.size ? $0.size : 0 } ?? 0
+        let from = max(start, end.size - Excerpt.most)
+        return Excerpt.last(of: (try? file.read(end.size - from, at: from)) ?? [])
+    }
+
     /// All that is kept of a service, or what came after an earlier answer.
     ///
     /// - Parameter place: what the earlier answer said as `next`.

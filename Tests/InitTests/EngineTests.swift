@@ -82,7 +82,7 @@ import Testing
 }
 
 extension Sandbox {
-    fileprivate func askEngine(_ request: JSON) throws -> JSON {
+    func askEngine(_ request: JSON) throws -> JSON {
         let connection = csystem_connect_unix(path("/run/vcpe/engine.sock"), 0)
         guard connection >= 0 else { throw SystemError("connect", "engine.sock") }
         let file = File(descriptor: connection, path: "engine.sock")

@@ -59,6 +59,7 @@ final class Sandbox {
                 mount -t sysfs sysfs sys
                 mount -t tmpfs tmpfs dev
                 mknod -m 666 dev/null c 1 3; mknod -m 666 dev/zero c 1 5; mknod -m 666 dev/urandom c 1 9
+                mknod -m 666 dev/full c 1 7; mknod -m 666 dev/random c 1 8
                 mkdir -p usr/lib/vcpe/units usr/lib/test
                 cp \(Self.repository)/.build/box/vcpe-init usr/lib/vcpe/
                 [ ! -d ../units ] || cp ../units/* usr/lib/vcpe/units/

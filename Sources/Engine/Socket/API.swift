@@ -232,7 +232,7 @@ extension Engine {
             "resources": .integer(applied.plan.ordered.count),
             "commit": followed.map { .integer($0) },
             "put-back-in": revertAt.map { .integer(max(0, $0 - Uptime.milliseconds) / 1000) },
-            "probation": probation.map { .texts($0.probes.keys.sorted()) },
+            "probation": probation.map { .texts($0.names) },
             "put-back": lastRevert.map { .text($0) }, "drift": drift.found.isEmpty ? nil : .texts(drift.found),
             "damage": damage.map { .text($0) },
         ])

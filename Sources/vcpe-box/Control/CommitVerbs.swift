@@ -24,9 +24,9 @@ enum CommitVerbs {
             try call.ask(["do": "history"]) { answer in
                 let rows = (answer["commits"]?.list ?? []).map { commit -> [JSON] in
                     let stands = commit["put-back"] == nil ? commit["stands"] ?? "" : "put back"
-                    let why = [commit["comment"]?.text, commit["put-back"]?.text].compactMap { $0 }.filter {
-                        !$0.isEmpty
-                    }
+                    // Further lines are a daemon's, or a program's that checks files.
+                    let reason = commit["put-back"]?.text.map { String($0.prefix { $0 != "\n" }) }
+                    let why = [commit["comment"]?.text, reason].compactMap { $0 }.filter { !$0.isEmpty }
                     return [
                         commit["number"] ?? 0, .text(date(commit["time"]?.integer ?? 0)), commit["user"] ?? "",
                         commit["added"] ?? 0, commit["removed"] ?? 0, stands, .text(why.joined(separator: "; ")),
@@ -65,7 +65,7 @@ enum CommitVerbs {
         return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// Seconds that probes may take to say their word.
+    /// Seconds that probes and services may take.
     private static let patience = 120
 
     /// Has the engine commit, and waits until it is known to stand.
@@ -104,6 +104,8 @@ enum CommitVerbs {
         let (added, removed) = (answer["added"]?.integer ?? 0, answer["removed"]?.integer ?? 0)
         Terminal.say("commit \(number) is applied: \(added) lines came, \(removed) went\n")
         let watched = (answer["probation"]?.list ?? []).compactMap(\.text)
-        if !watched.isEmpty { Terminal.say("it is put back when a probe fails: \(watched.joined(separator: ", "))\n") }
+        if !watched.isEmpty {
+            Terminal.say("it is put back when one of these fails: \(watched.joined(separator: ", "))\n")
+        }
     }
 }

@@ -75,6 +75,8 @@ struct ServiceDriver: Driver {
             // A service that ran to its end has nothing that could read its files again.
             let request = service.unit.isOnce ? "restart" : "reload-service"
             _ = try? InitClient(socket: places.initSocket).ask("\(request) \(service.name)")
+            // One that waits for its next try may start by the new files.
+            _ = try? InitClient(socket: places.initSocket).ask("retry \(service.name)")
         }
     }
 
