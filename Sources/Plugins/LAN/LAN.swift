@@ -179,12 +179,14 @@ public enum LAN: Plugin {
         output.add(DirectoryResource(path: "/data/lan", owner: "dnsmasq", mode: 0o755))
         let file = "/run/vcpe/lan/dnsmasq.conf"
         output.add(
-            FileResource(path: file, content: lines.joined(separator: "\n") + "\n", owner: "root", mode: 0o644))
+            FileResource(
+                path: file, content: lines.joined(separator: "\n") + "\n", owner: "root", mode: 0o644,
+                check: ["/usr/sbin/dnsmasq", "--test", "--conf-file=\(file)"]), at: "networks")
         output.add(
             ServiceResource(
                 name: "lan-dnsmasq", command: ["/usr/sbin/dnsmasq", "--conf-file=\(file)", "--user="],
                 user: "dnsmasq", capabilities: ["net_bind_service", "net_admin", "net_raw"],
-                configurationFiles: [file], memory: 64 << 20))
+                configurationFiles: [file], memory: 64 << 20), at: "networks")
     }
 
     /// A reserved address that the server never gives, or gives wrongly.

@@ -118,7 +118,9 @@ public enum System: Plugin {
         output.add(FileResource(path: key, content: "${secret:system.ssh-host-key}", owner: "root", mode: 0o600))
         output.add(FileResource(path: banner, content: Self.banner(of: configuration), owner: "root", mode: 0o644))
         output.add(
-            FileResource(path: file, content: text(lines), owner: "root", mode: 0o644))
+            FileResource(
+                path: file, content: text(lines), owner: "root", mode: 0o644,
+                check: ["/usr/sbin/sshd", "-t", "-f", file]), at: "ssh")
         // Who is logged in stays so when this changes, as the one who changes it may be.
         output.add(
             ServiceResource(
@@ -127,7 +129,8 @@ public enum System: Plugin {
                     "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "net_bind_service",
                     "setgid", "setuid", "sys_chroot",
                 ],
-                directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20))
+                directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20),
+            at: "ssh")
     }
 
     // MARK: - Consoles
@@ -156,7 +159,7 @@ public enum System: Plugin {
                     capabilities: [
                         "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
                         "sys_tty_config",
-                    ], memory: 64 << 20))
+                    ], memory: 64 << 20), at: "console")
         }
     }
 
@@ -179,14 +182,16 @@ public enum System: Plugin {
         output.add(DirectoryResource(path: "\(data)/chrony", owner: "_chrony", mode: 0o755))
         output.add(DirectoryResource(path: "\(run)/chrony", owner: "_chrony", mode: 0o750))
         output.add(
-            FileResource(path: file, content: text(lines), owner: "root", mode: 0o644))
+            FileResource(
+                path: file, content: text(lines), owner: "root", mode: 0o644,
+                check: ["/usr/sbin/chronyd", "-p", "-f", file]), at: "time")
         output.add(
             ServiceResource(
                 name: "system-chrony", command: ["/usr/sbin/chronyd", "-d", "-f", file],
                 capabilities: [
                     "chown", "dac_override", "net_bind_service", "setgid", "setuid", "sys_resource", "sys_time",
                 ],
-                configurationFiles: [file], memory: 64 << 20))
+                configurationFiles: [file], memory: 64 << 20), at: "time")
     }
 
     private static let commandSocket = "\(run)/chrony/socket"
@@ -257,11 +262,14 @@ public enum System: Plugin {
             ]
         }
         output.add(DirectoryResource(path: work, owner: "root", mode: 0o700))
-        output.add(FileResource(path: file, content: text(lines), owner: "root", mode: 0o644))
+        output.add(
+            FileResource(
+                path: file, content: text(lines), owner: "root", mode: 0o644,
+                check: ["/usr/sbin/rsyslogd", "-N1", "-f", file]), at: "syslog")
         output.add(
             ServiceResource(
                 name: "system-syslog", command: ["/usr/sbin/rsyslogd", "-n", "-i", "NONE", "-f", file],
                 capabilities: ["dac_read_search", "syslog"], configurationFiles: configurationFiles,
-                memory: 64 << 20))
+                memory: 64 << 20), at: "syslog")
     }
 }
