@@ -116,6 +116,8 @@ let host: [Target] = [
         dependencies: [
             "Addresses", "CSystem", "Documents", "Engine", "Files", "Netlink", "Planning", "PluginKit", "Processes",
         ]),
+    .testTarget(
+        name: "AllocationTests", dependencies: ["Documents", "Files", "Planning", "PluginKit", "TestSupport"]),
     .testTarget(name: "UnitsTests", dependencies: ["CSystem", "Files", "TestSupport", "Units"]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
     .testTarget(

@@ -100,6 +100,8 @@ public struct PluginManifest: Sendable, Hashable {
     public var resources: [String]
     /// Its programs that drive kinds of resources.
     public var drivers: [Driver]
+    /// What it needs of the numbers that all plugins of an image share.
+    public var allocates: AllocationRequest
     /// Its parts; the first one is in every image that has the plugin.
     public var features: [Feature]
     public var commands: [OperatorCommand]
@@ -108,8 +110,8 @@ public struct PluginManifest: Sendable, Hashable {
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
         yang: String, files: [String] = [], publishes: [String]? = nil, reads: [String]? = nil,
         facts: [String] = [], reports: [String: [String]] = [:], isAlwaysPlanned: Bool = false,
-        stateFormat: Int = 1, resources: [String], drivers: [Driver] = [], features: [Feature],
-        commands: [OperatorCommand] = []
+        stateFormat: Int = 1, resources: [String], drivers: [Driver] = [],
+        allocates: AllocationRequest = AllocationRequest(), features: [Feature], commands: [OperatorCommand] = []
     ) {
         self.name = name
         self.version = version
@@ -127,6 +129,7 @@ public struct PluginManifest: Sendable, Hashable {
         self.yang = yang
         self.resources = resources
         self.drivers = drivers
+        self.allocates = allocates
         self.features = features
     }
 
@@ -141,6 +144,7 @@ public struct PluginManifest: Sendable, Hashable {
             "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
             "key": .text(key), "yang": .text(yang),
             "resources": .texts(resources), "drivers": drivers.isEmpty ? nil : .list(drivers.map(\.json)),
+            "allocates": allocates.isEmpty ? nil : allocates.json,
             "features": .list(
                 features.map { feature in
                     [
@@ -184,6 +188,7 @@ public struct PluginManifest: Sendable, Hashable {
             let resources = fields.required("resources", .list(of: .name))
             let drivers = fields.optional("drivers", .list(of: Driver.shape.located)) ?? []
             fields.problems.checkUnique(drivers, "driver of the kind") { $0.kind }
+            let allocates = fields.optional("allocates", AllocationRequest.shape) ?? AllocationRequest()
             let feature = Shape<Feature>.mapping("a feature") { fields in
                 guard let name = fields.required("name", .text) else { return nil }
                 return Feature(
@@ -207,8 +212,8 @@ public struct PluginManifest: Sendable, Hashable {
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
                 files: files, publishes: publishes, reads: reads, facts: facts,
                 reports: Dictionary(reports.map { ($0.key, $0.value) }) { $1 }, isAlwaysPlanned: isAlwaysPlanned,
-                stateFormat: stateFormat, resources: resources, drivers: drivers.map(\.value), features: features,
-                commands: commands)
+                stateFormat: stateFormat, resources: resources, drivers: drivers.map(\.value),
+                allocates: allocates, features: features, commands: commands)
         }
     }
 }
