@@ -26,8 +26,8 @@ final class ConnectionJudge {
                 return found
             }, isLocal: { paths.link(to: $0) == "lo" }, leads: { paths.link(to: $0) == $1 })
         self.paths = paths
-        self.present = PolicyWalk(present, kernel)
-        self.earlier = earlier.map { PolicyWalk($0, kernel) }
+        self.present = PolicyWalk(present, kernel, paths)
+        self.earlier = earlier.map { PolicyWalk($0, kernel, paths) }
     }
 
     /// Whether an earlier policy accepts a connection that the present one does not accept. False
@@ -36,12 +36,10 @@ final class ConnectionJudge {
     /// A connection that no known policy accepts stays: rules that the walk does not know have let
     /// it in.
     func isForbidden(_ connection: TrackedConnection) -> Bool {
-        guard let input = paths.link(to: connection.original.source), input != "lo",
-            let output = paths.link(to: connection.reply.source, mark: connection.mark)
-        else { return false }
+        guard let input = paths.link(to: connection.original.source), input != "lo" else { return false }
         let mac = paths.mac(to: connection.original.source)
-        return present.accepts(connection, input, output, mac) == false
-            && earlier.contains { $0.accepts(connection, input, output, mac) == true }
+        return present.accepts(connection, input, mac) == false
+            && earlier.contains { $0.accepts(connection, input, mac) == true }
     }
 
     /// The path through one policy. A policy that is never asked is never filled with its feeds'
@@ -50,26 +48,26 @@ final class ConnectionJudge {
         private static let names = [1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"]
 
         private let kernel: PacketWalk.Kernel
+        private let paths: Neighbourhood
         private let policy: Eviction.Policy
         private lazy var table = policy.table.filled(with: policy.fed, at: policy.time)
         private lazy var indexes = SetIndexes(table)
 
-        init(_ policy: Eviction.Policy, _ kernel: PacketWalk.Kernel) {
+        init(_ policy: Eviction.Policy, _ kernel: PacketWalk.Kernel, _ paths: Neighbourhood) {
             self.policy = policy
+            self.paths = paths
             self.kernel = kernel
         }
 
         /// Nil when that is unknown.
-        func accepts(
-            _ connection: TrackedConnection, _ input: String, _ output: String, _ mac: MACAddress?
-        ) -> Bool? {
+        func accepts(_ connection: TrackedConnection, _ input: String, _ mac: MACAddress?) -> Bool? {
             let tuple = connection.original
             var supposed = SupposedPacket(
                 input: input, source: tuple.source, destination: tuple.destination,
                 transport: Self.names[connection.transport] ?? "\(connection.transport)", port: tuple.port)
             supposed.sourcePort = tuple.sourcePort
             supposed.mac = mac
-            supposed.connectionMark = Int(connection.mark)
+            supposed.connectionMark = PartialMark(connection.mark)
             supposed.zone = connection.zone
             var walk = PacketWalk(supposed, through: table, kernel, indexes: indexes)
             var end = walk.pass(.ingress)
@@ -79,6 +77,10 @@ final class ConnectionJudge {
                 if connection.isDestinationTranslated {
                     walk.translate(to: connection.reply.source, port: connection.reply.sourcePort)
                 }
+                // The packet's mark chooses its route. No connection has the field that does.
+                guard let mark = walk.packet.mark.number,
+                    let output = paths.link(to: connection.reply.source, mark: mark)
+                else { return nil }
                 walk.leave(by: output == "lo" ? nil : output)
                 end = walk.pass(output == "lo" ? .input : .forward)
             }

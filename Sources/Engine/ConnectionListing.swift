@@ -59,7 +59,7 @@ extension TrackedConnection {
     fileprivate var json: JSON {
         .object([
             "original": original.json, "reply": reply.json, "protocol": .integer(transport), "state": .text(state),
-            "seconds": .integer(timeout), "mark": .integer(Int(mark)),
+            "seconds": .integer(timeout), "mark": .integer(Int(mark)), "zone": zone.map { .integer($0) },
         ])
     }
 }

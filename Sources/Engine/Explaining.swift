@@ -79,6 +79,7 @@ extension Engine {
         var supposed = SupposedPacket(
             input: input, source: source, destination: destination, transport: transport, port: port)
         supposed.mac = Neighbourhood(routes).mac(to: source)
+        (supposed.connectionMark, supposed.zone) = (try connectionMark(of: request), try zone(of: request))
         let table = TablePlan(applied.plan.filter)
         let (walk, end) = try walk(supposed, through: table.filled(with: feeds.content(of: table), at: clock.now))
         return answer(walk, end)
@@ -91,10 +92,6 @@ extension Engine {
         _ supposed: SupposedPacket, through table: TablePlan, _ indexes: SetIndexes? = nil
     ) throws -> (PacketWalk, end: String) {
         let near = Neighbourhood(routes)
-        // The first packet of a connection.
-        var supposed = supposed
-        supposed.connectionMark = supposed.connectionMark ?? 0
-        supposed.zone = supposed.zone ?? 0
         let kernel = PacketWalk.Kernel(
             members: { set in Set(((try? self.nftables.members(of: set)) ?? []).map(\.key)) },
             isLocal: { near.link(to: $0) == "lo" }, leads: { near.link(to: $0) == $1 })
@@ -102,6 +99,7 @@ extension Engine {
         var end = walk.pass(.ingress)
         if end == .accept { end = walk.pass(.prerouting) }
         if end == .accept {
+            if walk.packet.mark.number == nil { walk.cannotTell("the route: bits of the packet's mark are unknown") }
             guard let way = try near.link(for: walk.packet) else {
                 return (walk, "no route leads to \(walk.packet.destination)")
             }
@@ -123,6 +121,50 @@ extension Engine {
                         "place": step.origin.flatMap { place(of: $0) }.map { .text($0) },
                     ])
                 }), "end": .text(end), "unknown": .texts(walk.unknown),
+            "marks": .object(fields(of: walk.packet.mark)),
+            "connection-marks": .object(fields(of: walk.packet.connectionMark)),
+            "zone": walk.packet.zone.map { .integer($0) } ?? .null,
         ]
+    }
+
+    // MARK: - Marks and zones
+
+    /// The mark that a request supposes of the connection: 0, that of a new one, where it says nothing.
+    private func connectionMark(of request: JSON) throws -> PartialMark {
+        guard let wanted = request["marks"], wanted != .text("unknown") else {
+            return request["marks"] == nil ? 0 : .unknown
+        }
+        let fields = planner.allocation.fields.filter(\.isSaved)
+        var mark: UInt32 = 0
+        for (name, value) in wanted.object ?? [:] {
+            guard let field = fields.first(where: { $0.name == name }) else {
+                throw EngineError.unknown("field of connections' marks", name, fields.map(\.name))
+            }
+            guard let placed = value.integer.flatMap(field.placed) else {
+                throw EngineError("the mark field \(name) has the values 0 to \(field.values.upperBound)")
+            }
+            mark |= placed
+        }
+        return PartialMark(mark)
+    }
+
+    /// The zone that a request supposes: 0, that of packets without `ct zone`, where it says nothing.
+    private func zone(of request: JSON) throws -> Int? {
+        guard let wanted = request["zone"] else { return 0 }
+        if wanted == .text("unknown") { return nil }
+        guard let zone = wanted.integer, (0...Allocation.zoneNumbers.upperBound).contains(zone) else {
+            throw EngineError("a zone is a number from 0 to \(Allocation.zoneNumbers.upperBound), or unknown")
+        }
+        return zone
+    }
+
+    /// The fields of a mark, by name; null for one that is unknown.
+    private func fields(of mark: PartialMark) -> [String: JSON] {
+        var fields: [String: JSON] = [:]
+        for field in planner.allocation.fields {
+            let isKnown = mark.known & field.mask == field.mask
+            fields[field.name] = isKnown ? .integer(field.value(in: mark.value)) : .null
+        }
+        return fields
     }
 }

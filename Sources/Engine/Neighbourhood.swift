@@ -41,12 +41,12 @@ final class Neighbourhood {
     /// The link that leads to an address, `lo` for one that is the box's own; nil when there is none.
     func link(to address: IPAddress, mark: UInt32 = 0) -> String? { name(of: way(to: address, mark: mark)) }
 
-    /// The same for a packet, by where it came in, too.
+    /// The same for a packet, by where it came in, too. Bits of its mark that are unknown count as 0.
     func link(for packet: SupposedPacket) throws -> String? {
         name(
             of: try routes.way(
                 to: packet.destination, from: packet.source, input: links.first { $0.value == packet.input }?.key,
-                mark: UInt32(truncatingIfNeeded: packet.mark)))
+                mark: packet.mark.value))
     }
 
     /// Whose frames bring an address's packets; nil while nobody knows.

@@ -95,6 +95,7 @@ extension RuleProgram {
                 throw UnsupportedRuleset("the field \(name) of \(header.rawValue)")
             }
             try payload(field, length: length ?? field.type.length, into: register)
+        case .markField(_, let name): throw UnsupportedRuleset("the mark field \(name), which no plan has resolved")
         case .fib(let flags, let result): try routeLookup(flags, result, into: register)
         }
     }

@@ -10,24 +10,12 @@ public enum PacketPath {
     /// The chain that calls what plugins have at a stage.
     public static func chain(of stage: Stage) -> String { "stage.\(stage.rawValue)" }
 
-    /// Fields of packet and connection marks, cut once for all: what a plugin writes is masked to its field.
-    public enum MarkField: UInt32, CaseIterable {
-        case route = 0x0000_00FF
-        case hop = 0x0000_0F00
-        case trafficClass = 0x000F_F000
-        case firewall = 0x00F0_0000
-        /// Left to programs that are none of ours.
-        case thirdParties = 0xFF00_0000
-    }
-
     /// The base chains, and an empty chain for each stage: what stands before the first link is up and before any plugin
     /// runs. Nothing is forwarded by it.
-    public static var skeleton: [Chain] {
-        Stage.allCases.map { chain(of: $0) }.sorted().map { Chain($0) } + base
-    }
-
-    private static var markFromConnection: Rule {
-        Rule([.match(.ct(.mark), .notEqual, .number(0)), .setMark(.meta(.mark), .ct(.mark))], comment: comment)
+    ///
+    /// - Parameter saved: the bits of packet marks that connections keep.
+    public static func skeleton(saving saved: UInt32 = 0) -> [Chain] {
+        Stage.allCases.map { chain(of: $0) }.sorted().map { Chain($0) } + base(saved) + marks(saved)
     }
 
     private static let comment = "packet path"
@@ -69,16 +57,15 @@ public enum PacketPath {
         return chain
     }
 
-    private static var base: [Chain] {
-        [
+    private static func base(_ saved: UInt32) -> [Chain] {
+        let restored = restore(saved)
+        return [
             Chain(
                 "prerouting-raw", hook: Hook(.filter, .prerouting, priority: -300),
                 rules: [call(.defend), call(.noTrack)]),
             Chain(
                 "prerouting-mangle", hook: Hook(.filter, .prerouting, priority: -150),
-                rules: [
-                    markFromConnection, call(.classify), call(.steer),
-                ]),
+                rules: restored + [call(.classify), call(.steer)]),
             Chain(
                 "prerouting-nat", hook: Hook(.nat, .prerouting, priority: -100), rules: [call(.dnat)]),
             Chain(
@@ -93,19 +80,60 @@ public enum PacketPath {
             Chain("forward-inspect", hook: Hook(.filter, .forward, priority: 10), rules: [call(.inspect)]),
             Chain(
                 "output-route", hook: Hook(.route, .output, priority: -150),
-                rules: [markFromConnection, call(.steerOutput)]),
+                rules: restored + [call(.steerOutput)]),
             Chain("output", hook: Hook(.filter, .output, priority: 0), rules: [call(.output)]),
             Chain(
                 "postrouting-mangle", hook: Hook(.filter, .postrouting, priority: -150),
-                rules: [
-                    call(.shape),
-                    Rule(
-                        [.match(.meta(.mark), .notEqual, .number(0)), .setMark(.ct(.mark), .meta(.mark))],
-                        comment: comment),
-                ]),
+                rules: [call(.shape)] + save(saved)),
             Chain("postrouting-nat", hook: Hook(.nat, .postrouting, priority: 100), rules: [call(.snat)]),
             Chain(
                 "postrouting-translated", hook: Hook(.filter, .postrouting, priority: 110), rules: [call(.translated)]),
+        ]
+    }
+
+    // MARK: - Marks
+
+    private static let restoring = "restore-marks"
+
+    /// The connection's fields are put into the packet's mark; other fields stay as they are.
+    private static func restore(_ saved: UInt32) -> [Rule] {
+        if saved == 0 { return [] }
+        let isSaved = Statement.match(.and(.ct(.mark), .number(Int(saved))), .notEqual, .number(0))
+        return [
+            // A mark of a socket (SO_MARK), or of the packet that this one was unpacked from.
+            Rule(
+                [isSaved, .match(.meta(.mark), .notEqual, .number(0)), .verdict(.jump(restoring))], comment: comment),
+            Rule(
+                [
+                    isSaved, .match(.meta(.mark), .equal, .number(0)),
+                    .setMark(.meta(.mark), .and(.ct(.mark), .number(Int(saved)))),
+                ], comment: comment),
+        ]
+    }
+
+    /// Without a condition: a field that became 0 is saved, too. The kernel writes a mark that
+    /// differs alone.
+    private static func save(_ saved: UInt32) -> [Rule] {
+        if saved == 0 { return [] }
+        return [Rule([.setMark(.ct(.mark), .and(.meta(.mark), .number(Int(saved))))], comment: comment)]
+    }
+
+    private static func marks(_ saved: UInt32) -> [Chain] {
+        if saved == 0 { return [] }
+        // Linux before 6.13 can't combine two registers: a field is put beside others bit by bit.
+        let bits = (0..<32).map { UInt32(1) << $0 }.filter { saved & $0 != 0 }
+        let clear = Rule([.setMark(.meta(.mark), .and(.meta(.mark), .number(Int(~saved))))], comment: comment)
+        let set = bits.map { bit in
+            Rule(
+                [
+                    .match(.and(.ct(.mark), .number(Int(bit))), .notEqual, .number(0)),
+                    .setMark(.meta(.mark), .or(.meta(.mark), .number(Int(bit)))),
+                ], comment: comment)
+        }
+        return [
+            Chain(restoring, rules: [clear] + set),
+            // Packets to the box do not come to postrouting.
+            Chain("input-marks", hook: Hook(.filter, .input, priority: 10), rules: save(saved)),
         ]
     }
 }

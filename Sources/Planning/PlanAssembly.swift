@@ -29,7 +29,7 @@ struct PlanAssembly {
         self.site = site
         self.planner = planner
         customKinds = planner.customKinds
-        self.known = Dictionary(known.ordered.map { ($0.line, $0) }) { $1 }
+        self.known = Dictionary(known.ordered.map { ($0.written, $0) }) { $1 }
         planned.reserveCapacity(known.ordered.count)
         places.reserveCapacity(known.ordered.count)
     }
@@ -104,8 +104,27 @@ struct PlanAssembly {
         if let objection = resource.value.objection(to: name) {
             throw PluginFailure("plugin \(name) plan: \(objection)")
         }
-        add(PlannedResource(resource: resource, plugin: name, line: text, path: line["at"]?.text))
+        let allocated: Resource
+        do {
+            allocated = try resource.allocated(by: planner.allocation.share(of: name), of: name, line: text)
+        } catch {
+            throw PluginFailure("plugin \(name) plan: \(error) (in \(text.prefix(200)))")
+        }
+        var numbered = text
+        if allocated != resource {
+            var entries = allocated.json.object ?? [:]
+            entries["at"] = line["at"]
+            numbered = JSON.object(entries).line
+        }
+        add(PlannedResource(resource: allocated, plugin: name, line: numbered, written: text, path: line["at"]?.text))
         return nil
+    }
+
+    /// The engine's own part of each plan.
+    private mutating func addSavedMarks() {
+        guard allocation.savedMarks != 0 else { return }
+        let resource = Resource(NftablesResource.savedMarks(allocation.savedMarks))
+        add(PlannedResource(resource: resource, plugin: PacketPath.table, line: resource.json.line))
     }
 
     private mutating func add(_ second: PlannedResource) {
@@ -127,6 +146,7 @@ struct PlanAssembly {
     ///
     /// - Throws: what is wrong with it, and what no line alone can show.
     mutating func finish() throws -> Plan {
+        addSavedMarks()
         var plan = Plan(planned)
         (plan.warnings, plan.absent, plan.notes, plan.replanAt) = (warnings, absent, notes, replanAt)
         if let violation = TablePlan.guardViolation(plan.filter) { problems.append("error: \(violation)") }

@@ -1,21 +1,25 @@
 import Documents
+import Files
 import PluginKit
 
 /// A resource as a plugin planned it.
 public struct PlannedResource: Hashable, Sendable {
     public let resource: Resource
     public let plugin: String
-    /// As the plugin wrote it: a plan is compared by its lines.
+    /// As the plugin wrote it, with numbers in place of names: a plan is compared by its lines.
     public let line: String
+    /// As the plugin wrote it.
+    public let written: String
     /// The node of the plugin's configuration that wants it, where the plugin says so: a path in the
     /// plugin's own part of the document.
     public let path: String?
     public let key: ResourceKey
 
-    public init(resource: Resource, plugin: String, line: String, path: String? = nil) {
+    public init(resource: Resource, plugin: String, line: String, written: String? = nil, path: String? = nil) {
         self.resource = resource
         self.plugin = plugin
         self.line = line
+        self.written = written ?? line
         self.path = path
         key = resource.key
     }
@@ -111,11 +115,17 @@ public struct Planner: Sendable {
     }
 
     public let plugins: [Member]
+    /// The numbers that the plugins share.
+    public let allocation: Allocation
 
     /// Kinds of resources that the plugins' drivers add to those of the engine.
     public var customKinds: Set<String> { Set(plugins.flatMap { $0.manifest.drivers.map(\.kind) }) }
 
-    public init(_ plugins: [Member]) { self.plugins = plugins }
+    /// - Throws: ``Allocation/Conflict`` when the plugins can't be used together.
+    public init(_ plugins: [Member]) throws {
+        self.plugins = plugins
+        allocation = try Allocation(of: plugins.map(\.manifest))
+    }
 
     /// The plugins of a folder. What each is stands in its manifest's file: the builder has seen to it that the plugin
     /// itself says the same.
@@ -133,6 +143,24 @@ public struct Planner: Sendable {
             let text = problems.map { "\($0.message); \($0.hint)" }.joined(separator: "\n")
             throw PluginFailure("\(folder): \(text)")
         }
+        allocation = try Self.allocation(of: plugins.map(\.manifest), folder: folder)
+    }
+
+    /// The allocation that the image was built with. A folder without its file is not that of an image.
+    private static func allocation(of manifests: [PluginManifest], folder: String) throws -> Allocation {
+        let file = "\(folder)/\(Allocation.fileName)"
+        guard FileSystem.exists(file) else { return try Allocation(of: manifests) }
+        let problems = ProblemList()
+        let found = Allocation.shape.read(
+            try YAML.read(try FileSystem.read(file), file: file), path: "", into: problems)
+        try problems.throwIfAny()
+        // The order of the plugins is the definition's, which the file alone has.
+        for manifest in manifests where found?.share(of: manifest.name).isOf(manifest.allocates) != true {
+            throw PluginFailure(
+                "\(file): the allocation for the plugin \(manifest.name) is not what its manifest needs: build the image "
+                    + "anew")
+        }
+        return found ?? Allocation()
     }
 
     /// - Parameters:
@@ -150,7 +178,9 @@ public struct Planner: Sendable {
         // Written once, however large it is: what both inputs of a plugin begin with.
         let beginnings = configured.map { member, configuration in
             let contract = member.manifest.contract.map { "\"contract\":\($0)," } ?? ""
-            return Array("{\(contract)\"configuration\":".utf8) + Array(configuration.line.utf8)
+            let share = allocation.share(of: member.manifest.name)
+            let allocated = share.isEmpty ? "" : "\"allocated\":\(share.json.line),"
+            return Array("{\(allocated)\(contract)\"configuration\":".utf8) + Array(configuration.line.utf8)
                 + Array(",\"facts\":\(facts.only(member.manifest.facts).json.line)".utf8)
         }
         func ask(_ verb: String, _ members: [(member: Member, input: [UInt8])]) throws -> [[PluginAnswer.Line]] {

@@ -14,7 +14,8 @@ public struct TablePlan: Sendable {
     public private(set) var feeds: [FeedResource] = []
 
     public init(_ objects: [NftablesResource] = []) {
-        for chain in PacketPath.skeleton { chains[chain.name] = chain }
+        let saved = objects.lazy.compactMap { if case .savedMarks(let bits) = $0 { bits } else { nil } }.first
+        for chain in PacketPath.skeleton(saving: saved ?? 0) { chains[chain.name] = chain }
         var calls: [Stage: [(order: Int, chain: String)]] = [:]
         var devices: Set<String> = []
         for object in objects {
@@ -31,6 +32,7 @@ public struct TablePlan: Sendable {
             case .flowtable(let wanted): flowtable = wanted
             case .helper(let helper): helpers[helper.name] = helper
             case .feed(let feed): feeds.append(feed)
+            case .savedMarks: break
             }
         }
         for device in devices {

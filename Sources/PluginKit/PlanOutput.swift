@@ -6,8 +6,14 @@ public struct PlanInput: Sendable {
     public var now: Int
     /// Whether somebody wants to know what becomes of what: notes are asked for.
     public var explains: Bool
+    /// The numbers of the plugin's names, for files and commands; a plan has the names.
+    public var allocated: Allocation.Share
 
-    public init(facts: Facts, published: Published, now: Int = 0, explains: Bool = false) {
+    public init(
+        facts: Facts, published: Published, now: Int = 0, explains: Bool = false,
+        allocated: Allocation.Share = Allocation.Share()
+    ) {
+        self.allocated = allocated
         self.facts = facts
         self.published = published
         self.now = now

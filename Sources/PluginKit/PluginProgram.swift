@@ -45,6 +45,7 @@ public enum PluginProgram {
         let reader = InputReader(document: document)
         let facts = reader.read("facts", Facts.shape) ?? Facts()
         let published = reader.read("published", Published.shape) ?? Published()
+        let allocated = reader.read("allocated", Allocation.Share.shape) ?? Allocation.Share()
         let configuration = reader.read("configuration", P.configuration)
         guard let configuration, reader.problems.problems.isEmpty else { return reader.diagnostics }
         var lines: [String]
@@ -52,7 +53,8 @@ public enum PluginProgram {
             var output = PlanOutput()
             let now = document["now"]?.integer ?? 0
             let input = PlanInput(
-                facts: facts, published: published, now: now, explains: document["explain"]?.boolean ?? false)
+                facts: facts, published: published, now: now, explains: document["explain"]?.boolean ?? false,
+                allocated: allocated)
             P.plan(configuration, input: input, into: &output)
             lines = output.lines + output.diagnostics.map(\.json.line)
             if let time = output.replanAt { lines.append((["replan-at": .integer(time)] as JSON).line) }

@@ -27,6 +27,15 @@ public protocol ResourceType: Sendable, Hashable {
 
     /// Absolute paths of programs that the image must have.
     var programs: [String] { get }
+
+    /// Whether a plan's line may have names or numbers of an allocation.
+    static func mayAllocate(_ line: String) -> Bool
+
+    /// The same with numbers in place of names.
+    ///
+    /// - Parameter share: what the plugin's manifest allocates.
+    /// - Throws: for what it does not allocate.
+    func allocated(by share: Allocation.Share, of plugin: String) throws(AllocationViolation) -> Self
 }
 
 extension ResourceType {
@@ -35,6 +44,15 @@ extension ResourceType {
     public func objection(to plugin: String) -> String? { nil }
     public var references: [ResourceKey] { [] }
     public var programs: [String] { [] }
+    public static func mayAllocate(_ line: String) -> Bool { false }
+
+    public func allocated(by share: Allocation.Share, of plugin: String) throws(AllocationViolation) -> Self { self }
+
+    fileprivate func resource(
+        by share: Allocation.Share, of plugin: String
+    ) throws(AllocationViolation) -> Resource { Resource(try allocated(by: share, of: plugin)) }
+
+    fileprivate func mayBeAllocated(_ line: String) -> Bool { Self.mayAllocate(line) }
 
     /// An object of the keys that have a value.
     static func fields(_ entries: KeyValuePairs<String, JSON?>) -> [String: JSON] {
@@ -102,6 +120,18 @@ public struct Resource: Sendable, Hashable {
     }
 
     public func hash(into hasher: inout Hasher) { value.hash(into: &hasher) }
+
+    /// The same with numbers of an allocation in place of names.
+    ///
+    /// - Parameters:
+    ///   - share: what the plugin's manifest allocates.
+    ///   - line: as the plugin wrote it.
+    /// - Throws: for what it does not allocate.
+    public func allocated(
+        by share: Allocation.Share, of plugin: String, line: String
+    ) throws(AllocationViolation) -> Resource {
+        value.mayBeAllocated(line) ? try value.resource(by: share, of: plugin) : self
+    }
 
     /// One line of a plan.
     public var json: JSON {

@@ -100,6 +100,39 @@ import Testing
         }
     }
 
+    /// What the packet's mark is decides its route, and with it the links that rules ask for.
+    @Test func anUnknownMarkEvictsNothing() throws {
+        func policy(_ mark: Expression, dropping matches: [Statement]) -> Eviction.Policy {
+            var objects: [NftablesResource] = [.savedMarks(0xF000_0000)]
+            let classify = Chain("x.classify", rules: [Rule([.setMark(.meta(.mark), mark)])])
+            objects.append(.chain(classify, stage: .init(.classify, order: 1)))
+            let rules = matches.map { Rule([$0, .verdict(.drop)]) } + [Rule([.verdict(.accept)])]
+            objects.append(.chain(Chain("x.forward", rules: rules), stage: .init(.forward, order: 1)))
+            return Eviction.Policy(table: TablePlan(objects), fed: [:], time: 0)
+        }
+        let hash = Expression.jhash(JHash(.payload(.ip, "saddr"), modulus: 2))
+        let color = Statement.match(
+            .and(.meta(.mark), .number(0xF000_0000)), .equal, .number(0x3000_0000))
+        let kept = Expression.or(.and(.meta(.mark), .number(0xFFFF_FF00)), .number(1))
+        let cases: [(mark: Expression, matches: [Statement], stays: Int)] = [
+            (hash, [Self.port(53)], 2), (.number(1), [Self.port(53)], 0), (kept, [color], 1), (.number(1), [color], 2),
+        ]
+        for (mark, matches, stays) in cases {
+            let network = try RouterNetwork()
+            try network.run { routes in
+                let marked = RouterNetwork.connection(1, to: 53, "-m \(0x3000_0000)")
+                try network.load(marked + RouterNetwork.connection(2, to: 53))
+                let present = Present()
+                let eviction = eviction(present, routes)
+                eviction.watch(since: present.policy)
+                present.policy = policy(mark, dropping: matches)
+                finish(eviction)
+                let left = try network.listed()
+                #expect(left == stays, "\(mark)")
+            }
+        }
+    }
+
     @Test func aChangeDuringAPassIsFollowedForAllConnections() throws {
         var lines = ""
         for number in 0..<6000 { lines += RouterNetwork.connection(number, to: [53, 80, 443][number % 3]) }

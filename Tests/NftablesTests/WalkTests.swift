@@ -12,10 +12,12 @@ import Testing
 
     /// A connection's first packet over TCP, through one chain at the stage `forward`.
     private func walk(
-        _ rules: [[Statement]], sets: [NamedSet] = [], _ change: (inout SupposedPacket) -> Void = { _ in }
+        _ rules: [[Statement]], sets: [NamedSet] = [], saved: UInt32 = .max,
+        _ change: (inout SupposedPacket) -> Void = { _ in }
     ) throws -> (walk: PacketWalk, end: PacketWalk.End) {
         let chain = Chain("x.c", rules: rules.enumerated().map { Rule($0.element, comment: "x: rules[\($0.offset)]") })
-        let resources: [NftablesResource] = [.chain(chain, stage: .init(.forward, order: 1))] + sets.map { .set($0) }
+        let resources: [NftablesResource] =
+            [.chain(chain, stage: .init(.forward, order: 1)), .savedMarks(saved)] + sets.map { .set($0) }
         let addresses = try ["10.0.0.1", "192.0.2.1"].map { try #require(IPAddress($0)) }
         var packet = SupposedPacket(
             input: "lan", source: addresses[0], destination: addresses[1], transport: "tcp", port: 80)
@@ -59,6 +61,34 @@ import Testing
         let perhaps: [[Statement]] =
             [[mark(.mark, is: 1), .setMark(.meta(.mark), .number(9))]] + rules
         #expect(try walk([[.setMark(.meta(.mark), .number(7))]] + perhaps).walk.unknown == ["x: rules[2]"])
+    }
+
+    /// An unknown field leaves the others known.
+    @Test func fieldsAreKnownEachByItself() throws {
+        func field(_ mask: Int, is value: Int) -> [[Statement]] {
+            [
+                [.match(.and(.meta(.mark), .number(mask)), .equal, .number(value)), .verdict(.accept)],
+                [.verdict(.drop)],
+            ]
+        }
+        // The connection keeps 0xF0, and nothing else.
+        let kept = try walk(field(0xF0, is: 0x70), saved: 0xF0) { $0.connectionMark = 0x7F }
+        #expect(kept.end == .accept && kept.walk.unknown.isEmpty)
+        #expect(try walk(field(0x0F, is: 0), saved: 0xF0) { $0.connectionMark = 0x7F }.end == .accept)
+        // A mark of the packet's own stays beside it.
+        let beside = try walk(field(0xFF, is: 0x7A), saved: 0xF0) {
+            ($0.connectionMark, $0.mark) = (0x7F, 0x0A)
+        }
+        #expect(beside.end == .accept && beside.walk.unknown.isEmpty)
+        #expect(try walk(field(0xF0, is: 0x70), saved: 0xF0).walk.unknown == ["x: rules[0]"])
+        let other = try walk(field(0x0F, is: 0), saved: 0xF0)
+        #expect(other.end == .accept && other.walk.unknown.isEmpty)
+        // What is written under an unknown condition is unknown in its field alone.
+        let write = Statement.setMark(.meta(.mark), .or(.and(.meta(.mark), .number(0xFFFF_FFF0)), .number(3)))
+        let perhaps: [[Statement]] = [[.match(.selector(.zone(nil)), .equal, .number(5)), write]]
+        #expect(try walk(perhaps + field(0x0F, is: 3), saved: 0xF0).walk.unknown == ["x: rules[1]"])
+        let rest = try walk(perhaps + field(0xF00, is: 0), saved: 0xF0)
+        #expect(rest.end == .accept && rest.walk.unknown.isEmpty)
     }
 
     @Test func zonesAreUnknownUntilTheyAreWritten() throws {

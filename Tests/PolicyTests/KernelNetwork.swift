@@ -68,6 +68,26 @@ final class KernelNetwork {
         try connection.counters(table: PacketPath.table).mapValues { Int($0.packets) }
     }
 
+    /// What conntrack(8) lists.
+    func connections() throws -> String {
+        try namespace.run { try Command("conntrack", ["-L"]).check().text }
+    }
+
+    /// The router's own packets over UDP, of one socket with a mark (SO_MARK of socket(7)).
+    func sendMarked(_ mark: Int, from: Int, to address: String, port: Int, times: Int) throws {
+        let script = """
+            import socket, sys
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.setsockopt(socket.SOL_SOCKET, 36, \(mark))
+            s.bind(("0.0.0.0", \(from)))
+            for _ in range(\(times)): s.sendto(b"x", ("\(address)", \(port)))
+            """
+        try namespace.run {
+            _ = try Command("ip", ["addr", "replace", "10.2.0.1/32", "dev", RandomPolicy.interfaces[2]]).check()
+            _ = try Command("python3", ["-c", script]).check()
+        }
+    }
+
     func send(_ packet: TestPacket) throws {
         known.insert(Connected(packet))
         let frame = [2, 0, 0, 0, 1, UInt8(packet.input)] + [2, 0, 0, 0, 0, 9] + Self.network(packet)

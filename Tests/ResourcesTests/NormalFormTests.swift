@@ -150,6 +150,19 @@ import Testing
         }
     }
 
+    @Test func aRuleOfAUserHasItsNumber() throws {
+        var rule = RuleResource(.ipv4, priority: 1003, table: 10)
+        rule.user = "daemon"
+        let drift = try apply([rule], [rule])
+        #expect(drift == [[], []])
+        // base-passwd's number.
+        let text = try namespace.run { try Command("ip", ["rule"]).check().text }
+        let line = text.split(separator: "\n").first { $0.hasPrefix("1003:") }
+        #expect(line?.contains("uidrange 1-1") == true && line?.contains("lookup 10") == true, "\(text)")
+        rule.user = "nobody-has-this-name"
+        #expect(throws: EngineError.self) { _ = try self.apply([rule]) }
+    }
+
     @Test func anMTUThatThePlanNoLongerHasGoesBackToTheDefault() throws {
         let (mtus, macs) = try namespace.run {
             let macs = try makePorts(1)

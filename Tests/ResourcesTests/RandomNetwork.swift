@@ -71,7 +71,7 @@ struct RandomNetwork {
         for (link, network) in gateways where chance(70) {
             for _ in 0...random.next(3) {
                 let to = one(["0.0.0.0/0", "192.0.2.0/24", "198.51.100.0/25"])
-                let (metric, table) = (one([0, 20, 300]), one([254, 10, 1000]))
+                let (metric, table) = (one([0, 20, 300]), one([254, 10, 1000]) as AllocatedNumber)
                 guard destinations.insert("\(to) \(metric) \(table)").inserted else { continue }
                 resources.append(
                     Resource(
@@ -107,7 +107,7 @@ struct RandomNetwork {
                         paths: [.init(via: address("172.16.\(network).1"), link: link, isOnLink: true)],
                         mtu: chance(50) ? 1400 : nil)))
         }
-        for priority in 1000..<1000 + random.next(4) {
+        for priority in (1000..<1000 + random.next(4)).map({ AllocatedNumber($0) }) {
             if chance(30) {
                 resources.append(
                     Resource(

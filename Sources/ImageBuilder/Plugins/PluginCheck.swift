@@ -53,7 +53,7 @@ public struct PluginCheck {
         var (answers, findings): (Int, [Finding]) = (0, [])
         for file in cases {
             let path = "\(folder)/cases/\(file)"
-            let input = JSON(try YAML.read(try FileSystem.read(path), file: path))
+            let input = try allocated(JSON(try YAML.read(try FileSystem.read(path), file: path)))
             for verb in try verbs(of: input, path) {
                 answers += 1
                 let expected = "\(path.dropLast(5)).\(verb)"
@@ -81,6 +81,19 @@ public struct PluginCheck {
             }
         }
         return (answers, findings)
+    }
+
+    /// The plugin's numbers in an image without other plugins.
+    private var share: Allocation.Share {
+        get throws { try Allocation(of: [manifest]).share(of: manifest.name) }
+    }
+
+    /// An input with what the engine adds to it; a case may have other numbers.
+    private func allocated(_ input: JSON) throws -> JSON {
+        let share = try share
+        guard !share.isEmpty, var entries = input.object, entries["allocated"] == nil else { return input }
+        entries["allocated"] = share.json
+        return .object(entries)
     }
 
     private func verbs(of input: JSON, _ path: String) throws -> [String] {
@@ -120,6 +133,7 @@ public struct PluginCheck {
                 guard manifest.resources.contains(resource.kind) else {
                     return "the manifest does not list the resource kind \(resource.kind)"
                 }
+                _ = try resource.allocated(by: share, of: manifest.name, line: line)
                 return nil
             } catch {
                 return "\(error)"

@@ -4,17 +4,30 @@ extension Statement.Mangle: WalkedStatement {
     func meet(_ walk: inout PacketWalk) -> PacketWalk.Outcome {
         // A map that lacks the key ends the rule.
         if case .map(let key, let name) = value, walk.isKnown(key), walk.element(key, name) == nil { return .leave }
-        write(walk.number(value), into: &walk)
+        switch target {
+        case .meta(.mark): walk.packet.mark = mark(in: walk)
+        case .ct(.mark): walk.packet.connectionMark = mark(in: walk)
+        default: write(walk.number(value), into: &walk)
+        }
         return .next()
     }
 
-    func meetPerhaps(_ walk: inout PacketWalk) { write(nil, into: &walk) }
+    func meetPerhaps(_ walk: inout PacketWalk) {
+        switch target {
+        // A rule that writes a field leaves the other bits as they are.
+        case .meta(.mark): walk.packet.mark = walk.packet.mark.or(perhaps: mark(in: walk))
+        case .ct(.mark): walk.packet.connectionMark = walk.packet.connectionMark.or(perhaps: mark(in: walk))
+        default: write(nil, into: &walk)
+        }
+    }
+
+    private func mark(in walk: PacketWalk) -> PartialMark {
+        walk.mark(value) ?? walk.number(value).map { PartialMark(UInt32(truncatingIfNeeded: $0)) } ?? .unknown
+    }
 
     /// - Parameter number: nil: unknown.
     private func write(_ number: Int?, into walk: inout PacketWalk) {
         switch target {
-        case .meta(.mark): (walk.packet.mark, walk.packet.isMarkKnown) = (number ?? 0, number != nil)
-        case .ct(.mark): walk.packet.connectionMark = number
         case .meta(.priority): walk.packet.priority = number
         // The supposed packet is one of the original direction.
         case .zone(let direction): if direction != .reply { walk.packet.zone = number }
@@ -25,6 +38,17 @@ extension Statement.Mangle: WalkedStatement {
 }
 
 extension PacketWalk {
+    /// A mark, and what constants make of it; nil for anything else.
+    func mark(_ value: Expression) -> PartialMark? {
+        switch value {
+        case .selector(.meta(.mark)): packet.mark
+        case .selector(.ct(.mark)): packet.connectionMark
+        case .and(let inner, .number(let bits)): mark(inner)?.and(UInt32(truncatingIfNeeded: bits))
+        case .or(let inner, .number(let bits)): mark(inner)?.or(UInt32(truncatingIfNeeded: bits))
+        default: nil
+        }
+    }
+
     /// The number that a value is; nil: unknown.
     func number(_ value: Expression) -> Int? {
         switch value {

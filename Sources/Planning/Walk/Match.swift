@@ -34,12 +34,14 @@ extension PacketWalk {
         case .meta(.outputInterface): return packet.output.map { .text($0) } ?? Value.none
         case .meta(.l4proto): return .number(packet.protocolNumber)
         case .meta(.nfproto): return .text(isIPv4 ? "ipv4" : "ipv6")
-        case .meta(.mark): return packet.isMarkKnown ? .number(packet.mark) : nil
+        case .meta(.mark): return packet.mark.number.map { .number(Int($0)) }
         case .meta(.priority): return packet.priority.map { .number($0) }
         case .meta(.pkttype): return .text("host")
         case .ct(.state): return .text("new")
         case .ct(.status): return isTranslated ? .text("dnat") : Value.none
-        case .ct(.mark): return packet.connectionMark.map { .number($0) }
+        case .ct(.mark): return packet.connectionMark.number.map { .number(Int($0)) }
+        // No plan's table has one.
+        case .markField: return nil
         // Of the reply's direction nothing is known.
         case .zone(let direction): return direction == .reply ? nil : packet.zone.map { .number($0) }
         case .traffic, .routeMTU: return nil
@@ -116,6 +118,7 @@ extension PacketWalk {
             // It is the first of its connection.
             return Self.flags(mask).map { [.number($0 & (Self.flags(.text("syn")) ?? 0))] }
         case .and(let inner, .number(let mask)):
+            if let mark = mark(expression) { return mark.number.map { [.number(Int($0))] } }
             guard let found = values(inner)?.first else { return nil }
             guard case .number(let number) = found else { return found == .none ? [found] : nil }
             return [.number(number & mask)]

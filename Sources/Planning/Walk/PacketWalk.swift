@@ -180,10 +180,22 @@ public struct PacketWalk {
     /// The rest of a rule of which it is unknown whether it fits. The rule is taken as one that does not fit, and what
     /// it writes becomes unknown.
     private mutating func passPerhaps(_ rest: ArraySlice<Statement>, _ rule: String) {
+        if writesPerhaps(rest) { unknown.append(rule) }
+    }
+
+    /// - Returns: whether the statements may end the packet's way, or lead it elsewhere.
+    private mutating func writesPerhaps(_ rest: ArraySlice<Statement>) -> Bool {
         var decides = false
         for statement in rest {
             switch statement {
             case .match, .counter: break
+            case .verdict(.jump(let target)) where depth < 16:
+                // A chain that only writes comes back.
+                depth += 1
+                for rule in table.chains[target]?.rules ?? [] {
+                    decides = writesPerhaps(rule.statements[...]) || decides
+                }
+                depth -= 1
             case .verdict, .verdictMap, .namedVerdictMap: decides = true
             case .other(let other):
                 guard let walked = other.value as? any WalkedStatement else {
@@ -194,11 +206,11 @@ public struct PacketWalk {
                 decides = decides || walked.decides
             }
         }
-        if decides { unknown.append(rule) }
+        return decides
     }
 
     /// Notes a rule whose effect only the kernel, or another program, can tell.
-    mutating func cannotTell(_ what: String) { unknown.append(what) }
+    public mutating func cannotTell(_ what: String) { unknown.append(what) }
 
     private mutating func count(_ counter: String) -> Outcome {
         counted.append(counter)

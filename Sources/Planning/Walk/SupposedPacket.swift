@@ -12,11 +12,9 @@ public struct SupposedPacket: Sendable, Hashable {
     public var transport: String
     public var sourcePort: Int?
     public var port: Int?
-    public var mark = 0
-    /// False where a rule may have written an unknown mark.
-    public internal(set) var isMarkKnown = true
-    /// Of its connection; nil: unknown.
-    public var connectionMark: Int?
+    public var mark: PartialMark = 0
+    /// Of its connection.
+    public var connectionMark = PartialMark.unknown
     /// Of its connection; nil: unknown.
     public var zone: Int?
     /// The handle of its class of traffic; nil: unknown.

@@ -12,6 +12,10 @@ public enum Network: Plugin {
             "link", "address", "route", "rule", "sysctl", "nftables", "file", "directory", "service", "kernel-module",
             "probe", "setting",
         ],
+        // Numbers of the site document.
+        allocates: AllocationRequest(
+            tables: ["site": .fixed(NetworkConfiguration.tableNumbers)],
+            priorities: ["site": .fixed(NetworkConfiguration.priorityNumbers)]),
         features: [
             .init("base", modules: ["bridge"]),
             .init("dhcp-client", packages: ["dhcpcd-base"], users: ["dhcpcd": "/usr/lib/dhcpcd"]),
@@ -79,7 +83,7 @@ public enum Network: Plugin {
             output.add(
                 RouteResource(
                     to: route.value.destination, via: route.value.gateway, link: link?.value,
-                    metric: route.value.metric, table: route.value.table), at: route.path)
+                    metric: route.value.metric, table: AllocatedNumber(route.value.table)), at: route.path)
         }
         for rule in configuration.policyRoutes {
             if let interface = rule.value.interface {
@@ -90,7 +94,8 @@ public enum Network: Plugin {
             let value = rule.value
             output.add(
                 RuleResource(
-                    value.family, priority: value.priority, table: value.table, source: value.source,
+                    value.family, priority: AllocatedNumber(value.priority), table: AllocatedNumber(value.table),
+                    source: value.source,
                     destination: value.destination, interface: value.interface?.value), at: rule.path)
         }
         planResolvers(input, &output)

@@ -176,7 +176,7 @@ extension NetworkConfiguration {
             let gateway = fields.required("via", .ipAddress)
             let interface = fields.optional("interface", Shape.text.located)
             let metric = fields.optional("metric", .integer(1...9999)) ?? 20
-            let table = fields.optional("table", tableNumber) ?? RouteResource.mainTable
+            let table = fields.optional("table", tableNumber) ?? RouteResource.mainTable.number
             guard let destination, let gateway else { return nil }
             if destination.family != gateway.family {
                 fields.problems.add(
@@ -193,11 +193,14 @@ extension NetworkConfiguration {
     }
 
     /// Those below and above are the kernel's own, or other plugins'.
-    private static var tableNumber: Shape<Int> { .integer(1...199) }
+    /// Routing tables and priorities of policy rules that the document names by their numbers.
+    static let (tableNumbers, priorityNumbers) = (1...199, 1000...9999)
+
+    private static var tableNumber: Shape<Int> { .integer(tableNumbers) }
 
     private static var policyRoute: Shape<PolicyRoute> {
         .mapping("a policy route") { fields in
-            let priority = fields.required("priority", .integer(1000...9999))
+            let priority = fields.required("priority", .integer(priorityNumbers))
             let source = fields.optional("from", .network)
             let destination = fields.optional("to", .network)
             let interface = fields.optional("interface", Shape.text.located)

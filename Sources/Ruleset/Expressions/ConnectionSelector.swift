@@ -3,6 +3,7 @@ import Documents
 /// `ct`: keys of the connection, and of one of its directions.
 extension Selector {
     static func connection(_ body: JSON, of json: JSON) throws(UnsupportedRuleset) -> Selector {
+        if let field = try markField(.connection, body, of: json) { return field }
         let directed = ["zone"] + Traffic.allCases.map(\.rawValue)
         var direction: Direction?
         if let found = body["dir"] {

@@ -23,6 +23,9 @@ public indirect enum Expression: Sendable, Hashable {
     case valueMap(Expression, [ValueMapEntry])
     case jhash(JHash)
     case numgen(NumberGenerator)
+    /// A zone of connection tracking, by its name in the plugin's manifest and its place there. It is a
+    /// plan's, as ``Selector/markField(_:_:)`` is.
+    case zone(String, Int)
 
     public static func meta(_ key: Selector.Meta) -> Expression { .selector(.meta(key)) }
     public static func ct(_ key: Selector.ConnectionKey) -> Expression { .selector(.ct(key)) }
@@ -64,6 +67,11 @@ public indirect enum Expression: Sendable, Hashable {
             self = .range(ends.0, ends.1)
         case "map": self = try Self.map(body, of: json)
         case "jhash": self = .jhash(try JHash(body, of: json))
+        case "zone":
+            guard let (name, offset) = body.single, let number = offset.integer, number >= 0 else {
+                throw UnsupportedRuleset(json, "this zone", allowed: ["an object of a name and an offset"])
+            }
+            self = .zone(name, number)
         case "numgen": self = .numgen(try NumberGenerator(body, of: json))
         case "set": self = .set(try Self.all(body.list ?? [body]))
         case "concat":
@@ -108,6 +116,7 @@ public indirect enum Expression: Sendable, Hashable {
             ["map": ["key": key.json, "data": ["set": .list(entries.map(\.json))]]]
         case .jhash(let hash): hash.json
         case .numgen(let generator): generator.json
+        case .zone(let name, let offset): ["zone": .object([name: .integer(offset)])]
         }
     }
 }

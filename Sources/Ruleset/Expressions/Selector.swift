@@ -22,6 +22,9 @@ public enum Selector: Sendable, Hashable {
     case tcpOption(TCPOption, TCPOptionField)
     /// `rt mtu`: the largest segment of TCP that the route has room for; in `forward`, `output` and `postrouting`.
     case routeMTU
+    /// A field of a mark, by its name in the plugin's manifest. It is a plan's: the engine puts bits of the
+    /// mark in its place before anything is sent to the kernel.
+    case markField(MarkHolder, String)
 
     /// Raw values are libnftables' names.
     public enum Meta: String, Sendable, CaseIterable {
@@ -77,7 +80,7 @@ extension Selector {
             }
         case .ct(.state): .ctState
         case .ct(.status): .ctStatus
-        case .ct(.mark): .mark
+        case .ct(.mark), .markField: .mark
         case .ct(.direction): .ctDirection
         case .ct(.expiration): .time
         case .tuple(_, .source4), .tuple(_, .destination4): .ipv4Address
@@ -106,6 +109,10 @@ extension Selector {
         guard let (name, body) = json.single else { return nil }
         switch name {
         case "meta":
+            if let field = try Self.markField(.packet, body, of: json) {
+                self = field
+                return
+            }
             guard let key = body["key"]?.text else { throw UnsupportedRuleset(json, "meta wants a key") }
             guard let meta = Meta(rawValue: key) else {
                 throw UnsupportedRuleset(json, "meta \(key)", allowed: Meta.allCases.map(\.rawValue))
@@ -156,6 +163,8 @@ extension Selector {
         case .traffic(let direction, let traffic): Self.connection(traffic.rawValue, direction)
         case .tcpOption(let option, let field): option.json(field)
         case .routeMTU: ["rt": ["key": "mtu"]]
+        case .markField(let holder, let name):
+            .object([holder.rawValue: .object(["key": "mark", "field": .text(name)])])
         case .isFragment: ["exthdr": ["name": "frag"]]
         case .payload(let header, let field):
             ["payload": ["protocol": .text(header.rawValue), "field": .text(field)]]

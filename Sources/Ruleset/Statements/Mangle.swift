@@ -12,7 +12,8 @@ extension Statement {
         /// What can be written.
         public static func isWritable(_ target: Selector) -> Bool {
             switch target {
-            case .meta(.mark), .meta(.priority), .ct(.mark), .zone, .payload(.ip, "dscp"), .payload(.ip6, "dscp"),
+            case .meta(.mark), .markField, .meta(.priority), .ct(.mark), .zone, .payload(.ip, "dscp"),
+                .payload(.ip6, "dscp"),
                 .tcpOption(.maximumSegmentSize, .value):
                 true
             default: false
@@ -41,6 +42,12 @@ extension Statement {
 
     public static func mangle(_ target: Selector, _ value: Expression) -> Statement {
         Statement(Mangle(target, value))
+    }
+
+    /// Writes a field of the packet's mark. The engine masks it, and has the connection keep it where the
+    /// manifest says so.
+    public static func set(markField name: String, _ value: Int) -> Statement {
+        mangle(.markField(.packet, name), .number(value))
     }
 
     /// Writes a mark of the packet or of the connection.

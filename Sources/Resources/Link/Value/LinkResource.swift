@@ -48,4 +48,13 @@ public struct LinkResource: ResourceType {
             "name": .text(name), "master": master.map { .text($0) }, "mtu": mtu.map { .integer($0) },
         ]).merging([type.name: .object(type.value.fields)]) { $1 }
     }
+
+    public static func mayAllocate(_ line: String) -> Bool { true }
+
+    public func allocated(by share: Allocation.Share, of plugin: String) throws(AllocationViolation) -> LinkResource {
+        guard let vrf = type.as(VRFLink.self) else { return self }
+        var link = self
+        link.type = AnyLinkType(VRFLink(table: try vrf.table.resolved("tables", share.tables, of: plugin)))
+        return link
+    }
 }

@@ -13,6 +13,8 @@ public enum NftablesResource: ResourceType {
     case flowtable(Flowtable)
     /// Sets that are filled from outside the plan.
     case feed(FeedResource)
+    /// The bits of packet marks that connections keep: the engine's own part of each plan.
+    case savedMarks(UInt32)
 
     /// The stage of the packet path that calls a chain; `docs/packet-path.md` lists the stages.
     public struct StageUse: Sendable, Hashable {
@@ -40,6 +42,7 @@ public enum NftablesResource: ResourceType {
             return .counter(NamedCounter(name, comment: line["counter"]?["comment"]?.text))
         }
         if let body = line["flowtable"] { return .flowtable(try Flowtable(body)) }
+        if let bits = try line.number("saved-marks", 1...Int(UInt32.max)) { return .savedMarks(UInt32(bits)) }
         if let body = line["ct helper"] { return .helper(try NamedHelper(body)) }
         if let body = line["feed"] {
             guard let feed = FeedResource(body) else { throw line.invalid("a feed needs a name, sets and members") }
@@ -64,6 +67,7 @@ public enum NftablesResource: ResourceType {
         case .flowtable: "flowtable"
         case .helper(let helper): "helper \(helper.name)"
         case .feed(let feed): "feed \(feed.name)"
+        case .savedMarks: "saved-marks"
         }
     }
 
@@ -81,6 +85,7 @@ public enum NftablesResource: ResourceType {
         case .flowtable(let flowtable): ["flowtable": flowtable.json]
         case .helper(let helper): ["ct helper": helper.json]
         case .feed(let feed): ["feed": feed.json]
+        case .savedMarks(let bits): ["saved-marks": .integer(Int(bits))]
         }
     }
 
@@ -94,6 +99,7 @@ public enum NftablesResource: ResourceType {
         case .helper(let helper): helper.name
         case .flowtable(let flowtable): flowtable.name
         case .feed(let feed): feed.name
+        case .savedMarks: "saved-marks"
         }
     }
 

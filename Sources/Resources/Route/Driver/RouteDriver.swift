@@ -36,7 +36,7 @@ struct RouteDriver: Driver {
                     NextHop(via: path.gateway, link: link ?? nil, weight: path.weight, onLink: path.isOnLink))
             }
             return Route(
-                to: route.destination, table: route.table, metric: route.metric, kind: kind(route.action),
+                to: route.destination, table: route.table.number, metric: route.metric, kind: kind(route.action),
                 origin: LinkDriver.origin, source: route.source, nextHops: hops, mtu: route.mtu
             ).normalForm
         }

@@ -3,9 +3,9 @@ public struct RouteResource: ResourceType {
     public static let kind = "route"
 
     /// The kernel's main table (RT_TABLE_MAIN, rtnetlink(7)).
-    public static let mainTable = 254
-    /// Numbers of routing tables: 0 is RT_TABLE_UNSPEC.
-    static let tables = 1...Int(UInt32.max)
+    public static let mainTable: AllocatedNumber = 254
+    /// Tables that every plugin may look up routes in: RT_TABLE_DEFAULT, main and local.
+    static let kernelTables: Set<Int> = [253, 254, 255]
 
     /// What happens to packets.
     public enum Action: String, Sendable, CaseIterable {
@@ -61,7 +61,7 @@ public struct RouteResource: ResourceType {
     public var paths: [Path]
     /// The lower one wins.
     public var metric: Int
-    public var table: Int
+    public var table: AllocatedNumber
     /// The source address of the box's own packets (RTA_PREFSRC).
     public var source: IPAddress?
     /// The largest packet, in bytes (RTAX_MTU); nil for the link's MTU.
@@ -69,7 +69,8 @@ public struct RouteResource: ResourceType {
 
     public init(
         to destination: IPPrefix, via gateway: IPAddress? = nil, link: String? = nil, metric: Int = 0,
-        table: Int = RouteResource.mainTable, action: Action = .forward, source: IPAddress? = nil, mtu: Int? = nil
+        table: AllocatedNumber = RouteResource.mainTable, action: Action = .forward, source: IPAddress? = nil,
+        mtu: Int? = nil
     ) {
         self.init(
             to: destination, paths: action == .forward ? [Path(via: gateway, link: link)] : [], metric: metric,
@@ -77,7 +78,7 @@ public struct RouteResource: ResourceType {
     }
 
     public init(
-        to destination: IPPrefix, paths: [Path], metric: Int = 0, table: Int = RouteResource.mainTable,
+        to destination: IPPrefix, paths: [Path], metric: Int = 0, table: AllocatedNumber = RouteResource.mainTable,
         action: Action = .forward, source: IPAddress? = nil, mtu: Int? = nil
     ) {
         self.destination = destination
@@ -94,7 +95,7 @@ public struct RouteResource: ResourceType {
         self.init(
             to: try line.value("to") { IPPrefix($0) }, paths: try Self.paths(line, action),
             metric: try line.number("metric", 0...Int(UInt32.max)) ?? 0,
-            table: try line.number("table", Self.tables) ?? Self.mainTable, action: action,
+            table: try line.allocated("table", Allocation.tableNumbers) ?? Self.mainTable, action: action,
             source: try line.optional("source") { IPAddress($0) }, mtu: try line.number("mtu", 68...65_520))
         guard destination == destination.network else { throw line.invalid("\"to\" has bits beyond its length") }
         if let source, source.family != destination.family { throw line.invalid("the source is of another family") }
@@ -145,9 +146,17 @@ public struct RouteResource: ResourceType {
         let rest = Self.fields([
             "to": .text(destination.description), "action": action == .forward ? nil : .text(action.rawValue),
             "paths": paths.count > 1 ? .list(paths.map { .object($0.fields) }) : nil, "metric": .integer(metric),
-            "table": table == Self.mainTable ? nil : .integer(table), "source": source.map { .text($0.description) },
+            "table": table == Self.mainTable ? nil : table.json, "source": source.map { .text($0.description) },
             "mtu": mtu.map { .integer($0) },
         ])
         return paths.count == 1 ? rest.merging(paths[0].fields) { first, _ in first } : rest
+    }
+
+    public static func mayAllocate(_ line: String) -> Bool { true }
+
+    public func allocated(by share: Allocation.Share, of plugin: String) throws(AllocationViolation) -> RouteResource {
+        var route = self
+        route.table = try table.resolved("tables", share.tables, of: plugin, free: [Self.mainTable.number])
+        return route
     }
 }

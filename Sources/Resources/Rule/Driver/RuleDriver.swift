@@ -1,3 +1,4 @@
+import Glibc
 import Netlink
 import Planning
 import PluginKit
@@ -12,6 +13,19 @@ struct RuleDriver: Driver {
 
     init(_ context: DriverContext) { socket = context.socket }
 
+    func check(_ change: KindChange<RuleResource>) throws { _ = try change.wanted.map(Self.numbered) }
+
+    /// A rule with the number of its user.
+    private static func numbered(_ rule: RuleResource) throws -> RuleResource {
+        guard let name = rule.user else { return rule }
+        guard let user = getpwnam(name)?.pointee.pw_uid else {
+            throw EngineError("rule \(rule.identity): there is no user \(name)")
+        }
+        var numbered = rule
+        (numbered.user, numbered.users) = (nil, Int(user)...Int(user))
+        return numbered
+    }
+
     func steps(_ change: KindChange<RuleResource>) -> [Step] {
         [Step(.rules) { try self.converge(change.wanted) }]
     }
@@ -23,14 +37,14 @@ struct RuleDriver: Driver {
         }
         let (action, table): (PolicyRule.Action, Int) =
             switch wanted.action {
-            case .table(let table): (.lookup, table)
+            case .table(let table): (.lookup, table.number)
             case .vrf: (.lookup, 0)
             case .blackhole: (.blackhole, 0)
             case .unreachable: (.unreachable, 0)
             case .prohibit: (.prohibit, 0)
             }
         return PolicyRule(
-            family: wanted.family, priority: wanted.priority, table: table, source: wanted.source,
+            family: wanted.family, priority: wanted.priority.number, table: table, source: wanted.source,
             destination: wanted.destination, mark: wanted.mark, markMask: wanted.mask, interface: wanted.interface,
             origin: LinkDriver.origin, action: action, outputInterface: wanted.outputInterface,
             isL3mdev: wanted.action == .vrf, suppressedPrefixLength: wanted.suppressedPrefixLength,
@@ -48,7 +62,9 @@ struct RuleDriver: Driver {
     }
 
     private func difference(_ wanted: [RuleResource]) throws -> Difference<PolicyRule, PolicyRule> {
-        Self.difference(wanted: wanted.map(Self.rule), present: try socket.policyRules(origin: LinkDriver.origin))
+        Self.difference(
+            wanted: try wanted.map { Self.rule(try Self.numbered($0)) },
+            present: try socket.policyRules(origin: LinkDriver.origin))
     }
 
     func drift(from plan: Plan) throws -> [String] {

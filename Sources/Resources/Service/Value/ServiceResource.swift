@@ -122,6 +122,20 @@ public struct ServiceResource: ResourceType {
 
     public var programs: [String] { Array(command.prefix(1)) }
 
+    public static func mayAllocate(_ line: String) -> Bool { true }
+
+    public func allocated(
+        by share: Allocation.Share, of plugin: String
+    ) throws(AllocationViolation) -> ServiceResource {
+        guard let network = unit.network else { return self }
+        guard let name = share.namespaces[network] else {
+            throw AllocationViolation(namespace: network, share.namespaces.keys.sorted(), of: plugin)
+        }
+        var service = self
+        service.unit.network = name
+        return service
+    }
+
     public func objection(to plugin: String) -> String? {
         name.hasPrefix(plugin + "-") ? nil : "the service \(name) must be named \(plugin)-…"
     }
