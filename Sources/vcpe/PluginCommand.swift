@@ -138,6 +138,7 @@ struct PluginCommand: ParsableCommand {
                 let times = "\(driver.deadline) s an answer, a look every \(driver.interval) s"
                 row("driver", "\(driver.kind): \(driver.program), phase \(driver.phase.rawValue), \(times)")
             }
+            for (kind, words) in manifest.allocates.words { row(kind, words) }
             for feature in manifest.features {
                 row("feature", feature.name)
                 row("  packages", feature.packages.joined(separator: ", "))

@@ -137,9 +137,15 @@ struct Report {
         lines += byPackage.sorted { ($0.value, $1.key) > ($1.value, $0.key) }.prefix(10).map {
             "  \(pad($0.key, 40))\(Size.text($0.value))"
         }
-        lines += leftOut
+        lines += allocated + leftOut
         if !composed.remarks.isEmpty { lines += ["", "Remarks:"] + composed.remarks.map { "  \($0)" } }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// The numbers that the plugins share.
+    private var allocated: [String] {
+        guard !composed.allocation.lines.isEmpty else { return [] }
+        return ["", "Allocated to plugins:"] + composed.allocation.lines.map { "  \($0)" }
     }
 
     /// The files of the packages that the image leaves out, by package.

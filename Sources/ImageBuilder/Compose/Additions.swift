@@ -2,6 +2,7 @@ import Documents
 import Files
 import Glibc
 import Planning
+import PluginKit
 import Units
 
 /// What an image has beside its packages: the skeleton and the engine, which the builder adds, and
@@ -72,6 +73,10 @@ extension Composer {
                 put("\(place)/\(file.name)", .file(Content(file.bytes)), mode: plugin.mode(of: file.name))
             }
         }
+        result.allocation = try Allocation(of: plugins.map(\.manifest))
+        put(
+            "usr/lib/vcpe/plugins/\(Allocation.fileName)", .file(Content(result.allocation.json.pretty)),
+            mode: 0o644)
         let modules = plugins.flatMap(\.modules).map(\.value).filter { !$0.hasSuffix("/") }
         put(
             "usr/lib/vcpe/modules-load",

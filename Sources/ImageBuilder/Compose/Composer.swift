@@ -1,6 +1,7 @@
 import Documents
 import Files
 import Planning
+import PluginKit
 
 /// Lays packages, their recorded effects, kernel, users, files and services together into one tree.
 public struct Composer {
@@ -26,6 +27,8 @@ public struct Composer {
         public var kernel = Kernel()
         /// Further remarks, one line each.
         public var remarks: [String] = []
+        /// The numbers that the plugins share.
+        public var allocation = Allocation()
     }
 
     let definition: Definition

@@ -151,6 +151,12 @@ public struct BuiltPlugin: Sendable {
             guard let plugin = found.first(where: { $0.manifest.name == problem.plugin }) else { continue }
             problems.add(plugin.reference.problem(problem.message, hint: problem.hint))
         }
+        do {
+            _ = try Allocation(of: found.map(\.manifest))
+        } catch {
+            guard let plugin = found.first(where: { $0.manifest.name == error.plugin }) else { throw error }
+            problems.add(plugin.reference.problem(error.message, hint: error.hint))
+        }
         try problems.throwIfAny()
         return found
     }
