@@ -82,8 +82,9 @@ enum LookingVerbs {
 
                   vcpectl explain lan-to-box
                   vcpectl explain --in wan --from 198.51.100.7 --to 203.0.113.2 --protocol tcp --port 8080
+                  vcpectl explain --in lan --from 192.168.1.7 --to 203.0.113.9 --protocol icmp --mark class=3 --zone unknown
                 """,
-            words: 0...1, options: PacketVerbs.packetOptions
+            words: 0...1, options: PacketVerbs.packetOptions + PacketVerbs.connectionOptions
         ) { call in
             if call.words.isEmpty { return try PacketVerbs.explain(call) }
             let answer = try EngineClient().answer(to: ["do": "explain", "text": .text(call.words[0])])

@@ -13,6 +13,12 @@ enum PacketVerbs {
         .init(name: "--port", value: "N", summary: "its destination's, of tcp and udp"),
     ]
 
+    /// What tells the connection of a packet.
+    static let connectionOptions: [Verb.Option] = [
+        .init(name: "--mark", value: "FIELD=N,…", summary: "mark fields of its connection, or unknown; 0"),
+        .init(name: "--zone", value: "N", summary: "its connection's zone, or unknown; 0"),
+    ]
+
     static let trace = Verb(
         name: "trace", group: .looking, usage: "trace",
         summary: "the way of packets as they come: which rules they meet",
@@ -45,13 +51,38 @@ enum PacketVerbs {
 
     /// What would become of a packet.
     static func explain(_ call: Invocation) throws {
-        let answer = try EngineClient().answer(to: .object(request("explain-packet", call)))
+        var request = try request("explain-packet", call)
+        request["marks"] = try call["--mark"].map { try marks($0) }
+        if let zone = call["--zone"] { request["zone"] = Int(zone).map { .integer($0) } ?? .text(zone) }
+        let answer = try EngineClient().answer(to: .object(request))
         if call.asJSON { return Terminal.say(answer.pretty) }
         for step in answer["steps"]?.list ?? [] { show(step) }
         for rule in answer["unknown"]?.list ?? [] {
             Terminal.say("  taken as if it didn't fit, since nobody can know: \(rule.text ?? "")\n")
         }
+        func say(_ what: String, _ fields: JSON?) {
+            let values = (fields?.object ?? [:]).filter { $0.value != 0 }.sorted { $0.key < $1.key }
+            let words = values.map { "\($0.key)=\($0.value.integer.map(String.init) ?? "unknown")" }
+            if !words.isEmpty { Terminal.say("  \(what): \(words.joined(separator: ", "))\n") }
+        }
+        say("its mark at the end", answer["marks"])
+        say("its connection's mark", answer["connection-marks"])
+        say("its connection's zone", ["zone": answer["zone"] ?? 0])
         Terminal.say("\(answer["end"]?.text ?? "")\n")
+    }
+
+    /// `FIELD=N,FIELD=N`, or `unknown`.
+    private static func marks(_ text: String) throws -> JSON {
+        if text == "unknown" { return .text(text) }
+        var marks: [String: JSON] = [:]
+        for part in text.split(separator: ",") {
+            let words = part.split(separator: "=", omittingEmptySubsequences: false)
+            guard words.count == 2, let number = Int(words[1]) else {
+                throw WrongUsage("--mark: found \(part), allowed are FIELD=N and unknown")
+            }
+            marks[String(words[0])] = .integer(number)
+        }
+        return .object(marks)
     }
 
     @Sendable private static func run(_ call: Invocation) throws {
