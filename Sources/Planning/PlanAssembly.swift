@@ -122,8 +122,8 @@ struct PlanAssembly {
 
     /// The engine's own part of each plan.
     private mutating func addSavedMarks() {
-        guard allocation.savedMarks != 0 else { return }
-        let resource = Resource(NftablesResource.savedMarks(allocation.savedMarks))
+        guard planner.allocation.savedMarks != 0 else { return }
+        let resource = Resource(NftablesResource.savedMarks(planner.allocation.savedMarks))
         add(PlannedResource(resource: resource, plugin: PacketPath.table, line: resource.json.line))
     }
 
