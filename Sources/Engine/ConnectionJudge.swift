@@ -30,16 +30,24 @@ final class ConnectionJudge {
         self.earlier = earlier.map { PolicyWalk($0, kernel, paths) }
     }
 
-    /// Whether an earlier policy accepts a connection that the present one does not accept. False
-    /// where a rule depends on what is unknown of a connection, such as its packets' code points.
+    /// Whether an earlier policy accepts a connection that the present one does not accept, or would
+    /// translate otherwise. False where a rule depends on what is unknown of a connection, such as its
+    /// packets' code points.
     ///
     /// A connection that no known policy accepts stays: rules that the walk does not know have let
     /// it in.
-    func isForbidden(_ connection: TrackedConnection) -> Bool {
+    func isObsolete(_ connection: TrackedConnection) -> Bool {
         guard let input = paths.link(to: connection.original.source), input != "lo" else { return false }
         let mac = paths.mac(to: connection.original.source)
-        return present.accepts(connection, input, mac) == false
-            && earlier.contains { $0.accepts(connection, input, mac) == true }
+        let now = present.fate(of: connection, input, mac)
+        // An unknown verdict excludes the unknown of a translation.
+        guard now.isAccepted == false || now.translation != nil else { return false }
+        return earlier.contains { policy in
+            let before = policy.fate(of: connection, input, mac)
+            guard before.isAccepted == true else { return false }
+            if now.isAccepted == false { return true }
+            return now.isAccepted == true && before.translation != nil && before.translation != now.translation
+        }
     }
 
     /// The path through one policy. A policy that is never asked is never filled with its feeds'
@@ -59,8 +67,19 @@ final class ConnectionJudge {
             self.kernel = kernel
         }
 
-        /// Nil when that is unknown.
-        func accepts(_ connection: TrackedConnection, _ input: String, _ mac: MACAddress?) -> Bool? {
+        /// What becomes of the first packet of a connection; nil for what is unknown.
+        struct Fate {
+            var isAccepted: Bool?
+            var translation: Translation?
+        }
+
+        /// What rules do with the addresses of a connection, as the walk words it: nil for nothing.
+        struct Translation: Hashable {
+            var destination: String?
+            var source: String?
+        }
+
+        func fate(of connection: TrackedConnection, _ input: String, _ mac: MACAddress?) -> Fate {
             let tuple = connection.original
             var supposed = SupposedPacket(
                 input: input, source: tuple.source, destination: tuple.destination,
@@ -72,19 +91,37 @@ final class ConnectionJudge {
             var walk = PacketWalk(supposed, through: table, kernel, indexes: indexes)
             var end = walk.pass(.ingress)
             if end == .accept { end = walk.pass(.prerouting, kind: .filter) }
-            if end == .accept {
-                // The connection keeps its translation, whatever a new one would get.
-                if connection.isDestinationTranslated {
-                    walk.translate(to: connection.reply.source, port: connection.reply.sourcePort)
-                }
-                // The packet's mark chooses its route. No connection has the field that does.
-                guard let mark = walk.packet.mark.number,
-                    let output = paths.link(to: connection.reply.source, mark: mark)
-                else { return nil }
-                walk.leave(by: output == "lo" ? nil : output)
-                end = walk.pass(output == "lo" ? .input : .forward)
+            guard end == .accept else { return Fate(isAccepted: walk.unknown.isEmpty ? false : nil) }
+            let destination = Self.translation(walk, at: .prerouting)
+            // The path is that of the connection's own translation.
+            if connection.isDestinationTranslated {
+                walk.translate(to: connection.reply.source, port: connection.reply.sourcePort)
             }
-            return walk.unknown.isEmpty ? end == .accept : nil
+            // The packet's mark chooses its route. No connection has the field that does.
+            guard let mark = walk.packet.mark.number,
+                let output = paths.link(to: connection.reply.source, mark: mark)
+            else { return Fate() }
+            walk.leave(by: output == "lo" ? nil : output)
+            end = walk.pass(output == "lo" ? .input : .forward)
+            let isAccepted = walk.unknown.isEmpty ? end == .accept : nil
+            // The kernel translates no source of what is for the box itself.
+            let source = output == "lo" ? (words: nil, isKnown: true) : Self.translation(walk, at: .postrouting)
+            let isKnown = isAccepted != nil && destination.isKnown && source.isKnown
+            return Fate(
+                isAccepted: isAccepted,
+                translation: isKnown ? Translation(destination: destination.words, source: source.words) : nil)
+        }
+
+        /// What the chains of translations do with a packet, which stays as it is.
+        private static func translation(
+            _ walk: PacketWalk, at point: Hook.Point
+        ) -> (words: String?, isKnown: Bool) {
+            var trial = walk
+            let before = walk.steps.count
+            _ = trial.pass(point, kind: .nat)
+            let words = trial.steps.dropFirst(before).last?.verdict
+            // An exception accepts the packet as it is, as the chain's end does.
+            return (words == "accept" ? nil : words, trial.unknown.count == walk.unknown.count)
         }
     }
 }

@@ -2,8 +2,8 @@ import Netlink
 import Planning
 import PluginKit
 
-/// Deletes tracked connections that the policy accepted and accepts no more. Their next packet is
-/// the first of a new connection, and meets the rules.
+/// Deletes tracked connections that the policy accepted and accepts no more, or translates otherwise
+/// than it did. Their next packet is the first of a new connection, and meets the rules.
 ///
 /// The engine's loop calls ``step()`` when ``due`` has come. The kernel's connections are read as a
 /// stream, so memory does not grow with their number, and each step is bounded: what it leaves
@@ -113,7 +113,7 @@ final class Eviction {
     private func inspect(_ connection: TrackedConnection) throws {
         let judge = judge ?? makeJudge(present(), earlier)
         self.judge = judge
-        guard judge.isForbidden(connection) else { return }
+        guard judge.isObsolete(connection) else { return }
         let socket = try socket ?? ConnectionSocket()
         self.socket = socket
         do {
@@ -148,7 +148,7 @@ final class Eviction {
     }
 
     private func report() {
-        if deleted > 0 { Log.say("connections deleted because the policy forbids them now: \(deleted)") }
+        if deleted > 0 { Log.say("connections deleted because the policy forbids them or translates them otherwise now: \(deleted)") }
         if let refusals { Log.say("connections not deleted: \(refusals.count), such as \(refusals.first)") }
     }
 

@@ -1,4 +1,4 @@
-import Slots
+@testable import Slots
 import Testing
 
 struct KernelCommandLineTests {

@@ -193,7 +193,7 @@ public enum LAN: Plugin {
     ///
     /// - Parameter networks: the box's own addresses in the networks with DHCP.
     private static func checkReservation(
-        of host: Located<Host>, in networks: [IPPrefix], into output: inout PlanOutput
+        of host: Located<LANConfiguration.Host>, in networks: [IPPrefix], into output: inout PlanOutput
     ) {
         let address = host.value.address
         guard host.value.mac != nil, address.family == .ipv4 else { return }
