@@ -51,7 +51,7 @@ let box: [Target] = [
         name: "Engine",
         dependencies: [
             "CSystem", "Disks", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes",
-            "Slots", "Units",
+            "Schema", "Slots", "Units",
         ], path: "Sources", sources: ["Engine"] + kinds.map { "Resources/\($0)/Driver" }),
     .target(name: "Schema", dependencies: ["Documents", "Files"]),
     .executableTarget(
@@ -73,7 +73,7 @@ let host: [Target] = [
         name: "ImageBuilder",
         dependencies: [
             "Addresses", "Archives", "CCrypto", "CSystem", "Digests", "Disks", "Documents", "Files", "Planning",
-            "PluginKit", "Processes", "Slots", "Transfers", "Units",
+            "PluginKit", "Processes", "Schema", "Slots", "Transfers", "Units",
         ]),
     .target(
         name: "Releases",
@@ -90,6 +90,7 @@ let host: [Target] = [
         name: "TestSupport", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes"],
         path: "Tests/Support"),
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
+    .testTarget(name: "SchemaTests", dependencies: ["Documents", "Schema"]),
     .testTarget(name: "FilesTests", dependencies: ["CSystem", "Files"]),
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
     .testTarget(name: "SlotsTests", dependencies: ["Files", "Processes", "Slots", "TestSupport"]),

@@ -36,7 +36,7 @@ public struct DocumentPath: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    fileprivate init(steps: [Step]) { self.steps = steps }
+    public init(steps: [Step]) { self.steps = steps }
 
     public var description: String {
         steps.reduce("") { text, step in

@@ -39,6 +39,12 @@ public struct Node: Sendable, Hashable {
         public var key: String
         public var keyPosition: SourcePosition
         public var value: Node
+
+        public init(key: String, keyPosition: SourcePosition, value: Node) {
+            self.key = key
+            self.keyPosition = keyPosition
+            self.value = value
+        }
     }
 
     public var value: Value

@@ -1,35 +1,50 @@
 extension Node {
     /// The document as YAML that ``YAML/read(_:file:)`` reads as the same values: block style, two blanks a level; a list of
     /// scalars on one line. Comments are not in a tree, and so not in its text.
-    public var yaml: String {
+    public var yaml: String { lines.map { $0.text + "\n" }.joined() }
+
+    /// The same with a comment behind each value: the place where it was written, `# FILE:LINE`.
+    public var yamlWithOrigins: String {
+        lines.map { line in
+            guard let origin = line.origin else { return line.text + "\n" }
+            return "\(line.text)  # \(origin.file):\(origin.line)\n"
+        }.joined()
+    }
+
+    /// A line of the text, and the place of the value that ends in it.
+    private typealias Line = (text: String, origin: SourcePosition?)
+
+    private var lines: [Line] {
         switch value {
-        case .mapping(let entries) where !entries.isEmpty: Self.lines(of: self, indent: 0).joined()
-        case .sequence(let items) where !items.isEmpty: Self.lines(of: self, indent: 0).joined()
-        default: inline + "\n"
+        case .mapping(let entries) where !entries.isEmpty: Self.lines(of: self, indent: 0)
+        case .sequence(let items) where !items.isEmpty: Self.lines(of: self, indent: 0)
+        default: [(inline, position)]
         }
     }
 
     /// Characters of a line up to which a list or a mapping of scalars is written within it.
     private static let width = 100
 
-    private static func lines(of node: Node, indent: Int) -> [String] {
+    private static func lines(of node: Node, indent: Int) -> [Line] {
         let margin = String(repeating: " ", count: indent)
         switch node.value {
         case .mapping(let entries):
-            return entries.flatMap { entry -> [String] in
+            return entries.flatMap { entry -> [Line] in
                 let key = margin + Scalar.written(entry.key) + ":"
-                if let line = entry.value.short(within: width - key.count) { return ["\(key) \(line)\n"] }
+                if let line = entry.value.short(within: width - key.count) {
+                    return [("\(key) \(line)", entry.value.position)]
+                }
                 // A list stands as deep as its key's contents.
-                return ["\(key)\n"] + lines(of: entry.value, indent: indent + 2)
+                return [(key, nil)] + lines(of: entry.value, indent: indent + 2)
             }
         case .sequence(let items):
-            return items.flatMap { item -> [String] in
-                if let line = item.short(within: width - indent - 2) { return ["\(margin)- \(line)\n"] }
+            return items.flatMap { item -> [Line] in
+                if let line = item.short(within: width - indent - 2) { return [("\(margin)- \(line)", item.position)] }
                 var nested = lines(of: item, indent: indent + 2)
-                nested[0] = margin + "- " + nested[0].dropFirst(indent + 2)
+                nested[0].text = margin + "- " + nested[0].text.dropFirst(indent + 2)
                 return nested
             }
-        case .scalar: return ["\(margin)\(node.inline)\n"]
+        case .scalar: return [(margin + node.inline, node.position)]
         }
     }
 

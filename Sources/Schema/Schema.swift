@@ -14,6 +14,8 @@ public struct Schema: Sendable {
         public var values: [String]
         /// YANG's own name of its type; `union` and `leafref` are not followed.
         var type: String
+        /// The keys of a list.
+        public var keys: [String] = []
         public var children: [Node]
     }
 
@@ -113,28 +115,42 @@ private struct Reader {
     func nodes(of statement: YANGStatement) -> [Schema.Node] {
         statement.children.flatMap { child -> [Schema.Node] in
             if child.keyword == "choice" || child.keyword == "case" { return nodes(of: child) }
+            if child.keyword == "uses" { return grouping(child.argument) }
             guard let kind = Schema.Node.Kind(rawValue: child.keyword) else { return [] }
             let type = child["type"].map { base($0, in: module) }
             return [
                 .init(
                     name: child.argument, kind: kind, values: type?.values ?? [], type: type?.name ?? "",
+                    keys: child["key"]?.argument.split(whereSeparator: \.isWhitespace).map(String.init) ?? [],
                     children: nodes(of: child))
             ]
         }
+    }
+
+    /// The nodes of a grouping at the top of this module or of another one.
+    private func grouping(_ name: String) -> [Schema.Node] {
+        guard let (home, name) = definition(name),
+            let grouping = home.all("grouping").first(where: { $0.argument == name })
+        else { return [] }
+        return Reader(module: home, others: others).nodes(of: grouping)
+    }
+
+    /// The module that defines a name with or without a prefix, and the name there.
+    private func definition(_ text: String) -> (module: YANGStatement, name: String)? {
+        let words = text.split(separator: ":").map(String.init)
+        guard let name = words.last else { return nil }
+        if words.count == 1 || words[0] == module["prefix"]?.argument { return (module, name) }
+        let imported = module.all("import").first { $0["prefix"]?.argument == words[0] }
+        return others.first { $0.argument == imported?.argument }.map { ($0, name) }
     }
 
     /// YANG's own type behind typedefs, and its values where they are a closed list.
     private func base(_ type: YANGStatement, in module: YANGStatement) -> (name: String, values: [String]) {
         if type.argument == "enumeration" { return (type.argument, type.all("enum").map(\.argument)) }
         if type.argument == "boolean" { return (type.argument, ["true", "false"]) }
-        let words = type.argument.split(separator: ":").map(String.init)
-        let home =
-            words.count == 2
-            ? module.all("import").first { $0["prefix"]?.argument == words[0] }.flatMap { imported in
-                others.first { $0.argument == imported.argument }
-            } : module
-        let definition = home?.all("typedef").first { $0.argument == words.last }
-        guard let home, let inner = definition?["type"] else { return (type.argument, []) }
+        guard let (home, name) = Reader(module: module, others: others).definition(type.argument),
+            let inner = home.all("typedef").first(where: { $0.argument == name })?["type"]
+        else { return (type.argument, []) }
         return base(inner, in: home)
     }
 }
