@@ -1,8 +1,9 @@
 import Documents
 import Files
+import PluginKit
 
-/// The document that operators work on before they commit it: one for all of them, as Junos has it. It lies on /run, and
-/// goes with a restart of the box.
+/// A document that operators work on before they commit it: one for all of its owner's, as Junos
+/// has it. It lies on /run, and goes with a restart of the box.
 struct Candidate {
     var text: String
     /// The commit that stood when the work on it began; nil for the factory's document.
@@ -30,10 +31,15 @@ extension Engine {
     /// The commit that is followed now, whether it is known to stand or not.
     var followed: Int? { head.pending?.commit ?? head.commit }
 
-    private var candidate: Candidate? { Candidate(at: places.candidate) }
+    private func candidate(of document: SiteDocument) -> Candidate? {
+        Candidate(at: places.candidate(of: document))
+    }
+
+    /// The active text of a document; empty for one that is none.
+    func text(of document: SiteDocument) -> String { siteReader.text(of: document, in: documents) }
 
     /// What operators work on: what stands, when nobody has begun.
-    var candidateText: String { candidate?.text ?? siteText }
+    func candidateText(of document: SiteDocument) -> String { candidate(of: document)?.text ?? text(of: document) }
 
     /// A document as it may be shown.
     func shown(_ text: String) -> String {
@@ -41,25 +47,36 @@ extension Engine {
         return node.masked.yaml
     }
 
-    /// A document as it was meant by somebody who saw another masked: of what is followed, or the candidate.
-    ///
-    /// - Throws: for a mask in a place where nothing is known to stand.
-    func meant(_ text: String, name: String, isCandidate: Bool = false) throws -> String {
-        try SecretMasks.meant(
-            text, name: name,
-            seen: isCandidate ? try YAML.read(Array(candidateText.utf8), file: "candidate") : site)
+    /// The effective document as it may be shown: as it was written, where no other one is merged
+    /// with it.
+    func shownSite(withOrigins: Bool, at path: DocumentPath) throws -> String {
+        if !withOrigins, path.steps.isEmpty, documents.given.allSatisfy({ $0 == .provider }) {
+            return shown(text(of: .provider))
+        }
+        guard let part = site.masked.value(at: path) else { throw EngineError("\(path): nothing stands there") }
+        return withOrigins ? part.yamlWithOrigins : part.yaml
     }
 
-    func setCandidate(_ text: String, user: String) throws {
+    /// A document as a user means it who saw another one masked: the active one, or the candidate.
+    /// Another owner's document never tells what a mask stands for.
+    ///
+    /// - Throws: for a mask in a place where nothing is known to stand.
+    func meant(_ text: String, as document: SiteDocument, name: String, isCandidate: Bool = false) throws -> String {
+        let seen = isCandidate ? candidateText(of: document) : self.text(of: document)
+        return try SecretMasks.meant(
+            text, name: name, seen: try YAML.read(Array(seen.utf8), file: document.rawValue))
+    }
+
+    func setCandidate(_ text: String, of document: SiteDocument, user: String) throws {
         // What can't be read again must not become the candidate.
         _ = try YAML.read(Array(text.utf8), file: "candidate")
-        let base = candidate.map(\.base) ?? followed
-        try Candidate(text: text, base: base, user: user).save(to: places.candidate)
+        let base = candidate(of: document).map(\.base) ?? followed
+        try Candidate(text: text, base: base, user: user).save(to: places.candidate(of: document))
     }
 
     /// Makes changes to the candidate, all or none. A document that was changed so is written anew: comments are lost.
-    func edit(_ edits: [JSON], user: String) throws {
-        var node = try YAML.read(Array(candidateText.utf8), file: "candidate")
+    func edit(_ edits: [JSON], of document: SiteDocument, user: String) throws {
+        var node = try YAML.read(Array(candidateText(of: document).utf8), file: "candidate")
         for edit in edits {
             let path = try DocumentPath(edit["path"]?.text ?? "")
             switch edit["edit"]?.text {
@@ -70,38 +87,57 @@ extension Engine {
             default: throw EngineError("edits are set and delete, found \(edit.line)")
             }
         }
-        try setCandidate(node.yaml, user: user)
+        try setCandidate(node.yaml, of: document, user: user)
     }
 
-    func discardCandidate() throws { try FileSystem.remove(places.candidate) }
+    func discardCandidate(of document: SiteDocument) throws { try FileSystem.remove(places.candidate(of: document)) }
 
     /// Commits what was worked on.
     ///
     /// - Parameter isForced: also when another commit came meanwhile, which it takes back.
-    func commitCandidate(user: String, comment: String, confirm: Int?, isForced: Bool) throws -> Committed {
-        guard let candidate else {
+    func commitCandidate(
+        of document: SiteDocument, user: String, comment: String, confirm: Int?, isForced: Bool
+    ) throws -> Committed {
+        guard let candidate = candidate(of: document) else {
             throw EngineError("there is nothing to commit: set, delete, edit and load make a candidate")
         }
-        guard isForced || candidate.base == followed else {
+        guard isForced || isCurrent(candidate, of: document) else {
             throw EngineError(
                 "the candidate was begun from \(Self.name(candidate.base)), and \(Self.name(followed)) is followed now; "
                     + "vcpectl diff shows what a commit would change, --force makes it, vcpectl discard begins anew")
         }
-        let done = try commit(candidate.text, name: "candidate", user: user, comment: comment, confirm: confirm)
-        try? discardCandidate()
+        let done = try commit(
+            candidate.text, as: document, name: "candidate", user: user, comment: comment, confirm: confirm)
+        try? discardCandidate(of: document)
         return done
     }
 
-    /// What differs between two documents: what is followed and the candidate, or two commits.
-    func difference(from old: Int?, to new: Int?) throws -> [String] {
-        let before = try old.map { try store.commit($0).site } ?? siteText
-        let after = try new.map { try store.commit($0).site } ?? (old == nil ? candidateText : siteText)
+    /// Whether a candidate's document is as it was when the work on it began. Commits of other
+    /// documents don't count.
+    private func isCurrent(_ candidate: Candidate, of document: SiteDocument) -> Bool {
+        if candidate.base == followed { return true }
+        let before = candidate.base.map { try? store.commit($0).documents } ?? SiteDocuments()
+        return before.map { $0[document] == documents[document] } ?? false
+    }
+
+    /// What differs between two texts of a document: what is followed and the candidate, or two
+    /// commits.
+    func difference(of document: SiteDocument, from old: Int?, to new: Int?) throws -> [String] {
+        func committed(_ number: Int) throws -> String {
+            siteReader.text(of: document, in: try store.commit(number).documents)
+        }
+        let before = try old.map(committed) ?? text(of: document)
+        let after = try new.map(committed) ?? (old == nil ? candidateText(of: document) : text(of: document))
         return LineDifference.unified(from: shown(before), to: shown(after))
     }
 
     /// What a commit changed of the one before it that is kept; all of it, when there is none.
     func changes(of commit: Commit) -> [String] {
-        let before = store.numbers.last { $0 < commit.number }.flatMap { try? store.commit($0).site }
-        return LineDifference.unified(from: shown(before ?? ""), to: shown(commit.site))
+        let before = store.numbers.last { $0 < commit.number }.flatMap { try? store.commit($0).documents }
+        return commit.changed.flatMap { document in
+            let lines = LineDifference.unified(
+                from: shown(before?[document] ?? ""), to: shown(commit.documents[document] ?? ""))
+            return commit.changed.count > 1 ? ["--- \(document.rawValue)"] + lines : lines
+        }
     }
 }

@@ -3,7 +3,7 @@ import Files
 import Glibc
 import PluginKit
 
-/// A document that was committed: it stands, or stood.
+/// Documents that were committed: they stand, or stood.
 public struct Commit: Sendable, Hashable {
     /// Counted from 1 for the life of the box.
     public var number: Int
@@ -12,8 +12,12 @@ public struct Commit: Sendable, Hashable {
     /// Who gave it, by the socket's own word.
     public var user: String
     public var comment: String
-    /// As it was given.
-    public var site: String
+    /// All documents as they were given.
+    var documents: SiteDocuments
+    /// Those that it changed.
+    public var changed: [SiteDocument]
+    /// The first of them; empty for one that it removed.
+    public var site: String { changed.first.flatMap { documents[$0] } ?? "" }
     /// Lines of the plan that came and that went.
     public var added: Int
     public var removed: Int
@@ -30,6 +34,7 @@ public struct Commit: Sendable, Hashable {
     var summary: JSON {
         .object([
             "number": .integer(number), "time": .integer(time), "user": .text(user), "comment": .text(comment),
+            "changed": .texts(changed.map(\.rawValue)),
             "added": .integer(added), "removed": .integer(removed), "plan-milliseconds": .integer(planMilliseconds),
             "journal-milliseconds": .integer(journalMilliseconds),
             "apply-milliseconds": .integer(applyMilliseconds), "put-back": outcome.map { .text($0) },
@@ -52,24 +57,27 @@ public struct Commit: Sendable, Hashable {
 
     var json: JSON {
         var entries = summary.object ?? [:]
-        entries["site"] = .text(site)
+        entries["documents"] = documents.json
         entries["versions"] = .object(versions.mapValues { .text($0) })
         return .object(entries)
     }
 
     init(
-        number: Int, user: String, comment: String, site: String, added: Int, removed: Int, planMilliseconds: Int
+        number: Int, user: String, comment: String, documents: SiteDocuments, changed: [SiteDocument], added: Int,
+        removed: Int, planMilliseconds: Int
     ) {
         (self.number, time, self.user, self.comment) = (number, Glibc.time(nil), user, comment)
-        (self.site, self.added, self.removed) = (site, added, removed)
+        (self.documents, self.changed, self.added, self.removed) = (documents, changed, added, removed)
         (self.planMilliseconds, applyMilliseconds) = (planMilliseconds, 0)
     }
 
     init?(_ json: JSON) {
         guard let number = json["number"]?.integer, let time = json["time"]?.integer, let user = json["user"]?.text,
-            let comment = json["comment"]?.text, let site = json["site"]?.text
+            let comment = json["comment"]?.text, let documents = json["documents"]
         else { return nil }
-        (self.number, self.time, self.user, self.comment, self.site) = (number, time, user, comment, site)
+        (self.number, self.time, self.user, self.comment) = (number, time, user, comment)
+        self.documents = SiteDocuments(documents)
+        changed = (json["changed"]?.list ?? []).compactMap { $0.text.flatMap { SiteDocument(rawValue: $0) } }
         added = json["added"]?.integer ?? 0
         removed = json["removed"]?.integer ?? 0
         planMilliseconds = json["plan-milliseconds"]?.integer ?? 0

@@ -4,7 +4,6 @@ import Files
 import Glibc
 import Planning
 import PluginKit
-import Slots
 
 /// Changes of the document that the box follows: each is one transaction, kept as a commit, and can be taken back.
 extension Engine {
@@ -34,9 +33,6 @@ extension Engine {
     /// Names this start of the box.
     private static let boot =
         (try? File("/proc/sys/kernel/random/boot_id").read(36, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? ""
-
-    /// Who gave the document that was flashed with the box.
-    private static let flasher = "flash"
 
     // MARK: - The start
 
@@ -116,10 +112,22 @@ extension Engine {
     }
 
     private func take(_ commit: Commit) throws {
-        let node = try YAML.read(Array(commit.site.utf8), file: "commit \(commit.number)")
-        let migrated = migrate(node, from: commit.versions)
-        (site, siteText) = (migrated ?? node, migrated?.yaml ?? commit.site)
+        let (nodes, texts) = try migrated(commit)
+        (site, documents) = (siteReader.merge(nodes).node, texts)
         siteName = Self.name(commit.number)
+    }
+
+    /// The documents of a commit as the plugins of this release take them.
+    private func migrated(_ commit: Commit) throws -> (nodes: [SiteDocument: Node], texts: SiteDocuments) {
+        var (nodes, texts) = (
+            try siteReader.nodes(of: commit.documents, name: "commit \(commit.number)"), commit.documents
+        )
+        for document in texts.given {
+            guard let node = nodes[document], let migrated = migrate(node, from: commit.versions) else { continue }
+            nodes[document] = migrated
+            texts[document] = migrated.yaml
+        }
+        return (nodes, texts)
     }
 
     /// Nil when nothing changes.
@@ -130,12 +138,10 @@ extension Engine {
     }
 
     private func takeFactorySite() {
-        siteName = Self.name(nil)
+        (siteName, documents) = (Self.name(nil), SiteDocuments())
         guard FileSystem.exists(places.factorySite) else { return }
         do {
-            let bytes = try FileSystem.read(places.factorySite)
-            site = try YAML.read(bytes, file: FileSystem.name(of: places.factorySite))
-            siteText = String(decoding: bytes, as: UTF8.self)
+            site = try siteReader.read(documents, name: "").node
         } catch {
             Log.say("\(siteName) can't be read: \(error)")
         }
@@ -150,64 +156,37 @@ extension Engine {
         }
     }
 
-    /// What a technician put beside the box's disk image is the operator's document, when there is none yet and it can be
-    /// planned: it is looked for once, at the first start.
-    private func takeFirstSite() {
-        guard head.commit == nil, head.pending == nil else { return }
-        // Power may have failed between its commit and the word that it stands.
-        guard store.numbers.allSatisfy({ (try? store.commit($0))?.user == Self.flasher }) else { return }
-        do {
-            guard let text = try flashedSite() else { return }
-            let planned = try plan(text, name: "site.yaml")
-            for line in planned.plan.absent + planned.plan.warnings { Log.say(line) }
-            var commit = Commit(
-                number: 1, user: Self.flasher, comment: "flashed with the box", site: text, added: planned.added.count,
-                removed: planned.removed.count, planMilliseconds: 0)
-            commit.versions = versions(for: planned.site)
-            try store.add(commit)
-            head = Head(commit: 1)
-            try store.setHead(head)
-            Log.say("the document that was flashed is the operator's from now on")
-        } catch {
-            Log.say("the document that was flashed is not taken: \(error)")
-        }
-    }
-
-    /// Below the EFI system partition.
-    private static let flashedPath = "vcpe/site.yaml"
-
-    /// Nil where the box has no EFI system partition, or nothing was put there.
-    private func flashedSite() throws -> String? {
-        guard let device = places.espDevice else { return nil }
-        let partition = try FATVolume(try File(device))
-        guard try partition.find(Self.flashedPath) != nil else { return nil }
-        return String(decoding: try partition.read(Self.flashedPath), as: UTF8.self)
-    }
-
-    /// A document that was flashed may hold secrets, and is no factory's.
-    func removeFlashedSite() throws {
-        guard let device = places.espDevice else { return }
-        let lock = try BoxDisk.lock(data: places.data)
-        defer { withExtendedLifetime(lock) {} }
-        var partition = try FATVolume(try File(device, O_RDWR))
-        if try partition.find(Self.flashedPath) != nil { try partition.remove(Self.flashedPath) }
-    }
-
     // MARK: - Commits
 
     /// Of the plugins that a document has parts for, by name.
-    private func versions(for document: Node) -> [String: String] {
+    func versions(for document: Node) -> [String: String] {
         let used = planner.plugins.map(\.manifest).filter { document[$0.key] != nil }
         return Dictionary(used.map { ($0.name, $0.version) }) { $1 }
     }
 
-    /// Applies a document, and keeps it when that went well. What fails changes nothing, neither on the box nor on its disk.
+    /// Applies a document beside those of other owners.
+    func commit(
+        _ text: String, as document: SiteDocument, name: String, user: String, comment: String, confirm: Int?
+    ) throws -> Committed {
+        try commit(
+            try documents.with(text, as: document), changed: [document], name: name, user: user, comment: comment,
+            confirm: confirm)
+    }
+
+    /// Applies documents, and keeps them when that went well. What fails changes nothing, neither
+    /// on the box nor on its disk.
     ///
-    /// - Parameter confirm: seconds within which ``confirm()`` must come, or what stood before is put back. Another commit
-    ///   with it gives more time and changes nothing of what is put back then; one without it confirms.
-    func commit(_ text: String, name: String, user: String, comment: String, confirm: Int?) throws -> Committed {
+    /// - Parameters:
+    ///   - changed: those that are not the present ones.
+    ///   - name: what errors call a provider's document that is the only one.
+    ///   - confirm: seconds within which ``confirm()`` must come, or the documents before are restored.
+    ///     Another commit with it gives more time and changes nothing of what is restored then; one
+    ///     without it confirms.
+    func commit(
+        _ documents: SiteDocuments, changed: [SiteDocument], name: String, user: String, comment: String, confirm: Int?
+    ) throws -> Committed {
         let begin = Uptime.milliseconds
-        let planned = try plan(text, name: name)
+        let planned = try plan(documents, changed: changed, name: name)
         // What an operator names must be there; a box that starts goes on without it.
         guard planned.plan.absent.isEmpty else { throw InvalidSite(problems: planned.plan.absent) }
         try checkFiles(of: planned)
@@ -224,8 +203,8 @@ extension Engine {
             earlier: probation?.services ?? ServiceWatch(), before: presentServices, logs: serviceLogs)
         let isWatched = !watched.isEmpty || !services.isEmpty
         var commit = Commit(
-            number: store.nextNumber, user: user, comment: comment, site: text, added: planned.added.count,
-            removed: planned.removed.count, planMilliseconds: time - begin)
+            number: store.nextNumber, user: user, comment: comment, documents: documents, changed: changed,
+            added: planned.added.count, removed: planned.removed.count, planMilliseconds: time - begin)
         commit.versions = versions(for: planned.site)
         func pending(until: Int?) -> Head {
             Head(
@@ -265,9 +244,9 @@ extension Engine {
         probes.demand(Set(watched.map(\.name)))
         noteTimes(of: planned.plan)
         try? store.prune(but: head)
-        site = planned.site
-        (siteText, siteName, damage, lastRevert) = (text, Self.name(commit.number), nil, nil)
-        appliedText = text
+        (site, self.documents) = (planned.site, documents)
+        (siteName, damage, lastRevert) = (Self.name(commit.number), nil, nil)
+        appliedDocuments = documents
         settle(nil)
         (plannedFacts, plannedPorts) = (planned.facts, planned.ports)
         Log.say(
@@ -277,7 +256,7 @@ extension Engine {
             "commit",
             [
                 "number": .integer(commit.number), "user": .text(user), "comment": .text(comment),
-                "waits": .boolean(head.pending != nil),
+                "waits": .boolean(head.pending != nil), "changed": .texts(changed.map(\.rawValue)),
             ], at: now)
         Notification.send("STATUS=policy stands")
         // What planning needed and nobody needs any more goes back to the kernel.
@@ -359,13 +338,17 @@ extension Engine {
         if applied.isSettled { note { $0.fallback = nil } }
     }
 
-    /// Commits an earlier document once more.
-    func rollBack(to number: Int, user: String, confirm: Int?) throws -> Committed {
-        let old = try store.commit(number)
-        let name = "commit \(number)"
-        let document = try migrate(YAML.read(Array(old.site.utf8), file: name), from: old.versions)?.yaml ?? old.site
+    /// Commits the documents of an earlier commit once more.
+    ///
+    /// - Parameter document: the only one that changes; nil for all.
+    func rollBack(to number: Int, _ document: SiteDocument?, user: String, confirm: Int?) throws -> Committed {
+        let old = try migrated(store.commit(number)).texts
+        var wanted = documents
+        for document in document.map({ [$0] }) ?? SiteDocument.allCases { wanted[document] = old[document] }
+        let changed = wanted.changes(from: documents)
         return try commit(
-            document, name: name, user: user, comment: "rollback to \(number)", confirm: confirm)
+            wanted, changed: changed.isEmpty ? [document ?? .provider] : changed, name: "commit \(number)", user: user,
+            comment: "rollback to \(number)", confirm: confirm)
     }
 
     /// All commits that are kept, newest first, without their documents.
@@ -394,12 +377,12 @@ extension Engine {
                 }
                 continue
             }
-            return try YAML.read(Array(commit.site.utf8), file: "commit \(number)")
+            return try siteReader.read(commit.documents, name: "commit \(number)").node
         }
         // Before the first commit it was the factory's; of older ones than are kept nobody knows.
         guard store.numbers.first ?? 1 == 1 else {
             throw EngineError("the history begins after that: the last \(store.numbers.count) commits are kept")
         }
-        return try places.readFactorySite()
+        return try siteReader.read(SiteDocuments(), name: "").node
     }
 }

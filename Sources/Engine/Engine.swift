@@ -24,14 +24,14 @@ public final class Engine {
     private(set) var applied: AppliedState
     /// What its files say.
     private var noted: AppliedState?
-    /// What it is to have.
+    /// What it is to have: the documents as their owners gave them, and merged.
+    var documents = SiteDocuments()
     var site: Node
-    var siteText: String
     var siteName: String
     /// Where that comes from.
     let store: CommitStore
-    /// The document that the applied plan was made of; it may be an earlier one than the site.
-    var appliedText = ""
+    /// The documents that the applied plan was made of; they may be earlier ones than the site's.
+    var appliedDocuments: SiteDocuments?
     /// Counts the plans that were applied.
     var planRevision = 0
     var head = Head()
@@ -87,7 +87,7 @@ public final class Engine {
         nftables = try FilterTable()
         let loopback = try routes.links().first { $0.name == "lo" }
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
-        (site, siteText, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "", "nothing")
+        (site, siteName) = (Node(.object([:]), position: .init(file: "", line: 1, column: 1)), "nothing")
         planner = try places.planner()
         reported = FactStore(places: places)
         reports = try Reports(places: places, facts: reported)
@@ -160,7 +160,7 @@ public final class Engine {
             let planned = Uptime.milliseconds
             for line in plan.absent + plan.warnings { Log.say(line) }
             try apply(plan)
-            appliedText = siteText
+            appliedDocuments = documents
             noteTimes(of: plan)
             let applied = Uptime.milliseconds
             Log.say("\(siteName) is applied: planned in \(planned - begin) ms, applied in \(applied - planned) ms")
@@ -266,11 +266,16 @@ public final class Engine {
         }
     }
 
-    /// What a document would do: the resources that it adds, and those that it removes or changes.
-    func plan(_ text: String, name: String) throws -> Planned {
-        let node = try YAML.read(Array(text.utf8), file: name)
+    var siteReader: SiteReader { SiteReader(places: places, manifests: planner.plugins.map(\.manifest)) }
+
+    /// What documents would do: the resources that they add, and those that they remove or change.
+    ///
+    /// - Parameter changed: those that are not the present ones.
+    func plan(_ documents: SiteDocuments, changed: [SiteDocument], name: String) throws -> Planned {
+        let (node, warnings) = try siteReader.read(documents, name: name, changed: changed)
         let (facts, ports) = (try facts(), try ports())
-        let plan = try planner.plan(site: node, facts: facts, now: clock.now, knowing: applied.plan)
+        var plan = try planner.plan(site: node, facts: facts, now: clock.now, knowing: applied.plan)
+        plan.warnings = warnings + plan.warnings
         return Planned(
             site: node, plan: plan, facts: facts, ports: ports, added: plan.beyond(applied.plan),
             removed: applied.plan.beyond(plan))

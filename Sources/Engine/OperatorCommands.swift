@@ -91,7 +91,7 @@ extension Engine {
                 return effect
             }
             let words = ([name, command.name] + words).joined(separator: " ")
-            return try carryOut(effects, of: plugin, words: words, user: request.user)
+            return try carryOut(effects, of: plugin, words: words, for: request)
         }
     }
 
@@ -169,7 +169,7 @@ extension Engine {
     // MARK: - Effects
 
     private func carryOut(
-        _ effects: [Effect], of plugin: Planner.Member, words: String, user: String
+        _ effects: [Effect], of plugin: Planner.Member, words: String, for request: Request
     ) throws -> JSON {
         let name = plugin.manifest.name
         func own(_ service: String) throws -> String {
@@ -179,21 +179,24 @@ extension Engine {
             return service
         }
         // All is looked at before anything is done.
-        var (document, said): (Node, [String]) = (site, [])
-        var isEdited = false
+        let owner = request.role.document
+        let isAlone = owner == .provider && documents.given.allSatisfy { $0 == .provider }
+        let whole = try siteReader.nodes(of: documents, name: "site")[owner]
+        var edits = PluginEdits(
+            of: whole ?? Node([:], position: site.position), site: site, owner: isAlone ? nil : owner)
+        var said: [String] = []
         var deeds: [() throws -> Void] = []
         let initClient = pidOne
         func path(_ path: String) throws -> DocumentPath {
-            isEdited = true
-            return try DocumentPath(path.isEmpty ? plugin.manifest.key : "\(plugin.manifest.key).\(path)")
+            try DocumentPath(path.isEmpty ? plugin.manifest.key : "\(plugin.manifest.key).\(path)")
         }
         func node(_ json: JSON) -> Node { Node(json, position: site.position) }
         for effect in effects {
             switch effect {
-            case .set(let place, let value): document = try document.setting(node(value), at: path(place))
+            case .set(let place, let value): try edits.set(node(value), at: path(place))
             case .insert(let place, let index, let value):
-                document = try document.inserting(node(value), at: index, of: path(place))
-            case .delete(let place): document = try document.removing(at: path(place))
+                try edits.insert(node(value), at: index, of: path(place))
+            case .delete(let place): try edits.remove(at: path(place))
             case .restart(let service):
                 let service = try own(service)
                 deeds.append { try initClient.tell("restart \(service)") }
@@ -226,17 +229,32 @@ extension Engine {
             }
         }
         var answer: [String: JSON] = ["said": .texts(said)]
-        if isEdited {
+        if edits.isChanged {
             // It would be confirmed by the way.
             if let number = head.pending?.commit, revertAt != nil {
                 throw EngineError(
                     "commit \(number) waits for its confirmation: vcpectl confirm, or let it be put back, first")
             }
-            let done = try commit(document.yaml, name: "site", user: user, comment: words, confirm: nil)
+            let changed = try documents.with(edits.document.yaml, as: owner)
+            try checkEffect(of: changed, owner)
+            let done = try commit(
+                changed, changed: [owner], name: "site", user: request.user, comment: words, confirm: nil)
             answer.merge(Self.answer(done).object ?? [:]) { $1 }
         }
         for deed in deeds { try deed() }
         return .object(answer)
+    }
+}
+
+extension Engine {
+    /// A command that only writes down what has no effect has failed.
+    private func checkEffect(of changed: SiteDocuments, _ owner: SiteDocument) throws {
+        guard owner != .provider else { return }
+        let before = Set(try siteReader.read(documents, name: "site").overridden.map(\.path))
+        let new = try siteReader.read(changed, name: "site").overridden.filter {
+            $0.position.file == owner.rawValue && !before.contains($0.path)
+        }
+        if !new.isEmpty { throw InvalidSite(problems: new.map { "error: \($0)" }) }
     }
 }
 

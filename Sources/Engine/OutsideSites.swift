@@ -126,9 +126,9 @@ extension Engine {
 
     /// Commits a document from outside like any other; on a box that has one only when a key of the image has signed it.
     func take(_ found: OutsideSites.Found) {
-        if found.text == siteText { return }
+        if found.text == documents[.provider] { return }
         let before = store.numbers.last { number in
-            (try? store.commit(number)).map { $0.user == Self.giver && $0.site == found.text && wasJudged($0) } ?? false
+            (try? store.commit(number)).map { $0.user == Self.giver && $0.documents[.provider] == found.text && wasJudged($0) } ?? false
         }
         if let before {
             return Log.say(
@@ -145,7 +145,7 @@ extension Engine {
             // Its time comes.
             if head.pending != nil { return outside.postpone(found) }
             let done = try commit(
-                found.text, name: "site.yaml", user: Self.giver, comment: "from \(found.source)", confirm: nil)
+                found.text, as: .provider, name: "site.yaml", user: Self.giver, comment: "from \(found.source)", confirm: nil)
             consoles.say("the document of \(found.source) is followed: commit \(done.number)")
         } catch let error as InvalidSite {
             // Ports come one by one when a box starts.

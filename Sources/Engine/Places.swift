@@ -41,7 +41,7 @@ public struct Places: Sendable {
     var appliedState: String { "\(state)/applied" }
     /// Names the disk from outside that is being read.
     var outsideTried: String { "\(state)/outside" }
-    var candidate: String { "\(state)/candidate" }
+    func candidate(of document: SiteDocument) -> String { "\(state)/candidate-\(document.rawValue)" }
     /// The EFI system partition of the disk that was booted from, as PID 1 found it.
     var espDevice: String? { bootWord("esp") }
 
@@ -79,10 +79,6 @@ extension Places {
     ) throws -> Facts {
         let observed = try Observation(places: self, routes: routes).facts(wanted, probes: probes)
         return Facts(observed.collections.merging(reported.reported(wanted).collections) { $1 })
-    }
-
-    func readFactorySite() throws -> Node {
-        try YAML.read(try FileSystem.read(factorySite), file: FileSystem.name(of: factorySite))
     }
 }
 

@@ -2,6 +2,7 @@ import Documents
 import Glibc
 import Netlink
 import Planning
+import PluginKit
 
 /// Looks whether this release can go on with what the box follows, without touching anything: before it is started for the first time, from a
 /// root of its own beside the one that runs.
@@ -11,16 +12,21 @@ public enum SiteCheck {
     public static func run(_ places: Places = Places()) throws -> [String] {
         let planner = try places.planner()
         let store = CommitStore(folder: places.commits, release: nil)
-        var document: Node
+        let reader = SiteReader(places: places, manifests: planner.plugins.map(\.manifest))
+        var nodes: [SiteDocument: Node]
         if let number = try store.head().commit {
             let commit = try store.commit(number)
-            document = try YAML.read(Array(commit.site.utf8), file: "commit \(number)")
-            let migration = Migration(document, from: commit.versions, by: planner.plugins)
-            if !migration.failed.isEmpty { throw InvalidSite(problems: migration.failed) }
-            document = migration.document ?? document
+            nodes = try reader.nodes(of: commit.documents, name: "commit \(number)")
+            for document in commit.documents.given {
+                guard let node = nodes[document] else { continue }
+                let migration = Migration(node, from: commit.versions, by: planner.plugins)
+                if !migration.failed.isEmpty { throw InvalidSite(problems: migration.failed) }
+                nodes[document] = migration.document ?? node
+            }
         } else {
-            document = try places.readFactorySite()
+            nodes = try reader.nodes(of: SiteDocuments(), name: "")
         }
+        let document = reader.merge(nodes).node
         try PluginStates(places: places).checkRoom(for: planner.plugins.map(\.manifest))
         let wanted = Set(planner.plugins.flatMap(\.manifest.facts))
         let facts = try places.facts(RouteSocket(), FactStore(places: places), wanted)

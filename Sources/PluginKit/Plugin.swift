@@ -94,6 +94,8 @@ public struct PluginManifest: Sendable, Hashable {
     public var reports: [String: [String]]
     /// Whether it plans for documents without its key, too, as if that held an empty mapping.
     public var isAlwaysPlanned: Bool
+    /// Paths of its part that only the provider's document may set. An empty one is the whole part.
+    public var locks: [String]
     /// Raised when its daemons come to write what they keep below /data/NAME so that earlier ones can't read it: those find what they left, when they come back.
     public var stateFormat: Int
     /// The kinds of resources that it plans: those of the engine, and those that drivers of plugins add.
@@ -110,7 +112,7 @@ public struct PluginManifest: Sendable, Hashable {
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
         yang: String, files: [String] = [], publishes: [String]? = nil, reads: [String]? = nil,
         facts: [String] = [], reports: [String: [String]] = [:], isAlwaysPlanned: Bool = false,
-        stateFormat: Int = 1, resources: [String], drivers: [Driver] = [],
+        locks: [String] = [], stateFormat: Int = 1, resources: [String], drivers: [Driver] = [],
         allocates: AllocationRequest = AllocationRequest(), features: [Feature], commands: [OperatorCommand] = []
     ) {
         self.name = name
@@ -122,6 +124,7 @@ public struct PluginManifest: Sendable, Hashable {
         self.facts = facts
         self.reports = reports
         self.isAlwaysPlanned = isAlwaysPlanned
+        self.locks = locks
         self.stateFormat = stateFormat
         self.commands = commands
         self.summary = summary
@@ -139,7 +142,7 @@ public struct PluginManifest: Sendable, Hashable {
             "files": files.isEmpty ? nil : .texts(files), "publishes": publishes.map { .texts($0) },
             "reads": reads.map { .texts($0) }, "facts": facts.isEmpty ? nil : .texts(facts),
             "reports": reports.isEmpty ? nil : .object(reports.mapValues { .texts($0) }),
-            "always": isAlwaysPlanned ? .boolean(true) : nil,
+            "always": isAlwaysPlanned ? .boolean(true) : nil, "locks": locks.isEmpty ? nil : .texts(locks),
             "state-format": stateFormat == 1 ? nil : .integer(stateFormat),
             "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
             "key": .text(key), "yang": .text(yang),
@@ -174,7 +177,8 @@ public struct PluginManifest: Sendable, Hashable {
             let name = fields.required("name", .name)
             let version = fields.required("version", .text)
             let summary = fields.required("summary", .text)
-            let key = fields.required("key", .text)
+            // That one locks paths for the documents below.
+            let key = fields.required("key", .text("a key of the document other than locks") { $0 != "locks" })
             let yang = fields.required("yang", .text)
             let file = Shape.text("the name of a file in the plugin's folder") { !$0.isEmpty && !$0.contains("/") }
             let files = fields.optional("files", .list(of: file)) ?? []
@@ -183,6 +187,10 @@ public struct PluginManifest: Sendable, Hashable {
             let facts = fields.optional("facts", .list(of: .name)) ?? []
             let reports = fields.optional("reports", .dictionary(.name, .list(of: .text))) ?? []
             let isAlwaysPlanned = fields.optional("always", .boolean) ?? false
+            let path = Shape.text("a path of the plugin's part, such as users or rules[web].action") {
+                (try? DocumentPath($0)) != nil
+            }
+            let locks = fields.optional("locks", .list(of: path)) ?? []
             let stateFormat = fields.optional("state-format", .integer(1...1_000_000)) ?? 1
             // A kind that no driver of this plugin drives may be another's: `kindProblems` looks at all of them.
             let resources = fields.required("resources", .list(of: .name))
@@ -212,7 +220,7 @@ public struct PluginManifest: Sendable, Hashable {
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
                 files: files, publishes: publishes, reads: reads, facts: facts,
                 reports: Dictionary(reports.map { ($0.key, $0.value) }) { $1 }, isAlwaysPlanned: isAlwaysPlanned,
-                stateFormat: stateFormat, resources: resources, drivers: drivers.map(\.value),
+                locks: locks, stateFormat: stateFormat, resources: resources, drivers: drivers.map(\.value),
                 allocates: allocates, features: features, commands: commands)
         }
     }

@@ -68,10 +68,10 @@ import Testing
                 result.status == 1 && result.errorText.contains("is for the role \(role); \(name) has"), "\(result)")
         }
         try refused("rita", "firewall", "block", "192.0.2.66", by: "operator")
-        try refused("rita", "set", "nat.forwards[web].to-port", "81", by: "administrator")
+        try refused("rita", "set", "nat.forwards[web].to-port", "81", by: "customer")
         try refused("rita", "restart", "system-chrony", by: "operator")
-        try refused("oscar", "set", "nat.forwards[web].to-port", "81", by: "administrator")
-        try refused("oscar", "rollback", "1", by: "administrator")
+        try refused("oscar", "set", "nat.forwards[web].to-port", "81", by: "customer")
+        try refused("oscar", "rollback", "1", by: "customer")
         try refused("oscar", "reboot", by: "administrator")
         try refused("oscar", "factory-reset", "--yes", by: "administrator")
         #expect(try !box.decided().contains("192.0.2.66"))

@@ -123,7 +123,8 @@ extension Engine {
     func refusal(of keeper: String) -> String? {
         do {
             _ = try commit(
-                BoxWithDriver.document(keeper), name: "site.yaml", user: "test", comment: "", confirm: nil)
+                BoxWithDriver.document(keeper), as: .provider, name: "site.yaml", user: "test", comment: "",
+                confirm: nil)
             return nil
         } catch {
             return "\(error)"

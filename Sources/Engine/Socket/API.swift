@@ -38,6 +38,32 @@ extension Engine {
         var name: String { json["name"]?.text ?? "site" }
         var comment: String { json["comment"]?.text ?? "" }
 
+        /// The document that is meant: the one that the caller's role works on, unless the request names another.
+        func document() throws -> SiteDocument { try namedDocument() ?? role.document }
+
+        func namedDocument() throws -> SiteDocument? {
+            guard let name = json["document"] else { return nil }
+            guard let document = name.text.flatMap({ SiteDocument(rawValue: $0) }) else {
+                throw EngineError.unknown(
+                    "document", name.text ?? name.line, SiteDocument.allCases.map(\.rawValue))
+            }
+            return document
+        }
+
+        /// The same for a change.
+        ///
+        /// - Throws: when the role may not change it.
+        func changedDocument() throws -> SiteDocument {
+            let document = try document()
+            guard role.documents.contains(document) else {
+                let own = role.documents.map(\.rawValue).sorted().joined(separator: ", ")
+                throw EngineError(
+                    "\(user) has the role \(role.rawValue), which may change the document \(own) and not "
+                        + "\(document.rawValue); leave out the document, or ask its owner")
+            }
+            return document
+        }
+
         func text(_ key: String) throws -> String {
             guard let text = json[key]?.text else { throw EngineError("the request wants the text \"\(key)\"") }
             return text
@@ -73,8 +99,15 @@ extension Engine {
     private static let verbs: [String: Verb] = [
         "status": Verb(.readOnly) { engine, _ in engine.status },
         "health": Verb(.readOnly) { engine, _ in ["probes": engine.probes.json] },
-        "show": Verb(.readOnly) { engine, _ in
-            ["site": .text(engine.shown(engine.siteText)), "name": .text(engine.siteName)]
+        "show": Verb(.readOnly) { engine, request in
+            let text =
+                try request.namedDocument().map { engine.shown(engine.text(of: $0)) }
+                ?? engine.shownSite(
+                    withOrigins: request.json["origins"] == true, at: DocumentPath(request.json["path"]?.text ?? ""))
+            return [
+                "site": .text(text), "name": .text(engine.siteName),
+                "documents": .texts(engine.documents.given.map(\.rawValue)),
+            ]
         },
         "plan": Verb(.readOnly) { engine, request in
             guard request.json["site"] != nil else {
@@ -83,14 +116,16 @@ extension Engine {
                 ]
             }
             engine.previews.begin(
-                try request.text("site"), name: request.name, for: request.connection)
+                try request.text("site"), as: try request.document(), name: request.name, for: request.connection)
             return nil
         },
-        "apply": Verb(.administrator) { engine, request in
-            Engine.answer(
+        "apply": Verb(.customer) { engine, request in
+            let document = try request.changedDocument()
+            try engine.checkPending(for: request)
+            return Engine.answer(
                 try engine.commit(
-                    try engine.meant(try request.text("site"), name: request.name), name: request.name,
-                    user: request.user, comment: request.comment, confirm: try request.confirm()))
+                    try engine.meant(try request.text("site"), as: document, name: request.name), as: document,
+                    name: request.name, user: request.user, comment: request.comment, confirm: try request.confirm()))
         },
         "disks": Verb(.readOnly) { engine, request in
             let installation = try StickInstallation(places: engine.places)
@@ -106,44 +141,65 @@ extension Engine {
             try engine.stick.install(onto: disk.device)
             return ["disk": disk.json]
         },
-        "confirm": Verb(.administrator) { engine, _ in ["commit": .integer(try engine.confirm())] },
+        "confirm": Verb(.customer) { engine, request in
+            try engine.checkPending(for: request)
+            return ["commit": .integer(try engine.confirm())]
+        },
         "history": Verb(.readOnly) { engine, _ in ["commits": engine.history()] },
         "show-commit": Verb(.readOnly) { engine, request in
             let commit = try engine.store.commit(try request.number("number"))
             var entries = commit.json.object ?? [:]
             entries["site"] = .text(engine.shown(commit.site))
+            entries["documents"] = .object(
+                Dictionary(
+                    commit.documents.given.map { ($0.rawValue, .text(engine.shown(commit.documents[$0] ?? ""))) }
+                ) { $1 })
             entries["diff"] = .texts(engine.changes(of: commit))
             return .object(entries)
         },
-        "rollback": Verb(.administrator) { engine, request in
-            Engine.answer(
+        "rollback": Verb(.customer) { engine, request in
+            // An administrator rolls back all documents, unless he names one.
+            let named = try request.namedDocument()
+            let document = named == nil && request.role == .administrator ? nil : try request.changedDocument()
+            try engine.checkPending(for: request)
+            return Engine.answer(
                 try engine.rollBack(
-                    to: try request.number("number"), user: request.user, confirm: try request.confirm()))
+                    to: try request.number("number"), document, user: request.user, confirm: try request.confirm()))
         },
-        "candidate": Verb(.readOnly) { engine, _ in
-            ["site": .text(engine.shown(engine.candidateText))]
+        "candidate": Verb(.readOnly) { engine, request in
+            let document = try request.document()
+            return [
+                "site": .text(engine.shown(engine.candidateText(of: document))), "document": .text(document.rawValue),
+            ]
         },
-        "edit": Verb(.administrator) { engine, request in
-            try engine.edit(request.json["edits"]?.list ?? [], user: request.user)
+        "edit": Verb(.customer) { engine, request in
+            try engine.edit(
+                request.json["edits"]?.list ?? [], of: try request.changedDocument(), user: request.user)
             return [:]
         },
-        "load": Verb(.administrator) { engine, request in
+        "load": Verb(.customer) { engine, request in
+            let document = try request.changedDocument()
             try engine.setCandidate(
-                try engine.meant(try request.text("site"), name: request.name, isCandidate: true), user: request.user)
+                try engine.meant(try request.text("site"), as: document, name: request.name, isCandidate: true),
+                of: document, user: request.user)
             return [:]
         },
-        "discard": Verb(.administrator) { engine, _ in
-            try engine.discardCandidate()
+        "discard": Verb(.customer) { engine, request in
+            try engine.discardCandidate(of: try request.changedDocument())
             return [:]
         },
         "diff": Verb(.readOnly) { engine, request in
             [
                 "lines": .texts(
-                    try engine.difference(from: request.json["from"]?.integer, to: request.json["to"]?.integer))
+                    try engine.difference(
+                        of: try request.document(), from: request.json["from"]?.integer,
+                        to: request.json["to"]?.integer))
             ]
         },
         "check": Verb(.readOnly) { engine, request in
-            engine.previews.begin(engine.candidateText, name: "candidate", for: request.connection)
+            let document = try request.document()
+            engine.previews.begin(
+                engine.candidateText(of: document), as: document, name: "candidate", for: request.connection)
             return nil
         },
         "subscribe": Verb(.readOnly) { engine, request in
@@ -151,10 +207,12 @@ extension Engine {
                 request.connection, after: request.json["cursor"]?.text, at: engine.now)
             return nil
         },
-        "commit": Verb(.administrator) { engine, request in
-            Engine.answer(
+        "commit": Verb(.customer) { engine, request in
+            let document = try request.changedDocument()
+            try engine.checkPending(for: request)
+            return Engine.answer(
                 try engine.commitCandidate(
-                    user: request.user, comment: request.comment, confirm: try request.confirm(),
+                    of: document, user: request.user, comment: request.comment, confirm: try request.confirm(),
                     isForced: request.json["force"] == .boolean(true)))
         },
         "commands": Verb(.readOnly) { engine, _ in ["commands": engine.operatorCommands] },
@@ -226,6 +284,19 @@ extension Engine {
         },
     ]
 
+    /// A commit that waits for its confirmation is confirmed by the next one, and rolled back by none.
+    ///
+    /// - Throws: when it changed documents that the caller may not change.
+    func checkPending(for request: Request) throws {
+        guard revertAt != nil, let number = head.pending?.commit else { return }
+        let changed = (try? store.commit(number).changed) ?? SiteDocument.allCases
+        guard request.role.documents.isSuperset(of: changed) else {
+            throw EngineError(
+                "commit \(number) waits for the confirmation of the role administrator; try again when it is confirmed "
+                    + "or rolled back")
+        }
+    }
+
     private var status: JSON {
         .object([
             "site": .text(siteName), "trouble": trouble.map { .text($0) },
@@ -249,13 +320,13 @@ extension Engine {
     /// What previews are made with now.
     func previewState() throws -> Previews.State {
         Previews.State(
-            followed: siteText, others: appliedText == siteText ? [] : [appliedText], facts: try facts(), now: now)
+            followed: documents, others: appliedDocuments ?? documents, facts: try facts(), now: now)
     }
 
     /// Lines of the plan without secrets of the document.
     func hidingSecrets(_ lines: [String]) -> [String] {
-        let applied = try? YAML.read(Array(appliedText.utf8), file: "site")
-        return SecretMasks(of: [site, applied].compactMap { $0 }).hide(lines)
+        let applied = appliedDocuments.flatMap { try? siteReader.nodes(of: $0, name: "site") } ?? [:]
+        return SecretMasks(of: [site] + applied.values).hide(lines)
     }
 
     static func answer(_ done: Committed) -> JSON {

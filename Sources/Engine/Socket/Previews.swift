@@ -10,9 +10,9 @@ import Processes
 public final class Previews {
     /// What a preview is made with.
     struct State {
-        /// The active document, and others whose secrets may be in the applied plan.
-        var followed: String
-        var others: [String]
+        /// The active documents, and others whose secrets may be in the applied plan.
+        var followed: SiteDocuments
+        var others: SiteDocuments
         var facts: Facts
         /// Seconds since 1970.
         var now: Int
@@ -20,6 +20,7 @@ public final class Previews {
 
     private struct Waiting {
         var text: String
+        var document: SiteDocument
         var name: String
         var connection: ClientConnection
         /// How often it was made with a plan that was replaced meanwhile.
@@ -46,8 +47,8 @@ public final class Previews {
     /// Has a document planned, and the connection answered with what it changes.
     ///
     /// - Parameter text: the document, with masks in the places of secrets that it keeps.
-    func begin(_ text: String, name: String, for connection: ClientConnection) {
-        waiting.append(Waiting(text: text, name: name, connection: connection))
+    func begin(_ text: String, as document: SiteDocument, name: String, for connection: ClientConnection) {
+        waiting.append(Waiting(text: text, document: document, name: name, connection: connection))
     }
 
     // MARK: - In the engine's loop
@@ -107,10 +108,14 @@ public final class Previews {
 
     private func start(_ next: Waiting, _ state: State, _ revision: Int) throws -> Running {
         let request: JSON = [
-            "text": .text(next.text), "name": .text(next.name), "followed": .text(state.followed),
-            "others": .texts(state.others), "facts": state.facts.json, "now": .integer(state.now),
+            "text": .text(next.text), "document": .text(next.document.rawValue), "name": .text(next.name),
+            "followed": state.followed.json, "others": state.others.json, "facts": state.facts.json,
+            "now": .integer(state.now),
         ]
-        let words = ["preview", "--run", places.run, "--data", places.data, "--plugins", places.plugins]
+        let words = [
+            "preview", "--run", places.run, "--data", places.data, "--plugins", places.plugins, "--factory-site",
+            places.factorySite,
+        ]
         let process = try Command(CommandLine.arguments.first ?? "", words).begin(
             input: .temporary(holding: Array(request.line.utf8)))
         return Running(
@@ -154,21 +159,23 @@ public final class Previews {
             guard let text = request[key]?.text else { throw EngineError("the request needs the text \"\(key)\"") }
             return text
         }
-        let followed = try YAML.read(Array(try text("followed").utf8), file: "site")
-        let others = try (request["others"]?.list ?? []).compactMap(\.text).map {
-            try YAML.read(Array($0.utf8), file: "site")
-        }
-        var known = [followed] + others
+        let planner = try places.planner(forPreviews: true)
+        let reader = SiteReader(places: places, manifests: planner.plugins.map(\.manifest))
+        let followed = SiteDocuments(request["followed"] ?? [:])
+        var known = Array(try reader.nodes(of: followed, name: "site").values)
+        known += try reader.nodes(of: SiteDocuments(request["others"] ?? [:]), name: "site").values
         do {
-            let name = try text("name")
-            let document = try SecretMasks.meant(try text("text"), name: name, seen: followed)
-            let node = try YAML.read(Array(document.utf8), file: name)
-            known.append(node)
+            let (name, document) = (try text("name"), SiteDocument(rawValue: try text("document")) ?? .provider)
+            let seen = Array(reader.text(of: document, in: followed).utf8)
+            let changed = try followed.with(
+                try SecretMasks.meant(
+                    try text("text"), name: name, seen: try YAML.read(seen, file: document.rawValue)), as: document)
+            known += try reader.nodes(of: changed, name: name).values
+            let (node, warnings) = try reader.read(changed, name: name, changed: [document])
             let masks = SecretMasks(of: known)
             let facts = Facts.shape.read(
                 Node(request["facts"] ?? [:], position: .init(file: "facts", line: 1, column: 1)), path: "",
                 into: ProblemList())
-            let planner = try places.planner(forPreviews: true)
             let applied =
                 AppliedState(at: places.appliedState, customKinds: planner.customKinds) ?? AppliedState()
             let plan = try planner.plan(
@@ -179,7 +186,7 @@ public final class Previews {
             if !problems.isEmpty { throw InvalidSite(problems: problems) }
             return [
                 "added": .texts(masks.hide(added.map(\.line))), "removed": .texts(masks.hide(removed.map(\.line))),
-                "warnings": .texts(masks.hide(plan.warnings + plan.absent)),
+                "warnings": .texts(masks.hide(warnings + plan.warnings + plan.absent)),
             ]
         } catch {
             // A plugin may repeat a secret in what it has against a document.

@@ -42,7 +42,7 @@ final class Server {
     /// try at most.
     static func largestRequest(of role: Role?) -> Int {
         switch role {
-        case .administrator, .operator: 64 << 20
+        case .administrator, .customer, .operator: 64 << 20
         case .readOnly: 8 << 20
         case nil: 64 << 10
         }

@@ -6,6 +6,7 @@ import Glibc
 import Planning
 import PluginKit
 import Processes
+import Schema
 
 /// Plans the factory site as a box does, with the same executable and the image's own libraries. A
 /// failed plan fails the build.
@@ -34,11 +35,17 @@ struct FactorySite {
     func plan(
         _ bytes: [UInt8], name: String, _ runners: [PluginRunner]? = nil, explains: Bool = false
     ) throws -> Plan {
-        let document = try YAML.read(bytes, file: name)
+        let modules = plugins.flatMap { plugin in
+            plugin.files.filter { $0.name == plugin.manifest.yang }.map { String(decoding: $0.bytes, as: UTF8.self) }
+        }
+        let document = MergedDocument(try YAML.read(bytes, file: name), keys: plugins.map(\.manifest.key)) {
+            Schema(modules: modules)
+        }
+        if !document.problems.isEmpty { throw InvalidDocument(document.problems) }
         do {
             let members = zip(try runners ?? self.runners(), plugins.map(\.manifest)).map { Planner.Member($0, $1) }
             return try Planner(members).plan(
-                site: document, facts: Self.assumedFacts, now: time(nil), explains: explains)
+                site: document.node, facts: Self.assumedFacts, now: time(nil), explains: explains)
         } catch let invalid as InvalidSite {
             throw BuildFailure("the site can't be applied:\n\(invalid)")
         }

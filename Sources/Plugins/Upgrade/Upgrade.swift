@@ -4,7 +4,7 @@ import PluginKit
 public enum Upgrade: Plugin {
     public static let manifest = PluginManifest(
         name: "upgrade", version: "0.1.0", summary: "Releases: from where, and when one is good", key: "upgrade",
-        yang: "vcpe-upgrade.yang", publishes: [], reads: [], resources: ["directory", "file", "service"],
+        yang: "vcpe-upgrade.yang", publishes: [], reads: [], locks: [""], resources: ["directory", "file", "service"],
         features: [.init("base", packages: ["libcurl4t64", "libssl3t64", "libzstd1"])])
 
     public static var configuration: Shape<UpgradeConfiguration> { UpgradeConfiguration.shape }

@@ -22,34 +22,47 @@ enum CommitVerbs {
             name: "history", group: .commits, usage: "history", summary: "the last 50 commits: who, when, why"
         ) { call in
             try call.ask(["do": "history"]) { answer in
-                let rows = (answer["commits"]?.list ?? []).map { commit -> [JSON] in
+                let commits = answer["commits"]?.list ?? []
+                // Where one document is all there ever was, its name says nothing.
+                let hasOwners = commits.contains { $0["changed"]?.list != ["provider"] }
+                let rows = commits.map { commit -> [JSON] in
                     let stands = commit["put-back"] == nil ? commit["stands"] ?? "" : "put back"
                     // Further lines are a daemon's, or a program's that checks files.
                     let reason = commit["put-back"]?.text.map { String($0.prefix { $0 != "\n" }) }
                     let why = [commit["comment"]?.text, reason].compactMap { $0 }.filter { !$0.isEmpty }
+                    let changed = (commit["changed"]?.list ?? []).compactMap(\.text).joined(separator: ", ")
                     return [
                         commit["number"] ?? 0, .text(date(commit["time"]?.integer ?? 0)), commit["user"] ?? "",
+                    ] + (hasOwners ? [.text(changed)] : []) + [
                         commit["added"] ?? 0, commit["removed"] ?? 0, stands, .text(why.joined(separator: "; ")),
                     ]
                 }
-                let columns = ["n", "when (utc)", "who", "+", "-", "stands", "why"]
+                let columns =
+                    ["n", "when (utc)", "who"] + (hasOwners ? ["document"] : []) + ["+", "-", "stands", "why"]
                 Terminal.say(TextTable(columns: columns, rows: rows).text)
             }
         },
         Verb(
             name: "show-commit", group: .commits, usage: "show-commit N", summary: "the document of one",
-            words: 1...1,
-            options: [.init(name: "--diff", value: nil, summary: "what it changed, instead of all")]
+            details: "The document that it changed; --document: that one, as it was then.", words: 1...1,
+            options: [
+                .init(name: "--diff", value: nil, summary: "what it changed, instead of all"),
+                Invocation.documentOption,
+            ]
         ) { call in
             let number = try call.number(0)
             try call.ask(["do": "show-commit", "number": .integer(number)]) { answer in
-                guard call.has("--diff") else { return Terminal.say(answer["site"]?.text ?? "") }
+                guard call.has("--diff") else {
+                    let named = call["--document"].map { answer["documents"]?[$0]?.text ?? "" }
+                    return Terminal.say(named ?? answer["site"]?.text ?? "")
+                }
                 for line in answer["diff"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
             }
         },
         Verb(
             name: "rollback", group: .commits, usage: "rollback N",
-            summary: "follow the document of an earlier commit again", words: 1...1,
+            summary: "follow the documents of an earlier commit again",
+            details: "All of them, or --document NAME alone; the customer's alone for the role customer.", words: 1...1,
             options: Invocation.commitOptions
         ) { call in
             try commit("rollback", ["number": .integer(try call.number(0))], call)
@@ -71,8 +84,7 @@ enum CommitVerbs {
     /// Has the engine commit, and waits until it is known to stand.
     static func commit(_ verb: String, _ what: @autoclosure () throws -> [String: JSON], _ call: Invocation) throws {
         let client = EngineClient()
-        var request = try call.commitSettings().merging(what()) { $1 }
-        request["do"] = .text(verb)
+        let request = call.request(verb, try call.commitSettings().merging(what()) { $1 })
         let answer = try client.answer(to: .object(request))
         if !call.asJSON { say(answer) }
         if request["confirm"] == nil { try waitForVerdict(answer, asJSON: call.asJSON) }

@@ -9,14 +9,24 @@ enum ConfigurationVerbs {
     static let all = [
         Verb(
             name: "show", group: .configuration, usage: "show [PATH]", summary: "the document, or a part of it",
-            details: "What the box follows; --candidate: what is worked on. Secrets are masked.",
+            details: """
+                What the box follows; of several documents, what they say together. --candidate: what is worked on. Secrets are
+                masked.
+                """,
             words: 0...1,
             options: [
                 .init(name: "--candidate", value: nil, summary: "what is worked on, instead of what is followed"),
+                .init(name: "--document", value: "NAME", summary: "provider or customer: that document alone"),
+                .init(name: "--origins", value: nil, summary: "each value with its document and line"),
                 .init(name: "--rfc7951", value: nil, summary: "as JSON of the plugins' YANG modules"),
             ]
         ) { call in
-            let answer = try EngineClient().answer(to: ["do": call.has("--candidate") ? "candidate" : "show"])
+            if call.has("--origins") {
+                let what: [String: JSON] = ["origins": true, "path": .text(call.words.first ?? "")]
+                return try call.ask(.object(call.request("show", what))) { Terminal.say($0["site"]?.text ?? "") }
+            }
+            let answer = try EngineClient().answer(
+                to: .object(call.request(call.has("--candidate") ? "candidate" : "show")))
             let text = answer["site"]?.text ?? ""
             let whole = try YAML.read(Array(text.utf8), file: "site")
             guard let part = try whole.value(at: DocumentPath(call.words.first ?? "")) else {
@@ -38,30 +48,31 @@ enum ConfigurationVerbs {
                   vcpectl set firewall.rules[web].action drop
                   vcpectl set network.resolvers '[192.0.2.53, 192.0.2.54]'
                 """,
-            words: 2...2
+            words: 2...2, options: documentOptions
         ) { call in
             try edit(["edit": "set", "path": .text(call.words[0]), "value": .text(call.words[1])], call)
         },
         Verb(
             name: "delete", group: .configuration, usage: "delete PATH", summary: "a part of the candidate",
-            words: 1...1
+            words: 1...1, options: documentOptions
         ) { call in try edit(["edit": "delete", "path": .text(call.words[0])], call) },
         Verb(
             name: "edit", group: .configuration, usage: "edit", summary: "the candidate, in $EDITOR",
-            details: "Comments and layout stay as they are written."
+            details: "Comments and layout stay as they are written.", options: documentOptions
         ) { call in try editInEditor(call) },
         Verb(
-            name: "load", group: .configuration, usage: "load FILE", summary: "a file as the candidate", words: 1...1
+            name: "load", group: .configuration, usage: "load FILE", summary: "a file as the candidate", words: 1...1,
+            options: documentOptions
         ) { call in
             let text = try Terminal.read(call.words[0])
-            try call.ask(["do": "load", "site": .text(text), "name": .text(call.words[0])]) { _ in }
+            try call.ask(.object(call.request("load", ["site": .text(text), "name": .text(call.words[0])]))) { _ in }
         },
         Verb(
             name: "diff", group: .configuration, usage: "diff [N [M]]",
             summary: "what a commit would change; with N, what was changed since",
-            details: "Two numbers: what was changed from commit N to commit M.", words: 0...2
+            details: "Two numbers: what was changed from commit N to commit M.", words: 0...2, options: documentOptions
         ) { call in
-            var request: [String: JSON] = ["do": "diff"]
+            var request = call.request("diff")
             if !call.words.isEmpty { request["from"] = .integer(try call.number(0)) }
             if call.words.count > 1 { request["to"] = .integer(try call.number(1)) }
             try call.ask(.object(request)) { answer in
@@ -70,16 +81,18 @@ enum ConfigurationVerbs {
         },
         Verb(
             name: "check", group: .configuration, usage: "check", summary: "whether the candidate could be applied",
-            details: "Every problem with its place. Without a candidate, what the box follows is checked."
+            details: "Every problem with its place. Without a candidate, what the box follows is checked.",
+            options: documentOptions
         ) { call in
-            try call.ask(["do": "check"]) { answer in
+            try call.ask(.object(call.request("check"))) { answer in
                 sayPlanned(answer)
                 Terminal.say("it can be applied\n")
             }
         },
         Verb(
-            name: "discard", group: .configuration, usage: "discard", summary: "the candidate; nothing else changes"
-        ) { call in try call.ask(["do": "discard"]) { _ in } },
+            name: "discard", group: .configuration, usage: "discard", summary: "the candidate; nothing else changes",
+            options: documentOptions
+        ) { call in try call.ask(.object(call.request("discard"))) { _ in } },
         Verb(
             name: "commit", group: .configuration, usage: "commit", summary: "the candidate: all of it, or nothing",
             options: Invocation.commitOptions + [
@@ -90,6 +103,8 @@ enum ConfigurationVerbs {
         },
     ]
 
+    private static let documentOptions = [Invocation.documentOption]
+
     static func sayPlanned(_ answer: JSON) {
         Terminal.warn(answer)
         for line in answer["removed"]?.list ?? [] { Terminal.say("- \(line.text ?? "")\n") }
@@ -97,7 +112,7 @@ enum ConfigurationVerbs {
     }
 
     private static func edit(_ edit: JSON, _ call: Invocation) throws {
-        try call.ask(["do": "edit", "edits": [edit]]) { _ in }
+        try call.ask(.object(call.request("edit", ["edits": [edit]]))) { _ in }
     }
 
     private static func editInEditor(_ call: Invocation) throws {
@@ -111,7 +126,7 @@ enum ConfigurationVerbs {
         guard let editor = wish.map({ String(cString: $0) }) ?? known.first(where: isThere) else {
             throw EngineError("this image has no editor: vcpectl set and vcpectl load change the candidate without one")
         }
-        let answer = try EngineClient().answer(to: ["do": "candidate"])
+        let answer = try EngineClient().answer(to: .object(call.request("candidate")))
         let path = "/tmp/vcpectl-\(getpid()).yaml"
         try FileSystem.replace(path, with: answer["site"]?.text ?? "", mode: 0o600)
         let before = try FileSystem.read(path)
@@ -133,7 +148,8 @@ enum ConfigurationVerbs {
             return Terminal.say("nothing was changed\n")
         }
         do {
-            _ = try EngineClient().answer(to: ["do": "load", "site": .text(text), "name": .text(path)])
+            _ = try EngineClient().answer(
+                to: .object(call.request("load", ["site": .text(text), "name": .text(path)])))
         } catch {
             throw EngineError("\(error)\nwhat you wrote is in \(path): vcpectl load takes it when it is mended")
         }

@@ -151,8 +151,20 @@ struct Invocation {
         Verb.Option(
             name: "--confirm", value: "TIME",
             summary: "unless vcpectl confirm comes within 90s, 10m or 2h, it is put back"),
-        Verb.Option(name: "--comment", value: "TEXT", summary: "why, for the history"),
+        Verb.Option(name: "--comment", value: "TEXT", summary: "why, for the history"), documentOption,
     ]
+
+    /// Which of a box's documents is meant.
+    static let documentOption = Verb.Option(
+        name: "--document", value: "NAME", summary: "provider or customer; without it, the one that your role works on")
+
+    /// A request that names the document, if one was named.
+    func request(_ verb: String, _ more: [String: JSON] = [:]) -> [String: JSON] {
+        var request = more
+        request["do"] = .text(verb)
+        if let name = self["--document"] { request["document"] = .text(name) }
+        return request
+    }
 
     /// The settings of a commit, for the engine.
     func commitSettings() throws -> [String: JSON] {

@@ -58,12 +58,14 @@ enum LookingVerbs {
             name: "plan", group: .looking, usage: "plan [FILE]",
             summary: "what the box has; with a document, what it would change",
             words: 0...1,
-            options: [.init(name: "--nftables", value: nil, summary: "the packet filter, as nft -j -f takes it")]
+            options: [
+                .init(name: "--nftables", value: nil, summary: "the packet filter, as nft -j -f takes it"),
+                Invocation.documentOption,
+            ]
         ) { call in
             if let file = call.words.first {
-                return try call.ask(["do": "plan", "site": .text(try Terminal.read(file)), "name": .text(file)]) {
-                    ConfigurationVerbs.sayPlanned($0)
-                }
+                let what: [String: JSON] = ["site": .text(try Terminal.read(file)), "name": .text(file)]
+                return try call.ask(.object(call.request("plan", what))) { ConfigurationVerbs.sayPlanned($0) }
             }
             try call.ask(["do": "plan"]) { answer in
                 if call.has("--nftables") { return Terminal.say((answer["nftables"] ?? .null).line + "\n") }

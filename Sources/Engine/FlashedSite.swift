@@ -1,0 +1,55 @@
+import Files
+import Glibc
+import Planning
+import PluginKit
+import Slots
+
+/// The document that was flashed with the box: the provider's, at its first start.
+extension Engine {
+    /// Who gave the document that was flashed with the box.
+    private static let flasher = "flash"
+
+    /// What a technician put beside the box's disk image is the operator's document, when there is
+    /// none yet and it can be planned: it is looked for once, at the first start.
+    func takeFirstSite() {
+        guard head.commit == nil, head.pending == nil else { return }
+        // Power may have failed between its commit and the word that it stands.
+        guard store.numbers.allSatisfy({ (try? store.commit($0))?.user == Self.flasher }) else { return }
+        do {
+            guard let text = try flashedSite() else { return }
+            let documents = try SiteDocuments().with(text, as: .provider)
+            let planned = try plan(documents, changed: [.provider], name: "site.yaml")
+            for line in planned.plan.absent + planned.plan.warnings { Log.say(line) }
+            var commit = Commit(
+                number: 1, user: Self.flasher, comment: "flashed with the box", documents: documents,
+                changed: [.provider], added: planned.added.count, removed: planned.removed.count, planMilliseconds: 0)
+            commit.versions = versions(for: planned.site)
+            try store.add(commit)
+            head = Head(commit: 1)
+            try store.setHead(head)
+            Log.say("the document that was flashed is the operator's from now on")
+        } catch {
+            Log.say("the document that was flashed is not taken: \(error)")
+        }
+    }
+
+    /// Below the EFI system partition.
+    private static let flashedPath = "vcpe/site.yaml"
+
+    /// Nil where the box has no EFI system partition, or nothing was put there.
+    private func flashedSite() throws -> String? {
+        guard let device = places.espDevice else { return nil }
+        let partition = try FATVolume(try File(device))
+        guard try partition.find(Self.flashedPath) != nil else { return nil }
+        return String(decoding: try partition.read(Self.flashedPath), as: UTF8.self)
+    }
+
+    /// A document that was flashed may hold secrets, and is no factory's.
+    func removeFlashedSite() throws {
+        guard let device = places.espDevice else { return }
+        let lock = try BoxDisk.lock(data: places.data)
+        defer { withExtendedLifetime(lock) {} }
+        var partition = try FATVolume(try File(device, O_RDWR))
+        if try partition.find(Self.flashedPath) != nil { try partition.remove(Self.flashedPath) }
+    }
+}
