@@ -92,6 +92,8 @@ public struct PluginManifest: Sendable, Hashable {
     /// The collections that its services may fill with `vcpe-report`; each with the names of the
     /// services, of which the last character may be a `*`.
     public var reports: [String: [String]]
+    /// Lists of its YANG module that show the box's operational state.
+    public var state: [StateList]
     /// Whether it plans for documents without its key, too, as if that held an empty mapping.
     public var isAlwaysPlanned: Bool
     /// Paths of its part that only the provider's document may set. An empty one is the whole part.
@@ -111,9 +113,10 @@ public struct PluginManifest: Sendable, Hashable {
     public init(
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
         yang: String, files: [String] = [], publishes: [String]? = nil, reads: [String]? = nil,
-        facts: [String] = [], reports: [String: [String]] = [:], isAlwaysPlanned: Bool = false,
-        locks: [String] = [], stateFormat: Int = 1, resources: [String], drivers: [Driver] = [],
-        allocates: AllocationRequest = AllocationRequest(), features: [Feature], commands: [OperatorCommand] = []
+        facts: [String] = [], reports: [String: [String]] = [:], state: [StateList] = [],
+        isAlwaysPlanned: Bool = false, locks: [String] = [], stateFormat: Int = 1, resources: [String],
+        drivers: [Driver] = [], allocates: AllocationRequest = AllocationRequest(), features: [Feature],
+        commands: [OperatorCommand] = []
     ) {
         self.name = name
         self.version = version
@@ -123,6 +126,7 @@ public struct PluginManifest: Sendable, Hashable {
         self.reads = reads
         self.facts = facts
         self.reports = reports
+        self.state = state
         self.isAlwaysPlanned = isAlwaysPlanned
         self.locks = locks
         self.stateFormat = stateFormat
@@ -142,6 +146,7 @@ public struct PluginManifest: Sendable, Hashable {
             "files": files.isEmpty ? nil : .texts(files), "publishes": publishes.map { .texts($0) },
             "reads": reads.map { .texts($0) }, "facts": facts.isEmpty ? nil : .texts(facts),
             "reports": reports.isEmpty ? nil : .object(reports.mapValues { .texts($0) }),
+            "state": state.isEmpty ? nil : .list(state.map(\.json)),
             "always": isAlwaysPlanned ? .boolean(true) : nil, "locks": locks.isEmpty ? nil : .texts(locks),
             "state-format": stateFormat == 1 ? nil : .integer(stateFormat),
             "contract": .list(contracts.map { .integer($0) }), "commands": .list(commands.map(\.json)),
@@ -186,6 +191,7 @@ public struct PluginManifest: Sendable, Hashable {
             let reads = fields.optional("reads", .list(of: .text))
             let facts = fields.optional("facts", .list(of: .name)) ?? []
             let reports = fields.optional("reports", .dictionary(.name, .list(of: .text))) ?? []
+            let state = fields.optional("state", .list(of: StateList.shape)) ?? []
             let isAlwaysPlanned = fields.optional("always", .boolean) ?? false
             let path = Shape.text("a path of the plugin's part, such as users or rules[web].action") {
                 (try? DocumentPath($0)) != nil
@@ -219,9 +225,9 @@ public struct PluginManifest: Sendable, Hashable {
             return PluginManifest(
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
                 files: files, publishes: publishes, reads: reads, facts: facts,
-                reports: Dictionary(reports.map { ($0.key, $0.value) }) { $1 }, isAlwaysPlanned: isAlwaysPlanned,
-                locks: locks, stateFormat: stateFormat, resources: resources, drivers: drivers.map(\.value),
-                allocates: allocates, features: features, commands: commands)
+                reports: Dictionary(reports.map { ($0.key, $0.value) }) { $1 }, state: state,
+                isAlwaysPlanned: isAlwaysPlanned, locks: locks, stateFormat: stateFormat, resources: resources,
+                drivers: drivers.map(\.value), allocates: allocates, features: features, commands: commands)
         }
     }
 }

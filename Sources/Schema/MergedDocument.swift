@@ -1,10 +1,11 @@
 import Documents
 
-/// One configuration from the documents of several owners. Of two documents the upper one has precedence.
+/// One configuration from the documents of several owners. Of two documents the upper one has
+/// precedence.
 ///
-/// Mappings merge key by key. Lists that have a key in their YANG module merge item by item, and items
-/// that only the lower document has follow those of the upper one. Any other value of the upper document
-/// replaces that of the lower one.
+/// Mappings merge key by key. Lists that have a key in their YANG module merge item by item, and
+/// items that only the lower document has follow those of the upper one. Any other value of the
+/// upper document replaces that of the lower one.
 public struct MergedDocument: Sendable {
     /// The effective document. Every value has the position where its owner wrote it.
     public let node: Node
@@ -12,7 +13,8 @@ public struct MergedDocument: Sendable {
     public let refused: [Problem]
     /// What lower documents set to another value than an upper one. It has no effect.
     public let overridden: [Problem]
-    /// What is wrong with the documents, such as a locked path that matches nothing. It has no effect.
+    /// What is wrong with the documents, such as a locked path that matches nothing. It has no
+    /// effect.
     public let problems: [Problem]
 
     /// The key at the top of a document that locks paths for the documents below it.
@@ -117,8 +119,8 @@ private struct Locks {
         for step in path.steps.dropFirst() {
             switch step {
             case .key(let key):
-                guard let child = node.children.first(where: { $0.name == key }) else {
-                    let names = node.children.map(\.name)
+                guard let child = node.children.first(where: { $0.name == key && $0.isConfiguration }) else {
+                    let names = node.children.filter(\.isConfiguration).map(\.name)
                     let meant = didYouMean(key, among: names).map { "did you mean \($0)? " } ?? ""
                     return ("\(node.name) has no \(key)", meant + "it has \(names.sorted().joined(separator: ", "))")
                 }
@@ -235,7 +237,8 @@ extension Schema.Node {
     /// Whether items of the list are told apart by a key.
     var isKeyed: Bool { kind == .list && !keys.isEmpty }
 
-    /// The values of an item's keys, with a blank between them; nil for an item without one of them.
+    /// The values of an item's keys, with a blank between them; nil for an item without one of
+    /// them.
     func key(of item: Node) -> String? {
         var values: [String] = []
         for key in keys {

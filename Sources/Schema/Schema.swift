@@ -16,6 +16,8 @@ public struct Schema: Sendable {
         var type: String
         /// The keys of a list.
         public var keys: [String] = []
+        /// Whether a document may have it; otherwise it is operational state.
+        public var isConfiguration = true
         public var children: [Node]
     }
 
@@ -48,14 +50,14 @@ public struct Schema: Sendable {
         return Schema(modules: texts)
     }
 
-    /// What may stand below a path.
+    /// What a document may have below a path.
     public func children(at path: DocumentPath) -> [Node] {
         var nodes = top.map(\.node)
         for step in path.steps {
             guard case .key(let key) = step else { continue }
             nodes = nodes.first { $0.name == key }?.children ?? []
         }
-        return nodes
+        return nodes.filter(\.isConfiguration)
     }
 
     /// What a value may be, where that is a closed list.
@@ -76,8 +78,11 @@ public struct Schema: Sendable {
 
     /// A document as RFC 7951 has it: module names before the top keys, 64-bit numbers as texts. Parts of plugins that the
     /// modules don't know are left as they are.
-    public func instanceData(of document: Documents.Node) -> JSON {
-        guard case .object(let entries) = JSON(document) else { return [:] }
+    public func instanceData(of document: Documents.Node) -> JSON { instanceData(of: JSON(document)) }
+
+    /// The same of plain data.
+    public func instanceData(of data: JSON) -> JSON {
+        guard case .object(let entries) = data else { return [:] }
         var result: [String: JSON] = [:]
         for (key, value) in entries {
             guard let found = top.first(where: { $0.node.name == key }) else {
@@ -102,7 +107,11 @@ public struct Schema: Sendable {
         // What YAML takes for a number or a truth value is a text where the module says so; big numbers are texts, too.
         case .integer, .boolean:
             return ["string", "int64", "uint64", "decimal64"].contains(node.type) ? .text(value.line) : value
-        case .null, .text: return value
+        // The name of an object may be a number.
+        case .text(let text):
+            return ["int8", "int16", "int32", "uint8", "uint16", "uint32"].contains(node.type)
+                ? Int(text).map { .integer($0) } ?? value : value
+        case .null: return value
         }
     }
 }
@@ -112,27 +121,33 @@ private struct Reader {
     let module: YANGStatement
     let others: [YANGStatement]
 
-    func nodes(of statement: YANGStatement) -> [Schema.Node] {
+    /// - Parameter isConfiguration: whether the statement's own node is.
+    func nodes(of statement: YANGStatement, isConfiguration: Bool = true) -> [Schema.Node] {
         statement.children.flatMap { child -> [Schema.Node] in
-            if child.keyword == "choice" || child.keyword == "case" { return nodes(of: child) }
-            if child.keyword == "uses" { return grouping(child.argument) }
+            // RFC 7950, section 7.21.1: what is below state is state.
+            let isConfiguration = isConfiguration && child["config"]?.argument != "false"
+            if child.keyword == "choice" || child.keyword == "case" {
+                return nodes(of: child, isConfiguration: isConfiguration)
+            }
+            if child.keyword == "uses" { return grouping(child.argument, isConfiguration) }
             guard let kind = Schema.Node.Kind(rawValue: child.keyword) else { return [] }
             let type = child["type"].map { base($0, in: module) }
             return [
                 .init(
                     name: child.argument, kind: kind, values: type?.values ?? [], type: type?.name ?? "",
                     keys: child["key"]?.argument.split(whereSeparator: \.isWhitespace).map(String.init) ?? [],
-                    children: nodes(of: child))
+                    isConfiguration: isConfiguration, children: nodes(of: child, isConfiguration: isConfiguration))
             ]
         }
     }
 
     /// The nodes of a grouping at the top of this module or of another one.
-    private func grouping(_ name: String) -> [Schema.Node] {
+    private func grouping(_ name: String, _ isConfiguration: Bool) -> [Schema.Node] {
         guard let (home, name) = definition(name),
             let grouping = home.all("grouping").first(where: { $0.argument == name })
         else { return [] }
-        return Reader(module: home, others: others).nodes(of: grouping)
+        return Reader(module: home, others: others).nodes(
+            of: grouping, isConfiguration: isConfiguration)
     }
 
     /// The module that defines a name with or without a prefix, and the name there.

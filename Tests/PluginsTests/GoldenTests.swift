@@ -87,6 +87,7 @@ import Testing
         let manifest = try Tested(plugin).manifest
         let path = "\(Self.folder)/\(plugin)/manifest.json"
         if writes { try FileSystem.replace(path, with: manifest.json.pretty) }
+        for finding in try Tested(plugin).check.checkManifest(manifest) { Issue.record("\(finding)") }
         #expect(String(decoding: try FileSystem.read(path), as: UTF8.self) == manifest.json.pretty)
         let problems = ProblemList()
         let node = try YAML.read(try FileSystem.read(path), file: path)

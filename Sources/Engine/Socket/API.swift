@@ -38,7 +38,8 @@ extension Engine {
         var name: String { json["name"]?.text ?? "site" }
         var comment: String { json["comment"]?.text ?? "" }
 
-        /// The document that is meant: the one that the caller's role works on, unless the request names another.
+        /// The document that is meant: the one that the caller's role works on, unless the request
+        /// names another.
         func document() throws -> SiteDocument { try namedDocument() ?? role.document }
 
         func namedDocument() throws -> SiteDocument? {
@@ -166,6 +167,12 @@ extension Engine {
                 try engine.rollBack(
                     to: try request.number("number"), document, user: request.user, confirm: try request.confirm()))
         },
+        "get-data": Verb(.readOnly) { engine, request in
+            let wanted = try DataRequest(request.json)
+            return [
+                "datastore": .text(wanted.datastore.rawValue), "data": try engine.data(wanted, for: request),
+            ]
+        },
         "candidate": Verb(.readOnly) { engine, request in
             let document = try request.document()
             return [
@@ -284,7 +291,7 @@ extension Engine {
         },
     ]
 
-    /// A commit that waits for its confirmation is confirmed by the next one, and rolled back by none.
+    /// A commit that waits for its confirmation is confirmed by the next one.
     ///
     /// - Throws: when it changed documents that the caller may not change.
     func checkPending(for request: Request) throws {

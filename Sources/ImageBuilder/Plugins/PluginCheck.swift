@@ -3,6 +3,7 @@ import Files
 import Planning
 import PluginKit
 import Processes
+import Schema
 
 /// Checks a plugin's folder: its cases, its manifest, its examples against its YANG module.
 ///
@@ -144,12 +145,25 @@ public struct PluginCheck {
     // MARK: - The manifest
 
     public func checkManifest(_ described: PluginManifest) -> [Finding] {
-        if described == manifest { return [] }
-        return [
+        if described == manifest { return stateFindings }
+        return stateFindings + [
             Finding(
                 message: "\(folder)/manifest.json differs from the answer to describe",
                 difference: LineDifference.unified(from: manifest.json.pretty, to: described.json.pretty))
         ]
+    }
+
+    /// Lists of the operational state that the module doesn't have: nothing would ever be in them.
+    private var stateFindings: [Finding] {
+        let module = (try? FileSystem.read("\(folder)/\(manifest.yang)")).map { String(decoding: $0, as: UTF8.self) }
+        let tree = StateTree(schema: Schema(modules: module.map { [$0] } ?? []))
+        return manifest.state.filter {
+            tree.list(at: [manifest.key] + $0.path.split(separator: ".").map(String.init)) == nil
+        }.map { list in
+            Finding(
+                message: "state: \(manifest.yang) has no list \(list.path) with config false and one key; "
+                    + "add it below the container \(manifest.key), or correct the manifest")
+        }
     }
 
     // MARK: - Examples

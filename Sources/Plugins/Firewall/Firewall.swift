@@ -6,6 +6,7 @@ public enum Firewall: Plugin {
         name: "firewall", version: "0.1.0", summary: "Policies between zones, and rules",
         key: "firewall", yang: "vcpe-firewall.yang", publishes: [],
         reads: ["zones", "interfaces", "openings", "resolvers"],
+        state: [.init("state.counters", of: "counters", names: ["firewall.*"])],
         resources: ["nftables", "sysctl", "kernel-module", "directory", "file", "service"],
         features: [
             .init(

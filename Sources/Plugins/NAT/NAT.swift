@@ -5,7 +5,8 @@ public enum NAT: Plugin {
     public static let manifest = PluginManifest(
         name: "nat", version: "0.3.0",
         summary: "Masquerade, pools, one-to-one mappings, port forwards, carrier-grade translation", key: "nat",
-        yang: "vcpe-nat.yang", publishes: [], reads: ["zones", "interfaces"], resources: ["nftables", "sysctl"],
+        yang: "vcpe-nat.yang", publishes: [], reads: ["zones", "interfaces"],
+        state: [.init("state.counters", of: "counters", names: ["nat.*"])], resources: ["nftables", "sysctl"],
         features: [
             .init(
                 "base",

@@ -8,6 +8,11 @@ public enum Network: Plugin {
         key: "network", yang: "vcpe-network.yang", publishes: ["zones", "interfaces", "resolvers"],
         reads: ["zones", "interfaces", "resolvers"], facts: ["ports", "leases"],
         reports: ["leases": ["network-dhcp-*"]],
+        state: [
+            .init("state.links", of: "links"), .init("state.ports", of: "ports"), .init("state.leases", of: "leases"),
+            .init("state.prefixes", of: "prefixes"), .init("state.routers", of: "routers"),
+            .init("state.routes", of: "routes"), .init("state.probes", of: "probes"),
+        ],
         resources: [
             "link", "address", "route", "rule", "sysctl", "nftables", "file", "directory", "service", "kernel-module",
             "probe", "setting",

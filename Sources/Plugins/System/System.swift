@@ -5,6 +5,7 @@ public enum System: Plugin {
     public static let manifest = PluginManifest(
         name: "system", version: "0.1.0", summary: "Users, SSH, consoles, time, logs", key: "system",
         yang: "vcpe-system.yang", publishes: ["openings"], reads: ["interfaces"], facts: ["consoles"],
+        state: [.init("state.services", of: "services"), .init("state.commits", of: "commits")],
         isAlwaysPlanned: true, locks: ["users", "install-to"],
         resources: ["file", "directory", "service", "sysctl", "secret", "setting"],
         features: [

@@ -19,8 +19,10 @@ enum ConfigurationVerbs {
                 .init(name: "--document", value: "NAME", summary: "provider or customer: that document alone"),
                 .init(name: "--origins", value: nil, summary: "each value with its document and line"),
                 .init(name: "--rfc7951", value: nil, summary: "as JSON of the plugins' YANG modules"),
+                .init(name: "--state", value: nil, summary: "what the box observes, instead of what it is told"),
             ]
         ) { call in
+            if call.has("--state") { return try showState(call) }
             if call.has("--origins") {
                 let what: [String: JSON] = ["origins": true, "path": .text(call.words.first ?? "")]
                 return try call.ask(.object(call.request("show", what))) { Terminal.say($0["site"]?.text ?? "") }
@@ -104,6 +106,25 @@ enum ConfigurationVerbs {
     ]
 
     private static let documentOptions = [Invocation.documentOption]
+
+    private static func showState(_ call: Invocation) throws {
+        let path = call.words.first ?? ""
+        let answer = try EngineClient().answer(
+            to: ["do": "get-data", "datastore": "operational", "config": false, "path": .text(path)])
+        let data = answer["data"] ?? [:]
+        if call.asJSON || call.has("--rfc7951") { return Terminal.say(data.pretty) }
+        // People write paths without the modules' names.
+        let plain = (data.object ?? [:]).map { ($0.key.split(separator: ":").last.map(String.init) ?? $0.key, $0.value) }
+        let whole = Node(.object(Dictionary(plain) { $1 }), position: .init(file: "state", line: 1, column: 1))
+        // Of a list, the answer has the items that the path names.
+        let steps = try DocumentPath(path).steps.map { step -> DocumentPath.Step in
+            if case .key = step { step } else { .index(0) }
+        }
+        guard let part = whole.value(at: DocumentPath(steps: steps)) else {
+            throw EngineError("\(path): the box observes nothing there")
+        }
+        Terminal.say(part.yaml)
+    }
 
     static func sayPlanned(_ answer: JSON) {
         Terminal.warn(answer)

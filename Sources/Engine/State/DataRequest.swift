@@ -1,0 +1,84 @@
+import Documents
+import PluginKit
+import Schema
+
+/// A request for configuration and state as data of the plugins' YANG modules: `<get-data>` of
+/// RFC 8526, section 3.1.1, with a path in place of its filters.
+struct DataRequest {
+    enum Datastore: String, CaseIterable {
+        case running, candidate, operational
+    }
+
+    let datastore: Datastore
+    let path: DocumentPath
+    /// True for configuration alone, false for state alone; nil for both.
+    let isConfiguration: Bool?
+    /// Levels from the path on; nil for all.
+    let depth: Int?
+
+    /// - Throws: what of the request is not allowed.
+    init(_ json: JSON) throws {
+        let name = json["datastore"]?.text ?? Datastore.operational.rawValue
+        guard let datastore = Datastore(rawValue: name) else {
+            throw EngineError.unknown("datastore", name, Datastore.allCases.map(\.rawValue))
+        }
+        self.datastore = datastore
+        path = try DocumentPath(json["path"]?.text ?? "")
+        switch json["config"] {
+        case nil, .text("all"): isConfiguration = nil
+        case .boolean(let value): isConfiguration = value
+        case .text("true"): isConfiguration = true
+        case .text("false"): isConfiguration = false
+        case let value?: throw EngineError("config is true, false or \"all\", found \(value.line)")
+        }
+        switch json["depth"] {
+        case nil, .text("unbounded"): depth = nil
+        case .integer(let levels) where (1...65_535).contains(levels): depth = levels
+        case let value?: throw EngineError("depth is 1 to 65535 or \"unbounded\", found \(value.line)")
+        }
+    }
+
+    /// Whether something at this path of keys can be a part of the answer.
+    func concerns(_ keys: [String]) -> Bool {
+        let wanted = path.steps.compactMap { if case .key(let key) = $0 { key } else { nil } }
+        return zip(wanted, keys).allSatisfy { $0 == $1 }
+    }
+}
+
+extension Engine {
+    /// The data of a datastore as RFC 7951 has them, with secrets masked.
+    func data(_ request: DataRequest, for caller: Request) throws -> JSON {
+        let hasConfiguration = request.isConfiguration != false
+        let configured = try hasConfiguration ? configuration(of: request.datastore, for: caller) : [:]
+        var tree = StateTree(schema: Schema.all(in: places.plugins), data: configured)
+        if request.datastore == .operational, request.isConfiguration != true {
+            var known: [String: [String: JSON]] = [:]
+            for manifest in planner.plugins.map(\.manifest) {
+                for list in manifest.state {
+                    let keys = [manifest.key] + list.path.split(separator: ".").map(String.init)
+                    guard request.concerns(keys), tree.list(at: keys) != nil else { continue }
+                    let objects = try known[list.collection] ?? state(of: list.collection)
+                    known[list.collection] = objects
+                    tree.fill(keys, with: masked(objects.filter { list.has($0.key) }))
+                }
+            }
+        }
+        return tree.schema.instanceData(of: tree.selection(at: request.path, depth: request.depth))
+    }
+
+    private func masked(_ objects: [String: JSON]) -> [String: JSON] {
+        JSON(Node(.object(objects), position: site.position).masked).object ?? [:]
+    }
+
+    private func configuration(of datastore: DataRequest.Datastore, for caller: Request) throws -> JSON {
+        switch datastore {
+        case .running: return JSON(site.masked)
+        // What the box has may be of earlier documents.
+        case .operational: return JSON(try siteReader.read(appliedDocuments ?? documents, name: "site").node.masked)
+        case .candidate:
+            let document = try caller.document()
+            let changed = try documents.with(candidateText(of: document), as: document)
+            return JSON(try siteReader.read(changed, name: "candidate").node.masked)
+        }
+    }
+}
