@@ -148,7 +148,9 @@ final class Eviction {
     }
 
     private func report() {
-        if deleted > 0 { Log.say("connections deleted because the policy forbids them or translates them otherwise now: \(deleted)") }
+        if deleted > 0 {
+            Log.say("connections deleted because the policy forbids them or translates them otherwise now: \(deleted)")
+        }
         if let refusals { Log.say("connections not deleted: \(refusals.count), such as \(refusals.first)") }
     }
 

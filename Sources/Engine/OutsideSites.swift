@@ -128,7 +128,9 @@ extension Engine {
     func take(_ found: OutsideSites.Found) {
         if found.text == documents[.provider] { return }
         let before = store.numbers.last { number in
-            (try? store.commit(number)).map { $0.user == Self.giver && $0.documents[.provider] == found.text && wasJudged($0) } ?? false
+            (try? store.commit(number)).map {
+                $0.user == Self.giver && $0.documents[.provider] == found.text && wasJudged($0)
+            } ?? false
         }
         if let before {
             return Log.say(
@@ -145,7 +147,8 @@ extension Engine {
             // Its time comes.
             if head.pending != nil { return outside.postpone(found) }
             let done = try commit(
-                found.text, as: .provider, name: "site.yaml", user: Self.giver, comment: "from \(found.source)", confirm: nil)
+                found.text, as: .provider, name: "site.yaml", user: Self.giver, comment: "from \(found.source)",
+                confirm: nil)
             consoles.say("the document of \(found.source) is followed: commit \(done.number)")
         } catch let error as InvalidSite {
             // Ports come one by one when a box starts.

@@ -87,7 +87,8 @@ public struct StateTree: Sendable {
         case (_, .list(let items)):
             var rest = steps
             var wanted = items
-            if case .key = step {} else {
+            if case .key = step {
+            } else {
                 rest = steps.dropFirst()
                 wanted = items.filter { has($0, step, node) }
                 if wanted.isEmpty, case .index(let index) = step, items.indices.contains(index) {
@@ -132,7 +133,8 @@ public struct StateTree: Sendable {
             return .list(
                 items.map { item in
                     guard item.object != nil else { return item }
-                    return .object((cut(item, node, depth).object ?? [:]).merging(keys(of: item, node)) { cut, _ in cut })
+                    return .object(
+                        (cut(item, node, depth).object ?? [:]).merging(keys(of: item, node)) { cut, _ in cut })
                 })
         default: return value
         }

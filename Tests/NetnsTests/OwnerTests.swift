@@ -104,7 +104,8 @@ import Testing
                 #expect(result.status == 1 && result.errorText.contains(place), "\(verb) \(text): \(result.errorText)")
             }
         }
-        #expect(try run(box, as: "carl", "apply", write(box, "system: {users: []}")).errorText.contains("plugin system"))
+        #expect(
+            try run(box, as: "carl", "apply", write(box, "system: {users: []}")).errorText.contains("plugin system"))
         let locked = try run(box, as: "carl", "apply", write(box, "firewall: {policies: []}"))
         #expect(locked.errorText.contains("provider:1:9"), "\(locked.errorText)")
         #expect(try box.decided() == before && box.ask("history")["commits"]?.list?.count == 1)
@@ -112,7 +113,8 @@ import Testing
         // once.
         let overridden = try run(box, as: "carl", "apply", write(box, "nat: {forwards: [{name: web, to-port: 8000}]}"))
         #expect(
-            overridden.status == 0 && overridden.errorText.contains("nat.forwards[web].to-port: has no effect: provider:"),
+            overridden.status == 0
+                && overridden.errorText.contains("nat.forwards[web].to-port: has no effect: provider:"),
             "\(overridden)")
         #expect(try box.decided() == before)
         #expect(try run(box, as: "carl", "apply", write(box, Self.customer)).status == 0)
@@ -128,7 +130,9 @@ import Testing
     @Test func wrongLocksAreRefused() throws {
         let box = try BoxInNetwork.ready()
         let error = try box.apply("locks: [firewall.polices]\n" + BoxInNetwork.site)
-        #expect(error?.contains("site.yaml:1:9: locks[0]: ") == true && error?.contains("policies?") == true, "\(error ?? "")")
+        #expect(
+            error?.contains("site.yaml:1:9: locks[0]: ") == true && error?.contains("policies?") == true,
+            "\(error ?? "")")
         #expect(try box.apply("locks: [firewall.policies]\n" + BoxInNetwork.site) == nil)
         // A command that edits the document keeps them.
         #expect(try box.vcpectl("firewall", "block", "198.51.100.7").status == 0)
@@ -166,7 +170,9 @@ import Testing
         // A command of a plugin writes to his document as well.
         let blocked = try run(box, as: "carl", "firewall", "block", "198.51.100.7")
         #expect(blocked.status == 0, "\(blocked)")
-        #expect(try box.vcpectl("show", "--document", "customer", "firewall.rules[block-198-51-100-7].action").text == "drop\n")
+        #expect(
+            try box.vcpectl("show", "--document", "customer", "firewall.rules[block-198-51-100-7].action").text
+                == "drop\n")
         #expect(try run(box, as: "carl", "firewall", "unblock", "198.51.100.7").status == 0)
         #expect(try box.vcpectl("firewall", "block", "198.51.100.8").status == 0)
         let others = try run(box, as: "carl", "firewall", "unblock", "198.51.100.8")
@@ -214,12 +220,14 @@ import Testing
         let box = try BoxInNetwork.ready(plugins: ["vault": "#!/bin/sh\ncat >/dev/null\n"])
         #expect(try box.apply(BoxInNetwork.site + "vault:\n  password: s3same\n") == nil)
         let stolen = try box.ask(
-            "apply", ["site": "vault:\n  other: {password: '********'}\n  password: '********'\n", "document": "customer"])
+            "apply",
+            ["site": "vault:\n  other: {password: '********'}\n  password: '********'\n", "document": "customer"])
         #expect(stolen["error"]?.text?.contains("here none is") == true, "\(stolen)")
         let own: [String: JSON] = ["site": "vault:\n  more: {token: mine}\n", "document": "customer"]
         #expect(try box.ask("apply", own)["error"] == nil)
         let shown = try box.vcpectl("show").text
-        #expect(!shown.contains("s3same") && !shown.contains("mine") && shown.contains("token: \"********\""), "\(shown)")
+        #expect(
+            !shown.contains("s3same") && !shown.contains("mine") && shown.contains("token: \"********\""), "\(shown)")
         let again: [String: JSON] = [
             "site": "vault:\n  more: {token: '********', x: 1}\n", "document": "customer",
         ]

@@ -30,7 +30,8 @@ import Testing
     @Test func theBoxObservesItselfAsItsModulesHaveIt() throws {
         let box = try BoxInNetwork.ready()
         try box.report(
-            "leases", "wan", "address=203.0.113.77/24", "gateway=203.0.113.1", "resolvers:=[\"192.0.2.53\"]", "mtu:=1400",
+            "leases", "wan", "address=203.0.113.77/24", "gateway=203.0.113.1", "resolvers:=[\"192.0.2.53\"]",
+            "mtu:=1400",
             "routes:=[{\"to\":\"10.0.0.0/8\",\"via\":\"203.0.113.9\"}]")
         #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}")) == nil)
         let proof = try #require(try PacketTests.proofs().first { $0.name == "LAN pings the box" })
@@ -49,7 +50,8 @@ import Testing
         let bytes = lan["in-bytes"]?.text.flatMap { Int($0) } ?? 0
         #expect(bytes > 0 && bytes <= link["stats64"]?["rx"]?["bytes"]?.integer ?? 0, "\(lan)")
         let addresses = Dictionary(
-            (lan["addresses"]?.list ?? []).compactMap { item in item["prefix"]?.text.map { ($0, item["origin"]?.text) } }
+            (lan["addresses"]?.list ?? []).compactMap { item in item["prefix"]?.text.map { ($0, item["origin"]?.text) }
+            }
         ) { $1 }
         #expect(addresses["192.168.1.1/24"] == "static" && addresses["fd00:1::1/64"] == "static")
         #expect(addresses.contains { $0.key.hasPrefix("fe80:") && $0.value == "link-layer" }, "\(addresses)")
@@ -75,7 +77,8 @@ import Testing
         }
         #expect(try port("running") == 80 && port("candidate") == 8081 && port("operational") == 80)
         let running = try data(box, ["datastore": "running"])
-        #expect(running["vcpe-network:network"]?["interfaces"] != nil && running["vcpe-network:network"]?["state"] == nil)
+        #expect(
+            running["vcpe-network:network"]?["interfaces"] != nil && running["vcpe-network:network"]?["state"] == nil)
         #expect(try data(box, ["datastore": "running", "config": false]) == [:])
         let state = try data(box, ["config": false])
         #expect(state["vcpe-network:network"]?.object?.keys.sorted() == ["state"])
@@ -89,7 +92,8 @@ import Testing
         #expect(wan["vcpe-network:network"]?["state"]?["links"]?.list == [["name": "wan", "mtu": 1500]])
         #expect(try data(box, ["path": "network.state.links[none]"]) == [:])
         for (wrong, word) in [
-            (["datastore": "runing"], "did you mean running?"), (["config": 5], "config is"), (["depth": 0], "depth is"),
+            (["datastore": "runing"], "did you mean running?"), (["config": 5], "config is"),
+            (["depth": 0], "depth is"),
             (["path": "a..b"], "is no path"),
         ] as [([String: JSON], String)] {
             #expect(try box.ask("get-data", wrong)["error"]?.text?.contains(word) == true, "\(wrong)")

@@ -217,7 +217,8 @@ import Testing
 
         mutating func document() -> String {
             let net = mapping(["resolvers", "interfaces", "policies", "routes"], 0)
-            return "{net: \(pick([net, net, net, value(0)])), sys: \(mapping(["hostname", "banner"], 1)), vault: \(value(1))}"
+            return
+                "{net: \(pick([net, net, net, value(0)])), sys: \(mapping(["hostname", "banner"], 1)), vault: \(value(1))}"
         }
     }
 
@@ -237,7 +238,8 @@ import Testing
     /// value of the provider stays, and the same documents give the same result.
     @Test func noCustomerChangesWhatIsLocked() throws {
         let paths = [
-            "net.policies", "net.interfaces[a]", "net.interfaces[b].zone", "net.routes[7]", "sys.hostname", "vault", "net",
+            "net.policies", "net.interfaces[a]", "net.interfaces[b].zone", "net.routes[7]", "sys.hostname", "vault",
+            "net",
         ]
         var refused = 0
         for seed in 0..<4000 {
@@ -256,7 +258,8 @@ import Testing
                     merged.node.value(at: path)?.canonical == upper.value(at: path)?.canonical,
                     "seed \(seed): \(path)\n\(whole)\n\(customer)\n\(merged.node.yaml)")
             }
-            for (path, key) in [("net.interfaces[a]", "a"), ("net.interfaces[b].zone", "b")] where locked.contains(path) {
+            for (path, key) in [("net.interfaces[a]", "a"), ("net.interfaces[b].zone", "b")] where locked.contains(path)
+            {
                 let isLeaf = path.hasSuffix("zone")
                 #expect(
                     Self.items(merged.node, "interfaces", "name", key, isLeaf ? "zone" : nil)
@@ -282,7 +285,8 @@ import Testing
     }
 
     /// The items of a list that a plugin would take for one, or a leaf of each.
-    private static func items(_ node: Node, _ list: String, _ key: String, _ value: String, _ leaf: String?) -> [String] {
+    private static func items(_ node: Node, _ list: String, _ key: String, _ value: String, _ leaf: String?) -> [String]
+    {
         guard let net = node["net"]?.value, case .sequence(let items)? = net[list]?.value.value else { return [] }
         return items.filter { item in
             guard case .scalar(let scalar)? = item[key]?.value.value else { return false }

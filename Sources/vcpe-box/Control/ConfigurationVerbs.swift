@@ -114,7 +114,9 @@ enum ConfigurationVerbs {
         let data = answer["data"] ?? [:]
         if call.asJSON || call.has("--rfc7951") { return Terminal.say(data.pretty) }
         // People write paths without the modules' names.
-        let plain = (data.object ?? [:]).map { ($0.key.split(separator: ":").last.map(String.init) ?? $0.key, $0.value) }
+        let plain = (data.object ?? [:]).map {
+            ($0.key.split(separator: ":").last.map(String.init) ?? $0.key, $0.value)
+        }
         let whole = Node(.object(Dictionary(plain) { $1 }), position: .init(file: "state", line: 1, column: 1))
         // Of a list, the answer has the items that the path names.
         let steps = try DocumentPath(path).steps.map { step -> DocumentPath.Step in
