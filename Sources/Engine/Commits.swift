@@ -186,6 +186,11 @@ extension Engine {
         _ documents: SiteDocuments, changed: [SiteDocument], name: String, user: String, comment: String, confirm: Int?
     ) throws -> Committed {
         let begin = Uptime.milliseconds
+        // What a provider had locked is not known then.
+        if let damage, !changed.contains(.provider) {
+            throw EngineError(
+                "the stored commits can't be used (\(damage)); the provider's document must be committed first")
+        }
         let planned = try plan(documents, changed: changed, name: name)
         // What an operator names must be there; a box that starts goes on without it.
         guard planned.plan.absent.isEmpty else { throw InvalidSite(problems: planned.plan.absent) }
@@ -333,7 +338,10 @@ extension Engine {
         }
         let fallback = applied.fallback
         follow()
-        if trouble != nil, let fallback { standOn(fallback) }
+        if trouble != nil, let fallback {
+            standOn(fallback)
+            appliedDocuments = documents
+        }
         // What could not be put back is wanted again.
         if applied.isSettled { note { $0.fallback = nil } }
     }

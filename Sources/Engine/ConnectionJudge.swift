@@ -40,13 +40,17 @@ final class ConnectionJudge {
         guard let input = paths.link(to: connection.original.source), input != "lo" else { return false }
         let mac = paths.mac(to: connection.original.source)
         let now = present.fate(of: connection, input, mac)
-        // An unknown verdict excludes the unknown of a translation.
-        guard now.isAccepted == false || now.translation != nil else { return false }
-        return earlier.contains { policy in
-            let before = policy.fate(of: connection, input, mac)
-            guard before.isAccepted == true else { return false }
-            if now.isAccepted == false { return true }
-            return now.isAccepted == true && before.translation != nil && before.translation != now.translation
+        switch now.isAccepted {
+        case nil: return false
+        case false?: return earlier.contains { $0.fate(of: connection, input, mac).isAccepted == true }
+        case true?:
+            guard now.translation?.explains(connection) == false else { return false }
+            return earlier.contains { policy in
+                // Of a policy with the same rules nothing else comes. It is not filled with its feeds.
+                guard !policy.hasRules(of: present) else { return false }
+                let before = policy.fate(of: connection, input, mac)
+                return before.isAccepted == true && before.translation?.explains(connection) == true
+            }
         }
     }
 
@@ -77,6 +81,32 @@ final class ConnectionJudge {
         struct Translation: Hashable {
             var destination: String?
             var source: String?
+
+            /// Whether a connection has the addresses that the words say; true where they do not say
+            /// which.
+            func explains(_ connection: TrackedConnection) -> Bool {
+                let (original, reply) = (connection.original, connection.reply)
+                let toPort = destination?.split(separator: " ").last.flatMap { Int($0) }
+                let hasPort = destination?.contains(" port ") != true || toPort == nil || toPort == reply.sourcePort
+                return hasPort && Self.explains(destination, original.destination, reply.source)
+                    && Self.explains(source, original.source, reply.destination)
+            }
+
+            private static func explains(_ words: String?, _ before: IPAddress, _ after: IPAddress) -> Bool {
+                guard let words else { return before == after }
+                if words.hasPrefix("masquerade") { return before != after }
+                let parts = words.split(separator: " ").map(String.init)
+                guard parts.count > 2, parts[1] == "to" else { return true }
+                if let address = IPAddress(parts[2]) { return address == after }
+                guard let range = IPRange(parts[2]) else { return true }
+                return range.family == after.family && range.values.contains(after.value)
+            }
+        }
+
+        /// Whether another policy differs in feeds alone.
+        func hasRules(of other: PolicyWalk) -> Bool {
+            let (own, others) = (policy.table, other.policy.table)
+            return own.chains == others.chains && own.sets == others.sets && own.parts == others.parts
         }
 
         func fate(of connection: TrackedConnection, _ input: String, _ mac: MACAddress?) -> Fate {

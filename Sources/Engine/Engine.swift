@@ -273,6 +273,7 @@ public final class Engine {
     /// - Parameter changed: those that are not the present ones.
     func plan(_ documents: SiteDocuments, changed: [SiteDocument], name: String) throws -> Planned {
         let (node, warnings) = try siteReader.read(documents, name: name, changed: changed)
+        try SiteReader.checkContent(of: node, name)
         let (facts, ports) = (try facts(), try ports())
         var plan = try planner.plan(site: node, facts: facts, now: clock.now, knowing: applied.plan)
         plan.warnings = warnings + plan.warnings

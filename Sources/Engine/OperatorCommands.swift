@@ -235,6 +235,7 @@ extension Engine {
                 throw EngineError(
                     "commit \(number) waits for its confirmation: vcpectl confirm, or let it be put back, first")
             }
+            try checkPending(changing: owner == .provider ? Set(SiteDocument.allCases) : [owner])
             let changed = try documents.with(edits.document.yaml, as: owner)
             try checkEffect(of: changed, owner)
             let done = try commit(

@@ -43,6 +43,18 @@ struct SiteDocuments: Sendable, Hashable {
     }
 }
 
+extension SiteReader {
+    /// Refuses a document without content: a cut upload, or a template that gave nothing.
+    static func checkContent(of node: Node, _ name: String) throws {
+        let isEmpty = if case .mapping(let entries) = node.value { entries.isEmpty } else { node.isNull }
+        guard isEmpty else { return }
+        let problem = Problem(
+            position: SourcePosition(file: name, line: 1, column: 1), path: "", message: "the document is empty",
+            hint: "a box needs at least the key network; vcpectl factory-reset restores the factory's document")
+        throw InvalidSite(problems: ["error: \(problem)"])
+    }
+}
+
 /// Reads the documents of a box, and merges them.
 struct SiteReader {
     let places: Places

@@ -51,34 +51,49 @@ extension RouteSocket {
         return try dump(message) { BridgeVLAN.list($0) }.flatMap { $0 }
     }
 
-    /// Makes a port a member of a VLAN, or changes the flags of its membership.
-    public func add(_ vlan: BridgeVLAN) throws(NetlinkError) { try change(vlan, Int(RTM_SETLINK), "") }
-
-    /// Ends a port's membership.
-    public func delete(_ vlan: BridgeVLAN) throws(NetlinkError) {
-        try change(vlan, Int(RTM_DELLINK), "the removal of ")
+    /// Makes a port a member of VLANs, or changes the flags of its membership.
+    ///
+    /// - Parameters:
+    ///   - last: the last VLAN of the range that begins with `vlan`; more than one have no default.
+    ///   - isBridge: whether the link is the bridge itself.
+    public func add(_ vlan: BridgeVLAN, through last: Int, isBridge: Bool) throws(NetlinkError) {
+        try change(vlan, last, isBridge, Int(RTM_SETLINK), "")
     }
 
-    private func change(_ vlan: BridgeVLAN, _ type: Int, _ what: String) throws(NetlinkError) {
+    /// Ends a port's membership. The parameters are those of ``add(_:through:isBridge:)``.
+    public func delete(_ vlan: BridgeVLAN, through last: Int, isBridge: Bool) throws(NetlinkError) {
+        try change(vlan, last, isBridge, Int(RTM_DELLINK), "the removal of ")
+    }
+
+    private func change(
+        _ vlan: BridgeVLAN, _ last: Int, _ isBridge: Bool, _ type: Int, _ what: String
+    ) throws(NetlinkError) {
         var body = ifinfomsg()
         body.ifi_family = Bridging.family
         body.ifi_index = Int32(truncatingIfNeeded: vlan.link)
-        let isBridge = try links().first { $0.index == vlan.link }?.kind == "bridge"
-        let message = Message(type, body, about: "\(what)VLAN \(vlan.vlan) of link \(vlan.link)")
+        let message = Message(type, body, about: "\(what)VLANs \(vlan.vlan) to \(last) of link \(vlan.link)")
         try message.nest(Int(IFLA_AF_SPEC)) { () throws(NetlinkError) in
             if isBridge { try message.put(Bridging.flags, Bridging.itself) }
-            try message.put(Bridging.vlan, vlan.encoded)
+            if last == vlan.vlan {
+                try message.put(Bridging.vlan, vlan.flags.encoded(vlan.vlan))
+            } else {
+                try message.put(Bridging.vlan, vlan.flags.encoded(vlan.vlan, Bridging.isFirst))
+                try message.put(Bridging.vlan, vlan.flags.encoded(last, Bridging.isLast))
+            }
         }
         try change(message)
     }
 }
 
-extension BridgeVLAN {
-    fileprivate var encoded: [UInt8] {
-        let bits = (flags.isDefault ? Bridging.isDefault : 0) | (flags.isUntagged ? Bridging.isUntagged : 0)
+extension BridgeVLAN.Flags {
+    /// `struct bridge_vlan_info`.
+    fileprivate func encoded(_ vlan: Int, _ more: UInt16 = 0) -> [UInt8] {
+        let bits = (isDefault ? Bridging.isDefault : 0) | (isUntagged ? Bridging.isUntagged : 0) | more
         return withUnsafeBytes(of: bits) { Array($0) } + withUnsafeBytes(of: UInt16(clamping: vlan)) { Array($0) }
     }
+}
 
+extension BridgeVLAN {
     /// What one port reports; nil for a message without VLANs.
     static func list(_ answer: Answer) -> [BridgeVLAN]? {
         guard answer.type == Int(RTM_NEWLINK) else { return nil }

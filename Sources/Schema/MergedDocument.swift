@@ -116,17 +116,32 @@ private struct Locks {
             let isAll = path.steps.count == 1
             return isAll ? nil : ("the plugin has no YANG module that has this path", "lock \(top) as a whole")
         }
+        // Whether the step before has selected an item of the list.
+        var isItem = false
         for step in path.steps.dropFirst() {
             switch step {
+            case .key where node.isKeyed && !isItem:
+                return (
+                    "\(node.name) is a list", "lock it as a whole, or an item by its key: \(node.name)[…]"
+                )
             case .key(let key):
+                isItem = false
                 guard let child = node.children.first(where: { $0.name == key && $0.isConfiguration }) else {
                     let names = node.children.filter(\.isConfiguration).map(\.name)
                     let meant = didYouMean(key, among: names).map { "did you mean \($0)? " } ?? ""
                     return ("\(node.name) has no \(key)", meant + "it has \(names.sorted().joined(separator: ", "))")
                 }
                 node = child
-            // A key may be a number.
-            case .name where node.isKeyed, .index where node.isKeyed: break
+            case .name(let text) where node.isKeyed && !isItem:
+                guard text.split(separator: " ").count == node.keys.count else {
+                    return (
+                        "an item of \(node.name) has the keys \(node.keys.joined(separator: ", "))",
+                        "name the values of all of them, with blanks between"
+                    )
+                }
+                isItem = true
+            // A key may be a number; a place in the list is none.
+            case .index where node.isKeyed && !isItem && node.hasNumericKey: isItem = true
             case .name, .index:
                 return (
                     "an item is locked by the value of its key",
@@ -236,6 +251,12 @@ private struct Merging {
 extension Schema.Node {
     /// Whether items of the list are told apart by a key.
     var isKeyed: Bool { kind == .list && !keys.isEmpty }
+
+    /// Whether the one key of the list is a number.
+    var hasNumericKey: Bool {
+        let types = children.filter { keys.contains($0.name) }.map(\.type)
+        return keys.count == 1 && types.count == 1 && types.allSatisfy { $0.hasPrefix("int") || $0.hasPrefix("uint") }
+    }
 
     /// The values of an item's keys, with a blank between them; nil for an item without one of
     /// them.

@@ -301,10 +301,13 @@ import Testing
             let parts = line.split(separator: "=").map { $0.filter { $0 != " " && $0 != "-" } }
             return (parts[0].replacing(".", with: "/"), parts[1])
         }
-        for part in stride(from: 0, to: wanted.count, by: 8).map({ wanted[$0..<min($0 + 8, wanted.count)] }) {
-            let keys = part.map(\.key).joined(separator: " ")
+        for start in stride(from: 0, to: wanted.count, by: 8) {
+            let keys = wanted[start..<min(start + 8, wanted.count)].map(\.key).joined(separator: " ")
             try machine.type(
-                "cd /proc/sys; for k in \(keys); do echo $k is $(cat $k 2>/dev/null || echo absent).; done\n")
+                "cd /proc/sys; for k in \(keys); do echo $k is $(cat $k 2>/dev/null || echo absent).; done; "
+                    + "echo from-$((\(start)))-on\n")
+            // What is typed meanwhile is echoed into the output.
+            #expect(machine.wait(forConsole: "from-\(start)-on"), "\(machine.story)")
         }
         try machine.type(
             "mount -t securityfs none /sys/kernel/security; echo lockdown is $(cat /sys/kernel/security/lockdown).; "

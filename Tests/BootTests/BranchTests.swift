@@ -313,7 +313,7 @@ extension BootTests {
         func plan(bond: String, id: Int, tag: String) -> [String] {
             ["8021q", "bonding", "vrf", "dummy", "veth", "ifb"].map { "{\"kind\":\"kernel-module\",\"id\":\"\($0)\"}" }
                 + [
-                    link("red", "\"vrf\":{\"table\":100}"), link("d1", "\"dummy\":{}", master: "team"),
+                    link("red", "\"vrf\":{\"table\":1000}"), link("d1", "\"dummy\":{}", master: "team"),
                     link("d2", "\"dummy\":{}", master: "team"), link("team", "\"bond\":{\"mode\":\"\(bond)\"}"),
                     link("outer", "\"vlan\":{\"parent\":\"team\",\"id\":7,\"protocol\":\"\(tag)\"}"),
                     link("inner", "\"vlan\":{\"parent\":\"outer\",\"id\":\(id),\"egress\":{\"6\":5}}", master: "red"),
@@ -322,13 +322,13 @@ extension BootTests {
                     vlans("v1", id, flags: "\"untagged\":true,\"default\":true"), vlans("v1", 100, through: 102),
                     vlans("sw", 100),
                     "{\"kind\":\"address\",\"id\":\"inner 198.51.100.1/24\",\"link\":\"inner\",\"address\":\"198.51.100.1/24\"}",
-                    "{\"kind\":\"route\",\"id\":\"198.18.0.0/15 0 table 100\",\"to\":\"198.18.0.0/15\","
-                        + "\"via\":\"198.51.100.2\",\"link\":\"inner\",\"table\":100,\"metric\":0}",
+                    "{\"kind\":\"route\",\"id\":\"198.18.0.0/15 0 table 1000\",\"to\":\"198.18.0.0/15\","
+                        + "\"via\":\"198.51.100.2\",\"link\":\"inner\",\"table\":1000,\"metric\":0}",
                 ]
         }
         func shown() throws -> String {
             try say(
-                "for l in red d1 team outer inner v1 shape sw; do /usr/bin/ip -c=never -d link show $l; done; /usr/bin/ip -c=never route show vrf red; /usr/bin/ip -c=never addr show inner; for l in v1 sw; do bridge -compressvlans vlan show dev $l; done",
+                "for l in red d1 team outer inner v1 shape sw; do /usr/bin/ip -c=never -d link show $l; done; /usr/bin/ip -c=never route show vrf red; /usr/bin/ip -c=never addr show inner; for l in v1 sw; do /usr/sbin/bridge -compressvlans vlan show dev $l; done",
                 30)
         }
         for (bond, id, tag) in [("active-backup", 8, "802.1ad"), ("802.3ad", 9, "802.1Q"), ("802.3ad", 9, "802.1Q")] {
@@ -336,7 +336,7 @@ extension BootTests {
             #expect(said.contains("all is applied") && !said.contains("drift"), "\(said)")
             let seen = try shown()
             for words in [
-                "vrf table 100", "master team", "bond mode \(bond)", "vlan protocol \(tag) id 7", "id \(id) ",
+                "vrf table 1000", "master team", "bond mode \(bond)", "vlan protocol \(tag) id 7", "id \(id) ",
                 "master red", "{ 6:5 }", "198.51.100.1/24", "198.18.0.0/15 via 198.51.100.2 dev inner", "master sw",
                 "vlan_filtering 1", "ifb", "\(id) PVID Egress Untagged", "100-102",
             ] { #expect(seen.contains(words), "\(words) is not in \(seen)") }

@@ -59,11 +59,12 @@ enum TestImages {
         let (signing, certificate) = try signing(in: folder)
         try Command("cp", ["-r", "\(repository)/images/profiles", "\(repository)/images/lab-minimal.yaml", folder])
             .check()
+        _ = try await debug()
         for name in ["lock", "effects"] {
-            try Command("cp", ["\(repository)/images/lab-minimal.\(name)", "\(folder)/lab-signed.\(name)"]).check()
+            try Command("cp", ["\(output)/debug/lab-debug.\(name)", "\(folder)/lab-signed.\(name)"]).check()
         }
         try FileSystem.replace(
-            "\(folder)/lab-signed.yaml", with: "name: lab-signed\nextends: lab-minimal\n\(signing)")
+            "\(folder)/lab-signed.yaml", with: "name: lab-signed\nextends: lab-minimal\ndebug: true\n\(signing)")
         return (try await build("lab-signed", images: folder, profile: "virtio"), certificate)
     }
 
@@ -188,7 +189,8 @@ enum TestImages {
 
     private static let linesManifest = """
         {"name": "lines", "version": "1", "summary": "Plans what it is given", "contract": [1], "key": "lines", "yang": "none.yang",
-         "publishes": [], "reads": [], "resources": ["kernel-module", "link", "address", "route"],
+         "publishes": [], "reads": [], "resources": ["kernel-module", "link", "bridge-vlan", "address", "route"],
+         "allocates": {"tables": {"lines": [1000, 1000]}},
          "features": [{"name": "base", "packages": ["dash", "jq"], "modules": ["8021q", "bonding", "vrf", "dummy", "veth", "ifb"]}]}
 
         """

@@ -49,7 +49,7 @@ final class UpgradeBench {
             "user,id=wan,restrict=on,guestfwd=tcp:10.0.2.100:80-cmd:busybox httpd -i -h \(updates)",
             "-device", "virtio-net-pci,netdev=wan,addr=0x10", "-netdev", "user,id=lan,restrict=on",
             "-device", "virtio-net-pci,netdev=lan,addr=0x11", "-smbios",
-            "type=11,value=io.systemd.stub.kernel-cmdline-extra=vcpe.good-after=3 vcpe.pause=1 vcpe.trial=150 panic=1",
+            "type=11,value=io.systemd.stub.kernel-cmdline-extra=vcpe.good-after=3 vcpe.pause=1 vcpe.trial=150",
         ]
         usual = machine
     }

@@ -15,7 +15,7 @@ import Testing
         """
     private static let manifest: JSON = [
         "name": "daemons", "version": "1", "summary": "of a test", "contract": 1, "key": "daemons", "yang": "none",
-        "features": [], "resources": ["service", "file", "link"],
+        "features": [], "resources": ["service", "file", "link"], "allocates": ["namespaces": ["absent"]],
     ]
 
     /// A service, by its script; each on a line of its own.

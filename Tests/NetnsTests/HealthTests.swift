@@ -62,10 +62,24 @@ import Testing
 
     /// An operator's command failed if what it committed is rolled back.
     @Test func aPluginsCommandHasTheVerdictOfItsCommit() throws {
-        let box = try BoxInNetwork.ready(site: Self.probed)
-        #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
+        let route = #"{"id":"203.0.113.1/32 0","kind":"route","metric":0,"to":"203.0.113.1/32","via":"192.168.1.99"}"#
+        let detour = """
+            #!/bin/sh
+            case $1 in
+            plan) ! grep -q '"on":true' || echo '\(route)';;
+            act) cat >/dev/null; echo '{"effect":"set","path":"on","value":true}';;
+            *) cat >/dev/null;;
+            esac
+
+            """
+        let box = try BoxInNetwork(
+            site: Self.probed + "detour: {on: false}\n", plugins: ["detour": detour],
+            manifests: ["detour": ["commands": [["name": "go", "summary": "Astray", "verb": "act"]]]])
+        try box.start()
+        try box.connect()
+        #expect(try Wait.until(20) { try holds(box, "network.peer") == true }, "\(box.log)")
         let before = try box.decided()
-        let result = try box.vcpectl("firewall", "block", "203.0.113.1")
+        let result = try box.vcpectl("detour", "go")
         #expect(result.status == 1 && result.errorText.contains("commit 1 was put back"), "\(result)")
         #expect(try box.decided() == before)
     }

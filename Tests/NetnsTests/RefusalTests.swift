@@ -139,8 +139,12 @@ import Testing
         let box = try BoxInNetwork(plugins: [name: "#!/bin/sh\ncat >/dev/null\n\(body)\n"])
         try box.start()
         try box.connect()
-        // Both ports: the engine adopts them one after the other.
-        let hasPorts = try Wait.until(20) { try ["eth0", "eth1"].allSatisfy { try !box.decided().contains("\($0) ") } }
+        // Both ports: the engine adopts them one after the other, and sets them up later in its transaction.
+        let hasPorts = try Wait.until(20) {
+            let text = try box.decided()
+            return ["eth0 ", "eth1 ", " down"].allSatisfy { !text.contains($0) }
+                && text.contains("203.0.113.0/24 dev wan")
+        }
         let before = try box.decided()
         try #require(hasPorts, "\(before)")
         // With packets on their way all the time.

@@ -55,6 +55,17 @@ import Testing
             ])
     }
 
+    @Test func neighboursAreOneRange() {
+        let (plain, access) = (
+            BridgeVLAN.Flags(isUntagged: false, isDefault: false), BridgeVLAN.Flags(isUntagged: true, isDefault: true)
+        )
+        let vlans = [4, 2, 3, 6].map { BridgeVLAN(link: 3, vlan: $0, flags: plain) }
+        let ranges = BridgeVLANDriver.ranges(
+            vlans + [BridgeVLAN(link: 3, vlan: 7, flags: access), BridgeVLAN(link: 4, vlan: 5, flags: plain)])
+        #expect(
+            ranges.map { [$0.first.link, $0.first.vlan, $0.last] } == [[3, 2, 4], [3, 6, 6], [3, 7, 7], [4, 5, 5]])
+    }
+
     /// `struct bridge_vlan_info`: 10 with PVID and UNTAGGED, then 100 through 102 as a range.
     @Test func rangesOfTheKernelAreRead() {
         let vlans = BridgeVLAN.list([[6, 0, 10, 0], [8, 0, 100, 0], [16, 0, 102, 0], [0, 0, 0, 1]], of: 3)

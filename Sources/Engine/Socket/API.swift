@@ -18,7 +18,8 @@ extension Engine {
             try request.demand(verb.role, for: name)
             if let answer = try verb.answer(self, request) { connection.answer(answer) }
         } catch {
-            connection.answer(["error": .text("\(error)")])
+            // A plugin may repeat a secret of a document that the caller must not read.
+            connection.answer(["error": .text(hidingSecrets(["\(error)"])[0])])
         }
     }
 
@@ -291,22 +292,25 @@ extension Engine {
         },
     ]
 
-    /// A commit that waits for its confirmation is confirmed by the next one.
+    /// A commit that is not known to stand is confirmed or replaced by the next one.
     ///
-    /// - Throws: when it changed documents that the caller may not change.
-    func checkPending(for request: Request) throws {
-        guard revertAt != nil, let number = head.pending?.commit else { return }
-        let changed = (try? store.commit(number).changed) ?? SiteDocument.allCases
-        guard request.role.documents.isSuperset(of: changed) else {
-            throw EngineError(
-                "commit \(number) waits for the confirmation of the role administrator; try again when it is confirmed "
-                    + "or rolled back")
-        }
+    /// - Throws: when what has changed since the last good commit has documents that the caller may
+    ///   not change.
+    func checkPending(for request: Request) throws { try checkPending(changing: request.role.documents) }
+
+    func checkPending(changing own: Set<SiteDocument>) throws {
+        guard let number = head.pending?.commit else { return }
+        let good = head.commit.flatMap { try? store.commit($0).documents } ?? SiteDocuments()
+        let others = documents.changes(from: good).filter { !own.contains($0) }
+        if others.isEmpty { return }
+        throw EngineError(
+            "commit \(number) changes the document \(others.map(\.rawValue).joined(separator: ", ")) and is not known "
+                + "to stand yet; try again when it stands or is rolled back")
     }
 
     private var status: JSON {
         .object([
-            "site": .text(siteName), "trouble": trouble.map { .text($0) },
+            "site": .text(siteName), "trouble": trouble.map { .text(hidingSecrets([$0])[0]) },
             "resources": .integer(applied.plan.ordered.count),
             "commit": followed.map { .integer($0) },
             "put-back-in": revertAt.map { .integer(max(0, $0 - Uptime.milliseconds) / 1000) },

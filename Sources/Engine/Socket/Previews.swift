@@ -172,6 +172,7 @@ public final class Previews {
                     try text("text"), name: name, seen: try YAML.read(seen, file: document.rawValue)), as: document)
             known += try reader.nodes(of: changed, name: name).values
             let (node, warnings) = try reader.read(changed, name: name, changed: [document])
+            try SiteReader.checkContent(of: node, name)
             let masks = SecretMasks(of: known)
             let facts = Facts.shape.read(
                 Node(request["facts"] ?? [:], position: .init(file: "facts", line: 1, column: 1)), path: "",

@@ -30,10 +30,12 @@ extension LANConfiguration {
             fields.problems.checkUnique(networks, "interface") { $0.interface.value }
             // Names have no case (RFC 4343).
             fields.problems.checkUnique(hosts, "host") { $0.name.lowercased() }
-            fields.problems.checkUnique(hosts, "address", hint: "give every host an address of its own") {
+            // Of reservations alone: an address may have several names, and a card one of each family.
+            let reserved = hosts.filter { $0.value.mac != nil && $0.value.address.family == .ipv4 }
+            fields.problems.checkUnique(reserved, "address", hint: "give every host with a MAC an address of its own") {
                 "\($0.address)"
             }
-            fields.problems.checkUnique(hosts, "MAC address", hint: "a card has one host: remove one of the two") {
+            fields.problems.checkUnique(reserved, "MAC address", hint: "a card has one host: remove one of the two") {
                 $0.mac?.description
             }
             return LANConfiguration(networks: networks, domain: domain, hosts: hosts)

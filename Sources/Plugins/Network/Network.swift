@@ -13,6 +13,8 @@ public enum Network: Plugin {
             .init("state.prefixes", of: "prefixes"), .init("state.routers", of: "routers"),
             .init("state.routes", of: "routes"), .init("state.probes", of: "probes"),
         ],
+        // A customer's probe would decide on the provider's commits.
+        locks: ["drift", "probes"],
         resources: [
             "link", "address", "route", "rule", "sysctl", "nftables", "file", "directory", "service", "kernel-module",
             "probe", "setting",

@@ -54,18 +54,24 @@ struct Preparation {
     private func setUpKernel() {
         csystem_loopback_up()
         Text.write("/usr/lib/vcpe/modprobe", to: "/proc/sys/kernel/modprobe")
+        // Some can be written once in a boot, so the last value of a key is the only one that is written.
+        var (keys, values): ([String], [String: (value: String, isOptional: Bool)]) = ([], [:])
         for folder in ["/usr/lib/sysctl.d", "/etc/sysctl.d"] {
             for name in Text.list(folder) where name.hasSuffix(".conf") {
                 for line in Text.lines("\(folder)/\(name)") {
                     guard let equals = line.firstIndex(of: "="), !line.hasPrefix(";") else { continue }
-                    let optional = line.hasPrefix("-")
                     let key = line[..<equals].drop { $0 == "-" || $0 == " " }.filter { $0 != " " && $0 != "\t" }
-                    let value = line[line.index(after: equals)...].drop { $0 == " " }
-                    let path = "/proc/sys/" + key.map { $0 == "." ? "/" : $0 == "/" ? "." : String($0) }.joined()
                     if key.contains("*") { continue }
-                    if !Text.write(String(value), to: path), !optional { Console.say("sysctl \(key): not set") }
+                    let value = line[line.index(after: equals)...].drop { $0 == " " }
+                    if values[key] == nil { keys.append(key) }
+                    values[key] = (String(value), line.hasPrefix("-"))
                 }
             }
+        }
+        for key in keys {
+            guard let (value, isOptional) = values[key] else { continue }
+            let path = "/proc/sys/" + key.map { $0 == "." ? "/" : $0 == "/" ? "." : String($0) }.joined()
+            if !Text.write(value, to: path), !isOptional { Console.say("sysctl \(key): not set") }
         }
     }
 

@@ -85,14 +85,41 @@ struct BridgeVLANDriver: Driver {
 
     func drift(from plan: Plan) throws -> [String] {
         guard let (difference, links) = try difference(plan) else { return [] }
-        return difference.extra.map { "VLAN \($0.vlan) of \(links.name(of: $0.link)) is not planned" }
-            + difference.missing.map { "VLAN \($0.vlan) of \(links.name(of: $0.link)) is missing or has other flags" }
+        func words(_ range: (first: BridgeVLAN, last: Int)) -> String {
+            let last = range.last == range.first.vlan ? "" : " to \(range.last)"
+            return "VLAN \(range.first.vlan)\(last) of \(links.name(of: range.first.link))"
+        }
+        return Self.ranges(difference.extra).map { "\(words($0)) is not planned" }
+            + Self.ranges(difference.missing).map { "\(words($0)) is missing or has other flags" }
+    }
+
+    /// Neighbouring VLANs with the same flags, in the order of links.
+    static func ranges(_ vlans: [BridgeVLAN]) -> [(first: BridgeVLAN, last: Int)] {
+        var ranges: [(first: BridgeVLAN, last: Int)] = []
+        for vlan in vlans.sorted(by: { ($0.link, $0.vlan) < ($1.link, $1.vlan) }) {
+            if let (first, last) = ranges.last, first.link == vlan.link, last + 1 == vlan.vlan,
+                first.flags == vlan.flags, !vlan.flags.isDefault
+            {
+                ranges[ranges.count - 1].last = vlan.vlan
+            } else {
+                ranges.append((vlan, vlan.vlan))
+            }
+        }
+        return ranges
     }
 
     private func converge(_ plan: Plan) throws {
-        guard let (difference, _) = try difference(plan) else { return }
+        guard let (difference, links) = try difference(plan) else { return }
+        let bridges = Set(plan.values(LinkResource.self).filter { $0.type.as(BridgeLink.self) != nil }.map(\.name))
+        func isBridge(_ vlan: BridgeVLAN) -> Bool { bridges.contains(links.name(of: vlan.link)) }
         // New ones first: a port that changes its default VLAN has one at any time.
-        for vlan in difference.missing { try socket.add(vlan) }
-        for vlan in difference.extra { try tolerant { () throws(NetlinkError) in try socket.delete(vlan) } }
+        for (vlan, last) in Self.ranges(difference.missing) {
+            try socket.add(vlan, through: last, isBridge: isBridge(vlan))
+        }
+        for (vlan, last) in Self.ranges(difference.extra) {
+            try tolerant { () throws(NetlinkError) in
+                try socket.delete(vlan, through: last, isBridge: isBridge(vlan))
+            }
+        }
     }
 }

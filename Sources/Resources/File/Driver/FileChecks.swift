@@ -44,8 +44,7 @@ struct FileChecks {
     ) throws -> [String] {
         let checks = self.checks(of: plan, changed: changed)
         if checks.isEmpty { return [] }
-        let folder = try FileSystem.makeTemporaryDirectory(
-            in: places.state, prefix: FileSystem.temporaryPrefix + "check")
+        let folder = try makeFolder()
         defer { try? FileSystem.remove(folder) }
         var (problems, running, secrets): ([String], [Running], [String]) = ([], [], [])
         func refuse(_ check: Check, _ reason: String) throws {
@@ -69,6 +68,7 @@ struct FileChecks {
                 try refuse(check, "this image does not have it; the definition's plugins say which features it has")
                 continue
             }
+            if forPreviews, sandboxes[check.plugin] == nil, lacksSecret(plan, of: check.plugin) { continue }
             if sandboxes[check.plugin] == nil {
                 let sandbox = self.sandbox(number: sandboxes.count, in: folder)
                 secrets += try lay(plan, of: check.plugin, in: sandbox, at: "\(folder)/\(sandboxes.count)")
@@ -108,6 +108,29 @@ struct FileChecks {
             poll(&polled, nfds_t(polled.count), closed ? 5 : Int32(max(1, end - Uptime.milliseconds)))
         }
         return problems
+    }
+
+    /// Where files are laid out. A preview may be killed at any time, and only one runs: what it leaves,
+    /// the next one removes.
+    private func makeFolder() throws -> String {
+        guard forPreviews else {
+            return try FileSystem.makeTemporaryDirectory(
+                in: places.state, prefix: FileSystem.temporaryPrefix + "check")
+        }
+        let folder = "\(places.state)/preview-check"
+        try FileSystem.remove(folder)
+        try FileSystem.makeDirectory(folder)
+        chmod(folder, 0o700)
+        return folder
+    }
+
+    /// Whether the box lacks a secret that a program makes. A preview makes none.
+    private func lacksSecret(_ plan: Plan, of plugin: String) -> Bool {
+        let known = SecretStore(folder: places.secrets, scratch: places.state)
+        return plan.ordered.contains { planned in
+            guard planned.plugin == plugin, let secret = planned.resource.as(SecretResource.self) else { return false }
+            return (try? known.filled(Secrets.reference(secret.name))) == nil
+        }
     }
 
     /// The checks of plugins whose files change, each once, in the order of their files.
