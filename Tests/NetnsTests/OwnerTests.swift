@@ -192,7 +192,8 @@ import Testing
         // The provider's commit waits: a customer neither confirms it nor replaces it.
         for words in [["confirm"], ["apply", "\(box.folder)/customer.yaml"], ["rollback", "2"]] {
             let result = try run(box, as: "carl", words[0], words.count > 1 ? words[1] : "--json")
-            #expect(result.status == 1 && result.errorText.contains("commit 3 changes the document provider"), "\(result)")
+            #expect(
+                result.status == 1 && result.errorText.contains("commit 3 changes the document provider"), "\(result)")
         }
         #expect(try box.vcpectl("confirm").status == 0)
         let more = Self.customer.replacing("ports: 9000", with: "ports: 9001")
