@@ -7,6 +7,9 @@ import PluginKit
 final class ConnectionJudge {
     private let present: PolicyWalk
     private let earlier: [PolicyWalk]
+    /// Those of `earlier` with other rules than the present one: only they may have translated a
+    /// connection otherwise. A change of a feed has none.
+    private let changed: [PolicyWalk]
     private let paths: Neighbourhood
 
     /// - Parameters:
@@ -27,7 +30,9 @@ final class ConnectionJudge {
             }, isLocal: { paths.link(to: $0) == "lo" }, leads: { paths.link(to: $0) == $1 })
         self.paths = paths
         self.present = PolicyWalk(present, kernel, paths)
-        self.earlier = earlier.map { PolicyWalk($0, kernel, paths) }
+        let walks = earlier.map { PolicyWalk($0, kernel, paths) }
+        changed = zip(earlier, walks).filter { !$0.0.hasRules(of: present) }.map(\.1)
+        self.earlier = walks
     }
 
     /// Whether an earlier policy accepts a connection that the present one does not accept, or would
@@ -39,16 +44,14 @@ final class ConnectionJudge {
     func isObsolete(_ connection: TrackedConnection) -> Bool {
         guard let input = paths.link(to: connection.original.source), input != "lo" else { return false }
         let mac = paths.mac(to: connection.original.source)
-        let now = present.fate(of: connection, input, mac)
+        let now = present.fate(of: connection, input, mac, withTranslation: !changed.isEmpty)
         switch now.isAccepted {
         case nil: return false
         case false?: return earlier.contains { $0.fate(of: connection, input, mac).isAccepted == true }
         case true?:
             guard now.translation?.explains(connection) == false else { return false }
-            return earlier.contains { policy in
-                // Of a policy with the same rules nothing else comes. It is not filled with its feeds.
-                guard !policy.hasRules(of: present) else { return false }
-                let before = policy.fate(of: connection, input, mac)
+            return changed.contains { policy in
+                let before = policy.fate(of: connection, input, mac, withTranslation: true)
                 return before.isAccepted == true && before.translation?.explains(connection) == true
             }
         }
@@ -103,13 +106,10 @@ final class ConnectionJudge {
             }
         }
 
-        /// Whether another policy differs in feeds alone.
-        func hasRules(of other: PolicyWalk) -> Bool {
-            let (own, others) = (policy.table, other.policy.table)
-            return own.chains == others.chains && own.sets == others.sets && own.parts == others.parts
-        }
-
-        func fate(of connection: TrackedConnection, _ input: String, _ mac: MACAddress?) -> Fate {
+        /// - Parameter withTranslation: asks the chains of translations, too.
+        func fate(
+            of connection: TrackedConnection, _ input: String, _ mac: MACAddress?, withTranslation: Bool = false
+        ) -> Fate {
             let tuple = connection.original
             var supposed = SupposedPacket(
                 input: input, source: tuple.source, destination: tuple.destination,
@@ -122,7 +122,7 @@ final class ConnectionJudge {
             var end = walk.pass(.ingress)
             if end == .accept { end = walk.pass(.prerouting, kind: .filter) }
             guard end == .accept else { return Fate(isAccepted: walk.unknown.isEmpty ? false : nil) }
-            let destination = Self.translation(walk, at: .prerouting)
+            let destination = withTranslation ? Self.translation(walk, at: .prerouting) : nil
             // The path is that of the connection's own translation.
             if connection.isDestinationTranslated {
                 walk.translate(to: connection.reply.source, port: connection.reply.sourcePort)
@@ -134,12 +134,11 @@ final class ConnectionJudge {
             walk.leave(by: output == "lo" ? nil : output)
             end = walk.pass(output == "lo" ? .input : .forward)
             let isAccepted = walk.unknown.isEmpty ? end == .accept : nil
+            guard let destination, destination.isKnown, isAccepted != nil else { return Fate(isAccepted: isAccepted) }
             // The kernel translates no source of what is for the box itself.
             let source = output == "lo" ? (words: nil, isKnown: true) : Self.translation(walk, at: .postrouting)
-            let isKnown = isAccepted != nil && destination.isKnown && source.isKnown
-            return Fate(
-                isAccepted: isAccepted,
-                translation: isKnown ? Translation(destination: destination.words, source: source.words) : nil)
+            let translation = Translation(destination: destination.words, source: source.words)
+            return Fate(isAccepted: isAccepted, translation: source.isKnown ? translation : nil)
         }
 
         /// What the chains of translations do with a packet, which stays as it is.

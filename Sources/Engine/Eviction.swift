@@ -16,6 +16,11 @@ final class Eviction {
         var fed: [String: FedSet]
         /// Seconds since 1970: members that end by then are not in it.
         var time: Int
+
+        /// Whether another policy differs in feeds alone.
+        func hasRules(of other: Policy) -> Bool {
+            table.chains == other.table.chains && table.sets == other.table.sets && table.parts == other.table.parts
+        }
     }
 
     /// Connections in a step.

@@ -6,7 +6,7 @@ import Slots
 
 /// The document that was flashed with the box: the provider's, at its first start.
 extension Engine {
-    /// Who gave the document that was flashed with the box.
+    /// The user of the commit of a document that was flashed with the box.
     private static let flasher = "flash"
 
     /// What a technician put beside the box's disk image is the operator's document, when there is

@@ -13,7 +13,7 @@ public struct MergedDocument: Sendable {
     public let refused: [Problem]
     /// What lower documents set to another value than an upper one. It has no effect.
     public let overridden: [Problem]
-    /// What is wrong with the documents, such as a locked path that matches nothing. It has no
+    /// The errors of the documents, such as a locked path that matches nothing. It has no
     /// effect.
     public let problems: [Problem]
 
@@ -111,7 +111,7 @@ private struct Locks {
                 "no plugin of this image reads this key", meant + "keys are \(keys.sorted().joined(separator: ", "))"
             )
         }
-        // Of a plugin without a module nobody knows more than its key.
+        // A plugin without a module has no known path below its key.
         guard var node = root.children.first(where: { $0.name == top }) else {
             let isAll = path.steps.count == 1
             return isAll ? nil : ("the plugin has no YANG module that has this path", "lock \(top) as a whole")
@@ -145,7 +145,9 @@ private struct Locks {
             case .name, .index:
                 return (
                     "an item is locked by the value of its key",
-                    "\(node.name) has no key: lock it as a whole"
+                    node.isKeyed
+                        ? "write the value of its key in brackets, once"
+                        : "\(node.name) has no key: lock it as a whole"
                 )
             }
         }
@@ -210,7 +212,7 @@ private struct Merging {
                 result.append(.init(key: entry.key, keyPosition: entry.keyPosition, value: merged))
             }
         }
-        // What was empty because of locks alone is as if it had not been written.
+        // The merge drops a node that only locks have emptied.
         return result.isEmpty && !entries.isEmpty ? nil : Node(value: .mapping(result), position: whole.position)
     }
 

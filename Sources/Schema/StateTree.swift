@@ -63,7 +63,7 @@ public struct StateTree: Sendable {
 
     // MARK: - Selection
 
-    /// What is at a path and below it, with what leads there.
+    /// The node at a path with all below it, within its ancestors.
     ///
     /// - Parameter depth: levels from the path on, which is the first; nil for all. Containers below
     ///   are empty, and items of lists have their keys alone.

@@ -306,7 +306,7 @@ import Testing
             try machine.type(
                 "cd /proc/sys; for k in \(keys); do echo $k is $(cat $k 2>/dev/null || echo absent).; done; "
                     + "echo from-$((\(start)))-on\n")
-            // What is typed meanwhile is echoed into the output.
+            // The terminal echoes input into the output of a command that runs.
             #expect(machine.wait(forConsole: "from-\(start)-on"), "\(machine.story)")
         }
         try machine.type(

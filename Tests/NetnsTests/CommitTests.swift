@@ -36,8 +36,14 @@ import Testing
         #expect(try box.ask("rollback", ["number": 1])["commit"]?.integer == 4)
         #expect(try port(box) == 81)
         #expect(try box.ask("rollback", ["number": 77])["error"]?.text?.contains("there is no commit 77") == true)
-        // What fails is no commit.
-        #expect(try box.apply("network: 5\n") != nil)
+        // What fails is no commit: neither a wrong document, nor one without content.
+        let before = try box.decided()
+        for wrong in ["network: 5\n", "", "# nothing\n", "~\n", "{}\n"] {
+            #expect(try box.apply(wrong) != nil, "\(wrong)")
+        }
+        let preview = try box.ask("plan", ["site": "# nothing\n"])
+        #expect(preview["error"]?.text?.contains("the document is empty") == true, "\(preview.line)")
+        #expect(try box.decided() == before)
         #expect(try box.ask("history")["commits"]?.list?.count == 4)
         // As another engine finds it.
         box.killEngine()

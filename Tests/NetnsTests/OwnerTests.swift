@@ -183,6 +183,33 @@ import Testing
         #expect(try !box.decided().contains("192.168.1.11:9000"))
     }
 
+    /// While probes decide on a provider's commit, a customer neither confirms nor replaces it: a
+    /// rollback of his own would take the provider's away.
+    @Test func aCustomerWaitsForAProvidersCommit() throws {
+        let box = try ready()
+        let probed = Self.provider.replacing(
+            "firewall:\n",
+            with: "  probes:\n    - {name: peer, ping: 203.0.113.1, interval: 1, timeout: 1}\nfirewall:\n")
+        #expect(try box.apply(probed) == nil)
+        func isPassing() throws -> Bool {
+            try box.ask("health")["probes"]?.list?.first { $0["name"]?.text == "network.peer" }?["holds"] == true
+        }
+        #expect(try Wait.until { try isPassing() && box.ask("status")["probation"] == nil }, "\(box.log)")
+        // The probe fails after some tries, and the commit waits for it until then.
+        let spoiled = probed.replacing(
+            "  probes:\n", with: "  routes:\n    - {to: 203.0.113.1/32, via: 192.168.1.99}\n  probes:\n")
+        #expect(try box.apply(spoiled) == nil)
+        let number = try #require(try box.ask("status")["commit"]?.integer)
+        for words in [["confirm", "--json"], ["apply", try write(box, Self.customer)]] {
+            let result = try run(box, as: "carl", words[0], words[1])
+            #expect(
+                result.status == 1 && result.errorText.contains("commit \(number) changes the document provider"),
+                "\(result)")
+        }
+        #expect(try Wait.until(30) { try box.ask("status")["put-back"] != nil }, "\(box.log)")
+        #expect(try run(box, as: "carl", "apply", write(box, Self.customer)).status == 0)
+    }
+
     /// Rollback and confirmation are of the whole, and a customer's touch his document alone.
     @Test func rollbackAndConfirmationKnowTheOwners() throws {
         let box = try ready()

@@ -162,6 +162,8 @@ import Testing
         for (lock, hint) in [
             ("nett.policies", "did you mean net?"), ("net.polices", "did you mean policies?"),
             ("net.resolvers[0]", "lock it as a whole"), ("vault.key", "lock vault as a whole"), ("net..x", "such as"),
+            ("net.interfaces.zone", "an item by its key"), ("net.interfaces[0]", "in brackets, once"),
+            ("net.policies[lan]", "blanks between"), ("net.interfaces[wan][lan]", "in brackets, once"),
         ] {
             let problems = try Self.merge("locks: ['\(lock)']", "").problems
             #expect(problems.count == 1 && problems[0].position.description == "provider:1:9", "\(problems)")

@@ -182,12 +182,16 @@ public final class Previews {
             let plan = try planner.plan(
                 site: node, facts: facts ?? Facts(), now: request["now"]?.integer ?? 0, knowing: applied.plan)
             let (added, removed) = (plan.beyond(applied.plan), applied.plan.beyond(plan))
-            let problems = try FileChecks(places: places, forPreviews: true).problems(
+            let checks = FileChecks(places: places, forPreviews: true)
+            let problems = try checks.problems(
                 of: plan, changed: applied.isSettled ? added + removed : plan.ordered, site: node, planner: planner)
+            let unchecked = checks.plugins(lackingSecretsIn: plan).sorted().map {
+                "warning: the files of the plugin \($0) are not checked: the box makes a secret of it with the commit"
+            }
             if !problems.isEmpty { throw InvalidSite(problems: problems) }
             return [
                 "added": .texts(masks.hide(added.map(\.line))), "removed": .texts(masks.hide(removed.map(\.line))),
-                "warnings": .texts(masks.hide(warnings + plan.warnings + plan.absent)),
+                "warnings": .texts(masks.hide(warnings + unchecked + plan.warnings + plan.absent)),
             ]
         } catch {
             // A plugin may repeat a secret in what it has against a document.

@@ -6,7 +6,7 @@ import PluginKit
 /// The collections that the operational state is made of: those of the facts, some of them with
 /// more than a plan needs, and others for the state alone.
 extension Engine {
-    /// The objects of a collection by name. A collection that nobody fills has none.
+    /// The objects of a collection by name. A collection without a reporter is empty.
     func state(of collection: String) throws -> [String: JSON] {
         switch collection {
         case "links": return try linkStates()

@@ -161,7 +161,7 @@ extension Allocation {
             return found
         }
 
-        /// The first numbers that nobody has.
+        /// The first free numbers.
         private mutating func take(
             _ count: Int, of plugin: String, _ name: String, from range: ClosedRange<Int>
         ) throws(Conflict) -> ClosedRange<Int> {

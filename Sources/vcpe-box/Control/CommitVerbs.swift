@@ -117,7 +117,7 @@ enum CommitVerbs {
         Terminal.say("commit \(number) is applied: \(added) lines came, \(removed) went\n")
         let watched = (answer["probation"]?.list ?? []).compactMap(\.text)
         if !watched.isEmpty {
-            Terminal.say("it is put back when one of these fails: \(watched.joined(separator: ", "))\n")
+            Terminal.say("it is rolled back when one of these fails: \(watched.joined(separator: ", "))\n")
         }
     }
 }

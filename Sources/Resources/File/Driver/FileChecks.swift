@@ -35,14 +35,15 @@ struct FileChecks {
     /// - Parameter forPreviews: whether they run beside those of the engine.
     init(places: Places, forPreviews: Bool = false) { (self.places, self.forPreviews) = (places, forPreviews) }
 
-    /// What is wrong with files, each with its place in the document. Only the files of plugins are checked
+    /// The complaints about files, each with its place in the document. Only the files of plugins are checked
     /// that have other files than before.
     ///
     /// - Parameter changed: resources that the plan adds, changes or removes.
     func problems(
         of plan: Plan, changed: [PlannedResource], site: Node, planner: Planner
     ) throws -> [String] {
-        let checks = self.checks(of: plan, changed: changed)
+        let unchecked = forPreviews ? plugins(lackingSecretsIn: plan) : []
+        let checks = self.checks(of: plan, changed: changed).filter { !unchecked.contains($0.plugin) }
         if checks.isEmpty { return [] }
         let folder = try makeFolder()
         defer { try? FileSystem.remove(folder) }
@@ -68,7 +69,6 @@ struct FileChecks {
                 try refuse(check, "this image does not have it; the definition's plugins say which features it has")
                 continue
             }
-            if forPreviews, sandboxes[check.plugin] == nil, lacksSecret(plan, of: check.plugin) { continue }
             if sandboxes[check.plugin] == nil {
                 let sandbox = self.sandbox(number: sandboxes.count, in: folder)
                 secrets += try lay(plan, of: check.plugin, in: sandbox, at: "\(folder)/\(sandboxes.count)")
@@ -124,13 +124,15 @@ struct FileChecks {
         return folder
     }
 
-    /// Whether the box lacks a secret that a program makes. A preview makes none.
-    private func lacksSecret(_ plan: Plan, of plugin: String) -> Bool {
+    /// Plugins with a secret that the box has not made yet. A preview makes none, and checks none of
+    /// their files.
+    func plugins(lackingSecretsIn plan: Plan) -> Set<String> {
         let known = SecretStore(folder: places.secrets, scratch: places.state)
-        return plan.ordered.contains { planned in
-            guard planned.plugin == plugin, let secret = planned.resource.as(SecretResource.self) else { return false }
+        let lacking = plan.ordered.filter { planned in
+            guard let secret = planned.resource.as(SecretResource.self) else { return false }
             return (try? known.filled(Secrets.reference(secret.name))) == nil
         }
+        return Set(lacking.map(\.plugin))
     }
 
     /// The checks of plugins whose files change, each once, in the order of their files.
