@@ -73,6 +73,10 @@ extension Places {
         return try Planner(folder: plugins, hiding: [data, run, "/sys"] + shared, forPreviews: forPreviews)
     }
 
+    var pidOne: InitClient { InitClient(socket: initSocket) }
+    var serviceLogs: ServiceLogs { ServiceLogs(folder: logs) }
+    var consoles: Consoles { Consoles(folder: devices) }
+
     /// The facts of some collections.
     func facts(
         _ routes: RouteSocket, _ reported: FactStore, _ wanted: Set<String>, probes: [String: Facts.ProbeState] = [:]

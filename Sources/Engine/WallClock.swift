@@ -3,12 +3,12 @@ import Glibc
 
 /// The time of day as far as it can be known: a box without a battery starts in the past, and what has ended by date
 /// must not begin anew there. The latest time that was known lies on the data partition.
-struct WallClock {
+final class WallClock {
     private let path: String
     /// Seconds since 1970 before which it can't be.
     private var floor: Int
     /// What the clock showed as the kernel's own time was zero.
-    private var origin = Self.currentOrigin
+    private var origin = WallClock.currentOrigin
 
     private static let (savedEvery, jump) = (3600, 2)
 
@@ -27,8 +27,8 @@ struct WallClock {
     /// lies on the disk.
     ///
     /// - Returns: true when it was set.
-    mutating func tick() -> Bool {
-        let current = Self.currentOrigin
+    func tick() -> Bool {
+        let current = WallClock.currentOrigin
         let wasSet = abs(current - origin) > Self.jump
         origin = current
         let time = Glibc.time(nil)

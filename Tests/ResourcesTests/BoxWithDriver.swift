@@ -72,8 +72,8 @@ final class BoxWithDriver {
         try FileSystem.replace("\(folder)/site.yaml", with: Self.document(site))
         try network.run {
             let engine = try Engine(places: places)
-            engine.readSite()
-            engine.follow()
+            engine.configuration.readSite()
+            engine.configuration.follow()
             try body(engine)
         }
     }
@@ -122,7 +122,7 @@ extension Engine {
     /// - Returns: why it is refused; nil for one that is applied.
     func refusal(of keeper: String) -> String? {
         do {
-            _ = try commit(
+            _ = try configuration.commit(
                 BoxWithDriver.document(keeper), as: .provider, name: "site.yaml", user: "test", comment: "",
                 confirm: nil)
             return nil

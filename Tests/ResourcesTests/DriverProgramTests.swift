@@ -22,10 +22,10 @@ import Testing
     private func tick(_ engine: Engine, for limit: Double, until isDone: () throws -> Bool) throws -> Bool {
         let end = Self.seconds() + limit
         while Self.seconds() < end {
-            engine.drift.look()
-            engine.drift.programs.step()
+            engine.applier.drift.look()
+            engine.applier.drift.programs.step()
             let begin = Self.seconds()
-            engine.mendDrift()
+            engine.applier.repairDrift()
             // Only repairing may take longer.
             if try isDone() { return true }
             #expect(Self.seconds() - begin < 3)
@@ -37,7 +37,7 @@ import Testing
     @Test func aCommitChangesOnlyWhatDiffers() throws {
         let box = try BoxWithDriver()
         try box.run(Self.start) { engine in
-            #expect(engine.trouble == nil)
+            #expect(engine.applier.trouble == nil)
             let first = try box.requests()
             #expect(first == ["check", "observe", "apply a", "apply b"])
             let objects = try box.objects()
@@ -47,7 +47,7 @@ import Testing
             #expect(refusal == nil)
             let second = try box.requests()
             #expect(second == ["check", "observe", "apply b over b1", "apply c"])
-            let line = engine.planLines.first { $0.contains("\"c1\"") } ?? ""
+            let line = engine.applier.planLines.first { $0.contains("\"c1\"") } ?? ""
             #expect(
                 line
                     == #"{"kind":"object","id":"c","at":"objects.c","more":[1,{"x":"y"}],"text":"c1"}"#)
@@ -92,7 +92,7 @@ import Testing
             #expect(requests == ["check"] && box.file("f") == "old")
             let objects = try box.objects()
             let links = try RouteSocket().links().map(\.name)
-            #expect(objects == ["a": "a1", "b": "b1"] && !links.contains("bridge9") && engine.applied.isSettled)
+            #expect(objects == ["a": "a1", "b": "b1"] && !links.contains("bridge9") && engine.applier.applied.isSettled)
         }
     }
 
@@ -114,7 +114,7 @@ import Testing
             let objects = try box.objects()
             let links = try RouteSocket().links().map(\.name)
             #expect(objects == ["a": "a1", "b": "b1"] && !links.contains("bridge9"))
-            #expect(box.file("f") == "old" && box.file("g") == nil && engine.applied.isSettled)
+            #expect(box.file("f") == "old" && box.file("g") == nil && engine.applier.applied.isSettled)
             // What failed is not in the way of the next change.
             #expect(engine.refusal(of: "{\(changed), objects: {c: {text: c1}}}") == nil)
             let after = try box.objects()
@@ -133,7 +133,7 @@ import Testing
                     "the driver drive-objects of the plugin keeper: no answer to apply of object b within 4 s") == true,
                 "\(refusal ?? "")")
             let objects = try box.objects()
-            #expect(objects == ["a": "a1", "b": "b1"] && box.file("f") == "old" && engine.applied.isSettled)
+            #expect(objects == ["a": "a1", "b": "b1"] && box.file("f") == "old" && engine.applier.applied.isSettled)
             let text = String(decoding: try FileSystem.read("\(box.folder)/pids"), as: UTF8.self)
             for pid in text.split(separator: " ").compactMap({ pid_t($0) }) {
                 for _ in 0..<200 where kill(pid, 0) == 0 { usleep(10_000) }
@@ -161,7 +161,7 @@ import Testing
                     "\(how): \(refusal ?? "applied")")
                 let objects = try box.objects()
                 #expect(objects == ["a": "a1", "b": "b1"] && box.file("f") == "old", "\(how)")
-                #expect(engine.applied.isSettled, "\(how)")
+                #expect(engine.applier.applied.isSettled, "\(how)")
             }
             try FileSystem.remove("\(box.folder)/plugins/keeper/drive-objects")
             let refusal = engine.refusal(of: "{objects: {a: {text: a2}}}")
@@ -185,7 +185,7 @@ import Testing
                 let isRepaired = try tick(engine, for: 20) { try box.objects() == ["a": "a1", "b": "b1"] }
                 let requests = try box.requests()
                 #expect(isRepaired && requests.starts(with: ["observe", "check", "observe"]), "\(requests)")
-                #expect(requests.count == 4 && engine.trouble == nil, "\(requests)")
+                #expect(requests.count == 4 && engine.applier.trouble == nil, "\(requests)")
             }
         }
     }
@@ -198,7 +198,7 @@ import Testing
             try box.setObject("a", #"{"id": "a", "text": "other"}"#)
             _ = try box.requests()
             let isTried = try tick(engine, for: 20) { try box.requests().contains { $0.hasPrefix("apply") } }
-            #expect(isTried && engine.trouble == nil)
+            #expect(isTried && engine.applier.trouble == nil)
             #expect(engine.refusal(of: Self.start.replacing("f: old", with: "f: new")) == nil)
             #expect(box.file("f") == "new")
             try box.setFault(nil)
@@ -217,8 +217,8 @@ import Testing
             #expect(isAsked)
             let begin = Self.seconds()
             for _ in 0..<20 {
-                engine.drift.look()
-                engine.mendDrift()
+                engine.applier.drift.look()
+                engine.applier.repairDrift()
             }
             #expect(Self.seconds() - begin < 1)
             // After its deadline it is killed, and asked again at the next look.
@@ -235,7 +235,7 @@ import Testing
         try box.setFault("apply error")
         try box.run("{files: {f: old}, links: [bridge9], objects: {a: {text: a1}}}") { engine in
             let links = try RouteSocket().links().map(\.name)
-            #expect(engine.trouble == nil && box.file("f") == "old" && links.contains("bridge9"))
+            #expect(engine.applier.trouble == nil && box.file("f") == "old" && links.contains("bridge9"))
             let objects = try box.objects()
             #expect(objects == [:])
             try box.setFault(nil)
@@ -252,15 +252,15 @@ import Testing
         _ = try box.requests()
         try box.run(Self.start) { engine in
             let requests = try box.requests()
-            #expect(requests == [] && engine.applied.plan.resources[ResourceKey("object", "a")] != nil)
+            #expect(requests == [] && engine.applier.applied.plan.resources[ResourceKey("object", "a")] != nil)
             // It crashed within a change: the program is asked what is there.
-            engine.note { $0 = $0.onTheWay(to: Plan()) }
+            engine.applier.note { $0 = $0.onTheWay(to: Plan()) }
         }
         try box.setObject("c", #"{"id": "c", "text": "half way"}"#)
         try box.run(Self.start) { engine in
             let requests = try box.requests()
             let objects = try box.objects()
-            #expect(requests == ["check", "observe", "remove c"] && objects == ["a": "a2"] && engine.trouble == nil)
+            #expect(requests == ["check", "observe", "remove c"] && objects == ["a": "a2"] && engine.applier.trouble == nil)
         }
     }
 

@@ -18,7 +18,7 @@ import Testing
         try FileSystem.makeDirectory("\(folder)/vcpe/feeds")
         let path = "\(folder)/vcpe/feeds/firewall.blocked"
         try FileSystem.replace(path, with: "192.0.2.7\n")
-        let (feed, feeds) = (FeedResource("firewall.blocked", sets: []), Feeds(places: places))
+        let (feed, feeds) = (FeedResource("firewall.blocked", sets: []), FeedFiles(places: places))
         // The kernel asks the holder to give the lease up, also after the test's end.
         _ = signal(SIGIO, SIG_IGN)
         do {

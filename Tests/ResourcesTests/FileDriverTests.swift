@@ -133,7 +133,7 @@ import Testing
         try FileSystem.replace("\(folder)/victim/list", with: "192.0.2.7\n")
         let (own, files) = ("\(folder)/run/notes", PluginFiles(places: places))
         let feed = FeedResource("notes.list", sets: [], file: "/run/vcpe/notes/lists/list")
-        func members() -> [String] { Feeds(places: places).members(of: feed).members.map(\.name) }
+        func members() -> [String] { FeedFiles(places: places).members(of: feed).members.map(\.name) }
         let none = try files.read("/run/vcpe/notes/lists/list", most: 100)
         #expect(none == nil && members() == [])
         try FileSystem.makeDirectory(own)

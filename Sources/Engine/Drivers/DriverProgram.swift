@@ -132,7 +132,3 @@ extension Planner {
         }
     }
 }
-
-extension Engine {
-    var driverPrograms: [DriverProgram] { planner.driverPrograms(in: places.plugins) }
-}

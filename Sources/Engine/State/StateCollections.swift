@@ -5,18 +5,18 @@ import PluginKit
 
 /// The collections that the operational state is made of: those of the facts, some of them with
 /// more than a plan needs, and others for the state alone.
-extension Engine {
+extension StateData {
     /// The objects of a collection by name. A collection without a reporter is empty.
     func state(of collection: String) throws -> [String: JSON] {
         switch collection {
         case "links": return try linkStates()
-        case "probes": return Self.named(probes.json)
-        case "services": return Self.named(.list(((try? pidOne.services()) ?? []).map(\.json)))
-        case "counters": return try counters().object ?? [:]
-        case "commits": return Self.named(history(), by: "number")
-        case "feeds": return Self.named(feedList())
+        case "probes": return Self.named(health.probes.json)
+        case "services": return Self.named(.list(((try? places.pidOne.services()) ?? []).map(\.json)))
+        case "counters": return try applier.counters().object ?? [:]
+        case "commits": return Self.named(history, by: "number")
+        case "feeds": return Self.named(feeds.list)
         default:
-            return try places.facts(routes, reported, [collection], probes: probes.facts).collections[collection] ?? [:]
+            return try facts.collections([collection]).collections[collection] ?? [:]
         }
     }
 
@@ -28,7 +28,7 @@ extension Engine {
         let counters = try routes.linkCounters()
         let addresses = Dictionary(grouping: try routes.addresses(), by: \.link)
         let leased = Set(
-            reported.reported([Facts.Lease.collection, Facts.Prefix.collection]).collections.values.flatMap(\.values)
+            facts.reported.reported([Facts.Lease.collection, Facts.Prefix.collection]).collections.values.flatMap(\.values)
                 .compactMap { ($0["address"] ?? $0["prefix"])?.text })
         return Dictionary(
             try routes.links().map { link -> (String, JSON) in

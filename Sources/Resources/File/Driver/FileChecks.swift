@@ -223,17 +223,3 @@ struct FileChecks {
         }
     }
 }
-
-extension Engine {
-    /// Runs the programs that check files of a commit.
-    ///
-    /// - Throws: ``InvalidSite`` with their complaints.
-    func checkFiles(of planned: Planned) throws {
-        let problems = try FileChecks(places: places).problems(
-            of: planned.plan, changed: applied.isSettled ? planned.added + planned.removed : planned.plan.ordered,
-            site: planned.site, planner: planner)
-        // A program may repeat what the file has.
-        let masks = SecretMasks(of: [site, planned.site])
-        if !problems.isEmpty { throw InvalidSite(problems: masks.hide(problems)) }
-    }
-}

@@ -3,17 +3,19 @@ import Files
 import Glibc
 import Slots
 
-/// Back to the factory's site: everything on /data goes, but what tells the box from others and keeps it from going back
-/// to an older release.
-extension Engine {
+/// Restores the factory's site: removes everything on /data but what identifies the box and protects it from older
+/// releases.
+struct FactoryReset {
+    let places: Places
+
     /// Of /data/vcpe, what stays.
     private static let kept: Set<String> = ["machine-id", "random-seed", "clock", "upgrade"]
 
     /// Has the next start do it; the box restarts at once.
-    func demandFactoryReset(by user: String) throws {
+    func demand(by user: String) throws {
         try FileSystem.replace(places.resetMark, with: "by \(user)\n", mode: 0o600)
         do {
-            try pidOne.tell("reboot")
+            try places.pidOne.tell("reboot")
         } catch {
             try FileSystem.remove(places.resetMark)
             throw error
@@ -23,7 +25,7 @@ extension Engine {
 
     /// Before anything is read of /data: does what was asked for, by an operator or with the boot entry. A start that is cut
     /// short in the middle goes on with it the next time.
-    func resetToFactory() {
+    func runIfWanted() {
         let done = "\(places.state)/reset"
         // systemd-boot lists both profiles of an image whose starts are counted under one name, and may start either when nobody chose.
         let entry = places.bootWord("entry") ?? ""
@@ -41,14 +43,14 @@ extension Engine {
             try wipe()
             try FileSystem.replace(done, with: "")
             do {
-                try removeFlashedSite()
+                try places.removeFlashedSite()
             } catch {
-                consoles.say("what was flashed with the box can't be removed: \(error)")
+                places.consoles.say("what was flashed with the box can't be removed: \(error)")
             }
             trim()
-            consoles.say("factory reset: the box follows the factory's document")
+            places.consoles.say("factory reset: the box follows the factory's document")
         } catch {
-            consoles.say("factory reset is not complete, and is tried again with the next start: \(error)")
+            places.consoles.say("factory reset is not complete, and is tried again with the next start: \(error)")
         }
     }
 

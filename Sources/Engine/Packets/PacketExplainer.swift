@@ -1,13 +1,32 @@
 import Documents
+import Netlink
 import Nftables
 import Planning
 import PluginKit
 
 /// Rules of the packet filter, in the words of the document that they come from.
-extension Engine {
+final class PacketExplainer {
+    private let planner: Planner
+    private let routes: RouteSocket
+    private let configuration: Configuration
+    private let applier: PlanApplier
+    private let feeds: Feeds
+    private let clock: WallClock
+
+    init(
+        planner: Planner, routes: RouteSocket, configuration: Configuration, applier: PlanApplier, feeds: Feeds,
+        clock: WallClock
+    ) {
+        (self.planner, self.routes, self.configuration) = (planner, routes, configuration)
+        (self.applier, self.feeds, self.clock) = (applier, feeds, clock)
+    }
+
+    private var nftables: FilterTable { applier.nftables }
+    private var site: Node { configuration.site }
+
     /// Every rule whose origin, chain or counter says `text`: where it stands in the packet path, and from which line.
     func explain(_ text: String) throws -> [JSON] {
-        let table = TablePlan(applied.plan.filter)
+        let table = TablePlan(applier.applied.plan.filter)
         let counted = try nftables.counters()
         let rules = table.contents.chains.flatMap { chain in
             chain.rules.compactMap { rule -> JSON? in
@@ -80,8 +99,8 @@ extension Engine {
             input: input, source: source, destination: destination, transport: transport, port: port)
         supposed.mac = Neighbourhood(routes).mac(to: source)
         (supposed.connectionMark, supposed.zone) = (try connectionMark(of: request), try zone(of: request))
-        let table = TablePlan(applied.plan.filter)
-        let (walk, end) = try walk(supposed, through: table.filled(with: feeds.content(of: table), at: clock.now))
+        let table = TablePlan(applier.applied.plan.filter)
+        let (walk, end) = try walk(supposed, through: table.filled(with: feeds.files.content(of: table), at: clock.now))
         return answer(walk, end)
     }
 

@@ -1,15 +1,39 @@
 import Documents
 import Files
 import Glibc
+import Nftables
 import Planning
 import PluginKit
 import Processes
 
-/// Commands of operators that plugins have: the engine collects what each wants, runs the plugin, and carries out what it
-/// says.
-extension Engine {
+/// Commands of operators that plugins have: the engine collects each command's inputs, runs the plugin, and carries out
+/// the effects that it prints.
+final class PluginCommands {
+    private let places: Places
+    private let planner: Planner
+    private let configuration: Configuration
+    private let applier: PlanApplier
+    private let facts: FactSources
+    private let feeds: Feeds
+    private let clock: WallClock
+
+    init(
+        places: Places, planner: Planner, configuration: Configuration, applier: PlanApplier, facts: FactSources,
+        feeds: Feeds, clock: WallClock
+    ) {
+        (self.places, self.planner, self.configuration, self.applier) = (places, planner, configuration, applier)
+        (self.facts, self.feeds, self.clock) = (facts, feeds, clock)
+    }
+
+    private var site: Node { configuration.site }
+    private var documents: SiteDocuments { configuration.documents }
+    private var siteReader: SiteReader { configuration.siteReader }
+    private var applied: AppliedState { applier.applied }
+    private var nftables: FilterTable { applier.nftables }
+    private var now: Int { clock.now }
+
     /// All commands of the plugins that the site has a part for.
-    var operatorCommands: JSON {
+    var list: JSON {
         .list(
             planner.plugins.filter { part(of: $0.manifest) != nil }.flatMap { plugin in
                 plugin.manifest.commands.map { command -> JSON in
@@ -47,7 +71,7 @@ extension Engine {
     }
 
     /// Runs a command: what it shows, or what came of it.
-    func run(_ name: String, _ command: String, _ words: [String], for request: Request) throws -> JSON {
+    func run(_ name: String, _ command: String, _ words: [String], for request: EngineRequest) throws -> JSON {
         let (plugin, command) = try find(name, command)
         if command.verb == .act { try request.demand(.operator, for: "\(name) \(command.name)") }
         guard let part = part(of: plugin.manifest) else {
@@ -62,7 +86,7 @@ extension Engine {
             "contract": plugin.manifest.contract.map { .integer($0) } ?? .null, "command": .text(command.name),
             "arguments": .object(
                 Dictionary(zip(command.arguments.map(\.name), words.map { JSON.text($0) })) { $1 }),
-            "configuration": JSON(part), "facts": try facts().only(plugin.manifest.facts).json, "now": .integer(now),
+            "configuration": JSON(part), "facts": try facts.current().only(plugin.manifest.facts).json, "now": .integer(now),
         ]
         for wanted in command.inputs { try collect(wanted, of: plugin.manifest, into: &input) }
         let lines = try plugin.runner.ask(command.verb.rawValue, .object(input))
@@ -113,10 +137,10 @@ extension Engine {
         }
         switch wanted {
         case .counters:
-            input["counters"] = .object((try counters().object ?? [:]).filter { $0.key.hasPrefix(plugin + ".") })
+            input["counters"] = .object((try applier.counters().object ?? [:]).filter { $0.key.hasPrefix(plugin + ".") })
         case .sets:
             var sets: [String: JSON] = [:]
-            let fed = feeds.content(of: nftables.table)
+            let fed = feeds.files.content(of: nftables.table)
             for case .set(let set) in applied.plan.filter where set.name.hasPrefix(plugin + ".") {
                 if let members = fed[set.name] {
                     sets[set.name] = .list(
@@ -139,11 +163,11 @@ extension Engine {
             input["sets"] = .object(sets)
         case .services:
             input["services"] = .list(
-                try pidOne.services().filter {
+                try places.pidOne.services().filter {
                     applied.plan.resources[ResourceKey(ServiceResource.kind, $0.name)]?.plugin == plugin
                 }.map(\.json))
         case .connections(let argument):
-            input["connections"] = try connections(of: input["arguments"]?[argument]?.text)
+            input["connections"] = try ConnectionListing.json(of: input["arguments"]?[argument]?.text)
         case .past(let argument):
             guard let text = input["arguments"]?[argument]?.text else { return }
             let node = Node(.text(text), position: site.position)
@@ -152,7 +176,7 @@ extension Engine {
                 throw EngineError("\"\(text)\" is no time; 2026-11-25 and 2026-11-25T18:00:00Z are, in UTC")
             }
             guard time <= now else { throw EngineError("\(text) is still to come") }
-            input["configuration"] = try siteFollowed(at: time)[manifest.key].map { JSON($0.value) } ?? [:]
+            input["configuration"] = try configuration.site(at: time)[manifest.key].map { JSON($0.value) } ?? [:]
         case .file(let path):
             guard PluginFolders.isOwn(path, of: plugin) else {
                 throw PluginFailure("plugin \(plugin): its manifest asks for \(path), which is not its own")
@@ -169,7 +193,7 @@ extension Engine {
     // MARK: - Effects
 
     private func carryOut(
-        _ effects: [Effect], of plugin: Planner.Member, words: String, for request: Request
+        _ effects: [Effect], of plugin: Planner.Member, words: String, for request: EngineRequest
     ) throws -> JSON {
         let name = plugin.manifest.name
         func own(_ service: String) throws -> String {
@@ -186,7 +210,7 @@ extension Engine {
             of: whole ?? Node([:], position: site.position), site: site, owner: isAlone ? nil : owner)
         var said: [String] = []
         var deeds: [() throws -> Void] = []
-        let initClient = pidOne
+        let initClient = places.pidOne
         func path(_ path: String) throws -> DocumentPath {
             try DocumentPath(path.isEmpty ? plugin.manifest.key : "\(plugin.manifest.key).\(path)")
         }
@@ -215,9 +239,9 @@ extension Engine {
                 }
                 deeds.append {
                     if case .admit(_, let member, let seconds) = effect {
-                        _ = try self.change(feed: feed, .add, member, seconds: seconds)
+                        _ = try self.feeds.change(feed, .add, member, seconds: seconds)
                     } else if case .expel(_, let member) = effect {
-                        _ = try self.change(feed: feed, .remove, member, seconds: nil)
+                        _ = try self.feeds.change(feed, .remove, member, seconds: nil)
                     }
                 }
             case .forget(let set, let member):
@@ -231,23 +255,23 @@ extension Engine {
         var answer: [String: JSON] = ["said": .texts(said)]
         if edits.isChanged {
             // It would be confirmed by the way.
-            if let number = head.pending?.commit, revertAt != nil {
+            if let number = configuration.head.pending?.commit, configuration.rollbackAt != nil {
                 throw EngineError(
-                    "commit \(number) waits for its confirmation: vcpectl confirm, or let it be put back, first")
+                    "commit \(number) waits for its confirmation: vcpectl confirm, or let it be rolled back, first")
             }
-            try checkPending(changing: owner == .provider ? Set(SiteDocument.allCases) : [owner])
+            try configuration.checkPending(changing: owner == .provider ? Set(SiteDocument.allCases) : [owner])
             let changed = try documents.with(edits.document.yaml, as: owner)
             try checkEffect(of: changed, owner)
-            let done = try commit(
+            let done = try configuration.commit(
                 changed, changed: [owner], name: "site", user: request.user, comment: words, confirm: nil)
-            answer.merge(Self.answer(done).object ?? [:]) { $1 }
+            answer.merge(done.json.object ?? [:]) { $1 }
         }
         for deed in deeds { try deed() }
         return .object(answer)
     }
 }
 
-extension Engine {
+extension PluginCommands {
     /// A command that only writes down what has no effect has failed.
     private func checkEffect(of changed: SiteDocuments, _ owner: SiteDocument) throws {
         guard owner != .provider else { return }

@@ -5,7 +5,7 @@ import PluginKit
 import Slots
 
 /// The document that was flashed with the box: the provider's, at its first start.
-extension Engine {
+extension Configuration {
     /// The user of the commit of a document that was flashed with the box.
     private static let flasher = "flash"
 
@@ -33,23 +33,25 @@ extension Engine {
         }
     }
 
-    /// Below the EFI system partition.
-    private static let flashedPath = "vcpe/site.yaml"
-
     /// Nil where the box has no EFI system partition, or nothing was put there.
     private func flashedSite() throws -> String? {
         guard let device = places.espDevice else { return nil }
         let partition = try FATVolume(try File(device))
-        guard try partition.find(Self.flashedPath) != nil else { return nil }
-        return String(decoding: try partition.read(Self.flashedPath), as: UTF8.self)
+        guard try partition.find(Places.flashedSite) != nil else { return nil }
+        return String(decoding: try partition.read(Places.flashedSite), as: UTF8.self)
     }
+}
+
+extension Places {
+    /// Below the EFI system partition.
+    fileprivate static let flashedSite = "vcpe/site.yaml"
 
     /// A document that was flashed may hold secrets, and is no factory's.
     func removeFlashedSite() throws {
-        guard let device = places.espDevice else { return }
-        let lock = try BoxDisk.lock(data: places.data)
+        guard let device = espDevice else { return }
+        let lock = try BoxDisk.lock(data: data)
         defer { withExtendedLifetime(lock) {} }
         var partition = try FATVolume(try File(device, O_RDWR))
-        if try partition.find(Self.flashedPath) != nil { try partition.remove(Self.flashedPath) }
+        if try partition.find(Places.flashedSite) != nil { try partition.remove(Places.flashedSite) }
     }
 }

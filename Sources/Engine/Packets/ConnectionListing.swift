@@ -2,12 +2,16 @@ import Documents
 import Netlink
 import PluginKit
 
-extension Engine {
+/// The connections that a plugin's command gets.
+struct ConnectionListing {
+    /// How many at most: reading ends there, however many more the kernel has.
+    static let most = 20_000
+
     /// The kernel's connections as input of plugins' commands; of one address or network, where it
     /// is given.
     ///
     /// - Throws: `EngineError` for a text that is neither, `NetlinkError` when the kernel refuses.
-    func connections(of text: String?) throws -> JSON {
+    static func json(of text: String?) throws -> JSON {
         var wanted: IPRange?
         if let text {
             guard let range = IPRange(text) else {
@@ -15,14 +19,8 @@ extension Engine {
             }
             wanted = range
         }
-        return .list(try ConnectionListing(of: wanted).read().map(\.json))
+        return .list(try Self(of: wanted).read().map(\.json))
     }
-}
-
-/// The connections that a plugin's command gets.
-struct ConnectionListing {
-    /// How many at most: reading ends there, however many more the kernel has.
-    static let most = 20_000
 
     private let wanted: IPRange?
     private let dump: ConnectionDump

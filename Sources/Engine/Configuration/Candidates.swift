@@ -6,7 +6,7 @@ import PluginKit
 /// has it. It lies on /run, and goes with a restart of the box.
 struct Candidate {
     var text: String
-    /// The commit that stood when the work on it began; nil for the factory's document.
+    /// The commit that was active when the work on it began; nil for the factory's document.
     var base: Int?
     /// Who changed it last.
     var user: String
@@ -17,7 +17,7 @@ struct Candidate {
 
     init(text: String, base: Int?, user: String) { (self.text, self.base, self.user) = (text, base, user) }
 
-    /// Nil when nobody works on one.
+    /// Nil when there is none.
     init?(at path: String) {
         guard let bytes = try? FileSystem.read(path), let json = try? JSON.parse(bytes), let text = json["site"]?.text
         else { return nil }
@@ -27,10 +27,7 @@ struct Candidate {
     func save(to path: String) throws { try FileSystem.replace(path, with: json.line + "\n", mode: 0o600) }
 }
 
-extension Engine {
-    /// The commit that is followed now, whether it is known to stand or not.
-    var followed: Int? { head.pending?.commit ?? head.commit }
-
+extension Configuration {
     private func candidate(of document: SiteDocument) -> Candidate? {
         Candidate(at: places.candidate(of: document))
     }
@@ -38,7 +35,7 @@ extension Engine {
     /// The active text of a document; empty for one that is none.
     func text(of document: SiteDocument) -> String { siteReader.text(of: document, in: documents) }
 
-    /// What operators work on: what stands, when nobody has begun.
+    /// What operators work on: the active text, when no candidate is there.
     func candidateText(of document: SiteDocument) -> String { candidate(of: document)?.text ?? text(of: document) }
 
     /// A document as it may be shown.
@@ -53,14 +50,14 @@ extension Engine {
         if !withOrigins, path.steps.isEmpty, documents.given.allSatisfy({ $0 == .provider }) {
             return shown(text(of: .provider))
         }
-        guard let part = site.masked.value(at: path) else { throw EngineError("\(path): nothing stands there") }
+        guard let part = site.masked.value(at: path) else { throw EngineError("\(path): the document has nothing there") }
         return withOrigins ? part.yamlWithOrigins : part.yaml
     }
 
-    /// A document as a user means it who saw another one masked: the active one, or the candidate.
-    /// Another owner's document never tells what a mask stands for.
+    /// A document with the secrets that a user saw masked: in the active one, or in the candidate.
+    /// A mask never means another owner's secret.
     ///
-    /// - Throws: for a mask in a place where nothing is known to stand.
+    /// - Throws: for a mask in a place where no secret is known.
     func meant(_ text: String, as document: SiteDocument, name: String, isCandidate: Bool = false) throws -> String {
         let seen = isCandidate ? candidateText(of: document) : self.text(of: document)
         return try SecretMasks.meant(
@@ -70,7 +67,7 @@ extension Engine {
     func setCandidate(_ text: String, of document: SiteDocument, user: String) throws {
         // What can't be read again must not become the candidate.
         _ = try YAML.read(Array(text.utf8), file: "candidate")
-        let base = candidate(of: document).map(\.base) ?? followed
+        let base = candidate(of: document).map(\.base) ?? activeCommit
         try Candidate(text: text, base: base, user: user).save(to: places.candidate(of: document))
     }
 
@@ -103,7 +100,7 @@ extension Engine {
         }
         guard isForced || isCurrent(candidate, of: document) else {
             throw EngineError(
-                "the candidate was begun from \(Self.name(candidate.base)), and \(Self.name(followed)) is followed now; "
+                "the candidate was begun from \(Self.name(candidate.base)), and \(Self.name(activeCommit)) is active now; "
                     + "vcpectl diff shows what a commit would change, --force makes it, vcpectl discard begins anew")
         }
         let done = try commit(
@@ -115,12 +112,12 @@ extension Engine {
     /// Whether a candidate's document is as it was when the work on it began. Commits of other
     /// documents don't count.
     private func isCurrent(_ candidate: Candidate, of document: SiteDocument) -> Bool {
-        if candidate.base == followed { return true }
+        if candidate.base == activeCommit { return true }
         let before = candidate.base.map { try? store.commit($0).documents } ?? SiteDocuments()
         return before.map { $0[document] == documents[document] } ?? false
     }
 
-    /// What differs between two texts of a document: what is followed and the candidate, or two
+    /// What differs between two texts of a document: the active one and the candidate, or two
     /// commits.
     func difference(of document: SiteDocument, from old: Int?, to new: Int?) throws -> [String] {
         func committed(_ number: Int) throws -> String {
@@ -129,15 +126,5 @@ extension Engine {
         let before = try old.map(committed) ?? text(of: document)
         let after = try new.map(committed) ?? (old == nil ? candidateText(of: document) : text(of: document))
         return LineDifference.unified(from: shown(before), to: shown(after))
-    }
-
-    /// What a commit changed of the one before it that is kept; all of it, when there is none.
-    func changes(of commit: Commit) -> [String] {
-        let before = store.numbers.last { $0 < commit.number }.flatMap { try? store.commit($0).documents }
-        return commit.changed.flatMap { document in
-            let lines = LineDifference.unified(
-                from: shown(before?[document] ?? ""), to: shown(commit.documents[document] ?? ""))
-            return commit.changed.count > 1 ? ["--- \(document.rawValue)"] + lines : lines
-        }
     }
 }

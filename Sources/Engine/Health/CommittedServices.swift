@@ -1,3 +1,4 @@
+import Documents
 import Files
 import Glibc
 import Netlink
@@ -5,16 +6,16 @@ import Planning
 import PluginKit
 
 /// What becomes of a commit's services while it is not known to stand.
-extension Engine {
+extension Health {
     /// The services as PID 1 reports them; none without a PID 1 of ours.
     var presentServices: [InitClient.Service] {
-        FileSystem.exists(places.initSocket) ? (try? pidOne.services()) ?? [] : []
+        FileSystem.exists(places.initSocket) ? (try? places.pidOne.services()) ?? [] : []
     }
 
     /// Why the commit fails for its services; nil where it does not, or not yet.
-    func serviceFailure(_ watch: inout ServiceWatch) -> String? {
+    func serviceFailure(_ watch: inout ServiceWatch, _ site: Node) -> String? {
         guard let due = watch.due, Uptime.milliseconds >= due else { return nil }
-        watch.keep(applied.plan)
+        watch.keep(applier.applied.plan)
         let failures = watch.take(presentServices, now: Uptime.milliseconds)
         let mayFail = failures.isEmpty ? [] : absentNames
         for failure in failures {
@@ -23,16 +24,15 @@ extension Engine {
                 watch.excuse(failure.name)
                 continue
             }
-            let lines = serviceLogs.lastLines(of: failure.name, since: watch.mark(of: failure.name))
-            // A daemon may log what its configuration has.
-            return hidingSecrets([text(of: failure, lines: lines)])[0]
+            let lines = places.serviceLogs.lastLines(of: failure.name, since: watch.mark(of: failure.name))
+            return text(of: failure, in: site, lines: lines)
         }
         return nil
     }
 
     /// Planned links that a service makes and that are not there.
     private var absentNames: Set<String> {
-        let external = Set(applied.plan.values(LinkResource.self).filter(\.isExternal).map(\.name))
+        let external = Set(applier.applied.plan.values(LinkResource.self).filter(\.isExternal).map(\.name))
         guard !external.isEmpty, let links = try? routes.links() else { return [] }
         return external.subtracting(links.map(\.name))
     }
@@ -45,9 +45,9 @@ extension Engine {
         }
     }
 
-    private func text(of failure: ServiceWatch.Failure, lines: [String]) -> String {
+    private func text(of failure: ServiceWatch.Failure, in site: Node, lines: [String]) -> String {
         var text = "the service \(failure.name)"
-        if let planned = applied.plan.resources[ResourceKey(ServiceResource.kind, failure.name)] {
+        if let planned = applier.applied.plan.resources[ResourceKey(ServiceResource.kind, failure.name)] {
             let (path, position) = planner.origin(of: planned, in: site)
             text += " of the plugin \(planned.plugin) (\(path), \(position))"
         }

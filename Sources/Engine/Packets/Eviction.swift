@@ -171,7 +171,7 @@ final class Eviction {
     }
 }
 
-extension Engine {
+extension FilterTable {
     /// The policy in effect: what the plan has put into the packet filter, and what feeds have.
-    var activePolicy: Eviction.Policy { .init(table: nftables.table, fed: nftables.loadedFed, time: now) }
+    func policy(at time: Int) -> Eviction.Policy { .init(table: table, fed: loadedFed, time: time) }
 }
