@@ -183,7 +183,7 @@ extension BootTests {
         let said = box.console
         for words in [
             "lan-dnsmasq", "all is applied", "the operator's document", "+ {\"chain\":{\"name\":\"nat.dnat\"",
-            "is applied: 1 lines came, 1 went", "firewall.policy.lan.wan", "is applied: planned in",
+            "is applied: 1 lines added, 1 removed", "firewall.policy.lan.wan", "is applied: planned in",
             "did you mean wan?", "it ended with 1",
             "PID 1: error there is no service nobody", "ports: 8080",
         ] { #expect(said.contains(words), "\(words) is not in \(said.suffix(6000))") }
@@ -194,7 +194,7 @@ extension BootTests {
         try box.type(
             "vcpectl apply /tmp/b --confirm 10m --comment trial; vcpectl status; vcpectl history; echo $((40+8))-waits\n"
         )
-        #expect(waitFor("48-waits") && box.console.contains("s, or it is put back"), "\(box.story)")
+        #expect(waitFor("48-waits") && box.console.contains("s, or it is rolled back"), "\(box.story)")
         box.kill()
         let again = try Machine(machine, in: folder, inheriting: network.taps)
         #expect(again.wait(for: "service-ready", seconds: 120) != nil, "\(again.story)")
@@ -232,7 +232,7 @@ extension BootTests {
         traffic.resetPauses()
         let first = try say(
             "vcpectl set network.probes '[{name: provider, ping: \(provider)}]'; vcpectl commit --comment probed")
-        #expect(first.contains("is applied: 1 lines came, 0 went"), "\(first)")
+        #expect(first.contains("is applied: 1 lines added, 0 removed"), "\(first)")
         let health = try say("sleep 3; vcpectl health")
         for probe in ["lan.dns-lan", "network.gateway-wan", "network.provider"] {
             let line = health.split(separator: "\n").first { $0.hasPrefix(probe) }
@@ -246,9 +246,9 @@ extension BootTests {
         let bad = try say(
             "vcpectl set network.routes '[{to: \(provider)/32, via: 192.168.1.99}]'; vcpectl commit --comment bad; echo code $?"
         )
-        #expect(bad.contains("was put back: the probe network.") && bad.contains("code 1"), "\(bad)")
+        #expect(bad.contains("was rolled back: the probe network.") && bad.contains("code 1"), "\(bad)")
         let back = try say("vcpectl show network.routes; vcpectl history")
-        #expect(back.contains("nothing stands there") && back.contains("put back"), "\(back)")
+        #expect(back.contains("the document has nothing there") && back.contains("rolled back"), "\(back)")
         // The forwarded port has changed.
         try proofs { $0.from == .lan && $0.name != "a forwarded port is reached from the LAN" }
         // The provider was unreachable during the wrong route.

@@ -47,8 +47,8 @@ import Testing
 
     /// Why the last commit was rolled back.
     private func rollbackReason(_ box: Sandbox, within seconds: Double = 10) throws -> String? {
-        _ = try Wait.until(seconds) { try status(box)["put-back"] != nil }
-        return try status(box)["put-back"]?.text
+        _ = try Wait.until(seconds) { try status(box)["rolled-back"] != nil }
+        return try status(box)["rolled-back"]?.text
     }
 
     /// What the process of a service is.
@@ -75,7 +75,7 @@ import Testing
         let lines = reason.split(separator: "\n").map { $0.drop { $0 == " " } }
         #expect(lines.dropFirst() == ["line 3", "line 4", "line 5", "line 6", "\\u{1b}[31mred"], "\(reason)")
         for part in [
-            "commit 1 was put back", "daemons-one", "plugin daemons", "daemons.one", "site.yaml:3:", "ended with 3",
+            "commit 1 was rolled back", "daemons-one", "plugin daemons", "daemons.one", "site.yaml:3:", "ended with 3",
         ] {
             #expect(lines.first?.contains(part) == true, "\(part): \(reason)")
         }
@@ -103,12 +103,12 @@ import Testing
         #expect(Sandbox.now - begin < 2)
         #expect(try Wait.until(20) { try status(box)["probation"] == nil }, "\(box.console)")
         #expect(Sandbox.now - begin >= 4 && box.service("daemons-two")?[1] == "running")
-        #expect(try status(box)["commit"]?.integer == 1 && status(box)["put-back"] == nil)
+        #expect(try status(box)["commit"]?.integer == 1 && status(box)["rolled-back"] == nil)
         // One that is ready at once has nothing to wait for, although it would exit in the look that others get.
         let quick = Self.service("one", ": >/run/one; sleep 1; exit 1", "ready: file /run/one")
         _ = try apply(quick, to: box)
         #expect(try Wait.until(1) { try status(box)["probation"] == nil }, "\(box.console)")
-        #expect(try status(box)["commit"]?.integer == 2 && status(box)["put-back"] == nil)
+        #expect(try status(box)["commit"]?.integer == 2 && status(box)["rolled-back"] == nil)
     }
 
     @Test func aServiceThatIsNeverReadyRollsTheCommitBack() throws {
@@ -131,7 +131,7 @@ import Testing
         let answer = try apply(Self.steady + failing + once, to: box)
         #expect(answer["probation"]?.list == ["service daemons-one", "service daemons-two"], "\(answer.line)")
         #expect(try Wait.until(10) { try status(box)["probation"] == nil }, "\(box.console)")
-        #expect(try status(box)["commit"]?.integer == 1 && status(box)["put-back"] == nil)
+        #expect(try status(box)["commit"]?.integer == 1 && status(box)["rolled-back"] == nil)
         // When the commit changes it, it is.
         _ = try apply(Self.steady + Self.service("bad", "echo still; exit 4"), to: box)
         #expect(try rollbackReason(box)?.contains("daemons-bad") == true)
@@ -195,7 +195,7 @@ import Testing
         #expect(box.wait("daemons-one", "running"), "\(box.console)")
         _ = try apply(Self.service("one", "sleep 4; exit 6"), to: box, confirm: 600)
         sleep(3)
-        #expect(try status(box)["put-back-in"] != nil)
+        #expect(try status(box)["rollback-in"] != nil)
         #expect(try rollbackReason(box, within: 15)?.contains("ended with 6") == true)
         #expect(isSteady(box))
     }

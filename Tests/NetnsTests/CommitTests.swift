@@ -6,7 +6,7 @@ import Processes
 import TestSupport
 import Testing
 
-/// Commits: kept, confirmed, put back.
+/// Commits: kept, confirmed, rolled back.
 @Suite(.serialized) struct CommitTests {
     /// The standard site with another port behind the port forward, which the kernel's rules show.
     private func site(_ port: Int) -> String { BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(port)}") }
@@ -30,7 +30,7 @@ import Testing
         #expect(try port(box) == 83)
         let history = try #require(try box.ask("history")["commits"]?.list)
         #expect(history.map { $0["comment"]?.text } == ["port 83", "port 82", "port 81"])
-        #expect(history.map { $0["stands"]?.text } == ["yes", nil, nil])
+        #expect(history.map { $0["state"]?.text } == ["active", nil, nil])
         #expect(history.allSatisfy { $0["user"]?.text == "root" && $0["time"]?.integer ?? 0 > 1_700_000_000 })
         #expect(try box.ask("show-commit", ["number": 2])["site"]?.text == site(82))
         #expect(try box.ask("rollback", ["number": 1])["commit"]?.integer == 4)
@@ -76,7 +76,7 @@ import Testing
         #expect(try box.apply(site(81)) == nil)
         #expect(try box.apply(site(82), confirm: 2) == nil)
         #expect(try port(box) == 82)
-        #expect(try box.ask("status")["put-back-in"] != nil)
+        #expect(try box.ask("status")["rollback-in"] != nil)
         #expect(try Wait.until(6) { try port(box) == 81 }, "\(box.log)")
         #expect(try box.ask("status")["commit"]?.integer == 1 && box.ask("show")["site"]?.text == site(81))
         // In time it stays.
@@ -85,7 +85,7 @@ import Testing
         sleep(3)
         #expect(try port(box) == 83)
         #expect(try box.ask("confirm")["error"]?.text == "no commit waits for a confirmation")
-        // Another one with a time gives more of it, and what is put back stays the same.
+        // Another one with a time gives more of it, and what is restored stays the same.
         #expect(try box.apply(site(84), confirm: 3) == nil)
         sleep(2)
         #expect(try box.apply(site(85), confirm: 3) == nil)
@@ -123,7 +123,7 @@ import Testing
         try FileSystem.replace(head, with: "\(String(hash, radix: 16)) \(body)\n")
         try box.start()
         #expect(try port(box) == 81, "\(box.log)")
-        #expect(box.log.contains("commit 3 was not confirmed: the operator's document (commit 1) stands again"))
+        #expect(box.log.contains("commit 3 was not confirmed: the operator's document (commit 1) is active again"))
     }
 
     @Test func aDamagedStoreIsKeptAsideAndTheFactorysDocumentFollowed() throws {
@@ -173,10 +173,10 @@ import Testing
         #expect(try port(box) == 81 && box.apply(site(82)) == nil)
         try start("1.0.0")
         #expect(try port(box) == 81, "\(box.log)")
-        #expect(box.log.contains("stands again, as before release 1.0.1: commit 2 is kept"))
+        #expect(box.log.contains("is active again, as before release 1.0.1: commit 2 is kept"))
         try start("1.0.1")
         #expect(try port(box) == 82, "\(box.log)")
-        // What stands is followed then.
+        // The active commit is followed then.
         try start("1.0.0", spoiling: "head.1.0.0")
         #expect(try port(box) == 82 && box.ask("status")["damage"] == nil, "\(box.log)")
         // So it is where nothing can be noted.
@@ -188,10 +188,11 @@ import Testing
         try Command("mount", ["-o", "remount,bind,ro", commits]).check()
         try box.start()
         #expect(try port(box) == 82 && box.ask("status")["damage"] == nil, "\(box.log)")
-        #expect(box.log.contains("which commit stands can't be noted"))
+        #expect(box.log.contains("the active commit can't be noted"))
     }
 
-    /// The engine falls when it has noted what stands, and not yet that this release had it stand: a fall-back finds it all the same.
+    /// The engine crashes when it has noted the active commit for the box, and not yet for the release: a fall-back finds
+    /// it all the same.
     @Test(arguments: [true, false]) func aFallBetweenTheTwoHeadsLosesNoCommit(_ isStartedAgain: Bool) throws {
         let box = try BoxInNetwork.ready(release: "1.0.0")
         #expect(try box.apply(site(81)) == nil)

@@ -154,7 +154,7 @@ import Testing
                 while try Clock.seconds < end && box.ask("status")["trouble"] != nil { usleep(100_000) }
                 #expect(try box.ask("status")["trouble"] == nil, "\(point): \(box.log.suffix(2000))")
                 let now = try FaultTests.Faults.whole(box)
-                // What stands and what the box says that it follows are one.
+                // The active commit and the reported one are the same.
                 let follows = try sites.firstIndex(of: box.ask("show")["site"]?.text ?? "")
                 guard let found = states.firstIndex(of: now), follows == found else {
                     outcome.mixtures += 1

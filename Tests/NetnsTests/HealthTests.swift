@@ -36,15 +36,15 @@ import Testing
         #expect(try box.decided() != before && box.ask("status")["probation"]?.list == ["network.peer"])
         #expect(try Wait.until { try box.decided() == before }, "\(box.log)")
         let status = try box.ask("status")
-        #expect(status["put-back"]?.text?.hasPrefix("commit 1 was put back: the probe network.peer fails") == true)
+        #expect(status["rolled-back"]?.text?.hasPrefix("commit 1 was rolled back: the probe network.peer fails") == true)
         #expect(status["commit"] == nil && status["probation"] == nil)
         // Who waits for it hears of it.
         #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
         let file = "\(box.folder)/spoiled.yaml"
         try FileSystem.replace(file, with: spoiled)
         let result = try box.vcpectl("apply", file)
-        #expect(result.status == 1 && result.errorText.contains("commit 2 was put back"), "\(result)")
-        #expect(try box.vcpectl("history").text.contains("put back  "))
+        #expect(result.status == 1 && result.errorText.contains("commit 2 was rolled back"), "\(result)")
+        #expect(try box.vcpectl("history").text.contains("rolled back  "))
         // So does one that leads the way to it astray, though the neighbour was seen a moment ago.
         #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
         try FileSystem.replace(
@@ -52,7 +52,7 @@ import Testing
             with: Self.probed.replacing(
                 "  routes:\n", with: "  routes:\n    - {to: 203.0.113.1/32, via: 192.168.1.99}\n"))
         let astray = try box.vcpectl("apply", file)
-        #expect(astray.status == 1 && astray.errorText.contains("commit 3 was put back"), "\(astray)")
+        #expect(astray.status == 1 && astray.errorText.contains("commit 3 was rolled back"), "\(astray)")
         #expect(try box.decided() == before)
         // Its document is none that a restarted engine follows.
         box.killEngine()
@@ -80,7 +80,7 @@ import Testing
         #expect(try Wait.until(20) { try holds(box, "network.peer") == true }, "\(box.log)")
         let before = try box.decided()
         let result = try box.vcpectl("detour", "go")
-        #expect(result.status == 1 && result.errorText.contains("commit 1 was put back"), "\(result)")
+        #expect(result.status == 1 && result.errorText.contains("commit 1 was rolled back"), "\(result)")
         #expect(try box.decided() == before)
     }
 
@@ -95,7 +95,7 @@ import Testing
         #expect(try box.apply(spoiled.replacing("to-port: 80}", with: "to-port: 81}")) == nil)
         #expect(try box.ask("status")["probation"]?.list?.isEmpty == false)
         #expect(try Wait.until(20) { try box.decided() == before }, "\(box.log)")
-        #expect(try box.ask("status")["put-back"]?.text?.hasPrefix("commit 2 was put back") == true)
+        #expect(try box.ask("status")["rolled-back"]?.text?.hasPrefix("commit 2 was rolled back") == true)
     }
 
     @Test func aGoodCommitStandsWhenTheProbesHaveHeld() throws {
@@ -106,7 +106,7 @@ import Testing
         let result = try box.vcpectl("apply", file)
         #expect(result.status == 0, "\(result.errorText)")
         let status = try box.ask("status")
-        #expect(status["commit"]?.integer == 1 && status["probation"] == nil && status["put-back"] == nil)
+        #expect(status["commit"]?.integer == 1 && status["probation"] == nil && status["rolled-back"] == nil)
         box.killEngine()
         try box.start()
         #expect(try box.ask("status")["commit"]?.integer == 1 && box.decided().contains("192.168.1.10:81"))
@@ -127,9 +127,9 @@ import Testing
         let begin = Clock.seconds
         #expect(try box.apply(dead, confirm: 600) == nil)
         #expect(try box.decided().contains("default via 203.0.113.1"))
-        #expect(try Wait.until(20) { try box.ask("status")["put-back-in"] == nil }, "\(box.log)")
+        #expect(try Wait.until(20) { try box.ask("status")["rollback-in"] == nil }, "\(box.log)")
         #expect(try Clock.seconds - begin < 20 && !box.decided().contains("default via 203.0.113.1"))
-        #expect(try box.ask("status")["put-back"]?.text?.contains("the probe network.peer fails") == true)
+        #expect(try box.ask("status")["rolled-back"]?.text?.contains("the probe network.peer fails") == true)
     }
 
     /// A watched commit is watched on after the engine's fall.
@@ -139,8 +139,8 @@ import Testing
         #expect(try box.apply(dead, confirm: 600) == nil)
         box.killEngine()
         try box.start()
-        #expect(try box.ask("status")["put-back-in"] != nil)
-        #expect(try Wait.until(20) { try box.ask("status")["put-back-in"] == nil }, "\(box.log)")
+        #expect(try box.ask("status")["rollback-in"] != nil)
+        #expect(try Wait.until(20) { try box.ask("status")["rollback-in"] == nil }, "\(box.log)")
         #expect(try !box.decided().contains("default via"))
     }
 
@@ -157,7 +157,7 @@ import Testing
         // Nobody is there.
         try lend("203.0.113.250")
         #expect(try Wait.until(30) { try holds(box, "network.gateway-wan") == false }, "\(box.log)")
-        #expect(try box.ask("status")["put-back-in"]?.integer ?? 0 > 500 && box.decided().contains("192.168.1.10:81"))
+        #expect(try box.ask("status")["rollback-in"]?.integer ?? 0 > 500 && box.decided().contains("192.168.1.10:81"))
         #expect(try box.ask("confirm")["commit"]?.integer == 1)
     }
 

@@ -85,7 +85,7 @@ import Testing
         #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}"), confirm: 600) == nil)
         let result = try box.vcpectl("firewall", "block", "198.51.100.7")
         #expect(result.status == 1 && result.errorText.contains("commit 1 waits for its confirmation"))
-        #expect(try box.ask("status")["put-back-in"] != nil)
+        #expect(try box.ask("status")["rollback-in"] != nil)
     }
 
     /// All of ten thousand lines are others: said at once, and in little memory.
@@ -116,7 +116,7 @@ import Testing
             (["firewall", "hitz"], 1, "did you mean hits?"),
             (["firewall", "hits", "wep"], 1, "there is no rule \"wep\""),
             (["firewall", "block"], 1, "usage: vcpectl firewall block ADDRESS"),
-            (["set", "firewall..x", "1"], 1, "is no path"), (["show", "firewall.nothing"], 1, "nothing stands there"),
+            (["set", "firewall..x", "1"], 1, "is no path"), (["show", "firewall.nothing"], 1, "the document has nothing there"),
             (["set", "network.zones[9]", "x"], 1, "the list has 2 items"),
             (["show-commit", "x"], 64, "is no commit's number"),
         ] as [([String], Int32, String)] {

@@ -206,7 +206,7 @@ import Testing
                 result.status == 1 && result.errorText.contains("commit \(number) changes the document provider"),
                 "\(result)")
         }
-        #expect(try Wait.until(30) { try box.ask("status")["put-back"] != nil }, "\(box.log)")
+        #expect(try Wait.until(30) { try box.ask("status")["rolled-back"] != nil }, "\(box.log)")
         #expect(try run(box, as: "carl", "apply", write(box, Self.customer)).status == 0)
     }
 

@@ -6,13 +6,13 @@ import PluginKit
 /// What the box has, as far as the engine put it there. It lies on /run: a restarted engine knows by it what its
 /// predecessor did, and a restarted box has none of it.
 struct AppliedState {
-    /// The last plan that was applied whole: what is put back when another one fails.
+    /// The last plan that was applied whole: what is restored when another one fails.
     var plan = Plan()
     /// What may be there beside it, of plans that were not applied whole: it is only ever taken away.
     var leftovers: [ResourceKey: PlannedResource] = [:]
     /// What a commit that waits for its confirmation took the place of.
     var fallback: Plan?
-    /// False while a transaction is under way, and after one that could neither be ended nor put back.
+    /// False while a transaction is under way, and after one that could neither be finished nor undone.
     var isSettled = true
     /// Kinds that a transaction which is not finished changes; nil where any kind may differ from the
     /// plan, as after the box has booted.

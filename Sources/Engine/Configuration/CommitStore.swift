@@ -37,7 +37,7 @@ public struct Commit: Sendable, Hashable {
             "changed": .texts(changed.map(\.rawValue)),
             "added": .integer(added), "removed": .integer(removed), "plan-milliseconds": .integer(planMilliseconds),
             "journal-milliseconds": .integer(journalMilliseconds),
-            "apply-milliseconds": .integer(applyMilliseconds), "put-back": outcome.map { .text($0) },
+            "apply-milliseconds": .integer(applyMilliseconds), "rolled-back": outcome.map { .text($0) },
         ])
     }
 
@@ -45,14 +45,14 @@ public struct Commit: Sendable, Hashable {
     fileprivate var after: JSON {
         .object([
             "journal-milliseconds": .integer(journalMilliseconds), "apply-milliseconds": .integer(applyMilliseconds),
-            "put-back": outcome.map { .text($0) },
+            "rolled-back": outcome.map { .text($0) },
         ])
     }
 
     fileprivate mutating func take(after json: JSON) {
         journalMilliseconds = json["journal-milliseconds"]?.integer ?? journalMilliseconds
         applyMilliseconds = json["apply-milliseconds"]?.integer ?? applyMilliseconds
-        outcome = json["put-back"]?.text ?? outcome
+        outcome = json["rolled-back"]?.text ?? outcome
     }
 
     var json: JSON {
@@ -82,7 +82,7 @@ public struct Commit: Sendable, Hashable {
         removed = json["removed"]?.integer ?? 0
         planMilliseconds = json["plan-milliseconds"]?.integer ?? 0
         applyMilliseconds = json["apply-milliseconds"]?.integer ?? 0
-        outcome = json["put-back"]?.text
+        outcome = json["rolled-back"]?.text
         versions = json["versions"]?.object?.compactMapValues(\.text) ?? [:]
     }
 }

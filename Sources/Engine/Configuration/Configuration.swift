@@ -152,9 +152,9 @@ final class Configuration {
             "site": .text(siteName), "trouble": applier.trouble.map { .text(hidingSecrets([$0])[0]) },
             "resources": .integer(applier.applied.plan.ordered.count),
             "commit": activeCommit.map { .integer($0) },
-            "put-back-in": rollbackAt.map { .integer(max(0, $0 - Uptime.milliseconds) / 1000) },
+            "rollback-in": rollbackAt.map { .integer(max(0, $0 - Uptime.milliseconds) / 1000) },
             "probation": health.probation.map { .texts($0.names) },
-            "put-back": lastRollback.map { .text($0) },
+            "rolled-back": lastRollback.map { .text($0) },
             "drift": applier.drift.found.isEmpty ? nil : .texts(applier.drift.found),
             "damage": damage.map { .text($0) },
         ])

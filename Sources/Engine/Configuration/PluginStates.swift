@@ -48,7 +48,7 @@ struct PluginStates {
             if last < own, !isThere(kept(plugin, own)) { return try keepCopy(plugin, own, from: last) }
             // Whoever comes back must do so also where something is wrong with the disk.
             do { return try takeBack(plugin, own, from: last) } catch {
-                return "\(plugin): its state in format \(own) can't be put back: \(error)"
+                return "\(plugin): its state in format \(own) can't be restored: \(error)"
             }
         }
     }

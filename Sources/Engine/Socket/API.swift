@@ -228,7 +228,7 @@ extension Engine {
     var statusSubject: JSON {
         var entries = configuration.status.object ?? [:]
         // It counts down by itself.
-        entries["put-back-in"] = nil
+        entries["rollback-in"] = nil
         return .object(entries)
     }
 

@@ -14,9 +14,9 @@ enum CommitVerbs {
             try commit("apply", ["site": .text(try Terminal.read(file)), "name": .text(file)], call)
         },
         Verb(
-            name: "confirm", group: .commits, usage: "confirm", summary: "the commit that waits for it stands"
+            name: "confirm", group: .commits, usage: "confirm", summary: "make the commit that waits for it active"
         ) { call in
-            try call.ask(["do": "confirm"]) { Terminal.say("commit \($0["commit"]?.integer ?? 0) stands\n") }
+            try call.ask(["do": "confirm"]) { Terminal.say("commit \($0["commit"]?.integer ?? 0) is active\n") }
         },
         Verb(
             name: "history", group: .commits, usage: "history", summary: "the last 50 commits: who, when, why"
@@ -26,19 +26,19 @@ enum CommitVerbs {
                 // Where one document is all there ever was, its name says nothing.
                 let hasOwners = commits.contains { $0["changed"]?.list != ["provider"] }
                 let rows = commits.map { commit -> [JSON] in
-                    let stands = commit["put-back"] == nil ? commit["stands"] ?? "" : "put back"
+                    let state = commit["rolled-back"] == nil ? commit["state"] ?? "" : "rolled back"
                     // Further lines are a daemon's, or a program's that checks files.
-                    let reason = commit["put-back"]?.text.map { String($0.prefix { $0 != "\n" }) }
+                    let reason = commit["rolled-back"]?.text.map { String($0.prefix { $0 != "\n" }) }
                     let why = [commit["comment"]?.text, reason].compactMap { $0 }.filter { !$0.isEmpty }
                     let changed = (commit["changed"]?.list ?? []).compactMap(\.text).joined(separator: ", ")
                     return [
                         commit["number"] ?? 0, .text(date(commit["time"]?.integer ?? 0)), commit["user"] ?? "",
                     ] + (hasOwners ? [.text(changed)] : []) + [
-                        commit["added"] ?? 0, commit["removed"] ?? 0, stands, .text(why.joined(separator: "; ")),
+                        commit["added"] ?? 0, commit["removed"] ?? 0, state, .text(why.joined(separator: "; ")),
                     ]
                 }
                 let columns =
-                    ["n", "when (utc)", "who"] + (hasOwners ? ["document"] : []) + ["+", "-", "stands", "why"]
+                    ["n", "when (utc)", "who"] + (hasOwners ? ["document"] : []) + ["+", "-", "state", "why"]
                 Terminal.say(TextTable(columns: columns, rows: rows).text)
             }
         },
@@ -81,7 +81,7 @@ enum CommitVerbs {
     /// Seconds that probes and services may take.
     private static let patience = 120
 
-    /// Has the engine commit, and waits until it is known to stand.
+    /// Has the engine commit, and waits until it is active or rolled back.
     static func commit(_ verb: String, _ what: @autoclosure () throws -> [String: JSON], _ call: Invocation) throws {
         let client = EngineClient()
         let request = call.request(verb, try call.commitSettings().merging(what()) { $1 })
@@ -100,10 +100,10 @@ enum CommitVerbs {
         for _ in 0..<patience * 5 {
             let status = try client.answer(to: ["do": "status"])
             guard status["commit"]?.integer == number else {
-                throw EngineError(status["put-back"]?.text ?? "commit \(number) was rolled back")
+                throw EngineError(status["rolled-back"]?.text ?? "commit \(number) was rolled back")
             }
             if status["probation"] == nil {
-                if !asJSON { Terminal.say("commit \(number) stands\n") }
+                if !asJSON { Terminal.say("commit \(number) is active\n") }
                 return
             }
             usleep(200_000)
@@ -114,7 +114,7 @@ enum CommitVerbs {
         Terminal.warn(answer)
         guard let number = answer["commit"]?.integer else { return }
         let (added, removed) = (answer["added"]?.integer ?? 0, answer["removed"]?.integer ?? 0)
-        Terminal.say("commit \(number) is applied: \(added) lines came, \(removed) went\n")
+        Terminal.say("commit \(number) is applied: \(added) lines added, \(removed) removed\n")
         let watched = (answer["probation"]?.list ?? []).compactMap(\.text)
         if !watched.isEmpty {
             Terminal.say("it is rolled back when one of these fails: \(watched.joined(separator: ", "))\n")

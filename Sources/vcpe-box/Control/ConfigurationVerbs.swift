@@ -32,7 +32,7 @@ enum ConfigurationVerbs {
             let text = answer["site"]?.text ?? ""
             let whole = try YAML.read(Array(text.utf8), file: "site")
             guard let part = try whole.value(at: DocumentPath(call.words.first ?? "")) else {
-                throw EngineError("\(call.words[0]): nothing stands there")
+                throw EngineError("\(call.words[0]): the document has nothing there")
             }
             if call.has("--rfc7951") {
                 guard call.words.isEmpty else { throw WrongUsage("--rfc7951 is of the whole document") }

@@ -150,7 +150,7 @@ struct Invocation {
     static let commitOptions = [
         Verb.Option(
             name: "--confirm", value: "TIME",
-            summary: "unless vcpectl confirm comes within 90s, 10m or 2h, it is put back"),
+            summary: "unless vcpectl confirm comes within 90s, 10m or 2h, it is rolled back"),
         Verb.Option(name: "--comment", value: "TEXT", summary: "why, for the history"), documentOption,
     ]
 

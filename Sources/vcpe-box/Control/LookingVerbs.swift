@@ -15,9 +15,9 @@ enum LookingVerbs {
                 }
                 say("site", answer["site"]?.text)
                 say("resources", "\(answer["resources"]?.integer ?? 0)")
-                say("confirm", answer["put-back-in"]?.integer.map { "within \($0) s, or it is put back" })
+                say("confirm", answer["rollback-in"]?.integer.map { "within \($0) s, or it is rolled back" })
                 say("watched", (answer["probation"]?.list).map { $0.compactMap(\.text).joined(separator: ", ") })
-                say("put back", answer["put-back"]?.text)
+                say("rolled back", answer["rolled-back"]?.text)
                 for line in answer["drift"]?.list ?? [] { say("drift", line.text) }
                 say("damage", answer["damage"]?.text)
                 say("trouble", answer["trouble"]?.text)
@@ -28,8 +28,8 @@ enum LookingVerbs {
             name: "health", group: .looking, usage: "health",
             summary: "the probes: what the box is there for, tried by and by",
             details: """
-                A commit that spoils a probe which held is put back, and one with --confirm when any of them fails
-                (docs/commits.md). Exit code 1 when one fails now.
+                A commit is rolled back when a probe that passed before fails, and one with --confirm when any
+                probe fails (docs/commits.md). Exit code 1 when one fails now.
                 """
         ) { call in
             let answer = try EngineClient().answer(to: ["do": "health"])
