@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -83,6 +84,10 @@ void csystem_trim_filesystem(const char *path) {
 void csystem_trim_memory(void) {
     malloc_trim(0);
 }
+
+void csystem_share_heap(void) { mallopt(M_ARENA_MAX, 1); }
+
+int csystem_event(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 
 int csystem_pivot_root(const char *root, const char *old) { return (int)syscall(SYS_pivot_root, root, old); }
 

@@ -21,6 +21,8 @@ public final class Engine {
     let traces: Traces
     let commands: PluginCommands
     let stateData: StateData
+    /// Runs plugins' commands, and other work that no commit waits for.
+    let background = Background()
     let server: Server
     let previews: Previews
     let events = Events()
@@ -30,6 +32,7 @@ public final class Engine {
     /// Takes the packet filter over before anything else: from here on nothing is forwarded that no policy allows.
     public init(places: Places) throws {
         self.places = places
+        csystem_share_heap()
         try FileSystem.makeDirectory(places.state)
         // A predecessor that crashed may have left files half written.
         for folder in [places.state, places.secrets, places.run] where FileSystem.exists(folder) {
@@ -67,7 +70,7 @@ public final class Engine {
         traces = Traces(routes: routes, nftables: nftables, applier: applier, explainer: explainer)
         commands = PluginCommands(
             places: places, planner: planner, configuration: configuration, applier: applier, facts: facts,
-            feeds: feeds, clock: clock)
+            feeds: feeds, clock: clock, background: background)
         stateData = StateData(
             places: places, planner: planner, routes: routes, configuration: configuration, applier: applier,
             facts: facts, health: health, feeds: feeds)

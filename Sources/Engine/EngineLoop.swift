@@ -21,14 +21,13 @@ struct Timers {
 
 extension Engine {
     /// Follows the site and serves the sockets for ever. In each pass come timers first, then one request.
-    /// No caller makes it wait. Plans, plugins' commands and drivers' changes still do, within their
-    /// deadlines.
+    /// No caller, plan or plugin's command makes it wait. Drivers' changes still do, within their deadlines.
     public func run() throws -> Never {
         FactoryReset(places: places).runIfWanted()
         // Before any service starts on what another release's daemons left.
         for line in try PluginStates(places: places).adopt(applier.manifests) { Log.say(line) }
         configuration.readSite()
-        configuration.follow()
+        configuration.followNow()
         // The next engine goes on watching a pending commit.
         if configuration.head.pending != nil { health.resume() }
         while true {
@@ -48,10 +47,11 @@ extension Engine {
     private func wait() {
         var polled = [pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0)]
         polled += traces.polled + health.probes.polled + server.polled + previews.polled + facts.polled
-        polled += applier.drift.programs.polled
+        polled += applier.drift.programs.polled + background.polled + configuration.background.polled
         let due = [
-            timers.tick, timers.still, applier.retry.at, configuration.rollbackAt, health.due, traces.due, server.due,
-            previews.due, facts.due, applier.eviction.due, applier.drift.programs.nextDeadline,
+            timers.tick, configuration.rollbackAt, health.due, traces.due, server.due, previews.due, facts.nextReport,
+            applier.eviction.due, applier.drift.programs.nextDeadline,
+            configuration.isPlanning ? nil : [timers.still, applier.retry.at, facts.due].compactMap { $0 }.min(),
         ].compactMap { $0 }.min()
         let patience = Int32(clamping: max(0, (due ?? 0) - Uptime.milliseconds))
         if poll(&polled, nfds_t(polled.count), patience) < 0, errno != EINTR { usleep(100_000) }
@@ -73,6 +73,8 @@ extension Engine {
         previews.step(applier.revision) { try self.previewState() }
         applier.drift.programs.step()
         facts.step(applier.applied)
+        background.step()
+        configuration.background.step()
     }
 
     /// Does the most urgent of what is due: a rollback comes before all else.
@@ -80,11 +82,12 @@ extension Engine {
         let now = Uptime.milliseconds
         if let time = configuration.rollbackAt, now >= time {
             configuration.rollBack("it was not confirmed in time")
+        } else if configuration.isPlanning {
+            // Its plan comes first.
         } else if let time = applier.retry.at, now >= time {
             configuration.follow()
         } else if facts.areStale, now >= facts.notBefore {
             configuration.followFacts()
-            facts.noteTime(from: now, to: Uptime.milliseconds)
         } else if let time = timers.still, now >= time {
             timers.still = nil
             configuration.followFacts()
@@ -99,7 +102,8 @@ extension Engine {
     /// Reads what sends no notifications.
     private func lookAround(_ now: Int) {
         let wasSet = clock.tick()
-        if !configuration.replanIfDue(clockWasSet: wasSet), now >= timers.facts {
+        if wasSet { configuration.replanSoon() }
+        if !configuration.isPlanning, !configuration.replanIfDue(), now >= timers.facts {
             timers.facts = now + Timers.factsInterval
             configuration.followFacts()
         }

@@ -73,7 +73,7 @@ final class BoxWithDriver {
         try network.run {
             let engine = try Engine(places: places)
             engine.configuration.readSite()
-            engine.configuration.follow()
+            engine.configuration.followNow()
             try body(engine)
         }
     }
@@ -121,13 +121,17 @@ extension Engine {
     ///
     /// - Returns: why it is refused; nil for one that is applied.
     func refusal(of keeper: String) -> String? {
-        do {
-            _ = try configuration.commit(
-                BoxWithDriver.document(keeper), as: .provider, name: "site.yaml", user: "test", comment: "",
-                confirm: nil)
-            return nil
-        } catch {
-            return "\(error)"
+        var refusal: String?
+        configuration.commit {
+            try self.configuration.change(
+                BoxWithDriver.document(keeper), as: .provider, name: "site.yaml", user: "test")
+        } then: { result in
+            if case .failure(let error) = result { refusal = "\(error)" }
         }
+        while configuration.isPlanning {
+            configuration.background.step()
+            usleep(1000)
+        }
+        return refusal
     }
 }

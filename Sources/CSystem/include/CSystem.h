@@ -244,6 +244,10 @@ int csystem_random(void *bytes, size_t count);
 int csystem_add_entropy(const void *bytes, size_t count);
 /// Gives memory that nothing uses back to the kernel (malloc_trim(3), which Swift's module of glibc leaves out).
 void csystem_trim_memory(void);
+/// Has all threads use one heap (mallopt(3)): a second one would keep memory that the first could use.
+void csystem_share_heap(void);
+/// An eventfd(2) that is not set; reads of it never wait. Returns -1 on failure.
+int csystem_event(void);
 /// Has a file system tell its disk which blocks hold nothing any more, as far as both can.
 void csystem_trim_filesystem(const char *path);
 /// Waits until the file system of an open file is on its disk (syncfs(2)).

@@ -16,11 +16,13 @@ final class PluginCommands {
     private let facts: FactSources
     private let feeds: Feeds
     private let clock: WallClock
+    private let background: Background
 
     init(
         places: Places, planner: Planner, configuration: Configuration, applier: PlanApplier, facts: FactSources,
-        feeds: Feeds, clock: WallClock
+        feeds: Feeds, clock: WallClock, background: Background
     ) {
+        self.background = background
         (self.places, self.planner, self.configuration, self.applier) = (places, planner, configuration, applier)
         (self.facts, self.feeds, self.clock) = (facts, feeds, clock)
     }
@@ -70,26 +72,66 @@ final class PluginCommands {
         return (plugin, found)
     }
 
-    /// Runs a command: what it shows, or what came of it.
-    func run(_ name: String, _ command: String, _ words: [String], for request: EngineRequest) throws -> JSON {
+    /// Runs a command, and continues with what it shows, or with what came of it.
+    func run(
+        _ name: String, _ command: String, _ words: [String], for request: EngineRequest,
+        then: @escaping (Result<JSON, any Error>) -> Void
+    ) throws {
         let (plugin, command) = try find(name, command)
         if command.verb == .act { try request.demand(.operator, for: "\(name) \(command.name)") }
-        guard let part = part(of: plugin.manifest) else {
-            throw EngineError("the site has no part for \(name): it has no \(plugin.manifest.key): in it")
+        let input = try input(of: plugin, command, words)
+        let (runner, verb) = (plugin.runner, command.verb)
+        background.run {
+            try runner.ask(verb.rawValue, input)
+        } then: { result in
+            do {
+                let (rest, warnings) = try Self.diagnosed(try result.get())
+                switch verb {
+                case .show:
+                    guard rest.count == 1, rest[0]["columns"]?.list != nil, rest[0]["rows"]?.list != nil else {
+                        throw PluginFailure("plugin \(name) show: its answer is no table of columns and rows")
+                    }
+                    var entries = rest[0].object ?? [:]
+                    entries["warnings"] = .texts(warnings)
+                    then(.success(.object(entries)))
+                case .act:
+                    let effects = try rest.map { line in
+                        guard let effect = Effect(line) else {
+                            throw PluginFailure("plugin \(name) act: this is no effect: \(line.line.prefix(120))")
+                        }
+                        return effect
+                    }
+                    let words = ([name, command.name] + words).joined(separator: " ")
+                    try self.carryOut(effects, of: plugin, words: words, for: request, then: then)
+                }
+            } catch {
+                then(.failure(error))
+            }
         }
-        try plugin.manifest.checkContract()
+    }
+
+    private func input(of plugin: Planner.Member, _ command: OperatorCommand, _ words: [String]) throws -> JSON {
+        let (name, manifest) = (plugin.manifest.name, plugin.manifest)
+        guard let part = part(of: manifest) else {
+            throw EngineError("the site has no part for \(name): it has no \(manifest.key): in it")
+        }
+        try manifest.checkContract()
         let usage = command.arguments.map { $0.isOptional ? "[\($0.name)]" : $0.name.uppercased() }
         guard (command.arguments.filter { !$0.isOptional }.count...command.arguments.count).contains(words.count) else {
             throw EngineError("usage: vcpectl \(([name, command.name] + usage).joined(separator: " "))")
         }
         var input: [String: JSON] = [
-            "contract": plugin.manifest.contract.map { .integer($0) } ?? .null, "command": .text(command.name),
+            "contract": manifest.contract.map { .integer($0) } ?? .null, "command": .text(command.name),
             "arguments": .object(
                 Dictionary(zip(command.arguments.map(\.name), words.map { JSON.text($0) })) { $1 }),
-            "configuration": JSON(part), "facts": try facts.current().only(plugin.manifest.facts).json, "now": .integer(now),
+            "configuration": JSON(part), "facts": try facts.current().only(manifest.facts).json, "now": .integer(now),
         ]
-        for wanted in command.inputs { try collect(wanted, of: plugin.manifest, into: &input) }
-        let lines = try plugin.runner.ask(command.verb.rawValue, .object(input))
+        for wanted in command.inputs { try collect(wanted, of: manifest, into: &input) }
+        return .object(input)
+    }
+
+    /// The lines of an answer that are no diagnostics, and the warnings.
+    private static func diagnosed(_ lines: [JSON]) throws -> (rest: [JSON], warnings: [String]) {
         var (rest, warnings): ([JSON], [String]) = ([], [])
         for line in lines {
             guard let diagnostic = Diagnostic(line) else {
@@ -99,24 +141,7 @@ final class PluginCommands {
             if diagnostic.severity == .error { throw EngineError("\(diagnostic)") }
             warnings.append("\(diagnostic)")
         }
-        switch command.verb {
-        case .show:
-            guard rest.count == 1, rest[0]["columns"]?.list != nil, rest[0]["rows"]?.list != nil else {
-                throw PluginFailure("plugin \(name) show: its answer is no table of columns and rows")
-            }
-            var entries = rest[0].object ?? [:]
-            entries["warnings"] = .texts(warnings)
-            return .object(entries)
-        case .act:
-            let effects = try rest.map { line in
-                guard let effect = Effect(line) else {
-                    throw PluginFailure("plugin \(name) act: this is no effect: \(line.line.prefix(120))")
-                }
-                return effect
-            }
-            let words = ([name, command.name] + words).joined(separator: " ")
-            return try carryOut(effects, of: plugin, words: words, for: request)
-        }
+        return (rest, warnings)
     }
 
     // MARK: - Inputs
@@ -193,8 +218,9 @@ final class PluginCommands {
     // MARK: - Effects
 
     private func carryOut(
-        _ effects: [Effect], of plugin: Planner.Member, words: String, for request: EngineRequest
-    ) throws -> JSON {
+        _ effects: [Effect], of plugin: Planner.Member, words: String, for request: EngineRequest,
+        then: @escaping (Result<JSON, any Error>) -> Void
+    ) throws {
         let name = plugin.manifest.name
         func own(_ service: String) throws -> String {
             guard applied.plan.resources[ResourceKey(ServiceResource.kind, service)]?.plugin == name else {
@@ -202,25 +228,14 @@ final class PluginCommands {
             }
             return service
         }
-        // All is looked at before anything is done.
-        let owner = request.role.document
-        let isAlone = owner == .provider && documents.given.allSatisfy { $0 == .provider }
-        let whole = try siteReader.nodes(of: documents, name: "site")[owner]
-        var edits = PluginEdits(
-            of: whole ?? Node([:], position: site.position), site: site, owner: isAlone ? nil : owner)
+        // All is inspected before anything is done.
+        var edits = try self.edits(for: request.role)
         var said: [String] = []
         var deeds: [() throws -> Void] = []
         let initClient = places.pidOne
-        func path(_ path: String) throws -> DocumentPath {
-            try DocumentPath(path.isEmpty ? plugin.manifest.key : "\(plugin.manifest.key).\(path)")
-        }
-        func node(_ json: JSON) -> Node { Node(json, position: site.position) }
         for effect in effects {
             switch effect {
-            case .set(let place, let value): try edits.set(node(value), at: path(place))
-            case .insert(let place, let index, let value):
-                try edits.insert(node(value), at: index, of: path(place))
-            case .delete(let place): try edits.remove(at: path(place))
+            case .set, .insert, .delete: try edit(&edits, effect, of: plugin.manifest)
             case .restart(let service):
                 let service = try own(service)
                 deeds.append { try initClient.tell("restart \(service)") }
@@ -252,22 +267,60 @@ final class PluginCommands {
             case .say(let text): said.append(text)
             }
         }
-        var answer: [String: JSON] = ["said": .texts(said)]
-        if edits.isChanged {
-            // It would be confirmed by the way.
-            if let number = configuration.head.pending?.commit, configuration.rollbackAt != nil {
-                throw EngineError(
-                    "commit \(number) waits for its confirmation: vcpectl confirm, or let it be rolled back, first")
+        func finish(_ done: Configuration.Committed?) -> Result<JSON, any Error> {
+            Result {
+                for deed in deeds { try deed() }
+                var answer = done?.json.object ?? [:]
+                answer["said"] = .texts(said)
+                return .object(answer)
             }
-            try configuration.checkPending(changing: owner == .provider ? Set(SiteDocument.allCases) : [owner])
-            let changed = try documents.with(edits.document.yaml, as: owner)
-            try checkEffect(of: changed, owner)
-            let done = try configuration.commit(
-                changed, changed: [owner], name: "site", user: request.user, comment: words, confirm: nil)
-            answer.merge(done.json.object ?? [:]) { $1 }
         }
-        for deed in deeds { try deed() }
-        return .object(answer)
+        guard edits.isChanged else { return then(finish(nil)) }
+        configuration.commit {
+            // The documents may be others than those that the plugin was given.
+            var edits = try self.edits(for: request.role)
+            for effect in effects { try self.edit(&edits, effect, of: plugin.manifest) }
+            return try self.change(by: edits, user: request.user, role: request.role, words: words)
+        } then: { result in
+            then(result.flatMap { finish($0) })
+        }
+    }
+
+    private func edits(for role: Role) throws -> PluginEdits {
+        let owner = role.document
+        let isAlone = owner == .provider && documents.given.allSatisfy { $0 == .provider }
+        let whole = try siteReader.nodes(of: documents, name: "site")[owner]
+        return PluginEdits(
+            of: whole ?? Node([:], position: site.position), site: site, owner: isAlone ? nil : owner)
+    }
+
+    private func edit(_ edits: inout PluginEdits, _ effect: Effect, of manifest: PluginManifest) throws {
+        func path(_ path: String) throws -> DocumentPath {
+            try DocumentPath(path.isEmpty ? manifest.key : "\(manifest.key).\(path)")
+        }
+        func node(_ json: JSON) -> Node { Node(json, position: site.position) }
+        switch effect {
+        case .set(let place, let value): try edits.set(node(value), at: path(place))
+        case .insert(let place, let index, let value): try edits.insert(node(value), at: index, of: path(place))
+        case .delete(let place): try edits.remove(at: path(place))
+        default: break
+        }
+    }
+
+    private func change(
+        by edits: PluginEdits, user: String, role: Role, words: String
+    ) throws -> Configuration.Change {
+        // It would be confirmed by the way.
+        if let number = configuration.head.pending?.commit, configuration.rollbackAt != nil {
+            throw EngineError(
+                "commit \(number) waits for its confirmation: vcpectl confirm, or let it be rolled back, first")
+        }
+        let owner = role.document
+        try configuration.checkPending(changing: owner == .provider ? Set(SiteDocument.allCases) : [owner])
+        var change = try configuration.change(edits.document.yaml, as: owner, name: "site", user: user)
+        change.comment = words
+        try checkEffect(of: change.documents, owner)
+        return change
     }
 }
 

@@ -89,24 +89,19 @@ extension Configuration {
 
     func discardCandidate(of document: SiteDocument) throws { try FileSystem.remove(places.candidate(of: document)) }
 
-    /// Commits what was worked on.
+    /// The candidate, to be committed.
     ///
-    /// - Parameter isForced: also when another commit came meanwhile, which it takes back.
-    func commitCandidate(
-        of document: SiteDocument, user: String, comment: String, confirm: Int?, isForced: Bool
-    ) throws -> Committed {
+    /// - Parameter isForced: also when another commit came meanwhile, which it undoes.
+    func candidateChange(of document: SiteDocument, user: String, isForced: Bool) throws -> Change {
         guard let candidate = candidate(of: document) else {
             throw EngineError("there is nothing to commit: set, delete, edit and load make a candidate")
         }
         guard isForced || isCurrent(candidate, of: document) else {
             throw EngineError(
-                "the candidate was begun from \(Self.name(candidate.base)), and \(Self.name(activeCommit)) is active now; "
-                    + "vcpectl diff shows what a commit would change, --force makes it, vcpectl discard begins anew")
+                "the candidate was begun from \(Self.name(candidate.base)), and \(Self.name(activeCommit)) is active "
+                    + "now; vcpectl diff shows what a commit would change, --force makes it, vcpectl discard begins anew")
         }
-        let done = try commit(
-            candidate.text, as: document, name: "candidate", user: user, comment: comment, confirm: confirm)
-        try? discardCandidate(of: document)
-        return done
+        return try change(candidate.text, as: document, name: "candidate", user: user)
     }
 
     /// Whether a candidate's document is as it was when the work on it began. Commits of other

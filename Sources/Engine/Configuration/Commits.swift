@@ -35,48 +35,87 @@ extension Configuration {
         return Dictionary(used.map { ($0.name, $0.version) }) { $1 }
     }
 
-    /// Applies a document beside those of other owners.
-    func commit(
-        _ text: String, as document: SiteDocument, name: String, user: String, comment: String, confirm: Int?
-    ) throws -> Committed {
-        try commit(
-            try documents.with(text, as: document), changed: [document], name: name, user: user, comment: comment,
-            confirm: confirm)
+    /// Documents that are to be committed.
+    struct Change {
+        var documents: SiteDocuments
+        /// Those that are not the present ones.
+        var changed: [SiteDocument]
+        /// What errors call a provider's document that is the only one.
+        var name: String
+        var user: String
+        var comment = ""
+        /// Seconds within which ``confirm()`` must come, or the documents before are restored. Another commit with it
+        /// gives more time and changes nothing of what is restored then; one without it confirms.
+        var confirm: Int?
+    }
+
+    /// A commit that waits for its turn, or for its plan.
+    struct Request {
+        /// Makes the change from the documents that are active when its turn comes.
+        let change: () throws -> Change
+        let then: (Result<Committed, any Error>) -> Void
+        /// How often it was planned beside documents that were replaced meanwhile.
+        var tries = 0
+    }
+
+    /// How often a change is planned anew.
+    private static let mostTries = 5
+
+    /// A document beside those of other owners.
+    func change(_ text: String, as document: SiteDocument, name: String, user: String) throws -> Change {
+        Change(documents: try documents.with(text, as: document), changed: [document], name: name, user: user)
     }
 
     /// Applies documents, and keeps them when that went well. What fails changes nothing, neither
-    /// on the box nor on its disk.
-    ///
-    /// - Parameters:
-    ///   - changed: those that are not the present ones.
-    ///   - name: what errors call a provider's document that is the only one.
-    ///   - confirm: seconds within which ``confirm()`` must come, or the documents before are restored.
-    ///     Another commit with it gives more time and changes nothing of what is restored then; one
-    ///     without it confirms.
-    func commit(
-        _ documents: SiteDocuments, changed: [SiteDocument], name: String, user: String, comment: String, confirm: Int?
-    ) throws -> Committed {
-        let begin = Uptime.milliseconds
-        // The provider's locks are unknown then.
-        if let damage, !changed.contains(.provider) {
-            throw EngineError(
-                "the stored commits can't be used (\(damage)); the provider's document must be committed first")
+    /// on the box nor on its disk. The loop goes on while they are planned.
+    func commit(_ change: @escaping () throws -> Change, then: @escaping (Result<Committed, any Error>) -> Void) {
+        requests.append(Request(change: change, then: then))
+        startNextChange()
+    }
+
+    func startNextChange() {
+        guard !isPlanning, let request = requests.first else { return }
+        do {
+            let (change, begin) = (try request.change(), Uptime.milliseconds)
+            // The provider's locks are unknown then.
+            if let damage, !change.changed.contains(.provider) {
+                throw EngineError(
+                    "the stored commits can't be used (\(damage)); the provider's document must be committed first")
+            }
+            let (revision, base) = (applier.revision, documents)
+            let plan = try planning(change.documents, changed: change.changed, name: change.name, checksFiles: true)
+            background.run(plan) { result in
+                if self.applier.revision != revision || self.documents != base {
+                    self.requests[0].tries += 1
+                    if request.tries < Self.mostTries { return self.startNextChange() }
+                    return self.finish(
+                        .failure(EngineError("the configuration changes all the time; try again later")))
+                }
+                self.finish(Result { try self.commit(change, try result.get(), since: begin) })
+            }
+        } catch {
+            finish(.failure(error))
         }
-        let planned = try plan(documents, changed: changed, name: name)
-        // What an operator names must be there; a box that boots goes on without it.
-        guard planned.plan.absent.isEmpty else { throw InvalidSite(problems: planned.plan.absent) }
-        try checkFiles(of: planned)
-        let time = Uptime.milliseconds
+    }
+
+    private func finish(_ result: Result<Committed, any Error>) {
+        requests.removeFirst().then(result)
+        startNextChange()
+    }
+
+    private func commit(_ change: Change, _ planned: Planned, since begin: Int) throws -> Committed {
+        let confirm = change.confirm
         let watched = health.watched(in: planned.plan, changed: planned.added, isConfirmed: confirm != nil)
         var commit = Commit(
-            number: store.nextNumber, user: user, comment: comment, documents: documents, changed: changed,
-            added: planned.added.count, removed: planned.removed.count, planMilliseconds: time - begin)
+            number: store.nextNumber, user: change.user, comment: change.comment, documents: change.documents,
+            changed: change.changed, added: planned.added.count, removed: planned.removed.count,
+            planMilliseconds: Uptime.milliseconds - begin)
         commit.versions = versions(for: planned.site)
         try apply(planned.plan, as: &commit, confirm: confirm, isWatched: confirm != nil || !watched.isEmpty)
         health.begin(head.pending.map { _ in watched })
         noteTimes(of: planned.plan)
         try? store.prune(but: head)
-        (site, self.documents, appliedDocuments) = (planned.site, documents, documents)
+        (site, documents, appliedDocuments) = (planned.site, change.documents, change.documents)
         (siteName, damage, lastRollback) = (Self.name(commit.number), nil, nil)
         applier.settle(nil)
         facts.hasPlanned(with: planned.reading)
@@ -194,6 +233,8 @@ extension Configuration {
     /// Restores what was active before the pending commit, with today's facts.
     func rollBack(_ reason: String) {
         guard let pending = head.pending else { return }
+        // A plan that is being made is of other documents.
+        background.abandon()
         health.end()
         forget(pending, reason)
         Log.say("commit \(pending.commit) is rolled back: \(reason)")
@@ -207,25 +248,26 @@ extension Configuration {
             takeFactorySite()
         }
         let fallback = applier.applied.fallback
-        follow()
+        followNow()
         if applier.trouble != nil, let fallback {
             applier.fallBack(to: fallback)
             appliedDocuments = documents
         }
         // What could not be restored is tried again.
         if applier.applied.isSettled { applier.note { $0.fallback = nil } }
+        startNextChange()
     }
 
-    /// Commits the documents of an earlier commit once more.
+    /// The documents of an earlier commit, to be committed once more.
     ///
     /// - Parameter document: the only one that changes; nil for all.
-    func rollBack(to number: Int, _ document: SiteDocument?, user: String, confirm: Int?) throws -> Committed {
+    func change(backTo number: Int, _ document: SiteDocument?, user: String) throws -> Change {
         let old = try migrated(store.commit(number)).texts
         var wanted = documents
         for document in document.map({ [$0] }) ?? SiteDocument.allCases { wanted[document] = old[document] }
         let changed = wanted.changes(from: documents)
-        return try commit(
-            wanted, changed: changed.isEmpty ? [document ?? .provider] : changed, name: "commit \(number)", user: user,
-            comment: "rollback to \(number)", confirm: confirm)
+        return Change(
+            documents: wanted, changed: changed.isEmpty ? [document ?? .provider] : changed, name: "commit \(number)",
+            user: user, comment: "rollback to \(number)")
     }
 }

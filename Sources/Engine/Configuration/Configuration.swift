@@ -27,6 +27,10 @@ final class Configuration {
     /// When the site is planned again by its own wish, in seconds since 1970.
     var replanAt: Int?
     private var isReady = false
+    /// Plans, so that the loop goes on meanwhile.
+    let background = Background()
+    /// Commits that are to be made, the one that is being planned first.
+    var requests: [Request] = []
 
     init(
         places: Places, planner: Planner, applier: PlanApplier, facts: FactSources, health: Health,
@@ -39,25 +43,76 @@ final class Configuration {
 
     var siteReader: SiteReader { SiteReader(places: places, manifests: planner.plugins.map(\.manifest)) }
 
-    // MARK: - Planning
+    // MARK: - Following
 
-    /// Plans the site with today's facts and applies it. What can't be applied is logged, and the last good plan
-    /// stays.
-    func follow() {
+    /// Whether a document is being planned: what else wants a plan waits for it.
+    var isPlanning: Bool { background.isBusy }
+
+    /// Plans the site with today's facts and applies it before this returns: at the start, and after a rollback.
+    func followNow() {
+        guard let plan = beginFollowing() else { return }
+        finishFollowing(with: Result { try plan() }, since: Uptime.milliseconds)
+    }
+
+    /// The same, while the engine's loop goes on.
+    ///
+    /// - Parameter then: is called when the plan is applied, or could not be.
+    func follow(then: @escaping () -> Void = {}) {
+        let begin = Uptime.milliseconds
+        guard let plan = beginFollowing() else { return then() }
+        background.run(plan) { result in
+            self.finishFollowing(with: result, since: begin)
+            then()
+            self.startNextChange()
+        }
+    }
+
+    /// Plans again when the facts differ from those of the last plan. Makes no history.
+    func followFacts() {
+        let begin = Uptime.milliseconds
+        facts.areStale = false
+        if let reading = try? facts.read(beside: applier.applied.plan), facts.isPlanned(reading) {
+            return facts.noteTime(from: begin, to: Uptime.milliseconds)
+        }
+        follow {
+            self.applier.retryFailedServices()
+            self.facts.noteTime(from: begin, to: Uptime.milliseconds)
+        }
+    }
+
+    /// - Returns: what makes the plan; nil when the facts can't be read.
+    private func beginFollowing() -> (@Sendable () throws -> Timed)? {
         facts.areStale = false
         do {
             let reading = try facts.read(beside: applier.applied.plan)
             facts.hasPlanned(with: reading)
-            let begin = Uptime.milliseconds
-            let plan = try planner.plan(
-                site: site, facts: reading.facts, now: clock.now, knowing: applier.applied.plan)
-            let planned = Uptime.milliseconds
+            return { [planner, site, now = clock.now, known = applier.applied.plan] in
+                let begin = Uptime.milliseconds
+                let plan = try planner.plan(site: site, facts: reading.facts, now: now, knowing: known)
+                return Timed(plan: plan, milliseconds: Uptime.milliseconds - begin)
+            }
+        } catch {
+            finishFollowing(with: .failure(error), since: Uptime.milliseconds)
+            return nil
+        }
+    }
+
+    private struct Timed: Sendable {
+        var plan: Plan
+        var milliseconds: Int
+    }
+
+    /// What can't be applied is logged, and the last good plan stays.
+    private func finishFollowing(with result: Result<Timed, any Error>, since begin: Int) {
+        do {
+            let (plan, planned) = try (result.get().plan, result.get().milliseconds)
             for line in plan.absent + plan.warnings { Log.say(line) }
+            let begin = Uptime.milliseconds
             try applier.apply(plan)
             appliedDocuments = documents
             noteTimes(of: plan)
-            let applied = Uptime.milliseconds
-            Log.say("\(siteName) is applied: planned in \(planned - begin) ms, applied in \(applied - planned) ms")
+            Log.say(
+                "\(siteName) is applied: planned in \(planned) ms, applied in \(Uptime.milliseconds - begin) ms")
             applier.settle(nil)
         } catch {
             applier.settle(error)
@@ -79,66 +134,69 @@ final class Configuration {
         isReady = true
     }
 
-    /// Plans again when the facts differ from those of the last plan. Makes no history.
-    func followFacts() {
-        facts.areStale = false
-        if let reading = try? facts.read(beside: applier.applied.plan), facts.isPlanned(reading) { return }
-        follow()
-        applier.retryFailedServices()
-    }
-
-    /// What documents would do: the resources that they add, and those that they remove or change.
-    ///
-    /// - Parameter changed: those that are not the present ones.
-    func plan(_ documents: SiteDocuments, changed: [SiteDocument], name: String) throws -> Planned {
-        let (node, warnings) = try siteReader.read(documents, name: name, changed: changed)
-        try SiteReader.checkContent(of: node, name)
-        let (reading, active) = (try facts.read(beside: applier.applied.plan), applier.applied.plan)
-        var plan = try planner.plan(site: node, facts: reading.facts, now: clock.now, knowing: active)
-        plan.warnings = warnings + plan.warnings
-        return Planned(
-            site: node, plan: plan, reading: reading, added: plan.beyond(active), removed: active.beyond(plan))
-    }
-
-    /// A document with its plan, and the facts that it was made with.
-    struct Planned {
-        var site: Node
-        var plan: Plan
-        var reading: FactSources.Reading
-        var added: [PlannedResource]
-        var removed: [PlannedResource]
-    }
-
-    /// Runs the programs that check files of a commit.
-    ///
-    /// - Throws: ``InvalidSite`` with their complaints.
-    func checkFiles(of planned: Planned) throws {
-        let problems = try FileChecks(places: places).problems(
-            of: planned.plan,
-            changed: applier.applied.isSettled ? planned.added + planned.removed : planned.plan.ordered,
-            site: planned.site, planner: planner)
-        // A program may repeat what the file has.
-        let masks = SecretMasks(of: [site, planned.site])
-        if !problems.isEmpty { throw InvalidSite(problems: masks.hide(problems)) }
-    }
-
     /// Notes when a plan that was applied is to be made again.
     func noteTimes(of plan: Plan) {
         // A time that has passed is no reason to plan again and again.
         replanAt = plan.replanAt.map { $0 > clock.now ? $0 : clock.now + 60 }
     }
 
+    /// Has a plan that depends on the time made again: the clock was set.
+    func replanSoon() { replanAt = replanAt.map { min($0, clock.now) } }
+
     /// Plans again when the plan's own time has come.
     ///
     /// - Returns: true when it has.
-    func replanIfDue(clockWasSet: Bool) -> Bool {
-        guard let time = replanAt, clockWasSet || clock.now >= time else { return false }
+    func replanIfDue() -> Bool {
+        guard let time = replanAt, clock.now >= time else { return false }
         // What fails is tried again in its own time.
         replanAt = nil
-        follow()
-        // A document that can't be planned now may be in the next minute: what should have ended has not.
-        if applier.trouble != nil, applier.retry.at == nil, replanAt == nil { replanAt = clock.now + 60 }
+        follow {
+            // A document that can't be planned now may be in the next minute: what should have ended has not.
+            guard self.applier.trouble != nil, self.applier.retry.at == nil, self.replanAt == nil else { return }
+            self.replanAt = self.clock.now + 60
+        }
         return true
+    }
+
+    // MARK: - Planning
+
+    /// Plans documents: the resources that they add, and those that they remove or change.
+    ///
+    /// - Parameters:
+    ///   - changed: those that are not the present ones.
+    ///   - checksFiles: whether programs check files of the plan, too.
+    /// - Returns: what makes the plan, on any thread.
+    func planning(
+        _ documents: SiteDocuments, changed: [SiteDocument], name: String, checksFiles: Bool
+    ) throws -> @Sendable () throws -> Planned {
+        let (reading, applied) = (try facts.read(beside: applier.applied.plan), applier.applied)
+        return { [places, planner, siteReader, site, now = clock.now] in
+            let (node, warnings) = try siteReader.read(documents, name: name, changed: changed)
+            try SiteReader.checkContent(of: node, name)
+            var plan = try planner.plan(site: node, facts: reading.facts, now: now, knowing: applied.plan)
+            plan.warnings = warnings + plan.warnings
+            let planned = Planned(
+                site: node, plan: plan, reading: reading, added: plan.beyond(applied.plan),
+                removed: applied.plan.beyond(plan))
+            guard checksFiles else { return planned }
+            // What an operator names must be there; a box that boots goes on without it.
+            guard plan.absent.isEmpty else { throw InvalidSite(problems: plan.absent) }
+            let problems = try FileChecks(places: places).problems(
+                of: plan, changed: applied.isSettled ? planned.added + planned.removed : plan.ordered, site: node,
+                planner: planner)
+            // A program may repeat what the file has.
+            if !problems.isEmpty { throw InvalidSite(problems: SecretMasks(of: [site, node]).hide(problems)) }
+            return planned
+        }
+    }
+
+    /// A document with its plan, and the facts that it was made with.
+    struct Planned: Sendable {
+        var site: Node
+        var plan: Plan
+        var reading: FactSources.Reading
+        var added: [PlannedResource]
+        var removed: [PlannedResource]
     }
 
     /// Lines of the plan without secrets of the document.

@@ -69,7 +69,10 @@ final class FactSources {
     // MARK: - In the engine's loop
 
     var polled: [pollfd] { reports.polled }
-    var due: Int? { [reports.due, reported.nextEnd, areStale ? notBefore : nil].compactMap { $0 }.min() }
+    /// When services' reports have something to do though nothing came, in milliseconds of the kernel's time.
+    var nextReport: Int? { [reports.due, reported.nextEnd].compactMap { $0 }.min() }
+    /// When a plan with changed facts is due, in the same.
+    var due: Int? { areStale ? notBefore : nil }
 
     /// Takes what services have reported by now.
     func step(_ applied: AppliedState) {

@@ -49,15 +49,24 @@ final class OutsideDocuments {
             }
             // It is tried again when the commit is active or rolled back.
             if configuration.head.pending != nil { return sites.postpone(found) }
-            let done = try configuration.commit(
-                found.text, as: .provider, name: "site.yaml", user: Self.user, comment: "from \(found.source)",
-                confirm: nil)
-            places.consoles.say("the document of \(found.source) is followed: commit \(done.number)")
-        } catch let error as InvalidSite {
-            // Ports appear one by one when a box boots.
-            guard error.problems.allSatisfy({ $0.hasPrefix("absent: ") }) else {
-                return places.consoles.say("the document of \(found.source) is not taken: \(error)")
+            configuration.commit {
+                var change = try self.configuration.change(
+                    found.text, as: .provider, name: "site.yaml", user: Self.user)
+                change.comment = "from \(found.source)"
+                return change
+            } then: {
+                self.report(found, $0)
             }
+        } catch {
+            places.consoles.say("the document of \(found.source) is not taken: \(error)")
+        }
+    }
+
+    private func report(_ found: OutsideSites.Found, _ result: Result<Configuration.Committed, any Error>) {
+        do {
+            places.consoles.say("the document of \(found.source) is followed: commit \(try result.get().number)")
+        } catch let error as InvalidSite where error.problems.allSatisfy({ $0.hasPrefix("absent: ") }) {
+            // Ports appear one by one when a box boots.
             if !found.isKnown {
                 places.consoles.say("the document of \(found.source) waits for what it names: \(error)")
             }

@@ -18,9 +18,40 @@ extension Engine {
             try request.demand(verb.role, for: name)
             if let answer = try verb.answer(self, request) { connection.answer(answer) }
         } catch {
-            // A plugin may repeat a secret of a document that the caller must not read.
+            self.answer(.failure(error), to: connection)
+        }
+    }
+
+    /// Answers a request that has been carried out, or was refused.
+    private func answer(_ result: Result<JSON, any Error>, to connection: ClientConnection) {
+        switch result {
+        case .success(let answer): connection.answer(answer)
+        // A plugin may repeat a secret of a document that the caller must not read.
+        case .failure(let error):
             connection.answer(["error": .text(configuration.hidingSecrets(["\(error)"])[0])])
         }
+    }
+
+    /// Has documents committed as a request wants it, which is answered later.
+    ///
+    /// - Parameter then: is done when they are.
+    private func commit(
+        for request: EngineRequest, _ change: @escaping () throws -> Configuration.Change,
+        then: @escaping () -> Void = {}
+    ) throws -> JSON? {
+        let confirm = try request.confirm()
+        configuration.commit {
+            // An operator who has ended the command before its turn does not want it any more.
+            guard request.connection.isOpen else { throw EngineError("the caller is gone") }
+            try self.configuration.checkPending(changing: request.role.documents)
+            var change = try change()
+            (change.comment, change.confirm) = (change.comment + request.comment, confirm)
+            return change
+        } then: { result in
+            if case .success = result { then() }
+            self.answer(result.map(\.json), to: request.connection)
+        }
+        return nil
     }
 
     /// A request, and who may make it. An answer of nil comes later, by the request's connection.
@@ -57,11 +88,12 @@ extension Engine {
             return nil
         },
         "apply": Verb(.customer) { engine, request in
-            let document = try request.changedDocument()
-            try engine.configuration.checkPending(changing: request.role.documents)
-            return try engine.configuration.commit(
-                    try engine.configuration.meant(try request.text("site"), as: document, name: request.name), as: document,
-                    name: request.name, user: request.user, comment: request.comment, confirm: try request.confirm()).json
+            let (document, configuration) = (try request.changedDocument(), engine.configuration)
+            let text = try request.text("site")
+            return try engine.commit(for: request) {
+                let meant = try configuration.meant(text, as: document, name: request.name)
+                return try configuration.change(meant, as: document, name: request.name, user: request.user)
+            }
         },
         "disks": Verb(.readOnly) { engine, request in
             let installation = try StickInstallation(places: engine.places)
@@ -97,15 +129,19 @@ extension Engine {
             // An administrator rolls back all documents, unless he names one.
             let named = try request.namedDocument()
             let document = named == nil && request.role == .administrator ? nil : try request.changedDocument()
-            try engine.configuration.checkPending(changing: request.role.documents)
-            return try engine.configuration.rollBack(
-                    to: try request.number("number"), document, user: request.user, confirm: try request.confirm()).json
+            let number = try request.number("number")
+            return try engine.commit(for: request) {
+                try engine.configuration.change(backTo: number, document, user: request.user)
+            }
         },
         "get-data": Verb(.readOnly) { engine, request in
             let wanted = try DataRequest(request.json)
-            return [
-                "datastore": .text(wanted.datastore.rawValue), "data": try engine.stateData.answer(wanted, for: request),
-            ]
+            let data = try engine.stateData.reading(wanted, for: request)
+            engine.background.run(data) { result in
+                engine.answer(
+                    result.map { ["datastore": .text(wanted.datastore.rawValue), "data": $0] }, to: request.connection)
+            }
+            return nil
         },
         "candidate": Verb(.readOnly) { engine, request in
             let document = try request.document()
@@ -149,11 +185,13 @@ extension Engine {
             return nil
         },
         "commit": Verb(.customer) { engine, request in
-            let document = try request.changedDocument()
-            try engine.configuration.checkPending(changing: request.role.documents)
-            return try engine.configuration.commitCandidate(
-                    of: document, user: request.user, comment: request.comment, confirm: try request.confirm(),
-                    isForced: request.json["force"] == .boolean(true)).json
+            let (document, configuration) = (try request.changedDocument(), engine.configuration)
+            return try engine.commit(for: request) {
+                try configuration.candidateChange(
+                    of: document, user: request.user, isForced: request.json["force"] == .boolean(true))
+            } then: {
+                try? configuration.discardCandidate(of: document)
+            }
         },
         "commands": Verb(.readOnly) { engine, _ in ["commands": engine.commands.list] },
         "values": Verb(.readOnly) { engine, request in
@@ -166,7 +204,11 @@ extension Engine {
         },
         "run": Verb(.readOnly) { engine, request in
             try engine.commands.run(
-                try request.text("plugin"), try request.text("command"), request.words(), for: request)
+                try request.text("plugin"), try request.text("command"), request.words(), for: request
+            ) {
+                engine.answer($0, to: request.connection)
+            }
+            return nil
         },
         "explain-packet": Verb(.readOnly) { engine, request in try engine.explainer.explain(packet: request.json) },
         "explain": Verb(.readOnly) { engine, request in ["rules": .list(try engine.explainer.explain(try request.text("text")))]

@@ -4,8 +4,8 @@ import Schema
 
 /// A request for configuration and state as data of the plugins' YANG modules: `<get-data>` of
 /// RFC 8526, section 3.1.1, with a path in place of its filters.
-struct DataRequest {
-    enum Datastore: String, CaseIterable {
+struct DataRequest: Sendable {
+    enum Datastore: String, CaseIterable, Sendable {
         case running, candidate, operational
     }
 

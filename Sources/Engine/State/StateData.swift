@@ -25,24 +25,30 @@ final class StateData {
 
     var history: JSON { configuration.history() }
 
-    /// The data of a datastore as RFC 7951 has them, with secrets masked.
-    func answer(_ request: DataRequest, for caller: EngineRequest) throws -> JSON {
+    /// Reads what an answer is made of.
+    ///
+    /// - Returns: what makes the data of the datastore as RFC 7951 has them, with secrets masked, on any thread.
+    func reading(_ request: DataRequest, for caller: EngineRequest) throws -> @Sendable () throws -> JSON {
         let hasConfiguration = request.isConfiguration != false
         let configured = try hasConfiguration ? configuration(of: request.datastore, for: caller) : [:]
-        var tree = StateTree(schema: Schema.all(in: places.plugins), data: configured)
+        var lists: [(keys: [String], objects: [String: JSON])] = []
         if request.datastore == .operational, request.isConfiguration != true {
             var known: [String: [String: JSON]] = [:]
             for manifest in planner.plugins.map(\.manifest) {
                 for list in manifest.state {
                     let keys = [manifest.key] + list.path.split(separator: ".").map(String.init)
-                    guard request.concerns(keys), tree.list(at: keys) != nil else { continue }
+                    guard request.concerns(keys) else { continue }
                     let objects = try known[list.collection] ?? state(of: list.collection)
                     known[list.collection] = objects
-                    tree.fill(keys, with: masked(objects.filter { list.has($0.key) }))
+                    lists.append((keys, masked(objects.filter { list.has($0.key) })))
                 }
             }
         }
-        return tree.schema.instanceData(of: tree.selection(at: request.path, depth: request.depth))
+        return { [lists, folder = places.plugins] in
+            var tree = StateTree(schema: Schema.all(in: folder), data: configured)
+            for (keys, objects) in lists where tree.list(at: keys) != nil { tree.fill(keys, with: objects) }
+            return tree.schema.instanceData(of: tree.selection(at: request.path, depth: request.depth))
+        }
     }
 
     private func masked(_ objects: [String: JSON]) -> [String: JSON] {
