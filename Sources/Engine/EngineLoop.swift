@@ -47,7 +47,9 @@ extension Engine {
     private func wait() {
         var polled = [pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0)]
         polled += traces.polled + health.probes.polled + server.polled + previews.polled + facts.polled
-        polled += applier.drift.programs.polled + background.polled + configuration.background.polled
+        polled +=
+            applier.drift.programs.polled + background.polled + configuration.background.polled
+            + outside.polled
         let due = [
             timers.tick, configuration.rollbackAt, health.due, traces.due, server.due, previews.due, facts.nextReport,
             applier.eviction.due, applier.drift.programs.nextDeadline,
@@ -75,6 +77,7 @@ extension Engine {
         facts.step(applier.applied)
         background.step()
         configuration.background.step()
+        outside.step()
     }
 
     /// Does the most urgent of what is due: a rollback comes before all else.

@@ -188,7 +188,11 @@ final class BoxInNetwork {
     }
 
     func ask(_ what: String, _ more: [String: JSON] = [:]) throws -> JSON {
-        let file = try say(what, more)
+        try answer(from: try say(what, more))
+    }
+
+    /// Waits for the answer to a request.
+    func answer(from file: File) throws -> JSON {
         var answer: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while answer.last != 10 {

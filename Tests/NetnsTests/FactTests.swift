@@ -184,7 +184,7 @@ import Testing
         }
         #expect(longest < 2 && rolledBackAfter ?? 9 < 4.5, "\(longest), \(rolledBackAfter ?? -1)\n\(box.log)")
         #expect(try box.decided() == before)
-        let answer = try JSON.parse(slow.readAll())
+        let answer = try box.answer(from: slow)
         #expect(answer["commit"]?.integer == 2 && Clock.seconds - begin >= 8, "\(answer)")
         #expect(try box.onBox(["cat", "/run/vcpe/slow/asked"]).text == "planned")
     }

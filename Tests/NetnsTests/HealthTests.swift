@@ -36,7 +36,8 @@ import Testing
         #expect(try box.decided() != before && box.ask("status")["probation"]?.list == ["network.peer"])
         #expect(try Wait.until { try box.decided() == before }, "\(box.log)")
         let status = try box.ask("status")
-        #expect(status["rolled-back"]?.text?.hasPrefix("commit 1 was rolled back: the probe network.peer fails") == true)
+        let reason = status["rolled-back"]?.text ?? ""
+        #expect(reason.hasPrefix("commit 1 was rolled back: the probe network.peer fails"), "\(reason)")
         #expect(status["commit"] == nil && status["probation"] == nil)
         // Who waits for it hears of it.
         #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")

@@ -116,7 +116,8 @@ import Testing
             (["firewall", "hitz"], 1, "did you mean hits?"),
             (["firewall", "hits", "wep"], 1, "there is no rule \"wep\""),
             (["firewall", "block"], 1, "usage: vcpectl firewall block ADDRESS"),
-            (["set", "firewall..x", "1"], 1, "is no path"), (["show", "firewall.nothing"], 1, "the document has nothing there"),
+            (["set", "firewall..x", "1"], 1, "is no path"),
+            (["show", "firewall.nothing"], 1, "the document has nothing there"),
             (["set", "network.zones[9]", "x"], 1, "the list has 2 items"),
             (["show-commit", "x"], 64, "is no commit's number"),
         ] as [([String], Int32, String)] {

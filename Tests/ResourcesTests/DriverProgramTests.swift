@@ -92,7 +92,8 @@ import Testing
             #expect(requests == ["check"] && box.file("f") == "old")
             let objects = try box.objects()
             let links = try RouteSocket().links().map(\.name)
-            #expect(objects == ["a": "a1", "b": "b1"] && !links.contains("bridge9") && engine.applier.applied.isSettled)
+            #expect(objects == ["a": "a1", "b": "b1"] && !links.contains("bridge9"))
+            #expect(engine.applier.applied.isSettled)
         }
     }
 
@@ -260,7 +261,8 @@ import Testing
         try box.run(Self.start) { engine in
             let requests = try box.requests()
             let objects = try box.objects()
-            #expect(requests == ["check", "observe", "remove c"] && objects == ["a": "a2"] && engine.applier.trouble == nil)
+            #expect(requests == ["check", "observe", "remove c"] && objects == ["a": "a2"])
+            #expect(engine.applier.trouble == nil)
         }
     }
 

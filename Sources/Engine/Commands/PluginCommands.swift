@@ -80,9 +80,9 @@ final class PluginCommands {
         let (plugin, command) = try find(name, command)
         if command.verb == .act { try request.demand(.operator, for: "\(name) \(command.name)") }
         let input = try input(of: plugin, command, words)
-        let (runner, verb) = (plugin.runner, command.verb)
+        let (runner, verb, programs) = (plugin.runner, command.verb, command.inputs.compactMap(\.program))
         background.run {
-            try runner.ask(verb.rawValue, input)
+            try runner.ask(verb.rawValue, .object(input.merging(try Self.outputs(of: programs)) { $1 }))
         } then: { result in
             do {
                 let (rest, warnings) = try Self.diagnosed(try result.get())
@@ -110,7 +110,9 @@ final class PluginCommands {
         }
     }
 
-    private func input(of plugin: Planner.Member, _ command: OperatorCommand, _ words: [String]) throws -> JSON {
+    private func input(
+        of plugin: Planner.Member, _ command: OperatorCommand, _ words: [String]
+    ) throws -> [String: JSON] {
         let (name, manifest) = (plugin.manifest.name, plugin.manifest)
         guard let part = part(of: manifest) else {
             throw EngineError("the site has no part for \(name): it has no \(manifest.key): in it")
@@ -127,7 +129,7 @@ final class PluginCommands {
             "configuration": JSON(part), "facts": try facts.current().only(manifest.facts).json, "now": .integer(now),
         ]
         for wanted in command.inputs { try collect(wanted, of: manifest, into: &input) }
-        return .object(input)
+        return input
     }
 
     /// The lines of an answer that are no diagnostics, and the warnings.
@@ -162,7 +164,8 @@ final class PluginCommands {
         }
         switch wanted {
         case .counters:
-            input["counters"] = .object((try applier.counters().object ?? [:]).filter { $0.key.hasPrefix(plugin + ".") })
+            input["counters"] = .object(
+                (try applier.counters().object ?? [:]).filter { $0.key.hasPrefix(plugin + ".") })
         case .sets:
             var sets: [String: JSON] = [:]
             let fed = feeds.files.content(of: nftables.table)
@@ -208,11 +211,20 @@ final class PluginCommands {
             }
             let bytes = try PluginFiles(places: places).read(path, most: Self.most)
             put("files", path, String(decoding: bytes ?? [], as: UTF8.self))
-        case .program(let words):
-            let result = try Command(words[0], Array(words.dropFirst())).begin().finish(
-                deadline: Self.patience, limit: Self.most)
-            put("programs", words.joined(separator: " "), result.text)
+        // Programs run when all else is read.
+        case .program: break
         }
+    }
+
+    /// What programs print, by their words.
+    private static func outputs(of programs: [[String]]) throws -> [String: JSON] {
+        if programs.isEmpty { return [:] }
+        let outputs = try programs.map { words in
+            let result = try Command(words[0], Array(words.dropFirst())).begin().finish(
+                deadline: patience, limit: most)
+            return (words.joined(separator: " "), JSON.text(result.text))
+        }
+        return ["programs": .object(Dictionary(outputs) { $1 })]
     }
 
     // MARK: - Effects
@@ -344,4 +356,8 @@ extension EngineError {
             "there is no \(what) \"\(name)\"; \(meant)known are "
                 + (known.isEmpty ? "none" : known.sorted().joined(separator: ", ")))
     }
+}
+
+extension OperatorCommand.Input {
+    fileprivate var program: [String]? { if case .program(let words) = self { words } else { nil } }
 }

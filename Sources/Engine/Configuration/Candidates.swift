@@ -50,7 +50,9 @@ extension Configuration {
         if !withOrigins, path.steps.isEmpty, documents.given.allSatisfy({ $0 == .provider }) {
             return shown(text(of: .provider))
         }
-        guard let part = site.masked.value(at: path) else { throw EngineError("\(path): the document has nothing there") }
+        guard let part = site.masked.value(at: path) else {
+            throw EngineError("\(path): the document has nothing there")
+        }
         return withOrigins ? part.yamlWithOrigins : part.yaml
     }
 
@@ -99,7 +101,8 @@ extension Configuration {
         guard isForced || isCurrent(candidate, of: document) else {
             throw EngineError(
                 "the candidate was begun from \(Self.name(candidate.base)), and \(Self.name(activeCommit)) is active "
-                    + "now; vcpectl diff shows what a commit would change, --force makes it, vcpectl discard begins anew")
+                    + "now; vcpectl diff shows what a commit would change, --force makes it, vcpectl discard begins anew"
+            )
         }
         return try change(candidate.text, as: document, name: "candidate", user: user)
     }

@@ -113,7 +113,7 @@ extension Configuration {
         commit.versions = versions(for: planned.site)
         try apply(planned.plan, as: &commit, confirm: confirm, isWatched: confirm != nil || !watched.isEmpty)
         health.begin(head.pending.map { _ in watched })
-        noteTimes(of: planned.plan)
+        noteTimes(of: planned.plan, at: planned.now)
         try? store.prune(but: head)
         (site, documents, appliedDocuments) = (planned.site, change.documents, change.documents)
         (siteName, damage, lastRollback) = (Self.name(commit.number), nil, nil)

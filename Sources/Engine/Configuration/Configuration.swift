@@ -89,7 +89,7 @@ final class Configuration {
             return { [planner, site, now = clock.now, known = applier.applied.plan] in
                 let begin = Uptime.milliseconds
                 let plan = try planner.plan(site: site, facts: reading.facts, now: now, knowing: known)
-                return Timed(plan: plan, milliseconds: Uptime.milliseconds - begin)
+                return Timed(plan: plan, now: now, milliseconds: Uptime.milliseconds - begin)
             }
         } catch {
             finishFollowing(with: .failure(error), since: Uptime.milliseconds)
@@ -99,20 +99,24 @@ final class Configuration {
 
     private struct Timed: Sendable {
         var plan: Plan
+        /// The time that it was made with.
+        var now: Int
         var milliseconds: Int
     }
 
     /// What can't be applied is logged, and the last good plan stays.
     private func finishFollowing(with result: Result<Timed, any Error>, since begin: Int) {
         do {
-            let (plan, planned) = try (result.get().plan, result.get().milliseconds)
+            let timed = try result.get()
+            let plan = timed.plan
             for line in plan.absent + plan.warnings { Log.say(line) }
             let begin = Uptime.milliseconds
             try applier.apply(plan)
             appliedDocuments = documents
-            noteTimes(of: plan)
+            noteTimes(of: plan, at: timed.now)
             Log.say(
-                "\(siteName) is applied: planned in \(planned) ms, applied in \(Uptime.milliseconds - begin) ms")
+                "\(siteName) is applied: planned in \(timed.milliseconds) ms, applied in \(Uptime.milliseconds - begin) ms"
+            )
             applier.settle(nil)
         } catch {
             applier.settle(error)
@@ -135,9 +139,11 @@ final class Configuration {
     }
 
     /// Notes when a plan that was applied is to be made again.
-    func noteTimes(of plan: Plan) {
-        // A time that has passed is no reason to plan again and again.
-        replanAt = plan.replanAt.map { $0 > clock.now ? $0 : clock.now + 60 }
+    ///
+    /// - Parameter now: the time that it was made with, in seconds since 1970.
+    func noteTimes(of plan: Plan, at now: Int) {
+        // A plugin that names a time of the past must not be asked again and again.
+        replanAt = plan.replanAt.map { $0 > now ? $0 : clock.now + 60 }
     }
 
     /// Has a plan that depends on the time made again: the clock was set.
@@ -176,7 +182,7 @@ final class Configuration {
             var plan = try planner.plan(site: node, facts: reading.facts, now: now, knowing: applied.plan)
             plan.warnings = warnings + plan.warnings
             let planned = Planned(
-                site: node, plan: plan, reading: reading, added: plan.beyond(applied.plan),
+                site: node, plan: plan, reading: reading, now: now, added: plan.beyond(applied.plan),
                 removed: applied.plan.beyond(plan))
             guard checksFiles else { return planned }
             // What an operator names must be there; a box that boots goes on without it.
@@ -195,6 +201,8 @@ final class Configuration {
         var site: Node
         var plan: Plan
         var reading: FactSources.Reading
+        /// The time that it was made with, in seconds since 1970.
+        var now: Int
         var added: [PlannedResource]
         var removed: [PlannedResource]
     }

@@ -125,7 +125,8 @@ final class Feeds {
         }
         let passing = members.count { $0.until != nil }
         guard passing <= FeedFiles.mostPassing else {
-            throw EngineError("\(name) would have \(passing) members with an end, and \(FeedFiles.mostPassing) are allowed")
+            throw EngineError(
+                "\(name) would have \(passing) members with an end, and \(FeedFiles.mostPassing) are allowed")
         }
         guard members.count <= FeedFiles.most else {
             throw EngineError("\(name) would have \(members.count) members, and \(FeedFiles.most) are allowed")

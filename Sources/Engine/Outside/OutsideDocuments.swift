@@ -1,5 +1,6 @@
 import Disks
 import Documents
+import Glibc
 import Planning
 
 /// Commits documents that come from outside, and has a box that runs from a stick installed as they say.
@@ -8,6 +9,8 @@ final class OutsideDocuments {
     private let configuration: Configuration
     private var sites: OutsideSites
     private var stick: StickInstaller
+    /// Reads disks.
+    private let background = Background()
     /// The user of such commits.
     private static let user = "stick"
 
@@ -16,9 +19,24 @@ final class OutsideDocuments {
         (sites, stick) = (OutsideSites(places: places), StickInstaller(places: places))
     }
 
-    /// Takes what has come since the last call.
+    var polled: [pollfd] { background.polled }
+
+    /// Continues with what has been read.
+    func step() { background.step() }
+
+    /// Has read what has appeared since the last call.
     func look() {
-        for found in sites.look() { take(found) }
+        for found in sites.due() { take(found) }
+        if !background.isBusy {
+            let sources = sites.appeared()
+            if !sources.isEmpty {
+                background.run { [sites] in
+                    sites.read(sources)
+                } then: { result in
+                    for found in (try? result.get()) ?? [] { self.take(found) }
+                }
+            }
+        }
         // A commit that may be rolled back must not write disks.
         if configuration.head.pending == nil { stick.follow(configuration.site) }
     }
@@ -40,12 +58,8 @@ final class OutsideDocuments {
                 "the document of \(found.source) was commit \(before): vcpectl rollback \(before) follows it again")
         }
         do {
-            if configuration.activeCommit != nil {
-                do {
-                    try sites.verify(found)
-                } catch {
-                    throw EngineError("the box has a document already, and \(error)")
-                }
+            if configuration.activeCommit != nil, let refusal = found.refusal {
+                throw EngineError("the box has a document already, and \(refusal)")
             }
             // It is tried again when the commit is active or rolled back.
             if configuration.head.pending != nil { return sites.postpone(found) }

@@ -8,13 +8,20 @@ import Processes
 /// Site documents that come from outside: on a disk whose file system is labelled `vcpe-site`, or from the machine that
 /// emulates the box.
 struct OutsideSites {
-    /// A document, and who gave it.
-    struct Found {
+    /// A document, and its source.
+    struct Found: Sendable {
         var source: String
         /// It was tried before.
         var isKnown = false
         var text: String
-        var signature: [UInt8]?
+        /// Why no key of the image has signed it; nil for one that is signed.
+        var refusal: String?
+    }
+
+    /// Where a document may be.
+    enum Source: Sendable {
+        case firmware
+        case disk(name: String, identity: String)
     }
 
     static let label = "vcpe-site"
@@ -23,7 +30,7 @@ struct OutsideSites {
     private static let (most, mostOfSignature) = (4 << 20, 64 << 10)
 
     private let places: Places
-    /// What was looked at: a disk that is pulled out and plugged in again counts anew.
+    /// Disks that were read: one that is removed and plugged in again counts anew.
     private var known: Set<String> = []
     private var knowsFirmware = false
     /// What could not be taken yet, and when it is tried again, in milliseconds of the kernel's time.
@@ -35,35 +42,29 @@ struct OutsideSites {
     /// Has a document found again a little later.
     mutating func postpone(_ found: Found) { postponed.append((found, Uptime.milliseconds + Self.postponement)) }
 
-    /// What has come since the last look, and what is to be tried again.
-    mutating func look() -> [Found] {
+    /// What is to be tried again.
+    mutating func due() -> [Found] {
         let now = Uptime.milliseconds
-        var found = postponed.filter { $0.until <= now }.map(\.found)
-        postponed.removeAll { $0.until <= now }
-        if !knowsFirmware, let text = read(places.firmwareSite, Self.most) {
+        defer { postponed.removeAll { $0.until <= now } }
+        return postponed.filter { $0.until <= now }.map(\.found)
+    }
+
+    /// What has appeared since the last call, and is to be read.
+    mutating func appeared() -> [Source] {
+        var sources: [Source] = []
+        if !knowsFirmware, FileSystem.exists(places.firmwareSite) {
             knowsFirmware = true
-            found.append(
-                Found(source: "the machine's firmware", text: String(decoding: text, as: UTF8.self), signature: nil))
+            sources.append(.firmware)
         }
         let folder = "/sys/class/block"
         var present: Set<String> = []
         for name in (try? FileSystem.list(folder)) ?? [] {
             let identity = "\(name) \(Self.sequence(of: "\(folder)/\(name)"))"
             present.insert(identity)
-            if known.contains(identity) { continue }
-            // An engine that never came back from a dying stick leaves that one alone.
-            if (try? FileSystem.read(places.outsideTried)) == Array(identity.utf8) { continue }
-            guard let type = LabelledVolume.type(of: "\(places.devices)/\(name)", label: Self.label) else { continue }
-            try? FileSystem.replace(places.outsideTried, with: identity)
-            defer { try? FileSystem.remove(places.outsideTried) }
-            do {
-                found.append(try read("\(places.devices)/\(name)", type: type))
-            } catch {
-                Log.say("\(name), labelled \(Self.label): \(error)")
-            }
+            if !known.contains(identity) { sources.append(.disk(name: name, identity: identity)) }
         }
         known = present
-        return found
+        return sources
     }
 
     /// Tells one disk from the next that is called the same.
@@ -75,16 +76,44 @@ struct OutsideSites {
         return ""
     }
 
-    private func read(_ device: String, type: String) throws -> Found {
+    /// Reads documents, and checks their signatures. A dying stick may keep it waiting: it is for another thread.
+    func read(_ sources: [Source]) -> [Found] {
+        sources.compactMap { source in
+            switch source {
+            case .firmware:
+                return read(places.firmwareSite, Self.most).map { found("the machine's firmware", $0, signature: nil) }
+            case .disk(let name, let identity):
+                // An engine that never came back from a dying stick leaves that one alone.
+                if (try? FileSystem.read(places.outsideTried)) == Array(identity.utf8) { return nil }
+                guard let type = LabelledVolume.type(of: "\(places.devices)/\(name)", label: Self.label) else {
+                    return nil
+                }
+                try? FileSystem.replace(places.outsideTried, with: identity)
+                defer { try? FileSystem.remove(places.outsideTried) }
+                do {
+                    return try readVolume("\(places.devices)/\(name)", type: type)
+                } catch {
+                    Log.say("\(name), labelled \(Self.label): \(error)")
+                    return nil
+                }
+            }
+        }
+    }
+
+    private func readVolume(_ device: String, type: String) throws -> Found {
         let folder = "\(places.run)/outside"
         try LabelledVolume.mount(device, type: type, at: folder)
         defer { umount2(folder, Int32(MNT_DETACH)) }
         guard let text = read("\(folder)/\(Self.document)", Self.most) else {
             throw EngineError("it has no \(Self.document) of at most \(Self.most) bytes")
         }
-        return Found(
-            source: "the stick", text: String(decoding: text, as: UTF8.self),
-            signature: read("\(folder)/\(Self.signature)", Self.mostOfSignature))
+        return found("the stick", text, signature: read("\(folder)/\(Self.signature)", Self.mostOfSignature))
+    }
+
+    private func found(_ source: String, _ text: [UInt8], signature: [UInt8]?) -> Found {
+        var refusal: String?
+        do { try verify(text, signature) } catch { refusal = "\(error)" }
+        return Found(source: source, text: String(decoding: text, as: UTF8.self), refusal: refusal)
     }
 
     /// A plain file within its bound; nil for anything else.
@@ -100,18 +129,18 @@ struct OutsideSites {
     /// Whether one of the image's keys has signed a text, in the words of ssh-keygen(1), for nothing but this.
     ///
     /// - Throws: why it has not, or why nobody can know.
-    func verify(_ found: Found) throws {
+    private func verify(_ text: [UInt8], _ signature: [UInt8]?) throws {
         guard FileSystem.exists(places.siteKeys) else {
             throw EngineError("this image names no key (site-keys) that could sign another")
         }
-        guard let signature = found.signature else { throw EngineError("there is no \(Self.signature) beside it") }
+        guard let signature else { throw EngineError("there is no \(Self.signature) beside it") }
         let folder = try FileSystem.makeTemporaryDirectory(in: places.state, prefix: FileSystem.temporaryPrefix + "sig")
         defer { try? FileSystem.remove(folder) }
         try FileSystem.replace("\(folder)/signature", with: signature)
         let words = [
             "-Y", "verify", "-f", places.siteKeys, "-I", "site", "-n", "vcpe-site", "-s", "\(folder)/signature",
         ]
-        let result = try Command("/usr/bin/ssh-keygen", words).begin(input: .temporary(holding: Array(found.text.utf8)))
+        let result = try Command("/usr/bin/ssh-keygen", words).begin(input: .temporary(holding: text))
             .finish(deadline: 10, limit: 64 << 10)
         guard result.status == 0 else {
             let lines = (result.text + result.errorText).split(separator: "\n").joined(separator: "; ")

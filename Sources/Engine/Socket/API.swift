@@ -80,7 +80,8 @@ extension Engine {
         "plan": Verb(.readOnly) { engine, request in
             guard request.json["site"] != nil else {
                 return [
-                    "lines": .texts(engine.configuration.hidingSecrets(engine.applier.planLines)), "nftables": engine.applier.rulesetDocument,
+                    "lines": .texts(engine.configuration.hidingSecrets(engine.applier.planLines)),
+                    "nftables": engine.applier.rulesetDocument,
                 ]
             }
             engine.previews.begin(
@@ -120,7 +121,9 @@ extension Engine {
             entries["site"] = .text(engine.configuration.shown(commit.site))
             entries["documents"] = .object(
                 Dictionary(
-                    commit.documents.given.map { ($0.rawValue, .text(engine.configuration.shown(commit.documents[$0] ?? ""))) }
+                    commit.documents.given.map {
+                        ($0.rawValue, .text(engine.configuration.shown(commit.documents[$0] ?? "")))
+                    }
                 ) { $1 })
             entries["diff"] = .texts(engine.configuration.changes(of: commit))
             return .object(entries)
@@ -146,7 +149,8 @@ extension Engine {
         "candidate": Verb(.readOnly) { engine, request in
             let document = try request.document()
             return [
-                "site": .text(engine.configuration.shown(engine.configuration.candidateText(of: document))), "document": .text(document.rawValue),
+                "site": .text(engine.configuration.shown(engine.configuration.candidateText(of: document))),
+                "document": .text(document.rawValue),
             ]
         },
         "edit": Verb(.customer) { engine, request in
@@ -157,7 +161,8 @@ extension Engine {
         "load": Verb(.customer) { engine, request in
             let document = try request.changedDocument()
             try engine.configuration.setCandidate(
-                try engine.configuration.meant(try request.text("site"), as: document, name: request.name, isCandidate: true),
+                try engine.configuration.meant(
+                    try request.text("site"), as: document, name: request.name, isCandidate: true),
                 of: document, user: request.user)
             return [:]
         },
@@ -176,7 +181,8 @@ extension Engine {
         "check": Verb(.readOnly) { engine, request in
             let document = try request.document()
             engine.previews.begin(
-                engine.configuration.candidateText(of: document), as: document, name: "candidate", for: request.connection)
+                engine.configuration.candidateText(of: document), as: document, name: "candidate",
+                for: request.connection)
             return nil
         },
         "subscribe": Verb(.readOnly) { engine, request in
@@ -211,7 +217,8 @@ extension Engine {
             return nil
         },
         "explain-packet": Verb(.readOnly) { engine, request in try engine.explainer.explain(packet: request.json) },
-        "explain": Verb(.readOnly) { engine, request in ["rules": .list(try engine.explainer.explain(try request.text("text")))]
+        "explain": Verb(.readOnly) { engine, request in
+            ["rules": .list(try engine.explainer.explain(try request.text("text")))]
         },
         "feeds": Verb(.readOnly) { engine, _ in ["feeds": engine.feeds.list] },
         "feed": Verb(.readOnly) { engine, request in
@@ -236,7 +243,8 @@ extension Engine {
         "traced": Verb(.operator) { engine, _ in engine.traces.next() },
         "counters": Verb(.readOnly) { engine, _ in try engine.applier.counters() },
         "facts": Verb(.readOnly) { engine, _ in ["facts": try engine.facts.current().json] },
-        "services": Verb(.readOnly) { engine, _ in ["services": .list(try engine.places.pidOne.services().map(\.json))] },
+        "services": Verb(.readOnly) { engine, _ in ["services": .list(try engine.places.pidOne.services().map(\.json))]
+        },
         "service": Verb(.operator) { engine, request in
             let (deed, name) = (try request.text("deed"), try request.text("name"))
             guard ["start", "stop", "restart"].contains(deed) else {

@@ -28,8 +28,10 @@ extension StateData {
         let counters = try routes.linkCounters()
         let addresses = Dictionary(grouping: try routes.addresses(), by: \.link)
         let leased = Set(
-            facts.reported.reported([Facts.Lease.collection, Facts.Prefix.collection]).collections.values.flatMap(\.values)
-                .compactMap { ($0["address"] ?? $0["prefix"])?.text })
+            facts.reported.reported([Facts.Lease.collection, Facts.Prefix.collection]).collections.values.flatMap(
+                \.values
+            )
+            .compactMap { ($0["address"] ?? $0["prefix"])?.text })
         return Dictionary(
             try routes.links().map { link -> (String, JSON) in
                 let own = (addresses[link.index] ?? []).map { Self.state(of: $0, leased) }

@@ -59,7 +59,8 @@ final class StateData {
         switch datastore {
         case .running: return JSON(configuration.site.masked)
         // What the box has may be of earlier documents.
-        case .operational: return JSON(
+        case .operational:
+            return JSON(
                 try configuration.siteReader.read(
                     configuration.appliedDocuments ?? configuration.documents, name: "site"
                 ).node.masked)
