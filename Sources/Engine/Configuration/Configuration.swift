@@ -51,17 +51,16 @@ final class Configuration {
     /// Plans the site with today's facts and applies it before this returns: at the start, and after a rollback.
     func followNow() {
         guard let plan = beginFollowing() else { return }
-        finishFollowing(with: Result { try plan() }, since: Uptime.milliseconds)
+        finishFollowing(with: Result { try plan() })
     }
 
     /// The same, while the engine's loop goes on.
     ///
     /// - Parameter then: is called when the plan is applied, or could not be.
     func follow(then: @escaping () -> Void = {}) {
-        let begin = Uptime.milliseconds
         guard let plan = beginFollowing() else { return then() }
         background.run(plan) { result in
-            self.finishFollowing(with: result, since: begin)
+            self.finishFollowing(with: result)
             then()
             self.startNextChange()
         }
@@ -92,7 +91,7 @@ final class Configuration {
                 return Timed(plan: plan, now: now, milliseconds: Uptime.milliseconds - begin)
             }
         } catch {
-            finishFollowing(with: .failure(error), since: Uptime.milliseconds)
+            finishFollowing(with: .failure(error))
             return nil
         }
     }
@@ -105,7 +104,7 @@ final class Configuration {
     }
 
     /// What can't be applied is logged, and the last good plan stays.
-    private func finishFollowing(with result: Result<Timed, any Error>, since begin: Int) {
+    private func finishFollowing(with result: Result<Timed, any Error>) {
         do {
             let timed = try result.get()
             let plan = timed.plan
@@ -114,9 +113,8 @@ final class Configuration {
             try applier.apply(plan)
             appliedDocuments = documents
             noteTimes(of: plan, at: timed.now)
-            Log.say(
-                "\(siteName) is applied: planned in \(timed.milliseconds) ms, applied in \(Uptime.milliseconds - begin) ms"
-            )
+            let milliseconds = (plan: timed.milliseconds, apply: Uptime.milliseconds - begin)
+            Log.say("\(siteName) is applied: planned in \(milliseconds.plan) ms, applied in \(milliseconds.apply) ms")
             applier.settle(nil)
         } catch {
             applier.settle(error)
