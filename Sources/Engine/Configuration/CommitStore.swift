@@ -41,12 +41,18 @@ public struct Commit: Sendable, Hashable {
         ])
     }
 
-    /// What is known only when it was applied.
+    /// What is known only when it was applied; and what ``CommitStore/prune(but:)`` needs to know, so that it
+    /// reads no documents.
     fileprivate var after: JSON {
         .object([
+            "changed": .texts(changed.map(\.rawValue)),
             "journal-milliseconds": .integer(journalMilliseconds), "apply-milliseconds": .integer(applyMilliseconds),
             "rolled-back": outcome.map { .text($0) },
         ])
+    }
+
+    fileprivate static func changed(_ json: JSON) -> [SiteDocument] {
+        (json["changed"]?.list ?? []).compactMap { $0.text.flatMap { SiteDocument(rawValue: $0) } }
     }
 
     fileprivate mutating func take(after json: JSON) {
@@ -77,7 +83,7 @@ public struct Commit: Sendable, Hashable {
         else { return nil }
         (self.number, self.time, self.user, self.comment) = (number, time, user, comment)
         self.documents = SiteDocuments(documents)
-        changed = (json["changed"]?.list ?? []).compactMap { $0.text.flatMap { SiteDocument(rawValue: $0) } }
+        changed = Self.changed(json)
         added = json["added"]?.integer ?? 0
         removed = json["removed"]?.integer ?? 0
         planMilliseconds = json["plan-milliseconds"]?.integer ?? 0
@@ -132,11 +138,13 @@ struct CommitStore {
     /// Commits that are kept.
     static let kept = 50
     /// Bytes that they may have together: history must not fill what others live on.
-    static let most = 64 << 20
+    var most = 64 << 20
 
     let folder: String
     /// The version of the image that writes here; nil for one without.
     let release: String?
+
+    init(folder: String, release: String?) { (self.folder, self.release) = (folder, release) }
 
     private var headPath: String { "\(folder)/head" }
     private func path(_ number: Int) -> String { "\(folder)/\(number)" }
@@ -227,19 +235,39 @@ struct CommitStore {
         return (all.max() ?? 0) + 1
     }
 
-    /// Forgets all but the newest, and what a fall left half written.
+    /// Removes old commits, and what a crash left half written. The newest commits of each document
+    /// have an equal share of the room: one owner's commits can't push those of another out. The newest
+    /// of all have what the shares leave.
     func prune(but head: Head) throws {
         guard FileSystem.exists(folder) else { return }
         try FileSystem.removeLeftovers(in: folder)
-        let heads = heads
-        var (count, size) = (0, 0)
-        for number in numbers.reversed() {
-            count += 1
-            size += Int((try? File(path(number)).status().st_size) ?? 0)
-            let isTooMuch = count > Self.kept || size > Self.most
-            if isTooMuch, number != head.commit, number != head.pending?.commit, !heads.contains(number) {
-                try remove(number)
+        let stored = numbers.reversed().map { number in
+            (number: number, size: Int((try? File(path(number)).status().st_size) ?? 0))
+        }
+        guard stored.count > Self.kept || stored.reduce(0, { $0 + $1.size }) > most else { return }
+        var keeps = heads.union([head.commit, head.pending?.commit].compactMap { $0 })
+        let documents = Dictionary(uniqueKeysWithValues: stored.map { ($0.number, changed(by: $0.number)) })
+        let shares = SiteDocument.allCases.count
+        for document in SiteDocument.allCases {
+            var (count, size) = (0, 0)
+            for commit in stored where documents[commit.number]?.contains(document) == true {
+                (count, size) = (count + 1, size + commit.size)
+                if count > Self.kept / shares || size > most / shares { break }
+                keeps.insert(commit.number)
             }
         }
+        let kept = stored.filter { keeps.contains($0.number) }
+        var (count, size) = (kept.count, kept.reduce(0) { $0 + $1.size })
+        for commit in stored where !keeps.contains(commit.number) {
+            (count, size) = (count + 1, size + commit.size)
+            // Of the others, all that are older than the first without room.
+            if count > Self.kept || size > most { try remove(commit.number) }
+        }
+    }
+
+    /// The documents that a commit changed. One that was never applied has none beside its own file.
+    private func changed(by number: Int) -> [SiteDocument] {
+        let after = (try? read(afterPath(number))) ?? nil
+        return ((after ?? (try? read(path(number))) ?? nil)).map { Commit.changed($0) } ?? []
     }
 }

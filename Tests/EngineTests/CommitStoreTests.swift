@@ -1,0 +1,72 @@
+import Documents
+@testable import Engine
+import Files
+import PluginKit
+import Testing
+
+/// What stays of the history.
+@Suite struct CommitStoreTests {
+    private var store: CommitStore
+
+    init() throws {
+        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-commits")
+        store = CommitStore(folder: "\(folder)/commits", release: nil)
+    }
+
+    private func finish() throws { try FileSystem.remove(FileSystem.parent(of: store.folder) ?? "") }
+
+    /// Adds commits as the engine does, each with what became of it.
+    private func add(_ count: Int, _ document: SiteDocument, bytes: Int = 10, isApplied: Bool = true) throws {
+        for _ in 0..<count {
+            var documents = SiteDocuments()
+            documents[document] = String(repeating: "x", count: bytes)
+            let commit = Commit(
+                number: store.nextNumber, user: "root", comment: "", documents: documents, changed: [document],
+                added: 0, removed: 0, planMilliseconds: 0)
+            try store.add(commit)
+            if isApplied { try store.setAfter(commit) }
+            try store.prune(but: Head(commit: commit.number))
+        }
+    }
+
+    private func numbers(of document: SiteDocument) throws -> [Int] {
+        try store.numbers.filter { try store.commit($0).changed == [document] }
+    }
+
+    @Test func aBoxWithOneDocumentKeepsTheNewest50() throws {
+        try add(60, .provider)
+        #expect(store.numbers == Array(11...60))
+        try finish()
+    }
+
+    /// One owner's commits can't push those of another out.
+    @Test func oneOwnersCommitsDoNotPushOthersOut() throws {
+        try add(40, .provider)
+        try add(60, .customer)
+        #expect(try numbers(of: .provider) == Array(16...40))
+        #expect(try numbers(of: .customer) == Array(76...100))
+        try add(3, .provider, isApplied: false)
+        #expect(try numbers(of: .provider) == Array(19...40) + Array(101...103))
+        #expect(store.numbers.count == 50)
+        try finish()
+    }
+
+    /// An owner with few commits leaves the rest of the room to the other one.
+    @Test func roomThatOneOwnerDoesNotNeedIsTheOthers() throws {
+        try add(3, .provider)
+        try add(60, .customer)
+        #expect(try numbers(of: .provider) == [1, 2, 3])
+        #expect(try numbers(of: .customer).count == 47)
+        try finish()
+    }
+
+    @Test mutating func bytesAreSharedToo() throws {
+        store.most = 64 << 10
+        try add(4, .provider, bytes: 4 << 10)
+        try add(20, .customer, bytes: 4 << 10)
+        #expect(try numbers(of: .provider) == [1, 2, 3, 4])
+        let customers = try numbers(of: .customer)
+        #expect((7...12).contains(customers.count))
+        try finish()
+    }
+}
