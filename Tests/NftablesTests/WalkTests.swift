@@ -43,6 +43,32 @@ import Testing
         #expect(try walk(rules) { $0.connectionMark = 5 }.end == .accept)
     }
 
+    /// A map's element for an unknown key is unknown, as the answer of a match about it is.
+    @Test func keysOfMapsMayBeUnknown() throws {
+        let key = Expression.ct(.mark)
+        let named = NamedSet(
+            "x.map", key: [.mark], content: .verdicts, elements: [SetElement(.number(7), .verdict(.drop))])
+        let maps: [[Statement]] = [
+            [.verdictMap(key, [VerdictMapEntry(.number(7), .drop)])], [.namedVerdictMap(key, "x.map")],
+        ]
+        for map in maps {
+            let unknown = try walk([map, [.verdict(.accept)]], sets: [named])
+            #expect(unknown.end == .accept && unknown.walk.unknown == ["x: rules[0]"], "\(map)")
+            let lacking = try walk([map, [.verdict(.accept)]], sets: [named]) { $0.connectionMark = 8 }
+            #expect(lacking.end == .accept && lacking.walk.unknown.isEmpty, "\(map)")
+            let found = try walk([map, [.verdict(.accept)]], sets: [named]) { $0.connectionMark = 7 }
+            #expect(found.end == .drop && found.walk.unknown.isEmpty, "\(map)")
+        }
+        let targets = NamedSet(
+            "x.targets", key: [.mark], content: .values([.ipv4Address]),
+            elements: [SetElement(.number(7), .data(.text("10.0.0.9")))])
+        let translation: [Statement] = [.nat(.dnat, .ip, address: .map(key, "x.targets"), port: nil)]
+        let rules = [translation, [.verdict(.drop)]]
+        #expect(try walk(rules, sets: [targets]).walk.unknown == ["x: rules[0]"])
+        #expect(try walk(rules, sets: [targets]) { $0.connectionMark = 8 }.walk.unknown.isEmpty)
+        #expect(try walk(rules, sets: [targets]) { $0.connectionMark = 7 }.end == .accept)
+    }
+
     /// The packet path restores the mark from the connection: of an unknown one, the packet's is unknown, too.
     @Test func packetMarkComesFromTheConnection() throws {
         let rules: [[Statement]] = [

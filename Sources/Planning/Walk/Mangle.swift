@@ -76,6 +76,9 @@ extension PacketWalk {
 
     func isKnown(_ key: Expression) -> Bool { values(key) != nil }
 
+    /// Whether it is known which element of a map a packet's key is: of an empty one, always none.
+    func isKnown(_ key: Expression, in map: String) -> Bool { indexes[map]?.isEmpty != false || isKnown(key) }
+
     /// A code point or a handle of traffic control.
     static func number(_ text: String) -> Int? {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false).map { Int($0, radix: 16) }

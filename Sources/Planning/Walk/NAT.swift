@@ -6,6 +6,7 @@ extension Statement.NAT: WalkedStatement {
     func meet(_ walk: inout PacketWalk) -> PacketWalk.Outcome {
         switch address {
         case .map(let key, let name)?:
+            guard walk.isKnown(key, in: name) else { return .unknown }
             guard case .data(let target)? = walk.element(key, name)?.value else { return .leave }
             return .verdict(.accept, walk.translate(kind, by: target))
         case .valueMap?:

@@ -159,8 +159,17 @@ public struct PacketWalk {
                     }
                 case .verdict(let verdict): .verdict(verdict)
                 case .verdictMap(let key, let entries):
-                    entries.first { holds(key, $0.key) == true }.map { .verdict($0.verdict) } ?? .next()
-                case .namedVerdictMap(let key, let name): element(key, name)?.verdict.map { .verdict($0) } ?? .next()
+                    if isKnown(key) {
+                        entries.first { holds(key, $0.key) == true }.map { .verdict($0.verdict) } ?? .leave
+                    } else {
+                        .unknown
+                    }
+                case .namedVerdictMap(let key, let name):
+                    if isKnown(key, in: name) {
+                        element(key, name)?.verdict.map { .verdict($0) } ?? .leave
+                    } else {
+                        .unknown
+                    }
                 case .counter(let name): count(name)
                 case .other(let other): (other.value as? any WalkedStatement)?.meet(&self) ?? .unknown
                 }
