@@ -57,6 +57,8 @@ struct FileChecks {
                     + reason.replacing(secrets, with: Node.mask))
             problems.append("error: \(problem)")
         }
+        // Secrets that are made for the checks take of the checks' time.
+        let end = Uptime.milliseconds + Self.patience
         // By plugin: where its files are, and the user who owns them.
         var sandboxes: [String: Sandbox] = [:]
         for check in checks {
@@ -71,7 +73,8 @@ struct FileChecks {
             }
             if sandboxes[check.plugin] == nil {
                 let sandbox = self.sandbox(number: sandboxes.count, in: folder)
-                secrets += try lay(plan, of: check.plugin, in: sandbox, at: "\(folder)/\(sandboxes.count)")
+                secrets += try lay(
+                    plan, of: check.plugin, in: sandbox, at: "\(folder)/\(sandboxes.count)", until: end)
                 sandboxes[check.plugin] = sandbox
             }
             var command = Command(check.words[0], Array(check.words.dropFirst()))
@@ -82,7 +85,6 @@ struct FileChecks {
                 try refuse(check, "it can't be started: \(error)")
             }
         }
-        let end = Uptime.milliseconds + Self.patience
         while !running.isEmpty {
             var next: [Running] = []
             for job in running {
@@ -170,8 +172,11 @@ struct FileChecks {
 
     /// Writes a plugin's directories and files into a folder.
     ///
+    /// - Parameter end: when secrets must have been made, in milliseconds of the kernel's time.
     /// - Returns: the secrets in them.
-    private func lay(_ plan: Plan, of plugin: String, in sandbox: Sandbox, at folder: String) throws -> [String] {
+    private func lay(
+        _ plan: Plan, of plugin: String, in sandbox: Sandbox, at folder: String, until end: Int
+    ) throws -> [String] {
         var staged = Places()
         (staged.run, staged.data) = ("\(folder)/run/vcpe", "\(folder)/data")
         for path in [folder, "\(folder)/root", "\(folder)/run", staged.run, staged.data] {
@@ -198,7 +203,7 @@ struct FileChecks {
         var filled: Set<String> = []
         let secrets = try Self.secrets(
             planned.of(SecretResource.self), from: SecretStore(folder: places.secrets, scratch: folder),
-            SecretStore(folder: "\(folder)/secrets", scratch: folder))
+            SecretStore(folder: "\(folder)/secrets", scratch: folder), until: end)
         for file in planned.of(FileResource.self) {
             let content = try Secrets.filled(file.content) { name in
                 let secret = try secrets(name)
@@ -214,11 +219,12 @@ struct FileChecks {
 
     /// Reads secrets, and makes those that the box does not have yet, for the check alone.
     private static func secrets(
-        _ planned: [SecretResource], from known: SecretStore, _ made: SecretStore
+        _ planned: [SecretResource], from known: SecretStore, _ made: SecretStore, until end: Int
     ) throws -> (String) throws -> String {
         { name in
             if let secret = try? known.filled(Secrets.reference(name)) { return secret }
-            try made.make(planned.filter { $0.name == name })
+            let rest = Double(max(0, end - Uptime.milliseconds)) / 1000
+            try made.make(planned.filter { $0.name == name }, within: rest)
             return try made.filled(Secrets.reference(name))
         }
     }

@@ -29,7 +29,10 @@ struct SecretStore {
     private func path(_ name: String) -> String { "\(folder)/\(name)" }
 
     /// Makes the missing ones.
-    func make(_ wanted: [SecretResource]) throws {
+    ///
+    /// - Parameter seconds: that the programs may take together: the engine waits for them.
+    func make(_ wanted: [SecretResource], within seconds: Double = SecretStore.patience) throws {
+        let end = Uptime.milliseconds + Int(seconds * 1000)
         for secret in wanted where !FileSystem.exists(path(secret.name)) {
             let name = secret.name
             try FileSystem.makeDirectory(folder)
@@ -37,7 +40,7 @@ struct SecretStore {
             let bytes =
                 switch secret.source {
                 case .bytes(let count): random(count)
-                case .program(let words): try made(by: words, for: name)
+                case .program(let words): try made(by: words, for: name, until: end, seconds)
                 }
             try FileSystem.replace(path(name), with: bytes, mode: 0o600)
             try FileSystem.syncDirectory(folder)
@@ -52,19 +55,28 @@ struct SecretStore {
         }
     }
 
-    /// Seconds that a program may take, and bytes that it may make.
-    private static let (patience, most) = (60.0, 64 << 10)
+    /// Seconds that the secrets of a plan may take together, as the checks of its files may.
+    static let patience = 10.0
+    /// Bytes that a program may make.
+    private static let most = 64 << 10
 
-    private func made(by words: [String], for name: String) throws -> [UInt8] {
+    /// - Parameter end: in milliseconds of the kernel's time.
+    private func made(by words: [String], for name: String, until end: Int, _ seconds: Double) throws -> [UInt8] {
         let scratch = try FileSystem.makeTemporaryDirectory(in: scratch, prefix: FileSystem.temporaryPrefix + "made")
         defer { try? FileSystem.remove(scratch) }
         let file = "\(scratch)/secret"
         let arguments = words.dropFirst().map { $0 == "${file}" ? file : $0 }
         let result: Command.Result
         do {
-            result = try Command(words[0], arguments).begin().finish(deadline: Self.patience, limit: Self.most)
+            let rest = Double(max(0, end - Uptime.milliseconds)) / 1000
+            result = try Command(words[0], arguments).begin().finish(deadline: rest, limit: Self.most)
         } catch {
-            throw EngineError("the secret \(name) can't be made: \(error)")
+            let isLate = Uptime.milliseconds >= end
+            throw EngineError(
+                "the secret \(name) can't be made: "
+                    + (isLate
+                        ? "\(words[0]) was ended: all secrets of a plan may take \(Int(seconds)) s together"
+                        : "\(error)"))
         }
         let bytes = words.contains("${file}") ? (try? FileSystem.read(file)) ?? [] : result.output
         guard result.status == 0, (1...Self.most).contains(bytes.count) else {
