@@ -13,13 +13,19 @@ struct RuleDriver: Driver {
 
     init(_ context: DriverContext) { socket = context.socket }
 
-    func check(_ change: KindChange<RuleResource>) throws { _ = try change.wanted.map(Self.numbered) }
+    func check(_ change: KindChange<RuleResource>) throws {
+        let (users, before) = (PlannedUsers(change.plans.new), PlannedUsers(change.plans.old.plan))
+        for rule in change.wanted { _ = try Self.numbered(rule, users, before) }
+    }
 
     /// A rule with the number of its user.
-    private static func numbered(_ rule: RuleResource) throws -> RuleResource {
+    private static func numbered(
+        _ rule: RuleResource, _ users: PlannedUsers, _ before: PlannedUsers? = nil
+    ) throws -> RuleResource {
         guard let name = rule.user else { return rule }
-        guard let user = getpwnam(name)?.pointee.pw_uid else {
-            throw EngineError("rule \(rule.identity): there is no user \(name)")
+        guard let user = users.number(of: name, before: before) else {
+            throw EngineError(
+                "rule \(rule.identity): there is no user \(name); allowed are users of the image and of system.users")
         }
         var numbered = rule
         (numbered.user, numbered.users) = (nil, Int(user)...Int(user))
@@ -27,7 +33,7 @@ struct RuleDriver: Driver {
     }
 
     func steps(_ change: KindChange<RuleResource>) -> [Step] {
-        [Step(.rules) { try self.converge(change.wanted) }]
+        [Step(.rules) { try self.converge(change.wanted, PlannedUsers(change.plans.new)) }]
     }
 
     /// A rule in the kernel's form.
@@ -61,20 +67,22 @@ struct RuleDriver: Driver {
             missing: wanted.filter { !isPresent.contains($0) })
     }
 
-    private func difference(_ wanted: [RuleResource]) throws -> Difference<PolicyRule, PolicyRule> {
+    private func difference(
+        _ wanted: [RuleResource], _ users: PlannedUsers
+    ) throws -> Difference<PolicyRule, PolicyRule> {
         Self.difference(
-            wanted: try wanted.map { Self.rule(try Self.numbered($0)) },
+            wanted: try wanted.map { Self.rule(try Self.numbered($0, users)) },
             present: try socket.policyRules(origin: LinkDriver.origin))
     }
 
     func drift(from plan: Plan) throws -> [String] {
-        let difference = try difference(plan.values(RuleResource.self))
+        let difference = try difference(plan.values(RuleResource.self), PlannedUsers(plan))
         return difference.extra.map { "policy rule \($0.priority) is not planned" }
             + difference.missing.map { "policy rule \($0.priority) is missing" }
     }
 
-    private func converge(_ wanted: [RuleResource]) throws {
-        let difference = try difference(wanted)
+    private func converge(_ wanted: [RuleResource], _ users: PlannedUsers) throws {
+        let difference = try difference(wanted, users)
         // New rules first, so that packets always meet one.
         for rule in difference.missing { try socket.add(rule) }
         for rule in difference.extra {
