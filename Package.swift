@@ -53,7 +53,7 @@ let box: [Target] = [
             "CSystem", "Disks", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes",
             "Schema", "Slots", "Units",
         ], path: "Sources", sources: ["Engine"] + kinds.map { "Resources/\($0)/Driver" }),
-    .target(name: "Schema", dependencies: ["Documents", "Files"]),
+    .target(name: "Schema", dependencies: ["Addresses", "Documents", "Files"]),
     .executableTarget(
         name: "vcpe-box", dependencies: ["CResolver", "Engine", "Files", "PluginKit", "Plugins", "Schema"]),
     .executableTarget(

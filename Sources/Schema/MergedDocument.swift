@@ -35,12 +35,11 @@ public struct MergedDocument: Sendable {
         }
         let problems = ProblemList()
         let schema = schema()
-        let root = Schema.Node(
-            name: "", kind: .container, values: [], type: "", children: schema.top.map(\.node))
+        let root = schema.root
         var merging = Merging()
         var locks = Locks()
         for (path, reason) in reserved {
-            if let path = try? DocumentPath(path) { locks.add(path.steps[...], origin: reason) }
+            if let path = try? DocumentPath(path) { locks.add(root.canonical(path).steps[...], origin: reason) }
         }
         var result = first.without(Self.locksKey)
         locks.add(from: first, keys: keys, root, problems)
@@ -90,68 +89,14 @@ private struct Locks {
         for text in texts ?? [] {
             do {
                 let path = try DocumentPath(text.value)
-                if let (message, hint) = Self.objection(to: path, keys, root) {
+                if let (message, hint) = root.objection(toLocking: path, keys) {
                     problems.add(text.problem("\"\(path)\": \(message)", hint: hint))
                 }
-                add(path.steps[...], origin: "\(text.position)")
+                add(root.canonical(path).steps[...], origin: "\(text.position)")
             } catch {
                 problems.add(text.problem("\(error)", hint: "allowed is a path such as firewall.policies"))
             }
         }
-    }
-
-    /// Why a path can't be locked. A path that matches nothing would lock nothing.
-    private static func objection(
-        to path: DocumentPath, _ keys: [String], _ root: Schema.Node
-    ) -> (message: String, hint: String)? {
-        guard case .key(let top)? = path.steps.first, keys.contains(top) else {
-            let wrong = path.steps.first.map { "\(DocumentPath(steps: [$0]))" } ?? ""
-            let meant = didYouMean(wrong, among: keys).map { "did you mean \($0)? " } ?? ""
-            return (
-                "no plugin of this image reads this key", meant + "keys are \(keys.sorted().joined(separator: ", "))"
-            )
-        }
-        // A plugin without a module has no known path below its key.
-        guard var node = root.children.first(where: { $0.name == top }) else {
-            let isAll = path.steps.count == 1
-            return isAll ? nil : ("the plugin has no YANG module that has this path", "lock \(top) as a whole")
-        }
-        // Whether the step before has selected an item of the list.
-        var isItem = false
-        for step in path.steps.dropFirst() {
-            switch step {
-            case .key where node.isKeyed && !isItem:
-                return (
-                    "\(node.name) is a list", "lock it as a whole, or an item by its key: \(node.name)[…]"
-                )
-            case .key(let key):
-                isItem = false
-                guard let child = node.children.first(where: { $0.name == key && $0.isConfiguration }) else {
-                    let names = node.children.filter(\.isConfiguration).map(\.name)
-                    let meant = didYouMean(key, among: names).map { "did you mean \($0)? " } ?? ""
-                    return ("\(node.name) has no \(key)", meant + "it has \(names.sorted().joined(separator: ", "))")
-                }
-                node = child
-            case .name(let text) where node.isKeyed && !isItem:
-                guard text.split(separator: " ").count == node.keys.count else {
-                    return (
-                        "an item of \(node.name) has the keys \(node.keys.joined(separator: ", "))",
-                        "name the values of all of them, with blanks between"
-                    )
-                }
-                isItem = true
-            // A key may be a number; a place in the list is none.
-            case .index where node.isKeyed && !isItem && node.hasNumericKey: isItem = true
-            case .name, .index:
-                return (
-                    "an item is locked by the value of its key",
-                    node.isKeyed
-                        ? "write the value of its key in brackets, once"
-                        : "\(node.name) has no key: lock it as a whole"
-                )
-            }
-        }
-        return nil
     }
 }
 
@@ -239,36 +184,11 @@ private struct Merging {
                 continue
             }
             let merged = merge(
-                known[key].map { above[$0] }, item, "\(path)[\(key)]", item.position, locks?[Self.step(key)], schema)
+                known[key].map { above[$0] }, item, "\(path)[\(key)]", item.position, locks?[Schema.Node.step(key)],
+                schema)
             guard let merged else { continue }
             if let index = known[key] { result[index] = merged } else { result.append(merged) }
         }
         return result.isEmpty && !items.isEmpty ? nil : Node(value: .sequence(result), position: whole.position)
-    }
-
-    /// As ``DocumentPath`` reads it.
-    private static func step(_ key: String) -> DocumentPath.Step { Int(key).map { .index($0) } ?? .name(key) }
-}
-
-extension Schema.Node {
-    /// Whether items of the list are told apart by a key.
-    var isKeyed: Bool { kind == .list && !keys.isEmpty }
-
-    /// Whether the one key of the list is a number.
-    var hasNumericKey: Bool {
-        let types = children.filter { keys.contains($0.name) }.map(\.type)
-        return keys.count == 1 && types.count == 1 && types.allSatisfy { $0.hasPrefix("int") || $0.hasPrefix("uint") }
-    }
-
-    /// The values of an item's keys, with a blank between them; nil for an item without one of
-    /// them.
-    func key(of item: Node) -> String? {
-        var values: [String] = []
-        for key in keys {
-            guard let entry = item[key], case .scalar(let scalar) = entry.value.value else { return nil }
-            // 07 is the number 7.
-            values.append(scalar.isPlain ? Int(scalar.text).map { String($0) } ?? scalar.text : scalar.text)
-        }
-        return values.isEmpty ? nil : values.joined(separator: " ")
     }
 }

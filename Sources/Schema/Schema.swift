@@ -14,6 +14,8 @@ public struct Schema: Sendable {
         public var values: [String]
         /// YANG's own name of its type; `union` and `leafref` are not followed.
         var type: String
+        /// How values of its type are compared.
+        var forms: Set<CanonicalForm> = []
         /// The keys of a list.
         public var keys: [String] = []
         /// Whether a document may have it; otherwise it is operational state.
@@ -135,6 +137,7 @@ private struct Reader {
             return [
                 .init(
                     name: child.argument, kind: kind, values: type?.values ?? [], type: type?.name ?? "",
+                    forms: child["type"].map { forms($0, in: module) } ?? [],
                     keys: child["key"]?.argument.split(whereSeparator: \.isWhitespace).map(String.init) ?? [],
                     isConfiguration: isConfiguration, children: nodes(of: child, isConfiguration: isConfiguration))
             ]
@@ -157,6 +160,19 @@ private struct Reader {
         if words.count == 1 || words[0] == module["prefix"]?.argument { return (module, name) }
         let imported = module.all("import").first { $0["prefix"]?.argument == words[0] }
         return others.first { $0.argument == imported?.argument }.map { ($0, name) }
+    }
+
+    /// The canonical forms of a type, of a union those of its members.
+    private func forms(_ type: YANGStatement, in module: YANGStatement) -> Set<CanonicalForm> {
+        if type.argument == "union" {
+            return type.all("type").reduce(into: []) { $0.formUnion(forms($1, in: module)) }
+        }
+        let name = type.argument.split(separator: ":").last.map(String.init) ?? ""
+        if let form = CanonicalForm(type: name) { return [form] }
+        guard let (home, name) = Reader(module: module, others: others).definition(type.argument),
+            let inner = home.all("typedef").first(where: { $0.argument == name })?["type"]
+        else { return [] }
+        return Reader(module: home, others: others).forms(inner, in: home)
     }
 
     /// YANG's own type behind typedefs, and its values where they are a closed list.

@@ -111,6 +111,66 @@ import Testing
         #expect(merged.node.yamlWithOrigins.contains("      zone: lan  # provider:5\n"))
     }
 
+    /// Two spellings of one value are one key (RFC 7950, section 7.8.2, and the canonical forms of its
+    /// types and of RFC 6991).
+    @Test func keysAreComparedByTheirCanonicalValues() throws {
+        let schema = Schema(modules: [
+            """
+            module net {
+              prefix n;
+              typedef number { type uint32 { range "0..100"; } }
+              typedef ip-prefix { type union { type ipv4-prefix; type ipv6-prefix; } }
+              typedef ipv4-prefix { type string; }
+              typedef ipv6-prefix { type string; }
+              typedef ip-address { type union { type ipv4-address; type ipv6-address; } }
+              typedef ipv4-address { type string; }
+              typedef ipv6-address { type string; }
+              typedef target { type union { type ip-prefix; type ip-address; } }
+              container net {
+                list routes { key "to via"; leaf to { type target; } leaf via { type ip-address; } leaf mtu { type int32; } }
+                list rules { key priority; leaf priority { type number; } leaf table { type uint8; } }
+                list names { key name; leaf name { type string; } leaf table { type uint8; } }
+                list switches { key on; leaf on { type boolean; } leaf table { type uint8; } }
+              }
+            }
+            """
+        ])
+        func merge(_ provider: String, _ customer: String) throws -> MergedDocument {
+            let nodes = try zip([provider, customer], ["provider", "customer"]).map {
+                try YAML.read(Array($0.utf8), file: $1)
+            }
+            return MergedDocument(nodes[0], below: [nodes[1]], keys: ["net"]) { schema }
+        }
+        func count(_ list: String, _ provider: String, _ customer: String) throws -> Int {
+            let merged = try merge("net: {\(list): [{\(provider)}]}", "net: {\(list): [{\(customer)}]}")
+            guard case .sequence(let items)? = merged.node.value(at: try DocumentPath("net.\(list)"))?.value else {
+                return 0
+            }
+            return items.count
+        }
+        for (list, one, other) in [
+            ("rules", "priority: 16", "priority: 0x10"), ("rules", "priority: 16", "priority: \"16\""),
+            ("rules", "priority: 16", "priority: +16"), ("rules", "priority: 16", "priority: 0o20"),
+            ("routes", "to: 10.0.0.0/8, via: 192.0.2.1", "to: 10.0.0.1/8, via: 192.0.2.1"),
+            ("routes", "to: \"2001:db8::/32\", via: \"FE80::1\"", "to: \"2001:DB8:0::1/32\", via: \"fe80:0::1\""),
+            ("names", "name: web", "name: \"web\""), ("switches", "\"on\": true", "\"on\": \"true\""),
+        ] {
+            #expect(try count(list, one, other) == 1, "\(one) and \(other)")
+        }
+        for (list, one, other) in [
+            ("rules", "priority: 16", "priority: 10"), ("names", "name: \"0x10\"", "name: \"16\""),
+            ("names", "name: 10.0.0.0/8", "name: 10.0.0.1/8"), ("names", "name: Web", "name: web"),
+            ("routes", "to: 10.0.0.0/8, via: 192.0.2.1", "to: 10.0.0.0/9, via: 192.0.2.1"),
+        ] {
+            #expect(try count(list, one, other) == 2, "\(one) and \(other)")
+        }
+        // A lock may spell the key in another way, too.
+        let locked = try merge(
+            "locks: ['net.rules[0x10]', 'net.routes[10.0.0.1/8 192.0.2.1]']\nnet: {}\n",
+            "net: {rules: [{priority: 16, table: 1}], routes: [{to: 10.0.0.0/8, via: 192.0.2.1}]}")
+        #expect(locked.refused.count == 2 && locked.problems.isEmpty, "\(locked.problems) \(locked.refused)")
+    }
+
     @Test func oneDocumentIsLeftAsItIs() throws {
         let node = try YAML.read(Array(Self.provider.utf8), file: "site.yaml")
         let merged = MergedDocument(node, keys: []) {
