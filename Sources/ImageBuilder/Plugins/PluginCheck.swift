@@ -145,8 +145,9 @@ public struct PluginCheck {
     // MARK: - The manifest
 
     public func checkManifest(_ described: PluginManifest) -> [Finding] {
-        if described == manifest { return stateFindings }
-        return stateFindings + [
+        let findings = stateFindings + lockFindings
+        if described == manifest { return findings }
+        return findings + [
             Finding(
                 message: "\(folder)/manifest.json differs from the answer to describe",
                 difference: LineDifference.unified(from: manifest.json.pretty, to: described.json.pretty))
@@ -163,6 +164,23 @@ public struct PluginCheck {
             Finding(
                 message: "state: \(manifest.yang) has no list \(list.path) with config false and one key; "
                     + "add it below the container \(manifest.key), or correct the manifest")
+        }
+    }
+
+    /// Locks of paths that the module doesn't have: they would lock nothing.
+    private var lockFindings: [Finding] {
+        let files =
+            ["\(folder)/\(manifest.yang)"]
+            + modules.flatMap { folder in
+                ((try? FileSystem.list(folder)) ?? []).filter { $0.hasSuffix(".yang") }.map { "\(folder)/\($0)" }
+            }
+        let texts = files.compactMap { try? FileSystem.read($0) }.map { String(decoding: $0, as: UTF8.self) }
+        let schema = Schema(modules: texts)
+        return manifest.locks.compactMap { lock in
+            guard let path = try? DocumentPath(lock.isEmpty ? manifest.key : "\(manifest.key).\(lock)"),
+                let (message, hint) = schema.objection(toLocking: path, keys: [manifest.key])
+            else { return nil }
+            return Finding(message: "\(folder)/manifest.json: locks: \"\(lock)\": \(message); \(hint)")
         }
     }
 
