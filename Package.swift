@@ -116,6 +116,7 @@ let host: [Target] = [
         name: "EngineTests",
         dependencies: [
             "Addresses", "CSystem", "Documents", "Engine", "Files", "Netlink", "Planning", "PluginKit", "Processes",
+            "Schema",
         ]),
     .testTarget(
         name: "AllocationTests", dependencies: ["Documents", "Files", "Planning", "PluginKit", "TestSupport"]),

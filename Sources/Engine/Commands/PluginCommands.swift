@@ -5,6 +5,7 @@ import Nftables
 import Planning
 import PluginKit
 import Processes
+import Schema
 
 /// Commands of operators that plugins have: the engine collects each command's inputs, runs the plugin, and carries out
 /// the effects that it prints.
@@ -303,7 +304,8 @@ final class PluginCommands {
         let isAlone = owner == .provider && documents.given.allSatisfy { $0 == .provider }
         let whole = try siteReader.nodes(of: documents, name: "site")[owner]
         return PluginEdits(
-            of: whole ?? Node([:], position: site.position), site: site, owner: isAlone ? nil : owner)
+            of: whole ?? Node([:], position: site.position), site: site, owner: isAlone ? nil : owner
+        ) { [places] in Schema.all(in: places.plugins) }
     }
 
     private func edit(_ edits: inout PluginEdits, _ effect: Effect, of manifest: PluginManifest) throws {
