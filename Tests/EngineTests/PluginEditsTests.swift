@@ -95,4 +95,19 @@ import Testing
         try edits.insert(Self.node(["name": "first"]), at: 0, of: Self.path("nat.forwards"))
         #expect(JSON(edits.document)["nat"]?["forwards"]?.list?.first == ["name": "first"])
     }
+
+    /// The upper document's items come before those that only the lower one has.
+    @Test func anItemThatComesBehindTheUpperDocumentsIsWarnedOf() throws {
+        var edits = try Self.edits(of: .customer)
+        try edits.insert(Self.node(["from": "lan", "to": "new"]), at: 2, of: Self.path("nat.masquerade"))
+        #expect(edits.warnings == [])
+        try edits.insert(Self.node(["from": "lan", "to": "first"]), at: 1, of: Self.path("nat.masquerade"))
+        #expect(edits.warnings.count == 1 && edits.warnings.allSatisfy { $0.contains("provider:4:7") })
+        try edits.insert(Self.node(["name": "first"]), at: 0, of: Self.path("nat.forwards"))
+        #expect(edits.warnings.count == 2 && edits.warnings.last?.contains("nat.forwards[first]") == true)
+        #expect(edits.warnings.last?.contains("provider:5:14") == true, "\(edits.warnings)")
+        var provider = try Self.edits(of: .provider)
+        try provider.insert(Self.node(["name": "first"]), at: 0, of: Self.path("nat.forwards"))
+        #expect(provider.warnings == [])
+    }
 }

@@ -126,6 +126,28 @@ import Testing
         #expect(!state.contains("192.168.1.11:9000") && state.contains("firewall: rules[camera-out]"))
     }
 
+    /// The provider's rules come before the customer's: what they take of his, he is told with both
+    /// lines.
+    @Test func rulesBehindTheProvidersAreWarnedOf() throws {
+        let box = try ready()
+        let covered = """
+            firewall:
+              rules:
+                - {name: ssh, from: lan, to: box, protocol: tcp, ports: 22, action: accept}
+
+            """
+        let applied = try run(box, as: "carl", "apply", write(box, covered))
+        #expect(
+            applied.status == 0 && applied.errorText.contains("customer:3:7: firewall.rules[2]")
+                && applied.errorText.contains("provider:20:7"), "\(applied.errorText)")
+        let blocked = try run(box, as: "carl", "firewall", "block", "192.168.1.11")
+        #expect(
+            blocked.status == 0 && blocked.errorText.contains("firewall.rules[block-192-168-1-11]")
+                && blocked.errorText.contains("provider:19:7"), "\(blocked)")
+        let unhindered = try box.vcpectl("firewall", "block", "192.168.1.12")
+        #expect(unhindered.status == 0 && !unhindered.errorText.contains("provider:"), "\(unhindered)")
+    }
+
     /// A lock that matches nothing would lock nothing.
     @Test func wrongLocksAreRefused() throws {
         let box = try BoxInNetwork.ready()

@@ -280,11 +280,13 @@ final class PluginCommands {
             case .say(let text): said.append(text)
             }
         }
+        var warnings: [String] = []
         func finish(_ done: Configuration.Committed?) -> Result<JSON, any Error> {
             Result {
                 for deed in deeds { try deed() }
                 var answer = done?.json.object ?? [:]
                 answer["said"] = .texts(said)
+                if let done { answer["warnings"] = .texts(warnings + done.warnings) }
                 return .object(answer)
             }
         }
@@ -293,6 +295,7 @@ final class PluginCommands {
             // The documents may be others than those that the plugin was given.
             var edits = try self.edits(for: request.role)
             for effect in effects { try self.edit(&edits, effect, of: plugin.manifest) }
+            warnings = edits.warnings
             return try self.change(by: edits, user: request.user, role: request.role, words: words)
         } then: { result in
             then(result.flatMap { finish($0) })

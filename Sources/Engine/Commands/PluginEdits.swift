@@ -11,6 +11,8 @@ struct PluginEdits {
     let owner: SiteDocument?
     private(set) var document: Node
     private(set) var isChanged = false
+    /// Of items that don't come where they were to come.
+    private(set) var warnings: [String] = []
 
     private let readSchema: () -> Schema
     private lazy var schema = readSchema()
@@ -44,10 +46,23 @@ struct PluginEdits {
             if case .sequence(let items)? = document.value(at: place)?.value {
                 names = Set(items.map { Self.name(of: $0, list) })
             }
+            warn(of: all.dropFirst(index), before: Self.name(of: value, list), at: path)
             index = all.prefix(index).count { names.contains(Self.name(of: $0, list)) }
         }
         document = try document.inserting(value, at: index, of: place)
         isChanged = true
+    }
+
+    /// Warns of an item that items of the upper document precede, although the command puts it before
+    /// them: it may have no effect.
+    private mutating func warn(of items: ArraySlice<Node>, before name: String, at path: DocumentPath) {
+        let uppers = items.filter { $0.position.file != owner?.rawValue }
+        guard owner != SiteDocument.allCases.first, let first = uppers.first, let last = uppers.last else { return }
+        let lines = uppers.count == 1 ? "\(first.position)" : "\(first.position) to \(last.position)"
+        warnings.append(
+            "warning: \(path)[\(name)]: it comes behind \(uppers.count) "
+                + "\(uppers.count == 1 ? "item" : "items") of another document (\(lines)), which take precedence; "
+                + "only the owner of that document can put it before them")
     }
 
     /// The list of the plugins' modules at a path; nil where they have none with a key.
