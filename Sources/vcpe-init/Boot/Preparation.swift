@@ -62,16 +62,18 @@ struct Preparation {
                     guard let equals = line.firstIndex(of: "="), !line.hasPrefix(";") else { continue }
                     let key = line[..<equals].drop { $0 == "-" || $0 == " " }.filter { $0 != " " && $0 != "\t" }
                     if key.contains("*") { continue }
+                    // A name whose first separator is a slash is the path (sysctl.d(5)).
+                    let isPath = key.first { $0 == "." || $0 == "/" } == "/"
+                    let name = isPath ? key : key.map { $0 == "." ? "/" : $0 == "/" ? "." : String($0) }.joined()
                     let value = line[line.index(after: equals)...].drop { $0 == " " }
-                    if values[key] == nil { keys.append(key) }
-                    values[key] = (String(value), line.hasPrefix("-"))
+                    if values[name] == nil { keys.append(name) }
+                    values[name] = (String(value), line.hasPrefix("-"))
                 }
             }
         }
         for key in keys {
             guard let (value, isOptional) = values[key] else { continue }
-            let path = "/proc/sys/" + key.map { $0 == "." ? "/" : $0 == "/" ? "." : String($0) }.joined()
-            if !Text.write(value, to: path), !isOptional { Console.say("sysctl \(key): not set") }
+            if !Text.write(value, to: "/proc/sys/" + key), !isOptional { Console.say("sysctl \(key): not set") }
         }
     }
 
