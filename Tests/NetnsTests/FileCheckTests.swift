@@ -110,6 +110,64 @@ import Testing
         #expect(content(box, "key")?.utf8.count == 69)
     }
 
+    /// A preview makes no secret: it checks no file that has one, and says so.
+    @Test func aPreviewTellsWhatItDoesNotCheck() throws {
+        let box = try Self.box()
+        let secret = "  secret: {}\n  key: {text: \"${secret:checked.key}\"}\n"
+        let site = Self.site("x", check: Self.shell("exit 1"), secret)
+        func warnings() throws -> [String] {
+            let answer = try box.ask("plan", ["site": .text(site), "name": "site.yaml"])
+            return (answer["warnings"]?.list ?? [answer["error"] ?? "neither"]).compactMap(\.text)
+        }
+        let unmade = try warnings()
+        #expect(unmade.count == 1 && unmade[0].contains("the plugin checked are not checked"), "\(unmade)")
+        // With the secret, the next preview checks.
+        #expect(try box.apply("checked:\n  a: {text: x}\n\(secret)") == nil)
+        let checked = try warnings()
+        #expect(checked.count == 1 && checked.allSatisfy { $0.contains("ended with 1") }, "\(checked)")
+    }
+
+    /// A preview is killed with its caller's connection; the next one removes what it has left.
+    @Test func leftoversOfKilledPreviewsAreRemoved() throws {
+        let box = try Self.box()
+        let folder = "\(box.folder)/run/engine/preview-check"
+        let hung = try box.onBox([
+            "sh", "-c",
+            """
+            cat >\(box.folder)/hung.yaml <<'end'
+            \(Self.site("left over", check: Self.shell("exec sleep 60")))end
+            \(box.folder)/vcpectl plan \(box.folder)/hung.yaml & pid=$!
+            for i in $(seq 100); do [ -e \(folder)/0/run/vcpe/checked/a ] && break; sleep 0.1; done
+            kill -9 $pid
+            """,
+        ])
+        #expect(hung.status == 0, "\(hung)")
+        let left = try FileSystem.read("\(folder)/0/run/vcpe/checked/a")
+        #expect(String(decoding: left, as: UTF8.self) == "left over")
+        // The next one runs when the engine has ended the first, and leaves nothing of either.
+        let site = Self.site("x", check: Self.shell("cat /run/vcpe/checked/*; exit 1"))
+        let error = try box.ask("plan", ["site": .text(site), "name": "site.yaml"])["error"]?.text ?? "planned"
+        #expect(error.contains("ended with 1") && !error.contains("left over"), "\(error)")
+        #expect(!FileSystem.exists(folder))
+    }
+
+    /// A check may print what the document keeps secret.
+    @Test func secretsOfTheDocumentAreMaskedInErrors() throws {
+        let box = try Self.box()
+        let check = Self.shell("cat /run/vcpe/checked/*; exit 1")
+        let site = Self.site("x", check: check, "  b: {text: \"user anna hunter2\\n\", password: hunter2}\n")
+        for (verb, key) in [("apply", "site"), ("plan", "site")] {
+            let answer = try box.ask(verb, [key: .text(site), "name": "site.yaml"])
+            let error = answer["error"]?.text ?? "none"
+            #expect(error.contains("user anna \(Node.mask)") && !error.contains("hunter2"), "\(verb): \(error)")
+        }
+        // Also of the document that is followed, which a new one has no more.
+        #expect(try box.apply("checked:\n  b: {text: \"b\\n\", password: hunter2}\n") == nil)
+        let old = Self.site("user anna hunter2", check: check)
+        let error = try box.apply(old) ?? "applied"
+        #expect(error.contains("user anna \(Node.mask)") && !error.contains("hunter2"), "\(error)")
+    }
+
     @Test func outputIsBounded() throws {
         let box = try Self.box()
         let error = try #require(try box.apply(Self.site("x", check: Self.shell("yes | head -c 60000; exit 1"))))
