@@ -28,6 +28,8 @@ let box: [Target] = [
     .target(name: "CSystem", cSettings: checked),
     .target(name: "CResolver", cSettings: checked, linkerSettings: [.linkedLibrary("resolv")]),
     .target(name: "Addresses"),
+    .target(name: "Checksums"),
+    .target(name: "Clocks"),
     .target(name: "Units"),
     .target(name: "Documents", dependencies: ["CYaml"]),
     .target(name: "Ruleset", dependencies: ["Documents"]),
@@ -36,7 +38,7 @@ let box: [Target] = [
     .target(name: "Files", dependencies: ["CSystem"]),
     .target(name: "Processes", dependencies: ["CSystem", "Files"]),
     .target(name: "Slots", dependencies: ["Files"]),
-    .target(name: "Disks", dependencies: ["CSystem", "Digests", "Files", "Slots"]),
+    .target(name: "Disks", dependencies: ["Checksums", "CSystem", "Digests", "Files", "Slots"]),
     .target(name: "Digests", dependencies: ["CCrypto"]),
     .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
     .target(
@@ -50,16 +52,18 @@ let box: [Target] = [
     .target(
         name: "Engine",
         dependencies: [
-            "CSystem", "Disks", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit", "Processes",
-            "Schema", "Slots", "Units",
+            "CSystem", "Clocks", "Disks", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit",
+            "Processes", "Schema", "Slots", "Units",
         ], path: "Sources", sources: ["Engine"] + kinds.map { "Resources/\($0)/Driver" }),
     .target(name: "Schema", dependencies: ["Addresses", "Documents", "Files"]),
     .executableTarget(
-        name: "vcpe-box", dependencies: ["CResolver", "Engine", "Files", "PluginKit", "Plugins", "Schema"]),
+        name: "vcpe-box", dependencies: ["CResolver", "Clocks", "Engine", "Files", "PluginKit", "Plugins", "Schema"]),
     .executableTarget(
         name: "vcpe-updater",
-        dependencies: ["CSystem", "Digests", "Disks", "Documents", "Files", "Processes", "Slots", "Updates"]),
-    .executableTarget(name: "vcpe-init", dependencies: ["CSystem", "Units"]),
+        dependencies: [
+            "CSystem", "Clocks", "Digests", "Disks", "Documents", "Files", "Processes", "Slots", "Updates",
+        ]),
+    .executableTarget(name: "vcpe-init", dependencies: ["CSystem", "Checksums", "Clocks", "Units"]),
 ]
 
 /// What builds images, and all tests.
@@ -72,7 +76,8 @@ let host: [Target] = [
     .target(
         name: "ImageBuilder",
         dependencies: [
-            "Addresses", "Archives", "CCrypto", "CSystem", "Digests", "Disks", "Documents", "Files", "Planning",
+            "Addresses", "Archives", "CCrypto", "CSystem", "Checksums", "Digests", "Disks", "Documents", "Files",
+            "Planning",
             "PluginKit", "Processes", "Schema", "Slots", "Transfers", "Units",
         ]),
     .target(
@@ -91,6 +96,7 @@ let host: [Target] = [
         path: "Tests/Support"),
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
     .testTarget(name: "SchemaTests", dependencies: ["Documents", "Schema"]),
+    .testTarget(name: "SourceTests", dependencies: ["Files"]),
     .testTarget(name: "FilesTests", dependencies: ["CSystem", "Files"]),
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
     .testTarget(name: "SlotsTests", dependencies: ["Files", "Processes", "Slots", "TestSupport"]),

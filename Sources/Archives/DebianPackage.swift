@@ -23,7 +23,7 @@ public enum DebianPackage {
         ) throws -> Void
     ) throws {
         let name = path.split(separator: "/").last.map(String.init) ?? path
-        let package = try Reader(.path(path), name: name, limits: limits) { archive_read_support_format_ar($0) }
+        let package = try ArchiveReader(.path(path), name: name, limits: limits) { archive_read_support_format_ar($0) }
         var members: [String] = []
         while let member = try package.next() {
             members.append(member.path)
@@ -54,8 +54,10 @@ public enum DebianPackage {
         }
     }
 
-    private static func tar(in package: Reader, name: String, _ limits: ArchiveLimits) throws(ArchiveError) -> Reader {
-        try Reader(.entry(of: package), name: name, limits: limits) { archive in
+    private static func tar(in package: ArchiveReader, name: String, _ limits: ArchiveLimits) throws(ArchiveError)
+        -> ArchiveReader
+    {
+        try ArchiveReader(.entry(of: package), name: name, limits: limits) { archive in
             archive_read_support_format_tar(archive)
             archive_read_support_format_empty(archive)
             archive_read_support_filter_gzip(archive)

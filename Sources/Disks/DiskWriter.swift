@@ -1,4 +1,5 @@
 import CSystem
+import Checksums
 import Digests
 import Files
 import Glibc

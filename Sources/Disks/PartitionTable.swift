@@ -1,3 +1,4 @@
+import Checksums
 import Files
 
 /// A GUID partition table (UEFI 2.10, chapter 5) for disks with sectors of 512 or 4096 bytes.

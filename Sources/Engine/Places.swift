@@ -1,3 +1,4 @@
+import Clocks
 import Documents
 import Files
 import Glibc
@@ -101,12 +102,5 @@ public enum Log {
     }
 }
 
-/// The box's own clock, which nobody sets.
-enum Uptime {
-    /// Since the kernel started.
-    static var milliseconds: Int {
-        var now = timespec()
-        clock_gettime(CLOCK_BOOTTIME, &now)
-        return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
-    }
-}
+/// The box's own clock, which all of the engine uses.
+typealias Uptime = Clocks.Uptime

@@ -163,10 +163,10 @@ extension ReleaseRepository {
         pendingDirections.sorted { $0.key < $1.key }.map { ($0.key, directionAuthority?.missing($0.value) ?? 1) }
     }
 
-    private func role(in documents: [String: SignedDocument]) -> Role? {
+    private func role(in documents: [String: SignedDocument]) -> SigningRole? {
         let delegations = documents["targets"]?.signed["delegations"]
         let json = delegations?["roles"]?.list?.first { $0["name"]?.text == Direction.role }
-        return json.flatMap { try? Role($0, keys: delegations?["keys"]?.object ?? [:], name: Direction.role) }
+        return json.flatMap { try? SigningRole($0, keys: delegations?["keys"]?.object ?? [:], name: Direction.role) }
     }
 
     /// The direction of each group, as a box would read it, by group.

@@ -34,7 +34,7 @@ public struct Direction: Sendable, Hashable {
     ///   - now: seconds since 1970.
     ///   - last: the highest counter that the box has seen.
     public init(
-        _ bytes: [UInt8], of group: String, signedBy role: Role, now: Int, last: Int
+        _ bytes: [UInt8], of group: String, signedBy role: SigningRole, now: Int, last: Int
     ) throws(UpdateFailure) {
         let name = Self.path(of: group)
         let metadata = try Metadata(bytes, name: name, type: Self.role)

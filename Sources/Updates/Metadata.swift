@@ -56,7 +56,7 @@ public struct Metadata: Sendable {
     /// Checks that enough different keys of the role signed this.
     ///
     /// - Throws: ``UpdateFailure`` with the reason `signature` below the threshold.
-    public func verify(by role: Role, name: String) throws(UpdateFailure) {
+    public func verify(by role: SigningRole, name: String) throws(UpdateFailure) {
         let text = signed.canonical
         // One key under two identifiers counts once.
         var valid: Set<[UInt8]> = []
@@ -74,7 +74,7 @@ public struct Metadata: Sendable {
 }
 
 /// The keys of a role, and how many of them must sign.
-public struct Role: Sendable, Hashable {
+public struct SigningRole: Sendable, Hashable {
     /// By identifier; keys of unknown schemes are left out.
     public var keys: [String: PublicKey]
     public var threshold: Int

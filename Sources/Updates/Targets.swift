@@ -11,7 +11,7 @@ public struct Targets: Sendable {
         }
 
         public let name: String
-        public let role: Role
+        public let role: SigningRole
         /// Whether a search for a path that it covers ends with this role.
         public let isTerminating: Bool
         let extent: Extent
@@ -26,7 +26,7 @@ public struct Targets: Sendable {
 
     /// Hash bins (TAP 15): roles that divide all targets by the first bits of their paths' hashes.
     struct Bins: Sendable {
-        var role: Role
+        var role: SigningRole
         var bits: Int
         var prefix: String
 
@@ -73,7 +73,7 @@ public struct Targets: Sendable {
                 throw UpdateFailure(
                     .malformed, name, "succinct_roles without a bit_length from 1 to 32 or without name_prefix")
             }
-            bins = Bins(role: try Role(json, keys: keys, name: name), bits: bits, prefix: prefix)
+            bins = Bins(role: try SigningRole(json, keys: keys, name: name), bits: bits, prefix: prefix)
         }
         for json in delegated["roles"]?.list ?? [] {
             delegations.append(try Self.delegation(json, keys, name))
@@ -102,7 +102,8 @@ public struct Targets: Sendable {
                 .malformed, name, "the delegation to \(role) has neither paths nor path_hash_prefixes, or both")
         }
         return Delegation(
-            name: role, role: try Role(json, keys: keys, name: name), isTerminating: isTerminating, extent: extent)
+            name: role, role: try SigningRole(json, keys: keys, name: name), isTerminating: isTerminating,
+            extent: extent)
     }
 
     /// The roles that cover a path, in the order in which they are searched.
@@ -112,7 +113,7 @@ public struct Targets: Sendable {
     }
 
     /// The keys of a role that this one delegates to.
-    func role(_ name: String) -> Role? {
+    func role(_ name: String) -> SigningRole? {
         if let bins, bins.contains(name) { return bins.role }
         return delegations.first { $0.name == name }?.role
     }

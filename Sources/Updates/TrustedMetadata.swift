@@ -144,7 +144,7 @@ public struct TrustedMetadata: Sendable {
     public mutating func update(targets bytes: [UInt8], role name: String, by delegator: String?) throws(UpdateFailure)
     {
         try checkSnapshot()
-        let signer: Role
+        let signer: SigningRole
         if let delegator {
             guard let role = targets[delegator]?.role(name) else {
                 throw UpdateFailure(.malformed, name, "\(delegator) does not delegate to it")

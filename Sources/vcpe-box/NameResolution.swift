@@ -1,4 +1,5 @@
 import CResolver
+import Clocks
 import Engine
 import Files
 import Glibc
@@ -67,19 +68,13 @@ struct NameResolution {
     ///
     /// - Returns: seconds until something is due again.
     private mutating func step() -> Int {
-        for name in names.keys.sorted() where names[name]?.due ?? 0 <= Self.uptime {
+        for name in names.keys.sorted() where names[name]?.due ?? 0 <= Uptime.seconds {
             ask(name)
             // What is known is not held up by what nobody answers.
             write()
         }
         write()
-        return (names.values.map(\.due).min() ?? Self.uptime + Self.longest) - Self.uptime
-    }
-
-    private static var uptime: Int {
-        var now = timespec()
-        clock_gettime(CLOCK_BOOTTIME, &now)
-        return now.tv_sec
+        return (names.values.map(\.due).min() ?? Uptime.seconds + Self.longest) - Uptime.seconds
     }
 
     private mutating func ask(_ name: String) {
@@ -115,7 +110,7 @@ struct NameResolution {
             known.trouble = words.map { ($0, now) }
         }
         known.isSilent = !silent.isEmpty && known.addresses.isEmpty
-        known.due = Self.uptime + (words == nil ? wait : Self.retry)
+        known.due = Uptime.seconds + (words == nil ? wait : Self.retry)
         known.addresses = known.addresses.filter { $0.value > now }
         if known.addresses.count > Self.mostKept {
             // Whoever answers otherwise each time must not fill the box.

@@ -1,4 +1,5 @@
 import CSystem
+import Clocks
 import Glibc
 
 /// Processes that PID 1 starts.

@@ -1,4 +1,5 @@
 import CSystem
+import Clocks
 import Glibc
 
 /// What people and machines are told.
@@ -46,7 +47,7 @@ enum Console {
 }
 
 /// Structured events for the test bench and for machines that watch: JSON, one object a line, on a virtio port.
-enum Events {
+enum EventPort {
     nonisolated(unsafe) private static var port: Int32 = -2
 
     /// Sends an event; without the port nothing happens.
@@ -79,14 +80,7 @@ enum Events {
     }
 }
 
-enum Uptime {
-    /// Since the kernel started.
-    static var milliseconds: Int {
-        var now = timespec()
-        clock_gettime(CLOCK_BOOTTIME, &now)
-        return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
-    }
-
+extension Uptime {
     /// Waits, and feeds the watchdog meanwhile.
     static func sleep(milliseconds: Int) {
         let end = Self.milliseconds + milliseconds

@@ -25,10 +25,10 @@ default:
         exit(64)
     }
     if access("/etc/vcpe-modules", F_OK) == 0 {
-        var start = Initramfs()
+        var start = InitramfsBoot()
         start.run()
     } else {
-        var system = System()
+        var system = Supervisor()
         system.run()
     }
 }

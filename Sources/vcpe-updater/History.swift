@@ -5,7 +5,7 @@ import Slots
 import Updates
 
 /// What came of upgrades.
-extension Upgrade {
+extension Upgrader {
     /// Keeps for people what a look said that nobody asked for.
     static func noteLook(_ lines: [String]) {
         let said = lines.isEmpty ? "nothing to do" : lines.joined(separator: "; ")
@@ -14,7 +14,7 @@ extension Upgrade {
 
     /// Nothing is left to be found out of the release that was installed last: PID 1 has it noted whether it is good, or fell back.
     static var isSettled: Bool {
-        guard let box = try? Box(), let partition = try? BootPartition(box.boot) else { return true }
+        guard let box = try? UpgradableBox(), let partition = try? BootPartition(box.boot) else { return true }
         let own = box.entry.number
         // One that failed after it was good is condemned first: it has the higher number, and would be started again.
         if box.disk.isFallback, partition.entries.contains(where: { $0.number != own && !$0.isBad }) { return false }
@@ -38,10 +38,10 @@ extension Upgrade {
     }
 
     /// Room for the history once more.
-    private static let reserve = "\(Box.state)/reserve"
+    private static let reserve = "\(UpgradableBox.state)/reserve"
 
     /// Of the release that runs, which was on trial.
-    static func noteGood(_ box: Box) {
+    static func noteGood(_ box: UpgradableBox) {
         try? note(box.version, "good", more: ["entry": .integer(box.entry.number)])
         if let released = noted?["released"]?.integer {
             var known = KnownReleases()
@@ -66,7 +66,7 @@ extension Upgrade {
             "time": .text(UTC.text(of: time(nil))), "version": .text(version), "outcome": .text(outcome),
         ]
         let all = entries.suffix(99) + [JSON.object(entry.merging(more) { $1 })]
-        try FileSystem.makeDirectory(Box.state)
+        try FileSystem.makeDirectory(UpgradableBox.state)
         let text = all.map { $0.line + "\n" }.joined()
         do { try FileSystem.replace(journal, with: text) } catch {
             try FileSystem.remove(reserve)

@@ -6,7 +6,7 @@ import Slots
 import Updates
 
 /// What changes the other slot, and what is started next.
-extension Upgrade {
+extension Upgrader {
     /// What comes of a wish.
     private enum Choice {
         case release(AvailableRelease)
@@ -60,7 +60,7 @@ extension Upgrade {
     }
 
     /// Brings a release onto the box, and leaves what is started as it is.
-    func download(_ version: String?) throws -> Answer {
+    func download(_ version: String?) throws -> UpgradeAnswer {
         let lock = try Self.lock()
         defer { withExtendedLifetime(lock) {} }
         guard try BootPartition(box.boot).entries.allSatisfy({ $0.number <= box.entry.number || $0.isBad }) else {
@@ -72,7 +72,7 @@ extension Upgrade {
         let release: AvailableRelease
         switch try choose(version, of: offer) {
         case .release(let chosen): release = chosen
-        case .nothing(let why): return Answer(lines: [why], json: ["downloaded": .null])
+        case .nothing(let why): return UpgradeAnswer(lines: [why], json: ["downloaded": .null])
         }
         let progress = Progress(release.version, path: Self.progress)
         var installation = try installation(of: release, offer, progress)
@@ -81,7 +81,7 @@ extension Upgrade {
         try Self.note(
             release.version, "downloaded",
             more: ["method": .text(installation.method.rawValue), "bytes": .integer(installation.cost.fetched)])
-        return Answer(
+        return UpgradeAnswer(
             lines: [
                 "\(release.version) is on the box: \(Self.text(installation))",
                 "nothing starts it yet: vcpectl upgrade install",
@@ -101,17 +101,17 @@ extension Upgrade {
         ])
     }
 
-    func install(_ version: String?, restarts: Bool) throws -> Answer {
+    func install(_ version: String?, restarts: Bool) throws -> UpgradeAnswer {
         let lock = try Self.lock()
         defer { withExtendedLifetime(lock) {} }
         return try install(version, of: try offered(), restarts: restarts)
     }
 
-    private func install(_ version: String?, of offer: Offer, restarts: Bool) throws -> Answer {
+    private func install(_ version: String?, of offer: Offer, restarts: Bool) throws -> UpgradeAnswer {
         let release: AvailableRelease
         switch try choose(version, of: offer) {
         case .release(let chosen): release = chosen
-        case .nothing(let why): return Answer(lines: [why], json: ["installed": .null])
+        case .nothing(let why): return UpgradeAnswer(lines: [why], json: ["installed": .null])
         }
         let progress = Progress(release.version, path: Self.progress)
         var installation = try installation(of: release, offer, progress)
@@ -134,7 +134,7 @@ extension Upgrade {
             release.version, "installed",
             more: ["method": .text(installation.method.rawValue), "bytes": .integer(installation.cost.fetched)])
         if restarts { try restart() }
-        return Answer(
+        return UpgradeAnswer(
             lines: [
                 "\(release.version) is installed into \(box.disk.otherSlot): \(Self.text(installation))",
                 restarts ? "the box restarts" : "it is started when the box restarts: vcpectl reboot",
@@ -200,7 +200,7 @@ extension Upgrade {
     }
 
     /// Has the firmware try this release's boot loader at the next start.
-    func tryLoader(restarts: Bool) throws -> Answer {
+    func tryLoader(restarts: Bool) throws -> UpgradeAnswer {
         let lock = try Self.lock()
         defer { withExtendedLifetime(lock) {} }
         let answer = try LoaderTrial.begin(box)
@@ -208,7 +208,7 @@ extension Upgrade {
         return answer
     }
 
-    func cancel() throws -> Answer {
+    func cancel() throws -> UpgradeAnswer {
         let lock = try Self.lock()
         defer { withExtendedLifetime(lock) {} }
         var forgotten = try LoaderTrial.forget()
@@ -221,7 +221,7 @@ extension Upgrade {
             forgotten = version
         }
         guard let forgotten else { throw SlotFailure("nothing is installed that was not started yet") }
-        return Answer(lines: ["\(forgotten) is forgotten"], json: ["cancelled": .text(forgotten)])
+        return UpgradeAnswer(lines: ["\(forgotten) is forgotten"], json: ["cancelled": .text(forgotten)])
     }
 
     private func restart() throws {

@@ -4,7 +4,7 @@ import Updates
 
 /// What is known of releases whatever a channel or a director says now: a box goes back to nothing by itself.
 struct KnownReleases {
-    private static let path = "\(Box.state)/known"
+    private static let path = "\(UpgradableBox.state)/known"
     /// When the newest release that was found good here was published, in seconds since 1970; 0 for none.
     private(set) var ran = 0
     /// The newest release before which nothing may be installed any more.
@@ -43,7 +43,7 @@ struct KnownReleases {
 
     private func save() throws {
         let floor = self.floor.map { JSON.object(["version": .text($0.version), "released": .integer($0.released)]) }
-        try FileSystem.makeDirectory(Box.state)
+        try FileSystem.makeDirectory(UpgradableBox.state)
         let known = JSON.object([
             "ran": .integer(ran), "floor": floor, "counters": .object(counters.mapValues { .integer($0) }),
         ])

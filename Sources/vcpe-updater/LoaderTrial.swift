@@ -11,7 +11,7 @@ import Slots
 enum LoaderTrial {
     /// Nothing there in an image that was built without upgrades.
     private static let own = "/usr/lib/vcpe/loader.efi"
-    private static let noted = "\(Box.state)/loader"
+    private static let noted = "\(UpgradableBox.state)/loader"
     private static let magic = "#### LoaderInfo: "
 
     private static var note: JSON? { try? JSON.parse(FileSystem.read(noted)) }
@@ -51,7 +51,7 @@ enum LoaderTrial {
     }
 
     /// Has the firmware try this release's loader at the next start.
-    static func begin(_ box: Box) throws -> Answer {
+    static func begin(_ box: UpgradableBox) throws -> UpgradeAnswer {
         guard let bytes = try? FileSystem.read(own) else {
             throw SlotFailure("the image brings no boot loader", hint: "build it with the plugin upgrade")
         }
@@ -67,7 +67,7 @@ enum LoaderTrial {
                 hint: "vcpectl upgrade status")
         }
         if try partition.loader() == bytes {
-            return Answer(
+            return UpgradeAnswer(
                 lines: ["the boot loader is this release's already: \(name)"],
                 json: ["loader": .text(name), "tried": false])
         }
@@ -93,7 +93,7 @@ enum LoaderTrial {
             try FileSystem.remove(noted)
             throw error
         }
-        return Answer(
+        return UpgradeAnswer(
             lines: [
                 "\(name) is tried when the box restarts: vcpectl reboot",
                 "should it fall, somebody may have to switch the box off and on; then the old one starts",
@@ -112,7 +112,7 @@ enum LoaderTrial {
     }
 
     /// What came of it: asked at each start, once its release is good.
-    static func settle(_ box: Box) throws {
+    static func settle(_ box: UpgradableBox) throws {
         guard let note, let number = note["entry"]?.integer, let name = note["name"]?.text,
             // The box has not restarted since.
             note["boot"]?.text != boot
@@ -132,7 +132,7 @@ enum LoaderTrial {
         }
         if !isThere { try partition.setSpareLoader(try partition.loader(), forgetBuffers: forgetBuffers) }
         variables.remove(number)
-        try Upgrade.note(
+        try Upgrader.note(
             name, isThere ? "good" : "fell back",
             more: isThere ? [:] : ["reason": "the firmware did not come up by it"])
         try FileSystem.remove(noted)

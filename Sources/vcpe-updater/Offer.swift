@@ -3,18 +3,18 @@ import Glibc
 import Slots
 import Updates
 
-extension Upgrade {
+extension Upgrader {
     private func client(_ repository: Repository) throws -> UpdateClient {
-        let folder = "\(Box.state)/tuf"
-        let anchor = try? FileSystem.read(Box.trustAnchor)
+        let folder = "\(UpgradableBox.state)/tuf"
+        let anchor = try? FileSystem.read(UpgradableBox.trustAnchor)
         let kept = (try? FileSystem.read("\(folder)/root.json")).flatMap { UpdateClient.version(ofRoot: $0) }
         // One that a disk has damaged, or that the image is ahead of, is no root to go on from.
         if let anchor, kept.map({ $0 < UpdateClient.version(ofRoot: anchor) ?? 0 }) ?? true {
             try UpdateClient.initialize(folder, root: anchor)
         } else if kept == nil {
             throw SlotFailure(
-                "the image has no \(Box.trustAnchor), by which releases are trusted",
-                hint: "files: {\(Box.trustAnchor): {source: 1.root.json}} in the image's definition")
+                "the image has no \(UpgradableBox.trustAnchor), by which releases are trusted",
+                hint: "files: {\(UpgradableBox.trustAnchor): {source: 1.root.json}} in the image's definition")
         }
         return try UpdateClient(
             folder: folder, source: HTTPSource(repository, folder: "metadata/"), now: TrustedTime.now)
@@ -66,7 +66,7 @@ extension Upgrade {
 
 /// The time by which metadata are judged: never before the last one at which they were trusted.
 enum TrustedTime {
-    private static let path = "\(Box.state)/time"
+    private static let path = "\(UpgradableBox.state)/time"
 
     static var now: Int {
         let kept = (try? FileSystem.read(path)).flatMap { Int(String(decoding: $0, as: UTF8.self)) } ?? 0

@@ -1,4 +1,5 @@
 import CSystem
+import Clocks
 import Documents
 import Files
 import Glibc
@@ -40,7 +41,7 @@ struct Serving {
     }
 
     private func loop() -> Never {
-        let share = Box.share
+        let share = UpgradableBox.share
         var lastCheck: Int?
         while true {
             var polled = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
@@ -51,7 +52,7 @@ struct Serving {
             // What came before has its end first: the next look is an hour away.
             if settings.looks?.isDue(time: time(nil), uptime: Uptime.seconds, lastCheck: lastCheck, share: share)
                 == true,
-                Upgrade.isSettled
+                Upgrader.isSettled
             {
                 lastCheck = Uptime.seconds
                 start(["automatic"], output: 2)

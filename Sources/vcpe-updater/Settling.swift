@@ -1,3 +1,4 @@
+import Clocks
 import Documents
 import Files
 import Glibc
@@ -69,20 +70,20 @@ enum Settling {
     private static func settle() throws {
         // What no verity has seen must not be found good.
         try File("/dev/dm-0").readPieces { _ in }
-        let box: Box
+        let box: UpgradableBox
         // A box that was started without its loader has nothing to settle.
-        do { box = try Box() } catch { return }
+        do { box = try UpgradableBox() } catch { return }
         // A loader that can't write to its partition starts a new release without counting; then the name says so alone.
         // A partition that can't be read says nothing against a release that runs.
         let entry = try? BootPartition(box.boot).entry(box.entry.number)
         if box.disk.isOnTrial || entry?.isGood == false {
-            try waitForHealth(besides: Set((Upgrade.noted?["failing-probes"]?.list ?? []).compactMap(\.text)))
+            try waitForHealth(besides: Set((Upgrader.noted?["failing-probes"]?.list ?? []).compactMap(\.text)))
             let lock = try BoxDisk.lock()
             defer { withExtendedLifetime(lock) {} }
             var partition = try BootPartition(box.boot)
             try partition.bless(box.entry.number)
-            try? FileSystem.remove(Upgrade.lastWords)
-            return Upgrade.noteGood(box)
+            try? FileSystem.remove(Upgrader.lastWords)
+            return Upgrader.noteGood(box)
         }
         // What can't be written down is no reason to give up a release that runs.
         do {
@@ -92,8 +93,8 @@ enum Settling {
     }
 
     /// Of an upgrade that did not turn out well, and of a release that has failed since it was good: the loader leaves it alone from now on.
-    private static func noteFallback(_ box: Box) throws {
-        let noted = Upgrade.noted
+    private static func noteFallback(_ box: UpgradableBox) throws {
+        let noted = Upgrader.noted
         guard box.disk.isFallback || noted != nil else { return }
         let isAway = wasProviderAway
         let lock = try BoxDisk.lock()
@@ -102,11 +103,11 @@ enum Settling {
         if box.disk.isFallback {
             for entry in partition.entries where entry.number != box.entry.number && !entry.isBad {
                 try partition.condemn(entry.number)
-                let version = Upgrade.version(of: entry.number) ?? "entry \(entry.number)"
+                let version = Upgrader.version(of: entry.number) ?? "entry \(entry.number)"
                 try noteFall(of: version, box, isAway)
             }
         }
-        guard let noted = Upgrade.noted, let version = noted["version"]?.text,
+        guard let noted = Upgrader.noted, let version = noted["version"]?.text,
             let number = noted["entry"]?.integer, number != box.entry.number
         else { return }
         // It was noted before it had an entry; and one that has tries left is still to come.
@@ -116,21 +117,21 @@ enum Settling {
             try noteFall(of: version, box, isAway)
         default: return
         }
-        Upgrade.forgetNoted()
+        Upgrader.forgetNoted()
     }
 
-    private static func noteFall(of version: String, _ box: Box, _ isAway: Bool) throws {
+    private static func noteFall(of version: String, _ box: UpgradableBox, _ isAway: Bool) throws {
         var more: [String: JSON] = ["reason": .text(reason(box, version))]
         if isAway {
             more["reason"] = .text("\(reason(box, version)), which \(box.version) does not reach either")
             more["provider-away"] = true
         }
-        try Upgrade.note(version, "fell back", more: more)
+        try Upgrader.note(version, "fell back", more: more)
     }
 
     /// Nothing spoke against the release that fell but that it did not reach its provider, and this one doesn't either: then it may be as good as any.
     private static var wasProviderAway: Bool {
-        let words = (try? FileSystem.read(Upgrade.lastWords)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        let words = (try? FileSystem.read(Upgrader.lastWords)).map { String(decoding: $0, as: UTF8.self) } ?? ""
         guard words.split(separator: "\n").first?.hasSuffix(": " + complaint(of: [Health.repository])) == true else {
             return false
         }
@@ -147,8 +148,8 @@ enum Settling {
     }
 
     /// Why the release before this start was given up.
-    private static func reason(_ box: Box, _ version: String) -> String {
-        let words = (try? FileSystem.read(Upgrade.lastWords)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    private static func reason(_ box: UpgradableBox, _ version: String) -> String {
+        let words = (try? FileSystem.read(Upgrader.lastWords)).map { String(decoding: $0, as: UTF8.self) } ?? ""
         if let line = words.split(separator: "\n").first, line.hasPrefix("\(box.image) \(version): ") {
             return String(line)
         }
@@ -178,14 +179,5 @@ enum Settling {
             sleep(1)
         }
         throw NotWell(description: last.isEmpty ? "it was not well for \(wanted) s on end" : last)
-    }
-}
-
-/// A clock that nobody sets, and that goes on while the box sleeps.
-enum Uptime {
-    static var seconds: Int {
-        var now = timespec()
-        clock_gettime(CLOCK_BOOTTIME, &now)
-        return now.tv_sec
     }
 }

@@ -10,39 +10,39 @@ import Updates
 ///
 /// - Returns: what is shown to people, and to programs.
 /// - Throws: also for words that ``Serving`` or vcpectl should not have let through.
-func run(_ words: [String]) throws -> Answer {
+func run(_ words: [String]) throws -> UpgradeAnswer {
     switch (words.first, words.count) {
-    case ("status", 1): return try Upgrade().status()
-    case ("check", 1): return try Upgrade().check()
-    case ("download", 1): return try Upgrade().download(nil)
-    case ("download", 3) where words[1] == "--to": return try Upgrade().download(words[2])
+    case ("status", 1): return try Upgrader().status()
+    case ("check", 1): return try Upgrader().check()
+    case ("download", 1): return try Upgrader().download(nil)
+    case ("download", 3) where words[1] == "--to": return try Upgrader().download(words[2])
     case ("install", _):
         var (version, restarts, rest): (String?, Bool, ArraySlice<String>) = (nil, false, words.dropFirst())
         while let word = rest.popFirst() {
             switch word {
             case "--to":
-                guard let value = rest.popFirst() else { throw WrongUsage() }
+                guard let value = rest.popFirst() else { throw UnknownRequest() }
                 version = value
             case "--reboot": restarts = true
-            default: throw WrongUsage()
+            default: throw UnknownRequest()
             }
         }
-        return try Upgrade().install(version, restarts: restarts)
-    case ("loader", 1): return try Upgrade().tryLoader(restarts: false)
-    case ("loader", 2) where words[1] == "--reboot": return try Upgrade().tryLoader(restarts: true)
-    case ("cancel", 1): return try Upgrade().cancel()
-    case ("history", 1): return Upgrade.history()
-    case ("slots", 1): return try Upgrade().slots()
-    default: throw WrongUsage()
+        return try Upgrader().install(version, restarts: restarts)
+    case ("loader", 1): return try Upgrader().tryLoader(restarts: false)
+    case ("loader", 2) where words[1] == "--reboot": return try Upgrader().tryLoader(restarts: true)
+    case ("cancel", 1): return try Upgrader().cancel()
+    case ("history", 1): return Upgrader.history()
+    case ("slots", 1): return try Upgrader().slots()
+    default: throw UnknownRequest()
     }
 }
 
-struct WrongUsage: Error, CustomStringConvertible {
+struct UnknownRequest: Error, CustomStringConvertible {
     var description: String { "vcpectl help upgrade says what can be asked" }
 }
 
 /// What a verb has to say.
-struct Answer {
+struct UpgradeAnswer {
     var lines: [String]
     var json: JSON
 }
@@ -67,8 +67,8 @@ func answer(_ words: [String]) -> Int32 {
 /// The newest release, unless that fell back before; the box restarts.
 func installByItself() -> Int32 {
     let (said, status): ([String], Int32)
-    do { (said, status) = (try Upgrade().installNewest(), 0) } catch { (said, status) = (["\(error)"], 1) }
-    Upgrade.noteLook(said)
+    do { (said, status) = (try Upgrader().installNewest(), 0) } catch { (said, status) = (["\(error)"], 1) }
+    Upgrader.noteLook(said)
     for line in said { say(line + "\n", to: 2) }
     return status
 }

@@ -65,7 +65,7 @@ struct BuildCommand: AsyncParsableCommand {
         options.update = update
         options.relockGone = relockGone
         options.snapshot = snapshot
-        let console = Console(json: json, explain: explain)
+        let console = BuildConsole(json: json, explain: explain)
         do {
             let outputs = try await ImageBuild(name, options: options) { console.show($0) }.build()
             console.done(outputs)

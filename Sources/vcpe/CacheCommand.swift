@@ -35,7 +35,7 @@ struct CacheCommand: ParsableCommand {
         let cache = Cache.standard
         if prune {
             let freed = try cache.prune(keeping: Lock.digests(in: images), days: days) { holder in
-                Console.error("waiting for \(holder.text), which uses the cache")
+                BuildConsole.error("waiting for \(holder.text), which uses the cache")
             }
             print(json ? JSON.object(["freed": .integer(freed)]).line : "freed \(Size.text(freed))")
             return

@@ -52,7 +52,7 @@ struct FlashCommand: AsyncParsableCommand {
         let image = try BuiltImage(name, profile: built.profile, output: built.output)
         let document = try await siteDocument(for: image)
         var flash = try Flash(image, to: device, mayFormatRemovable: removableData)
-        Console.error(
+        BuildConsole.error(
             "\(device.summary)\n\(image.raw), for \(image.profile), will be written there; all data on it is lost.")
         if !yes {
             guard isatty(0) == 1 else {
@@ -62,11 +62,11 @@ struct FlashCommand: AsyncParsableCommand {
             fflush(nil)
             guard readLine() == device.name else { throw BuildFailure("not confirmed: nothing was written") }
         }
-        let console = Console(json: false)
+        let console = BuildConsole(json: false)
         try flash.run(site: document) { phase, done, total in
             console.progress("\(phase.rawValue): \(Size.text(done)) of \(Size.text(total))", isLast: done >= total)
         }
-        Console.error("\(device.path): \(name) is written, read back and compared")
+        BuildConsole.error("\(device.path): \(name) is written, read back and compared")
     }
 
     /// The bytes of --site, checked against the image.
@@ -87,7 +87,7 @@ struct FlashCommand: AsyncParsableCommand {
         options.profile = image.profile
         options.box = box
         let build = try ImageBuild(name, options: options) { event in
-            if case .remark(let text) = event { Console.error(text) }
+            if case .remark(let text) = event { BuildConsole.error(text) }
         }
         // The plugins of another release may accept other documents.
         guard build.version == image.manifest.version else {
@@ -96,7 +96,7 @@ struct FlashCommand: AsyncParsableCommand {
                     + "\(definition.images)/\(name).yaml is \(build.version)",
                 hint: "vcpe build \(name), or --unchecked-site")
         }
-        for remark in (try await build.check(site: site)).warnings { Console.error(remark) }
+        for remark in (try await build.check(site: site)).warnings { BuildConsole.error(remark) }
         return bytes
     }
 }

@@ -33,7 +33,7 @@ struct LockCommand: AsyncParsableCommand {
         options.images = image.images
         options.mirror = image.mirror
         options.securityMirror = image.securityMirror
-        let console = Console(json: json)
+        let console = BuildConsole(json: json)
         do {
             let build = try ImageBuild(name, options: options) { console.show($0) }
             let changes = try await build.lock(write: !diff)

@@ -46,7 +46,7 @@ extension ReleaseCommand {
             // If the folder is missing, BuiltImage reports that below.
             let lock =
                 FileSystem.exists(folder)
-                ? try OutputLock(folder) { Console.error("waiting for a build in \(folder) to finish") } : nil
+                ? try OutputLock(folder) { BuildConsole.error("waiting for a build in \(folder) to finish") } : nil
             defer { withExtendedLifetime(lock) {} }
             let image = try BuiltImage(name, profile: built.profile, output: built.output)
             let release = try Release(image)

@@ -107,7 +107,7 @@ struct ReleaseCommand: ParsableCommand {
     /// - Returns: false without a terminal, or for an empty answer.
     /// - Throws: ``ReleaseFailure`` for other digits.
     static func ask(_ review: ChangeReview) throws -> Bool {
-        for line in review.lines { Console.error(line) }
+        for line in review.lines { BuildConsole.error(line) }
         guard isatty(STDIN_FILENO) == 1 else { return false }
         print("Type the first 8 digits of the digest to sign, or nothing to leave it unsigned: ", terminator: "")
         fflush(nil)

@@ -59,7 +59,7 @@ extension ReleaseCommand {
             let root = root ?? (lab ? Quorum(1, of: 1) : Quorum(3, of: 5))
             let targets = targets ?? (lab ? Quorum(1, of: 1) : Quorum(2, of: 3))
             if root.threshold < 2 || targets.threshold < 2 {
-                Console.error(
+                BuildConsole.error(
                     "warning: the threshold of root is \(root.threshold), that of targets \(targets.threshold): one stolen "
                         + "key of a role with the threshold 1 can publish anything; for a lab only")
             }

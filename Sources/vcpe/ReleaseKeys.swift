@@ -79,7 +79,8 @@ extension ReleaseCommand {
     }
 
     static func warnOfOneKey(_ role: String, _ action: String) {
-        Console.error("warning: \(role): the threshold is 1, so one stolen key can \(action); --threshold 2 is safer")
+        BuildConsole.error(
+            "warning: \(role): the threshold is 1, so one stolen key can \(action); --threshold 2 is safer")
     }
 
     struct Rotate: ParsableCommand {

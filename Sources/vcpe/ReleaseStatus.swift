@@ -116,7 +116,7 @@ extension ReleaseCommand {
             guard let busybox = ["/bin/busybox", "/usr/bin/busybox"].first(where: FileSystem.exists) else {
                 throw ReleaseFailure("busybox is not installed", hint: "apt-get install busybox")
             }
-            Console.error("http://\(address):\(port)/metadata and /targets; Ctrl-C stops it")
+            BuildConsole.error("http://\(address):\(port)/metadata and /targets; Ctrl-C stops it")
             // Not in place of this process: httpd takes SIGHUP for a reload of its configuration,
             // and would outlive its terminal. As a child it ends with this process (``Children``).
             let ended = try Command(busybox, ["httpd", "-f", "-p", "\(address):\(port)", "-h", repository]).run()

@@ -84,7 +84,7 @@ struct RunCommand: ParsableCommand {
             machine.site = site.map { $0 == "," ? ",," : String($0) }.joined()
         }
         machine.accelerator = try acceleration.choose(for: image, in: scratch)
-        Console.error(
+        BuildConsole.error(
             "\(image.raw) with \(machine.accelerator.rawValue)\(machine.accelerator == .tcg ? " (emulation: slow)" : ""), "
                 + "\(memory) MiB, \(cpus) processors\(persist ? "" : ", changes are discarded"); Ctrl-] h for help")
         let arguments =

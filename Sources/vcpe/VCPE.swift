@@ -59,7 +59,7 @@ struct VCPE: AsyncParsableCommand {
     }
 
     private static func fail(_ text: String) -> Never {
-        Console.error(text)
+        BuildConsole.error(text)
         exit(withError: ExitCode(1))
     }
 }

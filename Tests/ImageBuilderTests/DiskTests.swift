@@ -1,3 +1,4 @@
+import Checksums
 import Digests
 import Files
 import Glibc

@@ -176,7 +176,7 @@ import Updates
     @Test func aWindowThatIsNoneIsMalformed() throws {
         let key = try SigningKey.make()
         let signers = RoleKeys([key.publicKey], threshold: 1)
-        let role = try Role(.object(signers.json), keys: [key.identifier: key.publicKey], name: "director")
+        let role = try SigningRole(.object(signers.json), keys: [key.identifier: key.publicKey], name: "director")
         for (from, to, isTaken) in [
             (JSON.integer(0), JSON.integer(3600), true), (79_200, 14_400, true), (0, 86_400, true),
             (.integer(.min), .integer(.max), false), (.integer(.max), .integer(.min), false), (-1, 3600, false),

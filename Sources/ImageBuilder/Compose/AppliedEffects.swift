@@ -21,7 +21,7 @@ struct AppliedEffects {
         }
     }
 
-    private mutating func apply(_ effect: Effect, of package: String) throws {
+    private mutating func apply(_ effect: PackageEffect, of package: String) throws {
         switch effect {
         case .user, .group, .member: break
         case .directory(let path, let attributes):
@@ -46,7 +46,7 @@ struct AppliedEffects {
     }
 
     private mutating func put(
-        _ path: String, _ kind: TreeEntry.Kind, _ attributes: Effect.Attributes, _ origin: String
+        _ path: String, _ kind: TreeEntry.Kind, _ attributes: PackageEffect.Attributes, _ origin: String
     ) throws {
         guard let uid = users.uid(attributes.owner), let gid = users.gid(attributes.group) else {
             throw BuildFailure(
@@ -60,7 +60,8 @@ struct AppliedEffects {
         tree[path] = entry
     }
 
-    private func content(_ source: Effect.Source, _ digest: Digest, _ path: String, _ package: String) throws -> Content
+    private func content(_ source: PackageEffect.Source, _ digest: Digest, _ path: String, _ package: String) throws
+        -> Content
     {
         let content: Content
         switch source {

@@ -112,7 +112,7 @@ struct Closure {
         let origin = FileSystem.parent(of: path) ?? ""
         let own = elf.runPath.map { folder -> String in
             let expanded = folder.replacing("${ORIGIN}", with: "/" + origin).replacing("$ORIGIN", with: "/" + origin)
-            return PackageTree.canonical(Pattern.joined("", expanded))
+            return PackageTree.canonical(NamePattern.joined("", expanded))
         }
         for folder in own + folders {
             if let found = tree.resolving("\(folder)/\(name)") { return found }
@@ -204,7 +204,8 @@ extension Tree {
                 followed += 1
                 guard followed < 40 else { return nil }
                 let folder = FileSystem.parent(of: above) ?? ""
-                parts = Pattern.joined(folder, target).split(separator: "/").map(String.init) + parts[(index + 1)...]
+                parts =
+                    NamePattern.joined(folder, target).split(separator: "/").map(String.init) + parts[(index + 1)...]
                 index = 0
                 continue
             }

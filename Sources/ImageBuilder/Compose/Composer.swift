@@ -120,7 +120,7 @@ public struct Composer {
     }
 
     /// The effects of the image's packages, in the packages' order.
-    private var recorded: [Effect] { packages.flatMap { effects.packages[$0.package.name] ?? [] } }
+    private var recorded: [PackageEffect] { packages.flatMap { effects.packages[$0.package.name] ?? [] } }
 
     /// The system users that the packages and the definition declare, for the lock.
     ///

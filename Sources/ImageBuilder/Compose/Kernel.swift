@@ -85,20 +85,20 @@ public struct Kernel: Sendable {
         }
         var queue = all.keys.filter { path in
             let name = String(path.dropFirst(prefix.count))
-            return wanted.contains { Pattern.matches(name, $0) }
-                || profile.firmwareFiles.contains { Pattern.matches(name, $0) }
+            return wanted.contains { NamePattern.matches(name, $0) }
+                || profile.firmwareFiles.contains { NamePattern.matches(name, $0) }
         }
         queue.sort()
         let names = all.keys.map { String($0.dropFirst(prefix.count)) }
         missingFirmware =
             profile.firmware.isEmpty
-            ? [] : wanted.filter { pattern in !names.contains { Pattern.matches($0, pattern) } }.sorted()
+            ? [] : wanted.filter { pattern in !names.contains { NamePattern.matches($0, pattern) } }.sorted()
         while let path = queue.popLast() {
             guard tree[path] == nil, let entry = all[path], entry.kind != .directory else { continue }
             tree.addParents(of: path, origin: entry.origin)
             tree[path] = entry
             if case .symbolicLink(let target) = entry.kind, let parent = FileSystem.parent(of: path) {
-                queue.append(Pattern.joined(parent, target))
+                queue.append(NamePattern.joined(parent, target))
             }
         }
     }
@@ -153,7 +153,7 @@ struct ModuleSet {
         let name = String(pattern.map { $0 == "-" ? "_" : $0 })
         if modules[name] != nil { return [name] }
         return pattern.contains(where: { "*?".contains($0) })
-            ? modules.keys.filter { Pattern.matches($0, name) } : []
+            ? modules.keys.filter { NamePattern.matches($0, name) } : []
     }
 
     func choose(_ patterns: [Located<String>]) throws -> Set<String> {
@@ -162,7 +162,7 @@ struct ModuleSet {
         for pattern in patterns {
             let found = matching(pattern.value)
             let name = String(pattern.value.map { $0 == "-" ? "_" : $0 })
-            if found.isEmpty, !builtIn.contains(where: { Pattern.matches($0, name) }) {
+            if found.isEmpty, !builtIn.contains(where: { NamePattern.matches($0, name) }) {
                 let meant = didYouMean(name, among: Array(modules.keys)).map { "did you mean \($0)?" }
                 problems.append(pattern.problem("the kernel has no module \(pattern.value)", hint: meant))
             }
@@ -327,7 +327,7 @@ enum ELF {
 }
 
 /// Shell-like patterns over names and paths.
-enum Pattern {
+enum NamePattern {
     /// True when `pattern` fits all of `text` (fnmatch(3); a star takes slashes too).
     static func matches(_ text: String, _ pattern: String) -> Bool { fnmatch(pattern, text, 0) == 0 }
 

@@ -83,7 +83,7 @@ public struct PackageTree {
                     }
                     let folder = FileSystem.parent(of: above) ?? ""
                     parts =
-                        (Pattern.joined(folder, target).split(separator: "/").map(String.init))
+                        (NamePattern.joined(folder, target).split(separator: "/").map(String.init))
                         + parts[(index + 1)...]
                     index = 0
                     continue

@@ -34,7 +34,7 @@ struct Users {
     /// Reads all that a tree declares.
     ///
     /// - Parameter effects: those of the packages that the tree is made of.
-    mutating func collect(from tree: Tree, effects: [Effect], definition: Definition) throws {
+    mutating func collect(from tree: Tree, effects: [PackageEffect], definition: Definition) throws {
         for line in try lines("usr/share/base-passwd/group.master", in: tree) {
             let fields = line.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
             if fields.count >= 3, let gid = Int(fields[2]) { groups[fields[0]] = gid }
@@ -70,7 +70,7 @@ struct Users {
     }
 
     /// Groups first: a user names its own.
-    private mutating func apply(_ effects: [Effect]) throws {
+    private mutating func apply(_ effects: [PackageEffect]) throws {
         for case .group(let name, let id) in effects where groups[name] == nil {
             groups[name] = try id ?? number(name, group: true)
         }

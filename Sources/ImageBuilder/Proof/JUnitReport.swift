@@ -1,3 +1,4 @@
+import Documents
 import Files
 
 /// A run's checks as JUnit XML, which CI systems such as Jenkins and GitLab read.
@@ -47,7 +48,7 @@ public struct JUnitReport: Sendable {
         var lines = [
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>", "<testsuites>",
             "  <testsuite name=\"\(Self.escaped(suite))\" \(numbers) errors=\"0\" time=\"\(total)\""
-                + " timestamp=\"\(UTC.text(started).dropLast())\">",
+                + " timestamp=\"\(UTC.text(of: started).dropLast())\">",
         ]
         for item in cases {
             let check = item.check

@@ -120,7 +120,7 @@ extension ProofRecord {
     public var json: JSON {
         [
             "format": .integer(Self.format), "image": .text(image), "version": .text(version),
-            "profile": .text(profile), "started": .text(UTC.text(started)), "ended": .text(UTC.text(ended)),
+            "profile": .text(profile), "started": .text(UTC.text(of: started)), "ended": .text(UTC.text(of: ended)),
             "machine": [
                 "firmware": .text(machine.firmware), "loader-entry": .text(machine.loaderEntry),
                 "secure-boot": .boolean(machine.secureBoot), "accelerator": .text(machine.accelerator),
@@ -163,7 +163,8 @@ extension ProofRecord {
             return number
         }
         func time(_ key: String) throws(ProofRejection) -> Int {
-            guard let seconds = UTC.seconds(try text(key, in: json)) else { throw ProofRejection(.malformed(key)) }
+            let time = try text(key, in: json)
+            guard time.contains("T"), let seconds = UTC.seconds(of: time) else { throw ProofRejection(.malformed(key)) }
             return seconds
         }
         let machine = json["machine"]
@@ -205,37 +206,5 @@ extension ProofRecord {
         firstForwardedMilliseconds = json["first-forwarded-milliseconds"]?.integer
         guard let claim = json["passed"]?.boolean else { throw ProofRejection(.malformed("passed")) }
         guard claim == passed else { throw ProofRejection(.contradiction) }
-    }
-}
-
-/// Times as text (RFC 3339).
-enum UTC {
-    private static let format = "%Y-%m-%dT%H:%M:%SZ"
-
-    static func text(_ seconds: Int) -> String {
-        var (seconds, parts) = (time_t(seconds), tm())
-        gmtime_r(&seconds, &parts)
-        var buffer = [CChar](repeating: 0, count: 32)
-        let count = strftime(&buffer, buffer.count, format, &parts)
-        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    /// Nil for text of another form.
-    static func seconds(_ text: String) -> Int? {
-        let pattern = "0000-00-00T00:00:00Z"
-        let isTime =
-            text.utf8.count == pattern.utf8.count
-            && zip(text.utf8, pattern.utf8).allSatisfy { byte, sample in
-                sample == UInt8(ascii: "0") ? (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) : byte == sample
-            }
-        guard isTime else { return nil }
-        let numbers = text.split { !$0.isNumber }.compactMap { Int32($0) }
-        guard numbers.count == 6, (1...12).contains(numbers[1]), (1...31).contains(numbers[2]), numbers[3] < 24,
-            numbers[4] < 60, numbers[5] <= 60
-        else { return nil }
-        var parts = tm()
-        (parts.tm_year, parts.tm_mon, parts.tm_mday) = (numbers[0] - 1900, numbers[1] - 1, numbers[2])
-        (parts.tm_hour, parts.tm_min, parts.tm_sec) = (numbers[3], numbers[4], numbers[5])
-        return Int(timegm(&parts))
     }
 }

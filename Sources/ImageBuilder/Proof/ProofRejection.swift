@@ -41,9 +41,9 @@ public struct ProofRejection: Error, Sendable, Hashable, CustomStringConvertible
         case .firmware(let found): "the image was booted by \"\(found)\", allowed is a boot through \"uefi\" and loader"
         case .withoutSecureBoot: "the image is signed, and was booted without Secure Boot"
         case .beforeBuild(let started, let built):
-            "the proofs began at \(UTC.text(started)), before the build ended at \(UTC.text(built))"
+            "the proofs began at \(UTC.text(of: started)), before the build ended at \(UTC.text(of: built))"
         case .time(let started, let ended, let now):
-            "the proofs ran from \(UTC.text(started)) to \(UTC.text(ended)), now it is \(UTC.text(now))"
+            "the proofs ran from \(UTC.text(of: started)) to \(UTC.text(of: ended)), now it is \(UTC.text(of: now))"
         }
     }
 }

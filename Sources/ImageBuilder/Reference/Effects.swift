@@ -4,7 +4,7 @@ import Files
 
 /// What a package's maintainer scripts and triggers did when it was installed as Debian installs
 /// it: one change each.
-public enum Effect: Sendable, Hashable {
+public enum PackageEffect: Sendable, Hashable {
     /// Where a generated file's bytes come from.
     public enum Source: Sendable, Hashable {
         /// A packaged file with the same bytes, without a leading slash.
@@ -77,7 +77,7 @@ public struct Effects: Sendable, Hashable {
     /// Names the packages that were installed.
     public var reference = ""
     public var unresolved: [Unresolved] = []
-    public var packages: [String: [Effect]] = [:]
+    public var packages: [String: [PackageEffect]] = [:]
     public var alternatives: [Alternative] = []
     public var diversions: [PackageTree.Diversion] = []
 
@@ -124,7 +124,7 @@ extension Effects {
     }
 
     /// The lines of one package, for people and differences.
-    static func lines(_ effects: [Effect]) -> [String] { effects.map(line) }
+    static func lines(_ effects: [PackageEffect]) -> [String] { effects.map(line) }
 
     private static func line(_ alternative: Alternative) -> String {
         func map(_ entries: [String: String]) -> String {
@@ -141,7 +141,7 @@ extension Effects {
             + "candidates: [\(candidates.joined(separator: ", "))]}"
     }
 
-    private static func line(_ effect: Effect) -> String {
+    private static func line(_ effect: PackageEffect) -> String {
         switch effect {
         case .user(let name, let id, let group, let comment, let home, let shell):
             flow(
@@ -159,7 +159,7 @@ extension Effects {
     }
 
     private static func fileLine(
-        _ path: String, _ attributes: Effect.Attributes, _ source: Effect.Source, _ digest: Digest
+        _ path: String, _ attributes: PackageEffect.Attributes, _ source: PackageEffect.Source, _ digest: Digest
     ) -> String {
         let head = flow([("file", "/" + path)] + pairs(attributes) + [("sha256", digest.hex)]).dropLast()
         switch source {
@@ -174,7 +174,7 @@ extension Effects {
         }
     }
 
-    private static func pairs(_ attributes: Effect.Attributes) -> [(String, String)] {
+    private static func pairs(_ attributes: PackageEffect.Attributes) -> [(String, String)] {
         let mode = String(attributes.mode, radix: 8)
         return [
             ("mode", String(repeating: "0", count: max(0, 4 - mode.count)) + mode),
@@ -262,7 +262,7 @@ extension Effects {
         }
     }
 
-    private static var effect: Shape<Effect> {
+    private static var effect: Shape<PackageEffect> {
         .mapping("an effect") { fields in
             if fields.has("user") { return user(&fields) }
             if fields.has("member") {
@@ -297,7 +297,7 @@ extension Effects {
         }
     }
 
-    private static func user(_ fields: inout Fields) -> Effect? {
+    private static func user(_ fields: inout Fields) -> PackageEffect? {
         let name = fields.required("user", .text)
         let id = fields.optional("id", .integer(0...4_294_967_294))
         let group = fields.required("group", .text)
@@ -308,16 +308,16 @@ extension Effects {
         return .user(name: name, id: id, group: group, comment: comment, home: home, shell: shell)
     }
 
-    private static func attributes(_ fields: inout Fields) -> Effect.Attributes? {
+    private static func attributes(_ fields: inout Fields) -> PackageEffect.Attributes? {
         let mode = fields.required("mode", Shape<UInt32>.scalar("octal digits") { UInt32($0.text, radix: 8) })
         let owner = fields.required("owner", .text("USER:GROUP") { $0.split(separator: ":").count == 2 })
         let capabilities = fields.optional("capabilities", .text)
         guard let mode, let owner else { return nil }
         let names = owner.split(separator: ":").map(String.init)
-        return Effect.Attributes(mode: mode, owner: names[0], group: names[1], capabilities: capabilities)
+        return PackageEffect.Attributes(mode: mode, owner: names[0], group: names[1], capabilities: capabilities)
     }
 
-    private static func file(_ fields: inout Fields) -> Effect? {
+    private static func file(_ fields: inout Fields) -> PackageEffect? {
         let path = fields.required("file", path)
         let attributes = attributes(&fields)
         let digest = fields.required("sha256", Shape<Digest>.scalar("64 hexadecimal digits") { Digest(hex: $0.text) })
@@ -325,7 +325,7 @@ extension Effects {
         let parts = fields.optional("parts", .list(of: Self.path))
         let content = fields.optional("content", .text)
         let bytes = fields.optional("hex", .text)
-        let source: Effect.Source? =
+        let source: PackageEffect.Source? =
             copy.map { .copy(of: $0) } ?? parts.map { .parts($0) } ?? content.map { .bytes(Array($0.utf8)) }
             ?? bytes.map { .bytes(unhex($0)) }
         guard let path, let attributes, let digest, let source else { return nil }

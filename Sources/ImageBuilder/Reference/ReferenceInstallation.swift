@@ -85,8 +85,8 @@ public struct ReferenceInstallation {
     private var changedBy: [String: String] = [:]
     private var scan: TreeScan?
     private var accounts = Accounts()
-    private var users: [String: Observation.User] = [:]
-    private var groups: [String: Observation.Group] = [:]
+    private var users: [String: InstallationObservation.User] = [:]
+    private var groups: [String: InstallationObservation.Group] = [:]
 
     /// Seconds for one run of dpkg.
     private static let deadline = 900.0
@@ -124,7 +124,7 @@ public struct ReferenceInstallation {
             }.keys)
     }
 
-    private mutating func observe() throws -> Observation {
+    private mutating func observe() throws -> InstallationObservation {
         try prepareRoot()
         try bootstrap()
         // The order satisfies all dependencies but those on packages that are not installed, and
@@ -316,13 +316,14 @@ public struct ReferenceInstallation {
         let read = Accounts.read()
         let author = names.first { packages[$0]?.control["postinst"] != nil || packages[$0]?.control["preinst"] != nil }
         for (name, user) in read.users where accounts.users[name] != user {
-            users[name] = Observation.User(
+            users[name] = InstallationObservation.User(
                 package: author ?? names[0], name: name, id: user.uid, group: read.name(ofGroup: user.gid),
                 comment: user.comment, home: user.home, shell: user.shell)
         }
         for (name, group) in read.groups where accounts.groups[name] != group {
             let author = author ?? names[0]
-            var known = groups[name] ?? Observation.Group(package: author, name: name, id: group.gid, members: [:])
+            var known =
+                groups[name] ?? InstallationObservation.Group(package: author, name: name, id: group.gid, members: [:])
             known.id = group.gid
             known.members = known.members.filter { group.members.contains($0.key) }
             // The package that adds a member need not be the one that made the group.
@@ -334,9 +335,9 @@ public struct ReferenceInstallation {
 
     // MARK: - Comparing
 
-    private func compare() throws -> Observation {
+    private func compare() throws -> InstallationObservation {
         try FileSystem.remove(Self.policy)
-        var observation = Observation()
+        var observation = InstallationObservation()
         observation.diversions = DpkgDatabase.diversions()
         observation.alternatives = DpkgDatabase.alternatives()
         observation.users = users.values.filter { accounts.users[$0.name] != nil }.sorted { $0.name < $1.name }
@@ -366,9 +367,11 @@ public struct ReferenceInstallation {
     }
 
     /// How a path differs from what its package has there; nil when it doesn't.
-    private func change(_ path: String, _ entry: TreeScan.Entry, _ expected: Tree) throws -> Observation.Change? {
+    private func change(_ path: String, _ entry: TreeScan.Entry, _ expected: Tree) throws -> InstallationObservation
+        .Change?
+    {
         let packaged = expected[path]
-        var change = Observation.Change(
+        var change = InstallationObservation.Change(
             path: path, package: changedBy[path] ?? packaged?.origin ?? specification.bootstrap.first ?? "",
             kind: .special, mode: entry.mode & 0o7777, owner: accounts.name(ofUser: Int(entry.uid)),
             group: accounts.name(ofGroup: Int(entry.gid)))

@@ -28,9 +28,9 @@ struct ReferenceRoot {
             unpacked.map { ($0.package.name, $0.control["preinst"] != nil || $0.control["postinst"] != nil) }
         ) { $1 }
         let order = InstallationOrder(graph, packages: Set(packages.map(\.name))) { scripts[$0] ?? false }
-        let observations = try await withThrowingTaskGroup(of: Observation.self) { group in
+        let observations = try await withThrowingTaskGroup(of: InstallationObservation.self) { group in
             for number in 0..<2 { group.addTask { try install(order, number) } }
-            var all: [Observation] = []
+            var all: [InstallationObservation] = []
             for try await observation in group { all.append(observation) }
             return all
         }
@@ -43,7 +43,7 @@ struct ReferenceRoot {
 
     /// - Parameter number: of the installation: both have another host name and start in another second, so that
     ///   neither becomes an effect.
-    private func install(_ order: InstallationOrder, _ number: Int) throws -> Observation {
+    private func install(_ order: InstallationOrder, _ number: Int) throws -> InstallationObservation {
         usleep(UInt32(number) * 1_100_000)
         let folder = try FileSystem.makeTemporaryDirectory(
             in: try cache.folder("reference"), prefix: FileSystem.temporaryPrefix + "root")
@@ -62,7 +62,9 @@ struct ReferenceRoot {
                 "--", try FileSystem.realPath(program), "reference-root", "\(folder)/specification",
             ]
         ).run()
-        if result.status == 0, let json = try? JSON.parse(result.output), let observation = Observation(json) {
+        if result.status == 0, let json = try? JSON.parse(result.output),
+            let observation = InstallationObservation(json)
+        {
             return observation
         }
         let lines = result.errorText.split(separator: "\n").map(String.init)
@@ -100,7 +102,7 @@ struct ReferenceRoot {
 
     /// What differs between two installations depends on a key, the time or a process: no build
     /// could make it again.
-    private func checkReproducible(_ a: Observation, _ b: Observation) throws {
+    private func checkReproducible(_ a: InstallationObservation, _ b: InstallationObservation) throws {
         let other = Dictionary(b.changes.map { ($0.path, $0) }) { $1 }
         // By package and reason.
         var paths: [Pair: [String]] = [:]
@@ -152,7 +154,7 @@ struct ReferenceRoot {
         drop.contains { $0.matches(path) } && !keep.contains { $0.matches(path) }
     }
 
-    private func effects(_ observation: Observation, _ packages: [UnpackedPackage]) throws -> Effects {
+    private func effects(_ observation: InstallationObservation, _ packages: [UnpackedPackage]) throws -> Effects {
         var effects = Effects()
         effects.alternatives = observation.alternatives
         effects.diversions = observation.diversions
@@ -203,8 +205,8 @@ struct ReferenceRoot {
         return try Closure(whole, unchecked: []).gaps.map { Effects.Unresolved(path: $0.path, missing: $0.missing) }
     }
 
-    private func effect(_ change: Observation.Change, _ sources: GeneratedSources) -> Effect? {
-        let attributes = Effect.Attributes(
+    private func effect(_ change: InstallationObservation.Change, _ sources: GeneratedSources) -> PackageEffect? {
+        let attributes = PackageEffect.Attributes(
             mode: change.mode, owner: change.owner, group: change.group, capabilities: change.capabilities)
         switch change.kind {
         case .directory: return .directory(path: change.path, attributes)
@@ -237,7 +239,7 @@ private struct BasePasswd {
     }
 }
 
-extension Observation.User {
+extension InstallationObservation.User {
     fileprivate var line: String { "\(name):\(comment):\(home):\(shell)" }
 }
 
@@ -276,7 +278,7 @@ private struct GeneratedSources {
         }
     }
 
-    func source(_ bytes: [UInt8], _ digest: Digest, of package: String) -> Effect.Source {
+    func source(_ bytes: [UInt8], _ digest: Digest, of package: String) -> PackageEffect.Source {
         if let path = byDigest[Key(package: package, digest: digest)] { return .copy(of: path) }
         if bytes.count > 4096, let parts = parts(bytes, of: package) { return .parts(parts) }
         return .bytes(bytes)

@@ -1,4 +1,5 @@
 import CSystem
+import Checksums
 import Glibc
 
 /// /data: made at the first start, checked and mounted at every other.
@@ -58,7 +59,7 @@ enum DataPartition {
         guard hasChecksum, let size = Bytes.integer(superblock, 24, UInt32.self), size <= 6,
             let checksum = Bytes.integer(superblock, 1020, UInt32.self),
             // Without the inversion at the end that CRC-32C has elsewhere.
-            ~CRC32.castagnoli(Array(superblock[..<1020])) != checksum
+            CRC32.castagnoliKernel(Array(superblock[..<1020])) != checksum
         else { return [] }
         let bytes = 1024 << Int(size)
         // Blocks of 1 KiB count from behind the boot sector.

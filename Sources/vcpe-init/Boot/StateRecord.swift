@@ -1,4 +1,5 @@
 import CSystem
+import Checksums
 import Glibc
 
 /// What PID 1 remembers without a file system: the state partition's two records, written in turn, so that a power cut
@@ -42,7 +43,7 @@ struct StateRecord {
             let bytes = Bytes.read(file, Self.size, at: place * Self.size)
             guard bytes.count == Self.size, bytes.starts(with: Self.magic),
                 let checksum = Bytes.integer(bytes, Self.size - 4, UInt32.self),
-                CRC32.of(Array(bytes[..<(Self.size - 4)])) == checksum,
+                CRC32.iso(Array(bytes[..<(Self.size - 4)])) == checksum,
                 let sequence = Bytes.integer(bytes, 8, UInt64.self), sequence >= self.sequence, sequence < .max,
                 let failed = Bytes.integer(bytes, 16, UInt32.self)
             else { continue }
@@ -76,7 +77,7 @@ struct StateRecord {
         bytes[Self.jumpPlace + 2] = isJump ? 1 : 0
         Bytes.put(entry, &bytes, Self.jumpPlace + 4)
         for (i, byte) in reason.utf8.prefix(1000).enumerated() { bytes[24 + i] = byte }
-        Bytes.put(CRC32.of(Array(bytes[..<(Self.size - 4)])), &bytes, Self.size - 4)
+        Bytes.put(CRC32.iso(Array(bytes[..<(Self.size - 4)])), &bytes, Self.size - 4)
         let file = open(path, O_WRONLY | O_CLOEXEC)
         guard file >= 0 else { throw Failure("open", path) }
         defer { close(file) }

@@ -1,4 +1,5 @@
 import CSystem
+import Checksums
 import Glibc
 
 /// A disk with the box's partitions on it.
@@ -66,13 +67,13 @@ struct Disk {
         else { return false }
         var cleared = Array(header[..<size])
         cleared.replaceSubrange(16..<20, with: [0, 0, 0, 0])
-        guard CRC32.of(cleared) == checksum, let start = Bytes.integer(header, 72, UInt64.self),
+        guard CRC32.iso(cleared) == checksum, let start = Bytes.integer(header, 72, UInt64.self),
             let count = Bytes.integer(header, 80, UInt32.self), let entrySize = Bytes.integer(header, 84, UInt32.self),
             entrySize >= 128, entrySize <= 1024, count <= 1024,
             let entriesChecksum = Bytes.integer(header, 88, UInt32.self)
         else { return false }
         let entries = Bytes.read(file, Int(count * entrySize), at: Int(clamping: start) &* sectorSize)
-        guard entries.count == Int(count * entrySize), CRC32.of(entries) == entriesChecksum else { return false }
+        guard entries.count == Int(count * entrySize), CRC32.iso(entries) == entriesChecksum else { return false }
         (self.header, self.entries, self.sectorSize) = (header, entries, sectorSize)
         partitions = []
         for i in 0..<Int(count) {
@@ -129,9 +130,9 @@ struct Disk {
             Bytes.put(UInt64(other), &header, 32)
             Bytes.put(UInt64(sectors - entrySectors - 2), &header, 48)
             Bytes.put(UInt64(entriesAt), &header, 72)
-            Bytes.put(CRC32.of(entries), &header, 88)
+            Bytes.put(CRC32.iso(entries), &header, 88)
             Bytes.put(UInt32(0), &header, 16)
-            Bytes.put(CRC32.of(Array(header[..<92])), &header, 16)
+            Bytes.put(CRC32.iso(Array(header[..<92])), &header, 16)
             return header
         }
         let writes: [(Int, [UInt8])] = [
@@ -196,20 +197,5 @@ enum Bytes {
         for i in 0..<MemoryLayout<Value>.size where offset + i < bytes.count {
             bytes[offset + i] = UInt8(truncatingIfNeeded: value >> Value(8 * i))
         }
-    }
-}
-
-/// ISO 3309's checksum, as GPT has it; the state records use it too.
-enum CRC32 {
-    static func of(_ bytes: [UInt8]) -> UInt32 { sum(bytes, polynomial: 0xEDB8_8320) }
-
-    /// CRC-32C.
-    static func castagnoli(_ bytes: [UInt8]) -> UInt32 { sum(bytes, polynomial: 0x82F6_3B78) }
-
-    private static func sum(_ bytes: [UInt8], polynomial: UInt32) -> UInt32 {
-        let table = (0..<256).map { (byte: UInt32) in
-            (0..<8).reduce(byte) { crc, _ in crc & 1 == 1 ? crc >> 1 ^ polynomial : crc >> 1 }
-        }
-        return ~bytes.reduce(UInt32.max) { crc, byte in crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] }
     }
 }

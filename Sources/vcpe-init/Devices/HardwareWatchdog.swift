@@ -1,4 +1,5 @@
 import CSystem
+import Clocks
 import Glibc
 
 /// The box's own watchdog: fed by PID 1's loop and by nothing else, so that a PID 1 that hangs ends in a restart.
@@ -23,7 +24,7 @@ enum HardwareWatchdog {
             let seconds = csystem_watchdog_timeout(descriptor, Self.timeout)
             begin(seconds: Int(seconds))
             Console.say("the hardware's watchdog \(name) restarts a box that hangs for \(seconds) s")
-            Events.send("watchdog", [("name", name), ("seconds", "\(seconds)")])
+            EventPort.send("watchdog", [("name", name), ("seconds", "\(seconds)")])
             return
         }
     }

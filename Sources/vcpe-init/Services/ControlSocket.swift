@@ -1,4 +1,5 @@
 import CSystem
+import Clocks
 import Glibc
 
 /// The socket for requests to PID 1: a message, and a message back.

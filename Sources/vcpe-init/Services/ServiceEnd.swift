@@ -1,9 +1,10 @@
 import CSystem
+import Clocks
 import Glibc
 import Units
 
 /// The end of a service, asked for or not, and what follows.
-extension Service {
+extension SupervisedService {
     /// Asks it to end; what it will be then.
     mutating func stop(then next: State = .stopped) {
         // A unit that is taken away, or replaced, is no operator's any more.
@@ -80,7 +81,7 @@ extension Service {
             launch()
             return
         }
-        Events.send("service-ended", [("name", unit.name), ("code", "\(code)")])
+        EventPort.send("service-ended", [("name", unit.name), ("code", "\(code)")])
         if case .exited = unit.readiness, preparation == nil, code == 0 {
             becomeReady()
             state = .ended
@@ -133,14 +134,14 @@ extension Service {
         Console.sayEverywhere(
             "service \(unit.name) exited 30 times in a row and is marked failed; it is tried every 10 minutes: "
                 + status)
-        Events.send("service-marked-failed", [("name", unit.name), ("reason", status)])
+        EventPort.send("service-marked-failed", [("name", unit.name), ("reason", status)])
     }
 
     /// Reports that a service that was marked failed runs again.
     mutating func recover() {
         if delay.isReported {
             Console.sayEverywhere("service \(unit.name) runs again")
-            Events.send("service-recovered", [("name", unit.name)])
+            EventPort.send("service-recovered", [("name", unit.name)])
         }
         delay = RestartDelay()
     }

@@ -3,7 +3,7 @@ import Units
 
 /// All services, and the order among them.
 struct ServiceTable {
-    private(set) var services: [Service] = []
+    private(set) var services: [SupervisedService] = []
     /// Messages to syslog from processes of no service.
     private var others = ServiceLog(SystemLog.others)
 
@@ -35,7 +35,7 @@ struct ServiceTable {
                 // It comes back by its new unit when the old process has ended.
                 services[i].stop(then: .replaced)
             } else {
-                services[i] = Service(unit)
+                services[i] = SupervisedService(unit)
             }
         }
         pending = units
@@ -50,12 +50,12 @@ struct ServiceTable {
     private mutating func adopt() {
         for unit in pending {
             guard let i = services.firstIndex(where: { $0.unit.name == unit.name }) else {
-                services.append(Service(unit))
+                services.append(SupervisedService(unit))
                 continue
             }
             if services[i].isAlive { continue }
             // Also when the unit is once more what it was: it may have been another one in between.
-            if services[i].unit != unit || services[i].state == .replaced { services[i] = Service(unit) }
+            if services[i].unit != unit || services[i].state == .replaced { services[i] = SupervisedService(unit) }
         }
         services.removeAll { $0.state == .replaced }
     }
@@ -104,7 +104,7 @@ struct ServiceTable {
 
     /// True when all services that it waits for are ready; it waits for none that is absent or marked
     /// failed.
-    private func isFree(_ service: Service) -> Bool {
+    private func isFree(_ service: SupervisedService) -> Bool {
         after(service.unit).allSatisfy { name in
             guard let other = services.first(where: { $0.unit.name == name }) else { return true }
             return [.running, .ended, .stopped, .failed].contains(other.state)
@@ -192,7 +192,7 @@ struct ServiceTable {
         with(name) { service in if service.isAlive, service.pid > 0 { Glibc.kill(service.pid, signal) } }
     }
 
-    private mutating func with(_ name: String, _ body: (inout Service) -> Void) -> Bool {
+    private mutating func with(_ name: String, _ body: (inout SupervisedService) -> Void) -> Bool {
         guard let i = services.firstIndex(where: { $0.unit.name == name }) else { return false }
         body(&services[i])
         return true

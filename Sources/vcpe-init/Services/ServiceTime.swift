@@ -1,8 +1,9 @@
+import Clocks
 import Glibc
 import Units
 
 /// What is due, and reloading.
-extension Service {
+extension SupervisedService {
     /// Has the service read its configuration again, by its unit's `reload`; one that does not run
     /// reads it when it starts, and one that isn't ready is told when it is.
     mutating func reloadConfiguration() {
@@ -30,14 +31,14 @@ extension Service {
         if let reason = reload.ended(Self.code(status), of: command) {
             reloadFailed(reason)
         } else {
-            Events.send("service-reloaded", [("name", unit.name)])
+            EventPort.send("service-reloaded", [("name", unit.name)])
         }
         if reload.isPending { reloadConfiguration() }
     }
 
     func reloadFailed(_ reason: String) {
         Console.say("service \(unit.name): reload: \(reason)")
-        Events.send("service-reload-failed", [("name", unit.name), ("reason", reason)])
+        EventPort.send("service-reload-failed", [("name", unit.name), ("reason", reason)])
     }
 
     /// When something is due, in milliseconds since the kernel's start; nil for never.

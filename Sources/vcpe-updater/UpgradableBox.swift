@@ -8,7 +8,7 @@ import Transfers
 import Updates
 
 /// The box that this program runs on.
-struct Box {
+struct UpgradableBox {
     /// Kept between releases, outside the slots.
     static let state = "/data/vcpe/upgrade"
     /// The first root of the provider's repository: part of the image, and so of what is verified.
@@ -81,7 +81,8 @@ struct UpgradeSettings {
     var groups: [String: Int]
 
     init() throws {
-        guard let json = try? JSON.parse(FileSystem.read(Box.settings)), let repository = json["repository"]?.text
+        guard let json = try? JSON.parse(FileSystem.read(UpgradableBox.settings)),
+            let repository = json["repository"]?.text
         else {
             throw SlotFailure(
                 "the site names no repository of releases",
@@ -90,7 +91,7 @@ struct UpgradeSettings {
         addresses = [repository] + (json["mirrors"]?.list ?? []).compactMap(\.text)
         options = Reader.Options(
             proxy: json["proxy"]?.text, bytesPerSecond: json["bandwidth"]?.integer.map { $0 / 8 },
-            trustAnchors: FileSystem.exists(Box.serverAnchors) ? Box.serverAnchors : nil)
+            trustAnchors: FileSystem.exists(UpgradableBox.serverAnchors) ? UpgradableBox.serverAnchors : nil)
         channel = json["channel"]?.text ?? "stable"
         (group, director) = (json["group"]?.text, json["director"]?.text)
         healthTime = json["health-time"]?.integer ?? 60

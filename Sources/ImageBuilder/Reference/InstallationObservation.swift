@@ -2,7 +2,7 @@ import Digests
 import Documents
 
 /// What an installation in a reference root left, against what the packages' files alone make.
-struct Observation: Sendable, Hashable {
+struct InstallationObservation: Sendable, Hashable {
     /// One path that differs.
     struct Change: Sendable, Hashable {
         enum Kind: String, Sendable, Hashable {
@@ -57,7 +57,7 @@ struct Observation: Sendable, Hashable {
 
 // MARK: - Between the process in the reference root and the builder
 
-extension Observation {
+extension InstallationObservation {
     var json: JSON {
         [
             "changes": .list(

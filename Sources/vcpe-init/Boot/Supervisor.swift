@@ -1,8 +1,9 @@
 import CSystem
+import Clocks
 import Glibc
 
 /// The second half of a start, and all of the life of the box: PID 1 in the verified root.
-struct System {
+struct Supervisor {
     /// A good start that has run this long was no accident.
     private static let soundAfter = 600_000
     /// How long all services together have to end in order.
@@ -127,7 +128,7 @@ struct System {
         Console.sayEverywhere(
             "\(image["name"] ?? "vcpe") \(image["version"] ?? "") (\(image["profile"] ?? "")), slot \(slot), up after "
                 + "\(Uptime.milliseconds) ms: \(phases)")
-        Events.send(
+        EventPort.send(
             "up",
             [
                 ("name", image["name"] ?? ""), ("version", image["version"] ?? ""), ("slot", slot),
@@ -238,7 +239,7 @@ struct System {
                 coldplug = 0
                 buttons.open(epoll)
                 HardwareWatchdog.open()
-                Events.send("coldplugged", [("network", NetworkCards.summary)])
+                EventPort.send("coldplugged", [("network", NetworkCards.summary)])
             } else if pid == judge {
                 judged(status)
             } else if pid == shell {
@@ -304,7 +305,7 @@ struct System {
     /// A new release that isn't good is given up for this time: the loader counts, and goes back to
     /// the old one.
     private mutating func failTrial(_ reason: String) -> Never {
-        Events.send("trial-failed", [("reason", reason)])
+        EventPort.send("trial-failed", [("reason", reason)])
         hasFailed = true
         LastWords.keep(reason, release: "\(image["name"] ?? "") \(image["version"] ?? "")")
         if let path = boot["state"], !path.isEmpty {
@@ -328,7 +329,7 @@ struct System {
         if isSound { record.suddenEnds = 0 }
         do {
             try record.save()
-            Events.send("good", [("sound", isSound ? "yes" : "no")])
+            EventPort.send("good", [("sound", isSound ? "yes" : "no")])
         } catch {
             Console.say("the start can't be noted as good: \(error)")
         }
@@ -351,7 +352,7 @@ struct System {
     private mutating func stop(powerOff: Bool, why: String) -> Never {
         isStopping = true
         Console.sayEverywhere("\(powerOff ? "powering off" : "restarting"): \(why)")
-        Events.send("stopping", [("power-off", powerOff ? "yes" : "no")])
+        EventPort.send("stopping", [("power-off", powerOff ? "yes" : "no")])
         if shell > 0 { kill(shell, SIGHUP) }
         let end = Uptime.milliseconds + Self.stopDeadline
         while !table.stopAll(), Uptime.milliseconds < end {

@@ -1,8 +1,9 @@
 import CSystem
+import Clocks
 import Glibc
 
 /// The first half of a start: from the kernel's initramfs to the verified root.
-struct Initramfs {
+struct InitramfsBoot {
     private static let root = "/sysroot"
     /// How long disks may take to appear: a USB stick behind a hub needs seconds.
     private static let deadline = 30_000
@@ -27,7 +28,7 @@ struct Initramfs {
             for module in Text.lines("/etc/vcpe-modules") { loader.load(String(module)) }
             loader.loadForPresentDevices()
             HardwareWatchdog.open()
-            Events.send("initramfs")
+            EventPort.send("initramfs")
             let root = try VerifiedRoot()
             var disk = try findDisk()
             let found = Uptime.milliseconds
@@ -159,14 +160,14 @@ struct Initramfs {
             // Who can't count would go to and fro for ever.
             return Console.sayEverywhere("the start can't be counted: \(error)")
         }
-        Events.send("jump", [("to", other), ("reason", record.reason)])
+        EventPort.send("jump", [("to", other), ("reason", record.reason)])
         Console.sayEverywhere("\(why). Starting \(other).")
         Stop.now(powerOff: false)
     }
 
     private func wait(_ record: StateRecord, _ why: String) {
         let minutes = 10
-        Events.send(
+        EventPort.send(
             "waiting",
             [
                 ("failed-starts", "\(record.failedStarts)"), ("sudden-ends", "\(record.suddenEnds)"),
@@ -285,7 +286,7 @@ struct Initramfs {
 
     /// Says what happened, keeps it for the next start, and starts again after a while.
     private mutating func fail(_ failure: Failure) -> Never {
-        Events.send("failed", [("reason", failure.description)])
+        EventPort.send("failed", [("reason", failure.description)])
         Console.sayEverywhere("the start has failed: \(failure)")
         state?.reason = failure.description
         try? state?.save()

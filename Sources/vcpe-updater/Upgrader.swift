@@ -4,17 +4,17 @@ import Slots
 import Updates
 
 /// What operators ask for.
-struct Upgrade {
-    let box: Box
-    static let (journal, installed) = ("\(Box.state)/history", "\(Box.state)/installed")
+struct Upgrader {
+    let box: UpgradableBox
+    static let (journal, installed) = ("\(UpgradableBox.state)/history", "\(UpgradableBox.state)/installed")
     /// What an installation is at, and what came of the last look that nobody asked for.
     static let (progress, look) = ("/run/vcpe/upgrade/progress", "/run/vcpe/upgrade/look")
     /// What PID 1 keeps of a start that failed.
     static let lastWords = "/data/vcpe/failed-start"
 
-    init() throws { box = try Box() }
+    init() throws { box = try UpgradableBox() }
 
-    func status() throws -> Answer {
+    func status() throws -> UpgradeAnswer {
         let partition = try BootPartition(box.boot)
         let entries = partition.entries
         let isOnTrial = entries.contains { $0.number == box.entry.number && !$0.isGood }
@@ -44,17 +44,17 @@ struct Upgrade {
             json["fell-back"] = .object(["version": last["version"] ?? .null, "reason": last["reason"] ?? .null])
         }
         if let settings = try? UpgradeSettings(), let window = settings.looks {
-            lines.append("looks by itself, UTC: \(window.text(share: Box.share))")
-            json["window"] = .text(window.text(share: Box.share))
+            lines.append("looks by itself, UTC: \(window.text(share: UpgradableBox.share))")
+            json["window"] = .text(window.text(share: UpgradableBox.share))
         }
         if let look = try? FileSystem.read(Self.look) {
             lines.append("the last time: " + String(decoding: look, as: UTF8.self))
             json["last-look"] = .text(String(decoding: look, as: UTF8.self))
         }
-        return Answer(lines: lines, json: .object(json))
+        return UpgradeAnswer(lines: lines, json: .object(json))
     }
 
-    func slots() throws -> Answer {
+    func slots() throws -> UpgradeAnswer {
         let partition = try BootPartition(box.boot)
         var (lines, list): ([String], [JSON]) = ([], [])
         for entry in partition.entries.reversed() {
@@ -72,19 +72,19 @@ struct Upgrade {
                     "runs": .boolean(runs), "tries-left": entry.triesLeft.map { .integer($0) },
                 ]))
         }
-        return Answer(lines: lines, json: .list(list))
+        return UpgradeAnswer(lines: lines, json: .list(list))
     }
 
-    static func history() -> Answer {
+    static func history() -> UpgradeAnswer {
         let entries = Self.entries.reversed()
         let lines = entries.map { entry in
             let text = "\(entry["time"]?.text ?? "") \(entry["version"]?.text ?? "") \(entry["outcome"]?.text ?? "")"
             return entry["reason"]?.text.map { "\(text): \($0)" } ?? text
         }
-        return Answer(lines: lines, json: .list(Array(entries)))
+        return UpgradeAnswer(lines: lines, json: .list(Array(entries)))
     }
 
-    func check() throws -> Answer {
+    func check() throws -> UpgradeAnswer {
         let offer = try offered()
         let newer = offer.releases.filter { $0.released > offer.own }
         var (lines, list): ([String], [JSON]) = ([], [])
@@ -103,6 +103,6 @@ struct Upgrade {
             let wanted = direction.releases[box.image] ?? "nothing"
             lines.append("the director wants \(wanted) in the group \(direction.group)")
         }
-        return Answer(lines: lines, json: .list(list))
+        return UpgradeAnswer(lines: lines, json: .list(list))
     }
 }

@@ -2,12 +2,12 @@ import CArchive
 
 /// One pass over an archive with libarchive. A reader is not thread-safe; several readers can run
 /// in parallel.
-final class Reader {
+final class ArchiveReader {
     enum Source {
         case path(String)
         /// The current entry of another reader: an archive within an archive, which is never
         /// unpacked to disk.
-        case entry(of: Reader)
+        case entry(of: ArchiveReader)
     }
 
     let archive: OpaquePointer
@@ -15,7 +15,7 @@ final class Reader {
     private let limits: ArchiveLimits
     private var entry: OpaquePointer?
     /// Kept alive, since libarchive calls back into it while this reader reads.
-    private let outer: Reader?
+    private let outer: ArchiveReader?
     private let isNested: Bool
     /// Entries and bytes so far, counted against the limits.
     private var (entries, bytes) = (0, 0)
@@ -43,7 +43,7 @@ final class Reader {
                     archive, client, nil,
                     { archive, client, buffer in
                         guard let client, let buffer else { return -1 }
-                        let outer = Unmanaged<Reader>.fromOpaque(client).takeUnretainedValue()
+                        let outer = Unmanaged<ArchiveReader>.fromOpaque(client).takeUnretainedValue()
                         var count = 0
                         var offset: Int64 = 0
                         let result = archive_read_data_block(outer.archive, buffer, &count, &offset)

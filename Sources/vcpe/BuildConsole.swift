@@ -6,7 +6,7 @@ import Synchronization
 
 /// Shows a build's events: one line per step, updated in place, on a terminal; plain lines in a
 /// pipe; JSON on request.
-final class Console: Sendable {
+final class BuildConsole: Sendable {
     enum Style: Sendable { case terminal, plain, json }
 
     private struct State {

@@ -1,9 +1,10 @@
 import CSystem
+import Clocks
 import Glibc
 import Units
 
 /// A service that PID 1 keeps running.
-struct Service {
+struct SupervisedService {
     enum State: String {
         /// It waits until the services in `after` are ready.
         case waiting
@@ -82,7 +83,7 @@ struct Service {
         if let condition = unit.conditions.first(where: { !$0.isMet }) {
             status = "condition not met: \(condition)"
             state = .ended
-            Events.send("service-skipped", [("name", unit.name), ("reason", status)])
+            EventPort.send("service-skipped", [("name", unit.name), ("reason", status)])
             return
         }
         for folder in unit.directories {
@@ -142,7 +143,7 @@ struct Service {
                 step += 1
                 return launch()
             }
-            Events.send("service-failed", [("name", unit.name), ("reason", error.description)])
+            EventPort.send("service-failed", [("name", unit.name), ("reason", error.description)])
             status = error.description
             pause()
         }
@@ -224,7 +225,7 @@ struct Service {
             if line == "WATCHDOG=1" { lastSign = Uptime.milliseconds }
             if line.hasPrefix("STATUS=") {
                 status = String(line.dropFirst(7).prefix(200))
-                Events.send("service-status", [("name", unit.name), ("status", status)])
+                EventPort.send("service-status", [("name", unit.name), ("status", status)])
             }
         }
     }
@@ -237,7 +238,7 @@ struct Service {
     mutating func becomeReady() {
         state = .running
         lastSign = Uptime.milliseconds
-        Events.send("service-ready", [("name", unit.name)])
+        EventPort.send("service-ready", [("name", unit.name)])
         if reload.isPending { reloadConfiguration() }
     }
 
