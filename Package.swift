@@ -97,7 +97,7 @@ let host: [Target] = [
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
     .testTarget(name: "SchemaTests", dependencies: ["Documents", "Schema"]),
     .testTarget(name: "SourceTests", dependencies: ["Files"]),
-    .testTarget(name: "FilesTests", dependencies: ["CSystem", "Files"]),
+    .testTarget(name: "FilesTests", dependencies: ["CSystem", "Files", "TestSupport"]),
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
     .testTarget(name: "SlotsTests", dependencies: ["Files", "Processes", "Slots", "TestSupport"]),
     .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),

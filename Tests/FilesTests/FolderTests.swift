@@ -1,5 +1,6 @@
 import Files
 import Glibc
+import TestSupport
 import Testing
 
 @Suite final class FolderTests {
@@ -21,24 +22,6 @@ import Testing
     private func thrown(_ body: () throws -> Void) -> Int32? {
         do { try body() } catch { return (error as? SystemError)?.code }
         return nil
-    }
-
-    /// What a service may put in the place of a folder or file of a plan.
-    enum Obstacle: CaseIterable, Sendable {
-        case link, danglingLink, file, pipe, folder
-
-        func put(_ path: String, victim: String) throws {
-            try FileSystem.remove(path)
-            switch self {
-            case .link: symlink(victim, path)
-            case .danglingLink: symlink("/nonexistent/x", path)
-            case .file: try FileSystem.replace(path, with: "in the way")
-            case .pipe: mkfifo(path, 0o600)
-            case .folder:
-                try FileSystem.makeDirectory("\(path)/full/of")
-                try FileSystem.replace("\(path)/full/of/files", with: "x")
-            }
-        }
     }
 
     @Test(arguments: ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/..", "../victim", "a\0b"])

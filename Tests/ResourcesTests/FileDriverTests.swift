@@ -5,6 +5,7 @@ import Netlink
 import Planning
 import PluginKit
 import Processes
+import TestSupport
 import Testing
 
 /// Files and directories of a plan, below a directory that a service's user owns: the user puts
@@ -65,23 +66,6 @@ import Testing
         let status = try File("\(folder)/victim").status()
         return names == ["a", "er"] && inner == ["b"] && contents.allSatisfy { $0 == Array("precious".utf8) }
             && FileAttributes(status) == FileAttributes(mode: 0o755)
-    }
-
-    enum Obstacle: CaseIterable, Sendable {
-        case link, danglingLink, file, pipe, folder
-
-        func put(_ path: String, victim: String) throws {
-            try FileSystem.remove(path)
-            switch self {
-            case .link: symlink(victim, path)
-            case .danglingLink: symlink("/nonexistent/x", path)
-            case .file: try FileSystem.replace(path, with: "in the way")
-            case .pipe: mkfifo(path, 0o600)
-            case .folder:
-                try FileSystem.makeDirectory("\(path)/full")
-                try FileSystem.replace("\(path)/full/a", with: "in the way")
-            }
-        }
     }
 
     @Test(arguments: Obstacle.allCases) func whatIsInThePlaceOfADirectoryIsReplaced(_ obstacle: Obstacle) throws {
