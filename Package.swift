@@ -92,7 +92,8 @@ let host: [Target] = [
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]),
     .target(
-        name: "TestSupport", dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "Processes"],
+        name: "TestSupport",
+        dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "PluginKit", "Processes", "Ruleset"],
         path: "Tests/Support"),
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
     .testTarget(name: "SchemaTests", dependencies: ["Documents", "Schema"]),
@@ -124,8 +125,10 @@ let host: [Target] = [
             "Addresses", "CSystem", "Documents", "Engine", "Files", "Netlink", "Planning", "PluginKit", "Processes",
             "Schema",
         ]),
+    .testTarget(name: "RulesetTests", dependencies: ["Documents", "Ruleset", "TestSupport"]),
+    .testTarget(name: "PluginKitTests", dependencies: ["Documents", "Files", "PluginKit", "TestSupport"]),
     .testTarget(
-        name: "AllocationTests", dependencies: ["Documents", "Files", "Planning", "PluginKit", "TestSupport"]),
+        name: "PlanningTests", dependencies: ["Documents", "Files", "Planning", "PluginKit", "TestSupport"]),
     .testTarget(name: "UnitsTests", dependencies: ["CSystem", "Files", "TestSupport", "Units"]),
     .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
     .testTarget(

@@ -3,6 +3,7 @@ import Files
 import Glibc
 import Planning
 import PluginKit
+import TestSupport
 import Testing
 
 /// Names in plans, and what becomes of them.
@@ -20,7 +21,7 @@ import Testing
         priorities: ["last": .count(10)], namespaces: ["guests"])
 
     private static let share: Allocation.Share = {
-        let allocation = try? Allocation(of: [AllocatorTests.manifest("x", request)])
+        let allocation = try? Allocation(of: [PluginManifest.ofTest("x", request)])
         return allocation?.share(of: "x") ?? Allocation.Share()
     }()
 
@@ -182,7 +183,7 @@ import Testing
 
     /// Adds a plugin, whose plan is lines of a shell's here-document.
     private func add(_ name: String, _ allocates: AllocationRequest, plan: String) throws {
-        var manifest = AllocatorTests.manifest(name, allocates)
+        var manifest = PluginManifest.ofTest(name, allocates)
         manifest.publishes = []
         manifest.resources = ["nftables", "route", "rule", "file"]
         manifest.isAlwaysPlanned = true

@@ -1,21 +1,20 @@
 import Documents
 import Ruleset
-import Testing
 
 /// One rule for each kind of statement and expression, in libnftables' JSON as this model writes it.
-struct StatementCase: CustomTestStringConvertible, Sendable {
-    var name: String
+public struct StatementCase: CustomStringConvertible, Sendable {
+    public var name: String
     /// The list `expr` of a rule.
-    var text: String
+    public var text: String
     var hook = Hook(.filter, .forward, priority: 0)
     var family = TableFamily.inet
 
-    var testDescription: String { name }
+    public var description: String { name }
 
-    func rule() throws -> Rule { try Rule(.object(["expr": .list(try JSON.parse(text).list ?? [])])) }
+    public func rule() throws -> Rule { try Rule(.object(["expr": .list(try JSON.parse(text).list ?? [])])) }
 
     /// A table with that rule, and with the sets and objects that rules of cases refer to.
-    func table() throws -> TableContents {
+    public func table() throws -> TableContents {
         var contents = TableContents(chains: [Chain("other"), Chain("c", hook: hook, rules: [try rule()])])
         contents.family = family
         guard family == .inet else { return contents }
@@ -51,7 +50,7 @@ struct StatementCase: CustomTestStringConvertible, Sendable {
     private static let ingress = Hook(.filter, .ingress, priority: 0, device: "lo")
 
     /// Those that this kernel and nft load, to be compared.
-    static let all: [StatementCase] = [
+    public static let all: [StatementCase] = [
         .init(name: "verdict", text: #"[{"jump":{"target":"other"}}]"#),
         .init(name: "counter", text: #"[{"counter":"counted"},{"drop":null}]"#),
         .init(name: "limit", text: #"[{"limit":{"rate":5,"per":"minute","burst":3,"inv":true}},{"drop":null}]"#),
@@ -168,7 +167,7 @@ struct StatementCase: CustomTestStringConvertible, Sendable {
     ]
 
     /// Not every kernel has them (`CONFIG_NFT_QUEUE`).
-    static let queues: [StatementCase] = [
+    public static let queues: [StatementCase] = [
         .init(name: "queue", text: #"[{"queue":{"num":3}}]"#),
         .init(name: "queue with bypass", text: #"[{"queue":{"num":3,"flags":"bypass"}}]"#),
         .init(

@@ -6,14 +6,6 @@ import Testing
 
 /// Which numbers the manifests of an image get.
 @Suite struct AllocatorTests {
-    static func manifest(
-        _ name: String, _ allocates: AllocationRequest, users: [String: String] = [:]
-    ) -> PluginManifest {
-        PluginManifest(
-            name: name, version: "1", summary: "of a test", key: name, yang: "none", resources: ["nftables"],
-            allocates: allocates, features: [.init("base", users: users)])
-    }
-
     private func conflict(_ manifests: PluginManifest...) -> Allocation.Conflict? {
         do {
             _ = try Allocation(of: manifests)
@@ -25,8 +17,10 @@ import Testing
 
     @Test func fieldsOfPacketsAndOfConnectionsHaveBitsOfTheirOwn() throws {
         let allocation = try Allocation(of: [
-            Self.manifest("a", .init(marks: ["route": .shared, "hop": .shared, "x": .own(bits: 3, isSaved: true)])),
-            Self.manifest("b", .init(marks: ["route": .shared, "class": .shared, "x": .own(bits: 1, isSaved: false)])),
+            PluginManifest.ofTest(
+                "a", .init(marks: ["route": .shared, "hop": .shared, "x": .own(bits: 3, isSaved: true)])),
+            PluginManifest.ofTest(
+                "b", .init(marks: ["route": .shared, "class": .shared, "x": .own(bits: 1, isSaved: false)])),
         ])
         let (a, b) = (allocation.share(of: "a").marks, allocation.share(of: "b").marks)
         #expect(a["route"] == b["route"])
@@ -41,9 +35,9 @@ import Testing
 
     @Test func marksThatDoNotFitAreRefusedWithWhoTakesThem() throws {
         let found = conflict(
-            Self.manifest("a", .init(marks: ["hop": .shared, "x": .own(bits: 12, isSaved: true)])),
-            Self.manifest("b", .init(marks: ["y": .own(bits: 9, isSaved: false)])),
-            Self.manifest("c", .init(marks: ["z": .own(bits: 4, isSaved: true)])))
+            PluginManifest.ofTest("a", .init(marks: ["hop": .shared, "x": .own(bits: 12, isSaved: true)])),
+            PluginManifest.ofTest("b", .init(marks: ["y": .own(bits: 9, isSaved: false)])),
+            PluginManifest.ofTest("c", .init(marks: ["z": .own(bits: 4, isSaved: true)])))
         #expect(found?.plugin == "c")
         for part in ["3 are left", "c needs 4 for c.z", "a takes 8 for hop", "a takes 12 for a.x", "b takes 9 for b.y"]
         {
@@ -52,9 +46,9 @@ import Testing
     }
 
     @Test func numbersThatPeopleWriteHaveTheirPlace() throws {
-        let site = Self.manifest(
+        let site = PluginManifest.ofTest(
             "network", .init(tables: ["site": .fixed(1...199)], priorities: ["site": .fixed(1000...9999)]))
-        let other = Self.manifest(
+        let other = PluginManifest.ofTest(
             "wan",
             .init(
                 zones: ["lines": .count(4)], tables: ["lines": .count(16), "more": .count(1)],
@@ -67,34 +61,37 @@ import Testing
             #expect(share.zones == ["lines": 1...4])
             #expect(share.priorities == ["first": 1...10, "last": 10_000...10_019])
         }
-        let twice = conflict(site, Self.manifest("frr", .init(tables: ["vrfs": .fixed(150...300)])))
+        let twice = conflict(site, PluginManifest.ofTest("frr", .init(tables: ["vrfs": .fixed(150...300)])))
         #expect(twice?.plugin == "frr" && twice?.message.contains("network takes 1 to 199 for site") == true)
-        let kernel = conflict(Self.manifest("frr", .init(tables: ["vrfs": .fixed(200...253)])))
+        let kernel = conflict(PluginManifest.ofTest("frr", .init(tables: ["vrfs": .fixed(200...253)])))
         #expect(kernel?.message.contains("253 to 255 are the kernel's") == true)
         let many = conflict(
-            Self.manifest("a", .init(priorities: ["x": .early(900)])),
-            Self.manifest("b", .init(priorities: ["x": .early(100)])))
+            PluginManifest.ofTest("a", .init(priorities: ["x": .early(900)])),
+            PluginManifest.ofTest("b", .init(priorities: ["x": .early(100)])))
         #expect(many?.message.contains("a takes 1 to 900 for x") == true)
         // What another plugin has fixed there is left out.
         let around = try Allocation(of: [
-            Self.manifest("a", .init(zones: ["x": .count(3)])), Self.manifest("b", .init(zones: ["y": .fixed(2...2)])),
+            PluginManifest.ofTest("a", .init(zones: ["x": .count(3)])),
+            PluginManifest.ofTest("b", .init(zones: ["y": .fixed(2...2)])),
         ])
         #expect(around.share(of: "a").zones == ["x": 3...5])
     }
 
     @Test func usersAndNamespacesOfSeveralPluginsDoNotMix() throws {
         let users = conflict(
-            Self.manifest("a", .init(), users: ["proxy": "/data/a"]),
-            Self.manifest("b", .init(), users: ["proxy": "/data/b"]))
+            PluginManifest.ofTest("a", .init(), users: ["proxy": "/data/a"]),
+            PluginManifest.ofTest("b", .init(), users: ["proxy": "/data/b"]))
         #expect(users?.plugin == "b" && users?.message.contains("home /data/a in the plugin a") == true)
         #expect(
             conflict(
-                Self.manifest("a", .init(), users: ["proxy": "/x"]), Self.manifest("b", .init(), users: ["proxy": "/x"])
+                PluginManifest.ofTest("a", .init(), users: ["proxy": "/x"]),
+                PluginManifest.ofTest("b", .init(), users: ["proxy": "/x"])
             ) == nil)
         let namespaces = conflict(
-            Self.manifest("a", .init(namespaces: ["b-c"])), Self.manifest("a-b", .init(namespaces: ["c"])))
+            PluginManifest.ofTest("a", .init(namespaces: ["b-c"])),
+            PluginManifest.ofTest("a-b", .init(namespaces: ["c"])))
         #expect(namespaces?.plugin == "a-b" && namespaces?.message.contains("a-b-c") == true)
-        let fine = try Allocation(of: [Self.manifest("a", .init(namespaces: ["x"]))])
+        let fine = try Allocation(of: [PluginManifest.ofTest("a", .init(namespaces: ["x"]))])
         #expect(fine.share(of: "a").namespaces == ["x": "a-x"])
     }
 
@@ -120,7 +117,7 @@ import Testing
         var random = Random(seed: 23)
         var (whole, refused) = (0, 0)
         for round in 0..<1000 {
-            let manifests = (0...random.next(6)).map { Self.manifest("p\($0)", request(&random)) }
+            let manifests = (0...random.next(6)).map { PluginManifest.ofTest("p\($0)", request(&random)) }
             guard let allocation = try? Allocation(of: manifests) else {
                 refused += 1
                 continue
@@ -155,7 +152,7 @@ import Testing
             var wanted = request(&random)
             wanted.tables["site"] = .fixed(1...199)
             wanted.priorities["early"] = .early(3)
-            let manifest = Self.manifest("p", wanted)
+            let manifest = PluginManifest.ofTest("p", wanted)
             let problems = ProblemList()
             let node = try YAML.read(Array(manifest.json.pretty.utf8), file: "manifest.json")
             #expect(PluginManifest.shape.read(node, path: "", into: problems) == manifest, "\(problems.problems)")
@@ -171,7 +168,7 @@ import Testing
         ("{namespaces: [A]}", "a name of lower-case letters"),
     ])
     func manifestsThatAreWrongAreRefused(text: String, part: String) throws {
-        var manifest = Self.manifest("p", .init()).json.object ?? [:]
+        var manifest = PluginManifest.ofTest("p", .init()).json.object ?? [:]
         manifest["allocates"] = JSON(try YAML.read(Array(text.utf8), file: "allocates"))
         let problems = ProblemList()
         let node = try YAML.read(Array(JSON.object(manifest).pretty.utf8), file: "manifest.json")
