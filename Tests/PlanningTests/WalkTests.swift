@@ -65,6 +65,44 @@ import Testing
         #expect(try walk(rules, sets: [targets]) { $0.connectionMark = 7 }.end == .accept)
     }
 
+    /// Addresses and ports of translations are values, and their words are made of them.
+    @Test func translationsAreValues() throws {
+        func step(_ statement: Statement, sets: [NamedSet] = []) throws -> PacketWalk.Step? {
+            try walk([[statement]], sets: sets) { $0.connectionMark = 7 }.walk.steps.last
+        }
+        func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
+        let (inside, outside) = (try address("10.0.0.9"), try address("203.0.113.7"))
+        let forwarded = try step(.nat(.dnat, .ip, address: .text("10.0.0.9"), port: .number(8080)))
+        #expect(forwarded?.translation?.addresses == inside...inside)
+        #expect(forwarded?.translation?.ports == 8080...8080 && forwarded?.verdict == "dnat to 10.0.0.9 port 8080")
+        #expect(forwarded?.translation?.explains(outside, becoming: inside, port: 8080) == true)
+        #expect(forwarded?.translation?.explains(outside, becoming: inside, port: 80) == false)
+        #expect(forwarded?.translation?.explains(outside, becoming: outside, port: 8080) == false)
+        let pool = try step(.nat(.snat, .ip, address: .range(.text("203.0.113.7"), .text("203.0.113.9")), port: nil))
+        #expect(try pool?.translation?.addresses == outside...address("203.0.113.9"))
+        #expect(pool?.verdict == "snat to 203.0.113.7-203.0.113.9")
+        #expect(try pool?.translation?.explains(inside, becoming: address("203.0.113.8")) == true)
+        #expect(try pool?.translation?.explains(inside, becoming: address("2001:db8::8")) == false)
+        let network = try step(.nat(.dnat, .ip, address: .prefix("10.9.0.0", 16), port: nil, flags: [.netmap]))
+        // The packet is for 192.0.2.1.
+        #expect(network?.verdict == "dnat to 10.9.2.1")
+        let port = try step(.nat(.dnat, .ip, address: nil, port: .number(53)))
+        #expect(port?.verdict == "dnat port 53" && port?.translation?.explains(inside, becoming: outside) == true)
+        let masquerade = try step(.masquerade)
+        #expect(masquerade?.verdict == "masquerade" && masquerade?.translation?.addresses == nil)
+        #expect(masquerade?.translation?.explains(inside, becoming: outside) == true)
+        #expect(masquerade?.translation?.explains(inside, becoming: inside) == false)
+        let map = NamedSet(
+            "x.map", key: [.mark], content: .ranges([.ipv4Address, .service]),
+            elements: [
+                SetElement(
+                    .number(7), .data(.concatenation([.text("203.0.113.7"), .range(.number(1024), .number(2047))])))
+            ])
+        let mapped = try step(.nat(.snat, .ip, address: .map(.ct(.mark), "x.map"), port: nil), sets: [map])
+        #expect(mapped?.verdict == "snat to 203.0.113.7 port 1024-2047" && mapped?.translation?.ports == 1024...2047)
+        #expect(try step(.verdict(.accept))?.translation == nil)
+    }
+
     /// The packet path restores the mark from the connection: of an unknown one, the packet's is unknown, too.
     @Test func packetMarkComesFromTheConnection() throws {
         let rules: [[Statement]] = [

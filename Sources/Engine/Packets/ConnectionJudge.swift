@@ -80,29 +80,23 @@ final class ConnectionJudge {
             var translation: Translation?
         }
 
-        /// What rules do with the addresses of a connection, as the walk words it: nil for nothing.
+        /// What rules do with the addresses of a connection: nil for nothing.
         struct Translation: Hashable {
-            var destination: String?
-            var source: String?
+            var destination: PacketWalk.Translation?
+            var source: PacketWalk.Translation?
 
-            /// Whether a connection has the addresses that the words say; true where they do not say
+            /// Whether a connection has the addresses that the rules give it; true where they do not say
             /// which.
             func explains(_ connection: TrackedConnection) -> Bool {
                 let (original, reply) = (connection.original, connection.reply)
-                let toPort = destination?.split(separator: " ").last.flatMap { Int($0) }
-                let hasPort = destination?.contains(" port ") != true || toPort == nil || toPort == reply.sourcePort
-                return hasPort && Self.explains(destination, original.destination, reply.source)
+                return Self.explains(destination, original.destination, reply.source, port: reply.sourcePort)
                     && Self.explains(source, original.source, reply.destination)
             }
 
-            private static func explains(_ words: String?, _ before: IPAddress, _ after: IPAddress) -> Bool {
-                guard let words else { return before == after }
-                if words.hasPrefix("masquerade") { return before != after }
-                let parts = words.split(separator: " ").map(String.init)
-                guard parts.count > 2, parts[1] == "to" else { return true }
-                if let address = IPAddress(parts[2]) { return address == after }
-                guard let range = IPRange(parts[2]) else { return true }
-                return range.family == after.family && range.values.contains(after.value)
+            private static func explains(
+                _ translation: PacketWalk.Translation?, _ before: IPAddress, _ after: IPAddress, port: Int? = nil
+            ) -> Bool {
+                translation?.explains(before, becoming: after, port: port) ?? (before == after)
             }
         }
 
@@ -136,21 +130,21 @@ final class ConnectionJudge {
             let isAccepted = walk.unknown.isEmpty ? end == .accept : nil
             guard let destination, destination.isKnown, isAccepted != nil else { return Fate(isAccepted: isAccepted) }
             // The kernel translates no source of what is for the box itself.
-            let source = output == "lo" ? (words: nil, isKnown: true) : Self.translation(walk, at: .postrouting)
-            let translation = Translation(destination: destination.words, source: source.words)
+            let source = output == "lo" ? (made: nil, isKnown: true) : Self.translation(walk, at: .postrouting)
+            let translation = Translation(destination: destination.made, source: source.made)
             return Fate(isAccepted: isAccepted, translation: source.isKnown ? translation : nil)
         }
 
         /// What the chains of translations do with a packet, which stays as it is.
         private static func translation(
             _ walk: PacketWalk, at point: Hook.Point
-        ) -> (words: String?, isKnown: Bool) {
+        ) -> (made: PacketWalk.Translation?, isKnown: Bool) {
             var trial = walk
             let before = walk.steps.count
-            _ = trial.pass(point, kind: .nat)
-            let words = trial.steps.dropFirst(before).last?.verdict
+            let end = trial.pass(point, kind: .nat)
             // An exception accepts the packet as it is, as the chain's end does.
-            return (words == "accept" ? nil : words, trial.unknown.count == walk.unknown.count)
+            let made = trial.steps.dropFirst(before).last?.translation
+            return (made, end == .accept && trial.unknown.count == walk.unknown.count)
         }
     }
 }

@@ -24,6 +24,8 @@ public struct PacketWalk {
         /// The rule's origin; nil for the end of a chain.
         public var origin: String?
         public var verdict: String
+        /// What became of the connection's addresses; nil for nothing.
+        public var translation: Translation?
     }
 
     /// What became of it.
@@ -38,6 +40,8 @@ public struct PacketWalk {
         /// It is unknown whether the rule fits.
         case unknown
         case verdict(Verdict, _ words: String? = nil)
+        /// The connection's addresses are translated, and the packet is accepted.
+        case translated(Translation)
         /// The packet's way ends here.
         case end(End, _ words: String)
     }
@@ -123,6 +127,12 @@ public struct PacketWalk {
             case .end(let end, let words):
                 steps.append(Step(chain: chain.name, origin: origin(of: rule), verdict: words))
                 return end
+            case .translated(let translation):
+                steps.append(
+                    Step(
+                        chain: chain.name, origin: origin(of: rule), verdict: "\(translation)",
+                        translation: translation))
+                return .accept
             case .verdict(let verdict, let words):
                 if let target = verdict.target.flatMap({ table.chains[$0] }) {
                     if let end = walk(target) { return end }
@@ -180,7 +190,7 @@ public struct PacketWalk {
                 passPerhaps(rule.statements[place...], rule.comment ?? chain.name)
                 return nil
             case .verdict(let verdict, let found): return .verdict(verdict, found ?? words)
-            case .end: return outcome
+            case .translated, .end: return outcome
             }
         }
         return nil
