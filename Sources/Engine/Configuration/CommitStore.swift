@@ -3,7 +3,7 @@ import Files
 import Glibc
 import PluginKit
 
-/// Documents that were committed: they stand, or stood.
+/// Documents that were committed: they are active, or were.
 public struct Commit: Sendable, Hashable {
     /// Counted from 1 for the life of the box.
     public var number: Int
@@ -27,7 +27,7 @@ public struct Commit: Sendable, Hashable {
     public var applyMilliseconds: Int
     /// The versions of the plugins that planned it, by name.
     public var versions: [String: String] = [:]
-    /// Why it was put back; nil for one that stands or stood.
+    /// Why it was rolled back; nil for one that is active or was.
     public var outcome: String?
 
     /// Without the document.
@@ -98,9 +98,9 @@ struct Head: Sendable, Hashable {
     /// A commit that is being applied, or that waits for its confirmation.
     struct Pending: Sendable, Hashable {
         var commit: Int
-        /// The start of the box that it belongs to: another start puts the old one back.
+        /// The boot that it belongs to: the next boot rolls it back.
         var boot: String
-        /// When it is put back, in milliseconds of the kernel's time; nil while it is being applied.
+        /// When it is rolled back, in milliseconds of the kernel's time; nil while it is being applied.
         var until: Int?
     }
 
@@ -132,8 +132,8 @@ struct Head: Sendable, Hashable {
     }
 }
 
-/// The commits on the data partition: a file each, and one that says which of them stands. Each is written whole or not
-/// at all and carries a checksum; what is damaged is kept aside, and said.
+/// The commits on the data partition: a file each, and one that says which of them is active. Each is written whole
+/// or not at all and carries a checksum; a damaged file is kept under another name, and reported.
 struct CommitStore {
     /// Commits that are kept.
     static let kept = 50
@@ -173,14 +173,15 @@ struct CommitStore {
 
     // MARK: - Commits
 
-    /// - Throws: when it is damaged, or was: nobody knows then which commit stands.
+    /// - Throws: when it is damaged, or was: it is not known then which commit is active.
     func head() throws -> Head {
         if let json = try read(headPath) { return Head(json) }
         guard FileSystem.exists(headPath + ".damaged") else { return Head() }
         throw EngineError("\(headPath) is damaged; it is kept as head.damaged")
     }
 
-    /// What stands, and beside it what this release had stand last: another release may have the box meanwhile.
+    /// The active commit, and beside it the last one that was active under this release: another release may have
+    /// the box meanwhile.
     func setHead(_ head: Head) throws {
         var head = head
         head.release = release
@@ -188,13 +189,13 @@ struct CommitStore {
         if let release, head.pending == nil { try setHead(head, of: release) }
     }
 
-    /// What that release had stand last.
+    /// The commit that was active last under a release.
     func setHead(_ head: Head, of release: String) throws { try write(head.json, to: headPath(of: release)) }
 
     /// A version has no slash (`docs/image-definition.md`); `vcpe-updater` knows this name.
     private func headPath(of release: String) -> String { "\(headPath).\(release)" }
 
-    /// What that release had stand last; nil when it never had the box, or was installed anew since.
+    /// The commit that was active last under a release; nil when it never had the box, or was installed anew since.
     func head(of release: String) throws -> Head? { try read(headPath(of: release)).map { Head($0) } }
 
     /// Commits that a release may come back to.

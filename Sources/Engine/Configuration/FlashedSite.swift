@@ -13,7 +13,7 @@ extension Configuration {
     /// none yet and it can be planned: it is looked for once, at the first start.
     func takeFirstSite() {
         guard head.commit == nil, head.pending == nil else { return }
-        // Power may have failed between its commit and the word that it stands.
+        // Power may have failed between its commit and the note that it is active.
         guard store.numbers.allSatisfy({ (try? store.commit($0))?.user == Self.flasher }) else { return }
         do {
             guard let text = try flashedSite() else { return }

@@ -73,7 +73,7 @@ final class PacketExplainer {
         return "\(path), \(node.position)"
     }
 
-    /// What would become of a packet, were it to come now: by the plan that stands, with the kernel's routes and what packets
+    /// What would become of a packet, were it to come now: by the active plan, with the kernel's routes and what packets
     /// have put into sets.
     func explain(packet request: JSON) throws -> JSON {
         func address(_ key: String) throws -> IPAddress {
@@ -104,7 +104,7 @@ final class PacketExplainer {
         return answer(walk, end)
     }
 
-    /// The way of a packet through the plan that stands, and what became of it, in words.
+    /// The way of a packet through the active plan, and what became of it, in words.
     ///
     /// - Parameter indexes: of the same table, where several packets go through it.
     func walk(

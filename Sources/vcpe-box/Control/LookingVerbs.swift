@@ -11,7 +11,7 @@ enum LookingVerbs {
         ) { call in
             try call.ask(["do": "status"]) { answer in
                 func say(_ key: String, _ text: String?) {
-                    if let text { Terminal.say("\(TextTable.left(key + ":", 11))\(text)\n") }
+                    if let text { Terminal.say("\(TextTable.left(key + ":", 13))\(text)\n") }
                 }
                 say("site", answer["site"]?.text)
                 say("resources", "\(answer["resources"]?.integer ?? 0)")
