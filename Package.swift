@@ -102,7 +102,9 @@ let host: [Target] = [
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
     .testTarget(name: "SlotsTests", dependencies: ["Files", "Processes", "Slots", "TestSupport"]),
     .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Files"]),
-    .testTarget(name: "NetlinkTests", dependencies: ["Addresses", "Documents", "Netlink", "Processes"]),
+    .testTarget(
+        name: "NetlinkTests",
+        dependencies: ["Addresses", "Documents", "Engine", "Netlink", "PluginKit", "Processes"]),
     .testTarget(
         name: "NftablesTests",
         dependencies: [

@@ -30,7 +30,7 @@ extension RouteSocket {
     ///   - name: at most 15 bytes, without `/` and blanks.
     ///   - kind: the kernel's name of the kind, such as `bridge` or `vlan` (ip-link(8), TYPES).
     ///   - parent: the index of the link that it is built on; a VLAN needs one.
-    ///   - data: what is particular to the kind, such as `LinkAttribute.vlan(…)`.
+    ///   - data: what is particular to the kind (IFLA_INFO_DATA).
     ///   - mtu: bytes; nil for the kind's default.
     ///   - address: nil for one that the kernel makes up.
     ///   - master: the index of the bridge, bond or VRF that it becomes a port of.

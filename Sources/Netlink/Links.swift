@@ -76,8 +76,7 @@ public struct Link: Sendable, Hashable {
         let information = attributes[Int(IFLA_LINKINFO)]?.nested ?? []
         kind = information.first { $0.0 == Int(IFLA_INFO_KIND) }?.1.text
         let inner = information.first { $0.0 == Int(IFLA_INFO_DATA) }?.1.nested ?? []
-        let reported = inner.map(LinkAttribute.init)
-        data = kind == "vlan" ? LinkAttribute.normalizedVLAN(reported) : reported
+        data = inner.map(LinkAttribute.init)
         alternativeNames = (attributes[Int(IFLA_PROP_LIST)]?.nested ?? []).map(\.1.text)
         parentDevice = attributes[Self.parentDeviceName]?.text
     }

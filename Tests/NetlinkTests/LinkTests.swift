@@ -1,8 +1,10 @@
 import Addresses
 import CMnl
 import Documents
+@testable import Engine
 import Glibc
 import Netlink
+import PluginKit
 import Processes
 import Testing
 
@@ -12,47 +14,46 @@ import Testing
 
     init() throws { network = try TestNetwork() }
 
-    /// A kind of link: how it is made by netlink and by ip(8).
+    /// A type of link, and how ip(8) makes it.
     private struct Sample {
-        var kind: String
+        var link: LinkResource
         /// A part of the kind that a kernel may be built without.
         var feature: String?
-        var data: [LinkAttribute] = []
         /// Behind `ip link add link wan NAME`, or without the link below.
         var words: String
-        var hasParent = false
         /// What of `linkinfo.info_data` must be there.
-        var shown: [String: JSON] = [:]
+        var shown: [String: JSON]
 
+        init(_ type: some LinkType, feature: String? = nil, words: String, shown: [String: JSON] = [:]) {
+            link = LinkResource(name: "x", type)
+            (self.feature, self.words, self.shown) = (feature, words, shown)
+        }
+
+        var kind: String { link.type.kernelKind ?? "" }
         var name: String { kind + (feature.map { " \($0)" } ?? "") }
+        var hasParent: Bool { !link.type.value.parents.isEmpty }
+        /// What the link is made with; the rest is changed in place.
+        var data: [LinkAttribute] { link.type.value.options.filter(\.isFixed).map { LinkAttribute($0) } }
     }
 
     private static let samples = [
-        Sample(kind: "dummy", words: "type dummy"),
-        Sample(kind: "ifb", words: "type ifb"),
+        Sample(DummyLink(), words: "type dummy"),
+        Sample(IFBLink(), words: "type ifb"),
+        Sample(BridgeLink(), words: "type bridge"),
         Sample(
-            kind: "bridge", data: LinkAttribute.bridge(stp: true, forwardDelay: 400),
-            words: "type bridge stp_state 1 forward_delay 400", shown: ["stp_state": 1, "forward_delay": 400]),
+            BridgeLink(filtersVLANs: true), feature: "vlan_filtering", words: "type bridge vlan_filtering 1",
+            shown: ["vlan_filtering": 1]),
         Sample(
-            kind: "bridge", feature: "vlan_filtering", data: LinkAttribute.bridge(vlanFiltering: true),
-            words: "type bridge vlan_filtering 1", shown: ["vlan_filtering": 1]),
-        Sample(
-            kind: "vlan", data: LinkAttribute.vlan(id: 7, flags: [.reorderHeader, .gvrp], egress: [0: 1, 3: 4]),
-            words: "type vlan id 7 gvrp on egress-qos-map 0:1 3:4", hasParent: true,
+            VLANLink("wan", id: 7, egress: [0: 1, 3: 4]), words: "type vlan id 7 egress-qos-map 0:1 3:4",
             shown: ["protocol": "802.1Q", "id": 7]),
         Sample(
-            kind: "vlan", data: LinkAttribute.vlan(id: 8, protocol: .ieee8021AD),
-            words: "type vlan protocol 802.1ad id 8", hasParent: true, shown: ["protocol": "802.1ad", "id": 8]),
+            VLANLink("wan", id: 8, tag: .provider), words: "type vlan protocol 802.1ad id 8",
+            shown: ["protocol": "802.1ad", "id": 8]),
         Sample(
-            kind: "bond",
-            data: LinkAttribute.bond(
-                mode: .ieee8023AD, miimon: 100, transmitHashPolicy: .layer34, lacpRate: .fast,
-                aggregatorSelection: .bandwidth),
-            words: "type bond mode 802.3ad miimon 100 xmit_hash_policy layer3+4 lacp_rate fast ad_select bandwidth",
+            BondLink(.lacp, hash: .layer34, isFastLACP: true),
+            words: "type bond mode 802.3ad miimon 100 xmit_hash_policy layer3+4 lacp_rate fast",
             shown: ["mode": "802.3ad", "miimon": 100, "xmit_hash_policy": "layer3+4", "ad_lacp_rate": "fast"]),
-        Sample(
-            kind: "vrf", data: LinkAttribute.vrf(table: 1000), words: "type vrf table 1000",
-            shown: ["table": 1000]),
+        Sample(VRFLink(table: 1000), words: "type vrf table 1000", shown: ["table": 1000]),
     ]
 
     /// The kinds that this host's kernel lacks, by trial; no other reason counts.
@@ -77,25 +78,32 @@ import Testing
             let lacking = try lackingKinds()
             print("link kinds that this kernel lacks, untested: \(lacking.sorted())")
             for sample in Self.samples {
-                let create = { () throws(NetlinkError) in
-                    try socket.createLink(
-                        "x", kind: sample.kind, parent: sample.hasParent ? links.wan : nil, data: sample.data)
-                }
-                if lacking.contains(sample.name) {
-                    #expect { try create() } throws: { ($0 as? NetlinkError)?.code == EOPNOTSUPP }
+                try socket.createLinkOrNone("x", sample.kind, sample.hasParent ? links.wan : nil, sample.data)
+                if let made = try socket.link(named: "x") {
+                    let rest = LinkDriver.differences(made, sample.link).map { LinkAttribute($0) }
+                    let change = { () throws(NetlinkError) in
+                        if !rest.isEmpty { try socket.setLink(made.index, kind: sample.kind, data: rest) }
+                    }
+                    if lacking.contains(sample.name) {
+                        #expect { try change() } throws: { ($0 as? NetlinkError)?.code == EOPNOTSUPP }
+                        try socket.deleteLink(made.index)
+                        continue
+                    }
+                    try change()
+                } else {
+                    #expect(lacking.contains(sample.name), "\(sample.name)")
                     continue
                 }
-                try create()
                 let information = try #require(try ipObjects("-d link show dev x").first?["linkinfo"])
                 let made = try #require(try socket.link(named: "x"))
                 #expect(made.kind == sample.kind && information["info_kind"]?.text == sample.kind)
                 for (key, value) in sample.shown { #expect(information["info_data"]?[key] == value, "\(sample.kind)") }
-                #expect(sample.data.missing(from: made.data).isEmpty, "\(sample.kind): \(made.data)")
+                #expect(LinkDriver.differences(made, sample.link).isEmpty, "\(sample.kind): \(made.data)")
                 #expect(made.parent == (sample.hasParent ? links.wan : nil))
                 try socket.deleteLink(made.index)
                 try ip("link add \(sample.hasParent ? "link wan " : "")x \(sample.words)")
                 let theirs = try #require(try socket.link(named: "x"))
-                #expect(sample.data.missing(from: theirs.data).isEmpty, "\(sample.kind): \(theirs.data)")
+                #expect(LinkDriver.differences(theirs, sample.link).isEmpty, "\(sample.kind): \(theirs.data)")
                 try socket.deleteLink(theirs.index)
             }
         }
@@ -144,7 +152,8 @@ import Testing
         try network.run { socket in
             try socket.createLink("lan", kind: "bridge")
             let made = try #require(try socket.link(named: "lan"))
-            let wanted = LinkAttribute.bridge(stp: true, forwardDelay: 400)
+            // IFLA_BR_FORWARD_DELAY and IFLA_BR_STP_STATE.
+            let wanted = [LinkAttribute(1, .u32(400)), LinkAttribute(5, .u32(1))]
             #expect(!wanted.missing(from: made.data).isEmpty)
             try socket.setLink(made.index, kind: "bridge", data: wanted.missing(from: made.data))
             let changed = try #require(try socket.link(named: "lan"))
