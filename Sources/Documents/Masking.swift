@@ -60,8 +60,11 @@ extension Node {
         }
     }
 
+    /// Whether another document is this one with masks in the places of its secrets.
+    private func isMasked(as other: Node) -> Bool { masked.canonical == other.masked.canonical }
+
     /// Whoever gives back a document that was shown to him means the secrets that it had: a mask stands for what `old` has
-    /// in the same place, list items being told apart by their names.
+    /// in the same place, list items being told apart by their names, and those of one name by the rest.
     public func unmasked(by old: Node?) -> Node {
         switch value {
         case .scalar(let scalar):
@@ -69,10 +72,14 @@ extension Node {
             return self
         case .sequence(let items):
             guard case .sequence(let before)? = old?.value else { return self }
+            let named = Dictionary(grouping: before) { $0.itemName }
             return Node(
                 value: .sequence(
                     items.map { item in
-                        item.unmasked(by: item.itemName.flatMap { name in before.first { $0.itemName == name } })
+                        guard let name = item.itemName, let known = named[name] else { return item }
+                        // Of a list with two keys, several have the first one: which is meant is not guessed.
+                        let same = known.count == 1 ? known.first : known.first { $0.isMasked(as: item) }
+                        return item.unmasked(by: same)
                     }), position: position)
         case .mapping(let entries):
             return Node(
