@@ -51,6 +51,18 @@ import Testing
         try finish()
     }
 
+    /// Which commit was active at a time is not guessed from the neighbours of removed ones.
+    @Test func gapsOfTheHistoryAreErrors() throws {
+        try add(30, .provider)
+        try add(60, .customer)
+        try add(1, .provider)
+        let numbers = store.numbers
+        #expect(numbers.first == 7 && numbers.contains(30) && !numbers.contains(31) && numbers.last == 91)
+        #expect(throws: EngineError.self) { try store.checkComplete(after: 30) }
+        for number in numbers where number != 30 { try store.checkComplete(after: number) }
+        try finish()
+    }
+
     /// An owner with few commits leaves the rest of the room to the other one.
     @Test func roomThatOneOwnerDoesNotNeedIsTheOthers() throws {
         try add(3, .provider)

@@ -228,6 +228,14 @@ struct CommitStore {
     /// Of all that are kept, oldest first.
     var numbers: [Int] { ((try? FileSystem.list(folder)) ?? []).compactMap { Int($0) }.sorted() }
 
+    /// - Throws: when commits between one and the next that is kept are missing: at a time between the two,
+    ///   one of them may have been active.
+    func checkComplete(after number: Int) throws {
+        guard let next = numbers.first(where: { $0 > number }), next != number + 1 else { return }
+        let missing = next == number + 2 ? "commit \(number + 1) is" : "commits \(number + 1) to \(next - 1) are"
+        throw EngineError("\(missing) not kept any more, and may have been active at that time")
+    }
+
     /// One that no commit ever had: also not one whose file is damaged.
     var nextNumber: Int {
         let all = ((try? FileSystem.list(folder)) ?? []).compactMap { name in

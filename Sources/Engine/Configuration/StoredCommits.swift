@@ -161,6 +161,7 @@ extension Configuration {
         if time >= clock.now { return site }
         for number in store.numbers.reversed() {
             guard let commit = try? store.commit(number), commit.time <= time else { continue }
+            try store.checkComplete(after: number)
             if commit.outcome != nil {
                 // It was active for a while, at most for the day that a confirmation may take.
                 guard time > commit.time + 86_400 else {
