@@ -101,7 +101,7 @@ import Testing
         )
     }
 
-    /// An engine that falls meanwhile neither confirms nor puts back; another start of the box puts back.
+    /// An engine that crashes meanwhile neither confirms nor rolls back; the next boot rolls back.
     @Test func aFallKeepsTheClockAndARestartPutsBack() throws {
         let box = try BoxInNetwork.ready()
         #expect(try box.apply(site(81)) == nil && box.apply(site(82), confirm: 4) == nil)
