@@ -95,7 +95,7 @@ let host: [Target] = [
         name: "TestSupport",
         dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "PluginKit", "Processes", "Ruleset"],
         path: "Tests/Support"),
-    .testTarget(name: "DocumentsTests", dependencies: ["Documents", "Files", "TestSupport"]),
+    .testTarget(name: "DocumentsTests", dependencies: ["Addresses", "Documents", "Files", "TestSupport"]),
     .testTarget(name: "SchemaTests", dependencies: ["Documents", "Schema"]),
     .testTarget(name: "SourceTests", dependencies: ["Files"]),
     .testTarget(name: "FilesTests", dependencies: ["CSystem", "Files", "TestSupport"]),

@@ -6,8 +6,9 @@ public struct IPRange: Sendable, Hashable, CustomStringConvertible {
 
     /// Nil for ends of two families, for an end before the start, and for a network with bits beyond its length.
     public init?(_ text: String) {
-        let ends = text.split(separator: "-", omittingEmptySubsequences: false).map(String.init)
-        if ends.count == 2 {
+        if text.utf8.contains(UInt8(ascii: "-")) {
+            let ends = text.split(separator: "-", omittingEmptySubsequences: false).map(String.init)
+            guard ends.count == 2 else { return nil }
             guard let first = IPAddress(ends[0]), let last = IPAddress(ends[1]), first.family == last.family,
                 first.value <= last.value
             else { return nil }

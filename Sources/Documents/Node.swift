@@ -58,7 +58,7 @@ public struct Node: Sendable, Hashable {
     /// True for an empty value (`key:`), `~` and `null`.
     public var isNull: Bool {
         guard case .scalar(let scalar) = value, scalar.isPlain else { return false }
-        return ["", "~", "null"].contains(scalar.text)
+        return scalar.text.isEmpty || scalar.text == "~" || scalar.text == "null"
     }
 
     /// What a person would call this node in an error: `a list of 3`, `"text"`, …

@@ -27,17 +27,22 @@ public final class ProblemList {
 public struct Shape<Value> {
     /// What is allowed, as an error says it: "a whole number from 1 to 10".
     public let allowed: String
+    @usableFromInline
     let parse: (Node, String, ProblemList) -> Value?
 
+    // What reads each item of long lists is specialized where it is used.
+    @inlinable
     public init(_ allowed: String, parse: @escaping (Node, String, ProblemList) -> Value?) {
         self.allowed = allowed
         self.parse = parse
     }
 
     /// Reads `node`, which stands at `path`.
+    @inlinable
     public func read(_ node: Node, path: String, into problems: ProblemList) -> Value? { parse(node, path, problems) }
 
     /// Reads a scalar by `convert`, which returns nil for a text that is not allowed.
+    @inlinable
     public static func scalar(_ allowed: String, _ convert: @escaping (Node.Scalar) -> Value?) -> Shape {
         Shape(allowed) { node, path, problems in
             if case .scalar(let scalar) = node.value, !node.isNull, let value = convert(scalar) { return value }
@@ -47,6 +52,7 @@ public struct Shape<Value> {
     }
 
     /// The same shape with a further condition.
+    @inlinable
     public func map<Other>(_ allowed: String? = nil, _ convert: @escaping (Value) -> Other?) -> Shape<Other> {
         let allowed = allowed ?? self.allowed
         return Shape<Other>(allowed) { node, path, problems in
@@ -124,13 +130,22 @@ extension Shape where Value == Bool {
 
 extension Shape {
     /// A list, every item of the same shape; items that can't be read are left out and noted.
+    @inlinable
     public static func list<Item>(of item: Shape<Item>) -> Shape where Value == [Item] {
         Shape("a list of \(item.allowed)") { node, path, problems in
             guard case .sequence(let nodes) = node.value else {
                 problems.add(node, path, "found \(node.summary)", hint: "allowed is a list, each item \(item.allowed)")
                 return nil
             }
-            return nodes.enumerated().compactMap { item.read($1, path: "\(path)[\($0)]", into: problems) }
+            // A list may have a hundred thousand items.
+            var items: [Item] = []
+            items.reserveCapacity(nodes.count)
+            for i in nodes.indices {
+                if let value = item.read(nodes[i], path: path + "[" + String(i) + "]", into: problems) {
+                    items.append(value)
+                }
+            }
+            return items
         }
     }
 
@@ -153,6 +168,7 @@ extension Shape {
     }
 
     /// A mapping with known keys, read by `body`; a key that `body` did not ask for is noted with a did-you-mean.
+    @inlinable
     public static func mapping(_ allowed: String, _ body: @escaping (inout Fields) -> Value?) -> Shape {
         Shape(allowed) { node, path, problems in
             guard var fields = Fields(node, path: path, problems: problems) else { return nil }
@@ -163,6 +179,7 @@ extension Shape {
     }
 
     /// The value with the node that it was read from, for errors that can only be found later.
+    @inlinable
     public var located: Shape<Located<Value>> {
         Shape<Located<Value>>(allowed) { node, path, problems in
             parse(node, path, problems).map { Located(value: $0, position: node.position, path: path) }
@@ -176,6 +193,7 @@ public struct Located<Value> {
     public var position: SourcePosition
     public var path: String
 
+    @inlinable
     public init(value: Value, position: SourcePosition, path: String) {
         self.value = value
         self.position = position
@@ -197,9 +215,18 @@ public struct Fields {
     public let node: Node
     public let path: String
     public let problems: ProblemList
-    private let entries: [Node.Entry]
-    private var known: [String] = []
+    @usableFromInline
+    let entries: [Node.Entry]
+    @usableFromInline
+    var known: [String] = []
+    /// A bit for what each key looks like: most keys that are asked for are absent.
+    @usableFromInline
+    var looks: UInt64 = 0
+    /// A bit for each of the first entries that was asked for.
+    @usableFromInline
+    var found: UInt64 = 0
 
+    @usableFromInline
     init?(_ node: Node, path: String, problems: ProblemList) {
         guard case .mapping(let list) = node.value else {
             problems.add(node, path, "found \(node.summary)", hint: "allowed is a mapping")
@@ -209,32 +236,51 @@ public struct Fields {
         self.path = path
         self.problems = problems
         entries = list
+        for entry in list { looks |= Self.look(of: entry.key) }
+        known.reserveCapacity(32)
+    }
+
+    @usableFromInline
+    static func look(of key: String) -> UInt64 {
+        1 << ((UInt64(key.utf8.count) &* 5 &+ UInt64(key.utf8.first ?? 0)) & 63)
     }
 
     /// The value at `key`, or nil when the key is absent or its value wrong (which is noted).
+    @inlinable
     public mutating func optional<Value>(_ key: String, _ shape: Shape<Value>) -> Value? {
         known.append(key)
-        guard let entry = entry(key) else { return nil }
-        return shape.read(entry.value, path: path(of: key), into: problems)
+        guard let index = index(of: key) else { return nil }
+        found |= 1 << UInt64(index)
+        return shape.read(entries[index].value, path: path(of: key), into: problems)
     }
 
     /// The value at `key`; its absence is a problem.
+    @inlinable
     public mutating func required<Value>(_ key: String, _ shape: Shape<Value>) -> Value? {
-        if entry(key) == nil {
+        if !has(key) {
             problems.add(node, path(of: key), "the key is missing", hint: "it takes \(shape.allowed)")
         }
         return optional(key, shape)
     }
 
     /// True when the key is written.
-    public func has(_ key: String) -> Bool { entry(key) != nil }
+    @inlinable
+    public func has(_ key: String) -> Bool { index(of: key) != nil }
 
     /// Mappings of this kind have few keys: looking through them costs less than a dictionary.
-    private func entry(_ key: String) -> Node.Entry? { entries.first { $0.key == key } }
+    @usableFromInline
+    func index(of key: String) -> Int? {
+        guard looks & Self.look(of: key) != 0 else { return nil }
+        for i in entries.indices where entries[i].key == key { return i }
+        return nil
+    }
 
-    func path(of key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
+    @usableFromInline
+    func path(of key: String) -> String { path.isEmpty ? key : path + "." + key }
 
+    @usableFromInline
     func finish() {
+        if entries.count <= UInt64.bitWidth, found.nonzeroBitCount == entries.count { return }
         for entry in entries where !known.contains(entry.key) {
             let meant = didYouMean(entry.key, among: known).map { "did you mean \($0)? " } ?? ""
             problems.add(

@@ -108,7 +108,12 @@ public enum YAML {
 
         mutating func mapping(depth: Int) throws(Problem) -> [Node.Entry] {
             var entries: [Node.Entry] = []
+            // Mappings are short: looking through a few keys costs less than a dictionary.
             var seen: [String: SourcePosition] = [:]
+            func first(_ key: String) -> SourcePosition? {
+                if seen.isEmpty { return entries.first { $0.key == key }?.keyPosition }
+                return seen[key]
+            }
             while true {
                 let event = try next()
                 if case .mappingEnd = event.kind { return entries }
@@ -120,12 +125,15 @@ public enum YAML {
                         position: event.position, path: "", message: "merge keys (<<) are not supported",
                         hint: "repeat the keys, or use an alias for the whole value")
                 }
-                if let first = seen[key.text] {
+                if let first = first(key.text) {
                     throw Problem(
                         position: event.position, path: key.text,
                         message: "the key stands twice; the first is on line \(first.line)")
                 }
-                seen[key.text] = event.position
+                if entries.count >= 16 {
+                    if seen.isEmpty { for entry in entries { seen[entry.key] = entry.keyPosition } }
+                    seen[key.text] = event.position
+                }
                 let value = try node(try next(), depth: depth + 1)
                 entries.append(.init(key: key.text, keyPosition: event.position, value: value))
             }

@@ -9,32 +9,54 @@ public enum PluginProgram {
             write(P.manifest.json.pretty)
             return 0
         }
-        let known: [String: (JSON) -> [String]] = [
-            "publish": { answer(plugin, isPlan: false, $0) }, "plan": { answer(plugin, isPlan: true, $0) },
-            "show": { command(plugin, .show, $0) }, "act": { command(plugin, .act, $0) },
-            "migrate": { [P.migrate($0["configuration"] ?? .null, from: $0["from"]?.text ?? "").line] },
+        let known: [String: ([UInt8]) throws -> Void] = [
+            "publish": { write(lines: answer(plugin, isPlan: false, try Node(json: $0, position: start))) },
+            "plan": { input in
+                answer(plugin, isPlan: true, try Node(json: input, position: start)) { lines in
+                    write(lines: lines)
+                    // To free what was made of a hundred thousand values first would only take time.
+                    _exit(0)
+                }
+            },
+            "show": { write(lines: command(plugin, .show, try JSON.parse($0))) },
+            "act": { write(lines: command(plugin, .act, try JSON.parse($0))) },
+            "migrate": { input in
+                let document = try JSON.parse(input)
+                let configuration = document["configuration"] ?? .null
+                write(lines: [P.migrate(configuration, from: document["from"]?.text ?? "").line])
+            },
         ]
         guard let answer = known[verb] else { return usage(P.manifest.name) }
-        let document: JSON
         do {
-            document = try JSON.parse(readInput())
+            try answer(readInput())
         } catch {
             complain("\(P.manifest.name): the input is no JSON: \(error)\n")
             return 64
         }
-        write(answer(document).map { $0 + "\n" }.joined())
         return 0
+    }
+
+    private static let start = SourcePosition(file: "input", line: 1, column: 1)
+
+    private static func write(lines: [String]) {
+        var output: [UInt8] = []
+        for line in lines {
+            output.append(contentsOf: line.utf8)
+            output.append(UInt8(ascii: "\n"))
+        }
+        write(output)
     }
 
     /// Reads parts of an input.
     private struct InputReader {
-        let document: JSON
+        let document: Node
         let problems = ProblemList()
 
         func read<Value>(_ key: String, _ shape: Shape<Value>) -> Value? {
-            let start = SourcePosition(file: key, line: 1, column: 1)
-            return shape.read(Node(document[key] ?? [:], position: start), path: "", into: problems)
+            shape.read(document[key]?.value ?? Node([:], position: start), path: "", into: problems)
         }
+
+        func scalar(_ key: String) -> JSON? { (document[key]?.value).map { JSON($0) } }
 
         /// What was wrong, as the plugin says it.
         var diagnostics: [String] { problems.problems.map { Diagnostic($0).json.line }.sorted() }
@@ -42,19 +64,30 @@ public enum PluginProgram {
 
     /// The lines that a plugin answers with, sorted.
     public static func answer<P: Plugin>(_ plugin: P.Type, isPlan: Bool, _ document: JSON) -> [String] {
+        answer(plugin, isPlan: isPlan, Node(document, position: start))
+    }
+
+    private static func answer<P: Plugin>(_ plugin: P.Type, isPlan: Bool, _ document: Node) -> [String] {
+        answer(plugin, isPlan: isPlan, document) { $0 }
+    }
+
+    /// - Parameter body: takes the lines while what they were made of is still there.
+    private static func answer<P: Plugin, Result>(
+        _ plugin: P.Type, isPlan: Bool, _ document: Node, _ body: ([String]) -> Result
+    ) -> Result {
         let reader = InputReader(document: document)
         let facts = reader.read("facts", Facts.shape) ?? Facts()
         let published = reader.read("published", Published.shape) ?? Published()
         let allocated = reader.read("allocated", Allocation.Share.shape) ?? Allocation.Share()
         let configuration = reader.read("configuration", P.configuration)
-        guard let configuration, reader.problems.problems.isEmpty else { return reader.diagnostics }
+        guard let configuration, reader.problems.problems.isEmpty else { return body(reader.diagnostics) }
         var lines: [String]
         if isPlan {
             var output = PlanOutput()
-            let now = document["now"]?.integer ?? 0
+            let now = reader.scalar("now")?.integer ?? 0
             let input = PlanInput(
-                facts: facts, published: published, now: now, explains: document["explain"]?.boolean ?? false,
-                allocated: allocated)
+                facts: facts, published: published, now: now,
+                explains: reader.scalar("explain")?.boolean ?? false, allocated: allocated)
             P.plan(configuration, input: input, into: &output)
             lines = output.lines + output.diagnostics.map(\.json.line)
             if let time = output.replanAt { lines.append((["replan-at": .integer(time)] as JSON).line) }
@@ -64,14 +97,14 @@ public enum PluginProgram {
             lines = output.lines.map(\.line) + output.diagnostics.map(\.json.line)
         }
         lines.sort()
-        return lines
+        return withExtendedLifetime((reader, configuration)) { body(lines) }
     }
 
     /// The lines that a plugin answers one of its commands with, in their order.
     public static func command<P: Plugin>(
         _ plugin: P.Type, _ verb: OperatorCommand.Verb, _ document: JSON
     ) -> [String] {
-        let reader = InputReader(document: document)
+        let reader = InputReader(document: Node(document, position: start))
         let facts = reader.read("facts", Facts.shape) ?? Facts()
         let configuration = reader.read("configuration", P.configuration)
         let name = document["command"]?.text ?? ""
@@ -110,9 +143,10 @@ public enum PluginProgram {
         }
     }
 
-    private static func write(_ text: String) {
-        var text = text
-        text.withUTF8 { bytes in
+    private static func write(_ text: String) { write(Array(text.utf8)) }
+
+    private static func write(_ output: [UInt8]) {
+        output.withUnsafeBufferPointer { bytes in
             var done = 0
             while done < bytes.count {
                 let count = Glibc.write(1, bytes.baseAddress.map { $0 + done }, bytes.count - done)

@@ -25,7 +25,8 @@ extension Fields {
     /// Notes lists that are there and empty: a limit that limits nothing was hardly meant.
     public func refuseEmptyLists(_ keys: [String]) {
         for key in keys {
-            guard let node = node[key]?.value, case .sequence(let items) = node.value, items.isEmpty else { continue }
+            guard has(key), let node = node[key]?.value, case .sequence(let items) = node.value, items.isEmpty
+            else { continue }
             problems.add(node, "\(path).\(key)", "an empty list", hint: "leave \(key) out where there is no limit")
         }
     }
@@ -52,6 +53,7 @@ extension Shape where Value == ClosedRange<Int> {
     /// A port, or a range of ports.
     public static var ports: Shape {
         .scalar("a port or a range of ports from 1 to 65535, such as 443 or 8000-8010") { scalar in
+            if let port = Int(scalar.text), (1...65535).contains(port) { return port...port }
             let ends = scalar.text.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
             guard (1...2).contains(ends.count), let first = ends.first, let last = ends.last,
                 ends.allSatisfy({ (1...65535).contains($0) }), first <= last
