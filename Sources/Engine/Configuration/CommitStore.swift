@@ -153,7 +153,11 @@ struct CommitStore {
 
     private func write(_ json: JSON, to path: String) throws {
         try FileSystem.makeDirectory(folder)
-        try FileSystem.replace(path, with: "\(Checksum.of(json.line)) \(json.line)\n", mode: 0o600)
+        // A commit has its documents, which may be megabytes.
+        var body: [UInt8] = []
+        json.write(into: &body)
+        body.append(UInt8(ascii: "\n"))
+        try FileSystem.replace(path, with: Array("\(Checksum.of(body.dropLast())) ".utf8) + body, mode: 0o600)
         // The name has to outlive a power cut like the contents.
         try FileSystem.syncDirectory(folder)
     }

@@ -129,4 +129,8 @@ struct ServiceDriver: Driver {
 /// Tells one content from another, and no more.
 enum Checksum {
     static func of(_ text: String) -> String { String(text.fnv1a, radix: 16) }
+
+    static func of(_ bytes: ArraySlice<UInt8>) -> String {
+        String(bytes.withUnsafeBufferPointer { FNV.hash($0) }, radix: 16)
+    }
 }
