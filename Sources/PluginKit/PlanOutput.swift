@@ -24,8 +24,7 @@ public struct PlanInput: Sendable {
 /// What a plugin plans, put together piece by piece.
 public struct PlanOutput {
     /// The lines that resources are, as they came.
-    private(set) var lines: [String] = []
-    private var seen: Set<String> = []
+    private var added: [String] = []
     public private(set) var diagnostics: [Diagnostic] = []
     /// When the plugin wants to plan again, in seconds since 1970.
     public private(set) var replanAt: Int?
@@ -40,10 +39,15 @@ public struct PlanOutput {
     }
 
     private mutating func add(line resource: some ResourceType, _ path: String?) {
-        var entries = Resource(resource).json.object ?? [:]
-        if let path { entries["at"] = .text(path) }
-        let line = JSON.object(entries).line
-        if seen.insert(line).inserted { lines.append(line) }
+        added.append(Resource(resource).line(at: path))
+    }
+
+    /// The lines that resources are, in their order; each once.
+    var lines: [String] {
+        var lines: [String] = []
+        lines.reserveCapacity(added.count)
+        for line in added.sorted() where line != lines.last { lines.append(line) }
+        return lines
     }
 
     /// Adds an object of the nftables table.
@@ -93,9 +97,12 @@ public struct PlanOutput {
         var count = 1
         while count * Self.partElements < set.elements.count { count *= 2 }
         var parts: [[(key: String, element: SetElement)]] = Array(repeating: [], count: count)
+        var bytes: [UInt8] = []
         for element in set.elements {
-            let key = element.key.json.line
-            parts[Int(key.fnv1a >> 16) & (count - 1)].append((key, element))
+            bytes.removeAll(keepingCapacity: true)
+            element.key.writeJSON(into: &bytes)
+            let part = Int(bytes.withUnsafeBufferPointer { FNV.hash($0) } >> 16) & (count - 1)
+            parts[part].append((String(decoding: bytes, as: UTF8.self), element))
         }
         for (i, part) in parts.enumerated() where !part.isEmpty {
             let elements = part.sorted { $0.key < $1.key }.map(\.element)

@@ -250,6 +250,23 @@ public struct SetElement: Sendable, Hashable {
         case .data(let data): return [key, data.json]
         }
     }
+
+    /// Appends the text of ``json``.
+    func writeJSON(into bytes: inout [UInt8]) {
+        guard timeout == nil else { return json.write(into: &bytes) }
+        guard let value else { return key.writeJSON(into: &bytes) }
+        bytes.append(UInt8(ascii: "["))
+        key.writeJSON(into: &bytes)
+        bytes.append(UInt8(ascii: ","))
+        switch value {
+        case .verdict(.accept): bytes.append(contentsOf: #"{"accept":null}"#.utf8)
+        case .verdict(.drop): bytes.append(contentsOf: #"{"drop":null}"#.utf8)
+        case .verdict(let verdict): verdict.json.write(into: &bytes)
+        case .counter(let name): JSON.writeQuoted(name, into: &bytes)
+        case .data(let data): data.writeJSON(into: &bytes)
+        }
+        bytes.append(UInt8(ascii: "]"))
+    }
 }
 
 /// A counter that outlives changes of the rules that count with it.
@@ -263,6 +280,19 @@ public struct NamedCounter: Sendable, Hashable {
     }
 
     public var json: JSON { .object(["name": .text(name), "comment": comment.map { .text($0) }]) }
+
+    /// Appends the text of ``json``.
+    public func writeJSON(into bytes: inout [UInt8]) {
+        bytes.append(UInt8(ascii: "{"))
+        if let comment {
+            bytes.append(contentsOf: #""comment":"#.utf8)
+            JSON.writeQuoted(comment, into: &bytes)
+            bytes.append(UInt8(ascii: ","))
+        }
+        bytes.append(contentsOf: #""name":"#.utf8)
+        JSON.writeQuoted(name, into: &bytes)
+        bytes.append(UInt8(ascii: "}"))
+    }
 }
 
 /// A helper of connection tracking: it reads what a protocol says of connections to come, such as FTP's for data.

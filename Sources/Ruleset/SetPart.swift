@@ -30,4 +30,22 @@ public struct SetPart: Sendable, Hashable {
             "set": .text(set), "part": .text(part), "map": content.map, "elem": .list(elements.map(\.json)),
         ])
     }
+    /// Appends the text of ``json``.
+    public func writeJSON(into bytes: inout [UInt8]) {
+        bytes.append(contentsOf: #"{"elem":["#.utf8)
+        for i in elements.indices {
+            if i > 0 { bytes.append(UInt8(ascii: ",")) }
+            elements[i].writeJSON(into: &bytes)
+        }
+        bytes.append(UInt8(ascii: "]"))
+        if let map = content.map {
+            bytes.append(contentsOf: #","map":"#.utf8)
+            map.write(into: &bytes)
+        }
+        bytes.append(contentsOf: #","part":"#.utf8)
+        JSON.writeQuoted(part, into: &bytes)
+        bytes.append(contentsOf: #","set":"#.utf8)
+        JSON.writeQuoted(set, into: &bytes)
+        bytes.append(UInt8(ascii: "}"))
+    }
 }

@@ -31,8 +31,11 @@ struct Space {
     func containsFamily(of other: Space) -> Bool { family == nil || family == other.family }
 
     func contains(_ other: Space) -> Bool {
-        containsFamily(of: other) && Dimension.allCases.allSatisfy { contains(other, along: $0) }
+        containsFamily(of: other) && Self.telling.allSatisfy { contains(other, along: $0) }
     }
+
+    /// All dimensions, those first that tell most spaces apart.
+    private static let telling: [Dimension] = [.source, .destination, .port, .transport, .inbound, .outbound]
 }
 
 /// A part of a rule. A rule is one box for each family and protocol that it names.

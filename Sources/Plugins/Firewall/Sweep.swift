@@ -21,21 +21,25 @@ struct Sweep {
 
     /// Nil when the lists together were longer than `most`.
     init?(_ limits: [[ClosedRange<UInt128>]?], most: Int) {
-        var events: [(value: UInt128, isStart: Bool, box: Int)] = []
+        // In the order of values, and of boxes.
+        var (starts, ends): ([Event], [Event]) = ([], [])
+        starts.reserveCapacity(limits.count)
+        ends.reserveCapacity(limits.count)
         for (i, limit) in limits.enumerated() {
             guard let limit else {
                 rest.append(i)
                 continue
             }
             for range in limit {
-                events.append((range.lowerBound, true, i))
-                if range.upperBound < .max { events.append((range.upperBound + 1, false, i)) }
+                starts.append(Event(value: range.lowerBound, box: i))
+                if range.upperBound < .max { ends.append(Event(value: range.upperBound + 1, box: i)) }
             }
         }
-        events.sort { $0.value < $1.value }
+        starts.sort()
+        ends.sort()
         var places: [[Int]: Int] = [:]
         var active: [Int] = []
-        var (start, sum, work, i): (UInt128, Int, Int, Int) = (0, rest.count, 0, 0)
+        var (start, sum, work): (UInt128, Int, Int) = (0, rest.count, 0)
         func close(_ end: UInt128) -> Bool {
             guard !active.isEmpty else { return true }
             work += active.count
@@ -55,17 +59,53 @@ struct Sweep {
             classes.append(Class(values: [start...end], boxes: Self.merged(active, rest)))
             return true
         }
-        while i < events.count {
-            let value = events[i].value
+        var (nextStart, nextEnd) = (0, 0)
+        while nextStart < starts.count || nextEnd < ends.count {
+            let value = min(
+                nextStart < starts.count ? starts[nextStart].value : .max,
+                nextEnd < ends.count ? ends[nextEnd].value : .max)
             if value > 0, !close(value - 1) { return nil }
-            while i < events.count, events[i].value == value {
-                let place = active.firstIndex { $0 >= events[i].box } ?? active.count
-                if events[i].isStart { active.insert(events[i].box, at: place) } else { active.remove(at: place) }
-                i += 1
-            }
+            let (firstStart, firstEnd) = (nextStart, nextEnd)
+            while nextEnd < ends.count, ends[nextEnd].value == value { nextEnd += 1 }
+            while nextStart < starts.count, starts[nextStart].value == value { nextStart += 1 }
+            active = Self.left(of: active, without: ends[firstEnd..<nextEnd], with: starts[firstStart..<nextStart])
             start = value
         }
         if !close(.max) { return nil }
+    }
+
+    /// Where a box begins, or has ended.
+    private struct Event: Comparable {
+        var value: UInt128
+        var box: Int
+
+        static func < (one: Event, other: Event) -> Bool {
+            one.value < other.value || one.value == other.value && one.box < other.box
+        }
+    }
+
+    /// Boxes in their order without those that have ended, and with those that begin.
+    private static func left(
+        of active: [Int], without ended: ArraySlice<Event>, with begun: ArraySlice<Event>
+    ) -> [Int] {
+        var result: [Int] = []
+        result.reserveCapacity(active.count + begun.count)
+        var (i, end, begin) = (0, ended.startIndex, begun.startIndex)
+        while i < active.count || begin < begun.endIndex {
+            if begin == begun.endIndex || i < active.count && active[i] <= begun[begin].box {
+                while end < ended.endIndex, ended[end].box < active[i] { end += 1 }
+                if end < ended.endIndex, ended[end].box == active[i] {
+                    end += 1
+                } else {
+                    result.append(active[i])
+                }
+                i += 1
+            } else {
+                result.append(begun[begin].box)
+                begin += 1
+            }
+        }
+        return result
     }
 
     private static func merged(_ one: [Int], _ other: [Int]) -> [Int] {

@@ -12,7 +12,9 @@ enum Transports {
     static func number(of name: String) -> Int? { DataType.protocolNumber.symbols[name].map { Int($0) } ?? Int(name) }
 
     /// As nftables writes it.
-    static func name(of number: Int) -> String {
-        (names + ["ipv6-icmp"]).first { self.number(of: $0) == number } ?? "\(number)"
-    }
+    static func name(of number: Int) -> String { byNumber[number] ?? "\(number)" }
+
+    private static let byNumber: [Int: String] = Dictionary(
+        (names + ["ipv6-icmp"]).compactMap { name in number(of: name).map { ($0, name) } }
+    ) { first, _ in first }
 }

@@ -120,3 +120,27 @@ public indirect enum Expression: Sendable, Hashable {
         }
     }
 }
+
+extension Expression {
+    /// Appends the text of ``json``. What elements of sets consist of takes no detour: they are many.
+    public func writeJSON(into bytes: inout [UInt8]) {
+        switch self {
+        case .text(let text): JSON.writeQuoted(text, into: &bytes)
+        case .number(let number): JSON.write(number, into: &bytes)
+        case .concatenation(let items):
+            bytes.append(contentsOf: #"{"concat":["#.utf8)
+            for i in items.indices {
+                if i > 0 { bytes.append(UInt8(ascii: ",")) }
+                items[i].writeJSON(into: &bytes)
+            }
+            bytes.append(contentsOf: "]}".utf8)
+        case .prefix(let address, let length):
+            bytes.append(contentsOf: #"{"prefix":{"addr":"#.utf8)
+            JSON.writeQuoted(address, into: &bytes)
+            bytes.append(contentsOf: #","len":"#.utf8)
+            JSON.write(length, into: &bytes)
+            bytes.append(contentsOf: "}}".utf8)
+        default: json.write(into: &bytes)
+        }
+    }
+}

@@ -89,6 +89,19 @@ public enum NftablesResource: ResourceType {
         }
     }
 
+    public func writeField(into bytes: inout [UInt8]) -> Bool {
+        switch self {
+        case .elements(let part):
+            bytes += #""elements":"#.utf8
+            part.writeJSON(into: &bytes)
+        case .counter(let counter):
+            bytes += #""counter":"#.utf8
+            counter.writeJSON(into: &bytes)
+        default: return false
+        }
+        return true
+    }
+
     /// The name that begins with the plugin's.
     private var name: String {
         switch self {
