@@ -2,25 +2,24 @@ import PluginKit
 
 /// The way of a packet through the box: one table, whose base chains and stages are the engine's. Plugins' chains are
 /// called at stages; they never have base chains of their own, since an accept in one would not stop a drop in another.
+/// A stage without chains costs a packet nothing: neither a rule nor a base chain is there for it.
 /// `docs/packet-path.md` shows it.
 public enum PacketPath {
     /// Of the family `inet`.
     public static let table = "vcpe"
 
-    /// The chain that calls what plugins have at a stage.
-    public static func chain(of stage: Stage) -> String { "stage.\(stage.rawValue)" }
-
-    /// The base chains, and an empty chain for each stage: what stands before the first link is up and before any plugin
-    /// runs. Nothing is forwarded by it.
+    /// The base chains that a packet must pass, with the calls at each stage. Without calls they are what the
+    /// table holds before the first link is up and before any plugin runs. Nothing is forwarded by it.
     ///
-    /// - Parameter saved: the bits of packet marks that connections keep.
-    public static func skeleton(saving saved: UInt32 = 0) -> [Chain] {
-        Stage.allCases.map { chain(of: $0) }.sorted().map { Chain($0) } + base(saved) + marks(saved)
+    /// - Parameters:
+    ///   - calls: of plugins' chains, by stage, in their order.
+    ///   - saved: the bits of packet marks that connections keep.
+    static func chains(calling calls: [Stage: [Rule]] = [:], saving saved: UInt32 = 0) -> [Chain] {
+        // One without rules that accepts is only a cost.
+        base(calls, saved).filter { !$0.rules.isEmpty || $0.hook?.policy == .drop } + marks(saved)
     }
 
     private static let comment = "packet path"
-
-    private static func call(_ stage: Stage) -> Rule { Rule([.verdict(.jump(chain(of: stage)))], comment: comment) }
 
     private static var established: Rule {
         Rule(
@@ -35,10 +34,10 @@ public enum PacketPath {
     }
 
     /// What a link's packets meet first.
-    static func ingress(of device: String) -> Chain {
+    static func ingress(of device: String, calling calls: [Rule]) -> Chain {
         Chain(
             "ingress.\(device)", hook: Hook(.filter, .ingress, priority: -500, device: device),
-            rules: [call(.earlyDrop)])
+            rules: calls)
     }
 
     /// The forward chain with a rule that gives established connections to a flowtable, behind the stage that may keep them
@@ -57,39 +56,44 @@ public enum PacketPath {
         return chain
     }
 
-    private static func base(_ saved: UInt32) -> [Chain] {
+    private static func base(_ calls: [Stage: [Rule]], _ saved: UInt32) -> [Chain] {
         let restored = restore(saved)
+        func call(_ stages: Stage...) -> [Rule] { stages.flatMap { calls[$0] ?? [] } }
         return [
             Chain(
                 "prerouting-raw", hook: Hook(.filter, .prerouting, priority: -300),
-                rules: [call(.defend), call(.noTrack)]),
+                rules: call(.defend, .noTrack)),
             Chain(
                 "prerouting-mangle", hook: Hook(.filter, .prerouting, priority: -150),
-                rules: restored + [call(.classify), call(.steer)]),
+                rules: restored + call(.classify, .steer)),
             Chain(
-                "prerouting-nat", hook: Hook(.nat, .prerouting, priority: -100), rules: [call(.dnat)]),
+                "prerouting-nat", hook: Hook(.nat, .prerouting, priority: -100), rules: call(.dnat)),
             Chain(
                 "input", hook: Hook(.filter, .input, priority: 0, policy: .drop),
                 rules: [
                     Rule([.match(.meta(.interface), .equal, .text("lo")), .verdict(.accept)], comment: comment),
-                    established, call(.inputGuard), call(.openings), call(.input),
-                ]),
+                    established,
+                ] + call(.inputGuard, .openings, .input)),
             Chain(
                 "forward", hook: Hook(.filter, .forward, priority: 0, policy: .drop),
-                rules: [call(.forwardGuard), call(.noOffload), established, call(.forward)]),
-            Chain("forward-inspect", hook: Hook(.filter, .forward, priority: 10), rules: [call(.inspect)]),
+                rules: call(.forwardGuard, .noOffload) + [established] + call(.forward)),
+            Chain("forward-inspect", hook: Hook(.filter, .forward, priority: 10), rules: call(.inspect)),
             Chain(
                 "output-route", hook: Hook(.route, .output, priority: -150),
-                rules: restored + [call(.steerOutput)]),
-            Chain("output", hook: Hook(.filter, .output, priority: 0), rules: [call(.output)]),
+                rules: restored + call(.steerOutput)),
+            Chain("output", hook: Hook(.filter, .output, priority: 0), rules: call(.output)),
             Chain(
                 "postrouting-mangle", hook: Hook(.filter, .postrouting, priority: -150),
-                rules: [call(.shape)] + save(saved)),
-            Chain("postrouting-nat", hook: Hook(.nat, .postrouting, priority: 100), rules: [call(.snat)]),
+                rules: call(.shape) + save(saved)),
+            Chain("postrouting-nat", hook: Hook(.nat, .postrouting, priority: 100), rules: call(.snat)),
             Chain(
-                "postrouting-translated", hook: Hook(.filter, .postrouting, priority: 110), rules: [call(.translated)]),
+                "postrouting-translated", hook: Hook(.filter, .postrouting, priority: 110), rules: call(.translated)),
         ]
     }
+
+    /// Base chains of translations. Without any of them the kernel translates packets of earlier connections
+    /// no more (nft_chain_nat.c, nf_nat_inet_unregister_fn): those that were there stay, without rules.
+    public static let translating: Set<String> = ["prerouting-nat", "postrouting-nat"]
 
     // MARK: - Marks
 

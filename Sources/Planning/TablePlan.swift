@@ -15,15 +15,15 @@ public struct TablePlan: Sendable {
 
     public init(_ objects: [NftablesResource] = []) {
         let saved = objects.lazy.compactMap { if case .savedMarks(let bits) = $0 { bits } else { nil } }.first
-        for chain in PacketPath.skeleton(saving: saved ?? 0) { chains[chain.name] = chain }
-        var calls: [Stage: [(order: Int, chain: String)]] = [:]
+        var uses: [Stage: [(order: Int, chain: String)]] = [:]
         var devices: Set<String> = []
         for object in objects {
             switch object {
             case .chain(let chain, let use):
                 chains[chain.name] = chain
-                if let use {
-                    calls[use.stage, default: []].append((use.order, chain.name))
+                // One without rules needs no call.
+                if let use, !chain.rules.isEmpty {
+                    uses[use.stage, default: []].append((use.order, chain.name))
                     if use.stage == .earlyDrop { devices.formUnion(use.devices) }
                 }
             case .set(let set): sets[set.name] = set
@@ -35,17 +35,28 @@ public struct TablePlan: Sendable {
             case .savedMarks: break
             }
         }
-        for device in devices {
-            let chain = PacketPath.ingress(of: device)
-            chains[chain.name] = chain
-        }
-        if let flowtable { chains["forward"].map { chains["forward"] = PacketPath.offloading($0, to: flowtable) } }
-        for (stage, entries) in calls {
+        var calls: [Stage: [Rule]] = [:]
+        for (stage, entries) in uses {
             let sorted = entries.sorted { ($0.order, $0.chain) < ($1.order, $1.chain) }
-            chains[PacketPath.chain(of: stage)]?.rules = sorted.map { entry in
+            calls[stage] = sorted.map { entry in
                 Rule([.verdict(.jump(entry.chain))], comment: "\(stage.rawValue), order \(entry.order)")
             }
         }
+        for chain in PacketPath.chains(calling: calls, saving: saved ?? 0) { chains[chain.name] = chain }
+        for device in devices {
+            let chain = PacketPath.ingress(of: device, calling: calls[.earlyDrop] ?? [])
+            chains[chain.name] = chain
+        }
+        if let flowtable { chains["forward"].map { chains["forward"] = PacketPath.offloading($0, to: flowtable) } }
+    }
+
+    /// The same with base chains of translations that another table has, without their rules.
+    public func keepingTranslations(of other: TablePlan) -> TablePlan {
+        var plan = self
+        for name in PacketPath.translating where plan.chains[name] == nil {
+            plan.chains[name] = other.chains[name].map { Chain(name, hook: $0.hook) }
+        }
+        return plan
     }
 
     /// The same without chains of links that aren't there: the kernel takes none of them.

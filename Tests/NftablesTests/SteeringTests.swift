@@ -18,20 +18,24 @@ import Testing
             try Command("ip", ["route", "add", "default", "dev", "line0"]).check()
             try Command("ip", ["route", "add", "default", "dev", "line1", "table", "100"]).check()
             try Command("ip", ["rule", "add", "fwmark", "5", "table", "100"]).check()
-            var contents = TablePlan([]).contents
-            contents.counters = [NamedCounter("leaves")]
-            let steer = try #require(contents.chains.firstIndex { $0.name == "stage.steer-output" })
-            contents.chains[steer].rules = [
-                Rule([.match(.payload(.udp, "dport"), .equal, .number(9)), .setMark(.meta(.mark), .number(5))])
-            ]
-            let shape = try #require(contents.chains.firstIndex { $0.name == "stage.shape" })
-            contents.chains[shape].rules = [
-                // Only what was sent to there: the kernel's own IPv6 packets leave by the link, too.
-                Rule([
-                    .match(.meta(.outputInterface), .equal, .text("line1")),
-                    .match(.payload(.ip, "daddr"), .equal, .text("192.0.2.1")), .counter("leaves"),
+            let steer = Chain(
+                "test.steer",
+                rules: [
+                    Rule([.match(.payload(.udp, "dport"), .equal, .number(9)), .setMark(.meta(.mark), .number(5))])
                 ])
-            ]
+            let shape = Chain(
+                "test.shape",
+                rules: [
+                    // Only what was sent to there: the kernel's own IPv6 packets leave by the link, too.
+                    Rule([
+                        .match(.meta(.outputInterface), .equal, .text("line1")),
+                        .match(.payload(.ip, "daddr"), .equal, .text("192.0.2.1")), .counter("leaves"),
+                    ])
+                ])
+            let contents = TablePlan([
+                .chain(steer, stage: .init(.steerOutput, order: 1)), .chain(shape, stage: .init(.shape, order: 1)),
+                .counter(NamedCounter("leaves")),
+            ]).contents
             let connection = try Connection()
             try OracleTests.load(contents, table: PacketPath.table, connection)
             for port in [7, 9] {

@@ -81,9 +81,10 @@ final class FilterTable {
         return !difference.isEmpty
     }
 
-    /// Chains of links that are there: others come with their links.
+    /// Chains of links that are there: others come with their links. Beside them what translates
+    /// connections that have begun.
     private func possible(_ plan: TablePlan) -> TablePlan {
-        let plan = plan.withLinks { if_nametoindex($0) != 0 }
+        let plan = plan.withLinks { if_nametoindex($0) != 0 }.keepingTranslations(of: table)
         return plan.flowtable.map { plan.with(flowtable: supported($0)) } ?? plan
     }
 
@@ -297,7 +298,8 @@ final class FilterTable {
         }
         for set in seen.sets.subtracting(kept.keys).sorted() { batch.deleteSet(set) }
         // Maps hold on to the chains that they lead to.
-        for chain in seen.chains.subtracting(plan.chains.keys).sorted() { batch.deleteChain(chain) }
+        let gone = seen.chains.subtracting(plan.chains.keys).subtracting(PacketPath.translating)
+        for chain in gone.sorted() { batch.deleteChain(chain) }
         for flowtable in seen.flowtables.sorted() { batch.deleteFlowtable(flowtable) }
         if let flowtable = plan.flowtable { try batch.add(flowtable) }
         for counter in seen.counters.subtracting(plan.counters.keys).sorted() { batch.deleteCounter(counter) }
