@@ -10,16 +10,18 @@ struct PlanAssembly {
     private var replanAt: Int?
     /// As they came.
     private var planned: [PlannedResource] = []
-    /// The places of them, by key.
-    private var places: [ResourceKey: Int] = [:]
+    /// The same by key.
+    private var byKey: [ResourceKey: PlannedResource] = [:]
     var problems: [String] = []
     /// By collection and name.
     private(set) var published: [String: [String: JSON]] = [:]
     /// Who published what, by both.
     private var publishers: [String: String] = [:]
 
-    /// Resources that were read before, by their lines.
-    private let known: [String: PlannedResource]
+    /// Resources that were read before.
+    private let known: Plan
+    /// The same by their lines: read where an answer does not know what its lines were read as.
+    private lazy var byLine: [String: PlannedResource] = Dictionary(known.ordered.map { ($0.written, $0) }) { $1 }
     /// Kinds that plugins' drivers add.
     private let customKinds: Set<String>
     /// The plugins, which know the place of a resource in the document.
@@ -29,9 +31,9 @@ struct PlanAssembly {
         self.site = site
         self.planner = planner
         customKinds = planner.customKinds
-        self.known = Dictionary(known.ordered.map { ($0.written, $0) }) { $1 }
+        self.known = known
         planned.reserveCapacity(known.ordered.count)
-        places.reserveCapacity(known.ordered.count)
+        byKey.reserveCapacity(known.ordered.count)
     }
 
     func throwIfAny() throws {
@@ -74,23 +76,33 @@ struct PlanAssembly {
     }
 
     /// Takes a line of a plan that was read before; false for another one.
-    mutating func takeKnown(_ line: String, of plugin: Planner.Member) -> Bool {
-        guard let wish = known[line], wish.plugin == plugin.runner.name else { return false }
-        add(wish)
+    mutating func takeKnown(_ line: inout PluginAnswer.Line, of plugin: Planner.Member) -> Bool {
+        if line.planned == nil, let found = byLine[line.text], found.plugin == plugin.runner.name {
+            line.planned = found
+        }
+        guard let planned = line.planned else { return false }
+        add(planned)
         return true
     }
 
+    /// What a line of a plan says.
+    enum Read {
+        case resource(PlannedResource)
+        /// When the plugin would plan something else.
+        case replan(Int)
+        case diagnostic
+    }
+
     /// - Parameter text: the line as the plugin wrote it.
-    /// - Returns: the time of a line that says when the plugin would plan something else; nil for others.
-    mutating func takePlanned(_ line: JSON, _ text: String, of plugin: Planner.Member) throws -> Int? {
-        if note(line, plugin) { return nil }
+    mutating func takePlanned(_ line: JSON, _ text: String, of plugin: Planner.Member) throws -> Read {
+        if note(line, plugin) { return .diagnostic }
         let name = plugin.runner.name
         if let time = line["replan-at"] {
             guard let time = time.integer, time > 0 else {
                 throw PluginFailure("plugin \(name) plan: replan-at is no time in seconds since 1970: \(line.line)")
             }
             replanAt = min(replanAt ?? time, time)
-            return time
+            return .replan(time)
         }
         let resource: Resource
         do {
@@ -116,8 +128,10 @@ struct PlanAssembly {
             entries["at"] = line["at"]
             numbered = JSON.object(entries).line
         }
-        add(PlannedResource(resource: allocated, plugin: name, line: numbered, written: text, path: line["at"]?.text))
-        return nil
+        let planned = PlannedResource(
+            resource: allocated, plugin: name, line: numbered, written: text, path: line["at"]?.text)
+        add(planned)
+        return .resource(planned)
     }
 
     /// The engine's own part of each plan.
@@ -128,9 +142,8 @@ struct PlanAssembly {
     }
 
     private mutating func add(_ second: PlannedResource) {
-        guard let place = places.updateValue(planned.count, forKey: second.key) else { return planned.append(second) }
-        places[second.key] = place
-        let first = planned[place]
+        guard let first = byKey.updateValue(second, forKey: second.key) else { return planned.append(second) }
+        byKey[second.key] = first
         if type(of: second.resource.value).isShared, first.resource == second.resource { return }
         let both = [first, second].map { wish in
             guard wish.path != nil else { return wish.plugin }
@@ -147,7 +160,7 @@ struct PlanAssembly {
     /// - Throws: what is wrong with it, and what no line alone can show.
     mutating func finish() throws -> Plan {
         addSavedMarks()
-        var plan = Plan(planned)
+        var plan = Plan(planned, byKey)
         (plan.warnings, plan.absent, plan.notes, plan.replanAt) = (warnings, absent, notes, replanAt)
         if let violation = TablePlan.guardViolation(plan.filter) { problems.append("error: \(violation)") }
         for planned in plan.ordered {

@@ -2,8 +2,9 @@ import Documents
 import Files
 import PluginKit
 
-/// A resource as a plugin planned it.
-public struct PlannedResource: Hashable, Sendable {
+/// A resource as a plugin planned it. Plans of tens of thousands share them: one that did not change is the
+/// same object in the next plan.
+public final class PlannedResource: Hashable, Sendable {
     public let resource: Resource
     public let plugin: String
     /// As the plugin wrote it, with numbers in place of names: a plan is compared by its lines.
@@ -23,6 +24,14 @@ public struct PlannedResource: Hashable, Sendable {
         self.path = path
         key = resource.key
     }
+
+    public static func == (left: PlannedResource, right: PlannedResource) -> Bool {
+        left === right
+            || left.line == right.line && left.plugin == right.plugin && left.written == right.written
+                && left.path == right.path && left.resource == right.resource
+    }
+
+    public func hash(into hasher: inout Hasher) { hasher.combine(line) }
 }
 
 /// What the box shall have, of all plugins together.
@@ -48,8 +57,15 @@ public struct Plan: Sendable {
 
     /// - Parameter planned: each with a key of its own.
     public init(_ planned: [PlannedResource] = []) {
+        self.init(planned, Dictionary(planned.map { ($0.key, $0) }) { $1 })
+    }
+
+    /// - Parameters:
+    ///   - planned: each with a key of its own.
+    ///   - resources: the same by their keys.
+    init(_ planned: [PlannedResource], _ resources: [ResourceKey: PlannedResource]) {
         ordered = planned.sorted { $0.line < $1.line }
-        resources = Dictionary(planned.map { ($0.key, $0) }) { $1 }
+        self.resources = resources
         var (filter, others): ([NftablesResource], [Resource]) = ([], [])
         for planned in ordered {
             if let object = planned.resource.as(NftablesResource.self) {
@@ -77,9 +93,13 @@ public struct Plan: Sendable {
         var result: [PlannedResource] = []
         var rest = other.ordered[...]
         for planned in ordered {
-            // Both are in order, and what did not change is the same text in memory.
-            while let first = rest.first, first.line != planned.line, first.line < planned.line { rest.removeFirst() }
-            if rest.first?.line == planned.line { rest.removeFirst() } else { result.append(planned) }
+            // Both are in order, and what did not change is the same object.
+            while let first = rest.first, first !== planned, first.line < planned.line { rest.removeFirst() }
+            if let first = rest.first, first === planned || first.line == planned.line {
+                rest.removeFirst()
+            } else {
+                result.append(planned)
+            }
         }
         return result
     }
@@ -180,24 +200,25 @@ public struct Planner: Sendable {
             let contract = member.manifest.contract.map { "\"contract\":\($0)," } ?? ""
             let share = allocation.share(of: member.manifest.name)
             let allocated = share.isEmpty ? "" : "\"allocated\":\(share.json.line),"
-            return Array("{\(allocated)\(contract)\"configuration\":".utf8) + Array(configuration.line.utf8)
-                + Array(",\"facts\":\(facts.only(member.manifest.facts).json.line)".utf8)
+            var beginning = Array("{\(allocated)\(contract)\"configuration\":".utf8)
+            configuration.writeJSON(into: &beginning)
+            beginning += ",\"facts\":\(facts.only(member.manifest.facts).json.line)".utf8
+            return beginning
         }
-        func ask(_ verb: String, _ members: [(member: Member, input: [UInt8])]) throws -> [[PluginAnswer.Line]] {
+        func ask(
+            _ verb: String, _ members: [(member: Member, input: [UInt8])]
+        ) throws -> [(member: Member, question: PluginAnswer.Question, answer: PluginAnswer)] {
             // They know nothing of each other, and work at once.
             let asked = try members.map {
-                try PluginAnswer.Question(verb, of: $0.member, $0.input, now: now, knowing: known.answers)
+                ($0.member, try PluginAnswer.Question(verb, of: $0.member, $0.input, now: now, knowing: known.answers))
             }
-            return try asked.map { question in
-                let (lines, kept) = try question.answer()
-                answers[question.key] = kept
-                return lines
-            }
+            return try asked.map { ($0, $1, try $1.answer()) }
         }
         let publishers = zip(configured, beginnings).filter { $0.0.plugin.manifest.publishes != [] }
             .map { ($0.0.plugin, $0.1) }
-        for ((plugin, _), lines) in zip(publishers, try ask("publish", publishers)) {
-            for line in lines { try assembly.takePublished(try line.json(), of: plugin) }
+        for (plugin, question, answer) in try ask("publish", publishers) {
+            answers[question.key] = answer
+            for line in answer.lines { try assembly.takePublished(try question.json(line), of: plugin) }
         }
         // Each would only say again that what others could not read is missing.
         try assembly.throwIfAny()
@@ -207,12 +228,17 @@ public struct Planner: Sendable {
             let rest = "\(asked),\"published\":\(JSON.object(published.mapValues { .object($0) }).line)"
             return (configured.plugin, beginning + Array(rest.utf8))
         }
-        for ((plugin, _), lines) in zip(planners, try ask("plan", planners)) {
-            for line in lines where !assembly.takeKnown(line.text, of: plugin) {
-                guard let end = try assembly.takePlanned(try line.json(), line.text, of: plugin) else { continue }
-                let key = PluginAnswer.Question.key("plan", of: plugin)
-                answers[key] = answers[key]?.ending(at: end)
+        for (plugin, question, answer) in try ask("plan", planners) {
+            var (lines, end) = (answer.lines, Int?.none)
+            for i in lines.indices where !assembly.takeKnown(&lines[i], of: plugin) {
+                let read = try assembly.takePlanned(try question.json(lines[i]), lines[i].text, of: plugin)
+                switch read {
+                case .resource(let planned): lines[i].planned = planned
+                case .replan(let time): end = min(end ?? time, time)
+                case .diagnostic: break
+                }
             }
+            answers[question.key] = answer.ending(at: end, lines)
         }
         var plan = try assembly.finish()
         plan.answers = answers
@@ -230,7 +256,7 @@ public struct Planner: Sendable {
     /// Each plugin's part of the document. A part that no plugin of this image reads is an error with a did-you-mean.
     private func configurations(
         of site: Node, _ assembly: inout PlanAssembly
-    ) throws -> [(plugin: Member, configuration: JSON)] {
+    ) throws -> [(plugin: Member, configuration: Node)] {
         guard case .mapping(let entries) = site.value else {
             if site.isNull { return try configurations(of: Node(.object([:]), position: site.position), &assembly) }
             throw InvalidSite(problems: ["error: \(site.position): found \(site.summary); allowed is a mapping"])
@@ -247,7 +273,7 @@ public struct Planner: Sendable {
             let entry = entries.first { $0.key == plugin.manifest.key }
             guard entry != nil || plugin.manifest.isAlwaysPlanned else { return nil }
             try plugin.manifest.checkContract()
-            return (plugin, entry.map { JSON($0.value) } ?? [:])
+            return (plugin, entry?.value ?? Node([:], position: site.position))
         }
     }
 }

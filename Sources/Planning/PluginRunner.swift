@@ -132,26 +132,58 @@ public struct PluginRunner: Sendable {
         }
 
         /// The lines that it answers with.
-        func lines() throws -> [String] {
+        func lines() throws -> [String] { try lines(knowing: []).map(\.text) }
+
+        /// The lines that it answers with.
+        ///
+        /// - Parameter known: lines of an earlier answer: one that is the same, byte by byte, is taken from
+        ///   there. Where both answers are in the order of their bytes, all of these are found.
+        func lines(knowing known: [PluginAnswer.Line]) throws -> [PluginAnswer.Line] {
             let bytes = try output()
             guard bytes.isEmpty || bytes.last == UInt8(ascii: "\n") else {
                 throw PluginFailure("\(source): its last line has no end: it was cut off")
             }
-            var lines: [String] = []
-            var start = 0
+            var lines: [PluginAnswer.Line] = []
+            lines.reserveCapacity(known.count)
+            var (start, place) = (0, 0)
             try bytes.withUnsafeBufferPointer { buffer in
                 while start < buffer.count, let base = buffer.baseAddress,
                     let end = memchr(base + start, Int32(UInt8(ascii: "\n")), buffer.count - start)
                 {
                     let next = UnsafePointer(end.assumingMemoryBound(to: UInt8.self)) - base
-                    guard let text = String(validating: buffer[start..<next], as: UTF8.self) else {
+                    let line = UnsafeBufferPointer(rebasing: buffer[start..<next])
+                    start = next + 1
+                    if line.isEmpty { continue }
+                    var order = -1
+                    while place < known.count {
+                        order = Self.order(known[place].text, line)
+                        if order >= 0 { break }
+                        place += 1
+                    }
+                    if place < known.count, order == 0 {
+                        lines.append(known[place])
+                        place += 1
+                        continue
+                    }
+                    guard let text = String(validating: line, as: UTF8.self) else {
                         throw PluginFailure("\(source): its output is not UTF-8")
                     }
-                    if !text.isEmpty { lines.append(text) }
-                    start = next + 1
+                    lines.append(PluginAnswer.Line(text: text))
                 }
             }
             return lines
+        }
+
+        /// Below 0 for a text that is before a line, 0 for the same bytes.
+        private static func order(_ text: String, _ line: UnsafeBufferPointer<UInt8>) -> Int {
+            var text = text
+            return text.withUTF8 { text in
+                if let one = text.baseAddress, let other = line.baseAddress {
+                    let order = memcmp(one, other, min(text.count, line.count))
+                    if order != 0 { return Int(order) }
+                }
+                return text.count - line.count
+            }
         }
     }
 }
