@@ -96,16 +96,25 @@ public struct PlanOutput {
         add(.set(set.declaration))
         var count = 1
         while count * Self.partElements < set.elements.count { count *= 2 }
-        var parts: [[(key: String, element: SetElement)]] = Array(repeating: [], count: count)
-        var bytes: [UInt8] = []
-        for element in set.elements {
-            bytes.removeAll(keepingCapacity: true)
-            element.key.writeJSON(into: &bytes)
-            let part = Int(bytes.withUnsafeBufferPointer { FNV.hash($0) } >> 16) & (count - 1)
-            parts[part].append((String(decoding: bytes, as: UTF8.self), element))
+        // Each key is written once: what an element begins with also says its part and its place there.
+        var parts: [[Range<Int>]] = Array(repeating: [], count: count)
+        var places: [[Int]] = Array(repeating: [], count: count)
+        var keys: [UInt8] = []
+        for i in set.elements.indices {
+            let start = keys.count
+            set.elements[i].key.writeJSON(into: &keys)
+            let hash = keys.withUnsafeBufferPointer { FNV.hash(UnsafeBufferPointer(rebasing: $0[start...])) }
+            let part = Int(hash >> 16) & (count - 1)
+            parts[part].append(start..<keys.count)
+            places[part].append(i)
         }
         for (i, part) in parts.enumerated() where !part.isEmpty {
-            let elements = part.sorted { $0.key < $1.key }.map(\.element)
+            let order = keys.withUnsafeBufferPointer { keys in
+                part.indices.sorted { one, other in
+                    keys[part[one]].lexicographicallyPrecedes(keys[part[other]])
+                }
+            }
+            let elements = order.map { set.elements[places[i][$0]] }
             add(.elements(SetPart(of: set, part: "\(i) of \(count)", elements)))
         }
     }

@@ -9,7 +9,7 @@ import Testing
     private static let texts = [
         "", "~", "null", "true", "false", "yes", "0", "-7", "007", "+5", "1.5", "9223372036854775808", "a",
         "\u{0}\u{1F}",
-        "\"\\\n\t\r", "é", "e\u{301}", "\u{7F}\u{80}\u{9F}\u{A0}", "\u{2027}\u{2028}\u{2029}\u{202A}",
+        "\"\\\n\t\r", "é", "\u{7F}\u{80}\u{9F}\u{A0}", "\u{2027}\u{2028}\u{2029}\u{202A}",
         "\u{FEFF}\u{FEFE}",
         "😀", "a text that is longer than fifteen bytes \" and more",
     ]
@@ -37,7 +37,7 @@ import Testing
 
     @Test func nodesAreWrittenAndReadAsPlainData() throws {
         var random = Random(seed: 23)
-        for _ in 0..<2000 {
+        for _ in 0..<300 {
             let node = node(&random, depth: 4)
             var bytes: [UInt8] = []
             node.writeJSON(into: &bytes)
@@ -51,7 +51,8 @@ import Testing
 
     /// As RFC 8259 has it, and without what YAML takes for the end of a line.
     @Test func textsAreEscapedCharacterByCharacter() throws {
-        for text in Self.texts + (0...0x3100).compactMap({ Unicode.Scalar($0).map { "a\(Character($0))b" } }) {
+        let characters = (0...0x3100).compactMap { Unicode.Scalar($0).map { "a\(Character($0))b" } }
+        for text in Self.texts + ["e\u{301}"] + characters {
             let escaped = text.unicodeScalars.map { scalar -> String in
                 switch scalar {
                 case "\"": return "\\\""

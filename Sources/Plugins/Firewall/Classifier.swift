@@ -150,6 +150,8 @@ struct Classifier {
                 continue
             }
             if found.longest < best?.longest ?? .max { best = found }
+            // Shorter is none.
+            if found.longest == 1 { break }
         }
         guard let cut = best, spend(cut) else { return nil }
         return cut

@@ -37,14 +37,15 @@ struct Sweep {
         }
         starts.sort()
         ends.sort()
-        var places: [[Int]: Int] = [:]
+        // Classes by their boxes; those of one box by that.
+        var (places, ofOne): ([[Int]: Int], [Int?]) = ([:], Array(repeating: nil, count: limits.count))
         var active: [Int] = []
         var (start, sum, work): (UInt128, Int, Int) = (0, rest.count, 0)
         func close(_ end: UInt128) -> Bool {
             guard !active.isEmpty else { return true }
             work += active.count
             guard work <= 16 * most else { return false }
-            if let place = places[active] {
+            if let place = active.count == 1 ? ofOne[active[0]] : places[active] {
                 let last = classes[place].values.count - 1
                 if classes[place].values[last].upperBound + 1 == start {
                     classes[place].values[last] = classes[place].values[last].lowerBound...end
@@ -55,7 +56,7 @@ struct Sweep {
             }
             sum += active.count + rest.count
             guard sum <= most else { return false }
-            places[active] = classes.count
+            if active.count == 1 { ofOne[active[0]] = classes.count } else { places[active] = classes.count }
             classes.append(Class(values: [start...end], boxes: Self.merged(active, rest)))
             return true
         }
