@@ -21,6 +21,32 @@ import Testing
             .split { !$0.isNumber && $0 != "." }.filter { $0.hasPrefix("10.0.") }.count
     }
 
+    /// Lines of kinds that a plan has many of take no detour by values of JSON, and are the same.
+    @Test func aLineIsThatOfItsValue() throws {
+        func part(_ content: NamedSet.Content, _ elements: [SetElement]) -> NftablesResource {
+            let set = NamedSet("test.a \"set\"", key: [.ipv4Address], content: content)
+            return .elements(SetPart(of: set, part: "1 of 2", elements))
+        }
+        let pair = Expression.concatenation([.text("10.0.0.1"), .number(-7), .prefix("10.0.0.0", 8)])
+        let keys: [Expression] = [pair, .text("é\n"), .range(.number(1), .number(2)), .number(.max)]
+        let verdicts: [Verdict] = [.accept, .drop, .return, .jump("test.a"), .goto("test.b")]
+        let resources: [NftablesResource] = [
+            .counter(NamedCounter("test.a")), .counter(NamedCounter("test.a", comment: "test: \"a\"")),
+            part(.members, keys.map { SetElement($0) } + [SetElement(pair, timeout: 5)]), part(.members, []),
+            part(.verdicts, keys.flatMap { key in verdicts.map { SetElement(key, verdict: $0) } }),
+            part(.counters, keys.map { SetElement($0, .counter("test.a")) }),
+            part(.values([.mark, .mark]), keys.map { SetElement($0, .data(pair), timeout: 5) }),
+            part(.ranges([.ipv4Address]), keys.map { SetElement($0, .data(.range(.text("a"), .text("b")))) }),
+        ]
+        for resource in resources.map({ Resource($0) }) {
+            for path in [nil, "sets[a\"b]"] {
+                var entries = try #require(resource.json.object)
+                entries["at"] = path.map { .text($0) }
+                #expect(Array(resource.line(at: path).utf8) == Array(JSON.object(entries).line.utf8))
+            }
+        }
+    }
+
     /// A change brings the kernel's set to what a load from nothing makes of it, whether it has parts or not.
     @Test func aLargeSetFollowsItsPlan() throws {
         let steps = [Array(0..<2000), Array(1..<2001), Array(0..<300), Array(200..<5000), [], Array(0..<513)]
