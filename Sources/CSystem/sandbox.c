@@ -125,9 +125,9 @@ static const char *drop_privileges(const struct csystem_sandbox *sandbox, int ma
         if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1 && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0)
             return "PR_CAPBSET_DROP";
     if (may_change_user) {
-        if (setgroups(0, NULL) != 0) return "setgroups";
-        if (setresgid(sandbox->user, sandbox->user, sandbox->user) != 0) return "setresgid";
-        if (setresuid(sandbox->user, sandbox->user, sandbox->user) != 0) return "setresuid";
+        if (syscall(SYS_setgroups, 0, NULL) != 0) return "setgroups";
+        if (syscall(SYS_setresgid, sandbox->user, sandbox->user, sandbox->user) != 0) return "setresgid";
+        if (syscall(SYS_setresuid, sandbox->user, sandbox->user, sandbox->user) != 0) return "setresuid";
     }
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2];

@@ -77,12 +77,13 @@ static const char *become(const struct csystem_child *child) {
                 prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0)
                 return "PR_CAPBSET_DROP";
     if (child->user || child->group || child->group_count) {
-        if (setgroups((size_t)child->group_count, child->groups) != 0) return "setgroups";
-        if (setgid(child->group) != 0) return "setgid";
+        // As calls of the kernel: those of libc would tell threads that this process does not have.
+        if (syscall(SYS_setgroups, (size_t)child->group_count, child->groups) != 0) return "setgroups";
+        if (syscall(SYS_setgid, child->group) != 0) return "setgid";
     }
     if (child->user) {
         if (child->keep_capabilities_only) prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
-        if (setuid(child->user) != 0) return "setuid";
+        if (syscall(SYS_setuid, child->user) != 0) return "setuid";
     }
     if (child->keep_capabilities_only) {
         struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};

@@ -2,9 +2,8 @@ import CSystem
 import Files
 import Glibc
 
-/// Runs work that may take seconds on a thread of its own, one piece after the other, so that the engine's loop goes on
-/// meanwhile. The loop polls for the end of each piece and continues with its result: the engine's state belongs to the
-/// loop's thread alone.
+/// Runs a piece of work that may take seconds on a thread of its own, so that the engine's loop goes on meanwhile. The
+/// loop polls for its end and continues with its result: the engine's state belongs to the loop's thread alone.
 final class Background {
     private final class Job: @unchecked Sendable {
         let work: () -> Void
@@ -35,27 +34,20 @@ final class Background {
     }
 
     private var running: Job?
-    private var waiting: [Job] = []
 
+    /// True from ``run(_:then:)`` until its result was taken, or abandoned.
     var isBusy: Bool { running != nil }
 
-    /// Has work done, and continues with its result in ``step()``.
+    /// Has work done, and continues with its result in ``step()``. It must not be busy.
     func run<Value: Sendable>(
         _ work: @escaping @Sendable () throws -> Value, then: @escaping (Result<Value, any Error>) -> Void
     ) {
         let descriptor = csystem_event()
         guard descriptor >= 0 else { return then(.failure(SystemError("eventfd", ""))) }
         let outcome = Outcome<Value>()
-        waiting.append(
-            Job(
-                File(descriptor: descriptor, path: "an eventfd"), { outcome.result = Result { try work() } },
-                { then(outcome.result ?? .failure(EngineError("the work has no result"))) }))
-        startNext()
-    }
-
-    private func startNext() {
-        guard running == nil, !waiting.isEmpty else { return }
-        let job = waiting.removeFirst()
+        let job = Job(
+            File(descriptor: descriptor, path: "an eventfd"), { outcome.result = Result { try work() } },
+            { then(outcome.result ?? .failure(EngineError("the work has no result"))) })
         running = job
         // The thread inherits the mask: signals are the loop's.
         var (all, before) = (sigset_t(), sigset_t())
@@ -76,8 +68,8 @@ final class Background {
         job.run()
     }
 
-    /// Drops what waits, and the result of what is under way: its thread goes on to its end.
-    func abandon() { (running, waiting) = (nil, []) }
+    /// Drops the result of what is under way: its thread goes on to its end.
+    func abandon() { running = nil }
 
     // MARK: - In the engine's loop
 
@@ -90,6 +82,5 @@ final class Background {
         guard let job = running, job.hasEnded else { return }
         running = nil
         job.finish()
-        startNext()
     }
 }

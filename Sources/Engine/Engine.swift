@@ -21,8 +21,7 @@ public final class Engine {
     let traces: Traces
     let commands: PluginCommands
     let stateData: StateData
-    /// Runs plugins' commands, and other work that no commit waits for.
-    let background = Background()
+    let answers = AnswerQueue()
     let server: Server
     let previews: Previews
     let events = Events()
@@ -70,7 +69,7 @@ public final class Engine {
         traces = Traces(routes: routes, nftables: nftables, applier: applier, explainer: explainer)
         commands = PluginCommands(
             places: places, planner: planner, configuration: configuration, applier: applier, facts: facts,
-            feeds: feeds, clock: clock, background: background)
+            feeds: feeds, clock: clock)
         stateData = StateData(
             places: places, planner: planner, routes: routes, configuration: configuration, applier: applier,
             facts: facts, health: health, feeds: feeds)

@@ -30,15 +30,24 @@ extension Engine {
         configuration.followNow()
         // The next engine goes on watching a pending commit.
         if configuration.head.pending != nil { health.resume() }
+        // A restart of the engine, and a reboot, wait for the end of a pass: it may apply a commit.
+        var ends = sigset_t()
+        sigemptyset(&ends)
+        sigaddset(&ends, SIGTERM)
+        pthread_sigmask(SIG_BLOCK, &ends, nil)
         while true {
+            pthread_sigmask(SIG_UNBLOCK, &ends, nil)
             wait()
+            pthread_sigmask(SIG_BLOCK, &ends, nil)
             Notification.send("WATCHDOG=1")
             takeInput()
             // A commit whose probe fails is rolled back before the failure is a fact that plans anew.
             configuration.judge()
             doWhatIsDue()
             applier.eviction.step()
-            answerNextRequest()
+            if let asked = server.next() { answer(asked.json, asked.connection) }
+            // Timers came first.
+            configuration.startNextChange()
             observe()
         }
     }
@@ -48,11 +57,12 @@ extension Engine {
         var polled = [pollfd(fd: monitor.descriptor, events: Int16(POLLIN), revents: 0)]
         polled += traces.polled + health.probes.polled + server.polled + previews.polled + facts.polled
         polled +=
-            applier.drift.programs.polled + background.polled + configuration.background.polled
+            applier.drift.programs.polled + answers.polled + configuration.background.polled
             + outside.polled
         let due = [
             timers.tick, configuration.rollbackAt, health.due, traces.due, server.due, previews.due, facts.nextReport,
-            applier.eviction.due, applier.drift.programs.nextDeadline,
+            applier.eviction.due, applier.drift.programs.nextDeadline, answers.due,
+            configuration.isPlanning || configuration.requests.isEmpty ? nil : 0,
             configuration.isPlanning ? nil : [timers.still, applier.retry.at, facts.due].compactMap { $0 }.min(),
         ].compactMap { $0 }.min()
         let patience = Int32(clamping: max(0, (due ?? 0) - Uptime.milliseconds))
@@ -75,7 +85,7 @@ extension Engine {
         previews.step(applier.revision) { try self.previewState() }
         applier.drift.programs.step()
         facts.step(applier.applied)
-        background.step()
+        answers.step()
         configuration.background.step()
         outside.step()
     }
@@ -94,7 +104,7 @@ extension Engine {
         } else if let time = timers.still, now >= time {
             timers.still = nil
             configuration.followFacts()
-            applier.repairDrift()
+            if !configuration.isPlanning { applier.repairDrift() }
         }
         if now >= timers.tick {
             timers.tick = now + Timers.interval
@@ -112,19 +122,9 @@ extension Engine {
         }
         applier.drift.look()
         feeds.follow(clockWasSet: wasSet)
-        applier.repairDrift()
+        // The plan that is being made is compared when it is applied.
+        if !configuration.isPlanning { applier.repairDrift() }
         outside.look()
-    }
-
-    private func answerNextRequest() {
-        guard let asked = server.next() else { return }
-        // The request to reboot is answered before PID 1 ends the engine for it.
-        var (ends, before) = (sigset_t(), sigset_t())
-        sigemptyset(&ends)
-        sigaddset(&ends, SIGTERM)
-        pthread_sigmask(SIG_BLOCK, &ends, &before)
-        answer(asked.json, asked.connection)
-        pthread_sigmask(SIG_SETMASK, &before, nil)
     }
 
     /// Adds an event for each subject that has changed.

@@ -128,6 +128,7 @@ extension Engine {
         } then: { result in
             if case .failure(let error) = result { refusal = "\(error)" }
         }
+        configuration.startNextChange()
         while configuration.isPlanning {
             configuration.background.step()
             usleep(1000)

@@ -17,13 +17,11 @@ final class PluginCommands {
     private let facts: FactSources
     private let feeds: Feeds
     private let clock: WallClock
-    private let background: Background
 
     init(
         places: Places, planner: Planner, configuration: Configuration, applier: PlanApplier, facts: FactSources,
-        feeds: Feeds, clock: WallClock, background: Background
+        feeds: Feeds, clock: WallClock
     ) {
-        self.background = background
         (self.places, self.planner, self.configuration, self.applier) = (places, planner, configuration, applier)
         (self.facts, self.feeds, self.clock) = (facts, feeds, clock)
     }
@@ -73,20 +71,46 @@ final class PluginCommands {
         return (plugin, found)
     }
 
-    /// Runs a command, and continues with what it shows, or with what came of it.
-    func run(
-        _ name: String, _ command: String, _ words: [String], for request: EngineRequest,
-        then: @escaping (Result<JSON, any Error>) -> Void
-    ) throws {
+    /// A command that is to be run.
+    struct Run {
+        fileprivate var plugin: Planner.Member
+        fileprivate var command: OperatorCommand
+        fileprivate var words: [String]
+        /// How often it may be run again, because the documents were replaced meanwhile.
+        var tries = 5
+    }
+
+    /// The documents that a plugin's command was given are not the active ones any more.
+    struct Outdated: Error, CustomStringConvertible {
+        var description: String { "the configuration changes all the time; try again later" }
+    }
+
+    /// - Throws: when there is no such command, or it is not for the caller.
+    func command(_ name: String, _ command: String, _ words: [String], for request: EngineRequest) throws -> Run {
         let (plugin, command) = try find(name, command)
         if command.verb == .act { try request.demand(.operator, for: "\(name) \(command.name)") }
-        let input = try input(of: plugin, command, words)
+        return Run(plugin: plugin, command: command, words: words)
+    }
+
+    /// Runs a command, and continues with what it shows, or with what came of it.
+    func run(
+        _ run: Run, for request: EngineRequest, on background: Background,
+        then: @escaping (Result<JSON, any Error>) -> Void
+    ) throws {
+        let (plugin, command, name) = (run.plugin, run.command, run.plugin.manifest.name)
+        let input = try input(of: plugin, command, run.words)
         let (runner, verb, programs) = (plugin.runner, command.verb, command.inputs.compactMap(\.program))
+        // A plugin may repeat a secret of the document that it was given.
+        let (known, masks) = (documents, SecretMasks(of: [site]))
         background.run {
-            try runner.ask(verb.rawValue, .object(input.merging(try Self.outputs(of: programs)) { $1 }))
+            do {
+                return try runner.ask(verb.rawValue, .object(input.merging(try Self.outputs(of: programs)) { $1 }))
+            } catch {
+                throw EngineError(masks.hide(["\(error)"])[0])
+            }
         } then: { result in
             do {
-                let (rest, warnings) = try Self.diagnosed(try result.get())
+                let (rest, warnings) = try Self.diagnosed(try result.get(), hiding: masks)
                 switch verb {
                 case .show:
                     guard rest.count == 1, rest[0]["columns"]?.list != nil, rest[0]["rows"]?.list != nil else {
@@ -96,13 +120,14 @@ final class PluginCommands {
                     entries["warnings"] = .texts(warnings)
                     then(.success(.object(entries)))
                 case .act:
+                    guard self.documents == known else { throw Outdated() }
                     let effects = try rest.map { line in
                         guard let effect = Effect(line) else {
                             throw PluginFailure("plugin \(name) act: this is no effect: \(line.line.prefix(120))")
                         }
                         return effect
                     }
-                    let words = ([name, command.name] + words).joined(separator: " ")
+                    let words = ([name, command.name] + run.words).joined(separator: " ")
                     try self.carryOut(effects, of: plugin, words: words, for: request, then: then)
                 }
             } catch {
@@ -134,15 +159,17 @@ final class PluginCommands {
     }
 
     /// The lines of an answer that are no diagnostics, and the warnings.
-    private static func diagnosed(_ lines: [JSON]) throws -> (rest: [JSON], warnings: [String]) {
+    private static func diagnosed(
+        _ lines: [JSON], hiding masks: SecretMasks
+    ) throws -> (rest: [JSON], warnings: [String]) {
         var (rest, warnings): ([JSON], [String]) = ([], [])
         for line in lines {
             guard let diagnostic = Diagnostic(line) else {
                 rest.append(line)
                 continue
             }
-            if diagnostic.severity == .error { throw EngineError("\(diagnostic)") }
-            warnings.append("\(diagnostic)")
+            if diagnostic.severity == .error { throw EngineError(masks.hide(["\(diagnostic)"])[0]) }
+            warnings.append(masks.hide(["\(diagnostic)"])[0])
         }
         return (rest, warnings)
     }
@@ -291,10 +318,10 @@ final class PluginCommands {
             }
         }
         guard edits.isChanged else { return then(finish(nil)) }
-        configuration.commit {
-            // The documents may be others than those that the plugin was given.
-            var edits = try self.edits(for: request.role)
-            for effect in effects { try self.edit(&edits, effect, of: plugin.manifest) }
+        let known = documents
+        configuration.commit(for: request.connection) {
+            // The paths of the effects count items of the documents that the plugin was given.
+            guard self.documents == known else { throw Outdated() }
             warnings = edits.warnings
             return try self.change(by: edits, user: request.user, role: request.role, words: words)
         } then: { result in

@@ -107,6 +107,17 @@ extension Configuration {
         return try change(candidate.text, as: document, name: "candidate", user: user)
     }
 
+    /// Removes a candidate that was committed. One that was edited meanwhile goes on from that commit.
+    func candidateIsCommitted(_ text: String, of document: SiteDocument) {
+        guard var candidate = candidate(of: document) else { return }
+        if candidate.text == text {
+            try? discardCandidate(of: document)
+            return
+        }
+        candidate.base = activeCommit
+        try? candidate.save(to: places.candidate(of: document))
+    }
+
     /// Whether a candidate's document is as it was when the work on it began. Commits of other
     /// documents don't count.
     private func isCurrent(_ candidate: Candidate, of document: SiteDocument) -> Bool {

@@ -49,13 +49,17 @@ extension Configuration {
         var confirm: Int?
     }
 
-    /// A commit that waits for its turn, or for its plan.
+    /// A commit that waits for its turn.
     struct Request {
         /// Makes the change from the documents that are active when its turn comes.
         let change: () throws -> Change
         let then: (Result<Committed, any Error>) -> Void
+        /// Whose request it is; nil for the engine's own, which comes first.
+        let connection: ClientConnection?
         /// How often it was planned beside documents that were replaced meanwhile.
         var tries = 0
+
+        var rank: Int { connection?.rank ?? Int.max }
     }
 
     /// How often a change is planned anew.
@@ -68,13 +72,21 @@ extension Configuration {
 
     /// Applies documents, and keeps them when that went well. What fails changes nothing, neither
     /// on the box nor on its disk. The loop goes on while they are planned.
-    func commit(_ change: @escaping () throws -> Change, then: @escaping (Result<Committed, any Error>) -> Void) {
-        requests.append(Request(change: change, then: then))
-        startNextChange()
+    func commit(
+        for connection: ClientConnection? = nil, _ change: @escaping () throws -> Change,
+        then: @escaping (Result<Committed, any Error>) -> Void
+    ) {
+        requests.append(Request(change: change, then: then, connection: connection))
     }
 
+    /// Begins with the next commit: of the highest role, and of these the first. Those of callers that are gone are
+    /// dropped.
     func startNextChange() {
-        guard !isPlanning, let request = requests.first else { return }
+        requests.removeAll { $0.connection?.isOpen == false }
+        guard !isPlanning, let highest = requests.map(\.rank).max(),
+            let index = requests.firstIndex(where: { $0.rank == highest })
+        else { return }
+        var request = requests.remove(at: index)
         do {
             let (change, begin) = (try request.change(), Uptime.milliseconds)
             // The provider's locks are unknown then.
@@ -84,23 +96,29 @@ extension Configuration {
             }
             let (revision, base) = (applier.revision, documents)
             let plan = try planning(change.documents, changed: change.changed, name: change.name, checksFiles: true)
+            planned = request
             background.run(plan) { result in
-                if self.applier.revision != revision || self.documents != base {
-                    self.requests[0].tries += 1
-                    if request.tries < Self.mostTries { return self.startNextChange() }
-                    return self.finish(
-                        .failure(EngineError("the configuration changes all the time; try again later")))
+                self.planned = nil
+                guard self.applier.revision == revision, self.documents == base else {
+                    request.tries += 1
+                    guard request.tries < Self.mostTries else {
+                        return request.then(
+                            .failure(EngineError("the configuration changes all the time; try again later")))
+                    }
+                    return self.requests.insert(request, at: 0)
                 }
-                self.finish(Result { try self.commit(change, try result.get(), since: begin) })
+                request.then(Result { try self.commit(change, try result.get(), since: begin) })
             }
         } catch {
-            finish(.failure(error))
+            request.then(.failure(error))
         }
     }
 
-    private func finish(_ result: Result<Committed, any Error>) {
-        requests.removeFirst().then(result)
-        startNextChange()
+    /// Drops a plan that is being made; its commit is planned anew.
+    private func abandonPlan() {
+        background.abandon()
+        if let planned { requests.insert(planned, at: 0) }
+        planned = nil
     }
 
     private func commit(_ change: Change, _ planned: Planned, since begin: Int) throws -> Committed {
@@ -206,7 +224,8 @@ extension Configuration {
                 // A restart would roll it back, since its note on the disk says that it is pending.
                 rollBack("the active commit can't be noted: \(error)")
             }
-        case .good, .undecided: break
+        case .lost where pending.until == nil: rollBack("its probes can't be sent any more")
+        case .good, .lost, .undecided: break
         }
     }
 
@@ -234,7 +253,7 @@ extension Configuration {
     func rollBack(_ reason: String) {
         guard let pending = head.pending else { return }
         // A plan that is being made is of other documents.
-        background.abandon()
+        abandonPlan()
         health.end()
         forget(pending, reason)
         Log.say("commit \(pending.commit) is rolled back: \(reason)")
@@ -255,7 +274,7 @@ extension Configuration {
         }
         // What could not be restored is tried again.
         if applier.applied.isSettled { applier.note { $0.fallback = nil } }
-        startNextChange()
+        replanIfStuck()
     }
 
     /// The documents of an earlier commit, to be committed once more.

@@ -29,8 +29,12 @@ final class Configuration {
     private var isReady = false
     /// Plans, so that the loop goes on meanwhile.
     let background = Background()
-    /// Commits that are to be made, the one that is being planned first.
+    /// Commits that wait for their turn.
     var requests: [Request] = []
+    /// The commit that is being planned; nil for a plan with changed facts.
+    var planned: Request?
+    /// The clock was set since the last plan began.
+    private var clockWasSet = false
 
     init(
         places: Places, planner: Planner, applier: PlanApplier, facts: FactSources, health: Health,
@@ -62,7 +66,6 @@ final class Configuration {
         background.run(plan) { result in
             self.finishFollowing(with: result)
             then()
-            self.startNextChange()
         }
     }
 
@@ -85,6 +88,7 @@ final class Configuration {
         do {
             let reading = try facts.read(beside: applier.applied.plan)
             facts.hasPlanned(with: reading)
+            clockWasSet = false
             return { [planner, site, now = clock.now, known = applier.applied.plan] in
                 let begin = Uptime.milliseconds
                 let plan = try planner.plan(site: site, facts: reading.facts, now: now, knowing: known)
@@ -141,11 +145,14 @@ final class Configuration {
     /// - Parameter now: the time that it was made with, in seconds since 1970.
     func noteTimes(of plan: Plan, at now: Int) {
         // A plugin that names a time of the past must not be asked again and again.
-        replanAt = plan.replanAt.map { $0 > now ? $0 : clock.now + 60 }
+        replanAt = plan.replanAt.map { clockWasSet ? clock.now : $0 > now ? $0 : clock.now + 60 }
     }
 
     /// Has a plan that depends on the time made again: the clock was set.
-    func replanSoon() { replanAt = replanAt.map { min($0, clock.now) } }
+    func replanSoon() {
+        clockWasSet = true
+        replanAt = replanAt.map { min($0, clock.now) }
+    }
 
     /// Plans again when the plan's own time has come.
     ///
@@ -154,12 +161,14 @@ final class Configuration {
         guard let time = replanAt, clock.now >= time else { return false }
         // What fails is tried again in its own time.
         replanAt = nil
-        follow {
-            // A document that can't be planned now may be in the next minute: what should have ended has not.
-            guard self.applier.trouble != nil, self.applier.retry.at == nil, self.replanAt == nil else { return }
-            self.replanAt = self.clock.now + 60
-        }
+        follow { self.replanIfStuck() }
         return true
+    }
+
+    /// A document that can't be planned now may be in the next minute: what should have ended has not.
+    func replanIfStuck() {
+        guard applier.trouble != nil, applier.retry.at == nil, replanAt == nil else { return }
+        replanAt = clock.now + 60
     }
 
     // MARK: - Planning
@@ -174,6 +183,7 @@ final class Configuration {
         _ documents: SiteDocuments, changed: [SiteDocument], name: String, checksFiles: Bool
     ) throws -> @Sendable () throws -> Planned {
         let (reading, applied) = (try facts.read(beside: applier.applied.plan), applier.applied)
+        clockWasSet = false
         return { [places, planner, siteReader, site, now = clock.now] in
             let (node, warnings) = try siteReader.read(documents, name: name, changed: changed)
             try SiteReader.checkContent(of: node, name)

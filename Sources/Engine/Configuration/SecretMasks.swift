@@ -1,7 +1,7 @@
 import Documents
 
 /// Hides what plugins have copied from secrets of documents into what they plan.
-struct SecretMasks {
+struct SecretMasks: Sendable {
     private let secrets: [String]
 
     init(of documents: [Node]) {
@@ -24,8 +24,8 @@ struct SecretMasks {
         let node = try YAML.read(Array(text.utf8), file: name).unmasked(by: try shown())
         if let masked = node.firstMask {
             throw EngineError(
-                "\(masked.position): \(Node.mask) stands for a secret that is known, and here none is; write what it "
-                    + "is to be")
+                "\(masked.position): \(Node.mask) means a known secret, and none is known here; write the "
+                    + "value")
         }
         return node.yaml
     }

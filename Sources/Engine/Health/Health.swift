@@ -45,6 +45,8 @@ final class Health {
 
     enum Verdict: Equatable {
         case undecided, good
+        /// A probe that had not passed is not in the plan any more, and its time is over.
+        case lost
         case failed(String)
     }
 
@@ -108,8 +110,7 @@ final class Health {
             return .undecided
         }
         guard watched.isLost else { return .good }
-        return Uptime.milliseconds >= watched.deadline
-            ? .failed("what it was to keep can't be probed any more") : .undecided
+        return Uptime.milliseconds >= watched.deadline ? .lost : .undecided
     }
 
     /// When services that are watched are due to be inspected, in milliseconds of the kernel's time.

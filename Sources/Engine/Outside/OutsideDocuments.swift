@@ -11,6 +11,10 @@ final class OutsideDocuments {
     private var stick: StickInstaller
     /// Reads disks.
     private let background = Background()
+    private var sources: [OutsideSites.Source] = []
+    /// When the reading of one is abandoned, in milliseconds of the kernel's time: a dying stick may never answer.
+    private var end = 0
+    private static let patience = 30_000
     /// The user of such commits.
     private static let user = "stick"
 
@@ -24,17 +28,21 @@ final class OutsideDocuments {
     /// Continues with what has been read.
     func step() { background.step() }
 
-    /// Has read what has appeared since the last call.
+    /// Has read what has appeared since the last call, one source after the other.
     func look() {
         for found in sites.due() { take(found) }
-        if !background.isBusy {
-            let sources = sites.appeared()
-            if !sources.isEmpty {
-                background.run { [sites] in
-                    sites.read(sources)
-                } then: { result in
-                    for found in (try? result.get()) ?? [] { self.take(found) }
-                }
+        sources += sites.appeared()
+        if background.isBusy, Uptime.milliseconds >= end {
+            Log.say("a disk is not read any more: it takes longer than \(Self.patience / 1000) s")
+            background.abandon()
+        }
+        if !background.isBusy, !sources.isEmpty {
+            let source = sources.removeFirst()
+            end = Uptime.milliseconds + Self.patience
+            background.run { [sites] in
+                sites.read(source)
+            } then: { result in
+                if let found = try? result.get() { self.take(found) }
             }
         }
         // A commit that may be rolled back must not write disks.
@@ -46,43 +54,52 @@ final class OutsideDocuments {
 
     /// Commits a document from outside like any other; on a box that has one only when a key of the image has signed it.
     private func take(_ found: OutsideSites.Found) {
-        if found.text == configuration.documents[.provider] { return }
-        let store = configuration.store
-        let before = store.numbers.last { number in
-            (try? store.commit(number)).map {
-                $0.user == Self.user && $0.documents[.provider] == found.text && configuration.wasJudged($0)
-            } ?? false
-        }
-        if let before {
-            return Log.say(
-                "the document of \(found.source) was commit \(before): vcpectl rollback \(before) follows it again")
-        }
-        do {
-            if configuration.activeCommit != nil, let refusal = found.refusal {
+        configuration.commit {
+            // All of this may have changed since the document was read.
+            if found.text == self.configuration.documents[.provider] { throw Refusal.isActive }
+            if let number = self.earlierCommit(of: found) { throw Refusal.wasCommit(number) }
+            if self.configuration.activeCommit != nil, let refusal = found.refusal {
                 throw EngineError("the box has a document already, and \(refusal)")
             }
             // It is tried again when the commit is active or rolled back.
-            if configuration.head.pending != nil { return sites.postpone(found) }
-            configuration.commit {
-                var change = try self.configuration.change(
-                    found.text, as: .provider, name: "site.yaml", user: Self.user)
-                change.comment = "from \(found.source)"
-                return change
-            } then: {
-                self.report(found, $0)
-            }
-        } catch {
-            places.consoles.say("the document of \(found.source) is not taken: \(error)")
+            if self.configuration.head.pending != nil { throw Refusal.mustWait }
+            var change = try self.configuration.change(
+                found.text, as: .provider, name: "site.yaml", user: Self.user)
+            change.comment = "from \(found.source)"
+            return change
+        } then: {
+            self.report(found, $0)
+        }
+    }
+
+    /// Why a document is not committed now.
+    private enum Refusal: Error {
+        case isActive, mustWait
+        case wasCommit(Int)
+    }
+
+    private func earlierCommit(of found: OutsideSites.Found) -> Int? {
+        let store = configuration.store
+        return store.numbers.last { number in
+            (try? store.commit(number)).map {
+                $0.user == Self.user && $0.documents[.provider] == found.text && configuration.wasJudged($0)
+            } ?? false
         }
     }
 
     private func report(_ found: OutsideSites.Found, _ result: Result<Configuration.Committed, any Error>) {
         do {
             places.consoles.say("the document of \(found.source) is followed: commit \(try result.get().number)")
+        } catch Refusal.isActive {
+            return
+        } catch Refusal.mustWait {
+            sites.postpone(found)
+        } catch Refusal.wasCommit(let number) {
+            Log.say("the document of \(found.source) was commit \(number): vcpectl rollback \(number) follows it again")
         } catch let error as InvalidSite where error.problems.allSatisfy({ $0.hasPrefix("absent: ") }) {
             // Ports appear one by one when a box boots.
             if !found.isKnown {
-                places.consoles.say("the document of \(found.source) waits for what it names: \(error)")
+                places.consoles.say("the document of \(found.source) waits for absent ports: \(error)")
             }
             var found = found
             found.isKnown = true

@@ -76,26 +76,26 @@ struct OutsideSites {
         return ""
     }
 
-    /// Reads documents, and checks their signatures. A dying stick may keep it waiting: it is for another thread.
-    func read(_ sources: [Source]) -> [Found] {
-        sources.compactMap { source in
-            switch source {
-            case .firmware:
-                return read(places.firmwareSite, Self.most).map { found("the machine's firmware", $0, signature: nil) }
-            case .disk(let name, let identity):
-                // An engine that never came back from a dying stick leaves that one alone.
-                if (try? FileSystem.read(places.outsideTried)) == Array(identity.utf8) { return nil }
-                guard let type = LabelledVolume.type(of: "\(places.devices)/\(name)", label: Self.label) else {
-                    return nil
-                }
-                try? FileSystem.replace(places.outsideTried, with: identity)
-                defer { try? FileSystem.remove(places.outsideTried) }
-                do {
-                    return try readVolume("\(places.devices)/\(name)", type: type)
-                } catch {
-                    Log.say("\(name), labelled \(Self.label): \(error)")
-                    return nil
-                }
+    /// Reads a document, and checks its signature. A dying stick may keep it waiting: it is for another thread.
+    ///
+    /// - Returns: nil where there is none.
+    func read(_ source: Source) -> Found? {
+        switch source {
+        case .firmware:
+            return read(places.firmwareSite, Self.most).map { found("the machine's firmware", $0, signature: nil) }
+        case .disk(let name, let identity):
+            // An engine that never came back from a dying stick leaves that one alone.
+            if (try? FileSystem.read(places.outsideTried)) == Array(identity.utf8) { return nil }
+            guard let type = LabelledVolume.type(of: "\(places.devices)/\(name)", label: Self.label) else {
+                return nil
+            }
+            try? FileSystem.replace(places.outsideTried, with: identity)
+            defer { try? FileSystem.remove(places.outsideTried) }
+            do {
+                return try readVolume("\(places.devices)/\(name)", type: type)
+            } catch {
+                Log.say("\(name), labelled \(Self.label): \(error)")
+                return nil
             }
         }
     }

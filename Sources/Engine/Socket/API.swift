@@ -32,23 +32,41 @@ extension Engine {
         }
     }
 
+    /// Runs a plugin's command, and answers with what came of it.
+    private func run(_ command: PluginCommands.Run, for request: EngineRequest) {
+        answers.add(request.connection) { background in
+            try self.commands.run(command, for: request, on: background) { result in
+                // The plugin knew a document that was replaced meanwhile.
+                if case .failure(let error) = result, error is PluginCommands.Outdated, command.tries > 0 {
+                    var again = command
+                    again.tries -= 1
+                    return self.run(again, for: request)
+                }
+                self.answer(result, to: request.connection)
+            }
+        } failed: {
+            self.answer(.failure($0), to: request.connection)
+        }
+    }
+
     /// Has documents committed as a request wants it, which is answered later.
     ///
     /// - Parameter then: is done when they are.
     private func commit(
         for request: EngineRequest, _ change: @escaping () throws -> Configuration.Change,
-        then: @escaping () -> Void = {}
+        then: @escaping (Configuration.Change) -> Void = { _ in }
     ) throws -> JSON? {
         let confirm = try request.confirm()
-        configuration.commit {
-            // An operator who has ended the command before its turn does not want it any more.
-            guard request.connection.isOpen else { throw EngineError("the caller is gone") }
+        var last: Configuration.Change?
+        configuration.commit(for: request.connection) {
             try self.configuration.checkPending(changing: request.role.documents)
             var change = try change()
-            (change.comment, change.confirm) = (change.comment + request.comment, confirm)
+            change.comment = [change.comment, request.comment].filter { !$0.isEmpty }.joined(separator: ": ")
+            change.confirm = confirm
+            last = change
             return change
         } then: { result in
-            if case .success = result { then() }
+            if case .success = result, let last { then(last) }
             self.answer(result.map(\.json), to: request.connection)
         }
         return nil
@@ -139,10 +157,14 @@ extension Engine {
         },
         "get-data": Verb(.readOnly) { engine, request in
             let wanted = try DataRequest(request.json)
-            let data = try engine.stateData.reading(wanted, for: request)
-            engine.background.run(data) { result in
-                engine.answer(
-                    result.map { ["datastore": .text(wanted.datastore.rawValue), "data": $0] }, to: request.connection)
+            engine.answers.add(request.connection) { background in
+                background.run(try engine.stateData.reading(wanted, for: request)) { result in
+                    engine.answer(
+                        result.map { ["datastore": .text(wanted.datastore.rawValue), "data": $0] },
+                        to: request.connection)
+                }
+            } failed: {
+                engine.answer(.failure($0), to: request.connection)
             }
             return nil
         },
@@ -196,7 +218,7 @@ extension Engine {
                 try configuration.candidateChange(
                     of: document, user: request.user, isForced: request.json["force"] == .boolean(true))
             } then: {
-                try? configuration.discardCandidate(of: document)
+                configuration.candidateIsCommitted($0.documents[document] ?? "", of: document)
             }
         },
         "commands": Verb(.readOnly) { engine, _ in ["commands": engine.commands.list] },
@@ -209,11 +231,9 @@ extension Engine {
             ]
         },
         "run": Verb(.readOnly) { engine, request in
-            try engine.commands.run(
-                try request.text("plugin"), try request.text("command"), request.words(), for: request
-            ) {
-                engine.answer($0, to: request.connection)
-            }
+            let run = try engine.commands.command(
+                try request.text("plugin"), try request.text("command"), request.words(), for: request)
+            engine.run(run, for: request)
             return nil
         },
         "explain-packet": Verb(.readOnly) { engine, request in try engine.explainer.explain(packet: request.json) },

@@ -122,7 +122,7 @@ final class Server {
         if let end = pausedUntil, Uptime.milliseconds < end { return }
         pausedUntil = nil
         for _ in 0..<Self.mostTaken {
-            let descriptor = accept(listener.descriptor, nil, nil)
+            let descriptor = csystem_accept(listener.descriptor)
             guard descriptor >= 0 else {
                 if errno == EINTR || errno == ECONNABORTED { continue }
                 // The caller waits in the kernel's queue. The listener stays readable meanwhile.
@@ -181,7 +181,6 @@ final class ClientConnection {
         file = File(descriptor: descriptor, path: "a connection")
         caller = Caller(connection: descriptor, hasRole: bounds.hasRoles)
         patience = bounds.patience
-        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
         beginTurn()
     }
 
