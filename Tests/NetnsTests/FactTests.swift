@@ -155,40 +155,6 @@ import Testing
         #expect(least - alone < 0.1, "alone \(alone), with the reader \(times)")
     }
 
-    /// A plugin that plans for seconds: meanwhile the engine answers, a rollback comes in time, and the commit is
-    /// planned anew beside what the rollback restored.
-    @Test func aSlowPluginDelaysOnlyItsCommit() throws {
-        let plugin = """
-            #!/bin/sh
-            input=$(cat)
-            [ $1 = plan ] || exit 0
-            case $input in *'"wait"'*) sleep 5;; esac
-            f=/run/vcpe/slow
-            echo '{"content":"planned","id":"'$f/asked'","kind":"file","mode":420,"owner":"root","path":"'$f/asked'"}'
-            echo '{"id":"'$f'","kind":"directory","mode":493,"owner":"root","path":"'$f'"}'
-
-            """
-        let box = try BoxInNetwork.ready(plugins: ["slow": plugin])
-        let before = try box.decided()
-        let pending = BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}")
-        #expect(try box.apply(pending, confirm: 3) == nil)
-        let begin = Clock.seconds
-        let slow = try box.say("apply", ["site": .text(BoxInNetwork.site + "slow: {wait: 1}\n"), "name": "site.yaml"])
-        var (longest, rolledBackAfter): (Double, Double?) = (0, nil)
-        while Clock.seconds - begin < 4.5 {
-            let asked = Clock.seconds
-            let status = try box.ask("status")
-            longest = max(longest, Clock.seconds - asked)
-            if status["rollback-in"] == nil, rolledBackAfter == nil { rolledBackAfter = Clock.seconds - begin }
-            usleep(50_000)
-        }
-        #expect(longest < 2 && rolledBackAfter ?? 9 < 4.5, "\(longest), \(rolledBackAfter ?? -1)\n\(box.log)")
-        #expect(try box.decided() == before)
-        let answer = try box.answer(from: slow)
-        #expect(answer["commit"]?.integer == 2 && Clock.seconds - begin >= 8, "\(answer)")
-        #expect(try box.onBox(["cat", "/run/vcpe/slow/asked"]).text == "planned")
-    }
-
     /// A plugin whose plan depends on the time is asked again at the time that it names, in whatever form.
     @Test func theTimeThatAPluginNamesEndsItsAnswer() throws {
         let plugin = """

@@ -242,7 +242,7 @@ import Testing
         try box.start()
         // Ports come later than the document.
         #expect(
-            Wait.until { box.log.contains("the document of the machine's firmware waits for what it names: ") },
+            Wait.until { box.log.contains("the document of the machine's firmware waits for absent ports: ") },
             "\(box.log)")
         try box.connect()
         #expect(
