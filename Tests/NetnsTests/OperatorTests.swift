@@ -233,7 +233,7 @@ import Testing
         let unknown = try box.apply(
             shown.replacing("name: ann", with: "name: eve").replacing("other", with: "\"********\""))
         #expect(
-            unknown?.contains("stands for a secret that is known, and here none is") == true, "\(unknown ?? "taken")")
+            unknown?.contains("means a known secret, and none is known here") == true, "\(unknown ?? "taken")")
         kept = String(decoding: try FileSystem.read("\(box.folder)/data/vcpe/commits/3"), as: UTF8.self)
         #expect(kept.contains("other") && kept.contains("open") && !kept.contains("s3same"), "\(kept)")
         let bytes = try File(file).status()
