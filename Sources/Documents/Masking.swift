@@ -54,17 +54,20 @@ extension Node {
     /// Where a mask stands that is no secret.
     public var firstMask: Node? {
         switch value {
-        case .scalar(let scalar): scalar.text == Self.mask ? self : nil
-        case .sequence(let items): items.lazy.compactMap(\.firstMask).first
-        case .mapping(let entries): entries.lazy.compactMap(\.value.firstMask).first
+        case .scalar(let scalar): return scalar.text == Self.mask ? self : nil
+        // A lazy map would search what it finds twice, at each level.
+        case .sequence(let items):
+            for item in items { if let mask = item.firstMask { return mask } }
+            return nil
+        case .mapping(let entries):
+            for entry in entries { if let mask = entry.value.firstMask { return mask } }
+            return nil
         }
     }
 
-    /// Whether another document is this one with masks in the places of its secrets.
-    private func isMasked(as other: Node) -> Bool { masked.canonical == other.masked.canonical }
-
     /// Whoever gives back a document that was shown to him means the secrets that it had: a mask stands for what `old` has
-    /// in the same place, list items being told apart by their names, and those of one name by the rest.
+    /// in the same place, list items being told apart by their names, and those of one name by the rest. A mask of which
+    /// it is not clear what it stands for stays.
     public func unmasked(by old: Node?) -> Node {
         switch value {
         case .scalar(let scalar):
@@ -73,22 +76,40 @@ extension Node {
         case .sequence(let items):
             guard case .sequence(let before)? = old?.value else { return self }
             let named = Dictionary(grouping: before) { $0.itemName }
+            // Of names that several items have: these by the rest of them.
+            var masked: [String: [String: [Node]]] = [:]
             return Node(
                 value: .sequence(
                     items.map { item in
-                        guard let name = item.itemName, let known = named[name] else { return item }
+                        guard item.firstMask != nil, let name = item.itemName, let known = named[name] else {
+                            return item
+                        }
+                        if known.count == 1 { return item.unmasked(by: known.first) }
+                        let same = masked.value(of: name) { Dictionary(grouping: known) { $0.masked.canonical } }
                         // Of a list with two keys, several have the first one: which is meant is not guessed.
-                        let same = known.count == 1 ? known.first : known.first { $0.isMasked(as: item) }
-                        return item.unmasked(by: same)
+                        guard let found = same[item.masked.canonical], found.count == 1 else { return item }
+                        return item.unmasked(by: found.first)
                     }), position: position)
         case .mapping(let entries):
+            guard case .mapping(let before)? = old?.value else { return self }
+            let known = Dictionary(before.map { ($0.key, $0.value) }) { first, _ in first }
             return Node(
                 value: .mapping(
                     entries.map { entry in
                         var entry = entry
-                        entry.value = entry.value.unmasked(by: old?[entry.key]?.value)
+                        if entry.value.firstMask != nil { entry.value = entry.value.unmasked(by: known[entry.key]) }
                         return entry
                     }), position: position)
         }
+    }
+}
+
+extension Dictionary {
+    /// The value of a key, which is made where there is none yet.
+    fileprivate mutating func value(of key: Key, _ make: () -> Value) -> Value {
+        if let value = self[key] { return value }
+        let value = make()
+        self[key] = value
+        return value
     }
 }

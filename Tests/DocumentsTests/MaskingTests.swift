@@ -31,4 +31,35 @@ import Testing
         #expect(try secrets(given) == [Node.mask])
         #expect(try Self.read(given).unmasked(by: Self.read(Self.old)).firstMask != nil)
     }
+
+    /// Of two items that differ in their secret alone, neither is taken for the other.
+    @Test func aMaskOfItemsThatAreOtherwiseTheSameStays() throws {
+        let old = try Self.read("tunnels:\n  - {to: rome, psk: one}\n  - {to: rome, psk: two}\n")
+        #expect(old.masked.unmasked(by: old).secretTexts == [Node.mask, Node.mask])
+        // An item that comes without a mask needs none of the known ones.
+        let given = try Self.read("tunnels:\n  - {to: rome, psk: three}\n")
+        #expect(given.unmasked(by: old).secretTexts == ["three"])
+    }
+
+    /// The engine's loop waits for it: the time must not grow with the square of the items.
+    @Test func manyItemsOfOneNameAreQuick() throws {
+        let items = (0..<600).map { "  - {from: lan, to: t\($0), psk: \"secret \($0)\"}\n" }
+        let old = try Self.read("tunnels:\n" + items.joined())
+        let shown = old.masked
+        var unmasked: Node?
+        let time = ContinuousClock().measure { unmasked = shown.unmasked(by: old) }
+        #expect(unmasked?.canonical == old.canonical)
+        #expect(time < .seconds(2), "\(time)")
+    }
+
+    /// Each level of a document is searched once.
+    @Test func masksInDeepDocumentsAreFoundQuickly() throws {
+        let depth = 18
+        let text = String(repeating: "[", count: depth) + "\"\(Node.mask)\"" + String(repeating: "]", count: depth)
+        let node = try Self.read("a: \(text)\n")
+        var found: Node?
+        let time = ContinuousClock().measure { found = node.firstMask }
+        #expect(found?.position.column == 4 + depth)
+        #expect(time < .milliseconds(200), "\(time)")
+    }
 }
