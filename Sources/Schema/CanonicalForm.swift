@@ -3,7 +3,7 @@ import Documents
 
 /// How two spellings of one value become the same text: by the canonical forms of RFC 7950, section 9,
 /// and of the types of RFC 6991, which modules define again under the same names.
-enum CanonicalForm: Hashable {
+enum CanonicalForm: Hashable, CaseIterable {
     case integer, address, prefix
     /// A text whose letters' case means nothing.
     case lowercase
@@ -44,7 +44,11 @@ extension Schema.Node {
     /// A value of this leaf in its canonical form.
     func canonical(_ text: String) -> String {
         if forms.isEmpty { return text }
-        for form in [CanonicalForm.integer, .address, .prefix, .lowercase] where forms.contains(form) {
+        // Where both are allowed, an address is the prefix of one address.
+        if forms.isSuperset(of: [.address, .prefix]), let prefix = IPPrefix(text) {
+            return prefix.network.description
+        }
+        for form in CanonicalForm.allCases where forms.contains(form) {
             if let canonical = form.canonical(text) { return canonical }
         }
         return text

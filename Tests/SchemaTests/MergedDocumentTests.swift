@@ -153,6 +153,8 @@ import Testing
             ("rules", "priority: 16", "priority: +16"), ("rules", "priority: 16", "priority: 0o20"),
             ("routes", "to: 10.0.0.0/8, via: 192.0.2.1", "to: 10.0.0.1/8, via: 192.0.2.1"),
             ("routes", "to: \"2001:db8::/32\", via: \"FE80::1\"", "to: \"2001:DB8:0::1/32\", via: \"fe80:0::1\""),
+            ("routes", "to: 192.0.2.1, via: 192.0.2.1", "to: 192.0.2.1/32, via: 192.0.2.1"),
+            ("routes", "to: \"2001:DB8::1/128\", via: 192.0.2.1", "to: \"2001:db8:0::1\", via: 192.0.2.1"),
             ("names", "name: web", "name: \"web\""), ("switches", "\"on\": true", "\"on\": \"true\""),
         ] {
             #expect(try count(list, one, other) == 1, "\(one) and \(other)")
@@ -161,6 +163,7 @@ import Testing
             ("rules", "priority: 16", "priority: 10"), ("names", "name: \"0x10\"", "name: \"16\""),
             ("names", "name: 10.0.0.0/8", "name: 10.0.0.1/8"), ("names", "name: Web", "name: web"),
             ("routes", "to: 10.0.0.0/8, via: 192.0.2.1", "to: 10.0.0.0/9, via: 192.0.2.1"),
+            ("routes", "to: 192.0.2.0, via: 192.0.2.1", "to: 192.0.2.0/31, via: 192.0.2.1"),
         ] {
             #expect(try count(list, one, other) == 2, "\(one) and \(other)")
         }
