@@ -183,9 +183,11 @@ private struct Merging {
                         message: "the item \(key) stands twice in the document", hint: "remove one of them"))
                 continue
             }
+            let upper = known[key].map { above[$0] }
+            // The keys of the two are the same values, whatever their spelling.
+            let own = upper == nil ? item : schema?.keys.reduce(item) { $0.without($1) } ?? item
             let merged = merge(
-                known[key].map { above[$0] }, item, "\(path)[\(key)]", item.position, locks?[Schema.Node.step(key)],
-                schema)
+                upper, own, "\(path)[\(key)]", item.position, locks?[Schema.Node.step(key)], schema)
             guard let merged else { continue }
             if let index = known[key] { result[index] = merged } else { result.append(merged) }
         }

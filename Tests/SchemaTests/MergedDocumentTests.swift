@@ -167,6 +167,11 @@ import Testing
         ] {
             #expect(try count(list, one, other) == 2, "\(one) and \(other)")
         }
+        // A key in another spelling overrides nothing; other leaves do.
+        let spelled = try merge(
+            "net: {rules: [{priority: 16, table: 1}], routes: [{to: 192.0.2.1, via: 192.0.2.1}]}",
+            "net: {rules: [{priority: 0x10, table: 2}], routes: [{to: 192.0.2.1/32, via: 192.0.2.1}]}")
+        #expect(spelled.overridden.map(\.path) == ["net.rules[16].table"])
         // A lock may spell the key in another way, too.
         let locked = try merge(
             "locks: ['net.rules[0x10]', 'net.routes[10.0.0.1/8 192.0.2.1]']\nnet: {}\n",
