@@ -67,6 +67,13 @@ import Testing
         #expect(try rules().contains("uidrange 1-1"))
     }
 
+    /// The name service asks the image's file first (nsswitch.conf: files, then extrausers).
+    @Test func usersOfTheImageComeFirst() throws {
+        try apply(plan(users: ["daemon": 20_009], rule: "daemon"))
+        let rules = try rules()
+        #expect(rules.contains("uidrange 1-1") && !rules.contains("20009"), "\(rules)")
+    }
+
     @Test func aUserOfNeitherIsRefused() throws {
         let plan = try plan(users: ["vcpe-anna": 20_001], rule: "vcpe-bert")
         #expect { try apply(plan) } throws: { "\($0)".contains("vcpe-bert") }

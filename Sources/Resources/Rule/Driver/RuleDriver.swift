@@ -14,16 +14,14 @@ struct RuleDriver: Driver {
     init(_ context: DriverContext) { socket = context.socket }
 
     func check(_ change: KindChange<RuleResource>) throws {
-        let (users, before) = (PlannedUsers(change.plans.new), PlannedUsers(change.plans.old.plan))
-        for rule in change.wanted { _ = try Self.numbered(rule, users, before) }
+        let users = PlannedUsers(change.plans.new)
+        for rule in change.wanted { _ = try Self.numbered(rule, users) }
     }
 
     /// A rule with the number of its user.
-    private static func numbered(
-        _ rule: RuleResource, _ users: PlannedUsers, _ before: PlannedUsers? = nil
-    ) throws -> RuleResource {
+    private static func numbered(_ rule: RuleResource, _ users: PlannedUsers) throws -> RuleResource {
         guard let name = rule.user else { return rule }
-        guard let user = users.number(of: name, before: before) else {
+        guard let user = users.number(of: name) else {
             throw EngineError(
                 "rule \(rule.identity): there is no user \(name); allowed are users of the image and of system.users")
         }
