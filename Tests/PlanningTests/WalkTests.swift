@@ -65,6 +65,28 @@ import Testing
         #expect(try walk(rules, sets: [targets]) { $0.connectionMark = 7 }.end == .accept)
     }
 
+    /// Packets fill it, so what the plan has of it says nothing of what it lacks.
+    @Test func elementsOfDynamicMapsAreUnknown() throws {
+        func map(_ content: NamedSet.Content) -> NamedSet {
+            NamedSet("x.map", key: [.ipv4Address], content: content, flags: [.dynamic])
+        }
+        let translation: [Statement] = [.nat(.dnat, .ip, address: .map(Self.source, "x.map"), port: nil)]
+        let translated = try walk([translation, [.verdict(.accept)]], sets: [map(.values([.ipv4Address]))])
+        #expect(translated.end == .accept && translated.walk.unknown == ["x: rules[0]"])
+        let verdicts: [Statement] = [.namedVerdictMap(Self.source, "x.map")]
+        let judged = try walk([verdicts, [.verdict(.accept)]], sets: [map(.verdicts)])
+        #expect(judged.end == .accept && judged.walk.unknown == ["x: rules[0]"])
+        let write = Statement.setMark(.meta(.mark), .map(Self.source, "x.map"))
+        let isSeven: [[Statement]] = [
+            [.match(.meta(.mark), .equal, .number(7)), .verdict(.accept)], [.verdict(.accept)],
+        ]
+        let marked = try walk([[write]] + isSeven, sets: [map(.values([.mark]))])
+        #expect(marked.walk.unknown == ["x: rules[1]"])
+        // A map that lacks the key ends the rule.
+        let dropped = try walk([[write, .verdict(.drop)], [.verdict(.accept)]], sets: [map(.values([.mark]))])
+        #expect(dropped.end == .accept && dropped.walk.unknown == ["x: rules[0]"])
+    }
+
     /// Addresses and ports of translations are values, and their words are made of them.
     @Test func translationsAreValues() throws {
         func step(_ statement: Statement, sets: [NamedSet] = []) throws -> PacketWalk.Step? {

@@ -3,7 +3,10 @@ import PluginKit
 extension Statement.Mangle: WalkedStatement {
     func meet(_ walk: inout PacketWalk) -> PacketWalk.Outcome {
         // A map that lacks the key ends the rule.
-        if case .map(let key, let name) = value, walk.isKnown(key), walk.element(key, name) == nil { return .leave }
+        if case .map(let key, let name) = value {
+            guard walk.isKnown(key, in: name) else { return .unknown }
+            if walk.element(key, name) == nil { return .leave }
+        }
         switch target {
         case .meta(.mark): walk.packet.mark = mark(in: walk)
         case .ct(.mark): walk.packet.connectionMark = mark(in: walk)
@@ -67,7 +70,7 @@ extension PacketWalk {
     func constant(_ value: Expression) -> Expression? {
         switch value {
         case .map(let key, let name):
-            guard case .data(let found)? = element(key, name)?.value else { return nil }
+            guard isKnown(key, in: name), case .data(let found)? = element(key, name)?.value else { return nil }
             return found
         case .valueMap(let key, let entries): return entries.first { holds(key, $0.key) == true }?.value
         default: return nil
@@ -76,8 +79,12 @@ extension PacketWalk {
 
     func isKnown(_ key: Expression) -> Bool { values(key) != nil }
 
-    /// Whether it is known which element of a map a packet's key is: of an empty one, always none.
-    func isKnown(_ key: Expression, in map: String) -> Bool { indexes[map]?.isEmpty != false || isKnown(key) }
+    /// Whether it is known which element of a map a packet's key is: of an empty one, always none. What
+    /// packets add to a map or remove from it (`dynamic`) is not known.
+    func isKnown(_ key: Expression, in map: String) -> Bool {
+        if table.sets[map]?.flags.contains(.dynamic) == true { return false }
+        return indexes[map]?.isEmpty != false || isKnown(key)
+    }
 
     /// A code point or a handle of traffic control.
     static func number(_ text: String) -> Int? {
