@@ -21,7 +21,9 @@ struct PlanAssembly {
     /// Resources that were read before.
     private let known: Plan
     /// The same by their lines: read where an answer does not know what its lines were read as.
-    private lazy var byLine: [String: PlannedResource] = Dictionary(known.ordered.map { ($0.written, $0) }) { $1 }
+    private lazy var byLine: [LineBytes: PlannedResource] = Dictionary(
+        known.ordered.map { (LineBytes($0.written), $0) }
+    ) { $1 }
     /// Kinds that plugins' drivers add.
     private let customKinds: Set<String>
     /// The plugins, which know the place of a resource in the document.
@@ -77,7 +79,7 @@ struct PlanAssembly {
 
     /// Takes a line of a plan that was read before; false for another one.
     mutating func takeKnown(_ line: inout PluginAnswer.Line, of plugin: Planner.Member) -> Bool {
-        if line.planned == nil, let found = byLine[line.text], found.plugin == plugin.runner.name {
+        if line.planned == nil, let found = byLine[LineBytes(line.text)], found.plugin == plugin.runner.name {
             line.planned = found
         }
         guard let planned = line.planned else { return false }

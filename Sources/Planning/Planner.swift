@@ -27,9 +27,16 @@ public final class PlannedResource: Hashable, Sendable {
 
     public static func == (left: PlannedResource, right: PlannedResource) -> Bool {
         left === right
-            || left.line == right.line && left.plugin == right.plugin && left.written == right.written
-                && left.path == right.path && left.resource == right.resource
+            || left.bytes == right.bytes && left.plugin == right.plugin
+                && LineBytes(left.written) == LineBytes(right.written) && left.path == right.path
+                && left.resource == right.resource
     }
+
+    /// The line, to be compared with others.
+    fileprivate var bytes: LineBytes { LineBytes(line) }
+
+    /// Whether it stands before another one in a plan: lines are in the order of their bytes.
+    public func precedes(_ other: PlannedResource) -> Bool { bytes < other.bytes }
 
     public func hash(into hasher: inout Hasher) { hasher.combine(line) }
 }
@@ -64,7 +71,7 @@ public struct Plan: Sendable {
     ///   - planned: each with a key of its own.
     ///   - resources: the same by their keys.
     init(_ planned: [PlannedResource], _ resources: [ResourceKey: PlannedResource]) {
-        ordered = planned.sorted { $0.line < $1.line }
+        ordered = planned.sorted { $0.precedes($1) }
         self.resources = resources
         var (filter, others): ([NftablesResource], [Resource]) = ([], [])
         for planned in ordered {
@@ -94,8 +101,8 @@ public struct Plan: Sendable {
         var rest = other.ordered[...]
         for planned in ordered {
             // Both are in order, and what did not change is the same object.
-            while let first = rest.first, first !== planned, first.line < planned.line { rest.removeFirst() }
-            if let first = rest.first, first === planned || first.line == planned.line {
+            while let first = rest.first, first !== planned, first.precedes(planned) { rest.removeFirst() }
+            if let first = rest.first, first === planned || first.bytes == planned.bytes {
                 rest.removeFirst()
             } else {
                 result.append(planned)

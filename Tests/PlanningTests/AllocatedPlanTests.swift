@@ -227,6 +227,37 @@ import Testing
         #expect(again.lines == plan.lines)
     }
 
+    /// To Swift, é as one scalar and as two are the same text; to files and to the kernel they are not.
+    @Test func linesAreComparedByTheirBytes() throws {
+        try add(
+            "a", .init(),
+            plan: "jq -c '{kind: \"file\", id: \"/run/vcpe/a/f\", path: \"/run/vcpe/a/f\", owner: \"root\", "
+                + "mode: 420, content: .configuration.text}'")
+        let planner = try planner()
+        func plan(_ text: String, knowing known: Plan = Plan()) throws -> Plan {
+            let site = try YAML.read(Array("a: {text: \"\(text)\"}".utf8), file: "site.yaml")
+            return try planner.plan(site: site, facts: Facts(), now: 1, knowing: known)
+        }
+        let (one, two) = ("\u{E9}", "e\u{301}")
+        let composed = try plan(one)
+        let decomposed = try plan(two, knowing: composed)
+        #expect(decomposed.values(FileResource.self).map { Array($0.content.utf8) } == [Array(two.utf8)])
+        #expect(decomposed.beyond(composed).count == 1 && composed.beyond(decomposed).count == 1)
+        #expect(decomposed.ordered != composed.ordered)
+        // The order is that of the bytes, too, and the differences are found by it.
+        func files(_ names: [String]) -> Plan {
+            Plan(
+                names.map { name in
+                    let file = FileResource(path: "/run/vcpe/a/\(name)", content: "", owner: "root", mode: 0o644)
+                    return PlannedResource(resource: Resource(file), plugin: "a", line: name)
+                })
+        }
+        let all = files([one, "f", "e\u{301}z", "a"])
+        #expect(all.lines == ["a", "e\u{301}z", "f", one])
+        #expect(all.beyond(files(["f"])).map(\.line) == ["a", "e\u{301}z", one])
+        #expect(all.beyond(files([one, "a"])).map(\.line) == ["e\u{301}z", "f"])
+    }
+
     @Test func aForeignFieldFailsThePlanOfItsPlugin() throws {
         try add("a", .init(marks: ["secret": .own(bits: 2, isSaved: true)]), plan: "cat >/dev/null")
         let write = Self.rule(#"{"mangle":{"key":{"meta":{"key":"mark","field":"secret"}},"value":1}}"#)

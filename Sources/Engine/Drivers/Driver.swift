@@ -132,7 +132,7 @@ final class PlanChange {
     lazy var removed: [Resource] = {
         let leftovers = old.leftovers.values.filter { old.plan.resources[$0.key] == nil }
         let gone = (old.plan.beyond(new) + leftovers).filter { new.resources[$0.key] == nil }
-        return gone.sorted { $0.line < $1.line }.map(\.resource)
+        return gone.sorted { $0.precedes($1) }.map(\.resource)
     }()
 }
 
