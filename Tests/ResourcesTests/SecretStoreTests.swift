@@ -1,8 +1,11 @@
+import Documents
 @testable import Engine
 import Files
 import Glibc
+import Planning
 import PluginKit
 import Processes
+import TestSupport
 import Testing
 
 /// Secrets that programs make.
@@ -32,5 +35,45 @@ import Testing
         #expect(try FileSystem.list("\(folder)/secrets") == ["x.quick", "x.slow"])
         try store.make([wanted[0], wanted[1], wanted[3]], within: 2)
         #expect(try store.filled("${secret:x.last}") == "made\n")
+    }
+
+    /// What others left of the time is not what programs are allowed.
+    @Test func theErrorNamesTheWholeTime() throws {
+        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-secrets")
+        defer { try? FileSystem.remove(folder) }
+        let store = SecretStore(folder: "\(folder)/secrets", scratch: folder)
+        let slow = SecretResource(name: "x.slow", .program(["/bin/sh", "-c", "exec sleep 60"]))
+        #expect { try store.make([slow], within: 0.2) } throws: {
+            "\($0)".contains("x.slow") && "\($0)".contains(" \(Int(SecretStore.patience)) s")
+        }
+    }
+
+    /// A secret that is made for a check alone, and can't be.
+    @Test func aSecretThatAFileNeedsIsAProblemOfTheDocument() throws {
+        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-secrets")
+        defer { try? FileSystem.remove(folder) }
+        var places = Places()
+        (places.run, places.data, places.initSocket) = ("\(folder)/run", "\(folder)/data", "\(folder)/none")
+        try FileSystem.makeDirectory(places.state)
+        let planner = try Planner([
+            .init(PluginRunner(name: "x", command: ["/bin/false"]), .ofTest("x", .init()))
+        ])
+        func file(_ name: String, _ content: String) -> PlannedResource {
+            let file = FileResource(
+                path: "/run/vcpe/x/\(name)", content: content, owner: "root", mode: 0o600, check: ["/bin/test", name])
+            let resource = Resource(file)
+            return PlannedResource(resource: resource, plugin: "x", line: resource.json.line, path: name)
+        }
+        let secret = Resource(SecretResource(name: "x.key", .program(["/bin/false"])))
+        let plan = Plan([
+            file("a", "${secret:x.key}"), file("b", ""),
+            PlannedResource(resource: secret, plugin: "x", line: secret.json.line),
+        ])
+        let site = try YAML.read(Array("x:\n  a: 1\n  b: 2\n".utf8), file: "site")
+        let problems = try FileChecks(places: places).problems(
+            of: plan, changed: plan.ordered, site: site, planner: planner)
+        #expect(problems.count == 1, "\(problems)")
+        #expect(problems.first?.hasPrefix("error: site:2:") == true, "\(problems)")
+        #expect(problems.first?.contains("x.key") == true, "\(problems)")
     }
 }

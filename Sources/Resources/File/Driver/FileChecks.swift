@@ -61,7 +61,9 @@ struct FileChecks {
         let end = Uptime.milliseconds + Self.patience
         // By plugin: where its files are, and the user who owns them.
         var sandboxes: [String: Sandbox] = [:]
-        for check in checks {
+        // Plugins whose files can't be laid out, such as for want of a secret.
+        var refused: Set<String> = []
+        for check in checks where !refused.contains(check.plugin) {
             guard access(check.words[0], X_OK) == 0 else {
                 // As a service without its program: on a host that is no box, tests plan.
                 guard FileSystem.exists(places.initSocket) else {
@@ -72,9 +74,15 @@ struct FileChecks {
                 continue
             }
             if sandboxes[check.plugin] == nil {
-                let sandbox = self.sandbox(number: sandboxes.count, in: folder)
-                secrets += try lay(
-                    plan, of: check.plugin, in: sandbox, at: "\(folder)/\(sandboxes.count)", until: end)
+                let number = sandboxes.count + refused.count
+                let sandbox = self.sandbox(number: number, in: folder)
+                do {
+                    secrets += try lay(plan, of: check.plugin, in: sandbox, at: "\(folder)/\(number)", until: end)
+                } catch let error as EngineError {
+                    try refuse(check, "it can't be started: \(error)")
+                    refused.insert(check.plugin)
+                    continue
+                }
                 sandboxes[check.plugin] = sandbox
             }
             var command = Command(check.words[0], Array(check.words.dropFirst()))

@@ -40,7 +40,7 @@ struct SecretStore {
             let bytes =
                 switch secret.source {
                 case .bytes(let count): random(count)
-                case .program(let words): try made(by: words, for: name, until: end, seconds)
+                case .program(let words): try made(by: words, for: name, until: end)
                 }
             try FileSystem.replace(path(name), with: bytes, mode: 0o600)
             try FileSystem.syncDirectory(folder)
@@ -61,7 +61,7 @@ struct SecretStore {
     private static let most = 64 << 10
 
     /// - Parameter end: in milliseconds of the kernel's time.
-    private func made(by words: [String], for name: String, until end: Int, _ seconds: Double) throws -> [UInt8] {
+    private func made(by words: [String], for name: String, until end: Int) throws -> [UInt8] {
         let scratch = try FileSystem.makeTemporaryDirectory(in: scratch, prefix: FileSystem.temporaryPrefix + "made")
         defer { try? FileSystem.remove(scratch) }
         let file = "\(scratch)/secret"
@@ -75,7 +75,7 @@ struct SecretStore {
             throw EngineError(
                 "the secret \(name) can't be made: "
                     + (isLate
-                        ? "\(words[0]) was ended: all secrets of a plan may take \(Int(seconds)) s together"
+                        ? "\(words[0]) was killed: all secrets of a plan may take \(Int(Self.patience)) s together"
                         : "\(error)"))
         }
         let bytes = words.contains("${file}") ? (try? FileSystem.read(file)) ?? [] : result.output
