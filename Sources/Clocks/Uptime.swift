@@ -1,6 +1,7 @@
 import Glibc
 
-/// Time since the kernel started, suspension included (CLOCK_BOOTTIME): nobody sets it.
+/// Time since the kernel started, suspension included (CLOCK_BOOTTIME). Setting the clock does not
+/// change it.
 public enum Uptime {
     public static var milliseconds: Int {
         let now = now

@@ -1,6 +1,7 @@
 import PluginKit
 
-/// What the table shall hold: the skeleton, plugins' objects, and the stages that call plugins' chains.
+/// What the table shall hold: plugins' objects, and the base chains, each only if it has rules or drops
+/// by its policy. Their rules call plugins' chains at the stages.
 public struct TablePlan: Sendable {
     /// By name.
     public private(set) var chains: [String: Chain] = [:]

@@ -30,6 +30,7 @@ public struct SetPart: Sendable, Hashable {
             "set": .text(set), "part": .text(part), "map": content.map, "elem": .list(elements.map(\.json)),
         ])
     }
+
     /// Appends the text of ``json``.
     public func writeJSON(into bytes: inout [UInt8]) {
         bytes.append(contentsOf: #"{"elem":["#.utf8)

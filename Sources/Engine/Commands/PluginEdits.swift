@@ -11,7 +11,7 @@ struct PluginEdits {
     let owner: SiteDocument?
     private(set) var document: Node
     private(set) var isChanged = false
-    /// Of items that don't come where they were to come.
+    /// Of items that are inserted at another place of the merged list than the command asks for.
     private(set) var warnings: [String] = []
 
     private let readSchema: () -> Schema
@@ -60,7 +60,7 @@ struct PluginEdits {
         guard owner != SiteDocument.allCases.first, let first = uppers.first, let last = uppers.last else { return }
         let lines = uppers.count == 1 ? "\(first.position)" : "\(first.position) to \(last.position)"
         warnings.append(
-            "warning: \(path)[\(name)]: it comes behind \(uppers.count) "
+            "warning: \(path)[\(name)]: it is placed after \(uppers.count) "
                 + "\(uppers.count == 1 ? "item" : "items") of another document (\(lines)), which take precedence; "
                 + "only the owner of that document can put it before them")
     }

@@ -150,7 +150,7 @@ struct Classifier {
                 continue
             }
             if found.longest < best?.longest ?? .max { best = found }
-            // Shorter is none.
+            // No cut has shorter lists.
             if found.longest == 1 { break }
         }
         guard let cut = best, spend(cut) else { return nil }
