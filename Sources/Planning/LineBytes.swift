@@ -9,8 +9,9 @@ struct LineBytes: Hashable, Comparable {
 
     /// Below 0 for a line that is before the other one, 0 for the same bytes.
     private func order(_ other: LineBytes) -> Int {
-        Self.withBytes(of: text) { one in
-            Self.withBytes(of: other.text) { two in
+        var (one, two) = (text, other.text)
+        return one.withUTF8 { one in
+            two.withUTF8 { two in
                 if let first = one.baseAddress, let second = two.baseAddress {
                     let order = memcmp(first, second, min(one.count, two.count))
                     if order != 0 { return Int(order) }
@@ -20,12 +21,6 @@ struct LineBytes: Hashable, Comparable {
         }
     }
 
-    private static func withBytes<Result>(
-        of text: String, _ body: (UnsafeBufferPointer<UInt8>) -> Result
-    ) -> Result {
-        text.utf8.withContiguousStorageIfAvailable(body) ?? Array(text.utf8).withUnsafeBufferPointer(body)
-    }
-
     static func == (left: LineBytes, right: LineBytes) -> Bool {
         left.text.utf8.count == right.text.utf8.count && left.order(right) == 0
     }
@@ -33,6 +28,7 @@ struct LineBytes: Hashable, Comparable {
     static func < (left: LineBytes, right: LineBytes) -> Bool { left.order(right) < 0 }
 
     func hash(into hasher: inout Hasher) {
-        Self.withBytes(of: text) { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+        var text = text
+        text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
     }
 }
