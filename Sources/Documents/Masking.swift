@@ -65,9 +65,9 @@ extension Node {
         }
     }
 
-    /// Whoever gives back a document that was shown to him means the secrets that it had: a mask stands for what `old` has
-    /// in the same place, list items being told apart by their names, and those of one name by the rest. A mask of which
-    /// it is not clear what it stands for stays.
+    /// The document that a caller means who edited one that was shown masked: a mask stands for what
+    /// `old` has in the same place. List items are told apart by their names, and those of one name by
+    /// the rest of them. A mask that may stand for several values stays.
     public func unmasked(by old: Node?) -> Node {
         switch value {
         case .scalar(let scalar):
