@@ -12,7 +12,7 @@ public final class Engine {
     let places: Places
     let clock: WallClock
     let facts: FactSources
-    let health: Health
+    let health: HealthMonitor
     let applier: PlanApplier
     let feeds: Feeds
     let configuration: Configuration
@@ -58,7 +58,7 @@ public final class Engine {
             places: places, planner: planner, routes: routes, nftables: nftables, facts: facts, probes: probes,
             eviction: eviction, clock: clock)
         feeds = Feeds(files: files, nftables: nftables, eviction: eviction, clock: clock)
-        health = Health(places: places, planner: planner, routes: routes, probes: probes, applier: applier)
+        health = HealthMonitor(places: places, planner: planner, routes: routes, probes: probes, applier: applier)
         configuration = Configuration(
             places: places, planner: planner, applier: applier, facts: facts, health: health, clock: clock,
             events: events)

@@ -9,7 +9,7 @@ final class Configuration {
     let planner: Planner
     let applier: PlanApplier
     let facts: FactSources
-    let health: Health
+    let health: HealthMonitor
     let clock: WallClock
     let events: Events
     let store: CommitStore
@@ -37,7 +37,7 @@ final class Configuration {
     private var clockWasSet = false
 
     init(
-        places: Places, planner: Planner, applier: PlanApplier, facts: FactSources, health: Health,
+        places: Places, planner: Planner, applier: PlanApplier, facts: FactSources, health: HealthMonitor,
         clock: WallClock, events: Events
     ) {
         (self.places, self.planner, self.applier, self.facts) = (places, planner, applier, facts)

@@ -6,7 +6,7 @@ import Planning
 import PluginKit
 
 /// What becomes of a commit's services while it is not known to stand.
-extension Health {
+extension HealthMonitor {
     /// The services as PID 1 reports them; none without a PID 1 of ours.
     var presentServices: [InitClient.Service] {
         FileSystem.exists(places.initSocket) ? (try? places.pidOne.services()) ?? [] : []

@@ -12,12 +12,12 @@ final class StateData {
     private let configuration: Configuration
     let applier: PlanApplier
     let facts: FactSources
-    let health: Health
+    let health: HealthMonitor
     let feeds: Feeds
 
     init(
         places: Places, planner: Planner, routes: RouteSocket, configuration: Configuration, applier: PlanApplier,
-        facts: FactSources, health: Health, feeds: Feeds
+        facts: FactSources, health: HealthMonitor, feeds: Feeds
     ) {
         (self.places, self.planner, self.routes, self.configuration) = (places, planner, routes, configuration)
         (self.applier, self.facts, self.health, self.feeds) = (applier, facts, health, feeds)

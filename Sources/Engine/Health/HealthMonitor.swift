@@ -5,7 +5,7 @@ import Planning
 import PluginKit
 
 /// The probes of the active plan, and what a commit must keep before it is active for good.
-final class Health {
+final class HealthMonitor {
     let places: Places
     let planner: Planner
     let routes: RouteSocket
