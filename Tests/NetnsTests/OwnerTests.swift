@@ -272,7 +272,7 @@ import Testing
         let stolen = try box.ask(
             "apply",
             ["site": "vault:\n  other: {password: '********'}\n  password: '********'\n", "document": "customer"])
-        #expect(stolen["error"]?.text?.contains("here none is") == true, "\(stolen)")
+        #expect(stolen["error"]?.text?.contains("none is known here") == true, "\(stolen)")
         let own: [String: JSON] = ["site": "vault:\n  more: {token: mine}\n", "document": "customer"]
         #expect(try box.ask("apply", own)["error"] == nil)
         let shown = try box.vcpectl("show").text
