@@ -4,7 +4,7 @@ import Glibc
 
 /// Verbs of commits.
 enum CommitVerbs {
-    static let all = [
+    static let all: [Verb] = [
         Verb(
             name: "apply", group: .commits, usage: "apply FILE",
             summary: "follow a document, as one commit: all of it, or nothing", words: 1...1,
@@ -21,26 +21,7 @@ enum CommitVerbs {
         Verb(
             name: "history", group: .commits, usage: "history", summary: "the last 50 commits: who, when, why"
         ) { call in
-            try call.ask(["do": "history"]) { answer in
-                let commits = answer["commits"]?.list ?? []
-                // Where one document is all there ever was, its name says nothing.
-                let hasOwners = commits.contains { $0["changed"]?.list != ["provider"] }
-                let rows = commits.map { commit -> [JSON] in
-                    let state = commit["rolled-back"] == nil ? commit["state"] ?? "" : "rolled back"
-                    // Further lines are a daemon's, or a program's that checks files.
-                    let reason = commit["rolled-back"]?.text.map { String($0.prefix { $0 != "\n" }) }
-                    let why = [commit["comment"]?.text, reason].compactMap { $0 }.filter { !$0.isEmpty }
-                    let changed = (commit["changed"]?.list ?? []).compactMap(\.text).joined(separator: ", ")
-                    return [
-                        commit["number"] ?? 0, .text(date(commit["time"]?.integer ?? 0)), commit["user"] ?? "",
-                    ] + (hasOwners ? [.text(changed)] : []) + [
-                        commit["added"] ?? 0, commit["removed"] ?? 0, state, .text(why.joined(separator: "; ")),
-                    ]
-                }
-                let columns =
-                    ["n", "when (utc)", "who"] + (hasOwners ? ["document"] : []) + ["+", "-", "state", "why"]
-                Terminal.say(TextTable(columns: columns, rows: rows).text)
-            }
+            try call.ask(["do": "history"]) { Terminal.say(history($0["commits"]?.list ?? []).text) }
         },
         Verb(
             name: "show-commit", group: .commits, usage: "show-commit N", summary: "the document of one",
@@ -68,6 +49,25 @@ enum CommitVerbs {
             try commit("rollback", ["number": .integer(try call.number(0))], call)
         },
     ]
+
+    private static func history(_ commits: [JSON]) -> TextTable {
+        // The name of a document that is the only one says nothing.
+        let hasOwners = commits.contains { $0["changed"]?.list != ["provider"] }
+        let rows = commits.map { commit -> [JSON] in
+            let state: JSON = commit["rolled-back"] == nil ? commit["state"] ?? "" : "rolled back"
+            // Further lines are a daemon's, or a program's that checks files.
+            let reason = commit["rolled-back"]?.text.map { String($0.prefix { $0 != "\n" }) }
+            let why = [commit["comment"]?.text, reason].compactMap { $0 }.filter { !$0.isEmpty }
+            let changed = (commit["changed"]?.list ?? []).compactMap(\.text).joined(separator: ", ")
+            let number = commit["number"] ?? 0
+            var row: [JSON] = [number, .text(date(commit["time"]?.integer ?? 0)), commit["user"] ?? ""]
+            if hasOwners { row.append(.text(changed)) }
+            row += [commit["added"] ?? 0, commit["removed"] ?? 0, state, .text(why.joined(separator: "; "))]
+            return row
+        }
+        let columns = ["n", "when (utc)", "who"] + (hasOwners ? ["document"] : []) + ["+", "-", "state", "why"]
+        return TextTable(columns: columns, rows: rows)
+    }
 
     private static func date(_ seconds: Int) -> String {
         var seconds = time_t(seconds)

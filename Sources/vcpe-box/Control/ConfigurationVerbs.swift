@@ -6,7 +6,7 @@ import Glibc
 
 /// Verbs of the candidate: the document that operators work on before they commit it.
 enum ConfigurationVerbs {
-    static let all = [
+    static let all: [Verb] = [
         Verb(
             name: "show", group: .configuration, usage: "show [PATH]", summary: "the document, or a part of it",
             details: """

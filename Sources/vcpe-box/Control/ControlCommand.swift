@@ -40,9 +40,10 @@ enum ControlCommand {
     }
 
     /// All verbs of vcpectl's own, in the order of the overview.
-    static let verbs =
-        LookingVerbs.all + ConfigurationVerbs.all + CommitVerbs.all + FeedVerbs.all + ServiceVerbs.all
-        + UpgradeVerbs.all + DiskVerbs.all + SupportVerbs.all
+    static let verbs: [Verb] = [
+        LookingVerbs.all, ConfigurationVerbs.all, CommitVerbs.all, FeedVerbs.all, ServiceVerbs.all, UpgradeVerbs.all,
+        DiskVerbs.all, SupportVerbs.all,
+    ].flatMap { $0 }
 
     private static var overview: String {
         var text = "vcpectl: looks at the box and changes it.\n"

@@ -5,7 +5,7 @@ import Glibc
 
 /// Verbs of a box that was started from a stick.
 enum DiskVerbs {
-    static let all = [
+    static let all: [Verb] = [
         Verb(
             name: "disks", group: .upgrade, usage: "disks",
             summary: "on a box that runs from a stick: the disks that it could be installed onto"

@@ -3,7 +3,7 @@ import Engine
 
 /// Verbs of lists that are filled beside the configuration: they make no commit, and no rule is touched.
 enum FeedVerbs {
-    static let all = [
+    static let all: [Verb] = [
         Verb(
             name: "feeds", group: .feeds, usage: "feeds", summary: "the lists, and how much is in them"
         ) { call in

@@ -4,7 +4,7 @@ import Glibc
 
 /// Verbs that change nothing.
 enum LookingVerbs {
-    static let all = [
+    static let all: [Verb] = [
         Verb(
             name: "status", group: .looking, usage: "status",
             summary: "what the box follows, and whether anything is wrong"

@@ -39,7 +39,7 @@ enum Supervision {
 
 /// Verbs of what PID 1 runs.
 enum ServiceVerbs {
-    static let all =
+    static let all: [Verb] =
         [
             Verb(name: "services", group: .services, usage: "services", summary: "what PID 1 runs") { call in
                 let services = try Supervision.services()
@@ -54,7 +54,7 @@ enum ServiceVerbs {
             }
         ]
         + [
-            ("start", "a service that stands still"), ("stop", "a service, until the next start"),
+            ("start", "a stopped service"), ("stop", "a service, until the next start"),
             ("restart", "a service"),
         ]
         .map { name, summary in

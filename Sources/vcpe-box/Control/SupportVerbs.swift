@@ -5,7 +5,7 @@ import Glibc
 
 /// Verbs for those who help.
 enum SupportVerbs {
-    static let all = [
+    static let all: [Verb] = [
         Verb(
             name: "support-bundle", group: .support, usage: "support-bundle [FILE]",
             summary: "all that helps others to help, as one file of JSON",

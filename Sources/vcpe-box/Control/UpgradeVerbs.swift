@@ -5,7 +5,7 @@ import PluginKit
 
 /// Verbs that `vcpe-updater` answers.
 enum UpgradeVerbs {
-    static let all = [
+    static let all: [Verb] = [
         Verb(
             name: "upgrade", group: .upgrade, usage: "upgrade WHAT",
             summary: "another release for this box: status, check, download, install, cancel, history, loader",
