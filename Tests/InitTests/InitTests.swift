@@ -50,6 +50,7 @@ import Testing
                 mount --bind .written proc/sys/net/ipv4/ip_default_ttl
                 sleep 1000 3<>.written &
                 """)
+        #expect(Wait.until(20) { box.ask("status") != nil }, "\(box.console)")
         let written = try File(box.path("/.written"), O_RDONLY | O_NONBLOCK)
         var buffer = [UInt8](repeating: 0, count: 4096)
         let count = read(written.descriptor, &buffer, buffer.count)

@@ -118,7 +118,7 @@ import Testing
     /// Somebody who takes it away again and again doesn't keep the box busy.
     @Test func aFightIsNotFoughtForEver() throws {
         let box = try BoxInNetwork.ready(site: Self.site)
-        func repairsSoFar() -> Int { box.log.split(separator: "\n").count { $0.contains("drift: put right") } }
+        func repairsSoFar() -> Int { box.log.split(separator: "\n").count { $0.contains("drift: repaired") } }
         func fight(while goesOn: () -> Bool) throws {
             while goesOn() {
                 _ = try box.box.run { try Command("ip", ["rule", "del", "priority", "1000"]).run() }

@@ -5,7 +5,7 @@ import Netlink
 import Planning
 import PluginKit
 
-/// What becomes of a commit's services while it is not known to stand.
+/// What becomes of a commit's services while it is pending.
 extension HealthMonitor {
     /// The services as PID 1 reports them; none without a PID 1 of ours.
     var presentServices: [InitClient.Service] {

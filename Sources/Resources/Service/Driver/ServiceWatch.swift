@@ -3,7 +3,7 @@ import Glibc
 import Planning
 import PluginKit
 
-/// The services of a commit that is not known to stand yet. Each one must become ready, and must not
+/// The services of a pending commit. Each one must become ready, and must not
 /// exit again and again.
 ///
 /// A service with a `ready` of its own is good once its new process is ready, any other after it has run
