@@ -45,8 +45,8 @@ public struct IPAddress: Sendable, Hashable, Comparable, BitwiseCopyable, Custom
         self.init(bytes)
     }
 
-    /// As inet_pton(3) does: four decimal numbers without leading zeros. By hand, since documents have
-    /// a hundred thousand of them.
+    /// As inet_pton(3) does: four decimal numbers without leading zeros. By hand, since documents
+    /// have a hundred thousand of them.
     private static func ipv4(_ text: String) -> UInt128? {
         var (value, part, digits, parts): (UInt32, UInt32, Int, Int) = (0, 0, 0, 1)
         for byte in text.utf8 {

@@ -90,9 +90,9 @@ public enum JSON: Sendable, Hashable {
         bytes.append(UInt8(ascii: "\""))
     }
 
-    /// Bytes of the character at a place of UTF-8 that is not written as it is: beside those that JSON
-    /// escapes, those that YAML, which reads this too, takes for control characters or line ends. 0 for
-    /// others.
+    /// Bytes of the character at a place of UTF-8 that is not written as it is: beside those that
+    /// JSON escapes, those that YAML, which reads this too, takes for control characters or line
+    /// ends. 0 for others.
     private static func escapedLength(_ text: UnsafeBufferPointer<UInt8>, _ place: Int) -> Int {
         let byte = text[place]
         if byte < 0x7F { return byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") ? 1 : 0 }

@@ -35,7 +35,8 @@ extension JSON {
 
 extension Node {
     /// Reads one JSON value as a document whose nodes all have the same position. It equals what
-    /// ``init(_:position:)`` makes of the value, but for the order of keys, which is that of the text.
+    /// ``init(_:position:)`` makes of the value, but for the order of keys, which is that of the
+    /// text.
     public init(json bytes: [UInt8], position: SourcePosition, depth: Int = 64) throws(InvalidJSON) {
         let result: Result<Node, InvalidJSON> = bytes.withUnsafeBufferPointer { buffer in
             Result { () throws(InvalidJSON) -> Node in

@@ -65,9 +65,9 @@ extension Node {
         }
     }
 
-    /// The document that a caller means who edited one that was shown masked: a mask stands for what
-    /// `old` has in the same place. List items are told apart by their names, and those of one name by
-    /// the rest of them. A mask that may stand for several values stays.
+    /// The document that a caller means who edited one that was shown masked: a mask stands for
+    /// what `old` has in the same place. List items are told apart by their names, and those of one
+    /// name by the rest of them. A mask that may stand for several values stays.
     public func unmasked(by old: Node?) -> Node {
         switch value {
         case .scalar(let scalar):
@@ -86,7 +86,8 @@ extension Node {
                         }
                         if known.count == 1 { return item.unmasked(by: known.first) }
                         let same = masked.value(of: name) { Dictionary(grouping: known) { $0.masked.canonical } }
-                        // Of a list with two keys, several have the first one: which is meant is not guessed.
+                        // Of a list with two keys, several have the first one: which is meant is
+                        // not guessed.
                         guard let found = same[item.masked.canonical], found.count == 1 else { return item }
                         return item.unmasked(by: found.first)
                     }), position: position)

@@ -1,6 +1,6 @@
 extension JSON {
-    /// A document as plain data. Plain scalars become numbers, booleans and null where they are written as those and
-    /// nothing is lost; anything else is text.
+    /// A document as plain data. Plain scalars become numbers, booleans and null where they are
+    /// written as those and nothing is lost; anything else is text.
     public init(_ node: Node) {
         switch node.value {
         case .scalar(let scalar):

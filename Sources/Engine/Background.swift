@@ -2,8 +2,9 @@ import CSystem
 import Files
 import Glibc
 
-/// Runs a piece of work that may take seconds on a thread of its own, so that the engine's loop goes on meanwhile. The
-/// loop polls for its end and continues with its result: the engine's state belongs to the loop's thread alone.
+/// Runs a piece of work that may take seconds on a thread of its own, so that the engine's loop
+/// goes on meanwhile. The loop polls for its end and continues with its result: the engine's state
+/// belongs to the loop's thread alone.
 final class Background {
     private final class Job: @unchecked Sendable {
         let work: () -> Void
@@ -28,7 +29,8 @@ final class Background {
         }
     }
 
-    /// The result of a piece of work. The thread writes it before it sets the job's end, and the loop reads it after.
+    /// The result of a piece of work. The thread writes it before it sets the job's end, and the
+    /// loop reads it after.
     private final class Outcome<Value>: @unchecked Sendable {
         var result: Result<Value, any Error>?
     }
@@ -49,23 +51,8 @@ final class Background {
             File(descriptor: descriptor, path: "an eventfd"), { outcome.result = Result { try work() } },
             { then(outcome.result ?? .failure(EngineError("the work has no result"))) })
         running = job
-        // The thread inherits the mask: signals are the loop's.
-        var (all, before) = (sigset_t(), sigset_t())
-        sigfillset(&all)
-        pthread_sigmask(SIG_SETMASK, &all, &before)
-        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        var thread = pthread_t()
-        let reference = Unmanaged.passRetained(job)
-        let failure = pthread_create(
-            &thread, nil,
-            { context in
-                if let context { Unmanaged<Job>.fromOpaque(context).takeRetainedValue().run() }
-                return nil
-            }, reference.toOpaque())
-        guard failure != 0 else { return _ = pthread_detach(thread) }
         // Without another thread the loop waits for the work.
-        reference.release()
-        job.run()
+        if !DetachedThread.start({ job.run() }) { job.run() }
     }
 
     /// Drops the result of what is under way: its thread goes on to its end.
@@ -82,5 +69,37 @@ final class Background {
         guard let job = running, job.hasEnded else { return }
         running = nil
         job.finish()
+    }
+}
+
+/// A thread that ends by itself. It takes no signals: they are the loop's.
+enum DetachedThread {
+    private final class Body: Sendable {
+        let run: @Sendable () -> Void
+
+        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    }
+
+    /// - Returns: false when there can be no other thread.
+    static func start(_ body: @escaping @Sendable () -> Void) -> Bool {
+        // The thread inherits the mask.
+        var (all, before) = (sigset_t(), sigset_t())
+        sigfillset(&all)
+        pthread_sigmask(SIG_SETMASK, &all, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        var thread = pthread_t()
+        let reference = Unmanaged.passRetained(Body(body))
+        let failure = pthread_create(
+            &thread, nil,
+            { context in
+                if let context { Unmanaged<Body>.fromOpaque(context).takeRetainedValue().run() }
+                return nil
+            }, reference.toOpaque())
+        guard failure == 0 else {
+            reference.release()
+            return false
+        }
+        pthread_detach(thread)
+        return true
     }
 }

@@ -6,8 +6,8 @@ import Netlink
 import Planning
 import PluginKit
 
-/// Owns the configuration of the box, and decides every change of kernel, files and services. Each part has its own
-/// state; the engine itself has the loop and the socket.
+/// Owns the configuration of the box, and decides every change of kernel, files and services. Each
+/// part has its own state; the engine itself has the loop and the socket.
 public final class Engine {
     let places: Places
     let clock: WallClock
@@ -27,6 +27,8 @@ public final class Engine {
     let events = Events()
     let monitor: Monitor
     var timers = Timers()
+    /// The facts that subscribers know.
+    var toldFacts: Facts?
 
     /// Takes the packet filter over before anything else: from here on nothing is forwarded that no policy allows.
     public init(places: Places) throws {

@@ -11,21 +11,20 @@ struct Timers {
     var tick = Uptime.milliseconds
     var facts = Uptime.milliseconds
     var services = Uptime.milliseconds
-    /// The facts that subscribers know.
-    var toldFacts: Facts?
 
-    /// How long links must be still, how often what sends no notifications is read, and how often all facts are; in
-    /// milliseconds.
+    /// How long links must be still, how often what sends no notifications is read, and how often
+    /// all facts are; in milliseconds.
     static let (stillness, interval, factsInterval) = (100, 1000, 10_000)
 }
 
 extension Engine {
-    /// Follows the site and serves the sockets for ever. In each pass come timers first, then one request.
-    /// No caller, plan or plugin's command makes it wait. Drivers' changes still do, within their deadlines.
+    /// Follows the site and serves the sockets for ever. In each pass come timers first, then one
+    /// request. No caller, plan or plugin's command makes it wait. Drivers' changes still do,
+    /// within their deadlines.
     public func run() throws -> Never {
         FactoryReset(places: places).runIfWanted()
         // Before any service starts on what another release's daemons left.
-        for line in try PluginStates(places: places).adopt(applier.manifests) { Log.say(line) }
+        for line in try PluginStates(places: places).adopt(configuration.planner.manifests) { Log.say(line) }
         configuration.readSite()
         configuration.followNow()
         // The next engine goes on watching a pending commit.
@@ -131,8 +130,8 @@ extension Engine {
     private func observe() {
         events.observe("status", statusSubject, at: clock.now)
         events.observe("health", ["probes": .object(health.probes.facts.mapValues(\.json))], at: clock.now)
-        if facts.planned != timers.toldFacts {
-            timers.toldFacts = facts.planned
+        if facts.planned != toldFacts {
+            toldFacts = facts.planned
             events.observe("facts", facts.planned?.json ?? [:], at: clock.now)
         }
         // PID 1 is asked only while a client subscribes.

@@ -1,7 +1,8 @@
 import Glibc
 
-/// A line of a plan, compared by its bytes. Strings are compared by canonical equivalence (Unicode Standard,
-/// section 3.7): to them, é as one scalar and as two are the same, and a file's other content no change.
+/// A line of a plan, compared by its bytes. Strings are compared by canonical equivalence (Unicode
+/// Standard, section 3.7): to them, é as one scalar and as two are the same, and a file's other
+/// content no change.
 struct LineBytes: Hashable, Comparable {
     let text: String
 

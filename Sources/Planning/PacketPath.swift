@@ -8,8 +8,9 @@ public enum PacketPath {
     /// Of the family `inet`.
     public static let table = "vcpe"
 
-    /// The base chains that a packet must pass, with the calls at each stage. Without calls they are what the
-    /// table holds before the first link is up and before any plugin runs. Nothing is forwarded by it.
+    /// The base chains that a packet must pass, with the calls at each stage. Without calls they
+    /// are what the table holds before the first link is up and before any plugin runs. Nothing is
+    /// forwarded by it.
     ///
     /// - Parameters:
     ///   - calls: of plugins' chains, by stage, in their order.
@@ -91,8 +92,9 @@ public enum PacketPath {
         ]
     }
 
-    /// Base chains of translations. Without any of them the kernel translates packets of earlier connections
-    /// no more (nft_chain_nat.c, nf_nat_inet_unregister_fn): those that were there stay, without rules.
+    /// Base chains of translations. Without any of them the kernel translates packets of earlier
+    /// connections no more (nft_chain_nat.c, nf_nat_inet_unregister_fn): those that were there
+    /// stay, without rules.
     public static let translating: Set<String> = ["prerouting-nat", "postrouting-nat"]
 
     // MARK: - Marks

@@ -2,8 +2,8 @@ import Documents
 import Files
 import PluginKit
 
-/// A resource as a plugin planned it. Plans of tens of thousands share them: one that did not change is the
-/// same object in the next plan.
+/// A resource as a plugin planned it. Plans of tens of thousands share them: one that did not
+/// change is the same object in the next plan.
 public final class PlannedResource: Hashable, Sendable {
     public let resource: Resource
     public let plugin: String
@@ -15,7 +15,8 @@ public final class PlannedResource: Hashable, Sendable {
     /// plugin's own part of the document.
     public let path: String?
     public let key: ResourceKey
-    /// Nearly all lines are: strings of ASCII compare by their bytes, and faster than ``LineBytes``.
+    /// Nearly all lines are: strings of ASCII compare by their bytes, and faster than
+    /// ``LineBytes``.
     private let isASCII: Bool
 
     public init(resource: Resource, plugin: String, line: String, written: String? = nil, path: String? = nil) {
@@ -149,6 +150,7 @@ public struct Planner: Sendable {
     }
 
     public let plugins: [Member]
+    public var manifests: [PluginManifest] { plugins.map(\.manifest) }
     /// The numbers that the plugins share.
     public let allocation: Allocation
 

@@ -18,8 +18,8 @@ struct PluginAnswer: Sendable {
     struct Line: Sendable {
         /// As the plugin wrote it.
         let text: String
-        /// What it was read as in the plan that the answer was given for; nil where that is not known, and
-        /// for lines that are no resources.
+        /// What it was read as in the plan that the answer was given for; nil where that is not
+        /// known, and for lines that are no resources.
         var planned: PlannedResource?
     }
 

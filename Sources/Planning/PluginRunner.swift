@@ -136,7 +136,8 @@ public struct PluginRunner: Sendable {
 
         /// The lines that it answers with.
         ///
-        /// - Parameter known: lines of an earlier answer: one that is the same, byte by byte, is taken from
+        /// - Parameter known: lines of an earlier answer: one that is the same, byte by byte, is
+        ///   taken from
         ///   there. Where both answers are in the order of their bytes, all of these are found.
         func lines(knowing known: [PluginAnswer.Line]) throws -> [PluginAnswer.Line] {
             let bytes = try output()

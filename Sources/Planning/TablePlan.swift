@@ -1,7 +1,7 @@
 import PluginKit
 
-/// What the table shall hold: plugins' objects, and the base chains, each only if it has rules or drops
-/// by its policy. Their rules call plugins' chains at the stages.
+/// What the table shall hold: plugins' objects, and the base chains, each only if it has rules or
+/// drops by its policy. Their rules call plugins' chains at the stages.
 public struct TablePlan: Sendable {
     /// By name.
     public private(set) var chains: [String: Chain] = [:]

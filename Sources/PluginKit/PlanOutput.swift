@@ -96,7 +96,8 @@ public struct PlanOutput {
         add(.set(set.declaration))
         var count = 1
         while count * Self.partElements < set.elements.count { count *= 2 }
-        // Each key is written once: what an element begins with also says its part and its place there.
+        // Each key is written once: what an element begins with also says its part and its place
+        // there.
         var parts: [[Range<Int>]] = Array(repeating: [], count: count)
         var places: [[Int]] = Array(repeating: [], count: count)
         var keys: [UInt8] = []

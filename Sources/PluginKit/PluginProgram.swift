@@ -14,7 +14,8 @@ public enum PluginProgram {
             "plan": { input in
                 answer(plugin, isPlan: true, try Node(json: input, position: start)) { lines in
                     write(lines: lines)
-                    // To free what was made of a hundred thousand values first would only take time.
+                    // To free what was made of a hundred thousand values first would only take
+                    // time.
                     _exit(0)
                 }
             },

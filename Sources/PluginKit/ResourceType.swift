@@ -16,8 +16,9 @@ public protocol ResourceType: Sendable, Hashable {
     /// The keys of the plan's line beside `kind`, `id` and `at`.
     var fields: [String: JSON] { get }
 
-    /// Appends an entry of ``fields`` as JSON, where that costs less than ``fields``: a kind of which a
-    /// plan has tens of thousands. It is the only entry, and its key is behind `at` and before `id`.
+    /// Appends an entry of ``fields`` as JSON, where that costs less than ``fields``: a kind of
+    /// which a plan has tens of thousands. It is the only entry, and its key is behind `at` and
+    /// before `id`.
     ///
     /// - Returns: false for a resource that has only ``fields``.
     func writeField(into bytes: inout [UInt8]) -> Bool

@@ -1,8 +1,8 @@
 import Addresses
 import Documents
 
-/// How two spellings of one value become the same text: by the canonical forms of RFC 7950, section 9,
-/// and of the types of RFC 6991, which modules define again under the same names.
+/// How two spellings of one value become the same text: by the canonical forms of RFC 7950, section
+/// 9, and of the types of RFC 6991, which modules define again under the same names.
 enum CanonicalForm: Hashable, CaseIterable {
     case integer, address, prefix
     /// A text whose letters' case means nothing.

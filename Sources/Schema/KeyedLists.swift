@@ -4,7 +4,8 @@ extension Schema {
     /// A node whose children are those at the top.
     public var root: Node { Node(name: "", kind: .container, values: [], type: "", children: top.map(\.node)) }
 
-    /// Why a path can't be locked: one that matches nothing would lock nothing. Nil for one that can.
+    /// Why a path can't be locked: one that matches nothing would lock nothing. Nil for one that
+    /// can.
     ///
     /// - Parameter keys: that plugins read at the top of a document.
     public func objection(toLocking path: DocumentPath, keys: [String]) -> (message: String, hint: String)? {
@@ -22,8 +23,8 @@ extension Schema.Node {
         return keys.count == 1 && types.count == 1 && types.allSatisfy { $0.hasPrefix("int") || $0.hasPrefix("uint") }
     }
 
-    /// The values of an item's keys in their canonical form, with a blank between them; nil for an item
-    /// without one of them.
+    /// The values of an item's keys in their canonical form, with a blank between them; nil for an
+    /// item without one of them.
     public func key(of item: Documents.Node) -> String? {
         var values: [String] = []
         for key in keys {

@@ -4,7 +4,8 @@ import PluginKit
 import Schema
 import Testing
 
-/// Edits of a plugin's command reach the items of one owner's document that the merged document shows.
+/// Edits of a plugin's command reach the items of one owner's document that the merged document
+/// shows.
 @Suite struct PluginEditsTests {
     private static let schema = Schema(modules: [
         """

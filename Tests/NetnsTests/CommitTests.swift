@@ -191,8 +191,8 @@ import Testing
         #expect(box.log.contains("the active commit can't be noted"))
     }
 
-    /// The engine crashes when it has noted the active commit for the box, and not yet for the release: a fall-back finds
-    /// it all the same.
+    /// The engine crashes when it has noted the active commit for the box, and not yet for the
+    /// release: a fall-back finds it all the same.
     @Test(arguments: [true, false]) func aFallBetweenTheTwoHeadsLosesNoCommit(_ isStartedAgain: Bool) throws {
         let box = try BoxInNetwork.ready(release: "1.0.0")
         #expect(try box.apply(site(81)) == nil)

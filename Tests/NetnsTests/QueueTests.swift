@@ -34,8 +34,8 @@ import Testing
         BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(port)}")
     }
 
-    /// Meanwhile the engine answers, a rollback comes in time, and the commit is planned anew beside what the rollback
-    /// restored.
+    /// Meanwhile the engine answers, a rollback comes in time, and the commit is planned anew
+    /// beside what the rollback restored.
     @Test func aSlowPluginDelaysOnlyItsCommit() throws {
         let box = try Self.ready()
         let before = try box.decided()
@@ -58,8 +58,8 @@ import Testing
         #expect(try box.onBox(["cat", "/run/vcpe/slow/asked"]).text == "{}")
     }
 
-    /// An operator's commands count items of the document that the plugin knew: they must not hit others when commits
-    /// come between.
+    /// An operator's commands count items of the document that the plugin knew: they must not hit
+    /// others when commits come between.
     @Test func commandsDoNotEditItemsThatHaveMoved() throws {
         let box = try Self.ready()
         for host in [1, 2, 3] { #expect(try box.vcpectl("firewall", "block", "198.51.100.\(host)").status == 0) }

@@ -7,7 +7,8 @@ import Processes
 import TestSupport
 import Testing
 
-/// Each kind of statement by itself: what the kernel holds of it beside what nft makes of the same JSON.
+/// Each kind of statement by itself: what the kernel holds of it beside what nft makes of the same
+/// JSON.
 @Suite struct StatementTests {
     @Test(arguments: StatementCase.all)
     func theKernelHoldsWhatNftMakesOfIt(_ item: StatementCase) throws {

@@ -7,7 +7,8 @@ import Testing
 
 /// The packet path in the kernel.
 @Suite struct SteeringTests {
-    /// A real packet of the box: a mark that is written at the stage `steer-output` changes its route.
+    /// A real packet of the box: a mark that is written at the stage `steer-output` changes its
+    /// route.
     @Test func theBoxsOwnPacketsAreSteered() throws {
         try NetworkNamespace().run {
             for link in ["line0", "line1"] {
@@ -26,7 +27,8 @@ import Testing
             let shape = Chain(
                 "test.shape",
                 rules: [
-                    // Only what was sent to there: the kernel's own IPv6 packets leave by the link, too.
+                    // Only what was sent to there: the kernel's own IPv6 packets leave by the link,
+                    // too.
                     Rule([
                         .match(.meta(.outputInterface), .equal, .text("line1")),
                         .match(.payload(.ip, "daddr"), .equal, .text("192.0.2.1")), .counter("leaves"),

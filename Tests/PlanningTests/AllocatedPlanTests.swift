@@ -227,7 +227,8 @@ import Testing
         #expect(again.lines == plan.lines)
     }
 
-    /// To Swift, é as one scalar and as two are the same text; to files and to the kernel they are not.
+    /// To Swift, é as one scalar and as two are the same text; to files and to the kernel they are
+    /// not.
     @Test func linesAreComparedByTheirBytes() throws {
         try add(
             "a", .init(),

@@ -53,7 +53,8 @@ import Testing
         try namespace.run { try Command("ip", ["-4", "rule"]).check().text }
     }
 
-    /// Neither a first commit nor a start of the box finds the users of the site: the plan makes them.
+    /// Neither a first commit nor a start of the box finds the users of the site: the plan makes
+    /// them.
     @Test func usersOfThePlanCount() throws {
         try apply(plan(users: ["vcpe-anna": 20_001, "vcpe-bert": 20_002], rule: "vcpe-bert"))
         let first = try rules()

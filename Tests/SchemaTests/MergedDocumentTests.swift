@@ -111,8 +111,8 @@ import Testing
         #expect(merged.node.yamlWithOrigins.contains("      zone: lan  # provider:5\n"))
     }
 
-    /// Two spellings of one value are one key (RFC 7950, section 7.8.2, and the canonical forms of its
-    /// types and of RFC 6991).
+    /// Two spellings of one value are one key (RFC 7950, section 7.8.2, and the canonical forms of
+    /// its types and of RFC 6991).
     @Test func keysAreComparedByTheirCanonicalValues() throws {
         let schema = Schema(modules: [
             """

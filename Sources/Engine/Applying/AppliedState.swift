@@ -12,7 +12,8 @@ struct AppliedState {
     var leftovers: [ResourceKey: PlannedResource] = [:]
     /// What a commit that waits for its confirmation took the place of.
     var fallback: Plan?
-    /// False while a transaction is under way, and after one that could neither be finished nor undone.
+    /// False while a transaction is under way, and after one that could neither be finished nor
+    /// undone.
     var isSettled = true
     /// Kinds that a transaction which is not finished changes; nil where any kind may differ from the
     /// plan, as after the box has booted.

@@ -2,11 +2,12 @@ import Netlink
 import Planning
 import PluginKit
 
-/// What of ours others have changed: known from the kernel's notifications, or read where it sends none.
+/// What other programs have changed of the engine's objects: known from the kernel's notifications,
+/// or read where it sends none.
 struct Drift {
     private var mustLookAtNetwork = false
     private var mustLookAtRest = false
-    /// What was found last, so that it is reported once.
+    /// The differences of the last inspection: each is reported once.
     private(set) var found: [String] = []
     /// How often in a row each difference was repaired.
     private var repairs: [String: Int] = [:]
@@ -22,12 +23,12 @@ struct Drift {
 
     mutating func heard(_ changes: Set<Monitor.Change>) { mustLookAtNetwork = mustLookAtNetwork || !changes.isEmpty }
 
-    /// Has be read what the kernel sends no notifications of.
+    /// Has the objects inspected of which the kernel sends no notifications.
     mutating func look() { mustLookAtRest = true }
 
     /// What to read now.
     mutating func take() -> (network: Bool, rest: Bool)? {
-        // What is known to differ is read until it doesn't.
+        // A difference is inspected until it is gone.
         let wanted = (network: mustLookAtNetwork || !found.isEmpty, rest: mustLookAtRest)
         guard wanted.network || wanted.rest, Uptime.milliseconds >= quietUntil else { return nil }
         (mustLookAtNetwork, mustLookAtRest) = (false, false)
@@ -38,7 +39,8 @@ struct Drift {
 
     mutating func reported(_ lines: [String]) { found = lines }
 
-    /// Notes a repair, successful or not: one that does not last lets more time pass before the next.
+    /// Notes a repair, successful or not: one that does not last lets more time pass before the
+    /// next.
     mutating func repaired(_ lines: [String]) {
         found = lines
         for line in lines { repairs[line, default: 0] += 1 }
@@ -47,13 +49,6 @@ struct Drift {
     }
 
     private static let longestQuiet = 60_000
-
-    /// What is known of repairs, with what else the transaction left.
-    func afterRepair(_ left: Drift) -> Drift {
-        var drift = left
-        (drift.found, drift.repairs, drift.quietUntil) = (found, repairs, quietUntil)
-        return drift
-    }
 }
 
 extension Plan {

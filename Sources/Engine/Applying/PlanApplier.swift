@@ -41,7 +41,8 @@ final class PlanApplier {
         nftables.believed = TablePlan(applied.everything.values.map(\.resource).of(NftablesResource.self))
         // An engine does not know what its predecessor has told PID 1 of the units.
         applied.isSettled = false
-        // An engine that starts again finds the table as it was left: it stays until a plan is there.
+        // An engine that starts again finds the table as it was left: it stays until a plan is
+        // there.
         if try known == nil || !nftables.hasTable { try nftables.load(TablePlan()) }
     }
 
@@ -85,7 +86,8 @@ final class PlanApplier {
         }
     }
 
-    /// Notes what came of a plan. A document that is wrong stays so; what else failed is tried again.
+    /// Notes what came of a plan. A document that is wrong stays so; what else failed is tried
+    /// again.
     func settle(_ error: (any Error)?) {
         trouble = error.map { "\($0)" }
         if error == nil || error is InvalidSite { retry = Retry() } else { retry.again() }
@@ -111,8 +113,6 @@ final class PlanApplier {
             }, now: { [clock] in clock.now })
     }
 
-    var manifests: [PluginManifest] { planner.plugins.map(\.manifest) }
-
     /// Programs of plugins that drive kinds of their own.
     private var driverPrograms: [DriverProgram] { planner.driverPrograms(in: places.plugins) }
 
@@ -134,7 +134,8 @@ final class PlanApplier {
 
     // MARK: - Drift
 
-    /// Reads what may have changed, reports what has, and repairs it where the configuration wants that.
+    /// Reads what may have changed, reports what has, and repairs it where the configuration wants
+    /// that.
     func repairDrift() {
         // A box without a whole plan has other troubles.
         guard trouble == nil, applied.isSettled, let wanted = drift.take() else { return }
@@ -159,9 +160,10 @@ final class PlanApplier {
             // It is trouble, and tried again.
             settle(error)
         }
-        // Applying forgets what was found; a program that changes it again and again must not keep the box busy.
+        // Applying forgets what was found; a program that changes it again and again must not keep
+        // the box busy.
         history.repaired(found)
-        drift = history.afterRepair(drift)
+        drift = history
     }
 
     var driftSetting: SettingResource.Drift {

@@ -7,8 +7,8 @@ import PluginKit
 import Processes
 import Schema
 
-/// Commands of operators that plugins have: the engine collects each command's inputs, runs the plugin, and carries out
-/// the effects that it prints.
+/// Commands of operators that plugins have: the engine collects each command's inputs, runs the
+/// plugin, and carries out the effects that it prints.
 final class PluginCommands {
     private let places: Places
     private let planner: Planner

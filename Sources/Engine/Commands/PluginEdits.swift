@@ -53,8 +53,8 @@ struct PluginEdits {
         isChanged = true
     }
 
-    /// Warns of an item that items of the upper document precede, although the command puts it before
-    /// them: it may have no effect.
+    /// Warns of an item that items of the upper document precede, although the command puts it
+    /// before them: it may have no effect.
     private mutating func warn(of items: ArraySlice<Node>, before name: String, at path: DocumentPath) {
         let uppers = items.filter { $0.position.file != owner?.rawValue }
         guard owner != SiteDocument.allCases.first, let first = uppers.first, let last = uppers.last else { return }
@@ -78,10 +78,11 @@ struct PluginEdits {
         return item.itemName ?? item.canonical
     }
 
-    /// A path of the merged document as one of the owner's: items of lists that both have are told by
-    /// the values of their keys.
+    /// A path of the merged document as one of the owner's: items of lists that both have are told
+    /// by the values of their keys.
     ///
-    /// - Parameter adding: adds items on the way that only the other documents have, with their keys.
+    /// - Parameter adding: adds items on the way that only the other documents have, with their
+    ///   keys.
     private mutating func own(_ path: DocumentPath, adding: Bool = false) throws -> DocumentPath {
         if owner == nil { return path }
         var (steps, above): ([DocumentPath.Step], [DocumentPath.Step]) = ([], [])

@@ -107,7 +107,8 @@ extension Configuration {
         return try change(candidate.text, as: document, name: "candidate", user: user)
     }
 
-    /// Removes a candidate that was committed. One that was edited meanwhile goes on from that commit.
+    /// Removes a candidate that was committed. One that was edited meanwhile goes on from that
+    /// commit.
     func candidateIsCommitted(_ text: String, of document: SiteDocument) {
         guard var candidate = candidate(of: document) else { return }
         if candidate.text == text {

@@ -41,8 +41,8 @@ public struct Commit: Sendable, Hashable {
         ])
     }
 
-    /// What is known only when it was applied; and what ``CommitStore/prune(but:)`` needs to know, so that it
-    /// reads no documents.
+    /// What is known only when it was applied; and what ``CommitStore/prune(but:)`` needs to know,
+    /// so that it reads no documents.
     fileprivate var after: JSON {
         .object([
             "changed": .texts(changed.map(\.rawValue)),
@@ -100,7 +100,8 @@ struct Head: Sendable, Hashable {
         var commit: Int
         /// The boot that it belongs to: the next boot rolls it back.
         var boot: String
-        /// When it is rolled back, in milliseconds of the kernel's time; nil while it is being applied.
+        /// When it is rolled back, in milliseconds of the kernel's time; nil while it is being
+        /// applied.
         var until: Int?
     }
 
@@ -132,8 +133,9 @@ struct Head: Sendable, Hashable {
     }
 }
 
-/// The commits on the data partition: a file each, and one that says which of them is active. Each is written whole
-/// or not at all and carries a checksum; a damaged file is kept under another name, and reported.
+/// The commits on the data partition: a file each, and one that says which of them is active. Each
+/// is written whole or not at all and carries a checksum; a damaged file is kept under another
+/// name, and reported.
 struct CommitStore {
     /// Commits that are kept.
     static let kept = 50
@@ -184,8 +186,8 @@ struct CommitStore {
         throw EngineError("\(headPath) is damaged; it is kept as head.damaged")
     }
 
-    /// The active commit, and beside it the last one that was active under this release: another release may have
-    /// the box meanwhile.
+    /// The active commit, and beside it the last one that was active under this release: another
+    /// release may have the box meanwhile.
     func setHead(_ head: Head) throws {
         var head = head
         head.release = release
@@ -199,7 +201,8 @@ struct CommitStore {
     /// A version has no slash (`docs/image-definition.md`); `vcpe-updater` knows this name.
     private func headPath(of release: String) -> String { "\(headPath).\(release)" }
 
-    /// The commit that was active last under a release; nil when it never had the box, or was installed anew since.
+    /// The commit that was active last under a release; nil when it never had the box, or was
+    /// installed anew since.
     func head(of release: String) throws -> Head? { try read(headPath(of: release)).map { Head($0) } }
 
     /// Commits that a release may come back to.
@@ -232,7 +235,8 @@ struct CommitStore {
     /// Of all that are kept, oldest first.
     var numbers: [Int] { ((try? FileSystem.list(folder)) ?? []).compactMap { Int($0) }.sorted() }
 
-    /// - Throws: when commits between one and the next that is kept are missing: at a time between the two,
+    /// - Throws: when commits between one and the next that is kept are missing: at a time between
+    ///   the two,
     ///   one of them may have been active.
     func checkComplete(after number: Int) throws {
         guard let next = numbers.first(where: { $0 > number }), next != number + 1 else { return }
@@ -249,8 +253,8 @@ struct CommitStore {
     }
 
     /// Removes old commits, and what a crash left half written. The newest commits of each document
-    /// have an equal share of the room: one owner's commits can't push those of another out. The newest
-    /// of all have what the shares leave.
+    /// have an equal share of the room: one owner's commits can't push those of another out. The
+    /// newest of all have what the shares leave.
     func prune(but head: Head) throws {
         guard FileSystem.exists(folder) else { return }
         try FileSystem.removeLeftovers(in: folder)
@@ -278,7 +282,8 @@ struct CommitStore {
         }
     }
 
-    /// The documents that a commit changed. One that was never applied has none beside its own file.
+    /// The documents that a commit changed. One that was never applied has none beside its own
+    /// file.
     private func changed(by number: Int) -> [SiteDocument] {
         let after = (try? read(afterPath(number))) ?? nil
         return ((after ?? (try? read(path(number))) ?? nil)).map { Commit.changed($0) } ?? []

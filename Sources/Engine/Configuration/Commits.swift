@@ -13,8 +13,8 @@ extension Configuration {
         var added: Int
         var removed: Int
         var warnings: [String]
-        /// The probes and services that must be well before it is active for good, or while it waits for its
-        /// confirmation.
+        /// The probes and services that must be well before it is active for good, or while it
+        /// waits for its confirmation.
         var probation: [String]
 
         var json: JSON {
@@ -31,7 +31,7 @@ extension Configuration {
 
     /// Of the plugins that a document has parts for, by name.
     func versions(for document: Node) -> [String: String] {
-        let used = planner.plugins.map(\.manifest).filter { document[$0.key] != nil }
+        let used = planner.manifests.filter { document[$0.key] != nil }
         return Dictionary(used.map { ($0.name, $0.version) }) { $1 }
     }
 
@@ -44,8 +44,9 @@ extension Configuration {
         var name: String
         var user: String
         var comment = ""
-        /// Seconds within which ``confirm()`` must come, or the documents before are restored. Another commit with it
-        /// gives more time and changes nothing of what is restored then; one without it confirms.
+        /// Seconds within which ``confirm()`` must come, or the documents before are restored.
+        /// Another commit with it gives more time and changes nothing of what is restored then; one
+        /// without it confirms.
         var confirm: Int?
     }
 
@@ -79,14 +80,11 @@ extension Configuration {
         requests.append(Request(change: change, then: then, connection: connection))
     }
 
-    /// Begins with the next commit: of the highest role, and of these the first. Those of callers that are gone are
-    /// dropped.
+    /// Begins with the next commit: of the highest role, and of these the first. Those of callers
+    /// that are gone are dropped.
     func startNextChange() {
         requests.removeAll { $0.connection?.isOpen == false }
-        guard !isPlanning, let highest = requests.map(\.rank).max(),
-            let index = requests.firstIndex(where: { $0.rank == highest })
-        else { return }
-        var request = requests.remove(at: index)
+        guard !isPlanning, var request = requests.removeHighest(by: \.rank) else { return }
         do {
             let (change, begin) = (try request.change(), Uptime.milliseconds)
             // The provider's locks are unknown then.
@@ -121,8 +119,8 @@ extension Configuration {
         planned = nil
     }
 
-    private func commit(_ change: Change, _ planned: Planned, since begin: Int) throws -> Committed {
-        let confirm = change.confirm
+    private func commit(_ change: Change, _ made: Planned, since begin: Int) throws -> Committed {
+        let (confirm, planned) = (change.confirm, made.site)
         let watched = health.watched(in: planned.plan, changed: planned.added, isConfirmed: confirm != nil)
         var commit = Commit(
             number: store.nextNumber, user: change.user, comment: change.comment, documents: change.documents,
@@ -131,12 +129,12 @@ extension Configuration {
         commit.versions = versions(for: planned.site)
         try apply(planned.plan, as: &commit, confirm: confirm, isWatched: confirm != nil || !watched.isEmpty)
         health.begin(head.pending.map { _ in watched })
-        noteTimes(of: planned.plan, at: planned.now)
+        noteTimes(of: planned.plan, at: made.now)
         try? store.prune(but: head)
         (site, documents, appliedDocuments) = (planned.site, change.documents, change.documents)
         (siteName, damage, lastRollback) = (Self.name(commit.number), nil, nil)
         applier.settle(nil)
-        facts.hasPlanned(with: planned.reading)
+        facts.hasPlanned(with: made.reading)
         report(commit, confirm: confirm)
         // What planning needed goes back to the kernel.
         csystem_trim_memory()
@@ -145,8 +143,8 @@ extension Configuration {
             probation: health.probation?.names ?? [])
     }
 
-    /// Writes a commit to the disk as pending, applies its plan, and makes it the active one, or the pending one that
-    /// is watched. What fails is undone.
+    /// Writes a commit to the disk as pending, applies its plan, and makes it the active one, or
+    /// the pending one that is watched. What fails is undone.
     private func apply(_ plan: Plan, as commit: inout Commit, confirm: Int?, isWatched: Bool) throws {
         let (oldHead, old, begin, number) = (head, applier.applied, Uptime.milliseconds, commit.number)
         func pending(until: Int?) -> Head {
@@ -154,10 +152,11 @@ extension Configuration {
         }
         var isApplied = false
         do {
-            // On the disk before the first change: an engine that starts after a crash rolls it back.
+            // On the disk before the first change: an engine that starts after a crash rolls it
+            // back.
             try store.add(commit)
             try store.setHead(pending(until: nil))
-            // What is restored when the active document can't be planned any more by then.
+            // Restored when the active document can't be planned any more by then.
             if isWatched { applier.note { $0.fallback = $0.fallback ?? old.plan } }
             let kept = Uptime.milliseconds
             commit.journalMilliseconds = kept - begin
@@ -192,7 +191,7 @@ extension Configuration {
                 "number": .integer(commit.number), "user": .text(commit.user), "comment": .text(commit.comment),
                 "waits": .boolean(head.pending != nil), "changed": .texts(commit.changed.map(\.rawValue)),
             ], at: clock.now)
-        Notification.send("STATUS=the policy is active")
+        notify()
     }
 
     // MARK: - Confirmation and rollback
@@ -211,8 +210,8 @@ extension Configuration {
                 + "try again when it is active or rolled back")
     }
 
-    /// Inspects the probes and services of a pending commit. It is rolled back when one of them fails, and becomes
-    /// active when all are good, unless it waits for an operator's confirmation.
+    /// Inspects the probes and services of a pending commit. It is rolled back when one of them
+    /// fails, and becomes active when all are good, unless it waits for an operator's confirmation.
     func judge() {
         guard let pending = head.pending else { return }
         switch health.judge(site, hiding: { hidingSecrets([$0])[0] }) {

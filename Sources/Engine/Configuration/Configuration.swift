@@ -20,11 +20,11 @@ final class Configuration {
     /// The documents that the applied plan was made of; they may be earlier ones than the site's.
     var appliedDocuments: SiteDocuments?
     var head = Head()
-    /// What is wrong with the commits on the disk.
+    /// Why the commits on the disk can't be used.
     var damage: String?
     /// Why the last commit was rolled back.
     var lastRollback: String?
-    /// When the site is planned again by its own wish, in seconds since 1970.
+    /// When the plan itself demands to be made again, in seconds since 1970.
     var replanAt: Int?
     private var isReady = false
     /// Plans, so that the loop goes on meanwhile.
@@ -45,24 +45,27 @@ final class Configuration {
         store = CommitStore(folder: places.commits, release: places.release)
     }
 
-    var siteReader: SiteReader { SiteReader(places: places, manifests: planner.plugins.map(\.manifest)) }
+    var siteReader: SiteReader { SiteReader(places: places, manifests: planner.manifests) }
 
     // MARK: - Following
 
-    /// Whether a document is being planned: what else wants a plan waits for it.
+    /// Whether a document is being planned: other plans wait for it.
     var isPlanning: Bool { background.isBusy }
 
-    /// Plans the site with today's facts and applies it before this returns: at the start, and after a rollback.
+    /// Plans the site with today's facts and applies it before this returns: at the start, and
+    /// after a rollback.
     func followNow() {
-        guard let plan = beginFollowing() else { return }
+        guard let plan = beginFollowing(with: nil) else { return }
         finishFollowing(with: Result { try plan() })
     }
 
     /// The same, while the engine's loop goes on.
     ///
-    /// - Parameter then: is called when the plan is applied, or could not be.
-    func follow(then: @escaping () -> Void = {}) {
-        guard let plan = beginFollowing() else { return then() }
+    /// - Parameters:
+    ///   - reading: the facts, where they are read already.
+    ///   - then: is called when the plan is applied, or could not be.
+    func follow(with reading: FactSources.Reading? = nil, then: @escaping () -> Void = {}) {
+        guard let plan = beginFollowing(with: reading) else { return then() }
         background.run(plan) { result in
             self.finishFollowing(with: result)
             then()
@@ -73,20 +76,21 @@ final class Configuration {
     func followFacts() {
         let begin = Uptime.milliseconds
         facts.areStale = false
-        if let reading = try? facts.read(beside: applier.applied.plan), facts.isPlanned(reading) {
+        let reading = try? facts.read(beside: applier.applied.plan)
+        if let reading, facts.isPlanned(reading) {
             return facts.noteTime(from: begin, to: Uptime.milliseconds)
         }
-        follow {
+        follow(with: reading) {
             self.applier.retryFailedServices()
             self.facts.noteTime(from: begin, to: Uptime.milliseconds)
         }
     }
 
     /// - Returns: what makes the plan; nil when the facts can't be read.
-    private func beginFollowing() -> (@Sendable () throws -> Timed)? {
+    private func beginFollowing(with known: FactSources.Reading?) -> (@Sendable () throws -> Timed)? {
         facts.areStale = false
         do {
-            let reading = try facts.read(beside: applier.applied.plan)
+            let reading = try known ?? facts.read(beside: applier.applied.plan)
             facts.hasPlanned(with: reading)
             clockWasSet = false
             return { [planner, site, now = clock.now, known = applier.applied.plan] in
@@ -130,7 +134,7 @@ final class Configuration {
     }
 
     /// Tells PID 1 the state.
-    private func notify() {
+    func notify() {
         let state =
             applier.trouble == nil
             ? "the policy is active"
@@ -165,7 +169,8 @@ final class Configuration {
         return true
     }
 
-    /// A document that can't be planned now may be in the next minute: what should have ended has not.
+    /// A document that can't be planned now may be in the next minute: what should have ended has
+    /// not.
     func replanIfStuck() {
         guard applier.trouble != nil, applier.retry.at == nil, replanAt == nil else { return }
         replanAt = clock.now + 60
@@ -185,34 +190,25 @@ final class Configuration {
         let (reading, applied) = (try facts.read(beside: applier.applied.plan), applier.applied)
         clockWasSet = false
         return { [places, planner, siteReader, site, now = clock.now] in
-            let (node, warnings) = try siteReader.read(documents, name: name, changed: changed)
-            try SiteReader.checkContent(of: node, name)
-            var plan = try planner.plan(site: node, facts: reading.facts, now: now, knowing: applied.plan)
-            plan.warnings = warnings + plan.warnings
-            let planned = Planned(
-                site: node, plan: plan, reading: reading, now: now, added: plan.beyond(applied.plan),
-                removed: applied.plan.beyond(plan))
-            guard checksFiles else { return planned }
+            let planned = try PlannedSite(
+                documents, changed: changed, name: name, reader: siteReader, planner: planner, facts: reading.facts,
+                now: now, beside: applied)
+            guard checksFiles else { return Planned(site: planned, reading: reading, now: now) }
             // What an operator names must be there; a box that boots goes on without it.
-            guard plan.absent.isEmpty else { throw InvalidSite(problems: plan.absent) }
-            let problems = try FileChecks(places: places).problems(
-                of: plan, changed: applied.isSettled ? planned.added + planned.removed : plan.ordered, site: node,
-                planner: planner)
+            guard planned.plan.absent.isEmpty else { throw InvalidSite(problems: planned.plan.absent) }
+            let problems = try planned.problems(by: FileChecks(places: places), planner)
             // A program may repeat what the file has.
-            if !problems.isEmpty { throw InvalidSite(problems: SecretMasks(of: [site, node]).hide(problems)) }
-            return planned
+            if !problems.isEmpty { throw InvalidSite(problems: SecretMasks(of: [site, planned.site]).hide(problems)) }
+            return Planned(site: planned, reading: reading, now: now)
         }
     }
 
-    /// A document with its plan, and the facts that it was made with.
+    /// A plan of documents, and the facts that it was made with.
     struct Planned: Sendable {
-        var site: Node
-        var plan: Plan
+        var site: PlannedSite
         var reading: FactSources.Reading
         /// The time that it was made with, in seconds since 1970.
         var now: Int
-        var added: [PlannedResource]
-        var removed: [PlannedResource]
     }
 
     /// Lines of the plan without secrets of the document.

@@ -3,8 +3,8 @@ import Files
 import Glibc
 import Slots
 
-/// Restores the factory's site: removes everything on /data but what identifies the box and protects it from older
-/// releases.
+/// Restores the factory's site: removes everything on /data but what identifies the box and
+/// protects it from older releases.
 struct FactoryReset {
     let places: Places
 
@@ -69,27 +69,13 @@ struct FactoryReset {
         try FileSystem.syncDirectory(own)
     }
 
-    /// What was deleted is no longer on a disk that takes the word for it. It may take minutes: nobody waits for it.
+    /// Has the disk erase what was deleted, where it can. That may take minutes: it is for another
+    /// thread.
     private func trim() {
         // A test's data lie on a disk that is others' as well.
         guard let data = try? File(places.data).status(), let above = try? File("\(places.data)/..").status(),
             data.st_dev != above.st_dev
         else { return }
-        var thread = pthread_t()
-        let path = strdup(places.data)
-        let failure = pthread_create(
-            &thread, nil,
-            { path in
-                // Signals are the engine's own.
-                var all = sigset_t()
-                sigfillset(&all)
-                pthread_sigmask(SIG_BLOCK, &all, nil)
-                if let path {
-                    csystem_trim_filesystem(path.assumingMemoryBound(to: CChar.self))
-                    free(path)
-                }
-                return nil
-            }, path)
-        if failure == 0 { pthread_detach(thread) }
+        _ = DetachedThread.start { [path = places.data] in csystem_trim_filesystem(path) }
     }
 }

@@ -18,7 +18,7 @@ extension Configuration {
         do {
             guard let text = try flashedSite() else { return }
             let documents = try SiteDocuments().with(text, as: .provider)
-            let planned = try planning(documents, changed: [.provider], name: "site.yaml", checksFiles: false)()
+            let planned = try planning(documents, changed: [.provider], name: "site.yaml", checksFiles: false)().site
             for line in planned.plan.absent + planned.plan.warnings { Log.say(line) }
             var commit = Commit(
                 number: 1, user: Self.flasher, comment: "flashed with the box", documents: documents,

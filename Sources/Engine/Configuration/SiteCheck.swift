@@ -12,7 +12,7 @@ public enum SiteCheck {
     public static func run(_ places: Places = Places()) throws -> [String] {
         let planner = try places.planner()
         let store = CommitStore(folder: places.commits, release: nil)
-        let reader = SiteReader(places: places, manifests: planner.plugins.map(\.manifest))
+        let reader = SiteReader(places: places, manifests: planner.manifests)
         var nodes: [SiteDocument: Node]
         if let number = try store.head().commit {
             let commit = try store.commit(number)
@@ -27,7 +27,7 @@ public enum SiteCheck {
             nodes = try reader.nodes(of: SiteDocuments(), name: "")
         }
         let document = reader.merge(nodes).node
-        try PluginStates(places: places).checkRoom(for: planner.plugins.map(\.manifest))
+        try PluginStates(places: places).checkRoom(for: planner.manifests)
         let wanted = Set(planner.plugins.flatMap(\.manifest.facts))
         let facts = try places.facts(RouteSocket(), FactStore(places: places), wanted)
         let plan = try planner.plan(site: document, facts: facts, now: time(nil))

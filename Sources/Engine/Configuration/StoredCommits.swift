@@ -6,8 +6,9 @@ import PluginKit
 
 /// What the commits on the disk say: at the start of the engine, and of earlier times.
 extension Configuration {
-    /// Finds out which documents are to be followed. A commit that was not confirmed is rolled back by a restart of
-    /// the box, and one that was being applied when the engine crashed is rolled back in any case.
+    /// Finds out which documents are to be followed. A commit that was not confirmed is rolled back
+    /// by a restart of the box, and one that was being applied when the engine crashed is rolled
+    /// back in any case.
     func readSite() {
         do {
             head = try store.head()
@@ -30,8 +31,8 @@ extension Configuration {
         takeFactorySite()
     }
 
-    /// The active commit is noted for the box and for the release. An engine that crashed between the two has left
-    /// the release's note one commit behind.
+    /// The active commit is noted for the box and for the release. An engine that crashed between
+    /// the two has left the release's note one commit behind.
     private func repairOwnHead() {
         guard let last = head.release, head.pending == nil, (try? store.head(of: last)) != head else { return }
         do {
@@ -41,12 +42,13 @@ extension Configuration {
         }
     }
 
-    /// After a fall-back to this release, its own last commit is active again. Later commits are kept in the history.
+    /// After a fall-back to this release, its own last commit is active again. Later commits are
+    /// kept in the history.
     private func returnToOwnHead() {
         guard let release = places.release, head.release != release else { return }
         guard let other = head.release, let own = try? store.head(of: release) else {
-            // The release boots for the first time, or its own note can't be read: the active commit is its own
-            // from here on.
+            // The release boots for the first time, or its own note can't be read: the active
+            // commit is its own from here on.
             if head.pending == nil { keep(head) }
             return
         }
@@ -156,7 +158,8 @@ extension Configuration {
         }
     }
 
-    /// The document that was in effect at a time: that of the last commit before it which was not rolled back.
+    /// The document that was in effect at a time: that of the last commit before it which was not
+    /// rolled back.
     func site(at time: Int) throws -> Node {
         if time >= clock.now { return site }
         for number in store.numbers.reversed() {

@@ -2,12 +2,12 @@ import Files
 import Planning
 import PluginKit
 
-/// The users that policy rules may name: those of the image, and those of the site's document, which the
-/// plan writes into a second file of passwd(5). The name service reads the image's file first
-/// (nsswitch.conf: `passwd: files extrausers`).
+/// The users that policy rules may name: those of the image, and those of the site's document,
+/// which the plan writes into a second file of passwd(5). The name service reads the image's file
+/// first (nsswitch.conf: `passwd: files extrausers`).
 ///
-/// The plan's file is read in the plan: it is written after the resources that name its users, and after
-/// the box has booted it does not exist.
+/// The plan's file is read in the plan: it is written after the resources that name its users, and
+/// after the box has booted it does not exist.
 struct PlannedUsers {
     /// Where PID 1 has the name service (libnss-extrausers) look.
     private static let file = "/run/vcpe/system/users/passwd"

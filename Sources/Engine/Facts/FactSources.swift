@@ -3,7 +3,8 @@ import Netlink
 import Planning
 import PluginKit
 
-/// The facts of the box: what the engine observes, and what services report; and when they are planned with.
+/// The facts of the box: what the engine observes, and what services report; and when they are
+/// planned with.
 final class FactSources {
     private let places: Places
     private let routes: RouteSocket
@@ -69,7 +70,8 @@ final class FactSources {
     // MARK: - In the engine's loop
 
     var polled: [pollfd] { reports.polled }
-    /// When services' reports have something to do though nothing came, in milliseconds of the kernel's time.
+    /// When services' reports have something to do though nothing came, in milliseconds of the
+    /// kernel's time.
     var nextReport: Int? { [reports.due, reported.nextEnd].compactMap { $0 }.min() }
     /// When a plan with changed facts is due, in the same.
     var due: Int? { areStale ? notBefore : nil }
@@ -78,8 +80,8 @@ final class FactSources {
     func step(_ applied: AppliedState) {
         let hasReports = reports.step { service in
             let key = ResourceKey(ServiceResource.kind, service)
-            // Of what is being applied, too: a service may report before the rest of its plan is there.
-            // Asked for each report only: a plan may have tens of thousands of resources.
+            // Of what is being applied, too: a service may report before the rest of its plan is
+            // there. Asked for each report only: a plan may have tens of thousands of resources.
             guard let planned = applied.leftovers[key] ?? applied.plan.resources[key] else { return nil }
             return planner.plugins.first { $0.manifest.name == planned.plugin }?.manifest
         }

@@ -3,10 +3,11 @@ import Glibc
 import Planning
 import PluginKit
 
-/// The files of feeds: members of sets beside the plan. Those of operators lie below /data, services write others.
+/// The files of feeds: members of sets beside the plan. Those of operators lie below /data,
+/// services write others.
 final class FeedFiles {
     private let places: Places
-    /// What was read of a file, and what that makes of each set.
+    /// The contents of a file, and the members that each set gets from it.
     private struct Known {
         var stamp: Stamp?
         var members: [FeedMember]
@@ -115,7 +116,7 @@ final class FeedFiles {
         return (found.members, found.wrong)
     }
 
-    /// Has a feed of operators say something else from now on; what is over is left out.
+    /// Replaces the members of a feed of operators, without those that have expired.
     func write(_ members: [FeedMember], to feed: FeedResource, now: Int) throws {
         guard feed.file == nil, let location = location(of: feed) else {
             throw EngineError("\(feed.name) is filled by a service, not by operators")
@@ -125,7 +126,7 @@ final class FeedFiles {
         // It is synced: a blocked host stays blocked after a power loss.
         try location.folder().replace(
             location.path, with: Array(lines.joined().utf8), FileAttributes(mode: 0o600))
-        // What was written need not be read.
+        // The file need not be read again.
         known[feed.name] = Known(stamp: stamp(of: feed), members: members, wrong: 0)
     }
 }

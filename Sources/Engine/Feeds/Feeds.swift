@@ -10,7 +10,7 @@ final class Feeds {
     private let clock: WallClock
     /// When they were read last, in seconds since 1970.
     private var readAt = 0
-    /// What was wrong with them then.
+    /// The last error that was logged.
     private var loggedTrouble: String?
 
     init(files: FeedFiles, nftables: FilterTable, eviction: Eviction, clock: WallClock) {
@@ -28,8 +28,8 @@ final class Feeds {
         return feed
     }
 
-    /// Applies what files of feeds have by now to the kernel's sets, and inspects connections when a member has
-    /// expired.
+    /// Applies what files of feeds have by now to the kernel's sets, and inspects connections when
+    /// a member has expired.
     ///
     /// - Parameter wasSet: the clock was: expirations are at other times of the kernel's.
     func follow(clockWasSet wasSet: Bool) {
@@ -80,7 +80,8 @@ final class Feeds {
 
     enum Deed: String, CaseIterable { case add, remove, load }
 
-    /// Puts members into a feed, takes them out, or has it hold these and no others; the kernel has it when this returns.
+    /// Puts members into a feed, takes them out, or has it hold these and no others; the kernel has
+    /// it when this returns.
     ///
     /// - Parameter seconds: after which they go by themselves; nil for good.
     /// - Returns: how many it has now beside the planned ones.
@@ -93,7 +94,7 @@ final class Feeds {
                 "\(wrong.count) lines are no member (\(lines)): an address, a network, a range or a hardware address are, "
                     + "and behind one \"until SECONDS\"")
         }
-        // A list may be empty; whoever adds or removes nothing has forgotten something.
+        // A list may be empty; a command that adds or removes nothing lacks its members.
         guard deed == .load || !given.isEmpty else {
             throw EngineError(
                 "no member to \(deed.rawValue): an address, a network, a range or a hardware address are")

@@ -45,14 +45,15 @@ final class HealthMonitor {
 
     enum Verdict: Equatable {
         case undecided, good
-        /// A probe that had not passed is not in the plan any more, and its time is over.
+        /// A plan removed a probe before it had passed, and the time for it has expired.
         case lost
         case failed(String)
     }
 
     /// What a commit is watched for that is about to be applied.
     ///
-    /// - Parameter isConfirmed: an operator confirms it, and wants all probes to pass. Else those that passed must
+    /// - Parameter isConfirmed: an operator confirms it, and wants all probes to pass. Else those
+    ///   that passed must
     ///   go on passing, and those that an earlier commit is still watched for must pass.
     func watched(in plan: Plan, changed: [PlannedResource], isConfirmed: Bool) -> Watched {
         let watched = plan.values(ProbeResource.self).filter { probe in
@@ -113,6 +114,7 @@ final class HealthMonitor {
         return Uptime.milliseconds >= watched.deadline ? .lost : .undecided
     }
 
-    /// When services that are watched are due to be inspected, in milliseconds of the kernel's time.
+    /// When services that are watched are due to be inspected, in milliseconds of the kernel's
+    /// time.
     var due: Int? { [probes.due, probation?.services.due].compactMap { $0 }.min() }
 }

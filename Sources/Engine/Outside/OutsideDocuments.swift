@@ -3,7 +3,8 @@ import Documents
 import Glibc
 import Planning
 
-/// Commits documents that come from outside, and has a box that runs from a stick installed as they say.
+/// Commits documents that come from outside, and has a box that runs from a stick installed as they
+/// say.
 final class OutsideDocuments {
     private let places: Places
     private let configuration: Configuration
@@ -12,7 +13,8 @@ final class OutsideDocuments {
     /// Reads disks.
     private let background = Background()
     private var sources: [OutsideSites.Source] = []
-    /// When the reading of one is abandoned, in milliseconds of the kernel's time: a dying stick may never answer.
+    /// When the reading of one is abandoned, in milliseconds of the kernel's time: a dying stick
+    /// may never answer.
     private var end = 0
     private static let patience = 30_000
     /// The user of such commits.
@@ -52,7 +54,8 @@ final class OutsideDocuments {
     /// Installs the box onto a disk, as an administrator demands.
     func install(onto disk: BlockDevice) throws { try stick.install(onto: disk) }
 
-    /// Commits a document from outside like any other; on a box that has one only when a key of the image has signed it.
+    /// Commits a document from outside like any other; on a box that has one only when a key of the
+    /// image has signed it.
     private func take(_ found: OutsideSites.Found) {
         configuration.commit {
             // All of this may have changed since the document was read.

@@ -76,7 +76,8 @@ struct OutsideSites {
         return ""
     }
 
-    /// Reads a document, and checks its signature. A dying stick may keep it waiting: it is for another thread.
+    /// Reads a document, and checks its signature. A dying stick may keep it waiting: it is for
+    /// another thread.
     ///
     /// - Returns: nil where there is none.
     func read(_ source: Source) -> Found? {

@@ -85,8 +85,8 @@ final class ConnectionJudge {
             var destination: PacketWalk.Translation?
             var source: PacketWalk.Translation?
 
-            /// Whether a connection has the addresses that the rules give it; true where they do not say
-            /// which.
+            /// Whether a connection has the addresses that the rules give it; true where they do
+            /// not say which.
             func explains(_ connection: TrackedConnection) -> Bool {
                 let (original, reply) = (connection.original, connection.reply)
                 return Self.explains(destination, original.destination, reply.source, port: reply.sourcePort)

@@ -73,8 +73,8 @@ final class PacketExplainer {
         return "\(path), \(node.position)"
     }
 
-    /// What would become of a packet, were it to come now: by the active plan, with the kernel's routes and what packets
-    /// have put into sets.
+    /// What would become of a packet, were it to come now: by the active plan, with the kernel's
+    /// routes and what packets have put into sets.
     func explain(packet request: JSON) throws -> JSON {
         func address(_ key: String) throws -> IPAddress {
             guard let text = request[key]?.text, let address = IPAddress(text) else {

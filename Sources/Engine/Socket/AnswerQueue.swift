@@ -1,7 +1,7 @@
 import Glibc
 
-/// Requests whose answers take a thread: get-data, and plugins' commands. One is answered at a time, that of the highest
-/// role first; those of callers that are gone are dropped.
+/// Requests whose answers take a thread: get-data, and plugins' commands. One is answered at a
+/// time, that of the highest role first; those of callers that are gone are dropped.
 final class AnswerQueue {
     private struct Waiting {
         var connection: ClientConnection
@@ -30,13 +30,18 @@ final class AnswerQueue {
     func step() {
         background.step()
         waiting.removeAll { !$0.connection.isOpen }
-        guard !background.isBusy, let highest = waiting.map(\.connection.rank).max(),
-            let index = waiting.firstIndex(where: { $0.connection.rank == highest })
-        else { return }
-        let next = waiting.remove(at: index)
+        guard !background.isBusy, let next = waiting.removeHighest(by: \.connection.rank) else { return }
         do { try next.begin(background) } catch { next.failed(error) }
     }
 
     /// When there is something to do though nothing came, in milliseconds of the kernel's time.
     var due: Int? { waiting.isEmpty || background.isBusy ? nil : 0 }
+}
+
+extension Array {
+    /// Removes the first of the elements with the highest rank.
+    mutating func removeHighest(by rank: (Element) -> Int) -> Element? {
+        guard let highest = map(rank).max(), let index = firstIndex(where: { rank($0) == highest }) else { return nil }
+        return remove(at: index)
+    }
 }

@@ -68,10 +68,7 @@ public final class Previews {
     func step(_ revision: Int, _ state: () throws -> State) {
         waiting.removeAll { !$0.connection.isOpen }
         if let running { follow(running, revision) }
-        guard running == nil, let highest = waiting.map(\.connection.rank).max(),
-            let index = waiting.firstIndex(where: { $0.connection.rank == highest })
-        else { return }
-        let next = waiting.remove(at: index)
+        guard running == nil, let next = waiting.removeHighest(by: \.connection.rank) else { return }
         do {
             running = try start(next, try state(), revision)
         } catch {
@@ -160,7 +157,7 @@ public final class Previews {
             return text
         }
         let planner = try places.planner(forPreviews: true)
-        let reader = SiteReader(places: places, manifests: planner.plugins.map(\.manifest))
+        let reader = SiteReader(places: places, manifests: planner.manifests)
         let followed = SiteDocuments(request["followed"] ?? [:])
         var known = Array(try reader.nodes(of: followed, name: "site").values)
         known += try reader.nodes(of: SiteDocuments(request["others"] ?? [:]), name: "site").values
@@ -171,27 +168,25 @@ public final class Previews {
                 try SecretMasks.meant(
                     try text("text"), name: name, seen: try YAML.read(seen, file: document.rawValue)), as: document)
             known += try reader.nodes(of: changed, name: name).values
-            let (node, warnings) = try reader.read(changed, name: name, changed: [document])
-            try SiteReader.checkContent(of: node, name)
             let masks = SecretMasks(of: known)
             let facts = Facts.shape.read(
                 Node(request["facts"] ?? [:], position: .init(file: "facts", line: 1, column: 1)), path: "",
                 into: ProblemList())
             let applied =
                 AppliedState(at: places.appliedState, customKinds: planner.customKinds) ?? AppliedState()
-            let plan = try planner.plan(
-                site: node, facts: facts ?? Facts(), now: request["now"]?.integer ?? 0, knowing: applied.plan)
-            let (added, removed) = (plan.beyond(applied.plan), applied.plan.beyond(plan))
+            let planned = try PlannedSite(
+                changed, changed: [document], name: name, reader: reader, planner: planner,
+                facts: facts ?? Facts(), now: request["now"]?.integer ?? 0, beside: applied)
             let checks = FileChecks(places: places, forPreviews: true)
-            let problems = try checks.problems(
-                of: plan, changed: applied.isSettled ? added + removed : plan.ordered, site: node, planner: planner)
-            let unchecked = checks.plugins(lackingSecretsIn: plan).sorted().map {
+            let problems = try planned.problems(by: checks, planner)
+            let unchecked = checks.plugins(lackingSecretsIn: planned.plan).sorted().map {
                 "warning: the files of the plugin \($0) are not checked: the box makes a secret of it with the commit"
             }
             if !problems.isEmpty { throw InvalidSite(problems: problems) }
             return [
-                "added": .texts(masks.hide(added.map(\.line))), "removed": .texts(masks.hide(removed.map(\.line))),
-                "warnings": .texts(masks.hide(warnings + unchecked + plan.warnings + plan.absent)),
+                "added": .texts(masks.hide(planned.added.map(\.line))),
+                "removed": .texts(masks.hide(planned.removed.map(\.line))),
+                "warnings": .texts(masks.hide(planned.plan.warnings + unchecked + planned.plan.absent)),
             ]
         } catch {
             // A plugin may repeat a secret in what it has against a document.

@@ -27,14 +27,15 @@ final class StateData {
 
     /// Reads what an answer is made of.
     ///
-    /// - Returns: what makes the data of the datastore as RFC 7951 has them, with secrets masked, on any thread.
+    /// - Returns: what makes the data of the datastore as RFC 7951 has them, with secrets masked,
+    ///   on any thread.
     func reading(_ request: DataRequest, for caller: EngineRequest) throws -> @Sendable () throws -> JSON {
         let hasConfiguration = request.isConfiguration != false
         let configured = try hasConfiguration ? configuration(of: request.datastore, for: caller) : [:]
         var lists: [(keys: [String], objects: [String: JSON])] = []
         if request.datastore == .operational, request.isConfiguration != true {
             var known: [String: [String: JSON]] = [:]
-            for manifest in planner.plugins.map(\.manifest) {
+            for manifest in planner.manifests {
                 for list in manifest.state {
                     let keys = [manifest.key] + list.path.split(separator: ".").map(String.init)
                     guard request.concerns(keys) else { continue }

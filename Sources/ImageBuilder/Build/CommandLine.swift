@@ -1,8 +1,8 @@
 /// The kernel's command line in the boot image.
 extension ProfileBuild {
-    /// The root hash is the last word of the box's own, so that the images of two releases differ at
-    /// one offset only. `--` ends what the kernel and PID 1 read: systemd-stub appends words of SMBIOS
-    /// strings and of addons, which no signature covers.
+    /// The root hash is the last word of the box's own, so that the images of two releases differ
+    /// at one offset only. `--` ends what the kernel and PID 1 read: systemd-stub appends words of
+    /// SMBIOS strings and of addons, which no signature covers.
     func commandLine(_ verity: Verity) -> String {
         var words = profile.consoles.map { "console=\($0)" }
         // "gpt": the kernel reads the backup of a partition table whose first copy is damaged by a

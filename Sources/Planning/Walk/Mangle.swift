@@ -79,8 +79,8 @@ extension PacketWalk {
 
     func isKnown(_ key: Expression) -> Bool { values(key) != nil }
 
-    /// Whether it is known which element of a map a packet's key is: of an empty one, always none. What
-    /// packets add to a map or remove from it (`dynamic`) is not known.
+    /// Whether it is known which element of a map a packet's key is: of an empty one, always none.
+    /// What packets add to a map or remove from it (`dynamic`) is not known.
     func isKnown(_ key: Expression, in map: String) -> Bool {
         if table.sets[map]?.flags.contains(.dynamic) == true { return false }
         return indexes[map]?.isEmpty != false || isKnown(key)

@@ -5,8 +5,8 @@ extension PacketWalk {
     public struct Translation: Sendable, Hashable, CustomStringConvertible {
         /// The name of the statement, such as `snat`.
         var statement: String
-        /// The new address, or a pool of which the kernel takes one; nil for one that the rule does not
-        /// name.
+        /// The new address, or a pool of which the kernel takes one; nil for one that the rule does
+        /// not name.
         public var addresses: ClosedRange<IPAddress>?
         /// The same of ports.
         public var ports: ClosedRange<Int>?
@@ -26,8 +26,8 @@ extension PacketWalk {
             return words
         }
 
-        /// Whether an address, and a port where it is known, may be what becomes of another address. True where
-        /// the rule does not say which.
+        /// Whether an address, and a port where it is known, may be what becomes of another
+        /// address. True where the rule does not say which.
         public func explains(_ before: IPAddress, becoming after: IPAddress, port: Int? = nil) -> Bool {
             if isMasquerade { return before != after }
             if let port, let ports, !ports.contains(port) { return false }

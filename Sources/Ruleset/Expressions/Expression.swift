@@ -122,7 +122,8 @@ public indirect enum Expression: Sendable, Hashable {
 }
 
 extension Expression {
-    /// Appends the text of ``json``. What elements of sets consist of takes no detour: they are many.
+    /// Appends the text of ``json``. What elements of sets consist of takes no detour: they are
+    /// many.
     public func writeJSON(into bytes: inout [UInt8]) {
         switch self {
         case .text(let text): JSON.writeQuoted(text, into: &bytes)

@@ -35,8 +35,8 @@ struct FileChecks {
     /// - Parameter forPreviews: whether they run beside those of the engine.
     init(places: Places, forPreviews: Bool = false) { (self.places, self.forPreviews) = (places, forPreviews) }
 
-    /// The complaints about files, each with its place in the document. Only the files of plugins are checked
-    /// that have other files than before.
+    /// The complaints about files, each with its place in the document. Only the files of plugins
+    /// are checked that have other files than before.
     ///
     /// - Parameter changed: resources that the plan adds, changes or removes.
     func problems(
@@ -134,8 +134,8 @@ struct FileChecks {
         return folder
     }
 
-    /// Plugins with a secret that the box has not made yet. A preview makes none, and checks none of
-    /// their files.
+    /// Plugins with a secret that the box has not made yet. A preview makes none, and checks none
+    /// of their files.
     func plugins(lackingSecretsIn plan: Plan) -> Set<String> {
         let known = SecretStore(folder: places.secrets, scratch: places.state)
         let lacking = plan.ordered.filter { planned in

@@ -213,8 +213,8 @@ final class FilterTable {
 
     // MARK: - Tracing
 
-    /// Where packets that are to be traced are marked: right after connection tracking (priority -200).
-    /// Packets that a link's ingress chain or prerouting-raw drops are not traced.
+    /// Where packets that are to be traced are marked: right after connection tracking (priority
+    /// -200). Packets that a link's ingress chain or prerouting-raw drops are not traced.
     static let traceChains = ["trace-prerouting", "trace-output"]
 
     /// Marks packets that a rule fits from now on; beside the plan, which knows nothing of it.
