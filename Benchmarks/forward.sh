@@ -79,8 +79,9 @@ done
 SH
 timeout 300 unshare --net --mount bash "$work/box" "$work" </dev/null
 at() { cat "$work/$1-$2"; }
+declare -A aims=([10]=1.1 [1000]=1.2 [10000]=0.05)
 for n in 10 1000 10000; do
-    figure "a packet at $n rules / linear nft" "$(at ours $n)" "$(at nft $n)" "$([ $n = 10000 ] && echo 0.05 || echo 1.2)" ns
-    figure "a packet at $n rules / iptables-nft" "$(at ours $n)" "$(at iptables $n)" "$([ $n = 10000 ] && echo 0.05 || echo 1.2)" ns
+    figure "a packet at $n rules / linear nft" "$(at ours $n)" "$(at nft $n)" "${aims[$n]}" ns
+    figure "a packet at $n rules / iptables-nft" "$(at ours $n)" "$(at iptables $n)" "${aims[$n]}" ns
 done
 figure "a packet at 10000 rules / at 10" "$(at ours 10000)" "$(at ours 10)" 1.05 ns
