@@ -238,7 +238,7 @@ private final class BoxOffice {
             .split(separator: "\n")[0]
         let certificate = try text("\(folder)/tls.pem").split(separator: "\n").map { "        \($0)\n" }.joined()
         let site =
-            try text("\(TestImages.repository)/images/branch-office.site.yaml").replacing(
+            try text("\(TestImages.repository)/images/branch-office.site.yaml").editing(
                 "  rules:\n",
                 with: """
                       fast-path: hardware

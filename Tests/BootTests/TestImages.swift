@@ -2,6 +2,7 @@ import Files
 import Glibc
 import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// Images built once for all boot tests, from the repository's own definitions and locks.
@@ -230,7 +231,7 @@ enum TestImages {
         try FileSystem.makeDirectory(folder)
         var text = String(
             decoding: try FileSystem.read("\(repository)/images/branch-office.site.yaml"), as: UTF8.self)
-        for change in site { text = text.replacing(change.from, with: change.to) }
+        for change in site { text = text.editing(change.from, with: change.to) }
         try FileSystem.replace("\(folder)/broken.site.yaml", with: text)
         return try await branch("branch-broken", "site: broken.site.yaml\n", lock: "branch-office").options
     }

@@ -62,7 +62,7 @@ import Testing
         let images = try copyImages()
         let yaml = "\(images)/lab-minimal.yaml"
         let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
-        try FileSystem.replace(yaml, with: text.replacing("outputs: []", with: "outputs: [raw.zst, qcow2]"))
+        try FileSystem.replace(yaml, with: text.editing("outputs: []", with: "outputs: [raw.zst, qcow2]"))
         try Command(
             "unshare",
             try processors(4) + [program] + arguments("\(folder)/one", ["--release"], images: images), environment: home

@@ -3,6 +3,7 @@ import Files
 import Glibc
 import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// What the commands say: of what is wrong, to people and to programs.
@@ -41,7 +42,7 @@ extension BuildTests {
         let carrier = try run(["site", "check", "\(Self.repository)/Examples/sites/carrier.yaml"] + check)
         #expect(carrier.status == 0 && carrier.errorText.isEmpty, "\(carrier.errorText)")
         // What can never match is said with both lines.
-        let late = String(decoding: try FileSystem.read(example), as: UTF8.self).replacing(
+        let late = String(decoding: try FileSystem.read(example), as: UTF8.self).editing(
             "    - {name: staff-to-box",
             with: "    - {name: late, from: staff, to: wan, protocol: tcp, ports: [23], action: accept}\n"
                 + "    - {name: staff-to-box")
@@ -53,7 +54,7 @@ extension BuildTests {
                 && warned.text.contains("(firewall.rules[1], \(folder)/late.yaml:29:7)"), "\(warned.text)")
         // For whoever asks: rules that differ about packets, that change nothing, and what is one
         // look-up.
-        let overlapping = late.replacing(
+        let overlapping = late.editing(
             "    - {name: late, from: staff, to: wan, protocol: tcp, ports: [23], action: accept}\n",
             with: """
                     - {name: idle, from: staff, to: wan, protocol: tcp, ports: [8080], action: accept}
@@ -81,7 +82,7 @@ extension BuildTests {
             explained.text.contains("overlaps.yaml:34:7: firewall.rules[6]: it changes nothing but its counter")
                 && explained.text.contains("(firewall.policies[1], "), "\(explained.text)")
         let text = String(decoding: try FileSystem.read(site), as: UTF8.self)
-        try FileSystem.replace(site, with: text.replacing("zone: wan\n", with: "zone: wann\n"))
+        try FileSystem.replace(site, with: text.editing("zone: wan\n", with: "zone: wann\n"))
         let bad = try run(["site", "check", site] + check)
         #expect(bad.status == 1 && bad.text.isEmpty)
         #expect(
@@ -100,13 +101,13 @@ extension BuildTests {
         let line = plugins.prefix(upTo: try #require(plugins.firstRange(of: row)).lowerBound).split(
             separator: "\n", omittingEmptySubsequences: false
         ).count
-        try FileSystem.replace(definition, with: plugins.replacing(row, with: "  - firewal\n"))
+        try FileSystem.replace(definition, with: plugins.editing(row, with: "  - firewal\n"))
         let unknown = try run(words)
         #expect(
             unknown.status == 1 && unknown.errorText.contains("branch-office.yaml:\(line):5")
                 && unknown.errorText.contains("did you mean firewall?"), "\(unknown.errorText)")
         // Nor one with a feature that its plugin doesn't have.
-        try FileSystem.replace(definition, with: plugins.replacing("features: [time]", with: "features: [shs]"))
+        try FileSystem.replace(definition, with: plugins.editing("features: [time]", with: "features: [shs]"))
         let feature = try run(words)
         #expect(
             feature.status == 1
@@ -171,7 +172,7 @@ extension BuildTests {
         let images = try copyImages()
         let yaml = "\(images)/lab-minimal.yaml"
         let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
-        try FileSystem.replace(yaml, with: text.replacing("vcpe-init: 8 MB", with: "root: 1 MB"))
+        try FileSystem.replace(yaml, with: text.editing("vcpe-init: 9 MB", with: "root: 1 MB"))
         let result = try Command(program, arguments("\(folder)/out", [], images: images), environment: home)
             .run()
         #expect(result.status == 1)
@@ -193,7 +194,7 @@ extension BuildTests {
         let text = String(decoding: try FileSystem.read(yaml), as: UTF8.self)
         func build(percent: Int, _ more: [String] = []) throws -> Command.Result {
             let budget = Int(size) * 100 / (100 + percent)
-            try FileSystem.replace(yaml, with: text.replacing("vcpe-init: 8 MB", with: "root: \(budget) B"))
+            try FileSystem.replace(yaml, with: text.editing("vcpe-init: 9 MB", with: "root: \(budget) B"))
             return try Command(program, arguments("\(folder)/out", more, images: images), environment: home).run()
         }
         let place = "\(yaml):24:"

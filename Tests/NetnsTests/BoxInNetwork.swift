@@ -6,6 +6,7 @@ import Glibc
 import Planning
 import PluginKit
 import Processes
+import TestSupport
 import Testing
 
 /// The box without a machine: the engine in a network of its own, between the LAN and the WAN of the proofs.
@@ -47,7 +48,7 @@ final class BoxInNetwork {
 
     /// A site with routes in two tables, and a policy rule.
     static func routed(_ site: String) -> String {
-        site.replacing(
+        site.editing(
             "firewall:\n",
             with: """
                   routes:

@@ -4,12 +4,13 @@ import Files
 import Glibc
 @testable import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// Carrier-grade translation, by what subscribers and strangers see of each other (RFC 6888, 4787, 5508).
 @Suite(.serialized) struct CarrierTests {
     private static func site(_ more: String = "") -> String {
-        BoxInNetwork.site.replacing(
+        BoxInNetwork.site.editing(
             "  masquerade:\n    - {from: lan, to: wan}\n",
             with: """
                   carrier-grade:
@@ -17,7 +18,7 @@ import Testing
                     - {name: strict, from: lan, to: wan, subscribers: [192.168.1.96/30], pool: [203.0.113.210], ports-per-subscriber: 40, filtering: address-and-port-dependent\(more)}
 
                 """
-        ).replacing(
+        ).editing(
             "    - {from: lan, to: wan, action: accept}\n",
             with: "    - {from: lan, to: wan, action: accept}\n    - {from: lan, to: lan, action: accept}\n")
     }
@@ -272,7 +273,7 @@ import Testing
         }
         #expect(try who().contains("192.168.1.64"))
         sleep(2)
-        let moved = Self.site().replacing("subscribers: [192.168.1.64/28]", with: "subscribers: [192.168.1.80/29]")
+        let moved = Self.site().editing("subscribers: [192.168.1.64/28]", with: "subscribers: [192.168.1.80/29]")
         #expect(try box.apply(moved) == nil)
         #expect(try who().contains("192.168.1.80"))
         var before = timespec()
@@ -287,7 +288,7 @@ import Testing
         #expect(try who("2099-01-01").contains("still to come"))
         #expect(try who("soon").contains("is no time"))
         // A pool that is too small is refused, and what stands goes on.
-        let small = Self.site().replacing("ports-per-subscriber: 1000", with: "ports-per-subscriber: 20000")
+        let small = Self.site().editing("ports-per-subscriber: 1000", with: "ports-per-subscriber: 20000")
         let refusal = try #require(try box.apply(small))
         #expect(refusal.contains("16 subscribers with 20000 ports each"), "\(refusal)")
         #expect(try who().contains("192.168.1.80"))

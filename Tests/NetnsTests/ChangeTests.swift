@@ -8,9 +8,9 @@ import Testing
 
 /// What a change does to what was there before, and what faults on the way leave.
 @Suite(.serialized) struct ChangeTests {
-    private static let swapped = BoxInNetwork.site.replacing("port: order 1", with: "port: order X")
-        .replacing("[order 2]", with: "[order 1]").replacing("order X", with: "order 2")
-    private static let unbridged = BoxInNetwork.site.replacing("bridge-ports: [order 2]", with: "port: order 2")
+    private static let swapped = BoxInNetwork.site.editing("port: order 1", with: "port: order X")
+        .editing("[order 2]", with: "[order 1]").editing("order X", with: "order 2")
+    private static let unbridged = BoxInNetwork.site.editing("bridge-ports: [order 2]", with: "port: order 2")
 
     @Test func interfacesChangeTheirPortsAndTheirKind() throws {
         let box = try BoxInNetwork.ready()
@@ -41,13 +41,13 @@ import Testing
 
     @Test func addressesOfOneNetworkComeAndGo() throws {
         let box = try BoxInNetwork.ready()
-        let three = BoxInNetwork.site.replacing(
+        let three = BoxInNetwork.site.editing(
             "203.0.113.2/24]", with: "203.0.113.2/24, 203.0.113.3/24, 203.0.113.4/24]")
         #expect(try box.apply(three) == nil)
         #expect(try box.decided().filter("inet 203").count == 3)
-        #expect(try box.apply(three.replacing("203.0.113.2/24, ", with: "")) == nil, "\(box.log)")
+        #expect(try box.apply(three.editing("203.0.113.2/24, ", with: "")) == nil, "\(box.log)")
         #expect(try box.decided().filter("inet 203") == ["wan inet 203.0.113.3/24", "wan inet 203.0.113.4/24"])
-        #expect(try box.apply(BoxInNetwork.site.replacing("203.0.113.2/24", with: "198.51.100.2/24")) == nil)
+        #expect(try box.apply(BoxInNetwork.site.editing("203.0.113.2/24", with: "198.51.100.2/24")) == nil)
         #expect(try box.decided().filter("wan inet ") == ["wan inet 198.51.100.2/24"], "\(box.log)")
         #expect(try box.apply(BoxInNetwork.site) == nil)
         #expect(try box.decided().filter("wan inet ") == ["wan inet 203.0.113.2/24"], "\(box.log)")
@@ -80,9 +80,9 @@ import Testing
         let box = try BoxInNetwork.ready()
         let sites = [
             BoxInNetwork.site,
-            swapped.replacing("203.0.113.2/24", with: "198.51.100.2/24").replacing(
+            swapped.editing("203.0.113.2/24", with: "198.51.100.2/24").editing(
                 "to-port: 80}", with: "to-port: 81}"
-            ).replacing("lan-to-box", with: "nobody-to-box"),
+            ).editing("lan-to-box", with: "nobody-to-box"),
         ]
         let states = try sites.reversed().map { site in
             #expect(try box.apply(site) == nil)
@@ -125,7 +125,7 @@ import Testing
     @Test func aRuleReachesWhatIsForwarded() throws {
         let rule = "{name: lan-to-box, from: lan, to: box, action: reject}"
         let box = try BoxInNetwork.ready(
-            site: BoxInNetwork.site.replacing(
+            site: BoxInNetwork.site.editing(
                 rule,
                 with: "\(rule)\n    - {name: no-web, from: wan, to: lan, protocol: tcp, ports: [80], action: drop}")
         )
@@ -138,7 +138,7 @@ import Testing
     /// Echo is let through where no rule says otherwise, and not where one does.
     @Test func aRuleReachesEchoToo() throws {
         let box = try BoxInNetwork.ready(
-            site: BoxInNetwork.site.replacing(
+            site: BoxInNetwork.site.editing(
                 "  rules:\n", with: "  rules:\n    - {name: hide, from: wan, to: box, protocol: icmp, action: drop}\n"))
         let proofs = try PacketTests.proofs()
         let (wan, lan) = (
@@ -163,7 +163,7 @@ import Testing
     }
 
     @Test func leasesOutliveAnEnginesFallAndEndInTheirTime() throws {
-        let site = BoxInNetwork.site.replacing("{addresses: [203.0.113.2/24]}", with: "{dhcp: true}")
+        let site = BoxInNetwork.site.editing("{addresses: [203.0.113.2/24]}", with: "{dhcp: true}")
         let box = try BoxInNetwork.ready(site: site)
         func lend(_ address: String, gateway: String, seconds: Int) throws {
             try box.report(

@@ -9,7 +9,7 @@ import Testing
 /// Commits: kept, confirmed, rolled back.
 @Suite(.serialized) struct CommitTests {
     /// The standard site with another port behind the port forward, which the kernel's rules show.
-    private func site(_ port: Int) -> String { BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(port)}") }
+    private func site(_ port: Int) -> String { BoxInNetwork.site.editing("to-port: 80}", with: "to-port: \(port)}") }
 
     private func port(_ box: BoxInNetwork) throws -> Int {
         let rules = try box.decided()
@@ -118,7 +118,7 @@ import Testing
         let text = String(decoding: try FileSystem.read(head), as: UTF8.self)
         let boot = String(decoding: try File("/proc/sys/kernel/random/boot_id").read(36, at: 0), as: UTF8.self)
         #expect(text.contains(boot))
-        let body = String(text.drop { $0 != " " }.dropFirst().dropLast()).replacing(boot, with: "another-start")
+        let body = String(text.drop { $0 != " " }.dropFirst().dropLast()).editing(boot, with: "another-start")
         let hash = body.utf8.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
         try FileSystem.replace(head, with: "\(String(hash, radix: 16)) \(body)\n")
         try box.start()
@@ -217,7 +217,7 @@ import Testing
         let text = String(decoding: try FileSystem.read(manifest), as: UTF8.self)
         func start(format: Int) throws -> String? {
             try FileSystem.replace(
-                manifest, with: text.replacing("\"contract\"", with: "\"state-format\": \(format), \"contract\""))
+                manifest, with: text.editing("\"contract\"", with: "\"state-format\": \(format), \"contract\""))
             try box.start()
             box.killEngine()
             let file = "\(data)/notes/inner/log"
@@ -276,7 +276,7 @@ import Testing
         let text = String(decoding: try FileSystem.read(manifest), as: UTF8.self)
         func be(format: Int) throws {
             try FileSystem.replace(
-                manifest, with: text.replacing("\"contract\"", with: "\"state-format\": \(format), \"contract\""))
+                manifest, with: text.editing("\"contract\"", with: "\"state-format\": \(format), \"contract\""))
         }
         try Command("mount", ["-t", "tmpfs", "-o", "size=7m", "tmpfs", data]).check()
         defer { umount2(data, Int32(MNT_DETACH)) }

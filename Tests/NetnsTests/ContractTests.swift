@@ -4,6 +4,7 @@ import Glibc
 @testable import ImageBuilder
 import PluginKit
 import Processes
+import TestSupport
 import Testing
 
 /// The contract between engine and plugins.
@@ -35,10 +36,10 @@ import Testing
         let shown = try box.vcpectl("port-knock", "open").text
         #expect(shown.contains("ssh   203.0.113.1           59"), "\(shown)")
         // Who came in stays in, whatever else is changed; without the plugin's part the door is gone.
-        #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}") + door) == nil)
+        #expect(try box.apply(BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 81}") + door) == nil)
         #expect(try probing.run(open).passed)
         #expect(try box.apply(BoxInNetwork.site) == nil && probing.run(proof).passed)
-        let wrong = try box.apply(BoxInNetwork.site + door.replacing("wan", with: "wam"))
+        let wrong = try box.apply(BoxInNetwork.site + door.editing("wan", with: "wam"))
         #expect(
             wrong?.contains("site.yaml:26:29: port-knock.doors[0].from: there is no zone \"wam\"") == true,
             "\(wrong ?? "")")
@@ -65,7 +66,7 @@ import Testing
         func speak(_ name: String, _ versions: String) throws {
             let path = "\(box.folder)/plugins/\(name)/manifest.json"
             let text = String(decoding: try FileSystem.read(path), as: UTF8.self)
-            try FileSystem.replace(path, with: text.replacing("\"contract\": 1", with: "\"contract\": \(versions)"))
+            try FileSystem.replace(path, with: text.editing("\"contract\": 1", with: "\"contract\": \(versions)"))
         }
         try speak("new", "[1, 7]")
         try speak("old", "[7, 8]")
@@ -104,7 +105,7 @@ import Testing
         // Another image, with a newer plugin.
         let manifest = "\(box.folder)/plugins/web/manifest.json"
         let text = String(decoding: try FileSystem.read(manifest), as: UTF8.self)
-        try FileSystem.replace(manifest, with: text.replacing("\"version\": \"1\"", with: "\"version\": \"2\""))
+        try FileSystem.replace(manifest, with: text.editing("\"version\": \"1\"", with: "\"version\": \"2\""))
         try box.start()
         #expect(FileSystem.exists(file), "\(box.log)")
         #expect(try box.vcpectl("show", "web").text == "port: 8080\n")

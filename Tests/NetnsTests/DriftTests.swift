@@ -4,6 +4,7 @@ import Glibc
 @testable import ImageBuilder
 import PluginKit
 import Processes
+import TestSupport
 import Testing
 
 /// What others change of the box's own.
@@ -100,7 +101,7 @@ import Testing
 
     @Test func driftThatIsAdoptedIsOnlySaid() throws {
         let box = try BoxInNetwork.ready(
-            site: Self.site.replacing("  policy-routes:", with: "  drift: adopt\n  policy-routes:"))
+            site: Self.site.editing("  policy-routes:", with: "  drift: adopt\n  policy-routes:"))
         try onBox(box, "ip addr del 192.168.1.1/24 dev lan")
         #expect(try seconds { try box.ask("status")["drift"]?.list?.isEmpty == false } < 2)
         sleep(2)
@@ -156,7 +157,7 @@ import Testing
         let names = try Command("find", ["\(box.folder)/data", "-name", "keeper.key", "-perm", "600"]).check().text
         #expect(names.hasSuffix("/vcpe/secrets/keeper.key\n"))
         // One that nobody plans can't be named.
-        let thief = Self.keeper.replacing("keeper", with: "thief").replacing(
+        let thief = Self.keeper.editing("keeper", with: "thief").editing(
             "${secret:thief.key}", with: "${secret:keeper.key}")
         let other = try BoxInNetwork.ready(plugins: ["keeper": Self.keeper, "thief": thief])
         let error = try other.apply(Self.site + "keeper: {}\nthief: {}\n")

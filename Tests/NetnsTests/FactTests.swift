@@ -88,7 +88,7 @@ import Testing
     /// The state of a probe changes what is planned.
     @Test func aProbesStateIsAFact() throws {
         let box = try BoxInNetwork.ready(
-            site: BoxInNetwork.site.replacing(
+            site: BoxInNetwork.site.editing(
                 "firewall:\n",
                 with: "  probes:\n    - {name: nobody, ping: 203.0.113.99, interval: 1, timeout: 1}\nfirewall:\n"),
             plugins: ["reader": Self.plugin("reader")],
@@ -108,7 +108,7 @@ import Testing
         box.killEngine()
         try box.start(users: ["rita:x:20001:990::/:/bin/false"])
         func commit(_ port: Int) throws -> Double {
-            let site = BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(port)}")
+            let site = BoxInNetwork.site.editing("to-port: 80}", with: "to-port: \(port)}")
             let begin = Clock.seconds
             #expect(try box.apply(site) == nil)
             return Clock.seconds - begin
@@ -185,12 +185,12 @@ import Testing
         let first = try follow([:])
         var seen = try first.until("follows")
         #expect(seen.contains { $0["event"] == "status" && $0["state"]?["resources"]?.integer ?? 0 > 0 })
-        #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}")) == nil)
+        #expect(try box.apply(BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 81}")) == nil)
         seen = try first.until("commit")
         let commit = try #require(seen.last)
         #expect(commit["number"] == 1 && commit["user"] == "root", "\(commit)")
         let cursor = try #require(commit["cursor"]?.text)
-        #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 82}")) == nil)
+        #expect(try box.apply(BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 82}")) == nil)
         // Who was away gets what he missed, and nothing of before.
         let again = try follow(["cursor": .text(cursor)])
         seen = try again.until("commit")

@@ -68,10 +68,10 @@ import Testing
             sites = [
                 BoxInNetwork.site + "keeper: {word: old}\n",
                 BoxInNetwork.routed(
-                    BoxInNetwork.site.replacing("port: order 1", with: "port: order X").replacing(
+                    BoxInNetwork.site.editing("port: order 1", with: "port: order X").editing(
                         "[order 2]", with: "[order 1]"
-                    ).replacing("order X", with: "order 2").replacing("203.0.113.2/24", with: "198.51.100.2/24")
-                        .replacing("to-port: 80}", with: "to-port: 81}").replacing("lan-to-box", with: "nobody-to-box"))
+                    ).editing("order X", with: "order 2").editing("203.0.113.2/24", with: "198.51.100.2/24")
+                        .editing("to-port: 80}", with: "to-port: 81}").editing("lan-to-box", with: "nobody-to-box"))
                     + "keeper: {word: new}\n",
             ]
             box = try BoxInNetwork.ready(site: sites[0], plugins: ["keeper": Self.keeper])

@@ -4,11 +4,12 @@ import Files
 import Glibc
 @testable import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// Who is in groups and lists, by what gets through: members come and go, and no rule is touched.
 @Suite(.serialized) struct FeedTests {
-    private static let site = BoxInNetwork.site.replacing(
+    private static let site = BoxInNetwork.site.editing(
         "    - {from: lan, to: wan, action: accept}\n  rules:\n",
         with: """
                 - {from: any, to: any, action: drop}
@@ -29,7 +30,7 @@ import Testing
                 - {name: staff, from: lan, to: wan, source-groups: [staff], protocol: udp, action: accept}
 
             """
-    ).replacing(
+    ).editing(
         "firewall:\n",
         with: """
               resolvers: [203.0.113.1]
@@ -223,7 +224,7 @@ import Testing
         let shown = try done("firewall", "names")
         #expect(shown.contains("www.example.test          1\n") && !shown.contains("nobody"), "\(shown)")
         // A name that nobody knows is said, with the rule's others as they were.
-        let other = Self.site.replacing("www.example.test]", with: "www.example.test, nobody.example.invalid]")
+        let other = Self.site.editing("www.example.test]", with: "www.example.test, nobody.example.invalid]")
         #expect(try box.apply(other) == nil)
     }
 }

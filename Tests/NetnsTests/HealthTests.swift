@@ -10,7 +10,7 @@ import Testing
 /// Probes, and what they make of a commit.
 @Suite(.serialized) struct HealthTests {
     /// The WAN's host of the proofs answers for it.
-    private static let probed = BoxInNetwork.site.replacing(
+    private static let probed = BoxInNetwork.site.editing(
         "firewall:\n",
         with:
             "  routes:\n    - {to: 0.0.0.0/0, via: 203.0.113.1}\n  probes:\n    - {name: peer, ping: 203.0.113.1, interval: 1, timeout: 1}\nfirewall:\n"
@@ -30,7 +30,7 @@ import Testing
         #expect(try holds(box, "network.gateway-203.0.113.1") == true)
         let before = try box.decided()
         // Another network on the WAN: the peer can't be reached any more.
-        let spoiled = Self.probed.replacing("203.0.113.2/24", with: "198.51.100.2/24").replacing(
+        let spoiled = Self.probed.editing("203.0.113.2/24", with: "198.51.100.2/24").editing(
             "via: 203.0.113.1}", with: "via: 198.51.100.1}")
         #expect(try box.apply(spoiled) == nil)
         #expect(try box.decided() != before && box.ask("status")["probation"]?.list == ["network.peer"])
@@ -50,7 +50,7 @@ import Testing
         #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
         try FileSystem.replace(
             file,
-            with: Self.probed.replacing(
+            with: Self.probed.editing(
                 "  routes:\n", with: "  routes:\n    - {to: 203.0.113.1/32, via: 192.168.1.99}\n"))
         let astray = try box.vcpectl("apply", file)
         #expect(astray.status == 1 && astray.errorText.contains("commit 3 was rolled back"), "\(astray)")
@@ -90,10 +90,10 @@ import Testing
         let box = try BoxInNetwork.ready(site: Self.probed)
         #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
         let before = try box.decided()
-        let spoiled = Self.probed.replacing(
+        let spoiled = Self.probed.editing(
             "  routes:\n", with: "  routes:\n    - {to: 203.0.113.1/32, via: 192.168.1.99}\n")
         #expect(try box.apply(spoiled) == nil)
-        #expect(try box.apply(spoiled.replacing("to-port: 80}", with: "to-port: 81}")) == nil)
+        #expect(try box.apply(spoiled.editing("to-port: 80}", with: "to-port: 81}")) == nil)
         #expect(try box.ask("status")["probation"]?.list?.isEmpty == false)
         #expect(try Wait.until(20) { try box.decided() == before }, "\(box.log)")
         #expect(try box.ask("status")["rolled-back"]?.text?.hasPrefix("commit 2 was rolled back") == true)
@@ -103,7 +103,7 @@ import Testing
         let box = try BoxInNetwork.ready(site: Self.probed)
         #expect(try Wait.until { try holds(box, "network.peer") == true }, "\(box.log)")
         let file = "\(box.folder)/good.yaml"
-        try FileSystem.replace(file, with: Self.probed.replacing("to-port: 80}", with: "to-port: 81}"))
+        try FileSystem.replace(file, with: Self.probed.editing("to-port: 80}", with: "to-port: 81}"))
         let result = try box.vcpectl("apply", file)
         #expect(result.status == 0, "\(result.errorText)")
         let status = try box.ask("status")
@@ -115,7 +115,7 @@ import Testing
 
     /// What never held is no commit's fault, unless a confirmation is asked for.
     @Test func aProbeThatNeverHeldHoldsNobodyUp() throws {
-        let dead = Self.probed.replacing("ping: 203.0.113.1", with: "ping: 203.0.113.99")
+        let dead = Self.probed.editing("ping: 203.0.113.1", with: "ping: 203.0.113.99")
         let box = try BoxInNetwork.ready()
         #expect(try box.apply(dead) == nil)
         #expect(try box.ask("status")["probation"] == nil)
@@ -136,7 +136,7 @@ import Testing
     /// A watched commit is watched on after the engine's fall.
     @Test func theWatchOutlivesTheEngine() throws {
         let box = try BoxInNetwork.ready()
-        let dead = Self.probed.replacing("ping: 203.0.113.1, interval: 1", with: "ping: 203.0.113.99, interval: 3")
+        let dead = Self.probed.editing("ping: 203.0.113.1, interval: 1", with: "ping: 203.0.113.99, interval: 3")
         #expect(try box.apply(dead, confirm: 600) == nil)
         box.killEngine()
         try box.start()
@@ -147,14 +147,14 @@ import Testing
 
     /// A lease that comes, and with it another gateway, neither confirms nor cancels.
     @Test func factsThatChangeMeanwhileSayNothing() throws {
-        let site = BoxInNetwork.site.replacing("{addresses: [203.0.113.2/24]}", with: "{dhcp: true}")
+        let site = BoxInNetwork.site.editing("{addresses: [203.0.113.2/24]}", with: "{dhcp: true}")
         let box = try BoxInNetwork.ready(site: site)
         func lend(_ gateway: String) throws {
             try box.report("leases", "wan", "address=203.0.113.77/24", "gateway=\(gateway)")
         }
         try lend("203.0.113.1")
         #expect(try Wait.until { try holds(box, "network.gateway-wan") == true }, "\(box.log)")
-        #expect(try box.apply(site.replacing("to-port: 80}", with: "to-port: 81}"), confirm: 600) == nil)
+        #expect(try box.apply(site.editing("to-port: 80}", with: "to-port: 81}"), confirm: 600) == nil)
         // Nobody is there.
         try lend("203.0.113.250")
         #expect(try Wait.until(30) { try holds(box, "network.gateway-wan") == false }, "\(box.log)")
@@ -164,7 +164,7 @@ import Testing
 
     @Test func connectionsAndNameServersAreProbed() throws {
         let box = try BoxInNetwork.ready(
-            site: Self.probed.replacing(
+            site: Self.probed.editing(
                 "  probes:\n",
                 with: "  probes:\n    - {name: dns, dns: {server: 203.0.113.1, name: example.net}, interval: 1}\n"
                     + "    - {name: nobody, dns: {server: 203.0.113.99, name: example.net}, interval: 1, timeout: 1}\n"

@@ -22,9 +22,9 @@ import Testing
 
     /// Nobody's policy lets anything through but one port.
     private static func site(_ transport: String, _ port: Int, _ helper: String) -> String {
-        BoxInNetwork.site.replacing(
+        BoxInNetwork.site.editing(
             "{from: lan, to: wan, action: accept}", with: "{from: lan, to: wan, action: drop}"
-        ).replacing(
+        ).editing(
             "  rules:\n",
             with: "  rules:\n"
                 + "    - {name: one, from: lan, to: wan, protocol: \(transport), ports: [\(port)]\(helper), action: accept}\n"

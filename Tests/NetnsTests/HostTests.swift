@@ -9,7 +9,7 @@ import Testing
 
 /// What the hosts of a LAN get from the box: their bandwidth, protection from each other, and the size of packets that pass.
 @Suite(.serialized) struct HostTests {
-    private static let site = BoxInNetwork.site.replacing(
+    private static let site = BoxInNetwork.site.editing(
         "  rules:\n",
         with: """
               groups:
@@ -146,7 +146,7 @@ import Testing
             #expect(try box.ask("counters")["firewall.protection.lan.\(what)"]?["packets"]?.integer == 1, "\(what)")
         }
         // Without the guard it works, which is why there is one.
-        let open = Self.site.replacing("ra-guard: true, dhcp-guard: true", with: "ra-guard: false")
+        let open = Self.site.editing("ra-guard: true, dhcp-guard: true", with: "ra-guard: false")
         #expect(try box.apply(open) == nil)
         try advertise("2001:db8:bad")
         #expect(try Wait.until(5) { try addresses().contains("2001:db8:bad") })
@@ -218,7 +218,7 @@ import Testing
         #expect(rules.count == 3)
         #expect(
             try box.apply(
-                BoxInNetwork.site.replacing("  rules:\n", with: "  rules:\n\(rules.joined(separator: "\n"))\n")) == nil)
+                BoxInNetwork.site.editing("  rules:\n", with: "  rules:\n\(rules.joined(separator: "\n"))\n")) == nil)
         _ = try network.namespace(.wan).run {
             try Command("ip", ["-6", "route", "replace", "fd00:1::/64", "via", "2001:db8:1::2"]).check()
         }

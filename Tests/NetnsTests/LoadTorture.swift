@@ -107,7 +107,7 @@ import Testing
     }
 
     private func site(_ number: Int) -> String {
-        BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(1000 + number % 50_000)}")
+        BoxInNetwork.site.editing("to-port: 80}", with: "to-port: \(1000 + number % 50_000)}")
     }
 
     private func judge(_ load: Load, _ name: String, checked: Int, failures: Int) throws {

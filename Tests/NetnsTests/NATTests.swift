@@ -6,7 +6,7 @@ import Testing
 
 /// Translations, by what hosts on both sides see of each other.
 @Suite(.serialized) struct NATTests {
-    private static let site = BoxInNetwork.site.replacing(
+    private static let site = BoxInNetwork.site.editing(
         "nat:\n",
         with: """
                 - {name: server, from: any, to: lan, destination: [192.168.1.50, "fd00:1::/64"], protocol: udp, ports: [7000], action: accept}
@@ -20,7 +20,7 @@ import Testing
                 - {name: site, zone: wan, outside: "2001:db8:100::/64", inside: "fd00:1::/64"}
 
             """
-    ).replacing(
+    ).editing(
         "firewall:\n",
         with: """
               routes:
@@ -28,7 +28,7 @@ import Testing
             firewall:
 
             """
-    ).replacing(
+    ).editing(
         "  forwards:\n",
         with: """
               forwards:
@@ -106,7 +106,7 @@ import Testing
         let (sender, answerer) = try talk(
             inside, at: .lan, to: network.side(.wan).host6.description, receiver: network.side(.wan).host6.description,
             at: .wan, port: 6005)
-        #expect(sender == inside.replacing("fd00:1::", with: "2001:db8:100::"))
+        #expect(sender == inside.editing("fd00:1::", with: "2001:db8:100::"))
         let asked = try network.side(.wan).host6.description
         #expect(answerer == asked)
         let counted = try box.ask("counters")
@@ -123,7 +123,7 @@ import Testing
             "203.0.113.1", at: .wan, to: "203.0.113.50", receiver: "192.168.1.50", at: .lan, port: 7001)
         #expect(refused.sender == nil)
         let inside = try network.side(.lan).host6.description
-        let outside = inside.replacing("fd00:1::", with: "2001:db8:100::")
+        let outside = inside.editing("fd00:1::", with: "2001:db8:100::")
         let six = try talk(
             network.side(.wan).host6.description, at: .wan, to: outside, receiver: inside, at: .lan, port: 7000)
         #expect(six.sender == (try network.side(.wan).host6.description) && six.answerer == outside)
@@ -169,11 +169,11 @@ import Testing
         #expect(try Wait.until { try seen(masked) == "203.0.113.2" })
         let first = try #require(try seen(pooled))
         // An exception for one of them, and another pool for the other.
-        let other = Self.site.replacing(
+        let other = Self.site.editing(
             "destination: [198.51.100.0/24], translate: none", with: "destination: [203.0.113.1], translate: none"
         )
-        .replacing("203.0.113.10-203.0.113.13", with: "203.0.113.14-203.0.113.15")
-        .replacing(
+        .editing("203.0.113.10-203.0.113.13", with: "203.0.113.14-203.0.113.15")
+        .editing(
             "from: lan, to: wan, destination: [203.0.113.1]",
             with: "from: lan, to: wan, source: [192.168.1.10], destination: [203.0.113.1]")
         #expect(try box.apply(other) == nil)

@@ -4,6 +4,7 @@ import Glibc
 @testable import ImageBuilder
 import PluginKit
 import Processes
+import TestSupport
 import Testing
 
 /// What operators do with vcpectl on a box.
@@ -55,7 +56,7 @@ import Testing
     @Test func aCandidateKeepsWhatItWasBegunFrom() throws {
         let box = try BoxInNetwork.ready()
         _ = try said(box, "set", "nat.forwards[web].to-port", "8081")
-        #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 82}")) == nil)
+        #expect(try box.apply(BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 82}")) == nil)
         _ = try said(box, "set", "nat.forwards[web].to-port", "8083")
         #expect(try box.vcpectl("commit").errorText.contains("was begun from the factory's document"))
         #expect(try box.decided().contains("192.168.1.10:82"))
@@ -69,7 +70,7 @@ import Testing
         _ = try said(box, "load", "\(box.folder)/new.yaml")
         let edited = try box.onBox(["env", "EDITOR=sed -i s/8080/8081/", "\(box.folder)/vcpectl", "edit"])
         #expect(edited.status == 0 && edited.text.contains("vcpectl diff shows"), "\(edited.errorText)")
-        #expect(try said(box, "show", "--candidate") == commented.replacing("8080", with: "8081"))
+        #expect(try said(box, "show", "--candidate") == commented.editing("8080", with: "8081"))
         // What can't be read is kept for the one who wrote it.
         let spoiled = try box.onBox(["env", "EDITOR=sed -i s/nat:/nat:]/", "\(box.folder)/vcpectl", "edit"])
         #expect(spoiled.status == 1 && spoiled.errorText.contains("what you wrote is in /tmp/vcpectl-"))
@@ -82,7 +83,7 @@ import Testing
     /// A commit that waits for its confirmation isn't confirmed by the way.
     @Test func aPluginsCommandConfirmsNothing() throws {
         let box = try BoxInNetwork.ready()
-        #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}"), confirm: 600) == nil)
+        #expect(try box.apply(BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 81}"), confirm: 600) == nil)
         let result = try box.vcpectl("firewall", "block", "198.51.100.7")
         #expect(result.status == 1 && result.errorText.contains("commit 1 waits for its confirmation"))
         #expect(try box.ask("status")["rollback-in"] != nil)
@@ -221,7 +222,7 @@ import Testing
         }
         // Given back as it was shown, it is what it was; another one is taken.
         var shown = try said(box, "show")
-        #expect(try box.apply(shown.replacing("to-port: 80", with: "to-port: 81")) == nil)
+        #expect(try box.apply(shown.editing("to-port: 80", with: "to-port: 81")) == nil)
         let file = "\(box.folder)/data/vcpe/commits/2"
         var kept = String(decoding: try FileSystem.read(file), as: UTF8.self)
         #expect(kept.contains("s3same") && kept.contains("open") && !kept.contains("****"), "\(kept)")

@@ -76,7 +76,7 @@ import Testing
         #expect(history[2].contains("provider"))
         // The provider's next commit keeps the customer's document, and an engine that starts again
         // has both.
-        #expect(try box.apply(Self.provider.replacing("to-port: 80}", with: "to-port: 81}")) == nil)
+        #expect(try box.apply(Self.provider.editing("to-port: 80}", with: "to-port: 81}")) == nil)
         box.killEngine()
         try box.start(users: Self.users)
         state = try box.decided()
@@ -118,7 +118,7 @@ import Testing
             "\(overridden)")
         #expect(try box.decided() == before)
         #expect(try run(box, as: "carl", "apply", write(box, Self.customer)).status == 0)
-        let lock = Self.provider.replacing("locks: [", with: "locks: [nat, ")
+        let lock = Self.provider.editing("locks: [", with: "locks: [nat, ")
         let answer = try box.ask("apply", ["site": .text(lock), "name": "site.yaml"])
         let warnings = (answer["warnings"]?.list ?? []).compactMap(\.text)
         #expect(warnings.contains { $0.contains("customer:1:1: nat: the path is locked") }, "\(answer)")
@@ -182,7 +182,7 @@ import Testing
         _ = try run(box, as: "carl", "set", "nat.forwards[camera].protocol", "tcp")
         _ = try run(box, as: "carl", "set", "nat.forwards[camera].ports", "9000")
         #expect(try box.vcpectl("diff").text.isEmpty)
-        #expect(try box.apply(Self.provider.replacing("to-port: 80}", with: "to-port: 81}")) == nil)
+        #expect(try box.apply(Self.provider.editing("to-port: 80}", with: "to-port: 81}")) == nil)
         #expect(try run(box, as: "carl", "check").errorText.contains("customer:3:7: nat.forwards[1].to: "))
         _ = try run(box, as: "carl", "set", "nat.forwards[camera].to", "192.168.1.11")
         #expect(try run(box, as: "carl", "check").text.contains("it can be applied"))
@@ -209,7 +209,7 @@ import Testing
     /// rollback of his own would take the provider's away.
     @Test func aCustomerWaitsForAProvidersCommit() throws {
         let box = try ready()
-        let probed = Self.provider.replacing(
+        let probed = Self.provider.editing(
             "firewall:\n",
             with: "  probes:\n    - {name: peer, ping: 203.0.113.1, interval: 1, timeout: 1}\nfirewall:\n")
         #expect(try box.apply(probed) == nil)
@@ -218,7 +218,7 @@ import Testing
         }
         #expect(try Wait.until { try isPassing() && box.ask("status")["probation"] == nil }, "\(box.log)")
         // The probe fails after some tries, and the commit waits for it until then.
-        let spoiled = probed.replacing(
+        let spoiled = probed.editing(
             "  probes:\n", with: "  routes:\n    - {to: 203.0.113.1/32, via: 192.168.1.99}\n  probes:\n")
         #expect(try box.apply(spoiled) == nil)
         let number = try #require(try box.ask("status")["commit"]?.integer)
@@ -236,7 +236,7 @@ import Testing
     @Test func rollbackAndConfirmationKnowTheOwners() throws {
         let box = try ready()
         #expect(try run(box, as: "carl", "apply", write(box, Self.customer)).status == 0)
-        let changed = Self.provider.replacing("to-port: 80}", with: "to-port: 81}")
+        let changed = Self.provider.editing("to-port: 80}", with: "to-port: 81}")
         #expect(try box.apply(changed, confirm: 600) == nil)
         // The provider's commit waits: a customer neither confirms it nor replaces it.
         for words in [["confirm"], ["apply", "\(box.folder)/customer.yaml"], ["rollback", "2"]] {
@@ -245,7 +245,7 @@ import Testing
                 result.status == 1 && result.errorText.contains("commit 3 changes the document provider"), "\(result)")
         }
         #expect(try box.vcpectl("confirm").status == 0)
-        let more = Self.customer.replacing("ports: 9000", with: "ports: 9001")
+        let more = Self.customer.editing("ports: 9000", with: "ports: 9001")
         #expect(try run(box, as: "carl", "apply", write(box, more), "--confirm", "2s").status == 0)
         #expect(try box.decided().contains("9001"))
         #expect(try Wait.until { try !box.decided().contains("9001") })

@@ -4,6 +4,7 @@ import Glibc
 @testable import ImageBuilder
 import PluginKit
 import Processes
+import TestSupport
 import Testing
 
 /// The same plans as in an image, with real packets, without a machine.
@@ -70,7 +71,7 @@ import Testing
             #expect(try probing.run(proof).passed, "\(proof.name)")
         }
         // And the next change works.
-        #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 8081}")) == nil, "\(box.log)")
+        #expect(try box.apply(BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 8081}")) == nil, "\(box.log)")
         try exchange(client, server, "after a change")
         let rules = try box.state()
         #expect(rules.contains("dnat ip to 192.168.1.10:8081"))
@@ -109,7 +110,7 @@ import Testing
             """)
         var changes = 0
         while client.poll() == nil {
-            let text = BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(2000 + changes)}")
+            let text = BoxInNetwork.site.editing("to-port: 80}", with: "to-port: \(2000 + changes)}")
             #expect(try box.apply(text) == nil)
             changes += 1
             usleep(200_000)
@@ -149,7 +150,7 @@ import Testing
         var changes = 0
         while load.poll() == nil {
             let port = 1000 + changes % 7
-            #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(port)}")) == nil)
+            #expect(try box.apply(BoxInNetwork.site.editing("to-port: 80}", with: "to-port: \(port)}")) == nil)
             try exchange(client, server, "under load \(changes)")
             if changes % 5 == 4 {
                 box.killEngine()

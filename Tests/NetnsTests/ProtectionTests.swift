@@ -4,11 +4,12 @@ import Files
 import Glibc
 @testable import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// Floods and packets that nobody means well with, made by nmap, hping3, scapy and iperf3, which nobody here wrote.
 @Suite(.serialized) struct ProtectionTests {
-    private static let site = BoxInNetwork.site.replacing(
+    private static let site = BoxInNetwork.site.editing(
         "  rules:\n",
         with: """
               protection:

@@ -31,7 +31,7 @@ import Testing
     }
 
     private static func site(port: Int) -> String {
-        BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(port)}")
+        BoxInNetwork.site.editing("to-port: 80}", with: "to-port: \(port)}")
     }
 
     /// Meanwhile the engine answers, a rollback comes in time, and the commit is planned anew
@@ -39,7 +39,7 @@ import Testing
     @Test func aSlowPluginDelaysOnlyItsCommit() throws {
         let box = try Self.ready()
         let before = try box.decided()
-        let pending = BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}")
+        let pending = BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 81}")
         #expect(try box.apply(pending, confirm: 3) == nil)
         let begin = Clock.seconds
         let slow = try box.say("apply", ["site": .text(Self.slow(5)), "name": "site.yaml"])
@@ -88,7 +88,7 @@ import Testing
     @Test func commitsDoNotKeepFactsFromBeingPlanned() throws {
         let box = try Self.ready()
         #expect(try box.apply(BoxInNetwork.site + "slow: {}\n") == nil)
-        let refused = Self.slow(1, BoxInNetwork.site.replacing("port: order 1", with: "port: order 7"))
+        let refused = Self.slow(1, BoxInNetwork.site.editing("port: order 1", with: "port: order 7"))
         var waiting: [File] = []
         func keepBusy() throws {
             while waiting.count < 3 {

@@ -19,23 +19,23 @@ import Testing
             ("network: 5\n", "site.yaml:1:10: network: found \"5\"; allowed is a mapping"),
             ("a: &a [*a]\n", "lies within its own anchor"), ("network: {zones: [wan\n", "site.yaml:2:1"),
             (
-                good.replacing("zone: wan\n", with: "zone: wann\n"),
+                good.editing("zone: wan\n", with: "zone: wann\n"),
                 "site.yaml:5:13: network.interfaces[0].zone: there is no zone \"wann\"; did you mean wan?"
             ),
             (
-                good.replacing("port: order 1", with: "port: order 7"),
+                good.editing("port: order 1", with: "port: order 7"),
                 "absent: site.yaml:6:13: network.interfaces[0].port: no port of the box is that"
             ),
             (
-                good.replacing("port: order 1", with: "port: order 2"),
+                good.editing("port: order 1", with: "port: order 2"),
                 "the port is taken already, by interfaces[0].port"
             ),
-            (good.replacing("192.168.1.1/24", with: "203.0.113.9/24"), "overlaps 203.0.113.2/24 of wan"),
-            (good.replacing("ports: 8080", with: "ports: 90-80"), "nat.forwards[0].ports: found \"90-80\""),
-            (good.replacing("to: 192.168.1.10", with: "to: \"fd00::1\""), "fd00::1 is in no network of an interface"),
-            (good.replacing("to: 192.168.1.10", with: "to: 10.0.0.1"), "10.0.0.1 is in no network of an interface"),
+            (good.editing("192.168.1.1/24", with: "203.0.113.9/24"), "overlaps 203.0.113.2/24 of wan"),
+            (good.editing("ports: 8080", with: "ports: 90-80"), "nat.forwards[0].ports: found \"90-80\""),
+            (good.editing("to: 192.168.1.10", with: "to: \"fd00::1\""), "fd00::1 is in no network of an interface"),
+            (good.editing("to: 192.168.1.10", with: "to: 10.0.0.1"), "10.0.0.1 is in no network of an interface"),
             (
-                good.replacing("{from: lan, to: wan, action: accept}", with: "{from: lan, to: wan, action: allow}"),
+                good.editing("{from: lan, to: wan, action: accept}", with: "{from: lan, to: wan, action: allow}"),
                 "allowed is one of accept, drop, reject"
             ),
         ]

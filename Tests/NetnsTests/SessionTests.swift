@@ -4,17 +4,18 @@ import Files
 import Glibc
 @testable import ImageBuilder
 import Processes
+import TestSupport
 import Testing
 
 /// Connections that stand while the policy changes: those that it forbids end, others don't notice.
 @Suite(.serialized) struct SessionTests {
     private static func site(_ rule: String = "") -> String {
-        BoxInNetwork.site.replacing(
+        BoxInNetwork.site.editing(
             "  rules:\n",
             with: "  groups:\n    - {name: staff, members: [192.168.1.10]}\n    - {name: late}\n  rules:\n\(rule)"
                 + "    - {name: late, from: lan, to: wan, source-groups: [late], action: drop}\n"
                 + "    - {name: telnet, from: lan, to: wan, protocol: tcp, ports: [23], action: reject, log: true, log-prefix: 'telnet: '}\n"
-        ).replacing(
+        ).editing(
             "firewall:\n", with: "firewall:\n  fast-path: hardware\n  logging: {packets: true, sessions: true}\n")
     }
 
@@ -99,16 +100,16 @@ import Testing
         // A forward that is taken away, while what it does not concern stays.
         #expect(
             try box.apply(
-                Self.site(rule).replacing(
+                Self.site(rule).editing(
                     "    - {name: web, from: wan, protocol: tcp, ports: 8080, to: 192.168.1.10, to-port: 80}\n",
                     with: ""
-                ).replacing("  forwards:\n", with: "")) == nil)
+                ).editing("  forwards:\n", with: "")) == nil)
         #expect(ends(forwarded))
         #expect(web.goesOn())
         // Nobody's policy any more.
         #expect(
             try box.apply(
-                Self.site(rule).replacing(
+                Self.site(rule).editing(
                     "    - {from: lan, to: wan, action: accept}\n  groups",
                     with: "    - {from: lan, to: wan, action: drop}\n  groups")) == nil)
         #expect(ends(web))

@@ -33,7 +33,7 @@ import Testing
             "leases", "wan", "address=203.0.113.77/24", "gateway=203.0.113.1", "resolvers:=[\"192.0.2.53\"]",
             "mtu:=1400",
             "routes:=[{\"to\":\"10.0.0.0/8\",\"via\":\"203.0.113.9\"}]")
-        #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}")) == nil)
+        #expect(try box.apply(BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 81}")) == nil)
         let proof = try #require(try PacketTests.proofs().first { $0.name == "LAN pings the box" })
         #expect(try box.probing().run(proof).passed)
         let all = try data(box, ["datastore": "operational"])
@@ -105,7 +105,7 @@ import Testing
         let none = try box.vcpectl("show", "--state", "network.state.leases")
         #expect(none.status == 1 && none.errorText.contains("observes nothing"))
         // A document may have none of it.
-        let error = try box.apply(BoxInNetwork.site.replacing("  zones:", with: "  state: {}\n  zones:"))
+        let error = try box.apply(BoxInNetwork.site.editing("  zones:", with: "  state: {}\n  zones:"))
         #expect(error?.contains("network.state: unknown key") == true)
         #expect(try box.run(["complete", "set", "network.st"]).text.isEmpty)
     }

@@ -49,7 +49,7 @@ import Testing
             String(decoding: (try? FileSystem.read("\(folder)/\(name)")) ?? [], as: UTF8.self)
         }
         #expect(Wait.until { text("hostname") == "branch-7\n" }, "\(box.log)")
-        #expect(text("hosts") == hosts.replacing("127.0.1.1 vcpe", with: "127.0.1.1 branch-7"))
+        #expect(text("hosts") == hosts.editing("127.0.1.1 vcpe", with: "127.0.1.1 branch-7"))
     }
 
     /// By the socket's own word who asks: a group for each role, and nothing for who has none.
@@ -116,7 +116,7 @@ import Testing
         let shadow = "\(box.folder)/run/system/users/shadow"
         #expect(String(decoding: try FileSystem.read(shadow), as: UTF8.self) == "alice:\(hash):::::::\n")
         #expect(try File(shadow).status().st_mode & 0o777 == 0o600)
-        let wrong = try box.ask("plan", ["site": .text(site.replacing(hash, with: "hunter22")), "name": "site.yaml"])
+        let wrong = try box.ask("plan", ["site": .text(site.editing(hash, with: "hunter22")), "name": "site.yaml"])
         #expect(
             wrong["error"]?.text?.contains("found a secret") == true && !wrong.line.contains("hunter22"),
             "\(wrong.line)")
@@ -182,7 +182,7 @@ import Testing
             try Command("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", "\(box.folder)/\(name)"]).check()
         }
         let key = String(decoding: try FileSystem.read("\(box.folder)/good.pub"), as: UTF8.self)
-        func site(_ port: Int) -> String { BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: \(port)}") }
+        func site(_ port: Int) -> String { BoxInNetwork.site.editing("to-port: 80}", with: "to-port: \(port)}") }
         func says(_ text: String) -> Bool { Wait.until { box.log.contains(text) } }
         var number = 0
         func plug(_ files: [String: String], label: String = "VCPE-SITE") throws -> Stick {
@@ -190,7 +190,7 @@ import Testing
             return try Stick(box, "stick\(number)", label: label, files: files)
         }
         // What can't be applied changes nothing, and is said.
-        let broken = try plug(["site.yaml": site(81).replacing("zone: wan", with: "zone: wann")])
+        let broken = try plug(["site.yaml": site(81).editing("zone: wan", with: "zone: wann")])
         #expect(says("the document of the stick is not taken: ") && says("did you mean wan?"), "\(box.log)")
         try broken.pull()
         let foreign = try plug(["site.yaml": site(89)], label: "OTHER")
@@ -238,7 +238,7 @@ import Testing
     @Test func aSiteComesFromTheFirmware() throws {
         let box = try BoxInNetwork(site: BoxInNetwork.site)
         try FileSystem.replace(
-            "\(box.folder)/firmware-site", with: BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}"))
+            "\(box.folder)/firmware-site", with: BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 81}"))
         try box.start()
         // Ports come later than the document.
         #expect(
@@ -254,7 +254,7 @@ import Testing
 
     @Test func aFactoryResetForgetsAllButTheBoxItself() throws {
         let box = try ready()
-        let site = BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}")
+        let site = BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 81}")
         #expect(try box.apply(site + "system:\n  ssh: {interfaces: [lan]}\n") == nil)
         let data = "\(box.folder)/data"
         for (path, text) in [

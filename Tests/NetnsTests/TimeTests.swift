@@ -4,6 +4,7 @@ import Glibc
 @testable import ImageBuilder
 import PluginKit
 import Processes
+import TestSupport
 import Testing
 
 /// Rules that end by themselves.
@@ -15,7 +16,7 @@ import Testing
         var buffer = [CChar](repeating: 0, count: 40)
         strftime(&buffer, buffer.count, "%Y-%m-%dT%H:%M:%SZ", &parts)
         let text = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return BoxInNetwork.site.replacing(
+        return BoxInNetwork.site.editing(
             "  rules:\n",
             with: "  rules:\n    - {name: trial, from: wan, to: lan, action: accept, until: \"\(text)\"}\n")
     }

@@ -53,7 +53,7 @@ import Testing
         #expect(last?["kind"]?.text == "policy")
         // Nothing of it is left, and nothing of the plan has changed.
         #expect(try !box.decided().contains("nftrace") && !box.decided().contains("trace-"))
-        #expect(try box.apply(BoxInNetwork.site.replacing("to-port: 80}", with: "to-port: 81}")) == nil)
+        #expect(try box.apply(BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 81}")) == nil)
         // A commit in the middle of a trace lets it be, and an engine that falls leaves nothing of it.
         #expect(try box.ask("trace", ["seconds": 60])["seconds"]?.integer == 60)
         #expect(try box.decided().contains("nftrace"))
@@ -76,7 +76,7 @@ import Testing
 extension TraceTests {
     /// What is told of a packet that nobody sent is what becomes of one that somebody sends.
     @Test func aSupposedPacketMeetsWhatARealOneMeets() throws {
-        let site = BoxInNetwork.site.replacing(
+        let site = BoxInNetwork.site.editing(
             "  rules:\n",
             with: "  rules:\n    - {name: no-telnet, from: lan, to: wan, protocol: tcp, ports: [23], action: reject}\n")
         let box = try BoxInNetwork.ready(site: site)

@@ -137,7 +137,7 @@ public struct DebianMirror {
         let path = "\(images)/\(name).yaml"
         let text = String(decoding: try FileSystem.read(path), as: UTF8.self)
         let keys = "  mirror: \(url())\n  security-mirror: \(url("debian-security"))\n  signed-by: keyring.gpg\n"
-        try FileSystem.replace(path, with: text.replacing("base:\n", with: "base:\n" + keys))
+        try FileSystem.replace(path, with: text.editing("base:\n", with: "base:\n" + keys))
         try Command("cp", [keyring, "\(images)/keyring.gpg"]).check()
     }
 }
