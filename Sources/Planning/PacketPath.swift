@@ -74,7 +74,7 @@ public enum PacketPath {
                 rules: [
                     Rule([.match(.meta(.interface), .equal, .text("lo")), .verdict(.accept)], comment: comment),
                     established,
-                ] + call(.inputGuard, .openings, .input)),
+                ] + call(.inputGuard, .input, .openings)),
             Chain(
                 "forward", hook: Hook(.filter, .forward, priority: 0, policy: .drop),
                 rules: call(.forwardGuard, .noOffload) + [established] + call(.forward)),

@@ -27,7 +27,8 @@ public struct Interface: Sendable, Hashable {
     }
 }
 
-/// Packets to the box itself that a service wants.
+/// An allowed port: packets to the box that a service needs. The firewall accepts them where no
+/// rule of the site decides otherwise.
 public struct Opening: Sendable, Hashable {
     public enum TransportProtocol: String, Sendable, CaseIterable { case tcp, udp }
 
@@ -37,12 +38,17 @@ public struct Opening: Sendable, Hashable {
     public var interface: String
     public var transport: TransportProtocol
     public var port: Int
+    /// The only sources that may use it, of both families; empty for all.
+    public var sources: [IPRange]
 
-    public init(name: String, interface: String, transport: TransportProtocol, port: Int) {
+    public init(
+        name: String, interface: String, transport: TransportProtocol, port: Int, sources: [IPRange] = []
+    ) {
         self.name = name
         self.interface = interface
         self.transport = transport
         self.port = port
+        self.sources = sources
     }
 }
 
@@ -86,8 +92,9 @@ public struct Published: Sendable, Hashable {
                         Opening.TransportProtocol(rawValue: $0)
                     })
                 let port = fields.required("port", .integer(1...65535))
+                let sources = fields.optional("sources", .list(of: .addresses)) ?? []
                 guard let interface, let transport, let port else { return nil }
-                return Opening(name: "", interface: interface, transport: transport, port: port)
+                return Opening(name: "", interface: interface, transport: transport, port: port, sources: sources)
             }
             for (name, var value) in read("openings", opening) {
                 value.name = name
@@ -124,10 +131,11 @@ public struct PublishOutput {
     public mutating func add(_ opening: Opening) {
         add(
             "openings", opening.name,
-            [
+            .object([
                 "interface": .text(opening.interface), "protocol": .text(opening.transport.rawValue),
                 "port": .integer(opening.port),
-            ])
+                "sources": opening.sources.isEmpty ? nil : .texts(opening.sources.map(\.description)),
+            ]))
     }
 
     public mutating func add(resolvers: [IPAddress], from source: String) {

@@ -43,15 +43,13 @@ extension BuildTests {
         #expect(carrier.status == 0 && carrier.errorText.isEmpty, "\(carrier.errorText)")
         // What can never match is said with both lines.
         let late = String(decoding: try FileSystem.read(example), as: UTF8.self).editing(
-            "    - {name: staff-to-box",
-            with: "    - {name: late, from: staff, to: wan, protocol: tcp, ports: [23], action: accept}\n"
-                + "    - {name: staff-to-box")
+            "nat:\n", with: "    - {name: late, from: staff, to: wan, protocol: tcp, ports: [23], action: accept}\nnat:\n")
         try FileSystem.replace("\(folder)/late.yaml", with: late)
         let warned = try run(["site", "check", "\(folder)/late.yaml"] + check)
         #expect(
             warned.status == 0
-                && warned.text.contains("late.yaml:34:7: firewall.rules[6]: no packet ever meets this rule")
-                && warned.text.contains("(firewall.rules[1], \(folder)/late.yaml:29:7)"), "\(warned.text)")
+                && warned.text.contains("late.yaml:35:7: firewall.rules[6]: no packet ever meets this rule")
+                && warned.text.contains("(firewall.rules[1], \(folder)/late.yaml:30:7)"), "\(warned.text)")
         // For whoever asks: rules that differ about packets, that change nothing, and what is one
         // look-up.
         let overlapping = late.editing(
@@ -70,16 +68,16 @@ extension BuildTests {
         let explained = try run(["site", "check", "\(folder)/overlaps.yaml", "--explain"] + check)
         #expect(
             explained.text.contains(
-                "overlaps.yaml:36:7: firewall.rules[8]: packets of this rule are taken by another before it, which accepts them"
+                "overlaps.yaml:37:7: firewall.rules[8]: packets of this rule are taken by another before it, which accepts them"
             )
-                && explained.text.contains("(firewall.rules[7], \(folder)/overlaps.yaml:35:7)"),
+                && explained.text.contains("(firewall.rules[7], \(folder)/overlaps.yaml:36:7)"),
             "\(explained.text)\(explained.errorText)")
         #expect(
             explained.text.contains(
-                "overlaps.yaml:39:7: firewall.rules[11]: no packet ever meets this rule: rules[9], rules[10] together"
+                "overlaps.yaml:40:7: firewall.rules[11]: no packet ever meets this rule: rules[9], rules[10] together"
             ) && !explained.text.contains("firewall.rules[12]: no packet"), "\(explained.text)")
         #expect(
-            explained.text.contains("overlaps.yaml:34:7: firewall.rules[6]: it changes nothing but its counter")
+            explained.text.contains("overlaps.yaml:35:7: firewall.rules[6]: it changes nothing but its counter")
                 && explained.text.contains("(firewall.policies[1], "), "\(explained.text)")
         let text = String(decoding: try FileSystem.read(site), as: UTF8.self)
         try FileSystem.replace(site, with: text.editing("zone: wan\n", with: "zone: wann\n"))

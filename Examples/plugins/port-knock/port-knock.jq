@@ -72,7 +72,7 @@ def plan:
       else {plan: [plan_of($door; $path; $zone)], rules: [rules_of($door; $path; $zone)]} end] |
   if any(has("problem")) then map(.problem // empty)[]
   else (map(.plan) | add[]),
-    {kind: "nftables", id: "chain port-knock.input", stage: "input", order: 50,
+    {kind: "nftables", id: "chain port-knock.input", stage: "openings", order: 50,
       chain: {name: "port-knock.input", rules: (map(.rules) | add)}}
   end;
 

@@ -57,11 +57,10 @@ public enum Firewall: Plugin {
         planDefence(blocked, configuration, &output)
         Protection.plan(configuration.protections, blocked: blocked, input.published, &output)
         configuration.identities.plan(input.published, slowly: configuration.fastPath != .off, &output)
-        planOpenings(input.published, &output)
         output.rememberConnections()
         for set in configuration.sets { plan(set.value, &output) }
 
-        // Operators' rules come first but for what IPv6 can't live without; then what RFC 4890 wants let through; policies last.
+        // The site's rules come first but for what IPv6 can't live without; then allowed ports, echo and policies.
         var outcomes: [Classifier.Outcome] = []
         var (toBox, through): ([Box], [Box]) = ([], [])
         var paths: [String] = []
@@ -75,7 +74,7 @@ public enum Firewall: Plugin {
             if [.box, .any].contains(rule.value.to.value) { toBox += boxes }
             if rule.value.to.value != .box { through += boxes }
             let outcome = compiler.outcome(rule.value)
-            if input.explains {
+            if input.explains || rule.value.to.value == .box || rule.value.to.value == .any {
                 let isPlain = rule.value.note == nil && outcome.isFinal
                 let to = rule.value.to.value
                 items.append(
@@ -92,8 +91,6 @@ public enum Firewall: Plugin {
         var forward = Classifier(interfaces: compiler.interfaces, boxes: through, outcomes: outcomes)
         var groups = [(key: "-discovery", rules: neighbourDiscovery)]
         groups += input.compile(chain: "firewall.input")
-        groups.append(("-echo", echoToBox))
-        if configuration.logsDrops { groups.append(("-log", [logDrops("to box", configuration.logging)])) }
         output.add(chain: "firewall.input", groups: groups, stage: .init(.input, order: 100))
         let rules = forward.compile(chain: "firewall.forward")
         output.add(chain: "firewall.forward", groups: rules, stage: .init(.forward, order: 100))
@@ -101,6 +98,8 @@ public enum Firewall: Plugin {
             for (name, groups) in classifier.chains { output.add(chain: name, groups: groups, stage: nil) }
             for set in classifier.sets { output.add(set: set) }
         }
+        planAllowedPorts(configuration, compiler, &output)
+        warnOfClosedPorts(compiler, items, &output)
         planPolicies(configuration, compiler, &output)
         var taken: Set<String> = []
         if explains {
@@ -138,7 +137,7 @@ public enum Firewall: Plugin {
         }
     }
 
-    private static func logDrops(_ what: String, _ logging: Logging) -> Rule {
+    static func logDrops(_ what: String, _ logging: Logging) -> Rule {
         Rule(
             [.limit(Logging.Note.usual.limit), logging.statement("vcpe drop \(what): ")],
             comment: "firewall: log-drops")
@@ -187,11 +186,9 @@ public enum Firewall: Plugin {
                 ?? []
         }
         var last: [Rule] = []
-        for policy in sorted(configuration.policies) {
-            // No name of a zone has a dot.
-            let pair = "\(policy.value.from.value).\(policy.value.to.value)"
+        for policy in sorted(configuration.policies) where policy.value.to.value != .box {
             let comment = "firewall: \(policy.path) \(policy.value.from.value) to \(policy.value.to.value)"
-            let counter = "firewall.policy.\(pair)"
+            let counter = policy.value.counter
             output.add(.counter(NamedCounter(counter, comment: comment)))
             if policy.value.from.value == .any, policy.value.to.value == .any {
                 // However many pairs are left, one rule behind the map takes them.
@@ -267,20 +264,6 @@ public enum Firewall: Plugin {
         output.add(.chain(Chain("firewall.defend", rules: blocked + spoofed), stage: .init(.defend, order: 100)))
     }
 
-    /// What services of other plugins want to be reached by.
-    private static func planOpenings(_ published: Published, _ output: inout PlanOutput) {
-        let rules = published.openings.values.sorted { $0.name < $1.name }.map { opening in
-            Rule(
-                [
-                    .match(.meta(.interface), .equal, .text(opening.interface)),
-                    .match(
-                        .payload(opening.transport == .tcp ? .tcp : .udp, "dport"), .equal, .number(opening.port)),
-                    .verdict(.accept),
-                ], comment: "\(opening.name)")
-        }
-        output.add(.chain(Chain("firewall.openings", rules: rules), stage: .init(.openings, order: 100)))
-    }
-
     // MARK: - ICMP
 
     /// What IPv6 can't live without (RFC 4890, section 4.4.1), which never came over a router (hop limit 255).
@@ -306,15 +289,10 @@ public enum Firewall: Plugin {
             ], comment: "firewall: icmp, RFC 4890 4.4.1"),
     ]
 
-    /// Echo, within bounds, where no rule says otherwise. Errors belong to connections and are let through as related.
-    private static let echoToBox = [
-        echo(.icmp, rate: 50, "icmp"), echo(.icmpv6, rate: 50, "icmp, RFC 4890 4.4.1"),
-    ]
-
     /// RFC 4890, section 4.3.1: echo must pass, or hosts can't be told from black holes; errors pass as related.
     private static let echoThrough = [echo(.icmpv6, rate: 100, "icmp, RFC 4890 4.3.1")]
 
-    private static func echo(_ header: Selector.Header, rate: Int, _ origin: String) -> Rule {
+    static func echo(_ header: Selector.Header, rate: Int, _ origin: String) -> Rule {
         Rule(
             [
                 .match(.payload(header, "type"), .equal, .text("echo-request")),

@@ -18,13 +18,18 @@ extension Firewall {
         }
         let policies = configuration.policies.map { policy in
             let (from, to) = (policy.value.from.value, policy.value.to.value)
-            return ("\(from)-\(to)", "policy", "firewall.policy.\(from).\(to)")
+            return ("\(from)-\(to)", "policy", policy.value.counter)
         }
-        var rows = (rules + policies).map { (name: $0.0, what: $0.1, count: input.counters[$0.2] ?? (0, 0)) }
+        // Those of all plugins' services: the counters are this plugin's.
+        let allowed = input.counters.keys.filter { $0.hasPrefix(allowedCounters) }.sorted().map { counter in
+            (String(counter.dropFirst(allowedCounters.count)), "allowed port", counter)
+        }
+        let all = rules + allowed + policies
+        var rows = all.map { (name: $0.0, what: $0.1, count: input.counters[$0.2] ?? (0, 0)) }
         if let name = input.arguments["rule"] {
             rows = rows.filter { $0.name == name }
             if rows.isEmpty {
-                let meant = didYouMean(name, among: (rules + policies).map(\.0))
+                let meant = didYouMean(name, among: all.map(\.0))
                 output.say(
                     .error, path: "rules", "there is no rule \"\(name)\"", hint: meant.map { "did you mean \($0)?" })
             }

@@ -64,8 +64,9 @@ struct FirewallCompiler {
             (box.space[.inbound], box.space[.outbound]) = (
                 limits(policy.value.from.value), limits(policy.value.to.value)
             )
+            let isToBox = policy.value.to.value == .box
             return Overlaps.Item(
-                path: policy.path, action: policy.value.action, isToBox: false, isThrough: true, boxes: [box],
+                path: policy.path, action: policy.value.action, isToBox: isToBox, isThrough: !isToBox, boxes: [box],
                 isPlain: true, isPolicy: true)
         }
     }

@@ -141,7 +141,7 @@ extension FirewallConfiguration {
     private static var policy: Shape<Policy> {
         .mapping("a policy") { fields in
             let from = fields.required("from", place(box: false).located)
-            let to = fields.required("to", place(box: false).located)
+            let to = fields.required("to", place(box: true).located)
             let action = fields.required("action", Self.action)
             guard let from, let to, let action else { return nil }
             return Policy(from: from, to: to, action: action)

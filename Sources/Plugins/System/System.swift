@@ -25,7 +25,9 @@ public enum System: Plugin {
         if let ssh = configuration.ssh {
             for interface in Set(ssh.interfaces.map(\.value)).sorted() {
                 output.add(
-                    Opening(name: "system.ssh-\(interface)", interface: interface, transport: .tcp, port: ssh.port))
+                    Opening(
+                        name: "system.ssh-\(interface)", interface: interface, transport: .tcp, port: ssh.port,
+                        sources: ssh.sources))
             }
         }
         for interface in Set(configuration.time.served.map(\.value)).sorted() {

@@ -14,6 +14,8 @@ public struct SystemConfiguration: Sendable {
     struct SSH {
         var interfaces: [Located<String>]
         var port: Int
+        /// Empty for all hosts of the interfaces.
+        var sources: [IPRange]
         var takesPasswords: Bool
     }
 
@@ -170,8 +172,10 @@ extension SystemConfiguration {
         .mapping("how the box is reached by SSH") { fields in
             let interfaces = fields.required("interfaces", .list(of: Shape.text.located)) ?? []
             let port = fields.optional("port", .integer(1...65535)) ?? 22
+            let sources = fields.optional("sources", .list(of: .addresses)) ?? []
             let passwords = fields.optional("passwords", .boolean) ?? false
-            return SSH(interfaces: interfaces, port: port, takesPasswords: passwords)
+            fields.refuseEmptyLists(["sources"])
+            return SSH(interfaces: interfaces, port: port, sources: sources, takesPasswords: passwords)
         }
     }
 

@@ -7,7 +7,10 @@ public enum Stage: String, Sendable, CaseIterable {
     case classify, steer, dnat
     /// Packets to the box that no later chain may accept: drops only.
     case inputGuard = "input-guard"
-    case openings, input
+    /// The site's own rules about packets to the box.
+    case input
+    /// Allowed ports of services, and behind them what happens to the rest: no rule decided.
+    case openings
     /// Forwarded packets, established ones too: drops only.
     case forwardGuard = "forward-guard"
     case noOffload = "no-offload"
