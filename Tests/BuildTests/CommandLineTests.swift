@@ -43,7 +43,8 @@ extension BuildTests {
         #expect(carrier.status == 0 && carrier.errorText.isEmpty, "\(carrier.errorText)")
         // What can never match is said with both lines.
         let late = String(decoding: try FileSystem.read(example), as: UTF8.self).editing(
-            "nat:\n", with: "    - {name: late, from: staff, to: wan, protocol: tcp, ports: [23], action: accept}\nnat:\n")
+            "nat:\n",
+            with: "    - {name: late, from: staff, to: wan, protocol: tcp, ports: [23], action: accept}\nnat:\n")
         try FileSystem.replace("\(folder)/late.yaml", with: late)
         let warned = try run(["site", "check", "\(folder)/late.yaml"] + check)
         #expect(

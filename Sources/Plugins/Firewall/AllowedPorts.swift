@@ -67,7 +67,8 @@ extension Firewall {
                     .warning, path: rule.path,
                     "\(opening.name) needs port \(opening.port)/\(opening.transport.rawValue) on \(opening.interface), "
                         + "and this rule \(rule.action == .drop ? "drops" : "rejects") all packets to it",
-                    hint: "accept them in a rule before it, or make it a policy with to: box, which comes after allowed ports"
+                    hint: "accept them in a rule before it, or make it a policy with to: box, which comes after allowed "
+                        + "ports"
                 )
                 break
             }
