@@ -38,7 +38,7 @@ public struct Opening: Sendable, Hashable {
     public var interface: String
     public var transport: TransportProtocol
     public var port: Int
-    /// The only sources that may use it, of both families; empty for all.
+    /// The sources that it is for, of both families; empty for all. A rule of the site may let others in.
     public var sources: [IPRange]
 
     public init(
@@ -93,6 +93,8 @@ public struct Published: Sendable, Hashable {
                     })
                 let port = fields.required("port", .integer(1...65535))
                 let sources = fields.optional("sources", .list(of: .addresses)) ?? []
+                // A plugin that found no source must not open its port to all.
+                fields.refuseEmptyLists(["sources"])
                 guard let interface, let transport, let port else { return nil }
                 return Opening(name: "", interface: interface, transport: transport, port: port, sources: sources)
             }

@@ -338,6 +338,14 @@ import Testing
             "\(answer.line.prefix(2000))")
         // The first rule lets some to this one.
         #expect(!warnings.contains { $0.contains("service.web") })
+        // A rule for what passes through lets nothing in, and both families together are all.
+        let both = """
+                - {name: out, from: lan, to: any, destination: [198.51.100.0/24], action: accept}
+                - {name: all, from: lan, to: box, source: [0.0.0.0/0, "::/0"], action: reject}
+
+            """
+        let other = try box.ask("plan", ["site": .text(Self.site(rules: both)), "name": "site.yaml"])
+        #expect(other.line.contains("service.dns needs port 53/udp on lan"), "\(other.line.prefix(2000))")
         try check(
             "closed",
             Self.usual(but: .dropped) {

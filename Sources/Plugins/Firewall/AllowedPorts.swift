@@ -8,7 +8,7 @@ extension Firewall {
     static func planAllowedPorts(
         _ configuration: FirewallConfiguration, _ compiler: FirewallCompiler, _ output: inout PlanOutput
     ) {
-        var allowed: [Rule] = []
+        var allowed: [(key: String, rules: [Rule])] = []
         for opening in compiler.openings {
             let counter = allowedCounters + opening.name
             output.add(.counter(NamedCounter(counter, comment: opening.name)))
@@ -24,11 +24,12 @@ extension Firewall {
                         [.match(.payload(family == .ipv4 ? .ip : .ip6, "saddr"), .equal, $0)]
                     }
                 }
-            allowed += sources.map {
+            let rules = sources.map {
                 Rule(port + $0 + [.counter(counter), .verdict(.accept)], comment: opening.name)
             }
+            allowed.append((opening.name, rules))
         }
-        output.add(chain: "firewall.openings", groups: [("", allowed)], stage: .init(.openings, order: 100))
+        output.add(chain: "firewall.openings", groups: allowed, stage: .init(.openings, order: 100))
 
         var rest = echoToBox
         for policy in sorted(configuration.policies) where policy.value.to.value == .box {
@@ -58,8 +59,12 @@ extension Firewall {
             let spaces = compiler.spaces(of: opening)
             for rule in rules where rule.isToBox {
                 guard rule.boxes.contains(where: { box in spaces.contains { box.space.meets($0) } }) else { continue }
-                // Some of its packets are let through before: closed to the rest on purpose.
-                if rule.action == .accept { break }
+                // Some of its packets are let in before: closed to the rest on purpose. A rule about what
+                // passes through meets them by chance.
+                if rule.action == .accept {
+                    if rule.isThrough { continue }
+                    break
+                }
                 guard rule.isFinal, spaces.allSatisfy({ space in rule.boxes.contains { $0.takes(space) } }) else {
                     continue
                 }
@@ -67,9 +72,8 @@ extension Firewall {
                     .warning, path: rule.path,
                     "\(opening.name) needs port \(opening.port)/\(opening.transport.rawValue) on \(opening.interface), "
                         + "and this rule \(rule.action == .drop ? "drops" : "rejects") all packets to it",
-                    hint: "accept them in a rule before it, or make it a policy with to: box, which comes after allowed "
-                        + "ports"
-                )
+                    hint: "accept them in a rule before it, or make it a policy with to: box, which comes after "
+                        + "allowed ports")
                 break
             }
         }
@@ -98,12 +102,15 @@ extension FirewallCompiler {
         let number: UInt128 = opening.transport == .tcp ? 6 : 17
         space[.transport] = [number...number]
         space[.port] = [UInt128(opening.port)...UInt128(opening.port)]
-        if opening.sources.isEmpty { return [space] }
         return IPAddress.Family.allCases.compactMap { family in
+            var made = space
+            made.family = family
+            let all = Space.Dimension.source.all(family, interfaces: interfaces.count)
+            made[.source] = [all]
+            if opening.sources.isEmpty { return made }
             let ranges = opening.sources.filter { $0.family == family }.map(\.values)
             if ranges.isEmpty { return nil }
-            var made = space
-            (made.family, made[.source]) = (family, .united(ranges))
+            made[.source] = .united(ranges)
             return made
         }
     }

@@ -47,7 +47,8 @@ struct Overlaps {
                     // What an earlier one takes out of a later one is an exception, and meant.
                     if !next.isPolicy, !covers(next, item), !covers(item, next) { differing.append((place, other)) }
                     later = later ?? other
-                } else if later == nil, item.isPlain, covers(next, item) {
+                } else if later == nil, item.isPlain, covers(next, item), !(next.isPolicy && next.isToBox) {
+                    // Allowed ports and echo are between rules and policies to the box.
                     idle.append((place, other))
                     later = other
                 }
