@@ -155,10 +155,20 @@ import Testing
             try File(image, O_RDWR | O_CREAT).resize(to: 40 << 20)
             // This kernel may have no FAT; a box has (BootTests).
             try Command("mkfs.ext4", ["-q", "-L", label, "-d", folder, image]).check()
-            device = try Command("losetup", ["--find", "--show", image]).check().text.trimming(\.isNewline)
             self.box = box
-            let node = "\(box.folder)/devices/\(FileSystem.name(of: device))"
-            guard symlink(device, node) == 0 else { throw SystemError("symlink", node) }
+            // The node is there before the kernel announces the disk, as on a box. Another test may
+            // take the same free device first.
+            for _ in 0..<20 {
+                let free = try Command("losetup", ["--find"]).check().text.trimming(\.isNewline)
+                let node = "\(box.folder)/devices/\(FileSystem.name(of: free))"
+                guard symlink(free, node) == 0 else { throw SystemError("symlink", node) }
+                if try Command("losetup", [free, image]).run().status == 0 {
+                    device = free
+                    return
+                }
+                try FileSystem.remove(node)
+            }
+            throw SystemError("losetup", image, code: EBUSY)
         }
 
         func pull() throws {

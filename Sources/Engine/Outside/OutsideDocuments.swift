@@ -38,17 +38,23 @@ final class OutsideDocuments {
             Log.say("a disk is not read any more: it takes longer than \(Self.patience / 1000) s")
             background.abandon()
         }
-        if !background.isBusy, !sources.isEmpty {
-            let source = sources.removeFirst()
-            end = Uptime.milliseconds + Self.patience
-            background.run { [sites] in
-                sites.read(source)
-            } then: { result in
-                if let found = try? result.get() { self.take(found) }
-            }
-        }
+        readNext()
         // A commit that may be rolled back must not write disks.
         if configuration.head.pending == nil { stick.follow(configuration.site) }
+    }
+
+    /// Reads one source after the other, each as soon as the one before has been read: a box with a
+    /// dozen disks must not take a dozen rounds of the loop for a stick.
+    private func readNext() {
+        guard !background.isBusy, !sources.isEmpty else { return }
+        let source = sources.removeFirst()
+        end = Uptime.milliseconds + Self.patience
+        background.run { [sites] in
+            sites.read(source)
+        } then: { result in
+            if let found = try? result.get() { self.take(found) }
+            self.readNext()
+        }
     }
 
     /// Installs the box onto a disk, as an administrator demands.
