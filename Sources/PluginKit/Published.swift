@@ -38,7 +38,8 @@ public struct Opening: Sendable, Hashable {
     public var interface: String
     public var transport: TransportProtocol
     public var port: Int
-    /// The sources that it is for, of both families; empty for all. A rule of the site may let others in.
+    /// The sources that it is for, of both families; empty for all. A rule of the site may let
+    /// others in.
     public var sources: [IPRange]
 
     public init(

@@ -50,8 +50,8 @@ extension Firewall {
         output.add(.chain(Chain("firewall.rest", rules: rest), stage: .init(.openings, order: 300)))
     }
 
-    /// Warns of allowed ports that the site's rules close as a whole: whoever wrote such a rule may
-    /// have had the rest in mind, for which a policy is there.
+    /// Warns of allowed ports that a rule of the site closes to all of their sources. The author of
+    /// such a rule may have meant the rest, for which there are policies.
     static func warnOfClosedPorts(
         _ compiler: FirewallCompiler, _ rules: [Overlaps.Item], _ output: inout PlanOutput
     ) {
@@ -59,8 +59,8 @@ extension Firewall {
             let spaces = compiler.spaces(of: opening)
             for rule in rules where rule.isToBox {
                 guard rule.boxes.contains(where: { box in spaces.contains { box.space.meets($0) } }) else { continue }
-                // Some of its packets are let in before: closed to the rest on purpose. A rule about what
-                // passes through meets them by chance.
+                // A rule before lets some of its packets in: the port is closed to the rest on purpose.
+                // A rule that is also about forwarded packets may meet them by chance.
                 if rule.action == .accept {
                     if rule.isThrough { continue }
                     break
@@ -103,14 +103,13 @@ extension FirewallCompiler {
         space[.transport] = [number...number]
         space[.port] = [UInt128(opening.port)...UInt128(opening.port)]
         return IPAddress.Family.allCases.compactMap { family in
-            var made = space
-            made.family = family
-            let all = Space.Dimension.source.all(family, interfaces: interfaces.count)
-            made[.source] = [all]
-            if opening.sources.isEmpty { return made }
-            let ranges = opening.sources.filter { $0.family == family }.map(\.values)
+            let ranges =
+                opening.sources.isEmpty
+                ? [Space.Dimension.source.all(family, interfaces: interfaces.count)]
+                : opening.sources.filter { $0.family == family }.map(\.values)
             if ranges.isEmpty { return nil }
-            made[.source] = .united(ranges)
+            var made = space
+            (made.family, made[.source]) = (family, .united(ranges))
             return made
         }
     }

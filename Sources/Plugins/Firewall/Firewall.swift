@@ -71,17 +71,16 @@ public enum Firewall: Plugin {
             // What is wrong is said now, not when its time has come.
             let boxes = compiler.boxes(rule, place: outcomes.count, &output)
             guard isHeld else { continue }
-            if [.box, .any].contains(rule.value.to.value) { toBox += boxes }
-            if rule.value.to.value != .box { through += boxes }
+            let isToBox = [.box, .any].contains(rule.value.to.value)
+            let isThrough = rule.value.to.value != .box
+            if isToBox { toBox += boxes }
+            if isThrough { through += boxes }
             let outcome = compiler.outcome(rule.value)
-            if input.explains || rule.value.to.value == .box || rule.value.to.value == .any {
-                let isPlain = rule.value.note == nil && outcome.isFinal
-                let to = rule.value.to.value
+            if input.explains || isToBox {
                 items.append(
                     .init(
-                        path: rule.path, action: rule.value.action, isToBox: to == .box || to == .any,
-                        isThrough: to != .box, boxes: boxes, isPlain: isPlain,
-                        isFinal: outcome.isFinal))
+                        path: rule.path, action: rule.value.action, isToBox: isToBox, isThrough: isThrough,
+                        boxes: boxes, isPlain: rule.value.note == nil && outcome.isFinal, isFinal: outcome.isFinal))
             }
             outcomes.append(outcome)
             paths.append(rule.path)
