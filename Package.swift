@@ -31,6 +31,8 @@ let box: [Target] = [
     .target(name: "Checksums"),
     .target(name: "Clocks"),
     .target(name: "Units"),
+    .target(name: "Callers", dependencies: ["CSystem", "Units"]),
+    .target(name: "Accounts", dependencies: ["CSystem", "Callers"]),
     .target(name: "Documents", dependencies: ["CYaml"]),
     .target(name: "Ruleset", dependencies: ["Documents"]),
     .target(name: "Netlink", dependencies: ["Addresses", "CMnl"]),
@@ -52,8 +54,8 @@ let box: [Target] = [
     .target(
         name: "Engine",
         dependencies: [
-            "CSystem", "Clocks", "Disks", "Documents", "Files", "Netlink", "Nftables", "Planning", "PluginKit",
-            "Processes", "Schema", "Slots", "Units",
+            "Accounts", "CSystem", "Callers", "Clocks", "Disks", "Documents", "Files", "Netlink", "Nftables",
+            "Planning", "PluginKit", "Processes", "Schema", "Slots", "Units",
         ], path: "Sources", sources: ["Engine"] + kinds.map { "Resources/\($0)/Driver" }),
     .target(name: "Schema", dependencies: ["Addresses", "Documents", "Files"]),
     .executableTarget(
@@ -61,9 +63,10 @@ let box: [Target] = [
     .executableTarget(
         name: "vcpe-updater",
         dependencies: [
-            "CSystem", "Clocks", "Digests", "Disks", "Documents", "Files", "Processes", "Slots", "Updates",
+            "Accounts", "CSystem", "Callers", "Clocks", "Digests", "Disks", "Documents", "Files", "Processes", "Slots",
+            "Updates",
         ]),
-    .executableTarget(name: "vcpe-init", dependencies: ["CSystem", "Checksums", "Clocks", "Units"]),
+    .executableTarget(name: "vcpe-init", dependencies: ["CSystem", "Callers", "Checksums", "Clocks", "Units"]),
 ]
 
 /// What builds images, and all tests.

@@ -128,9 +128,11 @@ void csystem_unblock_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-int csystem_read_signal(int descriptor) {
+int csystem_read_signal(int descriptor, pid_t *sender) {
     struct signalfd_siginfo information;
-    return read(descriptor, &information, sizeof information) == sizeof information ? (int)information.ssi_signo : 0;
+    if (read(descriptor, &information, sizeof information) != sizeof information) return 0;
+    *sender = (pid_t)information.ssi_pid;
+    return (int)information.ssi_signo;
 }
 
 int csystem_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }

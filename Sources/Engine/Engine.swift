@@ -1,4 +1,5 @@
 import CSystem
+import Callers
 import Documents
 import Files
 import Glibc
@@ -49,7 +50,10 @@ public final class Engine {
         let probes = Probes(routes: routes)
         facts = try FactSources(places: places, routes: routes, planner: planner, probes: probes)
         // Users of every role belong to this group.
-        server = try Server(path: places.socket, group: gid_t(Role.readOnly.group.number))
+        var bounds = Server.Bounds()
+        let units = InstalledUnits(folders: [InstalledUnits.image, places.units])
+        bounds.unit = { units.unit($0) }
+        server = try Server(path: places.socket, group: gid_t(Role.readOnly.group.number), bounds: bounds)
         previews = Previews(places: places)
         let files = FeedFiles(places: places)
         nftables.fed = { [clock] in (files.content(of: $0), clock.now) }

@@ -118,6 +118,13 @@ struct PlanAssembly {
         if let objection = resource.value.objection(to: name) {
             throw PluginFailure("plugin \(name) plan: \(objection)")
         }
+        if let service = resource.value as? ServiceResource,
+            let access = service.unit.access.first(where: { !plugin.manifest.mayAccess($0, service.name) })
+        {
+            throw PluginFailure(
+                "plugin \(name) plan: its manifest gives the service \(service.name) no access \"\(access.rawValue)\"; "
+                    + "add the service to the manifest's access.\(access.rawValue)")
+        }
         let allocated: Resource
         do {
             allocated = try resource.allocated(by: planner.allocation.share(of: name), of: name, line: text)

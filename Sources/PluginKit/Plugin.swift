@@ -1,3 +1,5 @@
+import Units
+
 /// A plugin: a pure function from a site's configuration to what the box shall have.
 ///
 /// It does no I/O and knows no clock: the same input gives the same output, byte for byte. `docs/plugins.md` has the
@@ -92,6 +94,9 @@ public struct PluginManifest: Sendable, Hashable {
     /// The collections that its services may fill with `vcpe-report`; each with the names of the
     /// services, of which the last character may be a `*`.
     public var reports: [String: [String]]
+    /// The rights to ask PID 1, the engine and the updater that its services may have: each a word of
+    /// a unit's `access`, with the names of the services as in ``reports``.
+    public var access: [Unit.Access: [String]]
     /// Lists of its YANG module that show the box's operational state.
     public var state: [StateList]
     /// Whether it plans for documents without its key, too, as if that held an empty mapping.
@@ -113,8 +118,8 @@ public struct PluginManifest: Sendable, Hashable {
     public init(
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
         yang: String, files: [String] = [], publishes: [String]? = nil, reads: [String]? = nil,
-        facts: [String] = [], reports: [String: [String]] = [:], state: [StateList] = [],
-        isAlwaysPlanned: Bool = false, locks: [String] = [], stateFormat: Int = 1, resources: [String],
+        facts: [String] = [], reports: [String: [String]] = [:], access: [Unit.Access: [String]] = [:],
+        state: [StateList] = [], isAlwaysPlanned: Bool = false, locks: [String] = [], stateFormat: Int = 1, resources: [String],
         drivers: [Driver] = [], allocates: AllocationRequest = AllocationRequest(), features: [Feature],
         commands: [OperatorCommand] = []
     ) {
@@ -126,6 +131,7 @@ public struct PluginManifest: Sendable, Hashable {
         self.reads = reads
         self.facts = facts
         self.reports = reports
+        self.access = access
         self.state = state
         self.isAlwaysPlanned = isAlwaysPlanned
         self.locks = locks
@@ -146,6 +152,8 @@ public struct PluginManifest: Sendable, Hashable {
             "files": files.isEmpty ? nil : .texts(files), "publishes": publishes.map { .texts($0) },
             "reads": reads.map { .texts($0) }, "facts": facts.isEmpty ? nil : .texts(facts),
             "reports": reports.isEmpty ? nil : .object(reports.mapValues { .texts($0) }),
+            "access": access.isEmpty
+                ? nil : .object(Dictionary(uniqueKeysWithValues: access.map { ($0.key.rawValue, .texts($0.value)) })),
             "state": state.isEmpty ? nil : .list(state.map(\.json)),
             "always": isAlwaysPlanned ? .boolean(true) : nil, "locks": locks.isEmpty ? nil : .texts(locks),
             "state-format": stateFormat == 1 ? nil : .integer(stateFormat),
@@ -175,6 +183,13 @@ public struct PluginManifest: Sendable, Hashable {
     /// The version of the contract that both sides speak; nil when there is none.
     public var contract: Int? { contracts.filter(Self.contracts.contains).max() }
 
+    /// Whether one of its services may have a right to ask other processes.
+    public func mayAccess(_ access: Unit.Access, _ service: String) -> Bool {
+        (self.access[access] ?? []).contains { name in
+            name.hasSuffix("*") ? service.hasPrefix(String(name.dropLast())) : service == name
+        }
+    }
+
     /// Reads a manifest; every problem is noted.
     public static var shape: Shape<PluginManifest> {
         .mapping("a plugin's manifest") { fields in
@@ -191,6 +206,7 @@ public struct PluginManifest: Sendable, Hashable {
             let reads = fields.optional("reads", .list(of: .text))
             let facts = fields.optional("facts", .list(of: .name)) ?? []
             let reports = fields.optional("reports", .dictionary(.name, .list(of: .text))) ?? []
+            let access = fields.optional("access", .dictionary(.oneOf(Unit.Access.allCases.map(\.rawValue)), .list(of: .text)))
             let state = fields.optional("state", .list(of: StateList.shape)) ?? []
             let isAlwaysPlanned = fields.optional("always", .boolean) ?? false
             let path = Shape.text("a path of the plugin's part, such as users or rules[web].action") {
@@ -225,7 +241,10 @@ public struct PluginManifest: Sendable, Hashable {
             return PluginManifest(
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
                 files: files, publishes: publishes, reads: reads, facts: facts,
-                reports: Dictionary(reports.map { ($0.key, $0.value) }) { $1 }, state: state,
+                reports: Dictionary(reports.map { ($0.key, $0.value) }) { $1 },
+                access: Dictionary(
+                    (access ?? []).compactMap { pair in Unit.Access(rawValue: pair.key).map { ($0, pair.value) } }
+                ) { $1 }, state: state,
                 isAlwaysPlanned: isAlwaysPlanned, locks: locks, stateFormat: stateFormat, resources: resources,
                 drivers: drivers.map(\.value), allocates: allocates, features: features, commands: commands)
         }

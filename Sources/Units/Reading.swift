@@ -91,6 +91,11 @@ extension Unit {
         case .stopAll: stopsAll = try Self.flag(value)
         case .stopTimeout: stopTimeout = try Self.number(value, Self.seconds)
         case .essential: isEssential = try Self.flag(value)
+        case .access:
+            guard let right = Access(rawValue: value) else {
+                throw InvalidUnit("not one of \(Self.list(Access.allCases))")
+            }
+            access.append(right)
         case .stamp: stamps.append(value)
         }
     }

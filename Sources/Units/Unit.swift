@@ -57,6 +57,8 @@ public struct Unit: Sendable, Hashable {
     public var stopsAll = false
     /// Seconds from ``stopSignal`` until PID 1 kills the service's cgroup.
     public var stopTimeout = 10
+    /// What it may ask PID 1 and the engine for; nothing by default.
+    public var access: [Access] = []
     /// A boot is good only when the service is ready.
     public var isEssential = false
     /// Text that changes when something that the program reads has changed.
@@ -103,6 +105,19 @@ extension Unit {
             self.mayFail = mayFail
             self.isPrivileged = isPrivileged
         }
+    }
+
+    /// A right to ask other processes of the box, which a service has by its cgroup. User 0 has none
+    /// of them by itself.
+    public enum Access: String, Sendable, CaseIterable {
+        /// All requests of PID 1's control socket.
+        case `init`
+        /// The engine's requests, as an administrator.
+        case engine
+        /// Users that it logs in may ask the engine and the updater, each by their own role.
+        case login
+        /// The requests `poweroff` and `reboot` of PID 1.
+        case power
     }
 
     /// What must be true of a path; links are followed.

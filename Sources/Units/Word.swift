@@ -18,7 +18,7 @@ extension Unit {
         case stopSignal = "stop-signal"
         case stopAll = "stop-all"
         case stopTimeout = "stop-timeout"
-        case essential, stamp
+        case essential, access, stamp
     }
 
     /// Bytes of a unit file at most.

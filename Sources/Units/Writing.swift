@@ -69,6 +69,7 @@ extension Unit {
         case .stopAll: return flag(stopsAll)
         case .stopTimeout: return stopTimeout == 10 ? [] : ["\(stopTimeout)"]
         case .essential: return flag(isEssential)
+        case .access: return access.map(\.rawValue)
         case .stamp: return stamps
         }
     }

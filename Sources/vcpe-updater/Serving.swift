@@ -1,4 +1,6 @@
+import Accounts
 import CSystem
+import Callers
 import Clocks
 import Documents
 import Files
@@ -91,10 +93,12 @@ struct Serving {
             let known = Self.verbs.flatMap { $0.verbs.sorted() }.joined(separator: ", ")
             return "there is no upgrade \(words.first ?? ""); there are \(known)"
         }
-        let allowed = Self.verbs[index...].map(\.role).contains { role in
-            settings.groups[role].map { csystem_peer_in_group(connection, UInt32($0)) == 1 } ?? false
-        }
-        guard csystem_peer(connection) == 0 || allowed else {
+        let caller = Caller(connection: connection)
+        let units = InstalledUnits()
+        let isUser = caller.user != 0 && caller.isLogin(units.unit)
+        let wanted = Self.verbs[index...].compactMap { settings.groups[$0.role] }.map { UInt32($0) }
+        // Of the login, and asked anew: a role may have been taken away since.
+        guard caller.holds(.engine, units.unit) || isUser && !caller.groups(among: wanted, connection).isEmpty else {
             return "upgrade \(words[0]) is for the role \(Self.verbs[index].role)"
         }
         return nil

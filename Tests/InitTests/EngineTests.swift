@@ -21,7 +21,7 @@ import Testing
     /// - Parameter more: words of the engine's unit.
     private static func box(more: String = "") throws -> Sandbox {
         try Sandbox(
-            units: ["engine": "command /usr/lib/vcpe/vcpe-engine\nready notify\nessential\n\(more)"],
+            units: ["engine": "command /usr/lib/vcpe/vcpe-engine\nready notify\nessential\naccess init\n\(more)"],
             files: [
                 "plugins/daemons/daemons": plugin, "plugins/daemons/manifest.json": manifest.pretty,
                 "site.yaml": "daemons: {capability: net_raw}\n",
@@ -83,7 +83,7 @@ import Testing
 
 extension Sandbox {
     func askEngine(_ request: JSON) throws -> JSON {
-        let connection = csystem_connect_unix(path("/run/vcpe/engine.sock"), 0)
+        let connection = connect("/run/vcpe/engine.sock", inPackets: false)
         guard connection >= 0 else { throw SystemError("connect", "engine.sock") }
         let file = File(descriptor: connection, path: "engine.sock")
         let bytes = Array((request.line + "\n").utf8)

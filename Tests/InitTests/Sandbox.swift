@@ -49,6 +49,7 @@ final class Sandbox {
             exec unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child bash -ec '
                 mount -t tmpfs tmpfs root
                 cd root
+                /usr/bin/python3 ../relay.py ../relay &
                 mkdir -p usr proc sys dev run/vcpe tmp var data etc root mnt .upper .work
                 mount -t overlay none -o lowerdir=/usr,upperdir=.upper,workdir=.work usr
                 for name in bin sbin lib lib64; do ln -s usr/$name $name; done
@@ -70,6 +71,7 @@ final class Sandbox {
                 exec chroot . /usr/lib/vcpe/vcpe-init'
             """
         try FileSystem.replace("\(folder)/start", with: script)
+        try FileSystem.replace("\(folder)/relay.py", with: Self.relay)
         process = try Command("bash", ["\(folder)/start"]).start(
             output: File("\(folder)/console", O_WRONLY | O_CREAT | O_APPEND))
         // PID 1 is the child of unshare, which took the shell's place.
@@ -116,11 +118,55 @@ final class Sandbox {
         (try? FileSystem.read(self.path(path))).map { String(decoding: $0, as: UTF8.self) } ?? ""
     }
 
+    /// PID 1 and the engine answer processes of their own namespace only: this one, outside the
+    /// services, forwards messages to their sockets.
+    private static let relay = """
+        import os, signal, socket, sys, threading
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(sys.argv[1]); listener.listen(64)
+        def pump(source, target):
+            try:
+                while data := source.recv(1 << 16): target.sendall(data)
+                target.shutdown(socket.SHUT_WR)
+            except OSError: pass
+        def serve(client):
+            try:
+                kind, path = client.recv(4096).decode().split(" ", 1)
+                peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET if kind == "p" else socket.SOCK_STREAM)
+                peer.connect("." + path)
+                client.sendall(b"+")
+                back = threading.Thread(target=pump, args=(peer, client), daemon=True); back.start()
+                pump(client, peer); back.join()
+                peer.close()
+            except OSError: pass
+            client.close()
+        while True:
+            threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+        """
+
+    /// Connects to a socket in the sandbox, as a process of it that is no service; -1 when it can't.
+    func connect(_ path: String, inPackets: Bool) -> Int32 {
+        let connection = csystem_connect_unix("\(folder)/relay", 1)
+        guard connection >= 0 else { return -1 }
+        let hello = Array("\(inPackets ? "p" : "s") \(path)".utf8)
+        var answer: UInt8 = 0
+        var polled = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
+        guard send(connection, hello, hello.count, Int32(MSG_NOSIGNAL)) == hello.count, poll(&polled, 1, 2000) > 0,
+            recv(connection, &answer, 1, 0) == 1
+        else {
+            close(connection)
+            return -1
+        }
+        return connection
+    }
+
     /// Asks PID 1; nil when it doesn't answer within two seconds.
     func ask(_ request: String) -> String? { ask(Array(request.utf8)) }
 
     func ask(_ request: [UInt8]) -> String? {
-        let connection = csystem_connect_unix(path("/run/vcpe/init.sock"), 1)
+        let connection = connect("/run/vcpe/init.sock", inPackets: true)
         guard connection >= 0 else { return nil }
         defer { close(connection) }
         guard send(connection, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return nil }

@@ -221,8 +221,8 @@ int csystem_resize_partition(int disk, int number, int64_t start, int64_t length
 int csystem_signal_descriptor(uint64_t mask);
 /// Lets all signals through again, for a child.
 void csystem_unblock_signals(void);
-/// The signal number read from a signalfd, or 0 when none is waiting.
-int csystem_read_signal(int descriptor);
+/// The signal number read from a signalfd and its sender, 0 for the kernel; or 0 when none is waiting.
+int csystem_read_signal(int descriptor, pid_t *sender);
 
 /// epoll(7): adds a descriptor for reading; waits up to `milliseconds` and returns how many of `ready` were filled.
 int csystem_epoll_create(void);

@@ -1,3 +1,5 @@
+import Accounts
+import Callers
 import Documents
 import Planning
 import Glibc
@@ -48,12 +50,12 @@ final class Reports {
             let made = json["made"]?.integer
         else { throw EngineError("a report has collection, name and made, found \(json.line.prefix(120))") }
         var service = ""
-        switch caller.service {
+        switch caller.origin {
         case .service(let name):
             try Self.check(name, manifest(name), collection)
             service = name
-        case .none where caller.user == 0: break
-        case .none:
+        case .system where caller.user == 0: break
+        case .system, .session:
             throw EngineError("\(caller.name) is no service of a plugin: services report facts, and root")
         case .unknown:
             throw EngineError("the reporting process has ended: it must wait for the answer")

@@ -1,3 +1,5 @@
+import Accounts
+import Callers
 import Documents
 import Glibc
 import PluginKit
@@ -8,8 +10,10 @@ extension Engine {
         let caller = connection.caller
         do {
             let name = json["do"]?.text ?? ""
-            guard let role = caller.role else {
-                throw EngineError("\(caller.name) has no role on this box: root has, and the site's users")
+            guard let role = connection.role else {
+                throw EngineError(
+                    "\(caller.name), \(caller.description), has no role on this box: the site's users have one in a "
+                        + "login session, and services whose unit says access engine")
             }
             guard let verb = Self.verbs[name] else {
                 throw EngineError.unknown("request", name, Array(Self.verbs.keys))

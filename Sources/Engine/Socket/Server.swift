@@ -1,8 +1,10 @@
 import CSystem
+import Callers
 import Documents
 import Files
 import Glibc
 import PluginKit
+import Units
 
 /// A local socket: a connection sends a line of JSON and gets one back, or, where it asked for events,
 /// many. Nothing here waits: the engine's loop polls for it.
@@ -19,6 +21,8 @@ final class Server {
         var request: (Role?) -> Int = Server.largestRequest
         /// Whether a caller's role counts: to find it costs a look at the user database.
         var hasRoles = true
+        /// The unit of a service, by its name: what it may ask for.
+        var unit: (String) -> Unit? = { _ in nil }
     }
 
     /// A request that is whole.
@@ -81,7 +85,7 @@ final class Server {
         for connection in connections {
             connection.step()
             if connection.isReading || connection.isWhole {
-                let limit = bounds.request(connection.caller.role)
+                let limit = bounds.request(connection.role)
                 if kept(of: connection.caller.user, \.received) > limit {
                     connection.answer(["error": .text("the user's requests have more than \(limit) bytes")])
                 }
@@ -98,7 +102,7 @@ final class Server {
     /// Whole requests, without those of users who must read their answers first.
     private var answerable: [ClientConnection] {
         connections.filter {
-            $0.isWhole && kept(of: $0.caller.user, \.unread) <= bounds.request($0.caller.role)
+            $0.isWhole && kept(of: $0.caller.user, \.unread) <= bounds.request($0.role)
         }
     }
 
@@ -155,6 +159,8 @@ final class ClientConnection {
     private enum State { case reading, whole, waiting, writing, streaming, over }
 
     let caller: Caller
+    /// Nil for a caller without a role.
+    let role: Role?
     /// Nil when the connection is closed: others may refer to it still, to answer it.
     private var file: File?
     private let patience: Int
@@ -179,7 +185,8 @@ final class ClientConnection {
 
     fileprivate init(_ descriptor: Int32, _ bounds: Server.Bounds) {
         file = File(descriptor: descriptor, path: "a connection")
-        caller = Caller(connection: descriptor, hasRole: bounds.hasRoles)
+        caller = Caller(connection: descriptor)
+        role = bounds.hasRoles ? caller.role(descriptor, bounds.unit) : nil
         patience = bounds.patience
         beginTurn()
     }
@@ -197,7 +204,7 @@ final class ClientConnection {
     fileprivate var isReading: Bool { state == .reading }
     fileprivate var isWhole: Bool { state == .whole }
     fileprivate var isOver: Bool { state == .over }
-    var rank: Int { caller.role.flatMap { Role.allCases.firstIndex(of: $0) } ?? -1 }
+    var rank: Int { role.flatMap { Role.allCases.firstIndex(of: $0) } ?? -1 }
     fileprivate var received: Int { input.count + asked }
     fileprivate var unread: Int { output.count }
     /// False when the caller has disconnected.

@@ -122,7 +122,8 @@ extension Composer {
         unit.readiness = .notify
         unit.watchdog = 120
         unit.isEssential = true
-        unit.oomScoreAdjustment = -500
+        unit.oomScoreAdjustment = -900
+        unit.access = [.`init`]
         return unit
     }()
 

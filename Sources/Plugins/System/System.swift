@@ -5,6 +5,7 @@ public enum System: Plugin {
     public static let manifest = PluginManifest(
         name: "system", version: "0.1.0", summary: "Users, SSH, consoles, time, logs", key: "system",
         yang: "vcpe-system.yang", publishes: ["openings"], reads: ["interfaces"], facts: ["consoles"],
+        access: [.login: ["system-sshd", "system-console-*"]],
         state: [.init("state.services", of: "services"), .init("state.commits", of: "commits")],
         isAlwaysPlanned: true, locks: ["users", "install-to"],
         resources: ["file", "directory", "service", "sysctl", "secret", "setting"],
@@ -132,7 +133,8 @@ public enum System: Plugin {
                     "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "net_bind_service",
                     "setgid", "setuid", "sys_chroot",
                 ],
-                directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20),
+                directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20,
+                access: [.login]),
             at: "ssh")
     }
 
@@ -162,7 +164,7 @@ public enum System: Plugin {
                     capabilities: [
                         "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
                         "sys_tty_config",
-                    ], memory: 64 << 20), at: "console")
+                    ], memory: 64 << 20, access: [.login]), at: "console")
         }
     }
 

@@ -4,7 +4,8 @@ import PluginKit
 public enum Upgrade: Plugin {
     public static let manifest = PluginManifest(
         name: "upgrade", version: "0.1.0", summary: "Releases: from where, and when one is good", key: "upgrade",
-        yang: "vcpe-upgrade.yang", publishes: [], reads: [], locks: [""], resources: ["directory", "file", "service"],
+        yang: "vcpe-upgrade.yang", publishes: [], reads: [],
+        access: [.power: ["upgrade-updater"]], locks: [""], resources: ["directory", "file", "service"],
         features: [.init("base", packages: ["libcurl4t64", "libssl3t64", "libzstd1"])])
 
     public static var configuration: Shape<UpgradeConfiguration> { UpgradeConfiguration.shape }
@@ -37,7 +38,7 @@ public enum Upgrade: Plugin {
                     "sys_admin",
                     "sys_chroot", "sys_resource",
                 ],
-                configurationFiles: [file], memory: 64 << 20))
+                configurationFiles: [file], memory: 64 << 20, access: [.power]))
     }
 
     public static func publish(_ configuration: UpgradeConfiguration, facts: Facts, into output: inout PublishOutput) {}

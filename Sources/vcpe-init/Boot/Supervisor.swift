@@ -1,4 +1,5 @@
 import CSystem
+import Callers
 import Clocks
 import Glibc
 
@@ -179,7 +180,8 @@ struct Supervisor {
 
     private mutating func attend(_ descriptor: Int32) {
         if descriptor == signals {
-            while case let signal = csystem_read_signal(signals), signal != 0 { handle(signal) }
+            var sender: pid_t = 0
+            while case let signal = csystem_read_signal(signals, &sender), signal != 0 { handle(signal, from: sender) }
         } else if descriptor == notifications.descriptor {
             readNotifications()
         } else if descriptor == systemLog.descriptor {
@@ -214,18 +216,27 @@ struct Supervisor {
 
     /// Answers a request of the control socket.
     private mutating func answer(_ connection: Int32) {
-        guard let request = control.request(connection) else { return control.drop(connection, epoll) }
+        guard let (request, caller) = control.request(connection) else { return control.drop(connection, epoll) }
         let words = request.split(whereSeparator: { " \n".contains($0) }).prefix(4).map(String.init)
-        if words == ["poweroff"] || words == ["reboot"] {
+        let isStop = words == ["poweroff"] || words == ["reboot"]
+        guard caller.holds(.`init`, table.unit) || isStop && caller.holds(.power, table.unit) else {
+            table.note(refusalOf: words.first ?? "", to: caller)
+            return control.answer(connection, "error \(caller.description) has no access to PID 1\n", epoll)
+        }
+        if isStop {
             control.answer(connection, "ok\n", epoll)
             stop(powerOff: words[0] == "poweroff", why: "a request")
         }
         control.answer(connection, table.answer(words), epoll)
     }
 
-    private mutating func handle(_ signal: Int32) {
+    /// - Parameter sender: 0 for the kernel, and for a process of an outer namespace.
+    private mutating func handle(_ signal: Int32, from sender: pid_t) {
+        if signal == SIGCHLD { return reap() }
+        // A daemon that is root may send signals to PID 1, too. One that may have the box stopped
+        // asks the socket, where the kernel tells which process it is.
+        guard sender == 0 || Caller.origin(of: sender) == .system else { return }
         switch signal {
-        case SIGCHLD: reap()
         case StopRequest.powerOffSignal, SIGPWR: stop(powerOff: true, why: "a request")
         case StopRequest.rebootSignal, SIGINT: stop(powerOff: false, why: "a request")
         default: break

@@ -1,3 +1,4 @@
+import Callers
 import Glibc
 import Units
 
@@ -43,9 +44,6 @@ enum Cgroup {
 
     /// The service that a process belongs to, by its group.
     static func service(of pid: pid_t) -> String? {
-        for line in Text.read("/proc/\(pid)/cgroup").split(separator: "\n") where line.hasPrefix("0::/services/") {
-            return String(line.dropFirst("0::/services/".count).prefix { $0 != "/" })
-        }
-        return nil
+        if case .service(let name) = Caller.origin(of: pid) { name } else { nil }
     }
 }

@@ -1,4 +1,5 @@
 import CSystem
+import Callers
 import Clocks
 import Glibc
 
@@ -37,12 +38,12 @@ struct ControlSocket {
         csystem_epoll_add(epoll, listener)
     }
 
-    /// The request on a connection; nil when there is none.
-    func request(_ connection: Int32) -> String? {
+    /// The request on a connection and its caller; nil when there is none.
+    func request(_ connection: Int32) -> (text: String, caller: Caller)? {
         var buffer = [UInt8](repeating: 0, count: 4096)
         let count = recv(connection, &buffer, buffer.count, Int32(MSG_DONTWAIT))
-        guard count > 0, csystem_peer(connection) == 0 else { return nil }
-        return String(decoding: buffer[..<count], as: UTF8.self)
+        guard count > 0 else { return nil }
+        return (String(decoding: buffer[..<count], as: UTF8.self), Caller(connection: connection))
     }
 
     /// Sends the answer, if the caller takes it now, and closes the connection.

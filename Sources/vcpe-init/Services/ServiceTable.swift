@@ -1,3 +1,4 @@
+import Callers
 import Glibc
 import Units
 
@@ -190,6 +191,18 @@ struct ServiceTable {
     /// Sends a signal to a service that runs; to another one it says nothing.
     mutating func signal(_ name: String, _ signal: Int32) -> Bool {
         with(name) { service in if service.isAlive, service.pid > 0 { Glibc.kill(service.pid, signal) } }
+    }
+
+    /// The unit of a service that PID 1 knows.
+    func unit(_ name: String) -> Unit? { services.first { $0.unit.name == name }?.unit }
+
+    /// Writes into the log of a service that it was refused a request.
+    mutating func note(refusalOf request: String, to caller: Caller) {
+        EventPort.send("request-refused", [("caller", caller.description), ("request", String(request.prefix(32)))])
+        guard case .service(let name) = caller.origin else { return }
+        _ = with(name) {
+            $0.logged(Array("PID 1 refused the request \(request.prefix(32)): no access in its unit\n".utf8))
+        }
     }
 
     private mutating func with(_ name: String, _ body: (inout SupervisedService) -> Void) -> Bool {

@@ -22,10 +22,11 @@ public struct ServiceResource: ResourceType {
     ///   - capabilities: Linux capabilities that it keeps, such as `net_bind_service`.
     ///   - directories: made before it starts, owned by its user.
     ///   - memory: bytes that all its processes may use.
+    ///   - access: what it may ask PID 1 and the engine for; its manifest allows it.
     public init(
         name: String, command: [String], user: String = "root", capabilities: [String] = [],
         readiness: Unit.Readiness = .started, directories: [String] = [], configurationFiles: [String] = [],
-        reloadFiles: [String] = [], memory: Int? = nil
+        reloadFiles: [String] = [], memory: Int? = nil, access: [Unit.Access] = []
     ) {
         unit = Self.base(name, command)
         self.user = user
@@ -37,6 +38,7 @@ public struct ServiceResource: ResourceType {
         unit.readiness = readiness
         unit.directories = directories
         unit.memory = memory
+        unit.access = access
         self.configurationFiles = configurationFiles
         self.reloadFiles = reloadFiles
     }
@@ -77,6 +79,13 @@ public struct ServiceResource: ResourceType {
         }
         let reload = try line.texts("reload-command")
         if !reload.isEmpty { unit.reload = .command(Unit.Command(reload)) }
+        for word in try line.texts("access") {
+            guard let access = Unit.Access(rawValue: word) else {
+                let known = Unit.Access.allCases.map(\.rawValue).joined(separator: ", ")
+                throw line.invalid("there is no access \"\(word)\"; allowed are \(known)")
+            }
+            unit.access.append(access)
+        }
         if let value = line["environment"], value.object == nil {
             throw line.invalid("\"environment\" is not an object")
         }
@@ -116,6 +125,7 @@ public struct ServiceResource: ResourceType {
             "processes": unit.processes.map { .integer($0) }, "cpu-weight": unit.cpuWeight.map { .integer($0) },
             "ready-timeout": unit.readyTimeout == 90 ? nil : .integer(unit.readyTimeout),
             "files": unit.limits[.nofile].map { .integer(Int($0)) },
+            "access": unit.access.isEmpty ? nil : .texts(unit.access.map(\.rawValue)),
             "environment": unit.environment.isEmpty ? nil : .object(unit.environment.mapValues { .text($0) }),
         ])
     }
