@@ -233,15 +233,21 @@ enum Terminal {
     static func warn(_ answer: JSON) { for line in answer["warnings"]?.list ?? [] { Log.say(line.text ?? "") } }
 
     /// A file's text, or that of standard input.
-    static func read(_ path: String) throws -> String {
-        let bytes: [UInt8]
-        if path == "-" {
-            var all: [UInt8] = []
-            var buffer = [UInt8](repeating: 0, count: 1 << 16)
-            while case let count = Glibc.read(0, &buffer, buffer.count), count > 0 { all += buffer[..<count] }
-            bytes = all
-        } else {
-            bytes = try FileSystem.read(path)
+    ///
+    /// - Parameter limit: bytes that are read at most: a session's memory is not the box's to spend.
+    static func read(_ path: String, limit: Int = 4 << 20) throws -> String {
+        let file = path == "-" ? nil : try File(path)
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while bytes.count <= limit {
+            let count = Glibc.read(file?.descriptor ?? 0, &buffer, buffer.count)
+            if count < 0, errno == EINTR { continue }
+            if count < 0 { throw SystemError("read", path) }
+            if count == 0 { break }
+            bytes += buffer[..<count]
+        }
+        guard bytes.count <= limit else {
+            throw EngineError("\(path) has more than \(limit) bytes, which is the most that this verb reads")
         }
         guard let text = String(validating: bytes, as: UTF8.self) else { throw EngineError("\(path) is not UTF-8") }
         return text

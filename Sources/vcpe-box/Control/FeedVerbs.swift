@@ -44,7 +44,10 @@ enum FeedVerbs {
             guard ["add", "remove", "load"].contains(deed), !what.isEmpty, deed != "load" || what.count == 1 else {
                 throw WrongUsage("add, remove and load, and what\nvcpectl help feed")
             }
-            let text = deed == "load" ? try Terminal.read(what[what.startIndex]) : what.joined(separator: "\n")
+            let text =
+                deed == "load"
+                ? try Terminal.read(what[what.startIndex], limit: EngineClient.largestRequest / 2)
+                : what.joined(separator: "\n")
             guard text.utf8.count <= EngineClient.largestRequest / 2 else {
                 throw EngineError(
                     "\(what.joined()) has \(text.utf8.count) bytes, and \(EngineClient.largestRequest / 2) are allowed: "
