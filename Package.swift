@@ -135,7 +135,9 @@ let host: [Target] = [
     .testTarget(
         name: "PlanningTests", dependencies: ["Documents", "Files", "Planning", "PluginKit", "TestSupport"]),
     .testTarget(name: "UnitsTests", dependencies: ["CSystem", "Files", "TestSupport", "Units"]),
-    .testTarget(name: "InitTests", dependencies: ["CSystem", "Documents", "Files", "Processes", "TestSupport"]),
+    .testTarget(
+        name: "InitTests",
+        dependencies: ["CSystem", "Documents", "Files", "PluginKit", "Processes", "TestSupport", "Units"]),
     .testTarget(
         name: "ResourcesTests",
         dependencies: [
@@ -143,7 +145,10 @@ let host: [Target] = [
         ],
         exclude: ["drive-objects.py"]),
     .testTarget(
-        name: "PluginsTests", dependencies: ["Files", "ImageBuilder", "Planning", "PluginKit", "Plugins", "Schema"]),
+        name: "PluginsTests",
+        dependencies: [
+            "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Plugins", "Schema", "Units",
+        ]),
     .testTarget(
         name: "ImageBuilderTests",
         dependencies: [

@@ -70,6 +70,12 @@ static const char *become(const struct csystem_child *child) {
                 errno != ENOENT)
                 return "mount of a hidden path";
     }
+    if (child->view) {
+        if (unshare(CLONE_NEWNS) != 0) return "unshare";
+        if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return "mount of /";
+        const char *failed = csystem_enter_view(child->view);
+        if (failed) return failed;
+    }
     if (child->root && (chroot(child->root) != 0 || chdir("/") != 0)) return "chroot";
     if (child->keep_capabilities_only)
         for (int i = 0; i < 64; i++)
@@ -101,6 +107,7 @@ static const char *become(const struct csystem_child *child) {
     if (child->ends_with_parent && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return "PR_SET_PDEATHSIG";
     // As the user that it has become: a directory of its own may be closed to others.
     if (child->directory && chdir(child->directory) != 0) return "chdir";
+    if (child->calls && csystem_limit_calls(child->calls) != 0) return "PR_SET_SECCOMP";
     execve(child->program, child->arguments, child->environment);
     return "execve";
 }

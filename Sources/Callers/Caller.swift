@@ -66,7 +66,9 @@ public struct Caller: Sendable {
     public func holds(_ access: Unit.Access, _ unit: (String) -> Unit?) -> Bool {
         switch origin {
         case .system: user == 0 || user == geteuid()
-        case .service(let name): unit(name)?.access.contains(access) == true
+        case .service(let name):
+            // The engine runs plugins, as other users in its own cgroup.
+            unit(name).map { $0.user == user && $0.access.contains(access) } == true
         case .session, .unknown: false
         }
     }

@@ -49,11 +49,17 @@ public final class Engine {
         let planner = try places.planner()
         let probes = Probes(routes: routes)
         facts = try FactSources(places: places, routes: routes, planner: planner, probes: probes)
-        // Users of every role belong to this group.
+        // Services see the folders that were there when they started; sockets and files may come later.
+        for name in ["network", "upgrade"] { try FileSystem.makeDirectory("\(places.run)/\(name)") }
         var bounds = Server.Bounds()
         let units = InstalledUnits(folders: [InstalledUnits.image, places.units])
         bounds.unit = { units.unit($0) }
+        // Users of every role belong to this group.
         server = try Server(path: places.socket, group: gid_t(Role.readOnly.group.number), bounds: bounds)
+        for (path, target) in places.socketLinks {
+            unlink(path)
+            guard symlink(target, path) == 0 else { throw SystemError("symlink", path) }
+        }
         previews = Previews(places: places)
         let files = FeedFiles(places: places)
         nftables.fed = { [clock] in (files.content(of: $0), clock.now) }

@@ -35,9 +35,15 @@ public struct Places: Sendable {
 
     /// The link to the folder of the engine's unit files.
     public var units: String { "\(run)/units" }
-    public var socket: String { "\(run)/engine.sock" }
+    /// In folders of their own, which a service with a view of its own sees alone; a restart of the
+    /// engine makes new sockets in them.
+    public var socket: String { "\(run)/api/engine.sock" }
     /// Where services report facts.
-    public var reportSocket: String { "\(run)/report.sock" }
+    public var reportSocket: String { "\(run)/report/report.sock" }
+    /// Their names for people and scripts.
+    var socketLinks: [(path: String, target: String)] {
+        [("\(run)/report.sock", "report/report.sock"), ("\(run)/engine.sock", "api/engine.sock")]
+    }
     var state: String { "\(run)/engine" }
     var appliedState: String { "\(state)/applied" }
     /// Names the disk from outside that is being read.

@@ -119,7 +119,8 @@ public struct PluginManifest: Sendable, Hashable {
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
         yang: String, files: [String] = [], publishes: [String]? = nil, reads: [String]? = nil,
         facts: [String] = [], reports: [String: [String]] = [:], access: [Unit.Access: [String]] = [:],
-        state: [StateList] = [], isAlwaysPlanned: Bool = false, locks: [String] = [], stateFormat: Int = 1, resources: [String],
+        state: [StateList] = [], isAlwaysPlanned: Bool = false, locks: [String] = [], stateFormat: Int = 1,
+        resources: [String],
         drivers: [Driver] = [], allocates: AllocationRequest = AllocationRequest(), features: [Feature],
         commands: [OperatorCommand] = []
     ) {
@@ -206,7 +207,8 @@ public struct PluginManifest: Sendable, Hashable {
             let reads = fields.optional("reads", .list(of: .text))
             let facts = fields.optional("facts", .list(of: .name)) ?? []
             let reports = fields.optional("reports", .dictionary(.name, .list(of: .text))) ?? []
-            let access = fields.optional("access", .dictionary(.oneOf(Unit.Access.allCases.map(\.rawValue)), .list(of: .text)))
+            let access = fields.optional(
+                "access", .dictionary(.oneOf(Unit.Access.allCases.map(\.rawValue)), .list(of: .text)))
             let state = fields.optional("state", .list(of: StateList.shape)) ?? []
             let isAlwaysPlanned = fields.optional("always", .boolean) ?? false
             let path = Shape.text("a path of the plugin's part, such as users or rules[web].action") {

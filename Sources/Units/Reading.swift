@@ -56,6 +56,8 @@ extension Unit {
         case .capabilities: capabilities = try Capabilities(Self.split(value))
         case .noNewPrivileges: hasNoNewPrivileges = try Self.flag(value)
         case .privateTmp: hasPrivateTmp = try Self.flag(value)
+        case .strict: profile = try Self.flag(value) ? Profile() : nil
+        case .writable, .visible, .device, .systemCalls, .addressFamily, .allow: try ask(word, value)
         case .readOnly: readOnly.append(try Self.path(value))
         case .directory: directories.append(try Self.path(value))
         case .network: network = try Self.name(value)
@@ -75,6 +77,7 @@ extension Unit {
         case .memory: memory = try Self.number(value, 1 << 20...1 << 50)
         case .processes: processes = try Self.number(value, 1...1 << 22)
         case .cpuWeight: cpuWeight = try Self.number(value, 1...10_000)
+        case .ioWeight: ioWeight = try Self.number(value, 1...10_000)
         case .oomScoreAdjust: oomScoreAdjustment = try Self.number(value, -999...1000)
         case .after: for word in Self.split(value) { after.append(try Self.name(word)) }
         case .once: isOnce = try Self.flag(value)
@@ -91,6 +94,7 @@ extension Unit {
         case .stopAll: stopsAll = try Self.flag(value)
         case .stopTimeout: stopTimeout = try Self.number(value, Self.seconds)
         case .essential: isEssential = try Self.flag(value)
+        case .neverFailed: isNeverFailed = try Self.flag(value)
         case .access:
             guard let right = Access(rawValue: value) else {
                 throw InvalidUnit("not one of \(Self.list(Access.allCases))")
@@ -98,6 +102,37 @@ extension Unit {
             access.append(right)
         case .stamp: stamps.append(value)
         }
+    }
+
+    /// A word of the strict profile.
+    private mutating func ask(_ word: Word, _ value: String) throws(InvalidUnit) {
+        guard var asked = profile else { throw InvalidUnit("it needs a line \"strict\" before it") }
+        switch word {
+        case .writable: asked.writable.append(try Self.path(value))
+        case .visible: asked.visible.append(try Self.path(value))
+        case .device: asked.devices.append(try Self.device(value))
+        case .systemCalls: asked.systemCalls.append(try Self.one(of: value))
+        case .addressFamily: asked.families.append(try Self.one(of: value))
+        default: asked.permissions.append(try Self.one(of: value))
+        }
+        profile = asked
+    }
+
+    private static func one<Name: RawRepresentable & CaseIterable>(
+        of text: String
+    ) throws(InvalidUnit) -> Name where Name.RawValue == String {
+        guard let name = Name(rawValue: text) else { throw InvalidUnit("not one of \(list(Array(Name.allCases)))") }
+        return name
+    }
+
+    /// `*`, or a path below /dev.
+    private static func device(_ text: String) throws(InvalidUnit) -> String {
+        let parts = text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        let isPath = !parts.contains { $0.isEmpty || $0.elementsEqual("..".utf8) || $0.elementsEqual(".".utf8) }
+        guard text == "*" || isPath && text.utf8.count <= 50 else {
+            throw InvalidUnit("neither * nor a name below /dev of at most 50 bytes")
+        }
+        return text
     }
 
     private static func number<Number: FixedWidthInteger>(

@@ -26,6 +26,8 @@ public struct Unit: Sendable, Hashable {
     public var capabilities: Capabilities?
     public var hasNoNewPrivileges = false
     public var hasPrivateTmp = false
+    /// Its own view of the box and a part of the kernel's calls; nil for all of both.
+    public var profile: Profile?
     /// Paths that are read-only in the service's view of the tree.
     public var readOnly: [String] = []
     /// Folders that PID 1 makes before each start, each owned by ``user``.
@@ -41,6 +43,8 @@ public struct Unit: Sendable, Hashable {
     public var processes: Int?
     /// Share of the CPU under load (cgroup, `cpu.weight`): 1 to 10000; the kernel's default is 100.
     public var cpuWeight: Int?
+    /// Share of the disks under load (cgroup, `io.weight`): 1 to 10000; the kernel's default is 100.
+    public var ioWeight: Int?
     /// -999 to 1000 (proc_pid_oom_score_adj(5)).
     public var oomScoreAdjustment = 0
     /// Services that must be ready before this one starts.
@@ -61,6 +65,8 @@ public struct Unit: Sendable, Hashable {
     public var access: [Access] = []
     /// A boot is good only when the service is ready.
     public var isEssential = false
+    /// It is never marked failed, and is tried each minute.
+    public var isNeverFailed = false
     /// Text that changes when something that the program reads has changed.
     public var stamps: [String] = []
 

@@ -8,9 +8,14 @@ extension Unit {
         case umask, capabilities
         case noNewPrivileges = "no-new-privileges"
         case privateTmp = "private-tmp"
+        case strict, writable, visible, device
+        case systemCalls = "system-calls"
+        case addressFamily = "address-family"
+        case allow
         case readOnly = "read-only"
         case directory, network, environment, limit, memory, processes
         case cpuWeight = "cpu-weight"
+        case ioWeight = "io-weight"
         case oomScoreAdjust = "oom-score-adjust"
         case after, once, ready
         case readyTimeout = "ready-timeout"
@@ -18,7 +23,9 @@ extension Unit {
         case stopSignal = "stop-signal"
         case stopAll = "stop-all"
         case stopTimeout = "stop-timeout"
-        case essential, access, stamp
+        case essential
+        case neverFailed = "never-failed"
+        case access, stamp
     }
 
     /// Bytes of a unit file at most.

@@ -35,6 +35,13 @@ extension Unit {
         case .capabilities: return optional(capabilities?.names.joined(separator: " "))
         case .noNewPrivileges: return flag(hasNoNewPrivileges)
         case .privateTmp: return flag(hasPrivateTmp)
+        case .strict: return flag(profile != nil)
+        case .writable: return profile?.writable ?? []
+        case .visible: return profile?.visible ?? []
+        case .device: return profile?.devices ?? []
+        case .systemCalls: return (profile?.systemCalls ?? []).map(\.rawValue)
+        case .addressFamily: return (profile?.families ?? []).map(\.rawValue)
+        case .allow: return (profile?.permissions ?? []).map(\.rawValue)
         case .readOnly: return readOnly
         case .directory: return directories
         case .network: return optional(network)
@@ -48,6 +55,7 @@ extension Unit {
         case .memory: return optional(memory)
         case .processes: return optional(processes)
         case .cpuWeight: return optional(cpuWeight)
+        case .ioWeight: return optional(ioWeight)
         case .oomScoreAdjust: return oomScoreAdjustment == 0 ? [] : ["\(oomScoreAdjustment)"]
         case .after:
             if let other = after.first(where: { !Self.isName($0) }) {
@@ -69,6 +77,7 @@ extension Unit {
         case .stopAll: return flag(stopsAll)
         case .stopTimeout: return stopTimeout == 10 ? [] : ["\(stopTimeout)"]
         case .essential: return flag(isEssential)
+        case .neverFailed: return flag(isNeverFailed)
         case .access: return access.map(\.rawValue)
         case .stamp: return stamps
         }

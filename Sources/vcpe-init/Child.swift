@@ -1,6 +1,7 @@
 import CSystem
 import Clocks
 import Glibc
+import Units
 
 /// Processes that PID 1 starts.
 enum Child {
@@ -22,6 +23,8 @@ enum Child {
         var capabilities: UInt64?
         var hasNoNewPrivileges = false
         var readOnlyPaths: [String] = []
+        /// What it has of the box; nil for all.
+        var profile: Unit.Profile?
         var hasPrivateTmp = false
         var limits: [(resource: Int32, value: UInt64)] = []
         var oomScoreAdjustment: Int32 = 0
@@ -93,8 +96,9 @@ enum Child {
                                     limits: limits.baseAddress,
                                     limit_count: Int32(limits.count),
                                     oom_score_adjustment: setting.oomScoreAdjustment, ends_with_parent: 0,
-                                    new_session: setting.hasNewSession ? 1 : 0, network: network)
-                                return csystem_spawn(&child, &step)
+                                    new_session: setting.hasNewSession ? 1 : 0, network: network,
+                                    view: nil, calls: nil)
+                                return start(&child, setting.profile, &step)
                             }
                         }
                     }
@@ -106,5 +110,38 @@ enum Child {
             throw Failure(what.isEmpty ? "clone3" : what, program, code: -result)
         }
         return result
+    }
+
+    /// Starts a child with a profile.
+    private static func start(
+        _ child: inout csystem_child, _ profile: Unit.Profile?, _ step: inout [CChar]
+    ) -> Int32 {
+        guard let profile else { return csystem_spawn(&child, &step) }
+        let lists = [profile.writable, profile.visible, profile.devices].map { paths in
+            paths.map { strdup($0) } + [nil]
+        }
+        defer { for pointer in lists.joined() { free(pointer) } }
+        let families = (Unit.AddressFamily.usual + profile.families).map(\.number)
+        func has(_ permission: Unit.Permission) -> Int32 { profile.permissions.contains(permission) ? 1 : 0 }
+        return lists[0].withUnsafeBufferPointer { writable in
+            lists[1].withUnsafeBufferPointer { visible in
+                lists[2].withUnsafeBufferPointer { devices in
+                    families.withUnsafeBufferPointer { families in
+                        var view = csystem_view(
+                            writable: writable.baseAddress, visible: visible.baseAddress, devices: devices.baseAddress,
+                            processes: has(.processes), kernel_settings: has(.kernelSettings), new_code: has(.newCode))
+                        var calls = csystem_calls(
+                            sets: profile.systemCalls.reduce(0) { $0 | $1.bit }, families: families.baseAddress,
+                            family_count: Int32(families.count), namespaces: has(.namespaces))
+                        return withUnsafePointer(to: &view) { view in
+                            withUnsafePointer(to: &calls) { calls in
+                                (child.view, child.calls) = (view, calls)
+                                return csystem_spawn(&child, &step)
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ import Testing
 
     private static func box(_ services: String = steady) throws -> Sandbox {
         try Sandbox(
-            units: ["engine": "command /usr/lib/vcpe/vcpe-engine\nready notify\nessential\n"],
+            units: ["engine": "command /usr/lib/vcpe/vcpe-engine\nready notify\nessential\naccess init\n"],
             files: [
                 "plugins/daemons/daemons": plugin, "plugins/daemons/manifest.json": manifest.pretty,
                 "site.yaml": "daemons:\n" + services,

@@ -282,12 +282,12 @@ final class BoxInNetwork {
     /// Ready for packets: started, with cables in.
     static func ready(
         site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = [],
-        manifests: [String: [String: JSON]] = [:], release: String? = nil
+        manifests: [String: [String: JSON]] = [:], release: String? = nil, users: [String] = []
     ) throws -> BoxInNetwork {
         let box = try BoxInNetwork(site: site, plugins: plugins, folders: folders, manifests: manifests)
         if let release { try box.be(release) }
         // Ports must be there before a plan names them: the engine takes them in as they come.
-        try box.start()
+        try box.start(users: users)
         try box.connect()
         let end = Clock.seconds + 5
         while Clock.seconds < end, try !box.state().contains("192.168.1.1/24") { usleep(50_000) }

@@ -23,7 +23,7 @@ import Testing
     private let network: ProofNetwork
 
     init() throws {
-        box = try BoxInNetwork.ready(site: Self.site())
+        box = try BoxInNetwork.ready(site: Self.site(), users: ["vcpe-log:x:951:951::/nonexistent:/bin/false"])
         network = try #require(box.network)
         _ = try network.namespace(.lan).run {
             try Command("ip", ["addr", "replace", "192.168.1.20/24", "dev", "lan"]).check()

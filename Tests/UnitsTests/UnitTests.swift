@@ -127,6 +127,8 @@ import Units
 
     @Test(arguments: [
         ("comand /a", "unit x, line 2: unknown word: comand /a"),
+        ("writable /x", "unit x, line 2: it needs a line \"strict\" before it: writable /x"),
+        ("access all", "unit x, line 2: not one of init, engine, login, power: access all"),
         ("restart sometimes", "unit x, line 2: not one of always, never, on-failure: restart sometimes"),
         ("capabilities fly", "unit x, line 2: no capability fly: capabilities fly"),
         ("memory 5", "unit x, line 2: not a number from 1048576 to 1125899906842624: memory 5"),
@@ -226,6 +228,14 @@ extension Unit {
         unit.capabilities = random.some { Capabilities(mask: $0.next() & (1 << 41 - 1)) }
         unit.hasNoNewPrivileges = random.next(2) == 0
         unit.hasPrivateTmp = random.next(2) == 0
+        unit.profile = random.some { random in
+            Profile(
+                writable: random.list { $0.path() }, visible: random.list { $0.path() },
+                devices: random.list { $0.one(["*", "tty", "net/tun"]) },
+                systemCalls: random.list { $0.one(SystemCalls.allCases) },
+                families: random.list { $0.one(AddressFamily.allCases) },
+                permissions: random.list { $0.one(Permission.allCases) })
+        }
         unit.readOnly = random.list { $0.path() }
         unit.directories = random.list { $0.path() }
         unit.network = random.some { $0.name() }
@@ -234,6 +244,7 @@ extension Unit {
         unit.memory = random.some { 1 << 20 + $0.next(1 << 40) }
         unit.processes = random.some { 1 + $0.next(1 << 20) }
         unit.cpuWeight = random.some { 1 + $0.next(10_000) }
+        unit.ioWeight = random.some { 1 + $0.next(10_000) }
         unit.oomScoreAdjustment = random.some { $0.next(2000) - 999 } ?? 0
         unit.after = random.list { $0.name() }
         let file = random.path()
@@ -248,6 +259,8 @@ extension Unit {
         unit.stopsAll = random.next(2) == 0
         unit.stopTimeout = random.some { 1 + $0.next(86_400) } ?? 10
         unit.isEssential = random.next(2) == 0
+        unit.isNeverFailed = random.next(2) == 0
+        unit.access = random.list { $0.one(Access.allCases) }
         unit.stamps = random.list { $0.text(9) }
         return unit
     }

@@ -110,6 +110,37 @@ struct csystem_limit {
     uint64_t value;
 };
 
+/// A service's own view of the box's tree: all of it read-only, with empty folders in the places of /data, /run, /var, /mnt
+/// and /dev, its own folders for temporary files, and a /proc that shows its own processes.
+struct csystem_view {
+    char *const *writable;  // files and folders that it sees and may change; the lists end with NULL, or are NULL
+    char *const *visible;   // what it sees of the hidden folders; what is not there is left out
+    char *const *devices;   // names below /dev beside null, zero, full, random and urandom; "*" for all
+    int processes;          // it sees the processes of others
+    int kernel_settings;    // /proc/sys and /sys are writable
+    int new_code;           // memory may be writable and executable
+};
+
+/// Enters a view, in a mount namespace of this process's own. Returns NULL, or what failed, with the reason in errno.
+const char *csystem_enter_view(const struct csystem_view *view);
+
+/// Address families that a filter may allow.
+#define CSYSTEM_FAMILIES 32
+/// Every call of the kernel.
+#define CSYSTEM_ALL_CALLS (UINT32_C(1) << 31)
+
+/// The calls of the kernel that a program may make, and those that it starts.
+struct csystem_calls {
+    uint32_t sets;          // a bit each beside the usual set: users, chroot, clocks, mounts, modules, the kernel's log,
+                            // other processes, memory policies; or CSYSTEM_ALL_CALLS
+    const int *families;    // address families of sockets
+    int family_count;
+    int namespaces;         // it may make and enter namespaces
+};
+
+/// Limits this process to them for good (seccomp(2)). Returns 0 or -1.
+int csystem_limit_calls(const struct csystem_calls *calls);
+
 /// What a child is to become. Filled before the fork: between fork and exec no Swift runs, since its runtime may hold a
 /// lock that no thread of the child will ever release.
 struct csystem_child {
@@ -139,6 +170,8 @@ struct csystem_child {
     int ends_with_parent;   // it is killed when the thread that started it ends
     int new_session;        // a session of its own, with `input` as its terminal when that is one
     const char *network;    // the file of a network namespace that it enters, or NULL
+    const struct csystem_view *view;   // or NULL for its parent's
+    const struct csystem_calls *calls; // or NULL for all
 };
 
 /// Starts a child by clone3(2); the errno of what failed on the way comes back, and in `step` what that was, so that a

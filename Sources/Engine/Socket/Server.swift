@@ -55,6 +55,7 @@ final class Server {
     /// - Parameters:
     ///   - group: may connect beside root; nil for every user.
     init(path: String, group: gid_t?, bounds: Bounds = Bounds()) throws {
+        if let folder = FileSystem.parent(of: path) { try FileSystem.makeDirectory(folder) }
         let descriptor = csystem_listen_unix(path, 0)
         guard descriptor >= 0 else { throw SystemError("bind", path) }
         listener = File(descriptor: descriptor, path: path)

@@ -19,7 +19,9 @@ public enum Firewall: Plugin {
             .init(
                 "helpers",
                 modules: ["ftp", "pptp", "sip", "tftp"].flatMap { ["nf_conntrack_\($0)", "nf_nat_\($0)"] }),
-            .init("log", packages: ["ulogd2", "ulogd2-json"], modules: ["nfnetlink_log", "nf_conntrack_netlink"]),
+            .init(
+                "log", packages: ["ulogd2", "ulogd2-json"], modules: ["nfnetlink_log", "nf_conntrack_netlink"],
+                users: ["vcpe-log": "/nonexistent"]),
         ],
         commands: [
             .init(

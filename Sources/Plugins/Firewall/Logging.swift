@@ -89,6 +89,7 @@ struct Logging: Sendable {
         output.add(
             ServiceResource(
                 name: "firewall-log", command: ["/usr/sbin/ulogd", "--configfile", Self.configuration],
-                capabilities: ["net_admin"], configurationFiles: [Self.configuration], memory: 64 << 20))
+                user: "vcpe-log", capabilities: ["net_admin"], configurationFiles: [Self.configuration],
+                memory: 64 << 20, class: .background, profile: .init(families: [.netlink])))
     }
 }

@@ -35,7 +35,8 @@ struct Names {
             ServiceResource(
                 name: "firewall-names",
                 command: ["/usr/lib/vcpe/resolve-names", Self.configuration, "\(Self.folder)/names"],
-                user: Self.user, configurationFiles: [Self.configuration], memory: 32 << 20))
+                user: Self.user, configurationFiles: [Self.configuration], memory: 32 << 20,
+                profile: .init(writable: ["\(Self.folder)/names"])))
     }
 }
 

@@ -188,7 +188,8 @@ public enum LAN: Plugin {
             ServiceResource(
                 name: "lan-dnsmasq", command: ["/usr/sbin/dnsmasq", "--conf-file=\(file)", "--user="],
                 user: "dnsmasq", capabilities: ["net_bind_service", "net_admin", "net_raw"],
-                configurationFiles: [file], memory: 64 << 20), at: "networks")
+                configurationFiles: [file], memory: 64 << 20,
+                profile: .init(writable: ["/data/lan"], families: [.netlink])), at: "networks")
     }
 
     /// A reserved address that the server never gives, or gives wrongly.

@@ -270,9 +270,12 @@ public enum Network: Plugin {
                 output.add(RouteResource(to: route.to, via: route.via, link: name))
             }
         }
+        // dhcpcd would set it itself; /proc/sys is read-only for it.
+        output.add(SysctlResource(key: "net/ipv4/conf/\(name)/promote_secondaries", value: "1"))
         let file = "/run/vcpe/network/dhcpcd-\(name).conf"
         output.add(DirectoryResource(path: "/run/vcpe/network", owner: "root", mode: 0o755))
         output.add(FileResource(path: file, content: dhcpcd, owner: "root", mode: 0o644))
+        // It is root: its proxy opens raw sockets for the part that reads packets, which is not.
         output.add(
             ServiceResource(
                 name: "network-dhcp-\(name)",
@@ -285,7 +288,8 @@ public enum Network: Plugin {
                     "net_raw", "net_admin", "net_bind_service", "setuid", "setgid", "sys_chroot", "kill",
                     "chown", "dac_override",
                 ],
-                directories: ["/var/lib/dhcpcd", "/run/dhcpcd"], configurationFiles: [file], memory: 32 << 20))
+                directories: ["/var/lib/dhcpcd", "/run/dhcpcd"], configurationFiles: [file], memory: 32 << 20,
+                profile: .init(systemCalls: [.users, .chroot], families: [.netlink, .packet])))
     }
 
     /// Only reports: addresses, routes and resolvers are the engine's to write.

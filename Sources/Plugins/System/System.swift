@@ -13,7 +13,7 @@ public enum System: Plugin {
             .init("time", packages: ["chrony"], users: ["_chrony": "/var/lib/chrony"]),
             .init("ssh", packages: ["libnss-extrausers", "openssh-server"], users: ["sshd": "/run/sshd"]),
             .init("console", packages: ["libnss-extrausers", "login", "util-linux"]),
-            .init("syslog", packages: ["rsyslog", "rsyslog-openssl"]),
+            .init("syslog", packages: ["rsyslog", "rsyslog-openssl"], users: ["vcpe-syslog": "/nonexistent"]),
         ],
         commands: [.init(.show, "time", "Where the time comes from", inputs: [.program(sources)])])
 
@@ -125,6 +125,7 @@ public enum System: Plugin {
             FileResource(
                 path: file, content: text(lines), owner: "root", mode: 0o644,
                 check: ["/usr/sbin/sshd", "-t", "-f", file]), at: "ssh")
+        // It is root: it logs users in, each as that user.
         // Who is logged in stays so when this changes, as the one who changes it may be.
         output.add(
             ServiceResource(
@@ -134,9 +135,15 @@ public enum System: Plugin {
                     "setgid", "setuid", "sys_chroot",
                 ],
                 directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20,
+                class: .login,
+                profile: .init(
+                    visible: loginSockets, devices: ["pts", "tty"], systemCalls: [.users, .chroot]),
                 access: [.login]),
             at: "ssh")
     }
+
+    /// Where the verbs of vcpectl ask.
+    private static let loginSockets = ["/run/vcpe/api", "/run/vcpe/upgrade"]
 
     // MARK: - Consoles
 
@@ -152,6 +159,7 @@ public enum System: Plugin {
         // agetty reads a backslash as the beginning of something else.
         let banner = Self.banner(of: configuration).map { $0 == "\\" ? "\\\\" : String($0) }.joined()
         output.add(FileResource(path: issue, content: banner + "\\n on \\l\n", owner: "root", mode: 0o644))
+        // They are root: they log users in, each as that user.
         for console in input.facts.consoles {
             output.add(
                 ServiceResource(
@@ -164,7 +172,10 @@ public enum System: Plugin {
                     capabilities: [
                         "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
                         "sys_tty_config",
-                    ], memory: 64 << 20, access: [.login]), at: "console")
+                    ], memory: 64 << 20, class: .login,
+                    profile: .init(
+                        visible: loginSockets + [run], devices: [console, "tty"], systemCalls: [.users]),
+                    access: [.login]), at: "console")
         }
     }
 
@@ -192,11 +203,11 @@ public enum System: Plugin {
                 check: ["/usr/sbin/chronyd", "-p", "-f", file]), at: "time")
         output.add(
             ServiceResource(
-                name: "system-chrony", command: ["/usr/sbin/chronyd", "-d", "-f", file],
-                capabilities: [
-                    "chown", "dac_override", "net_bind_service", "setgid", "setuid", "sys_resource", "sys_time",
-                ],
-                configurationFiles: [file], memory: 64 << 20), at: "time")
+                name: "system-chrony", command: ["/usr/sbin/chronyd", "-U", "-d", "-f", file],
+                user: "_chrony", capabilities: ["net_bind_service", "sys_time"],
+                configurationFiles: [file], memory: 64 << 20,
+                profile: .init(writable: ["\(data)/chrony", "\(run)/chrony"], systemCalls: [.clock])),
+            at: "time")
     }
 
     private static let commandSocket = "\(run)/chrony/socket"
@@ -221,6 +232,8 @@ public enum System: Plugin {
         }
     }
 
+    private static let syslogUser = "vcpe-syslog"
+
     // MARK: - Logs
 
     private static func planLogs(
@@ -233,11 +246,11 @@ public enum System: Plugin {
         var lines = [
             "# Written by vcpe's plugin system.",
             "global(workDirectory=\"\(work)\" maxMessageSize=\"8k\"\(hostName))",
-            // Everything that services say, as PID 1 keeps it; what it has put aside was sent before.
+            // Everything that services say, and what they send to syslog, as PID 1 keeps it; what it has
+            // put aside was sent before.
             "module(load=\"imfile\")",
             "input(type=\"imfile\" file=\"/run/log/*\" tag=\"service\" severity=\"info\" facility=\"daemon\" "
                 + "addMetadata=\"on\" reopenOnTruncate=\"on\")",
-            "module(load=\"imuxsock\")",
             "module(load=\"imklog\" permitNonKernelFacility=\"on\")",
             "template(name=\"service\" type=\"list\") {",
             "  constant(value=\"<\") property(name=\"pri\") constant(value=\">1 \")",
@@ -266,7 +279,7 @@ public enum System: Plugin {
                 "else action(\(action) template=\"RSYSLOG_SyslogProtocol23Format\")",
             ]
         }
-        output.add(DirectoryResource(path: work, owner: "root", mode: 0o700))
+        output.add(DirectoryResource(path: work, owner: syslogUser, mode: 0o700))
         output.add(
             FileResource(
                 path: file, content: text(lines), owner: "root", mode: 0o644,
@@ -274,7 +287,8 @@ public enum System: Plugin {
         output.add(
             ServiceResource(
                 name: "system-syslog", command: ["/usr/sbin/rsyslogd", "-n", "-i", "NONE", "-f", file],
-                capabilities: ["dac_read_search", "syslog"], configurationFiles: configurationFiles,
-                memory: 64 << 20), at: "syslog")
+                user: syslogUser, capabilities: ["dac_read_search", "syslog"],
+                configurationFiles: configurationFiles, memory: 64 << 20, class: .background,
+                profile: .init(writable: [work], visible: ["/run/log"], systemCalls: [.kernelLog])), at: "syslog")
     }
 }

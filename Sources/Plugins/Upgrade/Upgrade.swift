@@ -29,7 +29,7 @@ public enum Upgrade: Plugin {
         output.add(
             FileResource(path: file, content: settings.line + "\n", owner: "root", mode: 0o644),
             at: "repository")
-        // It reads the other slot as the kernel mounts it, and has the new release's plugins tried there.
+        // It is root: it writes the other slot and the boot loader's files. It reads that slot as the kernel mounts it, and has the new release's plugins tried there.
         output.add(
             ServiceResource(
                 name: "upgrade-updater", command: ["/usr/lib/vcpe/vcpe-updater", "serve"],
@@ -38,7 +38,11 @@ public enum Upgrade: Plugin {
                     "sys_admin",
                     "sys_chroot", "sys_resource",
                 ],
-                configurationFiles: [file], memory: 64 << 20, access: [.power]))
+                configurationFiles: [file], memory: 64 << 20,
+                profile: .init(
+                    writable: ["/data", "/run/vcpe"], devices: ["*"], systemCalls: [.all], families: [.netlink],
+                    permissions: [.namespaces, .processes, .kernelSettings]),
+                access: [.power]))
     }
 
     public static func publish(_ configuration: UpgradeConfiguration, facts: Facts, into output: inout PublishOutput) {}

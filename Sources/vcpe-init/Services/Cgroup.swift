@@ -4,9 +4,10 @@ import Units
 
 /// cgroup v2: who belongs to which service, and how much they may take.
 enum Cgroup {
-    static let services = "/sys/fs/cgroup/services"
+    static let root = "/sys/fs/cgroup"
+    static let services = "\(root)/services"
 
-    static var exists: Bool { access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 }
+    static var exists: Bool { access("\(root)/cgroup.procs", F_OK) == 0 }
 
     /// Makes a service's group with its bounds, and within it one for this run, and opens that; -1
     /// where the kernel has no groups at all. Where it has, a service without its group or without
@@ -20,7 +21,7 @@ enum Cgroup {
         for name in Text.list(path) where name.hasPrefix("run-") { rmdir("\(path)/\(name)") }
         let bounds = [
             ("memory.max", unit.memory, "max"), ("pids.max", unit.processes, "max"),
-            ("cpu.weight", unit.cpuWeight, "100"),
+            ("cpu.weight", unit.cpuWeight, "100"), ("io.weight", unit.ioWeight, "default 100"),
         ]
         for (name, bound, unset) in bounds {
             let file = "\(path)/\(name)"
@@ -28,7 +29,9 @@ enum Cgroup {
             guard access(file, F_OK) == 0 else { continue }
             if !Text.write(bound.map { "\($0)" } ?? unset, to: file), bound != nil { throw Failure("write", file) }
         }
-        Text.write("1", to: "\(path)/memory.oom.group")
+        // A daemon whose process was killed is in no known state; users that it has logged in are
+        // each for themselves.
+        Text.write(unit.access.contains(.login) ? "0" : "1", to: "\(path)/memory.oom.group")
         let own = "\(path)/run-\(run)"
         guard mkdir(own, 0o755) == 0 else { throw Failure("mkdir", own) }
         let group = Glibc.open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC)

@@ -126,7 +126,7 @@ extension SupervisedService {
     /// Decides when it is started again.
     mutating func pause() {
         let now = Uptime.milliseconds
-        nextStart = now + delay.next(after: now - startedAt, isEssential: unit.isEssential)
+        nextStart = now + delay.next(after: now - startedAt, isEssential: unit.isEssential || unit.isNeverFailed)
         restarts += 1
         lastEnd = status
         state = delay.isFailed ? .failed : .pausing

@@ -114,6 +114,8 @@ struct SupervisedService {
         var group: Int32 = -1
         var ends: [Int32] = [-1, -1]
         if csystem_pipe(&ends) != 0 { ends = [-1, -1] }
+        // A daemon may open its own output anew, as /dev/stdout.
+        if ends[1] >= 0, unit.user != 0 { fchown(ends[1], unit.user, unit.group) }
         defer {
             if group >= 0 { close(group) }
             if ends[1] >= 0 { close(ends[1]) }

@@ -23,9 +23,16 @@ extension Unit {
             setting.group = group
             setting.groups = groups
             setting.capabilities = capabilities?.mask
-            setting.hasNoNewPrivileges = hasNoNewPrivileges
+            // seccomp(2) wants it, too.
+            setting.hasNoNewPrivileges = hasNoNewPrivileges || profile != nil
             setting.readOnlyPaths = readOnly
-            setting.hasPrivateTmp = hasPrivateTmp
+            // By it, root without capabilities would leave the cgroup that it is known by.
+            if profile == nil, capabilities != nil, Cgroup.exists { setting.readOnlyPaths.append(Cgroup.root) }
+            setting.profile = profile
+            // What PID 1 makes for it is its own.
+            setting.profile?.writable += directories
+            // A view has temporary folders of its own.
+            setting.hasPrivateTmp = hasPrivateTmp && profile == nil
             setting.limits = limits.map { ($0.key.resource, $0.value) }
             setting.directory = workingDirectory
             setting.umask = umask

@@ -121,6 +121,11 @@ struct ServiceDriver: Driver {
         }
         var unit = service.unit
         (unit.user, unit.group) = (user.pointee.pw_uid, user.pointee.pw_gid)
+        // The folders of its configuration; a file is replaced by another one there.
+        for path in Set(service.configurationFiles + service.reloadFiles).sorted() {
+            guard let folder = FileSystem.parent(of: path), folder.hasPrefix("\(places.run)/") else { continue }
+            if unit.profile?.visible.contains(folder) == false { unit.profile?.visible.append(folder) }
+        }
         unit.stamps = service.configurationFiles.map { "\($0) \(Checksum.of(files[$0] ?? ""))" }
         return try unit.text()
     }

@@ -15,6 +15,25 @@ public struct ServiceResource: ResourceType {
     /// reload, or SIGHUP.
     public var reloadFiles: [String]
 
+    /// Its share of the box, and when it goes if memory runs out.
+    public enum Class: String, Sendable, CaseIterable {
+        /// Logs users in: it goes after all others but the engine, and is never marked failed.
+        case login
+        case standard
+        /// Nobody waits for it.
+        case background
+
+        var processes: Int { self == .login ? 256 : 64 }
+        var cpuWeight: Int? { self == .login ? 200 : self == .background ? 20 : nil }
+        var ioWeight: Int? { self == .background ? 20 : nil }
+        var oomScoreAdjustment: Int { self == .login ? -500 : self == .background ? 400 : 200 }
+    }
+
+    public let serviceClass: Class
+
+    /// Bytes of a service whose plan says nothing.
+    static let usualMemory = 128 << 20
+
     public var name: String { unit.name }
     public var command: [String] { unit.command }
 
@@ -22,13 +41,17 @@ public struct ServiceResource: ResourceType {
     ///   - capabilities: Linux capabilities that it keeps, such as `net_bind_service`.
     ///   - directories: made before it starts, owned by its user.
     ///   - memory: bytes that all its processes may use.
+    ///   - profile: what it has of the box beyond a strict service's.
     ///   - access: what it may ask PID 1 and the engine for; its manifest allows it.
     public init(
         name: String, command: [String], user: String = "root", capabilities: [String] = [],
         readiness: Unit.Readiness = .started, directories: [String] = [], configurationFiles: [String] = [],
-        reloadFiles: [String] = [], memory: Int? = nil, access: [Unit.Access] = []
+        reloadFiles: [String] = [], memory: Int? = nil, class serviceClass: Class = .standard,
+        profile: Unit.Profile = Unit.Profile(), access: [Unit.Access] = []
     ) {
-        unit = Self.base(name, command)
+        unit = Self.base(name, command, serviceClass)
+        unit.profile = profile
+        self.serviceClass = serviceClass
         self.user = user
         guard let known = try? Capabilities(capabilities) else {
             fatalError("the service \(name) has an unknown capability: \(capabilities)")
@@ -37,17 +60,22 @@ public struct ServiceResource: ResourceType {
         if !reloadFiles.isEmpty { unit.reload = .signal(.hup) }
         unit.readiness = readiness
         unit.directories = directories
-        unit.memory = memory
+        if let memory { unit.memory = memory }
         unit.access = access
         self.configurationFiles = configurationFiles
         self.reloadFiles = reloadFiles
     }
 
     /// What every service of a plugin has.
-    private static func base(_ name: String, _ command: [String]) -> Unit {
+    private static func base(_ name: String, _ command: [String], _ serviceClass: Class) -> Unit {
         var unit = Unit(name: name, command: command)
         unit.hasNoNewPrivileges = true
-        unit.hasPrivateTmp = true
+        unit.profile = Unit.Profile()
+        unit.memory = usualMemory
+        (unit.processes, unit.cpuWeight, unit.ioWeight) =
+            (serviceClass.processes, serviceClass.cpuWeight, serviceClass.ioWeight)
+        unit.oomScoreAdjustment = serviceClass.oomScoreAdjustment
+        unit.isNeverFailed = serviceClass == .login
         return unit
     }
 
@@ -56,7 +84,17 @@ public struct ServiceResource: ResourceType {
         guard command.first?.hasPrefix("/") == true else {
             throw line.invalid("a service needs a command that begins with an absolute path")
         }
-        unit = Self.base(try line.value("name") { Unit.isName($0) ? $0 : nil }, command)
+        let known = Class.allCases.map(\.rawValue).joined(separator: ", ")
+        let word = try line.text("class") ?? Class.standard.rawValue
+        guard let serviceClass = Class(rawValue: word) else {
+            throw line.invalid("there is no class \"\(word)\"; allowed are \(known)")
+        }
+        self.serviceClass = serviceClass
+        unit = Self.base(try line.value("name") { Unit.isName($0) ? $0 : nil }, command, serviceClass)
+        unit.profile = Unit.Profile(
+            writable: try line.texts("writable"), visible: try line.texts("visible"),
+            devices: try line.texts("devices"), systemCalls: try line.names("system-calls"),
+            families: try line.names("families"), permissions: try line.names("allow"))
         user = try line.text("user") ?? "root"
         configurationFiles = try line.texts("configuration-files")
         reloadFiles = try line.texts("reload-files")
@@ -64,9 +102,9 @@ public struct ServiceResource: ResourceType {
         unit.directories = try line.texts("directories")
         unit.after = try line.texts("after")
         unit.network = try line.text("network")
-        unit.memory = try line.number("memory", 1 << 20...1 << 50)
-        unit.processes = try line.number("processes", 1...1 << 20)
-        unit.cpuWeight = try line.number("cpu-weight", 1...10_000)
+        if let memory = try line.number("memory", 1 << 20...1 << 50) { unit.memory = memory }
+        if let processes = try line.number("processes", 1...1 << 20) { unit.processes = processes }
+        if let weight = try line.number("cpu-weight", 1...10_000) { unit.cpuWeight = weight }
         if let seconds = try line.number("ready-timeout", 1...86_400) { unit.readyTimeout = seconds }
         if let files = try line.number("files", 16...1 << 20) { unit.limits[.nofile] = UInt64(files) }
         if try line.flag("once") {
@@ -79,13 +117,7 @@ public struct ServiceResource: ResourceType {
         }
         let reload = try line.texts("reload-command")
         if !reload.isEmpty { unit.reload = .command(Unit.Command(reload)) }
-        for word in try line.texts("access") {
-            guard let access = Unit.Access(rawValue: word) else {
-                let known = Unit.Access.allCases.map(\.rawValue).joined(separator: ", ")
-                throw line.invalid("there is no access \"\(word)\"; allowed are \(known)")
-            }
-            unit.access.append(access)
-        }
+        unit.access = try line.names("access")
         if let value = line["environment"], value.object == nil {
             throw line.invalid("\"environment\" is not an object")
         }
@@ -120,15 +152,25 @@ public struct ServiceResource: ResourceType {
             "ready": unit.isOnce ? nil : .text(unit.readiness.plan), "once": unit.isOnce ? .boolean(true) : nil,
             "directories": .texts(unit.directories), "configuration-files": .texts(configurationFiles),
             "reload-files": reloadFiles.isEmpty ? nil : .texts(reloadFiles), "reload-signal": reloadSignal,
-            "reload-command": reloadCommand, "memory": unit.memory.map { .integer($0) },
+            "reload-command": reloadCommand,
+            "memory": unit.memory == Self.usualMemory ? nil : unit.memory.map { .integer($0) },
+            "class": serviceClass == .standard ? nil : .text(serviceClass.rawValue),
             "after": unit.after.isEmpty ? nil : .texts(unit.after), "network": unit.network.map { .text($0) },
-            "processes": unit.processes.map { .integer($0) }, "cpu-weight": unit.cpuWeight.map { .integer($0) },
+            "processes": unit.processes == serviceClass.processes ? nil : unit.processes.map { .integer($0) },
+            "cpu-weight": unit.cpuWeight == serviceClass.cpuWeight ? nil : unit.cpuWeight.map { .integer($0) },
+            "writable": Self.words(unit.profile?.writable), "visible": Self.words(unit.profile?.visible),
+            "devices": Self.words(unit.profile?.devices),
+            "system-calls": Self.words(unit.profile?.systemCalls.map(\.rawValue)),
+            "families": Self.words(unit.profile?.families.map(\.rawValue)),
+            "allow": Self.words(unit.profile?.permissions.map(\.rawValue)),
             "ready-timeout": unit.readyTimeout == 90 ? nil : .integer(unit.readyTimeout),
             "files": unit.limits[.nofile].map { .integer(Int($0)) },
-            "access": unit.access.isEmpty ? nil : .texts(unit.access.map(\.rawValue)),
+            "access": Self.words(unit.access.map(\.rawValue)),
             "environment": unit.environment.isEmpty ? nil : .object(unit.environment.mapValues { .text($0) }),
         ])
     }
+
+    private static func words(_ words: [String]?) -> JSON? { words.flatMap { $0.isEmpty ? nil : .texts($0) } }
 
     public var programs: [String] { Array(command.prefix(1)) }
 
@@ -169,5 +211,22 @@ extension Unit.Readiness {
             guard text.hasPrefix("file /") else { return nil }
             self = .file(String(text.dropFirst(5)))
         }
+    }
+}
+
+extension ResourceLine {
+    /// Words of a closed list.
+    fileprivate func names<Name: RawRepresentable & CaseIterable>(
+        _ key: String
+    ) throws(InvalidResource) -> [Name] where Name.RawValue == String {
+        var names: [Name] = []
+        for word in try texts(key) {
+            guard let name = Name(rawValue: word) else {
+                let known = Name.allCases.map(\.rawValue).joined(separator: ", ")
+                throw invalid("\"\(key)\" has no \"\(word)\"; allowed are \(known)")
+            }
+            names.append(name)
+        }
+        return names
     }
 }
