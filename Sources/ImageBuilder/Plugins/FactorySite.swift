@@ -7,6 +7,7 @@ import Planning
 import PluginKit
 import Processes
 import Schema
+import Units
 
 /// Plans the factory site as a box does, with the same executable and the image's own libraries. A
 /// failed plan fails the build.
@@ -28,7 +29,20 @@ struct FactorySite {
         let bytes = try content.read()
         let plan = try plan(bytes, name: site.value, runners)
         try checkPrograms(of: plan, in: tree, site: YAML.read(bytes, file: site.value))
-        return (plan.absent + plan.warnings).sorted()
+        return (plan.absent + plan.warnings).sorted() + Self.exposures(of: plan)
+    }
+
+    /// What each service could do if it were taken over, the most dangerous first.
+    private static func exposures(of plan: Plan) -> [String] {
+        let services = plan.values(ServiceResource.self).map { service -> (String, Unit.Exposure) in
+            var unit = service.unit
+            // The box knows the numbers of the others.
+            unit.user = service.user == "root" ? 0 : 1
+            return (service.name, unit.exposure)
+        }
+        return services.sorted { ($1.1.score, $0.0) < ($0.1.score, $1.0) }.map { name, exposure in
+            "service \(name): exposure \(exposure.score) of 100: \(exposure.reasons.joined(separator: ", "))"
+        }
     }
 
     /// The plan of a box for a document.
