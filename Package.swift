@@ -33,6 +33,7 @@ let box: [Target] = [
     .target(name: "Units"),
     .target(name: "Callers", dependencies: ["CSystem", "Units"]),
     .target(name: "Accounts", dependencies: ["CSystem", "Callers"]),
+    .target(name: "Terminals"),
     .target(name: "Documents", dependencies: ["CYaml"]),
     .target(name: "Ruleset", dependencies: ["Documents"]),
     .target(name: "Netlink", dependencies: ["Addresses", "CMnl"]),
@@ -55,18 +56,20 @@ let box: [Target] = [
         name: "Engine",
         dependencies: [
             "Accounts", "CSystem", "Callers", "Clocks", "Disks", "Documents", "Files", "Netlink", "Nftables",
-            "Planning", "PluginKit", "Processes", "Schema", "Slots", "Units",
+            "Planning", "PluginKit", "Processes", "Schema", "Slots", "Terminals", "Units",
         ], path: "Sources", sources: ["Engine"] + kinds.map { "Resources/\($0)/Driver" }),
     .target(name: "Schema", dependencies: ["Addresses", "Documents", "Files"]),
     .executableTarget(
-        name: "vcpe-box", dependencies: ["CResolver", "Clocks", "Engine", "Files", "PluginKit", "Plugins", "Schema"]),
+        name: "vcpe-box",
+        dependencies: ["CResolver", "Clocks", "Engine", "Files", "PluginKit", "Plugins", "Schema", "Terminals"]),
     .executableTarget(
         name: "vcpe-updater",
         dependencies: [
             "Accounts", "CSystem", "Callers", "Clocks", "Digests", "Disks", "Documents", "Files", "Processes", "Slots",
-            "Updates",
+            "Terminals", "Updates",
         ]),
-    .executableTarget(name: "vcpe-init", dependencies: ["CSystem", "Callers", "Checksums", "Clocks", "Units"]),
+    .executableTarget(
+        name: "vcpe-init", dependencies: ["CSystem", "Callers", "Checksums", "Clocks", "Terminals", "Units"]),
 ]
 
 /// What builds images, and all tests.
@@ -92,6 +95,7 @@ let host: [Target] = [
         name: "vcpe",
         dependencies: [
             "CSystem", "Disks", "Documents", "ImageBuilder", "Planning", "PluginKit", "Processes", "Releases",
+            "Terminals",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]),
     .target(
@@ -101,6 +105,7 @@ let host: [Target] = [
     .testTarget(name: "DocumentsTests", dependencies: ["Addresses", "Documents", "Files", "TestSupport"]),
     .testTarget(name: "SchemaTests", dependencies: ["Documents", "Schema"]),
     .testTarget(name: "SourceTests", dependencies: ["Files"]),
+    .testTarget(name: "TerminalsTests", dependencies: ["Terminals"]),
     .testTarget(name: "FilesTests", dependencies: ["CSystem", "Files", "TestSupport"]),
     .testTarget(name: "DigestsTests", dependencies: ["Digests"]),
     .testTarget(name: "SlotsTests", dependencies: ["Files", "Processes", "Slots", "TestSupport"]),

@@ -92,7 +92,7 @@ public enum JSON: Sendable, Hashable {
 
     /// Bytes of the character at a place of UTF-8 that is not written as it is: beside those that
     /// JSON escapes, those that YAML, which reads this too, takes for control characters or line
-    /// ends. 0 for others.
+    /// ends, and bidirectional marks, which a terminal obeys. 0 for others.
     private static func escapedLength(_ text: UnsafeBufferPointer<UInt8>, _ place: Int) -> Int {
         let byte = text[place]
         if byte < 0x7F { return byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") ? 1 : 0 }
@@ -100,8 +100,14 @@ public enum JSON: Sendable, Hashable {
         case 0x7F: return 1
         // U+0080 to U+009F.
         case 0xC2: return text[place + 1] < 0xA0 ? 2 : 0
-        // U+2028 and U+2029.
-        case 0xE2: return text[place + 1] == 0x80 && text[place + 2] | 1 == 0xA9 ? 3 : 0
+        // U+061C.
+        case 0xD8: return text[place + 1] == 0x9C ? 2 : 0
+        // U+200E, U+200F, U+2028 to U+202E, and U+2066 to U+2069.
+        case 0xE2:
+            switch (text[place + 1], text[place + 2]) {
+            case (0x80, 0x8E...0x8F), (0x80, 0xA8...0xAE), (0x81, 0xA6...0xA9): return 3
+            default: return 0
+            }
         // U+FEFF.
         case 0xEF: return text[place + 1] == 0xBB && text[place + 2] == 0xBF ? 3 : 0
         default: return 0

@@ -5,6 +5,7 @@ import Glibc
 import Netlink
 import Planning
 import PluginKit
+import Terminals
 
 /// Where things are; a test runs the engine with places of its own.
 public struct Places: Sendable {
@@ -100,10 +101,10 @@ public struct EngineError: Error, Sendable, CustomStringConvertible {
     public init(_ description: String) { self.description = description }
 }
 
-/// What the engine tells people: lines on standard error, which PID 1 keeps.
+/// What the engine tells people: lines on standard error, which PID 1 keeps, and a terminal may show.
 public enum Log {
     public static func say(_ text: String) {
-        var line = text + "\n"
+        var line = TerminalText.lines(text) + "\n"
         line.withUTF8 { _ = Glibc.write(2, $0.baseAddress, $0.count) }
     }
 }

@@ -1,6 +1,7 @@
 import CSystem
 import Clocks
 import Glibc
+import Terminals
 
 /// What people and machines are told.
 enum Console {
@@ -10,13 +11,13 @@ enum Console {
     /// lost.
     static func say(_ text: String) {
         let console = open("/dev/console", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
-        write("vcpe: \(text)\n", to: console >= 0 ? console : 1)
+        write("vcpe: \(TerminalText.line(text))\n", to: console >= 0 ? console : 1)
         if console >= 0 { close(console) }
     }
 
     /// Writes a line on every console that the kernel uses: a box's person may look at any of them.
     static func sayEverywhere(_ text: String) {
-        let line = "\r\nvcpe: \(text)\r\n"
+        let line = "\r\nvcpe: \(TerminalText.lines(text))\r\n"
         let names = Text.read("/sys/class/tty/console/active").split(whereSeparator: { $0 == " " || $0 == "\n" })
         var written = false
         for name in names {

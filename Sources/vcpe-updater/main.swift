@@ -2,6 +2,7 @@ import Documents
 import Files
 import Glibc
 import Slots
+import Terminals
 import Updates
 
 // Fetches releases, installs them into the other slot, and finds them good or not. It alone on the box verifies what is signed.
@@ -47,8 +48,9 @@ struct UpgradeAnswer {
     var json: JSON
 }
 
+/// Writes lines; JSON passes as it is.
 func say(_ text: String, to descriptor: Int32) {
-    var text = text
+    var text = TerminalText.lines(text)
     text.withUTF8 { _ = write(descriptor, $0.baseAddress, $0.count) }
 }
 

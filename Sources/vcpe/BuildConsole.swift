@@ -3,6 +3,13 @@ import Documents
 import Glibc
 import ImageBuilder
 import Synchronization
+import Terminals
+
+/// Prints for a terminal: names of packages, mirrors' answers and boxes' words come from outside. In this
+/// module it takes the place of the standard library's. JSON passes as it is.
+func print(_ text: Any = "", terminator: String = "\n") {
+    Swift.print(TerminalText.lines("\(text)"), terminator: terminator)
+}
 
 /// Shows a build's events: one line per step, updated in place, on a terminal; plain lines in a
 /// pipe; JSON on request.
@@ -25,7 +32,7 @@ final class BuildConsole: Sendable {
         self.explain = explain
     }
 
-    static func error(_ text: String) { write(text + "\n") }
+    static func error(_ text: String) { write(TerminalText.lines(text) + "\n") }
 
     /// Writes to standard error, unbuffered.
     private static func write(_ text: String) {
@@ -108,9 +115,11 @@ final class BuildConsole: Sendable {
         if isLast { line(text) } else if style == .terminal { moving(text) }
     }
 
-    private func moving(_ text: String) { Self.write("\r\u{1B}[K\(text)") }
+    private func moving(_ text: String) { Self.write("\r\u{1B}[K\(TerminalText.line(text))") }
 
-    private func line(_ text: String) { Self.write((style == .terminal ? "\r\u{1B}[K" : "") + text + "\n") }
+    private func line(_ text: String) {
+        Self.write((style == .terminal ? "\r\u{1B}[K" : "") + TerminalText.lines(text) + "\n")
+    }
 
     private func pad(_ text: String, _ width: Int = 22) -> String {
         text + String(repeating: " ", count: max(1, width - text.count))

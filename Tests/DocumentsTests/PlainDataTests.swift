@@ -49,7 +49,7 @@ import Testing
         }
     }
 
-    /// As RFC 8259 has it, and without what YAML takes for the end of a line.
+    /// As RFC 8259 has it, and without what YAML takes for the end of a line, and what a terminal obeys.
     @Test func textsAreEscapedCharacterByCharacter() throws {
         let characters = (0...0x3100).compactMap { Unicode.Scalar($0).map { "a\(Character($0))b" } }
         for text in Self.texts + ["e\u{301}"] + characters {
@@ -59,7 +59,8 @@ import Testing
                 case "\\": return "\\\\"
                 case "\n": return "\\n"
                 case "\t": return "\\t"
-                case "\0"..<" ", "\u{7F}"..."\u{9F}", "\u{2028}", "\u{2029}", "\u{FEFF}":
+                case "\0"..<" ", "\u{7F}"..."\u{9F}", "\u{61C}", "\u{200E}"..."\u{200F}", "\u{2028}"..."\u{202E}",
+                    "\u{2066}"..."\u{2069}", "\u{FEFF}":
                     let hex = String(scalar.value, radix: 16)
                     return "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
                 default: return String(scalar)

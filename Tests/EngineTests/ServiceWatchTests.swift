@@ -108,8 +108,8 @@ import Testing
     @Test func excerptsAreBoundedAndHarmless() {
         let lines = (1...9).map { "line \($0)" }
         #expect(Excerpt.last(of: Array(lines.joined(separator: "\n").utf8)) == Array(lines.suffix(5)))
-        #expect(Excerpt.last(of: Array("\u{1b}[2J\u{202e}x\ty\n".utf8)) == ["\\u{1b}[2J\\u{202e}x y"])
-        #expect(Excerpt.last(of: [0xFF, 0x41]) == ["\u{FFFD}A"])
+        #expect(Excerpt.last(of: Array("\u{1b}[2J\u{202e}x\ty\n".utf8)) == ["\\x1b[2J\\u{202e}x y"])
+        #expect(Excerpt.last(of: [0xFF, 0x41]) == ["\\xffA"])
         let long = Excerpt.last(of: [UInt8](repeating: 0x78, count: 100_000))
         #expect(long.count == 1 && long[0].utf8.count < 300)
         let many = (1...5000).map { "line \($0)" }

@@ -73,7 +73,7 @@ import Testing
         #expect(answer["error"] == nil && answer["probation"]?.list == ["service daemons-one"], "\(answer.line)")
         let reason = try #require(try rollbackReason(box), "\(box.console)")
         let lines = reason.split(separator: "\n").map { $0.drop { $0 == " " } }
-        #expect(lines.dropFirst() == ["line 3", "line 4", "line 5", "line 6", "\\u{1b}[31mred"], "\(reason)")
+        #expect(lines.dropFirst() == ["line 3", "line 4", "line 5", "line 6", "\\x1b[31mred"], "\(reason)")
         for part in [
             "commit 1 was rolled back", "daemons-one", "plugin daemons", "daemons.one", "site.yaml:3:", "ended with 3",
         ] {

@@ -1,4 +1,5 @@
 import Documents
+import Terminals
 
 /// A few lines of another program's output, for an error: bounded, and with control characters escaped,
 /// because a terminal obeys them.
@@ -23,22 +24,8 @@ enum Excerpt {
 
     private static func all(of output: ArraySlice<UInt8>) -> [String] {
         output.split { $0 == 0x0A || $0 == 0x0D }.map { line in
-            let text = escaped(String(decoding: line.prefix(width), as: UTF8.self))
+            let text = TerminalText.line(TerminalText.validated(line.prefix(width).map { $0 == 0x09 ? 0x20 : $0 }))
             return line.count > width ? text + "…" : text
         }
-    }
-
-    /// Control characters, and those that change the direction of writing, by their numbers.
-    static func escaped(_ text: String) -> String {
-        var result = ""
-        for scalar in text.unicodeScalars {
-            switch scalar.value {
-            case 0x09: result += " "
-            case 0..<0x20, 0x7F..<0xA0, 0x200E...0x200F, 0x2028...0x202E, 0x2066...0x2069:
-                result += "\\u{\(String(scalar.value, radix: 16))}"
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result
     }
 }

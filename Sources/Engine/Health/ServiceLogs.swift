@@ -1,6 +1,7 @@
 import Documents
 import Files
 import Glibc
+import Terminals
 
 /// What services have said, as PID 1 keeps it: a file each, and one that was full before it.
 public struct ServiceLogs {
@@ -30,10 +31,23 @@ public struct ServiceLogs {
         return Excerpt.last(of: (try? file.read(end.size - from, at: from)) ?? [])
     }
 
+    /// Bytes as characters from U+0000 to U+00FF (ISO 8859-1): JSON carries no others.
+    static func characters(of bytes: [UInt8]) -> String {
+        var text = String.UnicodeScalarView()
+        text.append(contentsOf: bytes.lazy.map { Unicode.Scalar($0) })
+        return String(text)
+    }
+
+    /// The bytes that are in the text of a raw answer.
+    public static func bytes(of text: String) -> [UInt8] { text.unicodeScalars.map { UInt8($0.value & 0xFF) } }
+
     /// All that is kept of a service, or what came after an earlier answer.
     ///
-    /// - Parameter place: what the earlier answer said as `next`.
-    public func read(_ name: String, from place: String?) throws -> JSON {
+    /// - Parameters:
+    ///   - place: what the earlier answer said as `next`.
+    ///   - isRaw: whether a byte is a character from U+0000 to U+00FF, whatever it was meant for; else
+    ///     the bytes are UTF-8, and invalid ones are escaped.
+    public func read(_ name: String, from place: String?, isRaw: Bool = false) throws -> JSON {
         guard names.contains(name) else { throw EngineError.unknown("log", name, names) }
         let path = "\(folder)/\(name)"
         let file = try File(path)
@@ -47,6 +61,7 @@ public struct ServiceLogs {
             bytes = try FileSystem.read(path + ".1")
         }
         bytes += try file.read(size - start, at: start)
-        return ["text": .text(String(decoding: bytes, as: UTF8.self)), "next": .text("\(status.st_ino):\(size)")]
+        let text = isRaw ? Self.characters(of: bytes) : TerminalText.validated(bytes)
+        return ["text": .text(text), "next": .text("\(status.st_ino):\(size)")]
     }
 }

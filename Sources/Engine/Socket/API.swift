@@ -282,7 +282,8 @@ extension Engine {
         },
         "logs": Verb(.readOnly) { engine, _ in ["logs": .texts(engine.places.serviceLogs.names)] },
         "log": Verb(.readOnly) { engine, request in
-            try engine.places.serviceLogs.read(try request.text("name"), from: request.json["from"]?.text)
+            try engine.places.serviceLogs.read(
+                try request.text("name"), from: request.json["from"]?.text, isRaw: request.json["raw"] == true)
         },
         "power": Verb(.administrator) { engine, request in
             let deed = try request.text("deed")

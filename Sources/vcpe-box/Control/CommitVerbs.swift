@@ -16,7 +16,7 @@ enum CommitVerbs {
         Verb(
             name: "confirm", group: .commits, usage: "confirm", summary: "make the commit that waits for it active"
         ) { call in
-            try call.ask(["do": "confirm"]) { Terminal.say("commit \($0["commit"]?.integer ?? 0) is active\n") }
+            try call.ask(["do": "confirm"]) { Terminal.line("commit \($0["commit"]?.integer ?? 0) is active") }
         },
         Verb(
             name: "history", group: .commits, usage: "history", summary: "the last 50 commits: who, when, why"
@@ -37,7 +37,7 @@ enum CommitVerbs {
                     let named = call["--document"].map { answer["documents"]?[$0]?.text ?? "" }
                     return Terminal.say(named ?? answer["site"]?.text ?? "")
                 }
-                for line in answer["diff"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
+                for line in answer["diff"]?.list ?? [] { Terminal.line(line.text ?? "") }
             }
         },
         Verb(
@@ -103,7 +103,7 @@ enum CommitVerbs {
                 throw EngineError(status["rolled-back"]?.text ?? "commit \(number) was rolled back")
             }
             if status["probation"] == nil {
-                if !asJSON { Terminal.say("commit \(number) is active\n") }
+                if !asJSON { Terminal.line("commit \(number) is active") }
                 return
             }
             usleep(200_000)
@@ -114,10 +114,10 @@ enum CommitVerbs {
         Terminal.warn(answer)
         guard let number = answer["commit"]?.integer else { return }
         let (added, removed) = (answer["added"]?.integer ?? 0, answer["removed"]?.integer ?? 0)
-        Terminal.say("commit \(number) is applied: \(added) lines added, \(removed) removed\n")
+        Terminal.line("commit \(number) is applied: \(added) lines added, \(removed) removed")
         let watched = (answer["probation"]?.list ?? []).compactMap(\.text)
         if !watched.isEmpty {
-            Terminal.say("it is rolled back when one of these fails: \(watched.joined(separator: ", "))\n")
+            Terminal.line("it is rolled back when one of these fails: \(watched.joined(separator: ", "))")
         }
     }
 }

@@ -32,7 +32,7 @@ enum Completion {
     }
 
     /// Prints what the last of the words may become, a line each.
-    static func run(_ words: [String]) { for candidate in fitting(words) { Terminal.say(candidate + "\n") } }
+    static func run(_ words: [String]) { for candidate in fitting(words) { Terminal.line(candidate) } }
 
     /// What the last word of a line may become.
     static func line(_ line: String) -> [String] {

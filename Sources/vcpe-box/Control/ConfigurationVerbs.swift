@@ -78,7 +78,7 @@ enum ConfigurationVerbs {
             if !call.words.isEmpty { request["from"] = .integer(try call.number(0)) }
             if call.words.count > 1 { request["to"] = .integer(try call.number(1)) }
             try call.ask(.object(request)) { answer in
-                for line in answer["lines"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
+                for line in answer["lines"]?.list ?? [] { Terminal.line(line.text ?? "") }
             }
         },
         Verb(
@@ -88,7 +88,7 @@ enum ConfigurationVerbs {
         ) { call in
             try call.ask(.object(call.request("check"))) { answer in
                 sayPlanned(answer)
-                Terminal.say("it can be applied\n")
+                Terminal.line("it can be applied")
             }
         },
         Verb(
@@ -130,8 +130,8 @@ enum ConfigurationVerbs {
 
     static func sayPlanned(_ answer: JSON) {
         Terminal.warn(answer)
-        for line in answer["removed"]?.list ?? [] { Terminal.say("- \(line.text ?? "")\n") }
-        for line in answer["added"]?.list ?? [] { Terminal.say("+ \(line.text ?? "")\n") }
+        for line in answer["removed"]?.list ?? [] { Terminal.line("- \(line.text ?? "")") }
+        for line in answer["added"]?.list ?? [] { Terminal.line("+ \(line.text ?? "")") }
     }
 
     private static func edit(_ edit: JSON, _ call: Invocation) throws {
@@ -168,7 +168,7 @@ enum ConfigurationVerbs {
         let text = try Terminal.read(path)
         if Array(text.utf8) == before {
             unlink(path)
-            return Terminal.say("nothing was changed\n")
+            return call.asJSON ? Terminal.say(JSON.object([:]).pretty) : Terminal.line("nothing was changed")
         }
         do {
             _ = try EngineClient().answer(
@@ -177,6 +177,7 @@ enum ConfigurationVerbs {
             throw EngineError("\(error)\nwhat you wrote is in \(path): vcpectl load takes it when it is mended")
         }
         unlink(path)
-        Terminal.say("vcpectl diff shows what is changed, vcpectl check whether it can be applied\n")
+        if call.asJSON { return Terminal.say(JSON.object([:]).pretty) }
+        Terminal.line("vcpectl diff shows what is changed, vcpectl check whether it can be applied")
     }
 }

@@ -3,6 +3,7 @@ import Engine
 import Files
 import Glibc
 import PluginKit
+import Terminals
 
 /// `vcpectl`: the operator's command. Its verbs are values in `Verbs.swift` and beside it; plugins bring more.
 enum ControlCommand {
@@ -56,7 +57,8 @@ enum ControlCommand {
         let plugins = (try? PluginVerb.all()) ?? []
         if !plugins.isEmpty { text += "\nOf the plugins:\n" }
         for command in plugins {
-            text += "  \(TextTable.left("\(command.plugin) \(command.usage)", 30)) \(command.command.summary)\n"
+            let words = "  \(TextTable.left("\(command.plugin) \(command.usage)", 30)) \(command.command.summary)"
+            text += TerminalText.line(words) + "\n"
         }
         return text + """
 
@@ -215,18 +217,30 @@ extension EngineClient {
     }
 }
 
-/// What people read.
+/// What people read, on standard output. JSON passes as it is: it is written without what would be escaped.
 enum Terminal {
-    static func say(_ text: String) {
+    /// Writes a text of several lines.
+    static func say(_ text: String) { write(TerminalText.lines(text)) }
+
+    /// Writes one line.
+    static func line(_ text: String) { write(TerminalText.line(text) + "\n") }
+
+    /// Writes bytes as they are, for callers that ask for them.
+    static func write(raw bytes: [UInt8]) { bytes.withUnsafeBufferPointer(write) }
+
+    /// Writes a text that may move the cursor: all that comes from outside must be escaped in it.
+    static func write(_ text: String) {
         var text = text
-        text.withUTF8 { bytes in
-            var done = 0
-            while done < bytes.count {
-                let count = write(1, bytes.baseAddress.map { $0 + done }, bytes.count - done)
-                if count < 0, errno == EINTR { continue }
-                if count <= 0 { return }
-                done += count
-            }
+        text.withUTF8(write)
+    }
+
+    private static func write(_ bytes: UnsafeBufferPointer<UInt8>) {
+        var done = 0
+        while done < bytes.count {
+            let count = Glibc.write(1, bytes.baseAddress.map { $0 + done }, bytes.count - done)
+            if count < 0, errno == EINTR { continue }
+            if count <= 0 { return }
+            done += count
         }
     }
 

@@ -2,6 +2,7 @@ import Documents
 import Engine
 import Files
 import Glibc
+import Terminals
 
 /// Verbs of a box that was started from a stick.
 enum DiskVerbs {
@@ -18,7 +19,7 @@ enum DiskVerbs {
                     ]
                 }
                 Terminal.say(TextTable(columns: ["disk", "model", "serial", "size", "state"], rows: rows).text)
-                if let says = answer["says"]?.text { Terminal.say("\(says)\n") }
+                if let says = answer["says"]?.text { Terminal.line(says) }
             }
         },
         Verb(
@@ -38,11 +39,12 @@ enum DiskVerbs {
                     disk?["model"]?.text ?? "", "serial \(disk?["serial"]?.text ?? "")",
                     Size.text(disk?["bytes"]?.integer ?? 0), disk?["state"]?.text ?? "",
                 ]
-                Terminal.say("\(words.joined(separator: ", ")): all that is on it is lost. Type \(name) to go on: ")
+                let question = "\(words.joined(separator: ", ")): all that is on it is lost. Type \(name) to go on: "
+                Terminal.write(TerminalText.line(question))
                 guard readLine() == name else { throw EngineError("not confirmed: nothing was written") }
             }
             try call.ask(["do": "install-disk", "disk": .text(name)]) { _ in
-                Terminal.say("it is being written: vcpectl disks, and the consoles, say how far it is\n")
+                Terminal.line("it is being written: vcpectl disks, and the consoles, say how far it is")
             }
         },
     ]

@@ -58,7 +58,7 @@ enum FeedVerbs {
             ]
             if let time = call["--for"] { request["seconds"] = .integer(try Invocation.seconds(time)) }
             try call.ask(.object(request)) { answer in
-                Terminal.say("\(name) has \(answer["members"]?.integer ?? 0) members beside the site's\n")
+                Terminal.line("\(name) has \(answer["members"]?.integer ?? 0) members beside the site's")
             }
         },
     ]

@@ -11,7 +11,7 @@ enum LookingVerbs {
         ) { call in
             try call.ask(["do": "status"]) { answer in
                 func say(_ key: String, _ text: String?) {
-                    if let text { Terminal.say("\(TextTable.left(key + ":", 13))\(text)\n") }
+                    if let text { Terminal.line("\(TextTable.left(key + ":", 13))\(text)") }
                 }
                 say("site", answer["site"]?.text)
                 say("resources", "\(answer["resources"]?.integer ?? 0)")
@@ -21,7 +21,7 @@ enum LookingVerbs {
                 for line in answer["drift"]?.list ?? [] { say("drift", line.text) }
                 say("damage", answer["damage"]?.text)
                 say("trouble", answer["trouble"]?.text)
-                if answer["trouble"] == nil { Terminal.say("all is applied\n") }
+                if answer["trouble"] == nil { Terminal.line("all is applied") }
             }
         },
         Verb(
@@ -68,8 +68,8 @@ enum LookingVerbs {
                 return try call.ask(.object(call.request("plan", what))) { ConfigurationVerbs.sayPlanned($0) }
             }
             try call.ask(["do": "plan"]) { answer in
-                if call.has("--nftables") { return Terminal.say((answer["nftables"] ?? .null).line + "\n") }
-                for line in answer["lines"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
+                if call.has("--nftables") { return Terminal.line((answer["nftables"] ?? .null).line) }
+                for line in answer["lines"]?.list ?? [] { Terminal.line(line.text ?? "") }
             }
         },
         Verb(
@@ -96,10 +96,12 @@ enum LookingVerbs {
                 throw EngineError("no rule of the packet filter has to do with \"\(call.words[0])\"")
             }
             for rule in rules {
-                Terminal.say("\(rule["origin"]?.text ?? "")\n  in the chain \(rule["chain"]?.text ?? "")")
-                if let place = rule["place"]?.text { Terminal.say(", \(place)") }
-                if let packets = rule["packets"]?.integer { Terminal.say(", \(packets) packets") }
-                Terminal.say("\n  \(rule["rule"]?.line ?? "")\n")
+                Terminal.line(rule["origin"]?.text ?? "")
+                var words = "  in the chain \(rule["chain"]?.text ?? "")"
+                if let place = rule["place"]?.text { words += ", \(place)" }
+                if let packets = rule["packets"]?.integer { words += ", \(packets) packets" }
+                Terminal.line(words)
+                Terminal.line("  \(rule["rule"]?.line ?? "")")
             }
         },
         PacketVerbs.trace,

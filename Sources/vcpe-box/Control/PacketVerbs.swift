@@ -58,17 +58,17 @@ enum PacketVerbs {
         if call.asJSON { return Terminal.say(answer.pretty) }
         for step in answer["steps"]?.list ?? [] { show(step) }
         for rule in answer["unknown"]?.list ?? [] {
-            Terminal.say("  taken as if it didn't fit, since nobody can know: \(rule.text ?? "")\n")
+            Terminal.line("  taken as if it didn't fit, since nobody can know: \(rule.text ?? "")")
         }
         func say(_ what: String, _ fields: JSON?) {
             let values = (fields?.object ?? [:]).filter { $0.value != 0 }.sorted { $0.key < $1.key }
             let words = values.map { "\($0.key)=\($0.value.integer.map(String.init) ?? "unknown")" }
-            if !words.isEmpty { Terminal.say("  \(what): \(words.joined(separator: ", "))\n") }
+            if !words.isEmpty { Terminal.line("  \(what): \(words.joined(separator: ", "))") }
         }
         say("its mark at the end", answer["marks"])
         say("its connection's mark", answer["connection-marks"])
         say("its connection's zone", ["zone": answer["zone"] ?? 0])
-        Terminal.say("\(answer["end"]?.text ?? "")\n")
+        Terminal.line(answer["end"]?.text ?? "")
     }
 
     /// `FIELD=N,FIELD=N`, or `unknown`.
@@ -106,7 +106,7 @@ enum PacketVerbs {
 
     private static func show(_ packet: JSON, all: Bool) {
         let ways = [packet["in"]?.text.map { "in \($0)" }, packet["out"]?.text.map { "out \($0)" }].compactMap { $0 }
-        Terminal.say("\(packet["packet"]?.text ?? ""), \(ways.isEmpty ? "by no link" : ways.joined(separator: ", "))\n")
+        Terminal.line("\(packet["packet"]?.text ?? ""), \(ways.isEmpty ? "by no link" : ways.joined(separator: ", "))")
         for step in packet["steps"]?.list ?? [] {
             let verdict = step["verdict"]?.text ?? ""
             let decides =
@@ -120,7 +120,7 @@ enum PacketVerbs {
     private static func show(_ step: JSON) {
         let words = step["origin"]?.text ?? (step["kind"]?.text == "policy" ? "the end of the chain" : "")
         let (chain, verdict) = (step["chain"]?.text ?? "", step["verdict"]?.text ?? "")
-        Terminal.say("  \(TextTable.left(chain, 24)) \(TextTable.left(verdict, 10)) \(words)\n")
-        if let place = step["place"]?.text { Terminal.say("  \(TextTable.left("", 35)) \(place)\n") }
+        Terminal.line("  \(TextTable.left(chain, 24)) \(TextTable.left(verdict, 10)) \(words)")
+        if let place = step["place"]?.text { Terminal.line("  \(TextTable.left("", 35)) \(place)") }
     }
 }

@@ -1,6 +1,7 @@
 import Documents
 import Engine
 import PluginKit
+import Terminals
 
 /// Commands that plugins bring: vcpectl knows of them by the engine alone.
 enum PluginVerb {
@@ -29,9 +30,10 @@ enum PluginVerb {
         guard !commands.isEmpty else { throw unknown(name, known) }
         var text = ""
         for command in commands {
-            text += "vcpectl \(name) \(command.usage): \(command.command.summary)\n"
+            text += TerminalText.line("vcpectl \(name) \(command.usage): \(command.command.summary)") + "\n"
             for argument in command.command.arguments {
-                text += "  \(TextTable.left(argument.name.uppercased(), 14)) \(argument.summary)\n"
+                let words = "  \(TextTable.left(argument.name.uppercased(), 14)) \(argument.summary)"
+                text += TerminalText.line(words) + "\n"
             }
         }
         return text
@@ -65,7 +67,7 @@ enum PluginVerb {
         guard let columns = answer["columns"]?.list?.compactMap(\.text), let rows = answer["rows"]?.list else {
             if !asJSON {
                 CommitVerbs.say(answer)
-                for line in answer["said"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
+                for line in answer["said"]?.list ?? [] { Terminal.line(line.text ?? "") }
             }
             // A command that changed the document failed if its commit is rolled back.
             try CommitVerbs.waitForVerdict(answer, asJSON: asJSON)

@@ -27,12 +27,16 @@ enum Supervision {
     }
 
     /// - Parameter place: where an earlier answer ended, by its own word.
-    static func log(_ name: String, from place: String? = nil) throws -> (text: String, next: String?) {
+    static func log(
+        _ name: String, from place: String? = nil, isRaw: Bool = false
+    ) throws -> (text: String, next: String?) {
         let answer =
             isRoot
-            ? try ServiceLogs().read(name, from: place)
+            ? try ServiceLogs().read(name, from: place, isRaw: isRaw)
             : try EngineClient().answer(
-                to: .object(["do": "log", "name": .text(name), "from": place.map { .text($0) }]))
+                to: .object([
+                    "do": "log", "name": .text(name), "from": place.map { .text($0) }, "raw": .boolean(isRaw),
+                ]))
         return (answer["text"]?.text ?? "", answer["next"]?.text)
     }
 }
@@ -71,26 +75,40 @@ enum ServiceVerbs {
             Verb(
                 name: "log", group: .services, usage: "log [NAME]",
                 summary: "what a service has said; without a name, which have",
-                words: 0...1, options: [.init(name: "-f", value: nil, summary: "goes on with what comes")]
+                words: 0...1,
+                options: [
+                    .init(name: "-f", value: nil, summary: "goes on with what comes"),
+                    .init(
+                        name: "--raw", value: nil,
+                        summary: "the bytes as the service wrote them; a terminal obeys what they contain"),
+                ]
             ) { call in
                 guard let name = call.words.first else { return try logs(call.asJSON) }
-                try log(name, isFollowed: call.has("-f"))
+                try log(name, call)
             }
         ]
 
     private static func logs(_ asJSON: Bool) throws {
         let names = try Supervision.logs()
         if asJSON { return Terminal.say(JSON.texts(names).pretty) }
-        for name in names { Terminal.say(name + "\n") }
+        for name in names { Terminal.line(name) }
     }
 
-    private static func log(_ name: String, isFollowed: Bool) throws {
-        var (text, place) = try Supervision.log(name)
-        Terminal.say(text)
-        while isFollowed {
+    private static func log(_ name: String, _ call: Invocation) throws {
+        let isRaw = call.has("--raw")
+        var place: String?
+        while true {
+            let part = try Supervision.log(name, from: place, isRaw: isRaw)
+            if isRaw {
+                Terminal.write(raw: ServiceLogs.bytes(of: part.text))
+            } else if call.asJSON {
+                Terminal.line(JSON.object(["text": .text(part.text)]).line)
+            } else {
+                Terminal.say(part.text)
+            }
+            guard call.has("-f") else { return }
+            place = part.next
             usleep(200_000)
-            (text, place) = try Supervision.log(name, from: place)
-            Terminal.say(text)
         }
     }
 }

@@ -3,6 +3,7 @@ import Documents
 import Engine
 import Files
 import Glibc
+import Terminals
 
 /// vcpectl as somebody's login shell: its verbs, one a line, with history and completion.
 enum Shell {
@@ -13,7 +14,7 @@ enum Shell {
         let user = getpwuid(getuid()).map { String(cString: $0.pointee.pw_name) } ?? "?"
         let status = try? EngineClient().answer(to: ["do": "status"])
         if let trouble = status?["trouble"]?.text { Log.say("trouble: \(trouble)") }
-        Terminal.say("vcpectl: help lists what can be done, exit leaves\n")
+        Terminal.line("vcpectl: help lists what can be done, exit leaves")
         var editor = LineEditor(complete: Completion.line)
         while true {
             var host = utsname()
@@ -113,13 +114,16 @@ struct LineEditor {
 
     private func edit(_ prompt: String) -> String? {
         var (line, place) = ([UInt8](), history.count)
-        func show() { Terminal.say("\r\u{1B}[K" + prompt + String(decoding: line, as: UTF8.self)) }
+        let prompt = TerminalText.line(prompt)
+        func show() {
+            Terminal.write("\r\u{1B}[K" + prompt + TerminalText.line(String(decoding: line, as: UTF8.self)))
+        }
         show()
         while let byte = byte() {
             switch byte {
             case 0x0A, 0x0D: return String(decoding: line, as: UTF8.self)
             case 0x03:
-                Terminal.say("^C\n")
+                Terminal.line("^C")
                 (line, place) = ([], history.count)
             case 0x04: if line.isEmpty { return nil }
             case 0x08, 0x7F:
@@ -155,7 +159,8 @@ struct LineEditor {
             return line.dropLast(begun.count) + first + (isWhole ? [0x20] : [])
         }
         if common.count > begun.count { return line.dropLast(begun.count) + common }
-        Terminal.say("\n" + candidates.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "  ") + "\n")
+        Terminal.say("\n")
+        Terminal.line(candidates.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "  "))
         return line
     }
 }

@@ -42,7 +42,7 @@ enum SupportVerbs {
             let text = JSON.object(bundle).pretty
             guard let path = call.words.first, path != "-" else { return Terminal.say(text) }
             try FileSystem.replace(path, with: text, mode: 0o600)
-            Terminal.say("\(path): \(text.utf8.count) bytes\n")
+            Terminal.line("\(path): \(text.utf8.count) bytes")
         },
         Verb(
             name: "factory-reset", group: .support, usage: "factory-reset --yes",
@@ -56,7 +56,7 @@ enum SupportVerbs {
             guard call.has("--yes") else {
                 throw WrongUsage("factory-reset deletes the configuration and all secrets: --yes says that it is meant")
             }
-            try call.ask(["do": "factory-reset"]) { _ in Terminal.say("the box restarts\n") }
+            try call.ask(["do": "factory-reset"]) { _ in Terminal.line("the box restarts") }
         },
         Verb(
             name: "completion", group: .support, usage: "completion bash|zsh",

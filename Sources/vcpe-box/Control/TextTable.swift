@@ -1,5 +1,6 @@
 import Documents
 import Glibc
+import Terminals
 
 /// A table for people: numbers to the right; on a terminal it fits 80 columns, the longest texts cut.
 struct TextTable {
@@ -10,7 +11,7 @@ struct TextTable {
 
     private static func text(_ value: JSON) -> String {
         switch value {
-        case .text(let text): text
+        case .text(let text): TerminalText.line(text)
         case .null: ""
         default: value.line
         }
@@ -26,8 +27,9 @@ struct TextTable {
 
     var lines: [String] {
         let cells = rows.map { $0.map(Self.text) }
+        let titles = columns.map { TerminalText.line($0.uppercased()) }
         var widths = columns.indices.map { column in
-            ([columns[column]] + cells.filter { $0.indices.contains(column) }.map { $0[column] }).map(\.count).max()
+            ([titles[column]] + cells.filter { $0.indices.contains(column) }.map { $0[column] }).map(\.count).max()
                 ?? 0
         }
         // The widest gives way first, down to its title.
@@ -53,7 +55,7 @@ struct TextTable {
             while text.last == " " { text.removeLast() }
             return text
         }
-        return [line(columns.map { $0.uppercased() })] + cells.map(line)
+        return [line(titles)] + cells.map(line)
     }
 
     var text: String { lines.map { $0 + "\n" }.joined() }

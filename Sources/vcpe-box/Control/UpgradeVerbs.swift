@@ -56,6 +56,6 @@ enum UpgradeVerbs {
         }
         let answer = try EngineClient(socket: socket).answer(to: ["words": .texts(words)])
         if call.asJSON { return Terminal.say((answer["answer"] ?? .null).pretty) }
-        for line in answer["lines"]?.list ?? [] { Terminal.say((line.text ?? "") + "\n") }
+        for line in answer["lines"]?.list ?? [] { Terminal.line(line.text ?? "") }
     }
 }

@@ -1,5 +1,6 @@
 import Files
 import Glibc
+import Terminals
 
 /// The terminals that the kernel writes to: a box's person may look at any of them.
 struct Consoles {
@@ -15,7 +16,7 @@ struct Consoles {
     /// Writes a text on all of them. Never waits: what doesn't fit is lost.
     func say(_ text: String) {
         Log.say(text)
-        let bytes = Array("\r\nvcpe: \(text)\r\n".utf8)
+        let bytes = Array("\r\nvcpe: \(TerminalText.lines(text))\r\n".utf8)
         for name in names {
             let console = open("\(folder)/\(name)", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
             guard console >= 0 else { continue }
