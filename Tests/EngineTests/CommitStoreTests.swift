@@ -16,13 +16,16 @@ import Testing
     private func finish() throws { try FileSystem.remove(FileSystem.parent(of: store.folder) ?? "") }
 
     /// Adds commits as the engine does, each with what became of it.
-    private func add(_ count: Int, _ document: SiteDocument, bytes: Int = 10, isApplied: Bool = true) throws {
+    private func add(
+        _ count: Int, _ document: SiteDocument, by role: Role? = nil, bytes: Int = 10, isApplied: Bool = true
+    ) throws {
         for _ in 0..<count {
             var documents = SiteDocuments()
             documents[document] = String(repeating: "x", count: bytes)
-            let commit = Commit(
+            var commit = Commit(
                 number: store.nextNumber, user: "root", comment: "", documents: documents, changed: [document],
                 added: 0, removed: 0, planMilliseconds: 0)
+            commit.role = role
             try store.add(commit)
             if isApplied { try store.setAfter(commit) }
             try store.prune(but: Head(commit: commit.number))
@@ -48,6 +51,18 @@ import Testing
         try add(3, .provider, isApplied: false)
         #expect(try numbers(of: .provider) == Array(19...40) + Array(101...103))
         #expect(store.numbers.count == 50)
+        try finish()
+    }
+
+    /// Operators commit by plugins' commands, as often as they like.
+    @Test func operatorsCommitsDoNotPushAdministratorsOut() throws {
+        try add(40, .provider, by: .administrator)
+        try add(200, .provider, by: .operator)
+        let administrators = try store.numbers.filter { try store.commit($0).role == .administrator }
+        #expect(administrators == Array(16...40))
+        #expect(store.numbers.count == 50 && store.numbers.last == 240)
+        try add(60, .provider, by: .administrator, isApplied: false)
+        #expect(try store.numbers.filter { try store.commit($0).role == .operator } == Array(236...240))
         try finish()
     }
 

@@ -11,6 +11,8 @@ public struct Commit: Sendable, Hashable {
     public var time: Int
     /// Who gave it, by the socket's own word.
     public var user: String
+    /// The user's role; nil for a source that is no user, and for a commit of an older release.
+    var role: Role?
     public var comment: String
     /// All documents as they were given.
     var documents: SiteDocuments
@@ -33,7 +35,8 @@ public struct Commit: Sendable, Hashable {
     /// Without the document.
     var summary: JSON {
         .object([
-            "number": .integer(number), "time": .integer(time), "user": .text(user), "comment": .text(comment),
+            "number": .integer(number), "time": .integer(time), "user": .text(user),
+            "role": role.map { .text($0.rawValue) }, "comment": .text(comment),
             "changed": .texts(changed.map(\.rawValue)),
             "added": .integer(added), "removed": .integer(removed), "plan-milliseconds": .integer(planMilliseconds),
             "journal-milliseconds": .integer(journalMilliseconds),
@@ -45,7 +48,7 @@ public struct Commit: Sendable, Hashable {
     /// so that it reads no documents.
     fileprivate var after: JSON {
         .object([
-            "changed": .texts(changed.map(\.rawValue)),
+            "changed": .texts(changed.map(\.rawValue)), "role": role.map { .text($0.rawValue) },
             "journal-milliseconds": .integer(journalMilliseconds), "apply-milliseconds": .integer(applyMilliseconds),
             "rolled-back": outcome.map { .text($0) },
         ])
@@ -54,6 +57,8 @@ public struct Commit: Sendable, Hashable {
     fileprivate static func changed(_ json: JSON) -> [SiteDocument] {
         (json["changed"]?.list ?? []).compactMap { $0.text.flatMap { SiteDocument(rawValue: $0) } }
     }
+
+    fileprivate static func role(_ json: JSON) -> Role? { json["role"]?.text.flatMap { Role(rawValue: $0) } }
 
     fileprivate mutating func take(after json: JSON) {
         journalMilliseconds = json["journal-milliseconds"]?.integer ?? journalMilliseconds
@@ -84,6 +89,7 @@ public struct Commit: Sendable, Hashable {
         (self.number, self.time, self.user, self.comment) = (number, time, user, comment)
         self.documents = SiteDocuments(documents)
         changed = Self.changed(json)
+        role = Self.role(json)
         added = json["added"]?.integer ?? 0
         removed = json["removed"]?.integer ?? 0
         planMilliseconds = json["plan-milliseconds"]?.integer ?? 0
@@ -253,7 +259,8 @@ struct CommitStore {
     }
 
     /// Removes old commits, and what a crash left half written. The newest commits of each document
-    /// have an equal share of the room: one owner's commits can't push those of another out. The
+    /// have an equal share of the room: one owner's commits can't push those of another out. Commits
+    /// of operators, which plugins' commands make, count for none of them, and have a tenth. The
     /// newest of all have what the shares leave.
     func prune(but head: Head) throws {
         guard FileSystem.exists(folder) else { return }
@@ -263,13 +270,13 @@ struct CommitStore {
         }
         guard stored.count > Self.kept || stored.reduce(0, { $0 + $1.size }) > most else { return }
         var keeps = heads.union([head.commit, head.pending?.commit].compactMap { $0 })
-        let documents = Dictionary(uniqueKeysWithValues: stored.map { ($0.number, changed(by: $0.number)) })
-        let shares = SiteDocument.allCases.count
-        for document in SiteDocument.allCases {
+        let classes = Dictionary(uniqueKeysWithValues: stored.map { ($0.number, self.classes(of: $0.number)) })
+        let owners = SiteDocument.allCases.map { (RetentionClass.owner($0), SiteDocument.allCases.count) }
+        for (retentionClass, share) in owners + [(.operators, 10)] {
             var (count, size) = (0, 0)
-            for commit in stored where documents[commit.number]?.contains(document) == true {
+            for commit in stored where classes[commit.number]?.contains(retentionClass) == true {
                 (count, size) = (count + 1, size + commit.size)
-                if count > Self.kept / shares || size > most / shares { break }
+                if count > Self.kept / share || size > most / share { break }
                 keeps.insert(commit.number)
             }
         }
@@ -282,10 +289,18 @@ struct CommitStore {
         }
     }
 
-    /// The documents that a commit changed. One that was never applied has none beside its own
-    /// file.
-    private func changed(by number: Int) -> [SiteDocument] {
+    /// Commits whose newest have a share of the room.
+    private enum RetentionClass: Hashable {
+        case owner(SiteDocument)
+        case operators
+    }
+
+    /// Those of a commit, by its role and the documents that it changed. One that was never applied
+    /// has nothing beside its own file.
+    private func classes(of number: Int) -> Set<RetentionClass> {
         let after = (try? read(afterPath(number))) ?? nil
-        return ((after ?? (try? read(path(number))) ?? nil)).map { Commit.changed($0) } ?? []
+        guard let json = after ?? (try? read(path(number))) ?? nil else { return [] }
+        if Commit.role(json) == .operator { return [.operators] }
+        return Set(Commit.changed(json).map { .owner($0) })
     }
 }

@@ -43,6 +43,8 @@ extension Configuration {
         /// What errors call a provider's document that is the only one.
         var name: String
         var user: String
+        /// The user's role; nil for a source that is no user.
+        var role: Role?
         var comment = ""
         /// Seconds within which ``confirm()`` must come, or the documents before are restored.
         /// Another commit with it gives more time and changes nothing of what is restored then; one
@@ -127,6 +129,7 @@ extension Configuration {
             changed: change.changed, added: planned.added.count, removed: planned.removed.count,
             planMilliseconds: Uptime.milliseconds - begin)
         commit.versions = versions(for: planned.site)
+        commit.role = change.role
         try apply(planned.plan, as: &commit, confirm: confirm, isWatched: confirm != nil || !watched.isEmpty)
         health.begin(head.pending.map { _ in watched })
         noteTimes(of: planned.plan, at: made.now)
