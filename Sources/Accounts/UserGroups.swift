@@ -15,10 +15,15 @@ extension Caller {
     }
 
     /// The user's name, or its number.
-    public var name: String { getpwuid(user).map { String(cString: $0.pointee.pw_name) } ?? "user \(user)" }
+    public var name: String { Self.name(of: user) }
+
+    /// A user's name, or its number.
+    public static func name(of user: UInt32) -> String {
+        getpwuid(user).map { String(cString: $0.pointee.pw_name) } ?? "user \(user)"
+    }
 
     /// The groups that the name service knows of.
-    private static func groups(of user: UInt32) -> Set<UInt32> {
+    public static func groups(of user: UInt32) -> Set<UInt32> {
         guard let entry = getpwuid(user)?.pointee else { return [] }
         var groups = [gid_t](repeating: 0, count: 256)
         var count = Int32(groups.count)

@@ -26,6 +26,7 @@ public final class Engine {
     let server: Server
     let previews: Previews
     let events = Events()
+    let audit: AuditLog
     let monitor: Monitor
     var timers = Timers()
     /// The facts that subscribers know.
@@ -46,6 +47,7 @@ public final class Engine {
         let loopback = try routes.links().first { $0.name == "lo" }
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
         clock = WallClock(path: places.clock)
+        audit = AuditLog(folder: places.audit, now: { [clock] in clock.now })
         let planner = try places.planner()
         let probes = Probes(routes: routes)
         facts = try FactSources(places: places, routes: routes, planner: planner, probes: probes)
@@ -74,7 +76,7 @@ public final class Engine {
         configuration = Configuration(
             places: places, planner: planner, applier: applier, facts: facts, health: health, clock: clock,
             events: events)
-        outside = OutsideDocuments(places: places, configuration: configuration)
+        outside = OutsideDocuments(places: places, configuration: configuration, audit: audit)
         explainer = PacketExplainer(
             planner: planner, routes: routes, configuration: configuration, applier: applier, feeds: feeds,
             clock: clock)

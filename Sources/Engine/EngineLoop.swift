@@ -22,7 +22,9 @@ extension Engine {
     /// request. No caller, plan or plugin's command makes it wait. Drivers' changes still do,
     /// within their deadlines.
     public func run() throws -> Never {
-        FactoryReset(places: places).runIfWanted()
+        if let reason = FactoryReset(places: places).runIfWanted() {
+            audit.add(.box("box"), "factory-reset", "", .done, reason: reason)
+        }
         // Before any service starts on what another release's daemons left.
         for line in try PluginStates(places: places).adopt(configuration.planner.manifests) { Log.say(line) }
         configuration.readSite()
@@ -60,7 +62,7 @@ extension Engine {
             + outside.polled
         let due = [
             timers.tick, configuration.rollbackAt, health.due, traces.due, server.due, previews.due, facts.nextReport,
-            applier.eviction.due, applier.drift.programs.nextDeadline, answers.due,
+            applier.eviction.due, applier.drift.programs.nextDeadline, answers.due, audit.due,
             configuration.isPlanning || configuration.requests.isEmpty ? nil : 0,
             configuration.isPlanning ? nil : [timers.still, applier.retry.at, facts.due].compactMap { $0 }.min(),
         ].compactMap { $0 }.min()
@@ -87,6 +89,7 @@ extension Engine {
         answers.step()
         configuration.background.step()
         outside.step()
+        audit.step()
     }
 
     /// Does the most urgent of what is due: a rollback comes before all else.

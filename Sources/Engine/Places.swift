@@ -67,6 +67,9 @@ public struct Places: Sendable {
     var secrets: String { "\(data)/vcpe/secrets" }
     /// Says that everything but what protects against rollback goes, with the next start.
     var resetMark: String { "\(data)/vcpe/factory-reset" }
+    var audit: String { "\(data)/\(Self.audit)" }
+    /// The same below /data; plugin system's rsyslog reads it.
+    static let audit = "vcpe/audit"
     /// The latest time that was known.
     var clock: String { "\(data)/vcpe/clock" }
 }
@@ -97,6 +100,8 @@ extension Places {
 /// Why the engine can't do as it was asked.
 public struct EngineError: Error, Sendable, CustomStringConvertible {
     public var description: String
+    /// Whether the caller may not do it; else it could not be done.
+    var isRefusal = false
 
     public init(_ description: String) { self.description = description }
 }

@@ -79,12 +79,15 @@ struct Serving {
             request += buffer[..<count]
         }
         let words = (try? JSON.parse(request))?["words"]?.list?.compactMap(\.text) ?? []
+        let (user, process) = (csystem_peer(connection), csystem_peer_process(connection))
         if let refusal = refusal(words, connection) {
+            AuditNote(user: user, process: process, words: words.map { String($0.prefix(64)) }).send(
+                "refused", reason: refusal)
             // Who asked may be gone by now: that must not end the service.
             let answer = Array((JSON.object(["error": .text(refusal)]).line + "\n").utf8)
             _ = send(connection, answer, answer.count, Int32(MSG_NOSIGNAL))
         } else {
-            start(["answer"] + words, output: connection)
+            start(["answer", String(user), String(process)] + words, output: connection)
         }
     }
 

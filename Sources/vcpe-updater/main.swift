@@ -55,12 +55,21 @@ func say(_ text: String, to descriptor: Int32) {
 }
 
 /// To a program that asked by the socket: a line of JSON.
+///
+/// - Parameter words: the user and the process that asked, and the request.
 func answer(_ words: [String]) -> Int32 {
+    let request = Array(words.dropFirst(2))
+    let note = AuditNote(
+        user: words.first.flatMap { uid_t($0) }, process: words.dropFirst().first.flatMap { pid_t($0) } ?? 0,
+        words: request)
+    let isNoted = AuditNote.changes.contains(request.first ?? "")
     do {
-        let answer = try run(words)
+        let answer = try run(request)
+        if isNoted { note.send("done") }
         say(JSON.object(["lines": .texts(answer.lines), "answer": answer.json]).line + "\n", to: 1)
         return 0
     } catch {
+        if isNoted { note.send("failed", reason: "\(error)") }
         say(JSON.object(["error": .text("\(error)")]).line + "\n", to: 1)
         return 1
     }
@@ -72,6 +81,9 @@ func installByItself() -> Int32 {
     do { (said, status) = (try Upgrader().installNewest(), 0) } catch { (said, status) = (["\(error)"], 1) }
     Upgrader.noteLook(said)
     for line in said { say(line + "\n", to: 2) }
+    if !said.isEmpty {
+        AuditNote(words: ["automatic"]).send(status == 0 ? "done" : "failed", reason: said.joined(separator: "; "))
+    }
     return status
 }
 

@@ -96,6 +96,8 @@ final class HostileEngine {
         // Help and completion know plugins by it.
         if name != "commands", state.isFailing.load(ordering: .relaxed) { return ["error": .text(value)] }
         if isUpdater { return hostile(["answer": ["*": "*"], "lines": ["*"]]) }
+        // Following ends with it.
+        if name == "audit", request["after"] != nil { return ["error": .text(value)] }
         if name == "log" {
             if request["from"] != nil { return ["error": .text(value)] }
             let text = request["raw"] == true ? ServiceLogs.characters(of: log) : "a\u{1B}[2J\u{202E}\\xff\n"

@@ -40,6 +40,7 @@ import Testing
         case "VALUE", "TEXT", "TEXT|PACKET", "WHAT…", "VERSION", "INTERFACE", "USER": return [HostileEngine.value]
         case "WHAT": return verb == "upgrade" ? ["status"] : [HostileEngine.value]
         case "DEED": return ["add"]
+        case "OUTCOME": return ["done"]
         case "DISK", "ADDRESS": return ["sda"]
         case "TIME": return ["90s"]
         case "FIELD=N,…": return ["unknown"]

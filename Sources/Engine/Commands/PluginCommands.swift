@@ -76,6 +76,8 @@ final class PluginCommands {
         fileprivate var plugin: Planner.Member
         fileprivate var command: OperatorCommand
         fileprivate var words: [String]
+        /// Whether it is an `act`, which changes something.
+        var changes: Bool { command.verb == .act }
         /// How often it may be run again, because the documents were replaced meanwhile.
         var tries = 5
     }
@@ -363,6 +365,7 @@ final class PluginCommands {
         try configuration.checkPending(changing: owner == .provider ? Set(SiteDocument.allCases) : [owner])
         var change = try configuration.change(edits.document.yaml, as: owner, name: "site", user: user)
         change.comment = words
+        change.role = role
         try checkEffect(of: change.documents, owner)
         return change
     }

@@ -4,12 +4,12 @@ import Glibc
 import Slots
 
 /// Restores the factory's site: removes everything on /data but what identifies the box and
-/// protects it from older releases.
+/// protects it from older releases, and the audit log: a reset must not hide what came before it.
 struct FactoryReset {
     let places: Places
 
     /// Of /data/vcpe, what stays.
-    private static let kept: Set<String> = ["machine-id", "random-seed", "clock", "upgrade"]
+    private static let kept: Set<String> = ["machine-id", "random-seed", "clock", "upgrade", "audit"]
 
     /// Has the next start do it; the box restarts at once.
     func demand(by user: String) throws {
@@ -25,7 +25,9 @@ struct FactoryReset {
 
     /// Before anything is read of /data: does what was asked for, by an operator or with the boot entry. A start that is cut
     /// short in the middle goes on with it the next time.
-    func runIfWanted() {
+    ///
+    /// - Returns: who has demanded it; nil when nothing was reset.
+    func runIfWanted() -> String? {
         let done = "\(places.state)/reset"
         // systemd-boot lists both profiles of an image whose starts are counted under one name, and may start either when nobody chose.
         let entry = places.bootWord("entry") ?? ""
@@ -39,7 +41,8 @@ struct FactoryReset {
                     try FileSystem.replace(places.resetMark, with: "by the boot entry\n", mode: 0o600)
                 }
             }
-            guard FileSystem.exists(places.resetMark) else { return }
+            guard FileSystem.exists(places.resetMark) else { return nil }
+            let cause = (try? FileSystem.read(places.resetMark)).map { String(decoding: $0, as: UTF8.self) } ?? ""
             try wipe()
             try FileSystem.replace(done, with: "")
             do {
@@ -49,8 +52,10 @@ struct FactoryReset {
             }
             trim()
             places.consoles.say("factory reset: the box follows the factory's document")
+            return String(cause.prefix { $0 != "\n" })
         } catch {
             places.consoles.say("factory reset is not complete, and is tried again with the next start: \(error)")
+            return nil
         }
     }
 

@@ -8,6 +8,7 @@ import Planning
 final class OutsideDocuments {
     private let places: Places
     private let configuration: Configuration
+    private let audit: AuditLog
     private var sites: OutsideSites
     private var stick: StickInstaller
     /// Reads disks.
@@ -20,8 +21,8 @@ final class OutsideDocuments {
     /// The user of such commits.
     private static let user = "stick"
 
-    init(places: Places, configuration: Configuration) {
-        (self.places, self.configuration) = (places, configuration)
+    init(places: Places, configuration: Configuration, audit: AuditLog) {
+        (self.places, self.configuration, self.audit) = (places, configuration, audit)
         (sites, stick) = (OutsideSites(places: places), StickInstaller(places: places))
     }
 
@@ -68,7 +69,7 @@ final class OutsideDocuments {
             if found.text == self.configuration.documents[.provider] { throw Refusal.isActive }
             if let number = self.earlierCommit(of: found) { throw Refusal.wasCommit(number) }
             if self.configuration.activeCommit != nil, let refusal = found.refusal {
-                throw EngineError("the box has a document already, and \(refusal)")
+                throw EngineError(refusal: "the box has a document already, and \(refusal)")
             }
             // It is tried again when the commit is active or rolled back.
             if self.configuration.head.pending != nil { throw Refusal.mustWait }
@@ -98,7 +99,9 @@ final class OutsideDocuments {
 
     private func report(_ found: OutsideSites.Found, _ result: Result<Configuration.Committed, any Error>) {
         do {
-            places.consoles.say("the document of \(found.source) is followed: commit \(try result.get().number)")
+            let number = try result.get().number
+            places.consoles.say("the document of \(found.source) is followed: commit \(number)")
+            note(found, .done, "commit=\(number)")
         } catch Refusal.isActive {
             return
         } catch Refusal.mustWait {
@@ -115,6 +118,14 @@ final class OutsideDocuments {
             sites.postpone(found)
         } catch {
             places.consoles.say("the document of \(found.source) is not taken: \(error)")
+            note(found, (error as? EngineError)?.isRefusal == true ? .refused : .failed, reason: "\(error)")
         }
+    }
+
+    private func note(
+        _ found: OutsideSites.Found, _ outcome: AuditRecord.Outcome, _ details: String = "", reason: String = ""
+    ) {
+        let reason = configuration.hidingSecrets([reason])[0]
+        audit.add(.box(Self.user, origin: found.source), "site", details, outcome, reason: reason)
     }
 }

@@ -8,26 +8,37 @@ extension Engine {
     /// Answers one request of the local socket (`docs/api.md`), now or later.
     func answer(_ json: JSON, _ connection: ClientConnection) {
         let caller = connection.caller
+        let name = json["do"]?.text ?? ""
         do {
-            let name = json["do"]?.text ?? ""
+            if name == "note" { return connection.answer(try note(json, of: caller)) }
             guard let role = connection.role else {
                 throw EngineError(
-                    "\(caller.name), \(caller.description), has no role on this box: the site's users have one in a "
-                        + "login session, and services whose unit says access engine")
+                    refusal: "\(caller.name), \(caller.description), has no role on this box: the site's users have one "
+                        + "in a login session, and services whose unit says access engine")
             }
             guard let verb = Self.verbs[name] else {
                 throw EngineError.unknown("request", name, Array(Self.verbs.keys))
             }
             let request = EngineRequest(json: json, user: caller.name, role: role, connection: connection)
+            if verb.isAudited { begin(request, as: name) }
             try request.demand(verb.role, for: name)
-            if let answer = try verb.answer(self, request) { connection.answer(answer) }
+            if let answer = try verb.answer(self, request) { self.answer(.success(answer), to: connection) }
         } catch {
+            if connection.audited == nil, (error as? EngineError)?.isRefusal == true {
+                connection.audited = AuditedRequest(connection.subject, String(name.prefix(64)))
+            }
             self.answer(.failure(error), to: connection)
         }
     }
 
+    /// Has the audit log get a request when it is answered.
+    private func begin(_ request: EngineRequest, as name: String) {
+        request.connection.audited = AuditedRequest(request.connection.subject, name, request.auditDetails)
+    }
+
     /// Answers a request that has been carried out, or was refused.
     private func answer(_ result: Result<JSON, any Error>, to connection: ClientConnection) {
+        audit(result, of: connection)
         switch result {
         case .success(let answer): connection.answer(answer)
         // A plugin may repeat a secret of a document that the caller must not read.
@@ -67,6 +78,7 @@ extension Engine {
             var change = try change()
             change.comment = [change.comment, request.comment].filter { !$0.isEmpty }.joined(separator: ": ")
             change.confirm = confirm
+            change.role = request.role
             last = change
             return change
         } then: { result in
@@ -79,10 +91,16 @@ extension Engine {
     /// A request, and who may make it. An answer of nil comes later, by the request's connection.
     private struct Verb: Sendable {
         let role: Role
+        /// Whether the audit log gets every request; else those that are refused.
+        let isAudited: Bool
         let answer: @Sendable (Engine, EngineRequest) throws -> JSON?
 
-        init(_ role: Role, _ answer: @escaping @Sendable (Engine, EngineRequest) throws -> JSON?) {
-            (self.role, self.answer) = (role, answer)
+        /// - Parameter isAudited: what a user who may only read can't do changes something.
+        init(
+            _ role: Role, isAudited: Bool? = nil,
+            _ answer: @escaping @Sendable (Engine, EngineRequest) throws -> JSON?
+        ) {
+            (self.role, self.isAudited, self.answer) = (role, isAudited ?? (role > .readOnly), answer)
         }
     }
 
@@ -237,6 +255,7 @@ extension Engine {
         "run": Verb(.readOnly) { engine, request in
             let run = try engine.commands.command(
                 try request.text("plugin"), try request.text("command"), request.words(), for: request)
+            if run.changes { engine.begin(request, as: "run") }
             engine.run(run, for: request)
             return nil
         },
@@ -264,7 +283,7 @@ extension Engine {
             ]
         },
         "trace": Verb(.operator) { engine, request in try engine.traces.begin(request.json, for: request.user) },
-        "traced": Verb(.operator) { engine, _ in engine.traces.next() },
+        "traced": Verb(.operator, isAudited: false) { engine, _ in engine.traces.next() },
         "counters": Verb(.readOnly) { engine, _ in try engine.applier.counters() },
         "facts": Verb(.readOnly) { engine, _ in ["facts": try engine.facts.current().json] },
         "services": Verb(.readOnly) { engine, _ in ["services": .list(try engine.places.pidOne.services().map(\.json))]
@@ -284,6 +303,17 @@ extension Engine {
         "log": Verb(.readOnly) { engine, request in
             try engine.places.serviceLogs.read(
                 try request.text("name"), from: request.json["from"]?.text, isRaw: request.json["raw"] == true)
+        },
+        "session": Verb(.readOnly) { engine, request in
+            engine.beginSession(request)
+            return nil
+        },
+        "audit": Verb(.administrator, isAudited: false) { engine, request in
+            let records = engine.audit.records(try AuditQuery(request.json))
+            return [
+                "records": .list(records.map(\.json)),
+                "next": .integer(records.last?.number ?? request.json["after"]?.integer ?? 0),
+            ]
         },
         "power": Verb(.administrator) { engine, request in
             let deed = try request.text("deed")

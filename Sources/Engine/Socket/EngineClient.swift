@@ -22,6 +22,25 @@ public struct EngineClient {
         return answer
     }
 
+    /// Tells the engine of a login; the session lasts until the file is closed. An engine that does
+    /// not answer keeps no user out.
+    ///
+    /// - Parameter command: of a session for one command, its first word: the others may be secret.
+    public func session(command: String? = nil) -> File? {
+        let connection = csystem_connect_unix(socket, 0)
+        guard connection >= 0 else { return nil }
+        let file = File(descriptor: connection, path: socket)
+        let request = JSON.object(["do": "session", "command": command.map { .text(String($0.prefix(32))) }])
+        let line = Array((request.line + "\n").utf8)
+        guard send(connection, line, line.count, Int32(MSG_NOSIGNAL)) == line.count else { return nil }
+        // The engine looks at the process: it must not be gone by then.
+        var polled = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
+        return poll(&polled, 1, Self.patienceOfLogins) > 0 ? file : nil
+    }
+
+    /// In milliseconds.
+    private static let patienceOfLogins: Int32 = 2000
+
     /// Sends a request that is answered by many lines.
     ///
     /// - Parameter take: is given each line; false for no more.

@@ -10,7 +10,8 @@ struct EngineRequest {
 
     func demand(_ least: Role, for what: String) throws {
         guard role >= least else {
-            throw EngineError("\(what) is for the role \(least.rawValue); \(user) has \(role.rawValue)")
+            throw EngineError(
+                refusal: "\(what) is for the role \(least.rawValue); \(user) has \(role.rawValue)")
         }
     }
 
@@ -38,11 +39,34 @@ struct EngineRequest {
         guard role.documents.contains(document) else {
             let own = role.documents.map(\.rawValue).sorted().joined(separator: ", ")
             throw EngineError(
-                "\(user) has the role \(role.rawValue), which may change the document \(own) and not "
+                refusal: "\(user) has the role \(role.rawValue), which may change the document \(own) and not "
                     + "\(document.rawValue); leave out the document, or ask its owner")
         }
         return document
     }
+
+    /// What the audit log says of the request: never its texts, which may hold secrets.
+    var auditDetails: String {
+        var details = Self.auditedKeys.compactMap { key -> String? in
+            switch json[key] {
+            case .text(let text)?: "\(key)=\(text)"
+            case .integer(let number)?: "\(key)=\(number)"
+            case .boolean(let flag)?: "\(key)=\(flag)"
+            case .list(let items)?: "\(key)=\(items.compactMap(\.text).joined(separator: " "))"
+            default: nil
+            }
+        }
+        let paths = (json["edits"]?.list ?? []).compactMap { edit in
+            edit["path"]?.text.map { "\(edit["edit"]?.text ?? "") \($0)" }
+        }
+        if !paths.isEmpty { details.append("edits=\(paths.joined(separator: ", "))") }
+        return details.joined(separator: " ")
+    }
+
+    private static let auditedKeys = [
+        "plugin", "command", "arguments", "deed", "name", "document", "number", "disk", "confirm", "force", "comment",
+        "interface", "from", "to", "protocol", "port",
+    ]
 
     func text(_ key: String) throws -> String {
         guard let text = json[key]?.text else { throw EngineError("the request wants the text \"\(key)\"") }

@@ -162,6 +162,10 @@ final class ClientConnection {
     let caller: Caller
     /// Nil for a caller without a role.
     let role: Role?
+    /// The request that is being answered, when the audit log gets it.
+    var audited: AuditedRequest?
+    /// Is done when the connection ends.
+    var ended: (() -> Void)?
     /// Nil when the connection is closed: others may refer to it still, to answer it.
     private var file: File?
     private let patience: Int
@@ -305,6 +309,8 @@ final class ClientConnection {
     }
 
     fileprivate func close() {
+        ended?()
+        ended = nil
         (state, input, asked, output, deadline, file) = (.over, [], 0, [], nil, nil)
     }
 }

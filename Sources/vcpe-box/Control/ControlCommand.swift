@@ -24,7 +24,12 @@ enum ControlCommand {
     private static func dispatch(_ arguments: [String]) throws {
         guard let name = arguments.first else { throw WrongUsage(overview) }
         // A shell's -c: what sshd(8) was asked to run.
-        if name == "-c", arguments.count == 2 { return try dispatch(Shell.words(of: arguments[1])) }
+        if name == "-c", arguments.count == 2 {
+            let words = try Shell.words(of: arguments[1])
+            let session = EngineClient().session(command: words.first { $0 != "vcpectl" })
+            defer { withExtendedLifetime(session) {} }
+            return try dispatch(words)
+        }
         if ["--help", "-h", "help"].contains(name) {
             guard arguments.count > 1 else { return Terminal.say(overview) }
             return Terminal.say(try help(of: arguments[1]))
@@ -43,7 +48,7 @@ enum ControlCommand {
     /// All verbs of vcpectl's own, in the order of the overview.
     static let verbs: [Verb] = [
         LookingVerbs.all, ConfigurationVerbs.all, CommitVerbs.all, FeedVerbs.all, ServiceVerbs.all, UpgradeVerbs.all,
-        DiskVerbs.all, SupportVerbs.all,
+        DiskVerbs.all, AuditVerb.all, SupportVerbs.all,
     ].flatMap { $0 }
 
     private static var overview: String {

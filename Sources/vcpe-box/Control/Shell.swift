@@ -11,6 +11,8 @@ enum Shell {
         guard arguments.isEmpty else { return ControlCommand.run(arguments) }
         // Ctrl-C ends what runs, never the shell.
         signal(SIGINT) { _ in }
+        let session = EngineClient().session()
+        defer { withExtendedLifetime(session) {} }
         let user = getpwuid(getuid()).map { String(cString: $0.pointee.pw_name) } ?? "?"
         let status = try? EngineClient().answer(to: ["do": "status"])
         if let trouble = status?["trouble"]?.text { Log.say("trouble: \(trouble)") }
