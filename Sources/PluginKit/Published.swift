@@ -60,6 +60,8 @@ public struct Published: Sendable, Hashable {
     public var openings: [String: Opening] = [:]
     /// Servers that resolve names for the box, in their order, by interface or source.
     public var resolvers: [String: [IPAddress]] = [:]
+    /// Names of the box itself, which no other host may have.
+    public var names: Set<String> = []
 
     public init() {}
 
@@ -108,6 +110,7 @@ public struct Published: Sendable, Hashable {
             {
                 published.resolvers[name] = servers
             }
+            published.names = Set(read("names", .mapping("a name of the box") { _ in true }).map(\.key))
             return published
         }
     }
@@ -144,6 +147,9 @@ public struct PublishOutput {
     public mutating func add(resolvers: [IPAddress], from source: String) {
         add("resolvers", source, ["servers": .texts(resolvers.map(\.description))])
     }
+
+    /// A name of the box itself.
+    public mutating func add(name: String) { add("names", name, [:]) }
 
     private mutating func add(_ collection: String, _ name: String, _ value: JSON) {
         lines.append(["publish": .text(collection), "name": .text(name), "value": value])

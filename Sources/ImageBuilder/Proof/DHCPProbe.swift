@@ -6,6 +6,9 @@ struct DHCPProbe {
     let namespace: NetworkNamespace
     let link: String
 
+    /// The host's name for itself (RFC 2132, option 12); empty for none.
+    var hostName = ""
+
     private static let mac: [UInt8] = [0x02, 0, 0, 0, 0, 0x77]
 
     /// - Returns: the address of the lease; nil when no server answered.
@@ -15,7 +18,8 @@ struct DHCPProbe {
         socket.bindToLink(link)
         try socket.bind(any, port: 68, listen: false)
         guard let offer = exchange(socket, message([53, 1, 1]), to: all, type: 2) else { return nil }
-        let request = message([53, 1, 3, 50, 4] + offer.address.bytes + [54, 4] + offer.server)
+        let name = hostName.isEmpty ? [] : [12, UInt8(clamping: hostName.utf8.count)] + Array(hostName.utf8)
+        let request = message([53, 1, 3, 50, 4] + offer.address.bytes + [54, 4] + offer.server + name)
         return exchange(socket, request, to: all, type: 5)?.address
     }
 

@@ -105,7 +105,7 @@ extension LANConfiguration {
 public enum LAN: Plugin {
     public static let manifest = PluginManifest(
         name: "lan", version: "0.1.0", summary: "DHCPv4 and DNS for the LAN, by dnsmasq", key: "lan",
-        yang: "vcpe-lan.yang", publishes: ["openings"], reads: ["interfaces", "resolvers"],
+        yang: "vcpe-lan.yang", publishes: ["openings"], reads: ["interfaces", "resolvers", "names"],
         resources: ["file", "directory", "service", "probe"],
         features: [.init("base", packages: ["dnsmasq-base"], users: ["dnsmasq": "/var/lib/misc"])],
         commands: [
@@ -134,7 +134,9 @@ public enum LAN: Plugin {
             "log-facility=-", "domain-needed", "bogus-priv", "stop-dns-rebind", "rebind-localhost-ok",
             "domain=\(configuration.domain)", "local=/\(configuration.domain)/", "expand-hosts", "dhcp-authoritative",
             "dhcp-leasefile=\(leaseFile)", "cache-size=1000",
+            "dhcp-lease-max=\(mostLeases(configuration))", "dns-forward-max=500",
         ]
+        lines += namesOfOthers(configuration, input)
         var lent: [IPPrefix] = []
         for network in configuration.networks.map(\.value) {
             guard
@@ -191,6 +193,30 @@ public enum LAN: Plugin {
                 configurationFiles: [file], memory: 64 << 20,
                 profile: .init(writable: ["/data/lan"], families: [.netlink])), at: "networks")
     }
+
+    /// Names that mean something to other hosts, which no DHCP client gets (CERT VU#598349): by wpad and
+    /// isatap they find their proxy and their tunnel; the others are the box's, and the site's hosts'.
+    /// A reservation gives its own name all the same.
+    private static func namesOfOthers(_ configuration: LANConfiguration, _ input: PlanInput) -> [String] {
+        let own = input.published.names.map { $0.split(separator: ".")[0].lowercased() }
+        let hosts = configuration.hosts.map { $0.value.name.lowercased() }
+        let names = Set(["wpad", "isatap", "localhost"] + own + hosts)
+        let first = Set(names.map { String($0.split(separator: ".")[0]) })
+        // A client may send the domain with it.
+        return first.sorted().flatMap { ["\($0)", "\($0).*"] }.map { "dhcp-name-match=set:name-of-others,\($0)" }
+            + ["dhcp-ignore-names=tag:name-of-others"]
+    }
+
+    /// The addresses that can be lent at a time; a client that makes itself hardware addresses gets no more.
+    private static func mostLeases(_ configuration: LANConfiguration) -> Int {
+        let sizes = configuration.networks.compactMap { network in
+            network.value.range.map { Int(clamping: $0.last.value - $0.first.value) + 1 }
+        }
+        return min(largestLeases, max(1, sizes.reduce(0) { min(largestLeases, $0 + $1) }))
+    }
+
+    /// A lease is some 300 bytes of dnsmasq's memory.
+    private static let largestLeases = 50_000
 
     /// A reserved address that the server never gives, or gives wrongly.
     ///

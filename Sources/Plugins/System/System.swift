@@ -4,7 +4,7 @@ import PluginKit
 public enum System: Plugin {
     public static let manifest = PluginManifest(
         name: "system", version: "0.1.0", summary: "Users, SSH, consoles, time, logs", key: "system",
-        yang: "vcpe-system.yang", publishes: ["openings"], reads: ["interfaces"], facts: ["consoles"],
+        yang: "vcpe-system.yang", publishes: ["openings", "names"], reads: ["interfaces"], facts: ["consoles"],
         access: [.login: ["system-sshd", "system-console-*"]],
         state: [.init("state.services", of: "services"), .init("state.commits", of: "commits")],
         isAlwaysPlanned: true, locks: ["users", "install-to"],
@@ -23,6 +23,7 @@ public enum System: Plugin {
     private static let data = "/data/system"
 
     public static func publish(_ configuration: SystemConfiguration, facts: Facts, into output: inout PublishOutput) {
+        if let name = configuration.hostName { output.add(name: name) }
         if let ssh = configuration.ssh {
             for interface in Set(ssh.interfaces.map(\.value)).sorted() {
                 output.add(
