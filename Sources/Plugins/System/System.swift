@@ -247,9 +247,12 @@ public enum System: Plugin {
         var lines = [
             "# Written by vcpe's plugin system.",
             "global(workDirectory=\"\(work)\" maxMessageSize=\"8k\"\(hostName))",
+            "module(load=\"imfile\")",
+            // First, and by a ruleset of its own: no other log delays it. 104 is facility 13, "log audit" (RFC 5424).
+            "input(type=\"imfile\" file=\"/data/vcpe/audit/*\" tag=\"audit\" severity=\"notice\" facility=\"104\" "
+                + "addMetadata=\"on\" ruleset=\"audit\")",
             // Everything that services say, and what they send to syslog, as PID 1 keeps it; what it has
             // put aside was sent before.
-            "module(load=\"imfile\")",
             "input(type=\"imfile\" file=\"/run/log/*\" tag=\"service\" severity=\"info\" facility=\"daemon\" "
                 + "addMetadata=\"on\" reopenOnTruncate=\"on\")",
             "module(load=\"imklog\" permitNonKernelFacility=\"on\")",
@@ -260,7 +263,15 @@ public enum System: Plugin {
             "  constant(value=\" - - - \") property(name=\"msg\")",
             "}",
         ]
-        lines.append("if re_match($!metadata!filename, '[.]1$') then stop")
+        lines += [
+            "template(name=\"audit\" type=\"list\") {",
+            "  constant(value=\"<\") property(name=\"pri\") constant(value=\">1 \")",
+            "  property(name=\"timereported\" dateFormat=\"rfc3339\") constant(value=\" \") property(name=\"hostname\")",
+            "  constant(value=\" audit - - - \") property(name=\"msg\")", "}",
+        ]
+        let putAside = "if re_match($!metadata!filename, '[.]1$') then stop"
+        lines.append(putAside)
+        var auditLines = ["ruleset(name=\"audit\") {", putAside]
         var configurationFiles = [file]
         for collector in collectors {
             var action =
@@ -275,11 +286,13 @@ public enum System: Plugin {
                     " streamDriver=\"ossl\" streamDriverMode=\"1\" streamDriverAuthMode=\"x509/name\" "
                     + "streamDriverPermittedPeers=\"\(collector.certificateName)\" streamDriver.CAFile=\"\(path)\""
             }
+            auditLines.append("action(\(action) template=\"audit\")")
             lines += [
                 "if $inputname == \"imfile\" then action(\(action) template=\"service\")",
                 "else action(\(action) template=\"RSYSLOG_SyslogProtocol23Format\")",
             ]
         }
+        lines += auditLines + ["}"]
         output.add(DirectoryResource(path: work, owner: syslogUser, mode: 0o700))
         output.add(
             FileResource(
@@ -290,6 +303,6 @@ public enum System: Plugin {
                 name: "system-syslog", command: ["/usr/sbin/rsyslogd", "-n", "-i", "NONE", "-f", file],
                 user: syslogUser, capabilities: ["dac_read_search", "syslog"],
                 configurationFiles: configurationFiles, memory: 64 << 20, class: .background,
-                profile: .init(writable: [work], visible: ["/run/log"], systemCalls: [.kernelLog])), at: "syslog")
+                profile: .init(writable: [work], visible: ["/run/log", "/data/vcpe/audit"], systemCalls: [.kernelLog])), at: "syslog")
     }
 }
