@@ -27,6 +27,7 @@ public final class Engine {
     let previews: Previews
     let events = Events()
     let audit: AuditLog
+    let tables = KernelTables()
     let monitor: Monitor
     var timers = Timers()
     /// The facts that subscribers know.

@@ -122,6 +122,7 @@ extension Engine {
             timers.facts = now + Timers.factsInterval
             configuration.followFacts()
         }
+        tables.step(now)
         applier.drift.look()
         feeds.follow(clockWasSet: wasSet)
         // The plan that is being made is compared when it is applied.

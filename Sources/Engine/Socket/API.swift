@@ -105,7 +105,7 @@ extension Engine {
     }
 
     private static let verbs: [String: Verb] = [
-        "status": Verb(.readOnly) { engine, _ in engine.configuration.status },
+        "status": Verb(.readOnly) { engine, _ in engine.status },
         "health": Verb(.readOnly) { engine, _ in ["probes": engine.health.probes.json] },
         "show": Verb(.readOnly) { engine, request in
             let text =
@@ -329,9 +329,15 @@ extension Engine {
         },
     ]
 
+    private var status: JSON {
+        var entries = configuration.status.object ?? [:]
+        if !tables.lines.isEmpty { entries["load"] = .texts(tables.lines) }
+        return .object(entries)
+    }
+
     /// What subscribers are told of when it changes.
     var statusSubject: JSON {
-        var entries = configuration.status.object ?? [:]
+        var entries = status.object ?? [:]
         // It counts down by itself.
         entries["rollback-in"] = nil
         return .object(entries)

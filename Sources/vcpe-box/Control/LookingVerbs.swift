@@ -19,6 +19,7 @@ enum LookingVerbs {
                 say("watched", (answer["probation"]?.list).map { $0.compactMap(\.text).joined(separator: ", ") })
                 say("rolled back", answer["rolled-back"]?.text)
                 for line in answer["drift"]?.list ?? [] { say("drift", line.text) }
+                for line in answer["load"]?.list ?? [] { say("load", line.text) }
                 say("damage", answer["damage"]?.text)
                 say("trouble", answer["trouble"]?.text)
                 if answer["trouble"] == nil { Terminal.line("all is applied") }
