@@ -187,7 +187,20 @@ public enum System: Plugin {
     ) {
         let file = "\(run)/chrony.conf"
         var lines = ["# Written by vcpe's plugin system."]
-        lines += time.pools.map { "pool \($0) iburst" } + time.servers.map { "server \($0) iburst" }
+        let proof = time.usesNTS ? " nts" : ""
+        lines += time.pools.map { "pool \($0) iburst\(proof)" } + time.servers.map { "server \($0) iburst\(proof)" }
+        var files = [file]
+        if time.usesNTS {
+            // A box without a battery starts before any certificate is valid: the first answer sets its clock.
+            // Cookies are kept, so that a restart needs no new keys.
+            lines += ["nocerttimecheck 1", "ntsdumpdir \(data)/chrony"]
+        }
+        if let authority = time.authority {
+            let path = "\(run)/nts.pem"
+            output.add(FileResource(path: path, content: authority, owner: "root", mode: 0o644), at: "time.ca")
+            lines.append("ntstrustedcerts \(path)")
+            files.append(path)
+        }
         lines += [
             "driftfile \(data)/chrony/drift", "makestep 1 3", "rtcsync", "cmdport 0", "bindcmdaddress \(commandSocket)",
             "pidfile \(run)/chrony/pid",
@@ -204,9 +217,11 @@ public enum System: Plugin {
                 check: ["/usr/sbin/chronyd", "-p", "-f", file]), at: "time")
         output.add(
             ServiceResource(
-                name: "system-chrony", command: ["/usr/sbin/chronyd", "-U", "-d", "-f", file],
+                name: "system-chrony",
+                // Its own system-call filter, as Debian's unit has it, within PID 1's.
+                command: ["/usr/sbin/chronyd", "-U", "-d", "-F", "1", "-f", file],
                 user: "_chrony", capabilities: ["net_bind_service", "sys_time"],
-                configurationFiles: [file], memory: 64 << 20,
+                configurationFiles: files, memory: 64 << 20,
                 profile: .init(writable: ["\(data)/chrony", "\(run)/chrony"], systemCalls: [.clock])),
             at: "time")
     }

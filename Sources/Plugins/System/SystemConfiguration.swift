@@ -22,6 +22,10 @@ public struct SystemConfiguration: Sendable {
     struct Time {
         var pools: [String] = []
         var servers: [String] = []
+        /// Whether all of them must prove who they are, by Network Time Security (RFC 8915).
+        var usesNTS = false
+        /// Certificates in PEM that vouch for them; nil for the image's.
+        var authority: String?
         /// Interfaces whose hosts may ask the box for the time.
         var served: [Located<String>] = []
     }
@@ -181,10 +185,15 @@ extension SystemConfiguration {
 
     private static var time: Shape<Time> {
         .mapping("where the time comes from, and who gets it") { fields in
-            Time(
+            let time = Time(
                 pools: fields.optional("pools", .list(of: host)) ?? [],
                 servers: fields.optional("servers", .list(of: host)) ?? [],
+                usesNTS: fields.optional("nts", .boolean) ?? false, authority: fields.optional("ca", certificates),
                 served: fields.optional("served", .list(of: Shape.text.located)) ?? [])
+            if time.authority != nil, !time.usesNTS {
+                fields.problems.add(fields.node, "\(fields.path).ca", "ca is for nts: true", hint: "add nts: true")
+            }
+            return time
         }
     }
 
