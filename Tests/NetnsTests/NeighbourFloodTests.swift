@@ -32,12 +32,16 @@ import Testing
     @Test func aFreshHostOfTheLANIsReachedAllTheSame() throws {
         let factory = String(
             decoding: try FileSystem.read("\(BoxInNetwork.repository)/images/branch-office.site.yaml"), as: UTF8.self)
-        let rules = factory.split(separator: "\n").filter { $0.contains("from: wan, to: lan") && $0.contains("- {name") }
+        let rules = factory.split(separator: "\n").filter {
+            $0.contains("from: wan, to: lan") && $0.contains("- {name")
+        }
         let box = try BoxInNetwork.ready(
             site: BoxInNetwork.site.editing("  rules:\n", with: "  rules:\n\(rules.joined(separator: "\n"))\n"))
         let network = try #require(box.network)
         let (wan, lan) = (try network.namespace(.wan), try network.namespace(.lan))
-        _ = try wan.run { try Command("ip", ["-6", "route", "replace", "fd00:1::/64", "via", "2001:db8:1::2"]).check() }
+        _ = try wan.run {
+            try Command("ip", ["-6", "route", "replace", "fd00:1::/64", "via", "2001:db8:1::2"]).check()
+        }
         let mac = "\(try network.side(.wan).boxMAC)"
         let flood = try wan.run { try Command("/usr/bin/python3", ["-c", Self.attack, mac]).run() }
         #expect(flood.status == 0, "\(flood.errorText)")
