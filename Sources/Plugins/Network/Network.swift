@@ -21,8 +21,8 @@ public enum Network: Plugin {
         ],
         // Numbers of the site document.
         allocates: AllocationRequest(
-            tables: ["site": .fixed(NetworkConfiguration.tableNumbers)],
-            priorities: ["site": .fixed(NetworkConfiguration.priorityNumbers)]),
+            tables: ["site": .fixed(NetworkConfiguration.tableNumbers), own: .count(1)],
+            priorities: ["site": .fixed(NetworkConfiguration.priorityNumbers), own: .count(mostOwn)]),
         features: [
             .init("base", modules: ["bridge"]),
             .init("dhcp-client", packages: ["dhcpcd-base"], users: ["dhcpcd": "/usr/lib/dhcpcd"]),
@@ -33,6 +33,11 @@ public enum Network: Plugin {
                 .act, "renew", "Ask the DHCP server of an interface anew",
                 arguments: [.init("interface", "One with dhcp: true", values: "interfaces")]),
         ])
+
+    /// The table, and the rules' priority, of the box's own networks.
+    private static let own = "own-networks"
+    /// Networks that rules are allocated for.
+    private static let mostOwn = 64
 
     public static var configuration: Shape<NetworkConfiguration> { NetworkConfiguration.shape }
 
@@ -62,9 +67,14 @@ public enum Network: Plugin {
         output.add(SysctlResource(key: "net/ipv6/conf/all/forwarding", value: "1"))
         // The end of one address must not be the end of all others of its network.
         output.add(SysctlResource(key: "net/ipv4/conf/all/promote_secondaries", value: "1"))
+        // A router answers for an address on the link that has it alone, and asks with an address of
+        // that link: the WAN must not learn the LAN's addresses. Proxy ARP is not concerned.
+        output.add(SysctlResource(key: "net/ipv4/conf/all/arp_ignore", value: "1"))
+        output.add(SysctlResource(key: "net/ipv4/conf/all/arp_announce", value: "2"))
         for interface in configuration.interfaces.map(\.value) where present.contains(interface.name) {
             planInterface(interface, configuration, input.facts, &output)
         }
+        planOwnNetworks(configuration, present, &output)
         for route in configuration.routes {
             let link = route.value.interface
             if let link, output.interface(link.value, at: link.path, in: input.published) == nil { continue }
@@ -109,6 +119,49 @@ public enum Network: Plugin {
         planProbes(configuration, input.facts, &output)
         if configuration.drift != .repair { output.add(SettingResource.drift(configuration.drift), at: "drift") }
     }
+
+    /// Routes of the box's own IPv6 networks where no router advertisement reaches them: the kernel takes
+    /// on-link routes of any prefix from one into its main table, the LAN's too, or a part of it.
+    ///
+    /// The rules come after the site's own and before the main table. While a link is down, its network
+    /// is unreachable; without repair, the kernel alone would have to restore the route, so there it falls
+    /// back to the main table.
+    private static func planOwnNetworks(
+        _ configuration: NetworkConfiguration, _ present: Set<String>, _ output: inout PlanOutput
+    ) {
+        let listens = configuration.interfaces.contains {
+            $0.value.acceptsRouterAdvertisements && present.contains($0.value.name)
+        }
+        guard listens else { return }
+        var known: Set<IPPrefix> = []
+        for interface in configuration.interfaces.map(\.value) where present.contains(interface.name) {
+            for address in interface.addresses
+            where address.value.family == .ipv6 && !address.value.address.isLinkLocal {
+                let network = address.value.network
+                guard known.insert(network).inserted else { continue }
+                guard known.count <= mostOwn else {
+                    return output.say(
+                        .warning, path: address.path,
+                        "\(network) and further networks are not kept from router advertisements: \(mostOwn) are",
+                        hint: "set router-advertisements: false, or use fewer IPv6 networks")
+                }
+                output.add(
+                    RuleResource(
+                        .ipv6, priority: AllocatedNumber(own, known.count - 1), table: AllocatedNumber(own),
+                        destination: network), at: address.path)
+                output.add(
+                    RouteResource(to: network, link: interface.name, table: AllocatedNumber(own)), at: address.path)
+                guard configuration.drift == .repair else { continue }
+                output.add(
+                    RouteResource(
+                        to: network, metric: unreachableMetric, table: AllocatedNumber(own), action: .unreachable),
+                    at: address.path)
+            }
+        }
+    }
+
+    /// Behind the route by the link, whose metric is the kernel's 1024.
+    private static let unreachableMetric = 4096
 
     /// Gateways of default routes, and what the operator names.
     private static func planProbes(
@@ -248,6 +301,10 @@ public enum Network: Plugin {
         output.add(
             SysctlResource(
                 key: "net/ipv6/conf/\(name)/autoconf", value: interface.acceptsRouterAdvertisements ? "1" : "0"))
+        if interface.acceptsRouterAdvertisements {
+            // A router's own word is no reason to prefer it (RFC 4191, section 5).
+            output.add(SysctlResource(key: "net/ipv6/conf/\(name)/accept_ra_rtr_pref", value: "0"))
+        }
         guard interface.usesDHCP else { return }
         if let lease = facts.leases[name], let other = overlap(lease, interface, configuration) {
             output.say(
