@@ -66,6 +66,8 @@ final class KernelTables {
     /// Those that are at 80 % of their size, or were and are not below 70 % again: with the size.
     private(set) var full: [Table: Int] = [:]
     private var next = 0
+    /// Keys that were set.
+    private var known: Set<String> = []
 
     private static let interval = 10_000
     private static let (beginning, end) = (80, 70)
@@ -99,20 +101,16 @@ final class KernelTables {
         }
     }
 
-    /// Sets what has another size. Connection tracking has its keys once its module is loaded, and in a network
-    /// namespace some belong to the host.
+    /// Sets each key once, as soon as it is there: connection tracking has its own with its module. In a
+    /// network namespace some belong to the host, and the kernel may refuse the memory: the old size stays.
     private func apply() {
-        var wanted: [String: Int] = [:]
-        for (key, value) in sizes.sysctls { wanted[key] = value }
-        let isSized = wanted.allSatisfy { key, value in
-            number("sys/\(key)").map { $0 == value } ?? true
-        }
-        guard !isSized else { return }
-        for (key, value) in sizes.sysctls {
+        let new = Set(sizes.sysctls.map(\.key)).subtracting(known).filter { number("sys/\($0)") != nil }
+        if new.isEmpty { return }
+        for (key, value) in sizes.sysctls where new.contains(key) {
             guard let file = try? File("\(proc)/sys/\(key)", O_WRONLY) else { continue }
-            // The kernel rounds the number of buckets, and may refuse memory for them: the old size stays.
             try? file.write(Array("\(value)".utf8), at: 0)
         }
+        known.formUnion(new)
     }
 
     private func use(of table: Table) -> (used: Int, size: Int)? {
