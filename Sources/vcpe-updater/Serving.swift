@@ -81,11 +81,11 @@ struct Serving {
         let words = (try? JSON.parse(request))?["words"]?.list?.compactMap(\.text) ?? []
         let (user, process) = (csystem_peer(connection), csystem_peer_process(connection))
         if let refusal = refusal(words, connection) {
-            AuditNote(user: user, process: process, words: words.map { String($0.prefix(64)) }).send(
-                "refused", reason: refusal)
             // Who asked may be gone by now: that must not end the service.
             let answer = Array((JSON.object(["error": .text(refusal)]).line + "\n").utf8)
             _ = send(connection, answer, answer.count, Int32(MSG_NOSIGNAL))
+            // A process of its own: an engine that does not answer keeps no caller waiting.
+            start(["refused", String(user), String(process), refusal] + words.prefix(4), output: 2)
         } else {
             start(["answer", String(user), String(process)] + words, output: connection)
         }

@@ -94,6 +94,10 @@ case "settle": exit(Settling.run())
 // The plugin's service, and what it starts.
 case "serve": exit(Serving.run())
 case "answer": exit(answer(Array(words.dropFirst())))
+case "refused" where words.count > 4:
+    AuditNote(user: uid_t(words[1]), process: pid_t(words[2]) ?? 0, words: words[4...].map { String($0.prefix(64)) })
+        .send("refused", reason: words[3])
+    exit(0)
 case "automatic": exit(installByItself())
 case "within" where words.count > 2: exit(NextRelease.become(words[2], Array(words[3...]), within: words[1]))
 default:

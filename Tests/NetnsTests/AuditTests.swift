@@ -41,6 +41,14 @@ import Testing
         #expect(try records(box).map(shown) == all.map(shown))
     }
 
+    /// Root outside of the updater's service writes no records of others.
+    @Test func noOtherProgramAddsRecords() throws {
+        let box = try BoxInNetwork.ready()
+        let answer = try box.ask("note", ["what": "upgrade install", "outcome": "done", "uid": 1000])
+        #expect(answer["error"] != nil)
+        #expect(try records(box).map(shown) == ["note refused"])
+    }
+
     /// A user without a role, and one whose requests come faster than records are allowed.
     @Test func refusalsAreKeptAndCounted() throws {
         let box = try BoxInNetwork.ready()

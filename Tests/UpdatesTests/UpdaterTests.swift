@@ -62,7 +62,7 @@ import Testing
     /// - Parameter before: a script that runs on the box first.
     /// - Returns: the error; nil for success.
     func ask(_ words: String..., before: String = "") throws -> String? {
-        let result = try run(["answer"] + words, before: before)
+        let result = try run(["answer", "0", "0"] + words, before: before)
         guard !result.output.isEmpty else { throw Broken(description: result.errorText) }
         return try JSON.parse(result.output)["error"]?.text
     }
