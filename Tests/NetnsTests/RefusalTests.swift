@@ -200,7 +200,7 @@ import Testing
         }
         #expect(
             try box.ask("nonsense")["error"]?.text?.contains(
-                "there is no request \"nonsense\"; known are apply, candidate") == true)
+                "there is no request \"nonsense\"; known are apply, audit, candidate") == true)
         #expect(try box.ask("status")["trouble"] == nil)
     }
 

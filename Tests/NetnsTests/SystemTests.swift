@@ -284,7 +284,9 @@ import Testing
         #expect(
             decided.contains("192.168.1.10:80") && !decided.contains("192.168.1.10:81"), "\(box.log)")
         #expect(try box.ask("history")["commits"]?.list?.isEmpty == true)
-        let left = try FileSystem.list("\(data)/vcpe").filter { $0 != "clock" }
+        // The audit log stays: a reset must not hide what came before it.
+        #expect(try box.vcpectl("audit").text.contains("factory-reset"))
+        let left = try FileSystem.list("\(data)/vcpe").filter { $0 != "clock" && $0 != "audit" }
         #expect(left == ["commits", "machine-id", "upgrade"] || left == ["machine-id", "upgrade"], "\(left)")
         #expect(try !FileSystem.exists("\(data)/lan/leases") && FileSystem.list("\(data)/vcpe/upgrade") == ["index"])
         // Once: what comes after it stays.
