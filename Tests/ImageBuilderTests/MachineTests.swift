@@ -131,7 +131,7 @@ import Testing
             let route = ProbePacket.Route(
                 sourceMAC: try #require(MACAddress("52:54:00:00:01:01")),
                 boxMAC: try #require(MACAddress("52:54:00:00:00:01")),
-                source: try #require(IPAddress(isIPv4 ? "192.168.1.10" : "fd00:1::10")),
+                sources: [try #require(IPAddress(isIPv4 ? "192.168.1.10" : "fd00:1::10"))],
                 destination: try #require(IPAddress(isIPv4 ? "203.0.113.1" : "2001:db8:1::1")),
                 foreignSources: [try #require(IPAddress(isIPv4 ? "198.51.100.66" : "2001:db8:bad::66"))])
             for kind in ProbePacket.all where kind.family == family {

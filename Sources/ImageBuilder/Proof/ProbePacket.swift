@@ -43,7 +43,8 @@ public struct ProbePacket: Sendable, Hashable {
         var sourceMAC: MACAddress
         /// The box's port.
         var boxMAC: MACAddress
-        var source: IPAddress
+        /// The first is the one of the fragments and the tagged frames.
+        var sources: [IPAddress]
         var destination: IPAddress
         /// Source addresses that the box must not accept on this side.
         var foreignSources: [IPAddress]
@@ -57,22 +58,25 @@ public struct ProbePacket: Sendable, Hashable {
         let mark = Mark(kind: self, origin: origin).bytes
         switch form {
         case .udp:
-            return [frame(route, udp(route.source, route.destination, mark), from: route.source)]
+            return route.sources.map { frame(route, udp($0, route.destination, mark), from: $0) }
         case .tcpSyn, .tcpAck:
-            return [frame(route, tcp(route, mark, flags: form == .tcpSyn ? 0x02 : 0x10), from: route.source)]
+            let flags: UInt8 = form == .tcpSyn ? 0x02 : 0x10
+            return route.sources.map { frame(route, tcp($0, route.destination, mark, flags: flags), from: $0) }
         case .icmp:
-            return [frame(route, echo(route, mark), from: route.source)]
+            return route.sources.map { frame(route, echo($0, route.destination, mark), from: $0) }
         case .fragments:
-            return fragments(route, mark)
+            return route.sources.prefix(1).flatMap { fragments(route, mark, from: $0) }
         case .spoofed:
             return route.foreignSources.map { frame(route, udp($0, route.destination, mark), from: $0) }
         case .vlan:
-            let packet = frame(route, udp(route.source, route.destination, mark), from: route.source)
-            let tag: [UInt8] = [0x81, 0x00] + Self.bytes(Self.vlan)
-            let tagged = Array(packet[..<12]) + tag + Array(packet[12...])
-            // To the box's port and to the broadcast address: a bridge port would forward the
-            // second frame.
-            return [tagged, [UInt8](repeating: 0xFF, count: 6) + Array(tagged[6...])]
+            return route.sources.prefix(1).flatMap { source in
+                let packet = frame(route, udp(source, route.destination, mark), from: source)
+                let tag: [UInt8] = [0x81, 0x00] + Self.bytes(Self.vlan)
+                let tagged = Array(packet[..<12]) + tag + Array(packet[12...])
+                // To the box's port and to the broadcast address: a bridge port would forward the
+                // second frame.
+                return [tagged, [UInt8](repeating: 0xFF, count: 6) + Array(tagged[6...])]
+            }
         }
     }
 
@@ -117,40 +121,42 @@ public struct ProbePacket: Sendable, Hashable {
     }
 
     /// A segment without data: its sequence and acknowledgment numbers are the mark.
-    private func tcp(_ route: Route, _ mark: [UInt8], flags: UInt8) -> (UInt8, [UInt8]) {
+    private func tcp(
+        _ source: IPAddress, _ destination: IPAddress, _ mark: [UInt8], flags: UInt8
+    ) -> (UInt8, [UInt8]) {
         var segment = Self.bytes(UInt16(Self.sourcePort)) + Self.bytes(UInt16(Self.port)) + mark
         segment += [0x50, flags, 0xFF, 0xFF, 0, 0, 0, 0]
-        let sum = InternetChecksum.of(segment, Self.tcpNumber, from: route.source, to: route.destination)
+        let sum = InternetChecksum.of(segment, Self.tcpNumber, from: source, to: destination)
         segment.replaceSubrange(16..<18, with: Self.bytes(sum))
         return (Self.tcpNumber, segment)
     }
 
-    private func echo(_ route: Route, _ mark: [UInt8]) -> (UInt8, [UInt8]) {
+    private func echo(_ source: IPAddress, _ destination: IPAddress, _ mark: [UInt8]) -> (UInt8, [UInt8]) {
         var message: [UInt8] = [isIPv4 ? 8 : 128, 0, 0, 0, 0x76, 0x63, 0, 1] + mark
         let sum =
             isIPv4
             ? InternetChecksum.of(message)
-            : InternetChecksum.of(message, icmpNumber, from: route.source, to: route.destination)
+            : InternetChecksum.of(message, icmpNumber, from: source, to: destination)
         message.replaceSubrange(2..<4, with: Self.bytes(sum))
         return (icmpNumber, message)
     }
 
-    private func fragments(_ route: Route, _ mark: [UInt8]) -> [[UInt8]] {
+    private func fragments(_ route: Route, _ mark: [UInt8], from source: IPAddress) -> [[UInt8]] {
         // Both halves carry the mark. All but the last fragment have a multiple of eight bytes.
-        let (number, datagram) = udp(route.source, route.destination, mark + mark + mark)
+        let (number, datagram) = udp(source, route.destination, mark + mark + mark)
         let parts = [Array(datagram[..<16]), Array(datagram[16...])]
         return parts.enumerated().map { i, part in
             let (offset, hasMore): (UInt16, Bool) = (UInt16(i * 2), i == 0)
             if isIPv4 {
                 let header = ip(
-                    route.source, route.destination, number, part.count, fragment: (hasMore ? 0x2000 : 0) | offset,
+                    source, route.destination, number, part.count, fragment: (hasMore ? 0x2000 : 0) | offset,
                     identification: 0x7663)
                 return ethernet(route) + header + part
             }
             // RFC 8200, section 4.5: next header 44.
             let extension8: [UInt8] =
                 [number, 0] + Self.bytes(offset << 3 | (hasMore ? 1 : 0)) + [0x76, 0x63, 0x70, 0x65]
-            return ethernet(route) + ip(route.source, route.destination, 44, 8 + part.count) + extension8 + part
+            return ethernet(route) + ip(source, route.destination, 44, 8 + part.count) + extension8 + part
         }
     }
 
