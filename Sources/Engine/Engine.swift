@@ -27,6 +27,7 @@ public final class Engine {
     let previews: Previews
     let events = Events()
     let audit: AuditLog
+    var sessions = LoginSessions()
     let tables = KernelTables()
     let monitor: Monitor
     var timers = Timers()

@@ -123,6 +123,7 @@ extension Engine {
             configuration.followFacts()
         }
         tables.step(now)
+        endOutdatedSessions()
         applier.drift.look()
         feeds.follow(clockWasSet: wasSet)
         // The plan that is being made is compared when it is applied.

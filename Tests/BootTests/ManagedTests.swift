@@ -1,5 +1,6 @@
 import Addresses
 import Disks
+import Documents
 import Files
 import Glibc
 @testable import ImageBuilder
@@ -138,6 +139,8 @@ extension BootTests {
             #expect(hasArrived && text.contains(" kernel - - "), "\(kind): \(text.prefix(3000)) \(box.story)")
         }
 
+        try aUserTakesNothingFromOthers(box, office)
+
         // Back to the factory's document: the box forgets who it was to others.
         let reset = try office.ssh("alice", "factory-reset --yes").run()
         #expect(reset.text.contains("the box restarts") || reset.status == 255, "\(reset)")
@@ -155,6 +158,36 @@ extension BootTests {
         #expect(try office.hostKey(port: 22) != before)
         try again.tell("system_powerdown")
         #expect(again.waitForEnd(), "\(again.story)")
+    }
+
+    /// A user who may only read floods the standard input, and opens more sessions than he may have:
+    /// that of an administrator stays, and sshd does.
+    private func aUserTakesNothingFromOthers(_ box: Machine, _ office: BoxOffice) throws {
+        func start(_ user: String, _ name: String) throws -> RunningProcess {
+            try office.network.namespace(.lan).run {
+                let file = try File("\(folder)/\(name)", O_WRONLY | O_CREAT)
+                return try office.ssh(user, "log engine -f").start(output: file)
+            }
+        }
+        func restartsOfSSH() throws -> Int? {
+            let services = try JSON.parse(try office.ssh("alice", "services --json").run().text)["services"]?.list
+            return services?.first { $0["name"]?.text == "system-sshd" }?["restarts"]?.integer
+        }
+        let before = try restartsOfSSH()
+        let alice = try start("alice", "followed")
+        let flood = try office.network.namespace(.lan).run {
+            try office.ssh("rita", "load -").command.run(input: File("/dev/zero"))
+        }
+        #expect(flood.status == 1 && flood.errorText.contains("load is for the role"), "\(flood)")
+        var held: [RunningProcess] = []
+        defer { for process in held { process.kill() } }
+        for number in 0..<9 { held.append(try start("rita", "held\(number)")) }
+        #expect(Wait.until(120) { held.count { $0.poll() == nil } == 8 }, "\(box.story)")
+        let refused = try office.ssh("rita", "status").run()
+        #expect(refused.status == 1 && refused.errorText.contains("sessions, the most at a time"), "\(refused)")
+        #expect(try before != nil && restartsOfSSH() == before, "\(box.story)")
+        #expect(alice.poll() == nil)
+        alice.kill()
     }
 
     /// The second entry of the boot menu.
@@ -186,7 +219,7 @@ extension BootTests {
 /// Who manages the box from its LAN: keys, a stick, and those who collect its logs.
 private final class BoxOffice {
     private let folder: String
-    private let network: ProofNetwork
+    let network: ProofNetwork
     private var collector: RunningProcess?
     var port = 22
 

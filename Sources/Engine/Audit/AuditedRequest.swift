@@ -39,19 +39,10 @@ extension Engine {
         }
     }
 
-    private func hidden(_ text: String) -> String {
+    func hidden(_ text: String) -> String {
         // Of an error the first lines tell what it was.
         let lines = text.split(separator: "\n").prefix(2).joined(separator: "; ")
         return configuration.hidingSecrets([String(lines.prefix(1000))])[0]
-    }
-
-    /// A session of vcpectl as a login shell: it lasts as long as its connection.
-    func beginSession(_ request: EngineRequest) {
-        let subject = request.connection.subject
-        let details = request.json["command"]?.text.map { "command=\($0)" } ?? ""
-        audit.add(subject, "login", hidden(details), .done)
-        request.connection.ended = { [audit] in audit.add(subject, "logout", "", .done) }
-        request.connection.send(event: ["event": "session"])
     }
 
     /// A record of another program of the box, which its service has the right to add.

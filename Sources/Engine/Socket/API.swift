@@ -16,9 +16,7 @@ extension Engine {
                     refusal: "\(caller.name), \(caller.description), has no role on this box: the site's users have one "
                         + "in a login session, and services whose unit says access engine")
             }
-            guard let verb = Self.verbs[name] else {
-                throw EngineError.unknown("request", name, Array(Self.verbs.keys))
-            }
+            let verb = try Self.verb(name)
             let request = EngineRequest(json: json, user: caller.name, role: role, connection: connection)
             if verb.isAudited { begin(request, as: name) }
             try request.demand(verb.role, for: name)
@@ -102,6 +100,11 @@ extension Engine {
         ) {
             (self.role, self.isAudited, self.answer) = (role, isAudited ?? (role > .readOnly), answer)
         }
+    }
+
+    private static func verb(_ name: String) throws -> Verb {
+        guard let verb = verbs[name] else { throw EngineError.unknown("request", name, Array(verbs.keys)) }
+        return verb
     }
 
     private static let verbs: [String: Verb] = [
@@ -305,8 +308,14 @@ extension Engine {
                 try request.text("name"), from: request.json["from"]?.text, isRaw: request.json["raw"] == true)
         },
         "session": Verb(.readOnly) { engine, request in
-            engine.beginSession(request)
+            try engine.beginSession(request)
             return nil
+        },
+        // Asked before a text is read that the engine would not take.
+        "may": Verb(.readOnly) { engine, request in
+            let name = try request.text("request")
+            try request.demand(Engine.verb(name).role, for: name)
+            return [:]
         },
         "audit": Verb(.administrator, isAudited: false) { engine, request in
             let records = engine.audit.records(try AuditQuery(request.json))

@@ -26,7 +26,8 @@ public struct EngineClient {
     /// not answer keeps no user out.
     ///
     /// - Parameter command: of a session for one command, its first word: the others may be secret.
-    public func session(command: String? = nil) -> File? {
+    /// - Throws: why the user gets no session.
+    public func session(command: String? = nil) throws -> File? {
         let connection = csystem_connect_unix(socket, 0)
         guard connection >= 0 else { return nil }
         let file = File(descriptor: connection, path: socket)
@@ -35,7 +36,16 @@ public struct EngineClient {
         guard send(connection, line, line.count, Int32(MSG_NOSIGNAL)) == line.count else { return nil }
         // The engine looks at the process: it must not be gone by then.
         var polled = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
-        return poll(&polled, 1, Self.patienceOfLogins) > 0 ? file : nil
+        guard poll(&polled, 1, Self.patienceOfLogins) > 0 else { return nil }
+        var answer = [UInt8](repeating: 0, count: 4096)
+        let count = recv(connection, &answer, answer.count, Int32(MSG_DONTWAIT))
+        if count > 0, let error = try? JSON.parse(Array(answer[..<count]))["error"]?.text { throw EngineError(error) }
+        return file
+    }
+
+    /// - Throws: why the engine would refuse a request of the caller.
+    public func demand(_ request: String) throws {
+        if let error = try ask(["do": "may", "request": .text(request)])["error"]?.text { throw EngineError(error) }
     }
 
     /// In milliseconds.

@@ -115,6 +115,8 @@ public enum System: Plugin {
             "DisableForwarding yes", "PermitUserRC no", "PermitUserEnvironment no",
             "Banner \(banner)", "PrintMotd no", "PrintLastLog no", "PidFile none", "LoginGraceTime 60",
             "MaxAuthTries 4", "MaxStartups 10:30:60", "ClientAliveInterval 60", "ClientAliveCountMax 5",
+            // PID 1 counts sessions: a connection without one takes the place of others.
+            "MaxSessions 4", "UnusedConnectionTimeout 30",
         ]
         output.add(
             SecretResource(

@@ -11,7 +11,7 @@ enum CommitVerbs {
             options: Invocation.commitOptions
         ) { call in
             let file = call.words[0]
-            try commit("apply", ["site": .text(try Terminal.read(file)), "name": .text(file)], call)
+            try commit("apply", ["site": .text(try Terminal.read(file, for: "apply")), "name": .text(file)], call)
         },
         Verb(
             name: "confirm", group: .commits, usage: "confirm", summary: "make the commit that waits for it active"

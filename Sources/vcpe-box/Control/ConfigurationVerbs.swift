@@ -66,7 +66,7 @@ enum ConfigurationVerbs {
             name: "load", group: .configuration, usage: "load FILE", summary: "a file as the candidate", words: 1...1,
             options: documentOptions
         ) { call in
-            let text = try Terminal.read(call.words[0])
+            let text = try Terminal.read(call.words[0], for: "load")
             try call.ask(.object(call.request("load", ["site": .text(text), "name": .text(call.words[0])]))) { _ in }
         },
         Verb(
@@ -165,7 +165,7 @@ enum ConfigurationVerbs {
         guard status == 0 else {
             throw EngineError("\(editor) ended with \(status >> 8); what you wrote is in \(path)")
         }
-        let text = try Terminal.read(path)
+        let text = try Terminal.read(path, for: "load")
         if Array(text.utf8) == before {
             unlink(path)
             return call.asJSON ? Terminal.say(JSON.object([:]).pretty) : Terminal.line("nothing was changed")

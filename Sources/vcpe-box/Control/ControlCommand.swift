@@ -26,7 +26,7 @@ enum ControlCommand {
         // A shell's -c: what sshd(8) was asked to run.
         if name == "-c", arguments.count == 2 {
             let words = try Shell.words(of: arguments[1])
-            let session = EngineClient().session(command: words.first { $0 != "vcpectl" })
+            let session = try EngineClient().session(command: words.first { $0 != "vcpectl" })
             defer { withExtendedLifetime(session) {} }
             return try dispatch(words)
         }
@@ -253,8 +253,11 @@ enum Terminal {
 
     /// A file's text, or that of standard input.
     ///
-    /// - Parameter limit: bytes that are read at most: a session's memory is not the box's to spend.
-    static func read(_ path: String, limit: Int = 4 << 20) throws -> String {
+    /// - Parameters:
+    ///   - request: what the text is for: whoever may not make it is told so before anything is read.
+    ///   - limit: bytes that are read at most: a session's memory is not the box's to spend.
+    static func read(_ path: String, for request: String, limit: Int = 4 << 20) throws -> String {
+        try EngineClient().demand(request)
         let file = path == "-" ? nil : try File(path)
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)

@@ -46,7 +46,7 @@ enum FeedVerbs {
             }
             let text =
                 deed == "load"
-                ? try Terminal.read(what[what.startIndex], limit: EngineClient.largestRequest / 2)
+                ? try Terminal.read(what[what.startIndex], for: "feed-change", limit: EngineClient.largestRequest / 2)
                 : what.joined(separator: "\n")
             guard text.utf8.count <= EngineClient.largestRequest / 2 else {
                 throw EngineError(

@@ -65,7 +65,7 @@ enum LookingVerbs {
             ]
         ) { call in
             if let file = call.words.first {
-                let what: [String: JSON] = ["site": .text(try Terminal.read(file)), "name": .text(file)]
+                let what: [String: JSON] = ["site": .text(try Terminal.read(file, for: "plan")), "name": .text(file)]
                 return try call.ask(.object(call.request("plan", what))) { ConfigurationVerbs.sayPlanned($0) }
             }
             try call.ask(["do": "plan"]) { answer in

@@ -11,7 +11,11 @@ enum Shell {
         guard arguments.isEmpty else { return ControlCommand.run(arguments) }
         // Ctrl-C ends what runs, never the shell.
         signal(SIGINT) { _ in }
-        let session = EngineClient().session()
+        var session: File?
+        do { session = try EngineClient().session() } catch {
+            Log.say("\(error)")
+            return 1
+        }
         defer { withExtendedLifetime(session) {} }
         let user = getpwuid(getuid()).map { String(cString: $0.pointee.pw_name) } ?? "?"
         let status = try? EngineClient().answer(to: ["do": "status"])

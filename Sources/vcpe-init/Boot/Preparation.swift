@@ -42,13 +42,7 @@ struct Preparation {
         symlink("/proc/self/fd/0", "/dev/stdin")
         symlink("/proc/self/fd/1", "/dev/stdout")
         symlink("/proc/self/fd/2", "/dev/stderr")
-        // One by one: a controller that is refused takes none of the others with it.
-        for folder in ["/sys/fs/cgroup", Cgroup.services] {
-            Text.makeFolder(folder)
-            for controller in Text.read("\(folder)/cgroup.controllers").split(whereSeparator: { " \n".contains($0) }) {
-                Text.write("+\(controller)", to: "\(folder)/cgroup.subtree_control")
-            }
-        }
+        for folder in [Cgroup.root, Cgroup.services, Sessions.folder] { Cgroup.makeParent(folder) }
     }
 
     private func setUpKernel() {

@@ -19,16 +19,14 @@ enum Cgroup {
         guard exists else { return -1 }
         Text.makeFolder(path)
         for name in Text.list(path) where name.hasPrefix("run-") { rmdir("\(path)/\(name)") }
-        let bounds = [
-            ("memory.max", unit.memory, "max"), ("pids.max", unit.processes, "max"),
-            ("cpu.weight", unit.cpuWeight, "100"), ("io.weight", unit.ioWeight, "default 100"),
-        ]
-        for (name, bound, unset) in bounds {
-            let file = "\(path)/\(name)"
-            // A kernel without that controller has no such file.
-            guard access(file, F_OK) == 0 else { continue }
-            if !Text.write(bound.map { "\($0)" } ?? unset, to: file), bound != nil { throw Failure("write", file) }
-        }
+        try bound(
+            path,
+            [
+                ("memory.max", unit.memory.map { "\($0)" } ?? "max", unit.memory != nil),
+                ("pids.max", unit.processes.map { "\($0)" } ?? "max", unit.processes != nil),
+                ("cpu.weight", unit.cpuWeight.map { "\($0)" } ?? "100", unit.cpuWeight != nil),
+                ("io.weight", unit.ioWeight.map { "\($0)" } ?? "default 100", unit.ioWeight != nil),
+            ])
         // A daemon whose process was killed is in no known state; users that it has logged in are
         // each for themselves.
         Text.write(unit.access.contains(.login) ? "0" : "1", to: "\(path)/memory.oom.group")
@@ -37,6 +35,26 @@ enum Cgroup {
         let group = Glibc.open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard group >= 0 else { throw Failure("open", own) }
         return group
+    }
+
+    /// Makes a group that has groups of its own, all with the controllers that there are.
+    static func makeParent(_ path: String) {
+        Text.makeFolder(path)
+        // One by one: a controller that is refused takes none of the others with it.
+        for controller in Text.read("\(path)/cgroup.controllers").split(whereSeparator: { " \n".contains($0) }) {
+            Text.write("+\(controller)", to: "\(path)/cgroup.subtree_control")
+        }
+    }
+
+    /// Sets bounds of a group.
+    ///
+    /// - Throws: for one that can't be set and must be. A kernel without its controller has no such file.
+    static func bound(_ path: String, _ bounds: [(name: String, value: String, isNeeded: Bool)]) throws(Failure) {
+        for (name, value, isNeeded) in bounds {
+            let file = "\(path)/\(name)"
+            guard access(file, F_OK) == 0 else { continue }
+            if !Text.write(value, to: file), isNeeded { throw Failure("write", file) }
+        }
     }
 
     /// The processes of a group in the order of their numbers; nil where the kernel has no groups.

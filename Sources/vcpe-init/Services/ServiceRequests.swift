@@ -18,12 +18,29 @@ extension ServiceTable {
         case ("retry", 2): isKnown = retry(name)
         case ("reload-service", 2):
             return reloadConfiguration(name).map { "error \($0)\n" } ?? "ok\n"
+        case ("session", 3):
+            guard let user = UInt32(words[1]), let process = pid_t(words[2]) else {
+                return "error a session is of a user and a process, by their numbers\n"
+            }
+            do throws(Failure) {
+                try Sessions.open(user: user, process: process, unit)
+                return "ok\n"
+            } catch {
+                return "error \(error)\n"
+            }
+        case ("sessions", 1):
+            return Sessions.counts.map { "session \($0.user) \($0.count)\n" }.joined() + "ok\n"
+        case ("end-sessions", 2):
+            guard let user = UInt32(words[1]) else { return "error sessions are of a user, by its number\n" }
+            Sessions.end(user: user)
+            return "ok\n"
         case ("signal", 3):
             guard let number = Self.signals[words[2]] else { return "error signals are HUP, USR1, USR2\n" }
             isKnown = signal(name, number)
         default:
             return "error known are status, start NAME, stop NAME, restart NAME, retry NAME, reload-service NAME, "
-                + "signal NAME HUP|USR1|USR2, reload, poweroff, reboot\n"
+                + "signal NAME HUP|USR1|USR2, session USER PROCESS, sessions, end-sessions USER, reload, poweroff, "
+                + "reboot\n"
         }
         return isKnown ? "ok\n" : "error there is no service \(name.prefix(64))\n"
     }
