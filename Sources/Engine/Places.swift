@@ -23,6 +23,8 @@ public struct Places: Sendable {
     public var devices = "/dev"
     /// A document that the machine that emulates the box gives it (QEMU's fw_cfg).
     public var firmwareSite = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.vcpe.site/raw"
+    /// Its signature.
+    public var firmwareSignature = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.vcpe.site.sig/raw"
     /// Whose signatures a document from outside must have on a box that has one, as ssh-keygen's allowed_signers.
     public var siteKeys = "/usr/lib/vcpe/site-keys"
 
@@ -32,7 +34,12 @@ public struct Places: Sendable {
     public init() {}
 
     /// The image's version.
-    var release: String? { (try? FileSystem.words(image))?["version"] }
+    var release: String? { imageWord("version") }
+    /// Whether also a box without a document takes only one that is signed.
+    var requiresSiteKeys: Bool { imageWord("site-keys-required") == "yes" }
+    /// Whether documents may come from disks and sticks.
+    var hasStickSites: Bool { imageWord("usb-sites") != "no" }
+    private func imageWord(_ name: String) -> String? { (try? FileSystem.words(image))?[name] }
 
     /// The link to the folder of the engine's unit files.
     public var units: String { "\(run)/units" }
@@ -80,8 +87,12 @@ extension Places {
     ///
     /// - Parameter forPreviews: whether they run beside those of the engine.
     func planner(forPreviews: Bool = false) throws -> Planner {
-        let shared = ["/tmp", "/var", "/dev/shm"].filter { !plugins.hasPrefix($0 + "/") }
-        return try Planner(folder: plugins, hiding: [data, run, "/sys"] + shared, forPreviews: forPreviews)
+        try Planner(folder: plugins, hiding: hiddenFromOthers, forPreviews: forPreviews)
+    }
+
+    /// What a confined program finds empty.
+    var hiddenFromOthers: [String] {
+        [data, run, "/sys"] + ["/tmp", "/var", "/dev/shm"].filter { !plugins.hasPrefix($0 + "/") }
     }
 
     var pidOne: InitClient { InitClient(socket: initSocket) }

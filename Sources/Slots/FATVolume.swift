@@ -19,40 +19,19 @@ public struct FATVolume {
     }
 
     let storage: any RandomAccess
-    let sector: Int
-    let clusterSize: Int
-    /// Sectors before the tables.
-    private let reserved: Int
-    private let dataOffset: Int
-    private let rootCluster: Int
-    private let infoSector: Int
+    private let layout: FATLayout
     private var table: FATTable
 
     /// Reads the file system's own data.
     ///
     /// - Parameter storage: a partition.
     public init(_ storage: any RandomAccess) throws(SlotFailure) {
-        let boot = try storage.bytes(512, at: 0)
-        guard boot.count == 512, boot[510] == 0x55, boot[511] == 0xAA else {
-            throw SlotFailure("\(storage.path) holds no FAT32 file system")
-        }
-        let (sector, reserved) = (boot.number(at: 11, 2), boot.number(at: 14, 2))
-        let (sectors, tableSectors) = (boot.number(at: 32, 4), boot.number(at: 36, 4))
-        guard [512, 1024, 2048, 4096].contains(sector), boot[13] > 0, boot[13] & (boot[13] - 1) == 0, reserved > 0,
-            (1...2).contains(boot[16]), boot.number(at: 17, 2) == 0, tableSectors > 0, tableSectors < 1 << 20
-        else { throw SlotFailure("\(storage.path) holds no FAT32 file system") }
-        (self.storage, self.sector, self.reserved) = (storage, sector, reserved)
-        clusterSize = sector * Int(boot[13])
-        let (tables, tableOffset, tableSize) = (Int(boot[16]), reserved * sector, tableSectors * sector)
-        dataOffset = tableOffset + tables * tableSize
-        rootCluster = boot.number(at: 44, 4)
-        infoSector = boot.number(at: 48, 2)
-        let clusters = (sectors * sector - dataOffset) / clusterSize
-        guard clusters > 0, clusters + 2 <= tableSize / 4 else {
-            throw SlotFailure("\(storage.path): its FAT32 file system is damaged")
-        }
+        layout = try FATLayout(storage)
+        guard layout.kind == .fat32 else { throw SlotFailure("\(storage.path) holds no FAT32 file system") }
+        self.storage = storage
         table = try FATTable(
-            storage, at: tableOffset, size: tableSize, copies: tables, sector: sector, clusters: clusters)
+            storage, at: layout.tableOffset, size: layout.tableSize, copies: layout.tables, sector: layout.sector,
+            clusters: layout.clusters)
     }
 
     // MARK: - Reading
@@ -60,7 +39,10 @@ public struct FATVolume {
     /// Bytes that new files may take.
     public var free: Int { table.freeCount * clusterSize }
 
-    private func offset(of cluster: Int) -> Int { dataOffset + (cluster - 2) * clusterSize }
+    var sector: Int { layout.sector }
+    var clusterSize: Int { layout.clusterSize }
+    private var infoSector: Int { layout.infoSector }
+    private func offset(of cluster: Int) -> Int { layout.offset(of: cluster) }
 
     /// Names are compared as FAT does, without regard to case.
     private func entry(_ name: String, in folder: Entry) throws(SlotFailure) -> Entry? {
@@ -69,7 +51,7 @@ public struct FATVolume {
 
     /// What stands at a path, such as `EFI/Linux`; nil where nothing does.
     public func find(_ path: String) throws(SlotFailure) -> Entry? {
-        var entry = Entry(name: "", isFolder: true, size: 0, firstCluster: rootCluster, records: [])
+        var entry = Entry(name: "", isFolder: true, size: 0, firstCluster: layout.rootCluster, records: [])
         for name in path.split(separator: "/") {
             guard entry.isFolder else { return nil }
             guard let next = try self.entry(String(name), in: entry) else { return nil }
@@ -85,31 +67,13 @@ public struct FATVolume {
     }
 
     private func entries(of folder: Entry) throws(SlotFailure) -> [Entry] {
-        var (found, long, places): ([Entry], [Int: [UInt16]], [Int]) = ([], [:], [])
+        var (reader, found) = (FATFolderReader(), [Entry]())
         for cluster in table.chain(from: folder.firstCluster) {
             let bytes = try storage.bytes(clusterSize, at: offset(of: cluster))
             for start in stride(from: 0, to: bytes.count, by: FATRecord.size) {
                 let record = Array(bytes[start..<start + FATRecord.size])
                 if record[0] == 0 { return found }
-                if record[0] == FATRecord.deleted || FATRecord.isLabel(record) {
-                    (long, places) = ([:], [])
-                } else if FATRecord.isLongName(record) {
-                    if record[0] & 0x40 != 0 { (long, places) = ([:], []) }
-                    long[Int(record[0] & 0x3F)] = FATRecord.longPart(record)
-                    places.append(offset(of: cluster) + start)
-                } else {
-                    let units = long.keys.sorted().flatMap { long[$0] ?? [] }.prefix { $0 != 0 }
-                    let name =
-                        units.isEmpty ? FATRecord.shortName(record) : String(decoding: units, as: UTF16.self)
-                    if name != ".", name != ".." {
-                        found.append(
-                            Entry(
-                                name: name, isFolder: FATRecord.isFolder(record), size: record.number(at: 28, 4),
-                                firstCluster: record.number(at: 20, 2) << 16 | record.number(at: 26, 2),
-                                records: places + [offset(of: cluster) + start]))
-                    }
-                    (long, places) = ([:], [])
-                }
+                if let entry = reader.take(record, at: offset(of: cluster) + start) { found.append(entry) }
             }
         }
         return found
@@ -134,7 +98,7 @@ public struct FATVolume {
     }
 
     private func room(of clusters: [Int], _ size: Int) -> Room {
-        Room(storage: storage, clusterSize: clusterSize, dataOffset: dataOffset, clusters: clusters, size: size)
+        Room(storage: storage, clusterSize: clusterSize, dataOffset: layout.dataOffset, clusters: clusters, size: size)
     }
 
     // MARK: - Files
@@ -322,9 +286,9 @@ public struct FATVolume {
 
     /// Clusters that files and folders have.
     private func used() throws(SlotFailure) -> Set<Int> {
-        var used = Set(table.chain(from: rootCluster))
-        var folders = [Entry(name: "", isFolder: true, size: 0, firstCluster: rootCluster, records: [])]
-        var seen: Set<Int> = [rootCluster]
+        var used = Set(table.chain(from: layout.rootCluster))
+        var folders = [Entry(name: "", isFolder: true, size: 0, firstCluster: layout.rootCluster, records: [])]
+        var seen: Set<Int> = [layout.rootCluster]
         while let folder = folders.popLast() {
             for entry in try entries(of: folder) {
                 used.formUnion(table.chain(from: entry.firstCluster))
@@ -345,7 +309,7 @@ public struct FATVolume {
 
     /// The number of free clusters, which others show people.
     private func noteFree() throws(SlotFailure) {
-        guard infoSector > 0, infoSector < reserved else { return }
+        guard infoSector > 0, infoSector < layout.reserved else { return }
         var bytes = try storage.bytes(sector, at: infoSector * sector)
         guard bytes.number(at: 484, 4) == 0x6141_7272 else { return }
         let count = table.freeCount

@@ -10,6 +10,7 @@ enum EngineCommand {
         case "install-disk" where arguments.count == 3:
             return StickProcess.install(name: arguments[1], sequence: arguments[2])
         case "offer": return StickProcess.offer()
+        case StickReader.verb: return StickReader.run()
         default: break
         }
         let verb = ["check", "preview"].first { $0 == arguments.first }
@@ -24,7 +25,7 @@ enum EngineCommand {
             case "--modprobe": places.modprobe = value
             case "--logs": places.logs = value
             case "--devices": places.devices = value
-            case "--firmware-site": places.firmwareSite = value
+            case "--firmware-site": (places.firmwareSite, places.firmwareSignature) = (value, "\(value).sig")
             case "--site-keys": places.siteKeys = value
             case "--image": places.image = value
             default: return usage(option)

@@ -15,7 +15,7 @@ case "preload":
     exit(0)
 case "verify": exit(VerifiedRoot.readAll() ? 0 : 1)
 case "coldplug":
-    var loader = ModuleLoader(root: "")
+    var loader = ModuleLoader(root: "", parameters: arguments.dropFirst())
     loader.loadForPresentDevices()
     exit(0)
 case "poweroff", "reboot": exit(StopRequest.send(powerOff: calledAs == "poweroff"))

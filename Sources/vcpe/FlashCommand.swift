@@ -28,7 +28,8 @@ struct FlashCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "A site document, which the box reads at its first boot; checked as \"vcpe site check\" does.",
+            "A site document, which the box reads at its first boot; checked as \"vcpe site check\" does. Its "
+                + "signature, FILE.sig, goes with it where there is one.",
             valueName: "file"))
     var site: String?
 
@@ -63,7 +64,8 @@ struct FlashCommand: AsyncParsableCommand {
             guard readLine() == device.name else { throw BuildFailure("not confirmed: nothing was written") }
         }
         let console = BuildConsole(json: false)
-        try flash.run(site: document) { phase, done, total in
+        let signature = try site.flatMap { FileSystem.exists("\($0).sig") ? try FileSystem.read("\($0).sig") : nil }
+        try flash.run(site: document, signature: signature) { phase, done, total in
             console.progress("\(phase.rawValue): \(Size.text(done)) of \(Size.text(total))", isLast: done >= total)
         }
         BuildConsole.error("\(device.path): \(name) is written, read back and compared")

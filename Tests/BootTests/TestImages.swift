@@ -34,6 +34,37 @@ enum TestImages {
         )
     }
 
+    /// branch-managed, which takes from outside what is signed, admits sticks alone, and closes its
+    /// kernel.
+    ///
+    /// - Returns: the image, and the key that signs its documents.
+    static func guarded() async throws -> (image: BuiltImage, key: String) {
+        let (folder, key) = ("\(output)/guarded", "\(output)/site.key")
+        try FileSystem.makeDirectory(folder)
+        if !FileSystem.exists(key) {
+            try Command("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key]).check()
+        }
+        let images = "\(repository)/images"
+        try Command("cp", ["-r", "\(images)/profiles"] + ["branch-office.yaml", "branch-office.site.yaml",
+            "branch-managed.yaml"].map { "\(images)/\($0)" } + [folder]).check()
+        for name in ["lock", "effects"] {
+            try Command("cp", ["\(images)/branch-managed.\(name)", "\(folder)/branch-guarded.\(name)"]).check()
+        }
+        let text = String(decoding: try FileSystem.read("\(key).pub"), as: UTF8.self).split(separator: "\n")[0]
+        try FileSystem.replace(
+            "\(folder)/branch-guarded.yaml",
+            with: """
+                name: branch-guarded
+                extends: branch-managed
+                site-keys: ["\(text)"]
+                site-keys-required: true
+                hotplug: false
+                usb-classes: [storage]
+
+                """)
+        return (try await build("branch-guarded", images: folder, profile: "virtio"), key)
+    }
+
     /// A key and a certificate that no firmware knows. They are kept: with new ones every signed
     /// image would be rebuilt.
     ///

@@ -38,13 +38,19 @@ extension Configuration {
         guard let device = places.espDevice else { return nil }
         let partition = try FATVolume(try File(device))
         guard try partition.find(Places.flashedSite) != nil else { return nil }
-        return String(decoding: try partition.read(Places.flashedSite), as: UTF8.self)
+        let text = try partition.read(Places.flashedSite)
+        if places.requiresSiteKeys {
+            let isSigned = try partition.find(Places.flashedSignature) != nil
+            try places.verifySite(text, isSigned ? try partition.read(Places.flashedSignature) : nil)
+        }
+        return String(decoding: text, as: UTF8.self)
     }
 }
 
 extension Places {
     /// Below the EFI system partition.
     fileprivate static let flashedSite = "vcpe/site.yaml"
+    fileprivate static let flashedSignature = "\(flashedSite).sig"
 
     /// A document that was flashed may hold secrets, and is no factory's.
     func removeFlashedSite() throws {
@@ -52,6 +58,8 @@ extension Places {
         let lock = try BoxDisk.lock(data: data)
         defer { withExtendedLifetime(lock) {} }
         var partition = try FATVolume(try File(device, O_RDWR))
-        if try partition.find(Places.flashedSite) != nil { try partition.remove(Places.flashedSite) }
+        for path in [Places.flashedSite, Places.flashedSignature] where try partition.find(path) != nil {
+            try partition.remove(path)
+        }
     }
 }

@@ -68,8 +68,13 @@ final class OutsideDocuments {
             // All of this may have changed since the document was read.
             if found.text == self.configuration.documents[.provider] { throw Refusal.isActive }
             if let number = self.earlierCommit(of: found) { throw Refusal.wasCommit(number) }
-            if self.configuration.activeCommit != nil, let refusal = found.refusal {
-                throw EngineError(refusal: "the box has a document already, and \(refusal)")
+            if let refusal = found.refusal {
+                if self.configuration.activeCommit != nil {
+                    throw EngineError(refusal: "the box has a document already, and \(refusal)")
+                }
+                if self.places.requiresSiteKeys {
+                    throw EngineError(refusal: "this image takes no document without a signature, and \(refusal)")
+                }
             }
             // It is tried again when the commit is active or rolled back.
             if self.configuration.head.pending != nil { throw Refusal.mustWait }

@@ -25,9 +25,6 @@ struct OutsideSites {
     }
 
     static let label = "vcpe-site"
-    private static let (document, signature) = ("site.yaml", "site.yaml.sig")
-    /// Bytes of a document, and of its signature.
-    private static let (most, mostOfSignature) = (4 << 20, 64 << 10)
 
     private let places: Places
     /// Disks that were read: one that is removed and plugged in again counts anew.
@@ -56,6 +53,7 @@ struct OutsideSites {
             knowsFirmware = true
             sources.append(.firmware)
         }
+        guard places.hasStickSites else { return sources }
         let folder = "/sys/class/block"
         var present: Set<String> = []
         for name in (try? FileSystem.list(folder)) ?? [] {
@@ -83,37 +81,33 @@ struct OutsideSites {
     func read(_ source: Source) -> Found? {
         switch source {
         case .firmware:
-            return read(places.firmwareSite, Self.most).map { found("the machine's firmware", $0, signature: nil) }
+            return read(places.firmwareSite, StickReader.most).map {
+                found("the machine's firmware", $0, signature: read(places.firmwareSignature, StickReader.mostOfSignature))
+            }
         case .disk(let name, let identity):
             // An engine that never came back from a dying stick leaves that one alone.
             if (try? FileSystem.read(places.outsideTried)) == Array(identity.utf8) { return nil }
-            guard let type = LabelledVolume.type(of: "\(places.devices)/\(name)", label: Self.label) else {
+            let device = "\(places.devices)/\(name)"
+            guard let type = LabelledVolume.type(of: device, label: Self.label) else { return nil }
+            guard type == "vfat" else {
+                places.consoles.say("\(name), labelled \(Self.label), is not read: its file system must be FAT")
                 return nil
             }
             try? FileSystem.replace(places.outsideTried, with: identity)
             defer { try? FileSystem.remove(places.outsideTried) }
             do {
-                return try readVolume("\(places.devices)/\(name)", type: type)
+                let read = try StickReader.read(device, hiding: places.hiddenFromOthers)
+                return found("the stick", read.document, signature: read.signature)
             } catch {
-                Log.say("\(name), labelled \(Self.label): \(error)")
+                places.consoles.say("\(name), labelled \(Self.label), is not read: \(error)")
                 return nil
             }
         }
     }
 
-    private func readVolume(_ device: String, type: String) throws -> Found {
-        let folder = "\(places.run)/outside"
-        try LabelledVolume.mount(device, type: type, at: folder)
-        defer { umount2(folder, Int32(MNT_DETACH)) }
-        guard let text = read("\(folder)/\(Self.document)", Self.most) else {
-            throw EngineError("it has no \(Self.document) of at most \(Self.most) bytes")
-        }
-        return found("the stick", text, signature: read("\(folder)/\(Self.signature)", Self.mostOfSignature))
-    }
-
     private func found(_ source: String, _ text: [UInt8], signature: [UInt8]?) -> Found {
         var refusal: String?
-        do { try verify(text, signature) } catch { refusal = "\(error)" }
+        do { try places.verifySite(text, signature) } catch { refusal = "\(error)" }
         return Found(source: source, text: String(decoding: text, as: UTF8.self), refusal: refusal)
     }
 
@@ -125,27 +119,5 @@ struct OutsideSites {
         // A file of the firmware doesn't say how long it is.
         let bytes = try? file.read(most + 1, at: 0)
         return bytes.flatMap { $0.isEmpty || $0.count > most ? nil : $0 }
-    }
-
-    /// Whether one of the image's keys has signed a text, in the words of ssh-keygen(1), for nothing but this.
-    ///
-    /// - Throws: why it has not, or why nobody can know.
-    private func verify(_ text: [UInt8], _ signature: [UInt8]?) throws {
-        guard FileSystem.exists(places.siteKeys) else {
-            throw EngineError("this image names no key (site-keys) that could sign another")
-        }
-        guard let signature else { throw EngineError("there is no \(Self.signature) beside it") }
-        let folder = try FileSystem.makeTemporaryDirectory(in: places.state, prefix: FileSystem.temporaryPrefix + "sig")
-        defer { try? FileSystem.remove(folder) }
-        try FileSystem.replace("\(folder)/signature", with: signature)
-        let words = [
-            "-Y", "verify", "-f", places.siteKeys, "-I", "site", "-n", "vcpe-site", "-s", "\(folder)/signature",
-        ]
-        let result = try Command("/usr/bin/ssh-keygen", words).begin(input: .temporary(holding: text))
-            .finish(deadline: 10, limit: 64 << 10)
-        guard result.status == 0 else {
-            let lines = (result.text + result.errorText).split(separator: "\n").joined(separator: "; ")
-            throw EngineError("its signature is not one of the image's keys: \(lines)")
-        }
     }
 }

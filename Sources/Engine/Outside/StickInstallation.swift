@@ -161,7 +161,8 @@ public struct StickInstallation {
     /// Waits until the stick is gone, and has the box restart: from the disk then.
     public func restartWithoutStick() {
         while FileSystem.exists("/sys/block/\(stick.name)") { usleep(500_000) }
-        kill(1, SIGTERM)
+        // From a service PID 1 takes a request, and no signal.
+        do { try InitClient().tell("reboot") } catch { Log.say("\(error)") }
     }
 }
 

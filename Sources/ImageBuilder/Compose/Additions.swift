@@ -47,7 +47,7 @@ extension Composer {
             .file(
                 Content(
                     "name \(definition.name)\nversion \(definition.version)\nprofile \(profile.name)\n"
-                        + "debug \(definition.debug ? "yes" : "no")\n")), mode: 0o644)
+                        + "debug \(definition.debug ? "yes" : "no")\n\(definition.outside.words)")), mode: 0o644)
     }
 
     /// The engine, the operator's command and the plugins, which are one executable by several

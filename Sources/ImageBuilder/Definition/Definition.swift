@@ -172,6 +172,7 @@ public struct Definition: Sendable, Hashable {
     public var site: Located<String>?
     /// Public keys whose signatures a document from a stick must have on a box that has one.
     public var siteKeys: [String]
+    public var outside: Outside
     /// Whether the boot menu leads back to the factory's site.
     public var hasFactoryReset: Bool
     /// What must be seen with real packets before the image may be called good.

@@ -149,6 +149,7 @@ extension Definition {
             if let first = siteKeys.first, !packages.contains(where: { $0.value == "openssh-client" }) {
                 packages.append(Located(value: "openssh-client", position: first.position, path: first.path))
             }
+            let outside = Self.outside(&fields, hasKeys: !siteKeys.isEmpty)
             let hasFactoryReset = fields.optional("factory-reset-entry", .boolean) ?? true
             let proofs = fields.optional("proofs", .list(of: Proof.shape)) ?? []
             let writable = fields.optional("writable", .list(of: writablePath.located)) ?? []
@@ -183,7 +184,7 @@ extension Definition {
                 debs: debs, keep: keep, drop: drop, prune: Set(prune), unchecked: unchecked, trees: trees,
                 modules: modules,
                 plugins: plugins, site: site,
-                siteKeys: siteKeys.map(\.value), hasFactoryReset: hasFactoryReset, proofs: proofs,
+                siteKeys: siteKeys.map(\.value), outside: outside, hasFactoryReset: hasFactoryReset, proofs: proofs,
                 writable: writable,
                 files: Dictionary(files.map { ($0.key, $0.value) }) { $1 },
                 services: Dictionary(services.map { ($0.key, $0.value) }) { $1 },

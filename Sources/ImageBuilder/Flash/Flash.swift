@@ -47,16 +47,21 @@ public struct Flash {
     ///
     /// - Parameters:
     ///   - site: the bytes of a site document, which goes onto the EFI system partition.
+    ///   - signature: of the document, which an image may demand.
     ///   - progress: called with the phase, the bytes done and the total bytes.
-    public mutating func run(site: [UInt8]?, progress: (DiskWriter.Phase, Int, Int) -> Void) throws {
+    public mutating func run(
+        site: [UInt8]?, signature: [UInt8]? = nil, progress: (DiskWriter.Phase, Int, Int) -> Void
+    ) throws {
         try writer.run(
             finish: { esp in
-                guard let site else { return }
-                var volume = try FATVolume(esp)
-                try volume.write(site, to: Self.site)
-                guard try FATVolume(esp).read(Self.site) == site else {
-                    throw DiskFailure(
-                        "\(esp.path): the site document read back differs from the one written", reason: .comparison)
+                for (path, bytes) in [(Self.site, site), ("\(Self.site).sig", signature)] {
+                    guard let bytes else { continue }
+                    var volume = try FATVolume(esp)
+                    try volume.write(bytes, to: path)
+                    guard try FATVolume(esp).read(path) == bytes else {
+                        throw DiskFailure(
+                            "\(esp.path): \(path) read back differs from what was written", reason: .comparison)
+                    }
                 }
             }, progress: progress)
     }

@@ -20,9 +20,9 @@ struct Preparation {
         let mounts: [(String, String, String, UInt, String)] = [
             ("cgroup2", "/sys/fs/cgroup", "cgroup2", safe, ""),
             ("devpts", "/dev/pts", "devpts", UInt(MS_NOSUID | MS_NOEXEC), "mode=0620,ptmxmode=0666"),
-            ("tmpfs", "/dev/shm", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=1777,size=5%"),
-            ("tmpfs", "/tmp", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=1777,size=15%"),
-            ("tmpfs", "/var", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=10%"),
+            ("tmpfs", "/dev/shm", "tmpfs", safe, "mode=1777,size=5%"),
+            ("tmpfs", "/tmp", "tmpfs", safe, "mode=1777,size=15%"),
+            ("tmpfs", "/var", "tmpfs", safe, "mode=0755,size=10%"),
         ]
         for (source, target, type, flags, options) in mounts {
             if target.hasPrefix("/dev/") { mkdir(target, 0o755) }

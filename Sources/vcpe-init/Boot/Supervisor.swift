@@ -41,6 +41,10 @@ struct Supervisor {
     private var coldplug: pid_t = 0
     private var preload: pid_t = 0
     private var shell: pid_t = 0
+    private var usb: USBDevices?
+    /// The image admits no drivers for what is plugged in later, and modules can be loaded still.
+    private var mustCloseModules = false
+    private var areModulesClosed = false
 
     /// Never returns.
     mutating func run() -> Never {
@@ -61,12 +65,15 @@ struct Supervisor {
         csystem_epoll_add(epoll, control.listener)
         csystem_epoll_add(epoll, notifications.descriptor)
         csystem_epoll_add(epoll, systemLog.descriptor)
+        mustCloseModules = image["hotplug"] == "no"
+        usb = USBDevices(image["usb-classes"])
         deviceEvents = csystem_device_events()
         if deviceEvents >= 0 { csystem_epoll_add(epoll, deviceEvents) }
         // What the packet path needs, all at once: the kernel would ask for it piece by piece, a
         // process each time.
         preload = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "preload")) ?? 0
-        coldplug = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "coldplug")) ?? 0
+        usb?.begin()
+        coldplug = startColdplug()
         startServices()
         times.append(("services", Uptime.milliseconds - begin))
         showBanner()
@@ -168,6 +175,7 @@ struct Supervisor {
             nextShell = nil
             startShell()
         }
+        if mustCloseModules, coldplug == 0, table.isSound { closeModules() }
         // What the box can't do without must be there: a start without it is none.
         if !isGood, judge == 0, Uptime.milliseconds >= goodAt {
             if table.isSound { startJudge() } else { goodAt = Uptime.milliseconds + 1000 }
@@ -262,6 +270,19 @@ struct Supervisor {
         }
     }
 
+    private func startColdplug() -> pid_t {
+        (try? Child.start(
+            "/usr/lib/vcpe/vcpe-init", usb == nil ? [] : ["usbcore", USBDevices.parameters], name: "coldplug")) ?? 0
+    }
+
+    /// After the drivers of what is there, and the modules of the plugins, no code gets into the kernel
+    /// any more, from root neither.
+    private mutating func closeModules() {
+        mustCloseModules = false
+        areModulesClosed = Text.write("1", to: "/proc/sys/kernel/modules_disabled")
+        Console.say(areModulesClosed ? "kernel modules are closed" : "\(Failure("write", "modules_disabled"))")
+    }
+
     /// Drivers for what was plugged in since.
     private mutating func readDeviceEvents() {
         var buffer = [UInt8](repeating: 0, count: 1 << 14)
@@ -273,12 +294,18 @@ struct Supervisor {
                 aliases.append(String(alias.dropFirst(9)))
             }
             if fields.contains("SUBSYSTEM=input") { buttons.open(epoll) }
+            if let usb, fields.contains("DEVTYPE=usb_device"),
+                let path = fields.first(where: { $0.hasPrefix("DEVPATH=/") })
+            {
+                usb.decide("/sys\(path.dropFirst("DEVPATH=".count))")
+            }
         }
         // Some events were lost: all devices are looked at once more.
         if errno == ENOBUFS, coldplug == 0 {
-            coldplug = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "coldplug")) ?? 0
+            usb?.begin()
+            coldplug = startColdplug()
         }
-        if !aliases.isEmpty {
+        if !aliases.isEmpty, !areModulesClosed {
             _ = try? Child.start("/usr/lib/vcpe/vcpe-init", ["-q", "--"] + aliases, name: "modprobe")
         }
     }

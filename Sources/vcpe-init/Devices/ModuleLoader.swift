@@ -9,8 +9,13 @@ struct ModuleLoader {
     private lazy var aliases = Self.readAliases(folder)
     private var soft: [String: [String]] = [:]
     private var tried: Set<String> = []
+    /// Of modules, by their names.
+    private var parameters: [String: String] = [:]
 
-    init(root: String) {
+    /// - Parameter parameters: names of modules, each followed by its parameters.
+    init(root: String, parameters: ArraySlice<String> = []) {
+        var rest = parameters
+        while let name = rest.popFirst(), let text = rest.popFirst() { self.parameters[name] = text }
         var system = utsname()
         uname(&system)
         let release = withUnsafeBytes(of: system.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
@@ -50,8 +55,8 @@ struct ModuleLoader {
         if !tried.insert(name).inserted { return true }
         // These may be aliases: ext4 wants "crc32c", whichever module that is.
         for other in soft[name] ?? [] where other != name && !load(other) { loadMatching(other) }
-        for path in module.needs.reversed() { insert(path, "") }
-        return insert(module.path, parameters)
+        for path in module.needs.reversed() { insert(path, self.parameters[Self.name(path)] ?? "") }
+        return insert(module.path, parameters.isEmpty ? self.parameters[name] ?? "" : parameters)
     }
 
     @discardableResult
