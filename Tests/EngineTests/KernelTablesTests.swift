@@ -74,3 +74,21 @@ import Testing
         #expect(tables.lines.isEmpty)
     }
 }
+
+/// Settings of a running kernel against those of its image.
+@Suite struct HardenedSettingsTests {
+    @Test func whatWasChangedIsNamed() throws {
+        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-settings")
+        defer { try? FileSystem.remove(folder) }
+        try FileSystem.makeDirectory("\(folder)/proc/kernel")
+        try FileSystem.replace(
+            "\(folder)/conf", with: "# why\nkernel.one = 2\n-kernel.two = 0\nkernel.three = 1\n-kernel.absent = 1\n")
+        for (name, value) in [("one", "2\n"), ("two", "1\n"), ("three", "\t1\n")] {
+            try FileSystem.replace("\(folder)/proc/kernel/\(name)", with: value)
+        }
+        let settings = HardenedSettings(file: "\(folder)/conf", proc: "\(folder)/proc")
+        #expect(settings.changes == [.init(key: "kernel.two", wanted: "0", found: "1")])
+        try FileSystem.remove("\(folder)/conf")
+        #expect(settings.changes.isEmpty)
+    }
+}

@@ -109,7 +109,15 @@ extension Engine {
 
     private static let verbs: [String: Verb] = [
         "status": Verb(.readOnly) { engine, _ in engine.status },
-        "health": Verb(.readOnly) { engine, _ in ["probes": engine.health.probes.json] },
+        "health": Verb(.readOnly) { engine, _ in
+            [
+                "probes": engine.health.probes.json, "tables": .texts(engine.tables.lines),
+                "kernel": .list(
+                    HardenedSettings().changes.map {
+                        ["key": .text($0.key), "wanted": .text($0.wanted), "found": .text($0.found)]
+                    }),
+            ]
+        },
         "show": Verb(.readOnly) { engine, request in
             let text =
                 try request.namedDocument().map { engine.configuration.shown(engine.configuration.text(of: $0)) }

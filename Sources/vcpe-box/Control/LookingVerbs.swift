@@ -30,7 +30,8 @@ enum LookingVerbs {
             summary: "the probes: what the box is there for, tried by and by",
             details: """
                 A commit is rolled back when a probe that passed before fails, and one with --confirm when any
-                probe fails (docs/commits.md). Exit code 1 when one fails now.
+                probe fails (docs/commits.md). Exit code 1 when one fails now. Below them stand tables of the
+                kernel that are nearly full, and settings against attackers that are not the image's now.
                 """
         ) { call in
             let answer = try EngineClient().answer(to: ["do": "health"])
@@ -51,6 +52,14 @@ enum LookingVerbs {
                             return [probe["name"] ?? "", state, probe["what"] ?? "", probe["reason"] ?? ""]
                         }
                     ).text)
+            }
+            if !call.asJSON {
+                for line in answer["tables"]?.list ?? [] { Terminal.line("nearly full: \(line.text ?? "")") }
+                for change in answer["kernel"]?.list ?? [] {
+                    Terminal.line(
+                        "changed: \(change["key"]?.text ?? "") is \(change["found"]?.text ?? ""), and the image sets "
+                            + (change["wanted"]?.text ?? ""))
+                }
             }
             let failing = probes.filter { $0["holds"] == .boolean(false) }.compactMap { $0["name"]?.text }
             if !failing.isEmpty { throw EngineError("failing: \(failing.joined(separator: ", "))") }
