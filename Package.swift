@@ -43,7 +43,7 @@ let box: [Target] = [
     .target(name: "Slots", dependencies: ["Files"]),
     .target(name: "Disks", dependencies: ["Checksums", "CSystem", "Digests", "Files", "Slots"]),
     .target(name: "Digests", dependencies: ["CCrypto"]),
-    .target(name: "Transfers", dependencies: ["CCurl", "Digests", "Files"]),
+    .target(name: "Transfers", dependencies: ["CCurl", "CSystem", "Digests", "Files"]),
     .target(
         name: "Updates",
         dependencies: ["CCrypto", "CZstd", "Digests", "Documents", "Files", "Slots", "Transfers"]),
@@ -160,7 +160,7 @@ let host: [Target] = [
             "Archives", "Digests", "Disks", "Documents", "Files", "ImageBuilder", "Planning", "PluginKit", "Processes",
             "TestSupport",
         ]),
-    .testTarget(name: "TransfersTests", dependencies: ["Transfers", "Processes"]),
+    .testTarget(name: "TransfersTests", dependencies: ["CSystem", "Transfers", "Processes"]),
     .testTarget(
         name: "UpdatesTests",
         dependencies: [

@@ -204,6 +204,12 @@ static int generate(const struct csystem_calls *calls) {
     add(BPF_JMP | BPF_JEQ | BPF_K, TIOCLINUX, 0, 1);
     give(REFUSE(EPERM));
     give(SECCOMP_RET_ALLOW);
+    // Limits of this process alone: with user 0 those of PID 1 could be set, without any capability.
+    add(BPF_JMP | BPF_JEQ | BPF_K, SYS_prlimit64, 0, 4);
+    LOAD_ARGUMENT(0);
+    add(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);
+    give(SECCOMP_RET_ALLOW);
+    give(REFUSE(EPERM));
     // personality(2): what it asks is harmless, what it sets is not.
     add(BPF_JMP | BPF_JEQ | BPF_K, SYS_personality, 0, 4);
     LOAD_ARGUMENT(0);

@@ -61,6 +61,13 @@ static const struct {
     {"/var/lib/extrausers", "/run/vcpe/system/users"},
 };
 
+// What /proc has of the kernel, and is writable: systemd's ProtectKernelTunables=, and what is of old.
+static const char *const kernels[] = {
+    "/proc/sys",  "/proc/sysrq-trigger", "/proc/irq",          "/proc/acpi",      "/proc/fs",       "/proc/bus",
+    "/proc/mtrr", "/proc/latency_stats", "/proc/timer_stats", "/proc/dynamic_debug", "/proc/scsi", "/proc/driver",
+    "/proc/pressure", "/proc/slabinfo",
+};
+
 #define PLACES 96
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
@@ -178,6 +185,13 @@ const char *csystem_enter_view(const struct csystem_view *view) {
             return "setattr of a writable path";
     // Owners of terminals change with their sessions; the nodes themselves are the only ones.
     if (set_attributes("/dev", RECURSIVE, NO_SETUID | NO_EXECUTION, READ_ONLY) != 0) return "setattr of /dev";
+    if (view->own_processes) {
+        if (set_attributes("/proc", 0, 0, READ_ONLY) != 0) return "setattr of /proc";
+        for (int i = 0; i < COUNT(kernels); i++) {
+            if (mount(kernels[i], kernels[i], NULL, MS_BIND, NULL) != 0 && errno != ENOENT) return "bind of /proc";
+            if (set_attributes(kernels[i], 0, READ_ONLY, 0) != 0 && errno != ENOENT) return "setattr of /proc";
+        }
+    }
     if (view->kernel_settings) {
         if (set_attributes("/proc", RECURSIVE, 0, READ_ONLY) != 0) return "setattr of /proc";
         if (set_attributes("/sys", RECURSIVE, 0, READ_ONLY) != 0) return "setattr of /sys";

@@ -14,10 +14,14 @@ public final class Reader {
         public var trustAnchors: String?
         /// Seconds below 1000 bytes a second after which a read fails.
         public var stallTime: Int
+        /// The socket of a ``Fetcher`` that reads instead of this process; nil for none.
+        public var fetcher: String?
 
         public init(
-            proxy: String? = nil, bytesPerSecond: Int? = nil, trustAnchors: String? = nil, stallTime: Int = 30
+            proxy: String? = nil, bytesPerSecond: Int? = nil, trustAnchors: String? = nil, stallTime: Int = 30,
+            fetcher: String? = nil
         ) {
+            self.fetcher = fetcher
             (self.proxy, self.bytesPerSecond) = (proxy, bytesPerSecond)
             (self.trustAnchors, self.stallTime) = (trustAnchors, stallTime)
         }

@@ -72,7 +72,7 @@ extension Unit {
             case .kernelSettings: (4, permission.rawValue)
             case .namespaces: (3, permission.rawValue)
             case .processes: (2, permission.rawValue)
-            case .newCode: (1, permission.rawValue)
+            case .newCode, .ownProcesses: (1, permission.rawValue)
             }
         }
         return devices + calls + families + permissions

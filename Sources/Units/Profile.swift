@@ -85,6 +85,8 @@ extension Unit {
         case newCode = "new-code"
         /// It sees the processes of others.
         case processes
+        /// What `/proc` has of its own processes is writable: a login notes its user there.
+        case ownProcesses = "own-processes"
         /// `/proc/sys` and `/sys` are writable, as far as its user and capabilities let it.
         case kernelSettings = "kernel-settings"
     }

@@ -6,7 +6,7 @@ import Transfers
 /// folder or a stick.
 public final class Repository {
     private let addresses: [String]
-    private let reader: Reader
+    private let reader: any RemoteFiles
     /// Rounds through all addresses before a read fails.
     private let rounds: Int
     /// Waits a number of milliseconds.
@@ -26,7 +26,8 @@ public final class Repository {
     }
 
     init(_ addresses: [String], options: Reader.Options, rounds: Int, pause: @escaping (Int) -> Void) {
-        (self.addresses, reader, self.rounds, self.pause) = (addresses, Reader(options), rounds, pause)
+        (self.addresses, self.rounds, self.pause) = (addresses, rounds, pause)
+        reader = options.fetcher.map { RemoteReader(options, socket: $0) } ?? Reader(options)
     }
 
     /// Fetches a file, or a part of it, from the first address that has all of it.

@@ -129,7 +129,8 @@ enum Child {
                     families.withUnsafeBufferPointer { families in
                         var view = csystem_view(
                             writable: writable.baseAddress, visible: visible.baseAddress, devices: devices.baseAddress,
-                            processes: has(.processes), kernel_settings: has(.kernelSettings), new_code: has(.newCode))
+                            processes: has(.processes), own_processes: has(.ownProcesses),
+                            kernel_settings: has(.kernelSettings), new_code: has(.newCode))
                         var calls = csystem_calls(
                             sets: profile.systemCalls.reduce(0) { $0 | $1.bit }, families: families.baseAddress,
                             family_count: Int32(families.count), namespaces: has(.namespaces))

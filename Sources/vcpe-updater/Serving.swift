@@ -35,6 +35,8 @@ struct Serving {
 
     private init() throws {
         settings = try UpgradeSettings()
+        // What verifies and installs has no network, and neither has what it starts.
+        if settings.hasFetcher, csystem_new_network() != 0 { throw SystemError("unshare", "the network") }
         listener = csystem_listen_unix(Self.socket, 0)
         guard listener >= 0 else { throw SystemError("bind", Self.socket) }
         guard chown(Self.socket, uid_t.max, gid_t(settings.groups["read-only"] ?? 0)) == 0,

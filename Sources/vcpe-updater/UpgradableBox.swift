@@ -68,6 +68,8 @@ struct UpgradeSettings {
     /// Of the repository, and of its mirrors.
     var addresses: [String]
     private var options: Reader.Options
+    /// Whether another process has the network.
+    var hasFetcher: Bool { options.fetcher != nil }
     var channel: String
     /// Whose releases the director names; nil for a box that takes what its channel has.
     var group: String?
@@ -91,7 +93,8 @@ struct UpgradeSettings {
         addresses = [repository] + (json["mirrors"]?.list ?? []).compactMap(\.text)
         options = Reader.Options(
             proxy: json["proxy"]?.text, bytesPerSecond: json["bandwidth"]?.integer.map { $0 / 8 },
-            trustAnchors: FileSystem.exists(UpgradableBox.serverAnchors) ? UpgradableBox.serverAnchors : nil)
+            trustAnchors: FileSystem.exists(UpgradableBox.serverAnchors) ? UpgradableBox.serverAnchors : nil,
+            fetcher: json["fetcher"]?.text)
         channel = json["channel"]?.text ?? "stable"
         (group, director) = (json["group"]?.text, json["director"]?.text)
         healthTime = json["health-time"]?.integer ?? 60

@@ -93,6 +93,9 @@ switch words.first {
 case "settle": exit(Settling.run())
 // The plugin's service, and what it starts.
 case "serve": exit(Serving.run())
+// The plugin's other service: it has the network, and nothing else.
+case "fetch" where words.count == 2: exit(FetchServing.run(words[1]))
+case "fetch-for": exit(FetchServing.serve())
 case "answer": exit(answer(Array(words.dropFirst())))
 case "refused" where words.count > 4:
     AuditNote(user: uid_t(words[1]), process: pid_t(words[2]) ?? 0, words: words[4...].map { String($0.prefix(64)) })

@@ -272,12 +272,12 @@ private final class BoxOffice {
         let certificate = try text("\(folder)/tls.pem").split(separator: "\n").map { "        \($0)\n" }.joined()
         let site =
             try text("\(TestImages.repository)/images/branch-office.site.yaml").editing(
+                "open: 500}}", with: "open: 500}, block-for: 1m}"
+            ).editing(
                 "  rules:\n",
                 with: """
                       fast-path: hardware
                       logging: {packets: true, sessions: true}
-                      protection:
-                        - {zone: wan, per-source: {open: 500, connections: {packets: 1000}}, block-for: 1m}
                       rules:
                         - {name: telnet, from: lan, to: wan, protocol: tcp, ports: [23], action: reject, log: true, log-prefix: "telnet: "}
                         - {name: named, from: lan, to: wan, destination: [www.example.test], action: accept}

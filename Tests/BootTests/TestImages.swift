@@ -45,7 +45,7 @@ enum TestImages {
             try Command("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key]).check()
         }
         let images = "\(repository)/images"
-        try Command("cp", ["-r", "\(images)/profiles"] + ["branch-office.yaml", "branch-office.site.yaml",
+        try Command("cp", ["-r", "\(images)/profiles"] + ["lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml",
             "branch-managed.yaml"].map { "\(images)/\($0)" } + [folder]).check()
         for name in ["lock", "effects"] {
             try Command("cp", ["\(images)/branch-managed.\(name)", "\(folder)/branch-guarded.\(name)"]).check()

@@ -27,6 +27,13 @@ import Testing
         attempt("commit", lambda: engine({"do": "apply", "name": "x", "site": "daemons: {capability: sys_admin}"}))
         attempt("show", lambda: engine({"do": "show"}))
         attempt("signal", lambda: os.kill(1, signal.SIGUSR2))
+        # As if the kernel had sent it: no sender.
+        def forged():
+            import ctypes
+            information = (ctypes.c_int32 * 32)(signal.SIGUSR2, 0, -1, 0, 0, 0)
+            if ctypes.CDLL(None).syscall(129, 1, signal.SIGUSR2, information): return "refused"
+            return "sent"
+        attempt("forged", forged)
         # Through a child whose parent has ended: its number says nothing any more.
         def orphan():
             s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -61,7 +68,8 @@ import Testing
             #expect(result[request]?.text?.contains("has no role") == true, "\(request): \(result.line)")
         }
         #expect(["errno Read-only file system", "errno Permission denied"].contains(result["moved"]?.text ?? ""))
-        // PID 1 got the signal, and lives.
+        // PID 1 got the signals, and lives.
+        #expect(result["forged"]?.text == "sent")
         #expect(box.service("evil")?[1] == "running" && !FileSystem.exists(box.path("/run/victim-started")))
         #expect(box.read("/run/log/evil").contains("PID 1 refused the request reload"))
         // The same requests by a process outside the services.

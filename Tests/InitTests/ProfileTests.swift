@@ -44,6 +44,8 @@ import Testing
         attempt("ptrace", lambda: call(101, 16, 1, 0, 0))
         attempt("clock", lambda: call(227, 0, b"0" * 16))
         attempt("setuid", lambda: call(105, 5))
+        # RLIMIT_NOFILE of PID 1: with user 0 no capability is asked for.
+        attempt("limits", lambda: call(302, 1, 7, bytes([200] + [0] * 7) * 2, 0))
         attempt("newer", lambda: call(600))
         attempt("netlink", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0))
         attempt("packet", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
@@ -110,6 +112,7 @@ import Testing
         #expect(!text("devices").contains("disk") && text("devices").contains("'null'"))
         for name in [
             "user namespace", "mount namespace", "mount", "module", "bpf", "keys", "uring", "ptrace", "clock", "setuid",
+            "limits",
         ] {
             #expect(text(name) == "EPERM", "\(name): \(text(name))")
         }

@@ -117,6 +117,7 @@ struct csystem_view {
     char *const *visible;   // what it sees of the hidden folders; what is not there is left out
     char *const *devices;   // names below /dev beside null, zero, full, random and urandom; "*" for all
     int processes;          // it sees the processes of others
+    int own_processes;      // what /proc has of its own processes is writable
     int kernel_settings;    // /proc/sys and /sys are writable
     int new_code;           // memory may be writable and executable
 };

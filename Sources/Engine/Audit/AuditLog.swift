@@ -61,13 +61,17 @@ final class AuditLog {
         last = (administrators.records + others.records).map(\.number).max() ?? 0
     }
 
+    /// What programs do often.
+    private static let isOften: Set<String> = ["feed-change", "login", "logout"]
+
     /// Adds a record.
     func add(
         _ subject: AuditSubject, _ what: String, _ details: String = "", _ outcome: AuditRecord.Outcome,
         reason: String = ""
     ) {
         let record = AuditRecord(time: now(), subject, what, details, outcome, reason: reason)
-        if isAllowed(subject) { return write(record) }
+        // What changed the box is never counted together with something else: a change is slow by itself.
+        if outcome == .done && !Self.isOften.contains(what) || isAllowed(subject) { return write(record) }
         var kind = Kind(subject: subject, what: what, outcome: outcome)
         if counted[kind] == nil, counted.count >= bounds.kinds {
             // Who it was stays; what it was no longer does.

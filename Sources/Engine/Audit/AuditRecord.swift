@@ -44,8 +44,8 @@ struct AuditRecord: Hashable {
     /// How many of the same kind the record stands for.
     var count = 1
 
-    /// Characters of the details and of the reason.
-    static let (mostDetails, mostReason) = (300, 300)
+    /// Bytes of the details and of the reason, and of each other text.
+    static let (mostDetails, mostReason, mostWord) = (300, 300, 64)
 
     var json: JSON {
         .object([
@@ -61,9 +61,11 @@ struct AuditRecord: Hashable {
         time: Int, _ subject: AuditSubject, _ what: String, _ details: String = "", _ outcome: Outcome,
         reason: String = ""
     ) {
-        (self.time, self.subject, self.what, self.outcome) = (time, subject, what, outcome)
-        self.details = String(details.prefix(Self.mostDetails))
-        self.reason = String(reason.prefix(Self.mostReason))
+        (self.time, self.subject, self.what, self.outcome) = (time, subject, what.cut(to: Self.mostWord), outcome)
+        self.subject.user = subject.user.cut(to: Self.mostWord)
+        self.subject.origin = subject.origin.cut(to: Self.mostWord)
+        self.details = details.cut(to: Self.mostDetails)
+        self.reason = reason.cut(to: Self.mostReason)
     }
 
     init?(_ json: JSON) {
@@ -119,5 +121,12 @@ struct AuditQuery {
             && (what.map { record.what == $0 || record.what.hasPrefix($0 + " ") } ?? true)
             && (outcome.map { record.outcome == $0 } ?? true) && (since.map { record.time >= $0 } ?? true)
             && (after.map { record.number > $0 } ?? true)
+    }
+}
+
+extension String {
+    /// Its beginning of at most so many bytes: one character may have any number of them.
+    func cut(to bytes: Int) -> String {
+        utf8.count <= bytes ? self : String(decoding: utf8.prefix(bytes), as: UTF8.self)
     }
 }

@@ -41,8 +41,8 @@ extension Engine {
 
     func hidden(_ text: String) -> String {
         // Of an error the first lines tell what it was.
-        let lines = text.split(separator: "\n").prefix(2).joined(separator: "; ")
-        return configuration.hidingSecrets([String(lines.prefix(1000))])[0]
+        let lines = text.cut(to: 4000).split(separator: "\n").prefix(2).joined(separator: "; ")
+        return configuration.hidingSecrets([lines.cut(to: 1000)])[0]
     }
 
     /// A record of another program of the box, which its service has the right to add.

@@ -13,7 +13,7 @@ public enum StickReader {
     /// Bytes of a document, and of its signature.
     static let (most, mostOfSignature) = (4 << 20, 64 << 10)
     /// A user beside those of plugins.
-    private static let user: UInt32 = 64_990
+    static let user: UInt32 = 64_990
     /// Seconds.
     private static let deadline = 25.0
 

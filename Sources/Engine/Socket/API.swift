@@ -23,7 +23,8 @@ extension Engine {
             if let answer = try verb.answer(self, request) { self.answer(.success(answer), to: connection) }
         } catch {
             if connection.audited == nil, (error as? EngineError)?.isRefusal == true {
-                connection.audited = AuditedRequest(connection.subject, String(name.prefix(64)))
+                let what = name == "may" ? json["request"]?.text ?? name : name
+                connection.audited = AuditedRequest(connection.subject, what)
             }
             self.answer(.failure(error), to: connection)
         }
@@ -337,6 +338,7 @@ extension Engine {
             guard ["reboot", "poweroff"].contains(deed) else {
                 throw EngineError.unknown("deed", deed, ["reboot", "poweroff"])
             }
+            engine.audit.flush()
             try engine.places.pidOne.tell(deed)
             return [:]
         },

@@ -49,7 +49,7 @@ public struct EngineClient {
     }
 
     /// In milliseconds.
-    private static let patienceOfLogins: Int32 = 2000
+    private static let patienceOfLogins: Int32 = 10_000
 
     /// Sends a request that is answered by many lines.
     ///

@@ -198,21 +198,23 @@ public enum LAN: Plugin {
     /// isatap they find their proxy and their tunnel; the others are the box's, and the site's hosts'.
     /// A reservation gives its own name all the same.
     private static func namesOfOthers(_ configuration: LANConfiguration, _ input: PlanInput) -> [String] {
-        let own = input.published.names.map { $0.split(separator: ".")[0].lowercased() }
+        let own = input.published.names.compactMap { $0.split(separator: ".").first?.lowercased() }
         let hosts = configuration.hosts.map { $0.value.name.lowercased() }
         let names = Set(["wpad", "isatap", "localhost"] + own + hosts)
-        let first = Set(names.map { String($0.split(separator: ".")[0]) })
+        let first = Set(names.compactMap { $0.split(separator: ".").first.map(String.init) })
         // A client may send the domain with it.
         return first.sorted().flatMap { ["\($0)", "\($0).*"] }.map { "dhcp-name-match=set:name-of-others,\($0)" }
             + ["dhcp-ignore-names=tag:name-of-others"]
     }
 
-    /// The addresses that can be lent at a time; a client that makes itself hardware addresses gets no more.
+    /// What bounds the file of leases; the ranges bound what a client that makes itself hardware addresses gets.
     private static func mostLeases(_ configuration: LANConfiguration) -> Int {
         let sizes = configuration.networks.compactMap { network in
             network.value.range.map { Int(clamping: $0.last.value - $0.first.value) + 1 }
         }
-        return min(largestLeases, max(1, sizes.reduce(0) { min(largestLeases, $0 + $1) }))
+        // Reservations are leases, too, and so is what an earlier, longer range has lent: with more of them in its
+        // file dnsmasq does not start.
+        return min(largestLeases, 1000 + sizes.reduce(configuration.hosts.count) { min(largestLeases, $0 + $1) })
     }
 
     /// A lease is some 300 bytes of dnsmasq's memory.

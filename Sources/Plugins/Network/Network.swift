@@ -74,7 +74,7 @@ public enum Network: Plugin {
         for interface in configuration.interfaces.map(\.value) where present.contains(interface.name) {
             planInterface(interface, configuration, input.facts, &output)
         }
-        planOwnNetworks(configuration, present, &output)
+        let own = planOwnNetworks(configuration, present, &output)
         for route in configuration.routes {
             let link = route.value.interface
             if let link, output.interface(link.value, at: link.path, in: input.published) == nil { continue }
@@ -101,6 +101,16 @@ public enum Network: Plugin {
                 RouteResource(
                     to: route.value.destination, via: route.value.gateway, link: link?.value,
                     metric: route.value.metric, table: AllocatedNumber(route.value.table)), at: route.path)
+            let to = route.value.destination
+            // A part of an own network that is elsewhere: the table of those comes before the main one.
+            if AllocatedNumber(route.value.table) == RouteResource.mainTable,
+                own.contains(where: { $0.length < to.length && $0.contains(to.address) })
+            {
+                output.add(
+                    RouteResource(
+                        to: to, via: route.value.gateway, link: link?.value, metric: route.value.metric,
+                        table: AllocatedNumber(Self.own)), at: route.path)
+            }
         }
         for rule in configuration.policyRoutes {
             if let interface = rule.value.interface {
@@ -126,13 +136,15 @@ public enum Network: Plugin {
     /// The rules come after the site's own and before the main table. While a link is down, its network
     /// is unreachable; without repair, the kernel alone would have to restore the route, so there it falls
     /// back to the main table.
+    ///
+    /// - Returns: the networks.
     private static func planOwnNetworks(
         _ configuration: NetworkConfiguration, _ present: Set<String>, _ output: inout PlanOutput
-    ) {
+    ) -> Set<IPPrefix> {
         let listens = configuration.interfaces.contains {
             $0.value.acceptsRouterAdvertisements && present.contains($0.value.name)
         }
-        guard listens else { return }
+        guard listens else { return [] }
         var known: Set<IPPrefix> = []
         for interface in configuration.interfaces.map(\.value) where present.contains(interface.name) {
             for address in interface.addresses
@@ -140,10 +152,11 @@ public enum Network: Plugin {
                 let network = address.value.network
                 guard known.insert(network).inserted else { continue }
                 guard known.count <= mostOwn else {
-                    return output.say(
+                    output.say(
                         .warning, path: address.path,
                         "\(network) and further networks are not kept from router advertisements: \(mostOwn) are",
                         hint: "set router-advertisements: false, or use fewer IPv6 networks")
+                    return known.subtracting([network])
                 }
                 output.add(
                     RuleResource(
@@ -158,6 +171,7 @@ public enum Network: Plugin {
                     at: address.path)
             }
         }
+        return known
     }
 
     /// Behind the route by the link, whose metric is the kernel's 1024.

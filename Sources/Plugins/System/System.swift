@@ -177,7 +177,9 @@ public enum System: Plugin {
                         "sys_tty_config",
                     ], memory: 64 << 20, class: .login,
                     profile: .init(
-                        visible: loginSockets + [run], devices: [console, "tty"], systemCalls: [.users]),
+                        visible: loginSockets + [run], devices: [console, "tty"], systemCalls: [.users],
+                        // PAM notes the login's user.
+                        permissions: [.ownProcesses]),
                     access: [.login]), at: "console")
         }
     }

@@ -6,19 +6,25 @@ public enum Upgrade: Plugin {
         name: "upgrade", version: "0.1.0", summary: "Releases: from where, and when one is good", key: "upgrade",
         yang: "vcpe-upgrade.yang", publishes: [], reads: [],
         access: [.power: ["upgrade-updater"]], locks: [""], resources: ["directory", "file", "service"],
-        features: [.init("base", packages: ["libcurl4t64", "libssl3t64", "libzstd1"])])
+        features: [
+            .init(
+                "base", packages: ["libcurl4t64", "libssl3t64", "libzstd1"], users: [fetchUser: "/nonexistent"])
+        ])
 
     public static var configuration: Shape<UpgradeConfiguration> { UpgradeConfiguration.shape }
 
     private static let run = "/run/vcpe/upgrade"
+    /// Of the service that has the network.
+    private static let fetchUser = "vcpe-fetch"
 
     public static func plan(_ configuration: UpgradeConfiguration, input: PlanInput, into output: inout PlanOutput) {
+        let (folder, fetcher) = ("\(run)/fetch", "\(run)/fetch/socket")
         let settings: JSON = .object([
             "repository": .text(configuration.repository),
             "mirrors": configuration.mirrors.isEmpty ? nil : .texts(configuration.mirrors),
             "proxy": configuration.proxy.map { .text($0) }, "bandwidth": configuration.bandwidth.map { .integer($0) },
             "group": configuration.group.map { .text($0) }, "director": configuration.director.map { .text($0) },
-            "channel": .text(configuration.channel),
+            "channel": .text(configuration.channel), "fetcher": .text(fetcher),
             "health-time": .integer(configuration.healthTime),
             "window": configuration.window.map { ["from": .integer($0.from), "to": .integer($0.to)] },
             "groups": .object(
@@ -29,6 +35,12 @@ public enum Upgrade: Plugin {
         output.add(
             FileResource(path: file, content: settings.line + "\n", owner: "root", mode: 0o644),
             at: "repository")
+        // What servers send is parsed by a process that has the network and reaches nothing else.
+        output.add(DirectoryResource(path: folder, owner: fetchUser, mode: 0o700))
+        output.add(
+            ServiceResource(
+                name: "upgrade-fetcher", command: ["/usr/lib/vcpe/vcpe-updater", "fetch", fetcher], user: fetchUser,
+                readiness: .file(fetcher), memory: 256 << 20, profile: .init(writable: [folder])))
         // It is root: it writes the other slot and the boot loader's files. It reads that slot as the kernel mounts it, and has the new release's plugins tried there.
         output.add(
             ServiceResource(

@@ -44,7 +44,7 @@ enum AuditVerb {
             } else {
                 for record in records { show(record) }
             }
-            guard call.has("-f") else { return }
+            guard call.has("-f"), Terminal.isRead else { return }
             request["after"] = answer["next"]
             usleep(500_000)
         }

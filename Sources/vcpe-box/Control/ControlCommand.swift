@@ -227,6 +227,12 @@ enum Terminal {
     /// Writes a text of several lines.
     static func say(_ text: String) { write(TerminalText.lines(text)) }
 
+    /// False when nobody reads any more: sshd closes a pipe, and signals nobody.
+    static var isRead: Bool {
+        var polled = pollfd(fd: 1, events: 0, revents: 0)
+        return poll(&polled, 1, 0) <= 0 || polled.revents & Int16(POLLERR | POLLHUP | POLLNVAL) == 0
+    }
+
     /// Writes one line.
     static func line(_ text: String) { write(TerminalText.line(text) + "\n") }
 

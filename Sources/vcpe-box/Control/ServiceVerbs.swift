@@ -106,7 +106,7 @@ enum ServiceVerbs {
             } else {
                 Terminal.say(part.text)
             }
-            guard call.has("-f") else { return }
+            guard call.has("-f"), Terminal.isRead else { return }
             place = part.next
             usleep(200_000)
         }

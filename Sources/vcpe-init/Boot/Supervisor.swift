@@ -45,6 +45,11 @@ struct Supervisor {
     /// The image admits no drivers for what is plugged in later, and modules can be loaded still.
     private var mustCloseModules = false
     private var areModulesClosed = false
+    /// Since when no device has appeared, in milliseconds of the kernel's time; nil before the drivers of
+    /// what is there have been loaded.
+    private var quietSince: Int?
+    /// USB devices appear some seconds after their controller's driver.
+    private static let quiet = 10_000
 
     /// Never returns.
     mutating func run() -> Never {
@@ -66,7 +71,7 @@ struct Supervisor {
         csystem_epoll_add(epoll, notifications.descriptor)
         csystem_epoll_add(epoll, systemLog.descriptor)
         mustCloseModules = image["hotplug"] == "no"
-        usb = USBDevices(image["usb-classes"])
+        usb = USBDevices(image["usb-classes"], disk: boot["disk"])
         deviceEvents = csystem_device_events()
         if deviceEvents >= 0 { csystem_epoll_add(epoll, deviceEvents) }
         // What the packet path needs, all at once: the kernel would ask for it piece by piece, a
@@ -160,6 +165,7 @@ struct Supervisor {
         if isOnTrial { due.append(trialEnd) }
         if isGood, !isSound { due.append(goodAt + Self.soundAfter) }
         if control.deafUntil > 0 { due.append(control.deafUntil) }
+        if mustCloseModules, let since = quietSince, table.isSound { due.append(since + Self.quiet) }
         let now = Uptime.milliseconds
         let wait = due.min().map { max(0, min($0 - now, 3_600_000)) } ?? 3_600_000
         var ready = [Int32](repeating: -1, count: 32)
@@ -175,7 +181,9 @@ struct Supervisor {
             nextShell = nil
             startShell()
         }
-        if mustCloseModules, coldplug == 0, table.isSound { closeModules() }
+        if mustCloseModules, let since = quietSince, Uptime.milliseconds >= since + Self.quiet, table.isSound {
+            closeModules()
+        }
         // What the box can't do without must be there: a start without it is none.
         if !isGood, judge == 0, Uptime.milliseconds >= goodAt {
             if table.isSound { startJudge() } else { goodAt = Uptime.milliseconds + 1000 }
@@ -243,7 +251,7 @@ struct Supervisor {
         if signal == SIGCHLD { return reap() }
         // A daemon that is root may send signals to PID 1, too. One that may have the box stopped
         // asks the socket, where the kernel tells which process it is.
-        guard sender == 0 || Caller.origin(of: sender) == .system else { return }
+        guard sender == 0 || sender > 0 && isTrusted(sender) else { return }
         switch signal {
         case StopRequest.powerOffSignal, SIGPWR: stop(powerOff: true, why: "a request")
         case StopRequest.rebootSignal, SIGINT: stop(powerOff: false, why: "a request")
@@ -251,11 +259,15 @@ struct Supervisor {
         }
     }
 
+    /// A process of an outer namespace has no number here; the kernel says 0 for it, as for itself.
+    private func isTrusted(_ sender: pid_t) -> Bool { Caller.origin(of: sender) == .system }
+
     private mutating func reap() {
         var status: Int32 = 0
         while case let pid = waitpid(-1, &status, WNOHANG), pid > 0 {
             if pid == coldplug {
                 coldplug = 0
+                if status == 0 { quietSince = Uptime.milliseconds }
                 buttons.open(epoll)
                 HardwareWatchdog.open()
                 EventPort.send("coldplugged", [("network", NetworkCards.summary)])
@@ -305,6 +317,7 @@ struct Supervisor {
             usb?.begin()
             coldplug = startColdplug()
         }
+        if !aliases.isEmpty, quietSince != nil { quietSince = Uptime.milliseconds }
         if !aliases.isEmpty, !areModulesClosed {
             _ = try? Child.start("/usr/lib/vcpe/vcpe-init", ["-q", "--"] + aliases, name: "modprobe")
         }

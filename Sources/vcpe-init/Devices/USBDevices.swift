@@ -11,10 +11,16 @@ struct USBDevices {
     private static let hub: UInt8 = 0x09
 
     private let admitted: Set<UInt8>
+    /// Where the box's own disk is in /sys: what lies on its way stays.
+    private let ownDisk: String
 
-    /// - Parameter classes: the words of the image; nil when it admits all devices.
-    init?(_ classes: String?) {
+    /// - Parameters:
+    ///   - classes: the words of the image; nil when it admits all devices.
+    ///   - disk: the box's own, such as `/dev/sda`.
+    init?(_ classes: String?, disk: String?) {
         guard let classes else { return nil }
+        let name = disk?.split(separator: "/").last.map(String.init) ?? ""
+        ownDisk = name.isEmpty ? "" : Self.real("/sys/class/block/\(name)")
         admitted = classes.split(separator: " ").reduce([Self.hub]) { $0.union(Self.numbers[String($1)] ?? []) }
     }
 
@@ -24,8 +30,9 @@ struct USBDevices {
     /// Has the kernel wait for a decision about each device, and decides about those that are there:
     /// the initramfs may have needed one.
     func begin() {
+        // For hubs of drivers that come later.
+        Text.write("0", to: "/sys/module/usbcore/parameters/authorized_default")
         for name in Text.list(Self.folder) {
-            if name.hasPrefix("usb") { Text.write("0", to: "\(Self.folder)/\(name)/authorized_default") }
             if !name.contains(":") { decide("\(Self.folder)/\(name)") }
         }
     }
@@ -34,8 +41,14 @@ struct USBDevices {
     ///
     /// - Parameter folder: the device's in /sys.
     func decide(_ folder: String) {
-        guard let classes = Self.classes(Text.bytes("\(folder)/descriptors", limit: 1 << 16)) else { return }
-        let foreign = classes.subtracting(admitted).sorted()
+        if folder.split(separator: "/").last?.hasPrefix("usb") == true {
+            Text.write("0", to: "\(folder)/authorized_default")
+            return
+        }
+        if !ownDisk.isEmpty, ownDisk.hasPrefix(Self.real(folder) + "/") { return }
+        // What has no descriptors that can be read is of no class that could be admitted.
+        let classes = Self.classes(Text.bytes("\(folder)/descriptors", limit: 1 << 16))
+        let foreign = classes.map { $0.subtracting(admitted).sorted() } ?? [0]
         let isAdmitted = Text.read("\(folder)/authorized").first == "1"
         if foreign.isEmpty != isAdmitted { Text.write(foreign.isEmpty ? "1" : "0", to: "\(folder)/authorized") }
         if !foreign.isEmpty {
@@ -44,22 +57,35 @@ struct USBDevices {
         }
     }
 
-    /// The classes of a device and of its interfaces; nil for no device.
+    private static func real(_ path: String) -> String {
+        guard let real = realpath(path, nil) else { return path }
+        defer { free(real) }
+        return String(cString: real)
+    }
+
+    /// The classes of a device and of its interfaces; nil for what is not whole, or has no interface: a
+    /// device may say anything of itself.
     ///
     /// - Parameter descriptors: as the device has them, those of each configuration behind its own (USB
     ///   2.0, section 9.6).
     static func classes(_ descriptors: [UInt8]) -> Set<UInt8>? {
-        guard descriptors.count >= 18, descriptors[1] == 1 else { return nil }
-        var classes: Set<UInt8> = []
-        var place = 0
-        while place + 2 <= descriptors.count, descriptors[place] >= 2 {
+        // The device's own descriptor has 18 bytes, whatever it says (the kernel gives so many).
+        guard descriptors.count > 18, descriptors[1] == 1 else { return nil }
+        // Class 0 of a device says that its interfaces have classes; 0xEF that several belong together.
+        var classes = Set([descriptors[4]].filter { ![0, 0xEF].contains($0) })
+        var (place, hasInterface) = (18, false)
+        while place < descriptors.count {
+            guard place + 2 <= descriptors.count else { return nil }
             let (length, type) = (Int(descriptors[place]), descriptors[place + 1])
-            guard place + length <= descriptors.count else { break }
-            // Class 0 of a device says that its interfaces have classes; 0xEF that several belong together.
-            if type == 1, length >= 18, ![0, 0xEF].contains(descriptors[place + 4]) { classes.insert(descriptors[place + 4]) }
-            if type == 4, length >= 9 { classes.insert(descriptors[place + 5]) }
+            guard length >= 2, place + length <= descriptors.count else { return nil }
+            if type == 4 {
+                guard length >= 9 else { return nil }
+                classes.insert(descriptors[place + 5])
+                hasInterface = true
+            }
             place += length
         }
+        guard hasInterface else { return nil }
         return classes
     }
 }

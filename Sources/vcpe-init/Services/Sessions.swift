@@ -33,7 +33,7 @@ enum Sessions {
         let ofUser = "\(folder)/\(user)"
         Cgroup.makeParent(ofUser)
         try make(ofUser, boundsOfUser)
-        forgetEnded(ofUser)
+        endForsaken(ofUser)
         guard names(ofUser).count < most else {
             throw Failure("the user has \(most) sessions, the most at a time: one of them must end first")
         }
@@ -66,6 +66,17 @@ enum Sessions {
     private static func make(_ path: String, _ bounds: [(String, String)]) throws(Failure) {
         guard mkdir(path, 0o755) == 0 || errno == EEXIST else { throw Failure("mkdir", path) }
         try Cgroup.bound(path, bounds.map { ($0.0, $0.1, true) })
+    }
+
+    /// Sessions whose daemon has gone, such as with a connection that broke, would hold their user's place.
+    private static func endForsaken(_ ofUser: String) {
+        for name in names(ofUser) {
+            let process = name.prefix { $0 != "-" }
+            // The parent is the second word behind the program's name, which is in parentheses (proc_pid_stat(5)).
+            let words = Text.read("/proc/\(process)/stat").split(separator: ")").last?.split(separator: " ") ?? []
+            if words.count > 1, words[1] == "1" { Text.write("1", to: "\(ofUser)/\(name)/cgroup.kill") }
+        }
+        forgetEnded(ofUser)
     }
 
     /// Groups without a process go; others can't.

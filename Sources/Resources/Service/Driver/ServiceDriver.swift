@@ -121,10 +121,11 @@ struct ServiceDriver: Driver {
         }
         var unit = service.unit
         (unit.user, unit.group) = (user.pointee.pw_uid, user.pointee.pw_gid)
-        // The folders of its configuration; a file is replaced by another one there.
-        for path in Set(service.configurationFiles + service.reloadFiles).sorted() {
-            guard let folder = FileSystem.parent(of: path), folder.hasPrefix("\(places.run)/") else { continue }
-            if unit.profile?.visible.contains(folder) == false { unit.profile?.visible.append(folder) }
+        // Its configuration and no other file beside it: one that is changed restarts it. Of a file that it reads
+        // again the folder, where another file takes its place.
+        let folders = service.reloadFiles.compactMap { FileSystem.parent(of: $0) }
+        for path in Set(service.configurationFiles + folders).sorted() where path.hasPrefix("\(places.run)/") {
+            if unit.profile?.visible.contains(path) == false { unit.profile?.visible.append(path) }
         }
         unit.stamps = service.configurationFiles.map { "\($0) \(Checksum.of(files[$0] ?? ""))" }
         return try unit.text()
