@@ -106,6 +106,32 @@ import Testing
         #expect(failure?.message.hasPrefix("bad: /usr/lib/x/profile ") == true)
     }
 
+    @Test(arguments: [
+        "member('/etc/x', data=b'evil')", "member('../x', data=b'evil')", "member('./usr/../../x', data=b'evil')",
+        "member('./usr/bin/..', sym, VICTIM)", "member('/usr/lib/x', sym, VICTIM)",
+        // Hard links to what is no entry of the package.
+        "member('./usr/bin/x', hard, VICTIM + '/known')", "member('./usr/bin/x', hard, '../../victim/known')",
+        "member('./usr/bin/x', hard, './usr/../../../etc/passwd')",
+    ]) func pathsThatLeaveTheTreeAreRefusedBeforeAnythingIsKept(python: String) throws {
+        try FileSystem.replace("\(folder)/victim/known", with: "known")
+        #expect(reason(try package(python)) == .pathOutside)
+        #expect(try FileSystem.list("\(folder)/cache/packages") == [])
+        #expect(try victim() == ["known": "known"])
+    }
+
+    @Test(arguments: ["CHRTYPE", "BLKTYPE", "FIFOTYPE"])
+    func devicesAndPipesAreRefused(type: String) throws {
+        let locked = try package(
+            """
+            m = tarfile.TarInfo('./usr/bin/x')
+            m.type, m.mode, m.devmajor, m.devminor = tarfile.\(type), 0o666, 1, 1
+            tar.addfile(m)
+            """)
+        let failure = thrown(BuildFailure.self) { try UnpackedPackage.read(locked, cache: cache) }
+        #expect(failure?.message.hasPrefix("bad: /usr/bin/x ") == true)
+        #expect(try FileSystem.list("\(folder)/cache/packages") == [])
+    }
+
     @Test func namesOfAnyKindForgeNoOtherEntry() throws {
         let row = "x\\nf\\t33261\\t0\\t0\\t0\\t4\\t\(String(repeating: "0", count: 64))\\t../../home/u/.profile\\t\\t"
         let unpacked = try UnpackedPackage.read(
