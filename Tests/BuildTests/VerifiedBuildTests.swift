@@ -262,4 +262,53 @@ extension BuildTests {
             #expect(try digest("\(folder)/\(section)/lab-minimal/lab-minimal.raw") == whole, "\(section)")
         }
     }
+
+    /// An attacker who writes to the cache, as a review did: other bytes of /etc/protocols with the index
+    /// for them, one byte more behind the compressed initramfs, and a compressor and a loader of his own.
+    @Test func aPoisonedCacheChangesNoImageAndRunsNothing() throws {
+        try warm()
+        let cache = "\(folder)/cache/vcpe"
+        try FileSystem.makeDirectory(cache)
+        try Command("cp", ["-r", "\(home["HOME"] ?? "")/.cache/vcpe/debs", "\(cache)/debs"]).check()
+        func build(_ output: String) throws -> Digest {
+            var command = self.build("lab-minimal", "\(Self.repository)/images", "\(folder)/\(output)")
+            command.environment["XDG_CACHE_HOME"] = "\(folder)/cache"
+            try command.check()
+            return try digest("\(folder)/\(output)/lab-minimal/lab-minimal.raw")
+        }
+        let whole = try build("one")
+        let manifest = try FileSystem.read("\(folder)/one/lab-minimal/lab-minimal.manifest")
+        let words = try #require(
+            String(decoding: manifest, as: UTF8.self).split(separator: "\n").first { $0.hasSuffix(" /etc/protocols") }
+        ).split(separator: " ")
+        let (recorded, size) = (Hex.bytes(words[3]) ?? [], try #require(Int(words[4])))
+        // Both in the one file of the package.
+        let line = Array("# Internet (IP) protocols\n".utf8)
+        var poisoned = 0
+        for name in try FileSystem.list("\(cache)/packages") {
+            let path = "\(cache)/packages/\(name)"
+            var bytes = try FileSystem.read(path)
+            guard bytes.count < 1 << 20, let index = bytes.firstRange(of: recorded),
+                let start = bytes.firstRange(of: line)?.lowerBound
+            else { continue }
+            bytes[start + 2] ^= 0x20
+            bytes.replaceSubrange(index, with: SHA256.hash(bytes[start..<start + size]).bytes)
+            try FileSystem.replace(path, with: bytes)
+            poisoned += 1
+        }
+        #expect(poisoned == 1)
+        for name in try FileSystem.list("\(cache)/initramfs") where !name.hasSuffix(".mark") {
+            try File("\(cache)/initramfs/\(name)", O_WRONLY | O_APPEND).append([0])
+        }
+        for tools in try FileSystem.list("\(cache)/tools") {
+            for program in ["usr/bin/zstd", "usr/bin/mcopy", "usr/lib64/ld-linux-x86-64.so.2"] {
+                let path = "\(cache)/tools/\(tools)/\(program)"
+                guard FileSystem.exists(path) else { continue }
+                try FileSystem.remove(path)
+                try FileSystem.replace(path, with: "#!/bin/sh\necho ran >>'\(folder)/evil'\n", mode: 0o755)
+            }
+        }
+        #expect(try build("two") == whole)
+        #expect(!FileSystem.exists("\(folder)/evil"))
+    }
 }

@@ -92,6 +92,61 @@ import Testing
         #expect(try content(try UnpackedPackage.read(locked, cache: cache)).read() == Array("program\n".utf8))
     }
 
+    /// As the review did it, by one who writes to the cache: other bytes, and an index that names them.
+    @Test func aForgedPackageWithAWholeIndexIsMadeAnew() throws {
+        let locked = try package()
+        let unpacked = try UnpackedPackage.read(locked, cache: cache)
+        let path = "\(folder)/cache/packages/\(locked.digest.hex)\(UnpackedPackage.suffix)"
+        let whole = try FileSystem.read(path)
+        let content = try content(unpacked)
+        guard case .range(_, let offset) = content.source else { throw SystemError("open", "x", code: EINVAL) }
+        let evil = Array("evil\n\n\n\n".utf8)
+        var bytes = whole
+        bytes.replaceSubrange(offset..<offset + evil.count, with: evil)
+        let index = try #require(bytes.firstRange(of: content.digest.bytes))
+        bytes.replaceSubrange(index, with: SHA256.hash(evil).bytes)
+        // With the mark that was there, that of another key, and that of another package.
+        let other = try package("two")
+        _ = try UnpackedPackage.read(other, cache: cache)
+        let others = try FileSystem.read("\(folder)/cache/packages/\(other.digest.hex)\(UnpackedPackage.suffix)")
+        for mark in [whole.suffix(32), ArraySlice([UInt8](repeating: 7, count: 32)), others.suffix(32)] {
+            try FileSystem.replace(path, with: Array(bytes.dropLast(32)) + mark)
+            let found = try self.content(try UnpackedPackage.read(locked, cache: cache))
+            #expect(try found.read() == Array("program\n".utf8))
+            #expect(try FileSystem.read(path) == whole)
+        }
+    }
+
+    @Test func aKeyThatOthersCouldKnowIsReplaced() throws {
+        let state = "\(folder)/state"
+        let path = "\(state)/cache.key"
+        let first = try CacheSeal.keptKey(in: state)
+        #expect(try CacheSeal.keptKey(in: state) == first && first.count == 32)
+        let known = [UInt8](repeating: 1, count: 32)
+        func replaces(_ prepare: () throws -> Void) throws -> Bool {
+            try prepare()
+            let key = try CacheSeal.keptKey(in: state)
+            var status = stat()
+            return key != known && key != first && lstat(path, &status) == 0 && status.st_mode & 0o7777 == 0o600
+                && status.st_uid == geteuid() && status.st_mode & S_IFMT == S_IFREG
+        }
+        #expect(try replaces { try FileSystem.replace(path, with: known, mode: 0o640) })
+        #expect(try replaces { try FileSystem.replace(path, with: Array(known.dropLast()), mode: 0o600) })
+        #expect(
+            try replaces {
+                try FileSystem.replace("\(folder)/known", with: known, mode: 0o600)
+                try FileSystem.remove(path)
+                guard symlink("\(folder)/known", path) == 0 else { throw SystemError("symlink", path) }
+            })
+        if geteuid() == 0 {
+            #expect(
+                try replaces {
+                    try FileSystem.replace(path, with: known, mode: 0o600)
+                    chown(path, 65534, 65534)
+                })
+        }
+    }
+
     @Test func changedToolsAreUnpackedAnew() throws {
         let unpacked = try UnpackedPackage.read(try package(), cache: cache)
         let tools = try Tools([unpacked], cache: cache)

@@ -54,6 +54,16 @@ import Testing
         return (path, try EROFS(tree, time: 1_700_000_000, uuid: GUID(named: "test").bytes).write(to: file))
     }
 
+    /// A cache may change between a check and the copy: only what was written counts.
+    @Test func bytesThatChangedSinceTheyWereUnpackedAreNotWritten() throws {
+        let tree = try sample()
+        let source = try File("\(folder)/source", O_RDWR)
+        let byte = try source.read(1, at: 50_000)[0]
+        try source.write([byte ^ 1], at: 50_000)
+        let failure = thrown(DamagedContent.self) { try write(tree) }
+        #expect(failure?.path == "\(folder)/source" && failure?.offset == 10 && failure?.count == 90_000)
+    }
+
     /// By the checker, and by the kernel, which is what reads it on a box: every mode, owner, link,
     /// attribute and byte.
     @Test func erofsSatisfiesItsCheckerAndTheKernelReadsTheTree() throws {

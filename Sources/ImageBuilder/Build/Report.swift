@@ -76,8 +76,6 @@ struct Report {
         for (number, (path, entry)) in files.enumerated() {
             guard case .file(let content) = entry.kind else { continue }
             let id = "SPDXRef-file-\(number)"
-            // All contents are verified here: the writer of the root lets the kernel copy most
-            // files, without reading them.
             let bytes = try content.read()
             contents.append([
                 "SPDXID": .text(id), "fileName": .text("./" + path),

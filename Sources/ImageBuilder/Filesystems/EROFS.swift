@@ -1,4 +1,5 @@
 import Checksums
+import Digests
 import Disks
 import Files
 
@@ -34,8 +35,8 @@ public struct EROFS {
     /// Writes the file system into `file` from `offset`, a multiple of the block size.
     ///
     /// - Returns: its size in bytes, a multiple of the block size.
-    /// - Throws: ``EROFSError`` for a tree that the format can't represent; also rethrows errors of
-    ///   reading and writing.
+    /// - Throws: ``EROFSError`` for a tree that the format can't represent, ``DamagedContent`` for a
+    ///   source whose bytes changed; also rethrows errors of reading and writing.
     public func write(to file: File, at offset: Int = 0) throws -> Int {
         var inodes = try EROFSInodes(tree)
         var nextBlock = 1
@@ -56,6 +57,12 @@ public struct EROFS {
                 let source = try last?.path == path ? last ?? File(path) : File(path)
                 last = source
                 try file.copy(from: source, at: start, count: content.count, to: target)
+                // What was copied, and not what the source has now.
+                let found = SHA256.hash(try file.read(content.count, at: target))
+                guard found == content.digest else {
+                    throw DamagedContent(
+                        path: path, offset: start, count: content.count, expected: content.digest, found: found)
+                }
             }
             nextBlock += content.count.rounded(upTo: Self.blockSize) / Self.blockSize
         }

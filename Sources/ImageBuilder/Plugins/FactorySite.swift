@@ -97,8 +97,7 @@ struct FactorySite {
         // sandbox.
         let folder = "\(try cache.folder("plugins"))/\(plugin.digest.hex)-2"
         if FileSystem.exists(folder) {
-            let isWhole = files.allSatisfy { (try? FileSystem.read("\(folder)/\(name)/\($0.0)")) == $0.1 }
-            if isWhole { return folder }
+            if Self.hasExactly(files, "\(folder)/\(name)"), (try? FileSystem.list(folder)) == [name] { return folder }
             try FileSystem.remove(folder)
         }
         let temporary = try FileSystem.makeTemporaryDirectory(
@@ -112,6 +111,16 @@ struct FactorySite {
         // A concurrent build may have finished first; its folder has the same contents.
         if rename(temporary, folder) != 0 { try FileSystem.remove(temporary) }
         return folder
+    }
+
+    /// True when a folder has these files, and no others: an interpreter also reads what lies beside a
+    /// program.
+    private static func hasExactly(_ files: [(String, [UInt8], mode_t)], _ folder: String) -> Bool {
+        guard let known = try? Folder(folder), (try? known.list()) == files.map(\.0).sorted() else { return false }
+        return files.allSatisfy { name, bytes, mode in
+            guard let file = try? known.openFile(name), let status = try? file.status() else { return false }
+            return status.st_mode & 0o7777 == mode && (try? file.readAll()) == bytes
+        }
     }
 
     /// Eight ports without a driver: the box's ports are not known when its image is built.
