@@ -175,7 +175,7 @@ let host: [Target] = [
         dependencies: [
             "Digests", "Disks", "Documents", "Engine", "Files", "ImageBuilder", "Processes", "Slots", "TestSupport",
         ]),
-    .testTarget(name: "CommandTests", dependencies: ["Digests", "Documents", "Files", "Processes"]),
+    .testTarget(name: "CommandTests", dependencies: ["Digests", "Documents", "Files", "Processes", "TestSupport"]),
 ]
 
 /// `ci/box` builds the box's side alone, at a path of its own, without fetching anything.

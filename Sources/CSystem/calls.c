@@ -44,58 +44,68 @@
 #error "seccomp(2): which architecture is this?"
 #endif
 
-// What a program needs that serves: files, sockets, processes, time, memory. As systemd's @system-service, without
-// users, keys, priorities of real time, and what the kernel has for few programs only.
-static const short service[] = {
+// What a program needs that reads files, computes, prints and starts others: nothing of the kernel's that outlives it.
+static const short computing[] = {
     // Files.
     SYS_read, SYS_write, SYS_close, SYS_fstat, SYS_lseek, SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev,
     SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_openat, SYS_openat2, SYS_newfstatat, SYS_statx,
-    SYS_faccessat, SYS_faccessat2, SYS_readlinkat, SYS_getdents64, SYS_getcwd, SYS_chdir, SYS_fchdir, SYS_mkdirat,
-    SYS_unlinkat, SYS_renameat2, SYS_linkat, SYS_symlinkat, SYS_mknodat, SYS_fchmod, SYS_fchmodat, SYS_fchmodat2,
-    SYS_fchown, SYS_fchownat, SYS_utimensat, SYS_truncate, SYS_ftruncate, SYS_fallocate, SYS_fadvise64, SYS_readahead,
-    SYS_sendfile, SYS_splice, SYS_tee, SYS_vmsplice, SYS_copy_file_range, SYS_sync, SYS_fsync, SYS_fdatasync,
-    SYS_syncfs, SYS_sync_file_range, SYS_msync, SYS_statfs, SYS_fstatfs, SYS_flock, SYS_fcntl, SYS_dup, SYS_dup3,
-    SYS_pipe2, SYS_ioctl, SYS_umask, SYS_close_range, SYS_cachestat, SYS_memfd_create, SYS_statmount, SYS_listmount,
-    SYS_getxattr, SYS_lgetxattr, SYS_fgetxattr, SYS_listxattr, SYS_llistxattr, SYS_flistxattr, SYS_setxattr,
-    SYS_lsetxattr, SYS_fsetxattr, SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr,
-    SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch,
+    SYS_faccessat, SYS_faccessat2, SYS_readlinkat, SYS_getdents64, SYS_getcwd, SYS_chdir, SYS_fchdir, SYS_fadvise64,
+    SYS_sendfile, SYS_splice, SYS_copy_file_range, SYS_statfs, SYS_fstatfs, SYS_flock, SYS_fcntl, SYS_dup, SYS_dup3,
+    SYS_pipe2, SYS_ioctl, SYS_umask, SYS_close_range,
     // Waiting.
     SYS_ppoll, SYS_pselect6, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_eventfd2,
     SYS_signalfd4, SYS_timerfd_create, SYS_timerfd_settime, SYS_timerfd_gettime, SYS_nanosleep, SYS_clock_nanosleep,
     SYS_futex, SYS_futex_waitv, SYS_futex_wake, SYS_futex_wait, SYS_futex_requeue, SYS_restart_syscall,
+    // Memory.
+    SYS_brk, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_mremap, SYS_madvise, SYS_mincore, SYS_membarrier, SYS_mseal,
+    SYS_pkey_alloc, SYS_pkey_free, SYS_pkey_mprotect, SYS_rseq,
+    // Processes and threads; which clones, the filter says.
+    SYS_execve, SYS_execveat, SYS_exit, SYS_exit_group, SYS_wait4, SYS_waitid, SYS_kill, SYS_tkill, SYS_tgkill,
+    SYS_pidfd_open, SYS_pidfd_send_signal, SYS_set_tid_address, SYS_set_robust_list, SYS_get_robust_list, SYS_prctl,
+    SYS_getpid, SYS_getppid, SYS_gettid, SYS_getpgid, SYS_setpgid, SYS_getsid, SYS_setsid, SYS_getpriority,
+    SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_getparam, SYS_sched_getscheduler, SYS_sched_get_priority_max,
+    SYS_sched_get_priority_min, SYS_sched_getattr, SYS_sched_rr_get_interval, SYS_getrusage, SYS_getrlimit,
+    SYS_setrlimit, SYS_prlimit64, SYS_times, SYS_getcpu, SYS_capget, SYS_seccomp, SYS_rt_sigaction,
+    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_sigpending, SYS_rt_sigsuspend, SYS_rt_sigtimedwait,
+    SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_sigaltstack,
+    // The system, and times.
+    SYS_uname, SYS_sysinfo, SYS_getrandom, SYS_gettimeofday, SYS_clock_gettime, SYS_clock_getres, SYS_getitimer,
+    SYS_setitimer, SYS_timer_create, SYS_timer_delete, SYS_timer_settime, SYS_timer_gettime, SYS_timer_getoverrun,
+    SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getresuid, SYS_getresgid, SYS_getgroups,
+#ifdef __x86_64__
+    // Older forms of the above.
+    SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_getdents, SYS_dup2, SYS_pipe, SYS_poll, SYS_select,
+    SYS_epoll_create, SYS_epoll_wait, SYS_eventfd, SYS_signalfd, SYS_alarm, SYS_pause, SYS_time, SYS_fork, SYS_vfork,
+    SYS_getpgrp, SYS_arch_prctl, SYS_set_thread_area, SYS_get_thread_area,
+#endif
+};
+
+// What a program needs beside these that serves: changes to files, sockets, shared memory, queues. As systemd's
+// @system-service, without users, keys, priorities of real time, and what the kernel has for few programs only.
+static const short service[] = {
+    // Files.
+    SYS_mkdirat, SYS_unlinkat, SYS_renameat2, SYS_linkat, SYS_symlinkat, SYS_mknodat, SYS_fchmod, SYS_fchmodat,
+    SYS_fchmodat2, SYS_fchown, SYS_fchownat, SYS_utimensat, SYS_truncate, SYS_ftruncate, SYS_fallocate, SYS_readahead,
+    SYS_tee, SYS_vmsplice, SYS_sync, SYS_fsync, SYS_fdatasync, SYS_syncfs, SYS_sync_file_range, SYS_msync,
+    SYS_cachestat, SYS_memfd_create, SYS_statmount, SYS_listmount, SYS_getxattr, SYS_lgetxattr, SYS_fgetxattr,
+    SYS_listxattr, SYS_llistxattr, SYS_flistxattr, SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr, SYS_removexattr,
+    SYS_lremovexattr, SYS_fremovexattr, SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch,
     SYS_io_setup, SYS_io_destroy, SYS_io_submit, SYS_io_cancel, SYS_io_getevents, SYS_io_pgetevents,
     // Sockets; which families, the filter says.
     SYS_bind, SYS_connect, SYS_listen, SYS_accept, SYS_accept4, SYS_getsockname, SYS_getpeername, SYS_sendto,
     SYS_recvfrom, SYS_sendmsg, SYS_recvmsg, SYS_sendmmsg, SYS_recvmmsg, SYS_setsockopt, SYS_getsockopt, SYS_shutdown,
     // Memory.
-    SYS_brk, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_mremap, SYS_madvise, SYS_mincore, SYS_mlock, SYS_mlock2,
-    SYS_munlock, SYS_mlockall, SYS_munlockall, SYS_membarrier, SYS_mseal, SYS_pkey_alloc, SYS_pkey_free,
-    SYS_pkey_mprotect, SYS_rseq, SYS_shmget, SYS_shmat, SYS_shmctl, SYS_shmdt, SYS_semget, SYS_semctl, SYS_semop,
-    SYS_semtimedop, SYS_msgget, SYS_msgctl, SYS_msgsnd, SYS_msgrcv,
+    SYS_mlock, SYS_mlock2, SYS_munlock, SYS_mlockall, SYS_munlockall, SYS_shmget, SYS_shmat, SYS_shmctl, SYS_shmdt,
+    SYS_semget, SYS_semctl, SYS_semop, SYS_semtimedop, SYS_msgget, SYS_msgctl, SYS_msgsnd, SYS_msgrcv,
     SYS_mq_open, SYS_mq_unlink, SYS_mq_timedsend, SYS_mq_timedreceive, SYS_mq_notify, SYS_mq_getsetattr,
-    // Processes and threads; which clones, the filter says.
-    SYS_execve, SYS_execveat, SYS_exit, SYS_exit_group, SYS_wait4, SYS_waitid, SYS_kill, SYS_tkill, SYS_tgkill,
-    SYS_pidfd_open, SYS_pidfd_send_signal, SYS_set_tid_address, SYS_set_robust_list, SYS_get_robust_list, SYS_prctl,
-    SYS_getpid, SYS_getppid, SYS_gettid, SYS_getpgid, SYS_setpgid, SYS_getsid, SYS_setsid, SYS_getpriority,
-    SYS_setpriority, SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_sched_getparam,
-    SYS_sched_getscheduler, SYS_sched_get_priority_max, SYS_sched_get_priority_min, SYS_sched_setscheduler,
-    SYS_sched_setparam, SYS_sched_getattr, SYS_sched_setattr, SYS_sched_rr_get_interval, SYS_ioprio_get,
-    SYS_ioprio_set, SYS_getrusage, SYS_getrlimit, SYS_setrlimit, SYS_prlimit64, SYS_times, SYS_getcpu, SYS_capget,
-    SYS_capset, SYS_seccomp, SYS_landlock_create_ruleset, SYS_landlock_add_rule, SYS_landlock_restrict_self,
-    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_sigpending, SYS_rt_sigsuspend,
-    SYS_rt_sigtimedwait, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_sigaltstack,
-    // The system, and times.
-    SYS_uname, SYS_sysinfo, SYS_getrandom, SYS_vhangup, SYS_gettimeofday, SYS_clock_gettime, SYS_clock_getres,
-    SYS_getitimer, SYS_setitimer, SYS_timer_create, SYS_timer_delete, SYS_timer_settime, SYS_timer_gettime,
-    SYS_timer_getoverrun, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getresuid, SYS_getresgid,
-    SYS_getgroups,
+    // Processes and threads.
+    SYS_setpriority, SYS_sched_setaffinity, SYS_sched_setscheduler, SYS_sched_setparam, SYS_sched_setattr,
+    SYS_ioprio_get, SYS_ioprio_set, SYS_capset, SYS_landlock_create_ruleset, SYS_landlock_add_rule,
+    SYS_landlock_restrict_self, SYS_vhangup,
 #ifdef __x86_64__
     // Older forms of the above.
-    SYS_open, SYS_creat, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_getdents, SYS_mkdir, SYS_rmdir, SYS_unlink,
-    SYS_rename, SYS_renameat, SYS_link, SYS_symlink, SYS_mknod, SYS_chmod, SYS_chown, SYS_lchown, SYS_utime,
-    SYS_utimes, SYS_futimesat, SYS_dup2, SYS_pipe, SYS_inotify_init, SYS_poll, SYS_select, SYS_epoll_create,
-    SYS_epoll_wait, SYS_eventfd, SYS_signalfd, SYS_alarm, SYS_pause, SYS_time, SYS_fork, SYS_vfork, SYS_getpgrp,
-    SYS_arch_prctl, SYS_set_thread_area, SYS_get_thread_area,
+    SYS_creat, SYS_mkdir, SYS_rmdir, SYS_unlink, SYS_rename, SYS_renameat, SYS_link, SYS_symlink, SYS_mknod, SYS_chmod,
+    SYS_chown, SYS_lchown, SYS_utime, SYS_utimes, SYS_futimesat, SYS_inotify_init,
 #else
     SYS_renameat,
 #endif
@@ -219,7 +229,8 @@ static int generate(const struct csystem_calls *calls) {
     if (calls->sets & CSYSTEM_ALL_CALLS) {
         give(SECCOMP_RET_ALLOW);
     } else {
-        allow(service, sizeof service / sizeof *service);
+        allow(computing, sizeof computing / sizeof *computing);
+        if (!(calls->sets & CSYSTEM_COMPUTING_CALLS)) allow(service, sizeof service / sizeof *service);
         for (int i = 0; i < (int)(sizeof sets / sizeof *sets); i++)
             if (calls->sets & (UINT32_C(1) << i)) allow(sets[i].numbers, sets[i].count);
         add(BPF_JMP | BPF_JGE | BPF_K, FIRST_UNKNOWN, 0, 1);

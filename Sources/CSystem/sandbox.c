@@ -25,8 +25,17 @@
 // Milliseconds from clone to execve: mounts wait for other mounts, and a network namespace for others that end.
 #define SANDBOX_DEADLINE 20000
 
-static const char *const devices[] = {"null", "zero", "full", "random", "urandom"};
+static const char *const devices[] = {"null", "zero", "urandom"};
 #define DEVICES ((int)(sizeof devices / sizeof *devices))
+
+// A process's own files by their usual names: shells and awk open them.
+static const struct {
+    const char *path, *target;
+} links[] = {
+    {"bin", "usr/bin"}, {"sbin", "usr/sbin"}, {"lib", "usr/lib"}, {"lib64", "usr/lib64"},
+    {"dev/fd", "/proc/self/fd"}, {"dev/stdin", "/proc/self/fd/0"},
+    {"dev/stdout", "/proc/self/fd/1"}, {"dev/stderr", "/proc/self/fd/2"},
+};
 
 static void name_of(int descriptor, char name[32]) { snprintf(name, 32, "/proc/self/fd/%d", descriptor); }
 
@@ -48,7 +57,48 @@ static int make_read_only(int folder) {
     return mount(NULL, name, NULL, flags, NULL);
 }
 
-// A root of its own: the tree's /usr and /etc, the given folders, five devices, an empty /tmp, and /proc.
+// Makes the place of a folder or file where the tree has none, as far as it may be written to: below no link.
+static int make_place(const char *path, int source) {
+    struct stat status;
+    if (fstat(source, &status) != 0) return -1;
+    char part[4096];
+    size_t length = strlen(path);
+    if (length >= sizeof part) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    for (size_t i = 0; i <= length; i++) {
+        if (path[i] && path[i] != '/') continue;
+        memcpy(part, path, i);
+        part[i] = 0;
+        char *slash = strrchr(part, '/');
+        int parent = AT_FDCWD;
+        if (slash) {
+            *slash = 0;
+            parent = csystem_open_beneath(AT_FDCWD, part, O_PATH | O_DIRECTORY, 0);
+            if (parent < 0) return -1;
+        }
+        const char *name = slash ? slash + 1 : part;
+        int result = 0;
+        if (path[i] || S_ISDIR(status.st_mode)) {
+            result = mkdirat(parent, name, 0755);
+        } else {
+            int file = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444);
+            result = file;
+            if (file >= 0) close(file);
+        }
+        int failure = errno;
+        if (slash) close(parent);
+        // In the tree it is read-only, and there already.
+        if (result < 0 && failure != EEXIST && failure != EROFS) {
+            errno = failure;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+// A root of its own: the tree's /usr and /etc, the given folders, three devices, and /proc.
 static const char *make_root(const struct csystem_sandbox *sandbox) {
     int tree = open(sandbox->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (tree < 0) return "open of the tree";
@@ -69,15 +119,11 @@ static const char *make_root(const struct csystem_sandbox *sandbox) {
     const char *own_root = sandbox->root ? sandbox->root : sandbox->tree;
     if (mount("tmpfs", own_root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") != 0) return "mount of a root";
     if (chdir(own_root) != 0) return "chdir";
-    static const char *const folders[] = {"usr", "etc", "dev", "proc", "tmp", "run", "var", "data"};
+    static const char *const folders[] = {"usr", "etc", "dev", "dev/shm", "proc", "tmp", "run", "var", "data"};
     for (int i = 0; i < (int)(sizeof folders / sizeof *folders); i++)
         if (mkdir(folders[i], 0755) != 0) return "mkdir";
-    static const char *const links[] = {"bin", "sbin", "lib", "lib64"};
-    for (int i = 0; i < 4; i++) {
-        char target[16];
-        snprintf(target, sizeof target, "usr/%s", links[i]);
-        if (symlink(target, links[i]) != 0) return "symlink";
-    }
+    for (int i = 0; i < (int)(sizeof links / sizeof *links); i++)
+        if (symlink(links[i].target, links[i].path) != 0) return "symlink";
     static const char *const parts[] = {"usr", "etc"};
     for (int i = 0; i < 2; i++) {
         int part = csystem_open_beneath(tree, parts[i], O_PATH | O_DIRECTORY, 0);
@@ -88,8 +134,12 @@ static const char *make_root(const struct csystem_sandbox *sandbox) {
         place = open(parts[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (place < 0 || make_read_only(place) != 0) return "remount of the tree";
     }
+    if (sandbox->has_tmp &&
+        mount("tmpfs", "tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=1m") != 0)
+        return "mount of /tmp";
     for (int i = 0; i < sandbox->folder_count; i++) {
         const char *path = sandbox->folders[i].place;
+        if (make_place(path, sources[i]) != 0) return "place of a folder";
         // Never through a link that a package has put into the tree.
         int place = csystem_open_beneath(AT_FDCWD, path, O_PATH, 0);
         if (place < 0 || bind_onto(sources[i], place) != 0) return "mount of a folder";
@@ -102,10 +152,10 @@ static const char *make_root(const struct csystem_sandbox *sandbox) {
         int place = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (place < 0 || bind_onto(nodes[i], place) != 0) return "mount of a device";
     }
-    if (mount("tmpfs", "tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=1m") != 0)
-        return "mount of /tmp";
     // A container whose own /proc is partly hidden may mount no other (mount_too_revealing() of fs/namespace.c).
-    if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL) != 0 && errno != EPERM)
+    if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
+              sandbox->whole_proc ? NULL : "subset=pid") != 0 &&
+        errno != EPERM)
         return "mount of /proc";
     if (syscall(SYS_pivot_root, ".", ".") == 0) {
         if (umount2(".", MNT_DETACH) != 0) return "umount of the old root";
@@ -150,6 +200,15 @@ static const char *become(const struct csystem_sandbox *sandbox, int maps, int m
         errno = EPERM;
         return "the map of users";
     }
+    // Raising it is always allowed.
+    int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (score >= 0) {
+        char text[16];
+        int count = snprintf(text, sizeof text, "%d", sandbox->oom_score_adjustment);
+        ssize_t ignored = write(score, text, (size_t)count);
+        (void)ignored;
+        close(score);
+    }
     int input = sandbox->input >= 0 ? sandbox->input : open("/dev/null", O_RDONLY);
     if (input < 0 || dup2(input, 0) < 0 || dup2(sandbox->output, 1) < 0 || dup2(sandbox->error, 2) < 0) return "dup2";
     const char *failed = make_root(sandbox);
@@ -162,6 +221,7 @@ static const char *become(const struct csystem_sandbox *sandbox, int maps, int m
     if (failed) return failed;
     // Changes of credentials would clear it.
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return "PR_SET_PDEATHSIG";
+    if (csystem_limit_calls(&sandbox->calls) != 0) return "PR_SET_SECCOMP";
     execve(sandbox->program, sandbox->arguments, sandbox->environment);
     return "execve";
 }
@@ -215,13 +275,18 @@ int csystem_spawn_sandbox(const struct csystem_sandbox *sandbox, char step[28]) 
     struct clone_args arguments;
     memset(&arguments, 0, sizeof arguments);
     arguments.exit_signal = SIGCHLD;
-    arguments.flags = has_users ? NAMESPACES | CLONE_NEWUSER : NAMESPACES;
+    uint64_t flags = NAMESPACES;
+    if (sandbox->cgroup >= 0) {
+        flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = (uint64_t)sandbox->cgroup;
+    }
+    arguments.flags = has_users ? flags | CLONE_NEWUSER : flags;
     long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
     if (pid < 0 && is_root && has_users &&
         (errno == EPERM || errno == ENOSPC || errno == EUSERS || errno == EINVAL)) {
         // In a chroot, and where user namespaces are switched off, root still has all others.
         has_users = 0;
-        arguments.flags = NAMESPACES;
+        arguments.flags = flags;
         pid = syscall(SYS_clone3, &arguments, sizeof arguments);
     }
     if (pid < 0) {

@@ -52,7 +52,7 @@ static const char *become(const struct csystem_child *child) {
         if (setns(network, CLONE_NEWNET) != 0) return "setns";
         close(network);
     }
-    if (child->private_tmp || child->read_only_paths || child->hidden_paths) {
+    if (child->private_tmp || child->read_only_paths) {
         if (unshare(CLONE_NEWNS) != 0) return "unshare";
         if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return "mount of /";
         if (child->private_tmp && mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=5%") != 0)
@@ -61,14 +61,6 @@ static const char *become(const struct csystem_child *child) {
             if (mount(*path, *path, NULL, MS_BIND | MS_REC, NULL) != 0) return "mount of a read-only path";
             if (mount(NULL, *path, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) != 0) return "remount of a read-only path";
         }
-        // A /proc of its own processes: programs read their own arguments there.
-        if (child->namespaces & CLONE_NEWPID &&
-            mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL) != 0)
-            return "mount of /proc";
-        for (char *const *path = child->hidden_paths; path && *path; path++)
-            if (mount("tmpfs", *path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, "size=4k,mode=0755") != 0 &&
-                errno != ENOENT)
-                return "mount of a hidden path";
     }
     if (child->view) {
         if (unshare(CLONE_NEWNS) != 0) return "unshare";

@@ -82,17 +82,11 @@ public struct Places: Sendable {
 }
 
 extension Places {
-    /// The plugins of this box. They see nothing that it keeps, and no directory where anybody may
-    /// write: files and names there would outlive a run, and take the kernel's memory.
+    /// The plugins of this box.
     ///
     /// - Parameter forPreviews: whether they run beside those of the engine.
     func planner(forPreviews: Bool = false) throws -> Planner {
-        try Planner(folder: plugins, hiding: hiddenFromOthers, forPreviews: forPreviews)
-    }
-
-    /// What a confined program finds empty.
-    var hiddenFromOthers: [String] {
-        [data, run, "/sys"] + ["/tmp", "/var", "/dev/shm"].filter { !plugins.hasPrefix($0 + "/") }
+        try Planner(folder: plugins, forPreviews: forPreviews)
     }
 
     var pidOne: InitClient { InitClient(socket: initSocket) }

@@ -166,12 +166,10 @@ public struct Planner: Sendable {
     /// The plugins of a folder. What each is stands in its manifest's file: the builder has seen to it that the plugin
     /// itself says the same.
     ///
-    /// - Parameters:
-    ///   - hiding: folders of which the plugins see nothing.
-    ///   - forPreviews: whether they run beside those of the engine.
+    /// - Parameter forPreviews: whether they run beside those of the engine.
     /// - Throws: ``PluginFailure`` also for a kind that two plugins drive, or none.
-    public init(folder: String, hiding: [String], forPreviews: Bool = false) throws {
-        plugins = try PluginRunner.all(in: folder, hiding: hiding, forPreviews: forPreviews).map {
+    public init(folder: String, forPreviews: Bool = false) throws {
+        plugins = try PluginRunner.all(in: folder, forPreviews: forPreviews).map {
             Member($0, try PluginManifest.read("\(folder)/\($0.name)/manifest.json"))
         }
         let problems = PluginManifest.kindProblems(of: plugins.map(\.manifest))

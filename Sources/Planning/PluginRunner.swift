@@ -9,9 +9,7 @@ public struct PluginRunner: Sendable {
     public let name: String
     /// The program and what stands before the verb.
     let command: [String]
-    /// How a box runs it; nil for a plugin that is not confined.
-    var confinement: Confinement?
-    /// How a build host runs it.
+    /// Nil for a plugin that is not confined.
     private var sandbox: Sandbox?
     private var calledAs: String?
     /// Beside what every program is given.
@@ -43,23 +41,35 @@ public struct PluginRunner: Sendable {
     /// users of their own.
     private static let (firstUser, firstUserOfPreviews): (UInt32, UInt32) = (64_000, 64_500)
 
-    /// The plugins of a folder: `NAME/NAME` is a program.
+    /// The plugins of a box's folder: `NAME/NAME` is a program.
     ///
     /// - Parameters:
-    ///   - hiding: folders in whose places confined plugins find empty ones; nil for plugins that are
-    ///     not confined.
+    ///   - isConfined: false for a test that is not root.
     ///   - forPreviews: whether they run beside those of the engine.
     public static func all(
-        in folder: String, hiding: [String]? = nil, forPreviews: Bool = false
+        in folder: String, isConfined: Bool = true, forPreviews: Bool = false
     ) throws -> [PluginRunner] {
         guard FileSystem.exists(folder) else { return [] }
         let first = forPreviews ? firstUserOfPreviews : firstUser
         let names = try FileSystem.list(folder).filter { FileSystem.exists("\(folder)/\($0)/\($0)") }
-        return names.enumerated().map { number, name in
-            var runner = PluginRunner(name: name, command: ["\(folder)/\(name)/\(name)"])
-            runner.confinement = hiding.map { Confinement(user: first + UInt32(number), hidden: $0) }
+        return try names.enumerated().map { number, name in
+            let program = "\(folder)/\(name)/\(name)"
+            var runner = PluginRunner(name: name, command: [program])
+            if isConfined {
+                runner.sandbox = .onBox(
+                    user: first + UInt32(number), folders: try visible(program, in: "\(folder)/\(name)"))
+            }
             return runner
         }
+    }
+
+    /// What a sandbox over a box's /usr lacks of a plugin: nothing on a box. In a test, its folder is
+    /// elsewhere, and the program may be a link.
+    private static func visible(_ program: String, in folder: String) throws(SystemError) -> [Sandbox.Folder] {
+        let paths = Set([folder, try FileSystem.realPath(folder), try FileSystem.realPath(program)])
+        return paths.filter { path in
+            !path.hasPrefix("/usr/") && !paths.contains { path.hasPrefix("\($0)/") }
+        }.sorted().map { Sandbox.Folder($0, at: String($0.dropFirst())) }
     }
 
     /// What the plugin says of itself.
@@ -94,7 +104,6 @@ public struct PluginRunner: Sendable {
     func begin(_ verb: String, _ input: [UInt8]?) throws -> Asked {
         let file = try input.map { try File.temporary(holding: $0) }
         var program = Command(command[0], command.dropFirst() + [verb], environment: environment)
-        program.confinement = confinement
         program.sandbox = sandbox
         program.argumentZero = calledAs
         let running = try program.begin(input: file)

@@ -24,9 +24,7 @@ public struct Command: Sendable {
     /// shapes its output.
     public var environment: [String: String]
 
-    /// How the box runs a program of unknown origin.
-    public var confinement: Confinement?
-    /// How a build host runs one; ``program`` and ``arguments`` are then paths of the sandbox.
+    /// How a program of unknown origin is run; ``program`` and ``arguments`` are then paths of the sandbox.
     public var sandbox: Sandbox?
     /// The program's name for itself in a sandbox; nil for ``program``.
     public var argumentZero: String?
@@ -65,14 +63,13 @@ public struct Command: Sendable {
         let out = try Pipe()
         let err = try Pipe()
         let pid: pid_t
+        var group: CallGroup?
         if let sandbox {
+            group = try CallGroup.make(memory: sandbox.memory, processes: sandbox.processes)
             pid = try sandbox.spawn(
                 program, [argumentZero ?? program] + arguments, environment: environment,
-                input: input?.descriptor ?? -1, output: output?.descriptor ?? out.writing, error: err.writing)
-        } else if let confinement {
-            pid = try confinement.spawn(
-                program, arguments, environment: environment, input: input?.descriptor ?? -1,
-                output: output?.descriptor ?? out.writing, error: err.writing)
+                input: input?.descriptor ?? -1, output: output?.descriptor ?? out.writing, error: err.writing,
+                group: group)
         } else if Children.areBound {
             let files: [Int32] = [input?.descriptor ?? -1, output?.descriptor ?? out.writing, err.writing]
             pid = try Children.start(
@@ -92,7 +89,7 @@ public struct Command: Sendable {
         }
         out.closeWriting()
         err.closeWriting()
-        return Running(pid: pid, program: program, out: out, err: err)
+        return Running(pid: pid, program: program, out: out, err: err, group: group)
     }
 
     /// A running program, with its output in memory.
@@ -102,9 +99,11 @@ public struct Command: Sendable {
         private let out: Pipe
         private let err: Pipe
         private var isOver = false
+        /// Is removed with this, after the program's end.
+        private let group: CallGroup?
 
-        fileprivate init(pid: pid_t, program: String, out: Pipe, err: Pipe) {
-            (self.pid, self.program, self.out, self.err) = (pid, program, out, err)
+        fileprivate init(pid: pid_t, program: String, out: Pipe, err: Pipe, group: CallGroup?) {
+            (self.pid, self.program, self.out, self.err, self.group) = (pid, program, out, err, group)
         }
 
         deinit {

@@ -92,7 +92,7 @@ enum Child {
                                     keep_capabilities_only: setting.capabilities == nil ? 0 : 1,
                                     no_new_privileges: setting.hasNoNewPrivileges ? 1 : 0, namespaces: 0,
                                     read_only_paths: setting.readOnlyPaths.isEmpty ? nil : readOnly.baseAddress,
-                                    hidden_paths: nil, private_tmp: setting.hasPrivateTmp ? 1 : 0,
+                                    private_tmp: setting.hasPrivateTmp ? 1 : 0,
                                     limits: limits.baseAddress,
                                     limit_count: Int32(limits.count),
                                     oom_score_adjustment: setting.oomScoreAdjustment, ends_with_parent: 0,

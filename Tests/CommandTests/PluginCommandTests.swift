@@ -1,6 +1,8 @@
+import Documents
 import Files
 import Glibc
 import Processes
+import TestSupport
 import Testing
 
 /// `vcpe plugin test` and `describe` run the programs of others.
@@ -93,6 +95,47 @@ import Testing
         let result = try vcpe("plugin", "test", try plugin(answer, publish: "done\n"))
         #expect(result.status == 0, "\(result.text)\(result.errorText)")
         #expect(!FileSystem.exists("\(folder)/written") && !FileSystem.exists("/tmp/vcpe-other"))
+    }
+
+    /// The host's root, and a user of it who has nothing but user namespaces, as builds have them.
+    @Test(arguments: [0, 65534]) func aHostilePluginGetsNothing(user: Int) throws {
+        let plugin = try plugin("", publish: "")
+        chmod(folder, 0o755)
+        try Command("cp", [try CommandTests.program, "\(folder)/vcpe"]).check()
+        // The host's: a file of root's, and one that all may read; sockets; a place in memory for all.
+        for (name, mode) in [("secret", mode_t(0o600)), ("readable", 0o644)] {
+            try FileSystem.replace("\(folder)/\(name)", with: "of the host\n", mode: mode)
+        }
+        let script = """
+            import os, socket
+            unix = socket.socket(socket.AF_UNIX); unix.bind("\(folder)/socket"); unix.listen()
+            os.chmod("\(folder)/socket", 0o777)
+            server = socket.create_server(("127.0.0.1", 0))
+            print(server.getsockname()[1], flush=True)
+            while True: server.accept()
+            """
+        let log = try File("\(folder)/port", O_RDWR | O_CREAT)
+        let server = try Command("/usr/bin/python3", ["-c", script]).start(output: log)
+        defer { server.kill() }
+        for _ in 0..<400 where try log.size() == 0 { usleep(25_000) }
+        let port = Int(String(decoding: try log.read(16, at: 0), as: UTF8.self).filter(\.isNumber)) ?? 0
+        try FileSystem.replace(
+            "\(plugin)/other",
+            with: HostilePlugin.program(
+                files: ["\(folder)/secret", "\(folder)/readable"], sockets: ["\(folder)/socket"], port: port),
+            mode: 0o755)
+        var command = Command("\(folder)/vcpe", ["plugin", "describe", plugin], environment: ["HOME": folder])
+        if user != 0 {
+            command.program = "setpriv"
+            command.arguments =
+                ["--reuid=\(user)", "--regid=\(user)", "--clear-groups", "\(folder)/vcpe"] + command.arguments
+        }
+        let outcome = try command.run()
+        let text = outcome.errorText
+        #expect(outcome.status == 1 && text.contains("it ended with 3"), "\(text)")
+        let start = try #require(text.firstIndex(of: "{"), "\(text)")
+        let end = try #require(text.lastIndex(of: "}"), "\(text)")
+        #expect(HostilePluginOutcome(try JSON.parse(Array(text[start...end].utf8))).findings(user: 64_999) == [])
     }
 
     @Test func linesOfKindsOfPluginsAreTaken() throws {

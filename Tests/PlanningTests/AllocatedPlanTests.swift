@@ -193,7 +193,7 @@ import Testing
     }
 
     private func planner() throws -> Planner {
-        let found = try PluginRunner.all(in: folder)
+        let found = try PluginRunner.all(in: folder, isConfined: false)
         let manifests = try found.map { try PluginManifest.read("\(folder)/\($0.name)/manifest.json") }
         return try Planner(zip(found, manifests).map { Planner.Member($0, $1) })
     }
@@ -274,11 +274,11 @@ import Testing
         // In the definition's order, which is not that of the names.
         let built = try Allocation(of: manifests)
         try FileSystem.replace("\(folder)/\(Allocation.fileName)", with: built.json.pretty)
-        let planner = try Planner(folder: folder, hiding: [])
+        let planner = try Planner(folder: folder)
         #expect(planner.allocation == built && built.share(of: "b").tables == ["t": 10_000...10_002])
         // Another manifest than the image was built with.
         try FileSystem.remove("\(folder)/a")
         try add("a", .init(tables: ["t": .count(4)]), plan: "cat >/dev/null")
-        #expect(throws: PluginFailure.self) { _ = try Planner(folder: folder, hiding: []) }
+        #expect(throws: PluginFailure.self) { _ = try Planner(folder: folder) }
     }
 }

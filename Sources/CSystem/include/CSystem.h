@@ -129,11 +129,13 @@ const char *csystem_enter_view(const struct csystem_view *view);
 #define CSYSTEM_FAMILIES 32
 /// Every call of the kernel.
 #define CSYSTEM_ALL_CALLS (UINT32_C(1) << 31)
+/// Of the usual set only what a program needs that reads, computes and prints: no sockets, and nothing that changes a file.
+#define CSYSTEM_COMPUTING_CALLS (UINT32_C(1) << 30)
 
 /// The calls of the kernel that a program may make, and those that it starts.
 struct csystem_calls {
     uint32_t sets;          // a bit each beside the usual set: users, chroot, clocks, mounts, modules, the kernel's log,
-                            // other processes, memory policies; or CSYSTEM_ALL_CALLS
+                            // other processes, memory policies; or CSYSTEM_ALL_CALLS or CSYSTEM_COMPUTING_CALLS
     const int *families;    // address families of sockets
     int family_count;
     int namespaces;         // it may make and enter namespaces
@@ -163,7 +165,6 @@ struct csystem_child {
     int no_new_privileges;
     uint64_t namespaces;    // CLONE_NEW* of those that it has for itself
     char *const *read_only_paths; // ends with NULL; or NULL for none
-    char *const *hidden_paths; // folders in whose places it finds empty ones; those that aren't there are left out
     int private_tmp;
     const struct csystem_limit *limits;
     int limit_count;
@@ -179,10 +180,10 @@ struct csystem_child {
 /// program that can't run is an error here. Returns the pid, or minus the errno.
 int csystem_spawn(const struct csystem_child *child, char step[28]);
 
-// --- Programs on the build host ---
+// --- Programs of unknown origin ---
 
 /// Folders that a sandbox may have beside its tree.
-#define CSYSTEM_SANDBOX_FOLDERS 4
+#define CSYSTEM_SANDBOX_FOLDERS 8
 
 /// A folder or a file of the host, and where it is mounted, read-only, below the sandbox's root.
 struct csystem_sandbox_folder {
@@ -191,15 +192,20 @@ struct csystem_sandbox_folder {
 };
 
 /// A program of unknown origin, in namespaces of its own (user, mount, PID, network, IPC, UTS, cgroup), with a read-only
-/// tree as its root, five devices, no capability and no way to new ones.
+/// tree as its root, three devices, no capability and no way to new ones.
 struct csystem_sandbox {
     const char *program;    // a path in the sandbox
     char *const *arguments;
     char *const *environment;
     const char *tree;       // a folder of the host whose usr and etc become the sandbox's
     const char *root;       // a folder of the host where the sandbox's root is mounted, not /; NULL for the tree
-    struct csystem_sandbox_folder folders[CSYSTEM_SANDBOX_FOLDERS];
+    struct csystem_sandbox_folder folders[CSYSTEM_SANDBOX_FOLDERS]; // made where the tree has none, but in usr and etc
     int folder_count;
+    int has_tmp;            // a /tmp of 1 MiB that it may write to; else it may write to nothing
+    int whole_proc;         // /proc also has what is not of its own processes, read-only
+    struct csystem_calls calls;
+    int cgroup;             // a cgroup's folder to start in, or -1
+    int oom_score_adjustment;
     int input;              // becomes standard input, or -1 for /dev/null
     int output, error;
     unsigned user;          // its user and group, not 0

@@ -14,7 +14,7 @@ public final class PluginOnHost {
     /// Programs such as awk are links to `/etc/alternatives` (update-alternatives(1)).
     private static let alternatives = "etc/alternatives"
     /// The mount point of the plugins' folder.
-    private static let place = "run"
+    private static let place = "plugins"
 
     /// Copies the plugin as a box has it: the program, and the files that its manifest lists.
     ///

@@ -173,7 +173,7 @@ struct FileChecks {
         var sandbox = Sandbox(
             tree: "/", folders: [.init("\(own)/run", at: "run"), .init("\(own)/data", at: "data")],
             memory: Self.memory)
-        (sandbox.root, sandbox.hasUserNamespace, sandbox.fileSize) = ("\(own)/root", false, 1 << 20)
+        (sandbox.root, sandbox.hasUserNamespace, sandbox.purpose) = ("\(own)/root", false, .checking)
         sandbox.user = (forPreviews ? Self.firstUserOfPreviews : Self.firstUser) + UInt32(number % Self.users)
         return sandbox
     }
