@@ -90,7 +90,8 @@ extension Composer {
         guard let site = definition.site else { return }
         do {
             let bytes = try FileSystem.read(try resolve(site))
-            put("usr/lib/vcpe/site.yaml", .file(Content(bytes)), mode: 0o644)
+            // It may have secrets, and the engine alone reads it.
+            put("usr/lib/vcpe/site.yaml", .file(Content(bytes)), mode: 0o600)
         } catch let error as SystemError {
             throw InvalidDocument([site.problem("\(error)", hint: "the path is relative to \(folder)")])
         }
