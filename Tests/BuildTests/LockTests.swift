@@ -18,6 +18,30 @@ import Testing
         return "\(row.version) \(row.archive)"
     }
 
+    // MARK: - The cache
+
+    /// apt checks an index when it fetches it, and believes it later: one who writes to the cache names a
+    /// package of his own in it, for the next lock.
+    @Test func aPoisonedIndexChangesNoLock() throws {
+        try fixture.mirror.add([fixture.package("tool", "1.0")])
+        try fixture.define("packages: [tool]\n")
+        let before = try fixture.lock()
+        let tool = try #require(before.packages.first { $0.name == "tool" })
+        let evil = String(repeating: "e", count: 64)
+        let script = """
+            cd '\(fixture.folder)/cache/vcpe/apt'/*
+            for list in $(grep -l \(tool.digest.hex) lists/*_Packages); do
+                cp -p "$list" old; sed -i 's/\(tool.digest.hex)/\(evil)/' "$list"; touch -r old "$list"; echo "$list"
+            done
+            rm -f *pkgcache.bin; echo evil > etc/trusted.gpg.d/evil.asc; echo 'Package: *' > etc/preferences.d/evil
+            """
+        #expect(try Command("bash", ["-ec", script]).check().text.split(separator: "\n").count == 1)
+        let after = try fixture.lock()
+        #expect(after.packages.first { $0.name == "tool" } == tool)
+        let left = try Command("find", ["\(fixture.folder)/cache/vcpe/apt", "-name", "*evil*"]).check().text
+        #expect(left == "")
+    }
+
     // MARK: - Archives
 
     /// Backports come from Debian's own mirror: the URL alone does not tell which archive has a

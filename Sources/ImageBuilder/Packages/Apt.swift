@@ -21,6 +21,7 @@ struct Apt {
     private let root: String
     private let mirrors: Mirrors
     private let base: Definition.Base
+    private let cache: Cache
     /// Held while this value exists: concurrent resolvers would overwrite each other's lists.
     private let lock: FileLock
     /// Stanzas of apt_preferences(5) for the archives' pins; known after ``update()``.
@@ -40,14 +41,16 @@ struct Apt {
     ) throws {
         base = definition.base
         self.mirrors = mirrors
+        self.cache = cache
         var sources = try PackageSource.all(definition, folder: folder, mirrors: mirrors, components: components)
         let text = sources.map(\.stanza).joined(separator: "\n")
         let key = SHA256.hash(Array((text + base.architecture + definition.debs.map(\.value).joined()).utf8)).hex
         root = try cache.folder("apt/\(base.suite)-\(key.prefix(16))")
+        lock = try FileLock("\(root)/lock", .exclusive, waiting: waiting)
+        try Self.removeUnmarked(in: root, cache)
         for folder in ["etc/preferences.d", "etc/trusted.gpg.d", "lists/partial", "archives/partial", "log"] {
             try FileSystem.makeDirectory("\(root)/\(folder)")
         }
-        lock = try FileLock("\(root)/lock", .exclusive, waiting: waiting)
         if let local = try PackageSource.local(
             definition.debs, folder: folder, directory: "\(try FileSystem.realPath(root))/own")
         {
@@ -56,6 +59,37 @@ struct Apt {
         self.sources = sources
         try FileSystem.replace(
             "\(root)/etc/vcpe.sources", with: sources.map(\.stanza).joined(separator: "\n"))
+    }
+
+    /// Removes what an earlier run has left, but for the indexes if they are those that a build of this
+    /// user has fetched: apt checks an index when it fetches it, and later believes what it finds.
+    private static func removeUnmarked(in root: String, _ cache: Cache) throws {
+        let isMarked = cache.isMarked(section(root), lists, try digest(ofLists: "\(root)/\(lists)"))
+        for name in try FileSystem.list(root) where name != "lock" {
+            if isMarked, name.hasPrefix(lists) { continue }
+            try FileSystem.remove("\(root)/\(name)")
+        }
+        for name in ["partial", "auxfiles"] { try FileSystem.remove("\(root)/\(lists)/\(name)") }
+    }
+
+    /// The folder of the indexes in the root, and their name for ``Cache/mark(_:_:_:)``.
+    private static let lists = "lists"
+
+    private static func section(_ root: String) -> String { "apt/\(FileSystem.name(of: root))" }
+
+    /// Of the names and contents of all indexes. Those of an archive of files are links, whose contents
+    /// are not the cache's.
+    private static func digest(ofLists folder: String) throws -> Digest {
+        var hash = SHA256()
+        for name in (try? FileSystem.list(folder)) ?? [] where name.contains("_") {
+            let path = "\(folder)/\(name)"
+            let content =
+                if let target = try? FileSystem.linkTarget(path) {
+                    Array("-> \(target)".utf8)
+                } else { SHA256.hash(try FileSystem.read(path)).bytes }
+            hash.update(Array(name.utf8) + [0] + content + [0])
+        }
+        return hash.finish()
     }
 
     /// Options that isolate apt from the host.
@@ -122,6 +156,7 @@ struct Apt {
                 "apt can't read the archives' indexes:\n  \(Self.diagnostics(result))",
                 hint: "check the network and the mirror (\(mirrors.main)), or use another one with --mirror")
         }
+        try cache.mark(Self.section(root), Self.lists, try Self.digest(ofLists: "\(root)/\(Self.lists)"))
         if sources.contains(where: { !$0.pins.isEmpty }) {
             preferences = try ArchivePolicy(run("apt-cache", ["policy"]).text).preferences(sources)
         }
