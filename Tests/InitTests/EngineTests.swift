@@ -3,6 +3,7 @@ import Documents
 import Files
 import Glibc
 import Processes
+import TestSupport
 import Testing
 
 /// The engine as PID 1's first service.
@@ -60,6 +61,55 @@ import Testing
         #expect(box.service("daemons-one")?[1] == "running" && box.service("daemons-one")?[2] == before)
         #expect(try apply("net_admin") == nil)
         #expect(box.wait(5) { box.service("daemons-one")?[2] != before && box.service("daemons-one")?[1] == "running" })
+    }
+
+    /// A plugin that was taken over, run by the engine: it gets nothing, and all that it starts is in one cgroup.
+    @Test func aHostilePluginReachesNothingOfTheBox() throws {
+        let program = HostilePlugin.program(
+            files: ["/usr/lib/vcpe/site.yaml", "/data/vcpe/secrets", "/run/vcpe/units"],
+            sockets: ["/run/vcpe/init.sock", "/run/vcpe/engine.sock"], port: 22)
+        func manifest(_ name: String) -> String {
+            let manifest: JSON = [
+                "name": .text(name), "version": "1", "summary": "of a test", "contract": 1, "key": .text(name),
+                "yang": "none", "features": [], "resources": [], "publishes": [],
+            ]
+            return manifest.pretty
+        }
+        let box = try Sandbox(
+            units: ["engine": "command /usr/lib/vcpe/vcpe-engine\nready notify\nessential\naccess init\n"],
+            files: [
+                "plugins/evil/evil": program, "plugins/evil/manifest.json": manifest("evil"),
+                "plugins/idle/idle": "#!/bin/sh\nsleep 3 &\nsleep 3\n",
+                "plugins/idle/manifest.json": manifest("idle"),
+                "site.yaml": "{}\n",
+            ], setup: "chmod 600 usr/lib/vcpe/site.yaml; mkdir -p data/vcpe/secrets")
+        #expect(box.wait(20) { box.service("engine")?[1] == "running" }, "\(box.ask("status") ?? "") \(box.console)")
+        let error = try box.askEngine(["do": "apply", "name": "site.yaml", "site": "evil: {}\n"])["error"]?.text ?? ""
+        let start = try #require(error.firstIndex(of: "{"), "\(error)")
+        let end = try #require(error.lastIndex(of: "}"), "\(error)")
+        #expect(HostilePluginOutcome(try JSON.parse(Array(error[start...end].utf8))).findings(user: 64_000) == [])
+        // The engine's calls, beside its own run.
+        func calls() -> [String] {
+            let group = box.path("/sys/fs/cgroup/services/engine")
+            return ((try? FileSystem.list(group)) ?? []).filter { $0.hasPrefix("call-") }.map { "\(group)/\($0)" }
+        }
+        #expect(calls() == [])
+        let connection = box.connect("/run/vcpe/engine.sock", inPackets: false)
+        defer { close(connection) }
+        let request = Array((JSON.object(["do": "apply", "name": "site.yaml", "site": "idle: {}\n"]).line + "\n").utf8)
+        #expect(send(connection, request, request.count, Int32(MSG_NOSIGNAL)) == request.count)
+        var members = 0
+        #expect(
+            box.wait(5) {
+                members =
+                    calls().first.flatMap { try? File("\($0)/cgroup.procs").read(4096, at: 0) }?
+                    .filter { $0 == 10 }.count ?? 0
+                return members == 3
+            }, "\(members)")
+        #expect(calls().count == 1)
+        var answer = [UInt8](repeating: 0, count: 1 << 12)
+        #expect(recv(connection, &answer, answer.count, 0) > 0)
+        #expect(box.wait(5) { calls().isEmpty })
     }
 
     /// Who has the box restart hears that it does, however long the answer is on its way.
