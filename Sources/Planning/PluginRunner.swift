@@ -66,10 +66,7 @@ public struct PluginRunner: Sendable {
     /// What a sandbox over a box's /usr lacks of a plugin: nothing on a box. In a test, its folder is
     /// elsewhere, and the program may be a link.
     private static func visible(_ program: String, in folder: String) throws(SystemError) -> [Sandbox.Folder] {
-        let paths = Set([folder, try FileSystem.realPath(folder), try FileSystem.realPath(program)])
-        return paths.filter { path in
-            !path.hasPrefix("/usr/") && !paths.contains { path.hasPrefix("\($0)/") }
-        }.sorted().map { Sandbox.Folder($0, at: String($0.dropFirst())) }
+        try Sandbox.Folder.lacking(of: [folder, program])
     }
 
     /// What the plugin says of itself.

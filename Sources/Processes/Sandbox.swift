@@ -28,6 +28,16 @@ public struct Sandbox: Sendable, Hashable {
         public var place: String
 
         public init(_ source: String, at place: String) { (self.source, self.place) = (source, place) }
+
+        /// What a sandbox over a box's /usr lacks of some paths, each in its own place: nothing on a box. In
+        /// a test they are elsewhere, and may be links.
+        public static func lacking(of paths: [String]) throws(SystemError) -> [Folder] {
+            var all: Set<String> = []
+            for path in paths { all.formUnion([path, try FileSystem.realPath(path)]) }
+            return all.filter { path in
+                !path.hasPrefix("/usr/") && !all.contains { path.hasPrefix("\($0)/") }
+            }.sorted().map { Folder($0, at: String($0.dropFirst())) }
+        }
     }
 
     /// A folder of the host whose `usr` and `etc` become the program's.

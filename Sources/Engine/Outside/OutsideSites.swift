@@ -96,7 +96,7 @@ struct OutsideSites {
             try? FileSystem.replace(places.outsideTried, with: identity)
             defer { try? FileSystem.remove(places.outsideTried) }
             do {
-                let read = try StickReader.read(device, hiding: places.hiddenFromOthers)
+                let read = try StickReader.read(device)
                 return found("the stick", read.document, signature: read.signature)
             } catch {
                 places.consoles.say("\(name), labelled \(Self.label), is not read: \(error)")

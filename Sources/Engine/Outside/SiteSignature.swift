@@ -11,22 +11,25 @@ extension Places {
             throw EngineError("this image names no key (site-keys) that could sign another")
         }
         guard let signature else { throw EngineError("there is no \(StickReader.signature) beside it") }
-        // Beside the folders that a confined program finds empty: a stick's signature is not parsed by root.
-        let folder = try FileSystem.makeTemporaryDirectory(
-            in: FileSystem.parent(of: run) ?? "/", prefix: FileSystem.temporaryPrefix + "sig")
+        let folder = try FileSystem.makeTemporaryDirectory(in: state, prefix: FileSystem.temporaryPrefix + "sig")
         defer { try? FileSystem.remove(folder) }
-        chmod(folder, 0o755)
         try FileSystem.replace("\(folder)/signature", with: signature, mode: 0o644)
         let words = [
-            "-Y", "verify", "-f", siteKeys, "-I", "site", "-n", "vcpe-site", "-s", "\(folder)/signature",
+            "-Y", "verify", "-f", siteKeys, "-I", "site", "-n", "vcpe-site", "-s", "/signature",
         ]
         var command = Command("/usr/bin/ssh-keygen", words)
-        command.confinement = Confinement(
-            user: StickReader.user, hidden: hiddenFromOthers, memory: 128 << 20, processes: 1)
+        // What a stick says is not parsed by root. The program asks who it is: that must be a user that there is.
+        command.sandbox = .onBox(
+            user: Self.nobody,
+            folders: [.init("\(folder)/signature", at: "signature")] + (try Sandbox.Folder.lacking(of: [siteKeys])))
+        command.sandbox?.purpose = .checking
         let result = try command.begin(input: .temporary(holding: text)).finish(deadline: 10, limit: 64 << 10)
         guard result.status == 0 else {
             let lines = (result.text + result.errorText).split(separator: "\n").joined(separator: "; ")
             throw EngineError("its signature is not one of the image's keys: \(lines)")
         }
     }
+
+    /// Debian's user of that name (base-passwd).
+    private static let nobody: UInt32 = 65_534
 }

@@ -13,15 +13,17 @@ public enum StickReader {
     /// Bytes of a document, and of its signature.
     static let (most, mostOfSignature) = (4 << 20, 64 << 10)
     /// A user beside those of plugins.
-    static let user: UInt32 = 64_990
+    private static let user: UInt32 = 64_990
     /// Seconds.
     private static let deadline = 25.0
 
     /// - Parameter device: a path.
     /// - Throws: why there is no document.
-    static func read(_ device: String, hiding hidden: [String]) throws -> (document: [UInt8], signature: [UInt8]?) {
-        var command = Command(CommandLine.arguments.first ?? "", [verb])
-        command.confinement = Confinement(user: user, hidden: hidden, memory: 256 << 20, processes: 1)
+    static func read(_ device: String) throws -> (document: [UInt8], signature: [UInt8]?) {
+        let program = CommandLine.arguments.first ?? ""
+        var command = Command(program, [verb])
+        command.sandbox = .onBox(user: user, folders: try Sandbox.Folder.lacking(of: [program]))
+        command.argumentZero = program
         let result = try command.begin(input: File(device, O_RDONLY | O_NONBLOCK)).finish(
             deadline: deadline, limit: most + mostOfSignature + 64)
         guard result.status == 0 else {
