@@ -1,3 +1,4 @@
+import CSystem
 import Glibc
 
 /// Folders that belong to a service.
@@ -17,5 +18,20 @@ enum OwnedFolder {
         }
         defer { close(folder) }
         guard fchown(folder, user, group) == 0 else { throw Failure("fchown", path) }
+    }
+
+    /// Removes a file that a service makes. No link above it is followed: the folder may be the service's own, which
+    /// could put a link to another's file there.
+    static func removeFile(_ path: String) {
+        // Debian's own link, which units name.
+        let path = path.hasPrefix("/var/run/") ? String(path.dropFirst(4)) : path
+        guard let end = path.lastIndex(of: "/"), path.hasPrefix("/") else { return }
+        let root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        defer { close(root) }
+        let parent = path[..<end].drop { $0 == "/" }
+        let folder = csystem_open_beneath(root, parent.isEmpty ? "." : String(parent), O_RDONLY | O_DIRECTORY, 0)
+        guard folder >= 0 else { return }
+        defer { close(folder) }
+        unlinkat(folder, String(path[path.index(after: end)...]), 0)
     }
 }

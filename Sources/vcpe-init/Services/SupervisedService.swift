@@ -93,8 +93,8 @@ struct SupervisedService {
                 say(": \(error)")
             }
         }
-        if case .file(let path) = unit.readiness { unlink(path) }
-        if case .forked(let path?) = unit.readiness { unlink(path) }
+        if case .file(let path) = unit.readiness { OwnedFolder.removeFile(path) }
+        if case .forked(let path?) = unit.readiness { OwnedFolder.removeFile(path) }
         launch()
     }
 
