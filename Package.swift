@@ -100,7 +100,7 @@ let host: [Target] = [
         ]),
     .target(
         name: "TestSupport",
-        dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "PluginKit", "Processes", "Ruleset"],
+        dependencies: ["Digests", "Documents", "Files", "ImageBuilder", "PluginKit", "Processes", "Ruleset", "Units"],
         path: "Tests/Support"),
     .testTarget(name: "DocumentsTests", dependencies: ["Addresses", "Documents", "Files", "TestSupport"]),
     .testTarget(name: "SchemaTests", dependencies: ["Documents", "Schema"]),

@@ -118,7 +118,7 @@ const char *csystem_enter_view(const struct csystem_view *view) {
     int count = 0, has_all_devices = 0;
     int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0) return "open of /";
-    for (int i = 0; i < COUNT(common) && count < PLACES; i++) {
+    for (int i = 0; !view->bare && i < COUNT(common) && count < PLACES; i++) {
         places[count] = (struct place){common[i], open_place(root, common[i]), 0};
         if (places[count].file >= 0) count++;
     }

@@ -71,6 +71,7 @@ struct PlanAssembly {
         if let collections = plugin.manifest.publishes, !collections.contains(collection) {
             throw PluginFailure("plugin \(name) publish: its manifest says nothing of the collection \(collection)")
         }
+        try PermissionCheck(plugin).check(publishing: value, key, in: collection)
         if let other = publishers.updateValue(name, forKey: "\(collection) \(key)") {
             problems.append("error: plugins \(other) and \(name) both publish \(key) in \(collection)")
         }
@@ -125,6 +126,7 @@ struct PlanAssembly {
                 "plugin \(name) plan: its manifest gives the service \(service.name) no access \"\(access.rawValue)\"; "
                     + "add the service to the manifest's access.\(access.rawValue)")
         }
+        try PermissionCheck(plugin).check(resource)
         let allocated: Resource
         do {
             allocated = try resource.allocated(by: planner.allocation.share(of: name), of: name, line: text)
@@ -164,6 +166,20 @@ struct PlanAssembly {
         )
     }
 
+    /// Plugins' chains that can accept where their plugins may not, one a plugin.
+    private func acceptances(of plan: Plan) -> [PermissionViolation] {
+        var chains: [String: Chain] = [:]
+        var staged: [String: [(chain: Chain, stage: Stage)]] = [:]
+        for planned in plan.ordered {
+            guard case .chain(let chain, let use)? = planned.resource.as(NftablesResource.self) else { continue }
+            chains[chain.name] = chain
+            if let stage = use?.stage { staged[planned.plugin, default: []].append((chain, stage)) }
+        }
+        return planner.plugins.compactMap { plugin in
+            staged[plugin.manifest.name].flatMap { PermissionCheck(plugin).acceptance(of: $0, in: chains) }
+        }
+    }
+
     /// The whole plan.
     ///
     /// - Throws: what is wrong with it, and what no line alone can show.
@@ -172,6 +188,7 @@ struct PlanAssembly {
         var plan = Plan(planned, byKey)
         (plan.warnings, plan.absent, plan.notes, plan.replanAt) = (warnings, absent, notes, replanAt)
         if let violation = TablePlan.guardViolation(plan.filter) { problems.append("error: \(violation)") }
+        problems += acceptances(of: plan).map { "error: \($0)" }
         for planned in plan.ordered {
             for key in planned.resource.value.references where plan.resources[key]?.plugin != planned.plugin {
                 problems.append(

@@ -142,10 +142,21 @@ public struct Planner: Sendable {
     public struct Member: Sendable {
         public let runner: PluginRunner
         public let manifest: PluginManifest
+        /// One of the project's own; others have bounds that no manifest moves (``ForeignPlugins``).
+        public let isOwn: Bool
+        let granted: Permissions
 
-        public init(_ runner: PluginRunner, _ manifest: PluginManifest) {
+        public init(_ runner: PluginRunner, _ manifest: PluginManifest, isOwn: Bool) {
             self.runner = runner
             self.manifest = manifest
+            self.isOwn = isOwn
+            granted = manifest.granted
+        }
+
+        /// - Throws: ``PermissionViolation`` for what no such plugin may have.
+        public func checkManifest() throws(PermissionViolation) {
+            if let objection = ForeignPlugins.objection(toName: manifest.name, isOwn: isOwn) { throw objection }
+            if let objection = isOwn ? nil : ForeignPlugins.objections(to: manifest).first { throw objection }
         }
     }
 
@@ -169,8 +180,10 @@ public struct Planner: Sendable {
     /// - Parameter forPreviews: whether they run beside those of the engine.
     /// - Throws: ``PluginFailure`` also for a kind that two plugins drive, or none.
     public init(folder: String, forPreviews: Bool = false) throws {
+        let own = try ForeignPlugins.own(in: folder)
         plugins = try PluginRunner.all(in: folder, forPreviews: forPreviews).map {
-            Member($0, try PluginManifest.read("\(folder)/\($0.name)/manifest.json"))
+            let manifest = try PluginManifest.read("\(folder)/\($0.name)/manifest.json")
+            return Member($0, manifest, isOwn: own.contains($0.name))
         }
         let problems = PluginManifest.kindProblems(of: plugins.map(\.manifest))
         if !problems.isEmpty {
@@ -287,6 +300,7 @@ public struct Planner: Sendable {
             let entry = entries.first { $0.key == plugin.manifest.key }
             guard entry != nil || plugin.manifest.isAlwaysPlanned else { return nil }
             try plugin.manifest.checkContract()
+            try plugin.checkManifest()
             return (plugin, entry?.value ?? Node([:], position: site.position))
         }
     }

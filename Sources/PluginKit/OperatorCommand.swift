@@ -37,8 +37,9 @@ public struct OperatorCommand: Sendable, Hashable {
         case past(String)
         /// A file below /run/vcpe/NAME or /data/NAME.
         case file(String)
-        /// What a program of the image says.
-        case program([String])
+        /// What a program of the image says. It runs confined, as a user of the image, who is not root; nil for one that
+        /// owns nothing.
+        case program([String], user: String? = nil)
 
         var json: JSON {
             switch self {
@@ -48,7 +49,8 @@ public struct OperatorCommand: Sendable, Hashable {
             case .past(let argument): ["past": .text(argument)]
             case .connections(let argument): ["connections": .text(argument)]
             case .file(let path): ["file": .text(path)]
-            case .program(let words): ["program": .texts(words)]
+            case .program(let words, let user):
+                .object(["program": .texts(words), "user": user.map { .text($0) }])
             }
         }
     }
@@ -116,14 +118,17 @@ public struct OperatorCommand: Sendable, Hashable {
         }
         let absolute = Shape.text("an absolute path") { $0.hasPrefix("/") }
         let mapping = Shape<Input>.mapping(
-            "counters, sets, services, {past: ARGUMENT}, {connections: ARGUMENT}, {file: PATH} or {program: [PATH, …]}"
+            "counters, sets, services, {past: ARGUMENT}, {connections: ARGUMENT}, {file: PATH} or "
+                + "{program: [PATH, …], user: USER}"
         ) { fields in
             if let argument = fields.optional("past", .name) { return .past(argument) }
             if let argument = fields.optional("connections", .name) { return .connections(argument) }
             let file = fields.optional("file", absolute)
             let program = fields.optional("program", .list(of: .text))
+            let user = fields.optional(
+                "user", .text("a user of the image other than root") { $0 != "root" && UInt32($0) == nil })
             if let file { return .file(file) }
-            return program.flatMap { $0.first?.hasPrefix("/") == true ? .program($0) : nil }
+            return program.flatMap { $0.first?.hasPrefix("/") == true ? .program($0, user: user) : nil }
         }
         return Shape(mapping.allowed) { node, path, problems in
             if case .mapping = node.value { return mapping.read(node, path: path, into: problems) }

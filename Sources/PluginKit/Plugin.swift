@@ -97,6 +97,8 @@ public struct PluginManifest: Sendable, Hashable {
     /// The rights to ask PID 1, the engine and the updater that its services may have: each a word of
     /// a unit's `access`, with the names of the services as in ``reports``.
     public var access: [Unit.Access: [String]]
+    /// What its plans may have at most, beside what other keys grant: ``granted`` is all of it.
+    public var permissions: Permissions
     /// Lists of its YANG module that show the box's operational state.
     public var state: [StateList]
     /// Whether it plans for documents without its key, too, as if that held an empty mapping.
@@ -119,7 +121,8 @@ public struct PluginManifest: Sendable, Hashable {
         name: String, version: String, contracts: [Int] = PluginManifest.contracts, summary: String, key: String,
         yang: String, files: [String] = [], publishes: [String]? = nil, reads: [String]? = nil,
         facts: [String] = [], reports: [String: [String]] = [:], access: [Unit.Access: [String]] = [:],
-        state: [StateList] = [], isAlwaysPlanned: Bool = false, locks: [String] = [], stateFormat: Int = 1,
+        permissions: Permissions = Permissions(), state: [StateList] = [], isAlwaysPlanned: Bool = false,
+        locks: [String] = [], stateFormat: Int = 1,
         resources: [String],
         drivers: [Driver] = [], allocates: AllocationRequest = AllocationRequest(), features: [Feature],
         commands: [OperatorCommand] = []
@@ -133,6 +136,7 @@ public struct PluginManifest: Sendable, Hashable {
         self.facts = facts
         self.reports = reports
         self.access = access
+        self.permissions = permissions
         self.state = state
         self.isAlwaysPlanned = isAlwaysPlanned
         self.locks = locks
@@ -155,6 +159,7 @@ public struct PluginManifest: Sendable, Hashable {
             "reports": reports.isEmpty ? nil : .object(reports.mapValues { .texts($0) }),
             "access": access.isEmpty
                 ? nil : .object(Dictionary(uniqueKeysWithValues: access.map { ($0.key.rawValue, .texts($0.value)) })),
+            "permissions": permissions.isEmpty ? nil : permissions.json,
             "state": state.isEmpty ? nil : .list(state.map(\.json)),
             "always": isAlwaysPlanned ? .boolean(true) : nil, "locks": locks.isEmpty ? nil : .texts(locks),
             "state-format": stateFormat == 1 ? nil : .integer(stateFormat),
@@ -209,6 +214,7 @@ public struct PluginManifest: Sendable, Hashable {
             let reports = fields.optional("reports", .dictionary(.name, .list(of: .text))) ?? []
             let access = fields.optional(
                 "access", .dictionary(.oneOf(Unit.Access.allCases.map(\.rawValue)), .list(of: .text)))
+            let permissions = fields.optional("permissions", Permissions.shape) ?? Permissions()
             let state = fields.optional("state", .list(of: StateList.shape)) ?? []
             let isAlwaysPlanned = fields.optional("always", .boolean) ?? false
             let path = Shape.text("a path of the plugin's part, such as users or rules[web].action") {
@@ -240,13 +246,23 @@ public struct PluginManifest: Sendable, Hashable {
                     hint: "allowed are leases, prefixes, routers, tunnels, \(name) and \(name)-…")
                 return nil
             }
+            for command in commands {
+                for case .program(let words, _) in command.inputs where !permissions.mayRun(words) {
+                    let program = Permissions.program(of: words)
+                    fields.problems.add(
+                        fields.node, "commands",
+                        "the command \(command.name) has the engine run \"\(program)\", which permissions.programs lacks",
+                        hint: "add permissions.programs: [\"\(program)\"]")
+                    return nil
+                }
+            }
             return PluginManifest(
                 name: name, version: version, contracts: contracts, summary: summary, key: key, yang: yang,
                 files: files, publishes: publishes, reads: reads, facts: facts,
                 reports: Dictionary(reports.map { ($0.key, $0.value) }) { $1 },
                 access: Dictionary(
                     (access ?? []).compactMap { pair in Unit.Access(rawValue: pair.key).map { ($0, pair.value) } }
-                ) { $1 }, state: state,
+                ) { $1 }, permissions: permissions, state: state,
                 isAlwaysPlanned: isAlwaysPlanned, locks: locks, stateFormat: stateFormat, resources: resources,
                 drivers: drivers.map(\.value), allocates: allocates, features: features, commands: commands)
         }

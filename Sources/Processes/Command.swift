@@ -24,6 +24,8 @@ public struct Command: Sendable {
     /// shapes its output.
     public var environment: [String: String]
 
+    /// How the box runs a program of its image for a plugin.
+    public var imageProgram: ImageProgram?
     /// How a program of unknown origin is run; ``program`` and ``arguments`` are then paths of the sandbox.
     public var sandbox: Sandbox?
     /// The program's name for itself in a sandbox; nil for ``program``.
@@ -70,6 +72,10 @@ public struct Command: Sendable {
                 program, [argumentZero ?? program] + arguments, environment: environment,
                 input: input?.descriptor ?? -1, output: output?.descriptor ?? out.writing, error: err.writing,
                 group: group)
+        } else if let imageProgram {
+            pid = try imageProgram.spawn(
+                program, arguments, environment: environment, input: input?.descriptor ?? -1,
+                output: output?.descriptor ?? out.writing, error: err.writing)
         } else if Children.areBound {
             let files: [Int32] = [input?.descriptor ?? -1, output?.descriptor ?? out.writing, err.writing]
             pid = try Children.start(

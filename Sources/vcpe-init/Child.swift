@@ -130,7 +130,7 @@ enum Child {
                         var view = csystem_view(
                             writable: writable.baseAddress, visible: visible.baseAddress, devices: devices.baseAddress,
                             processes: has(.processes), own_processes: has(.ownProcesses),
-                            kernel_settings: has(.kernelSettings), new_code: has(.newCode))
+                            kernel_settings: has(.kernelSettings), new_code: has(.newCode), bare: 0)
                         var calls = csystem_calls(
                             sets: profile.systemCalls.reduce(0) { $0 | $1.bit }, families: families.baseAddress,
                             family_count: Int32(families.count), namespaces: has(.namespaces))

@@ -1,6 +1,7 @@
 import Documents
 import Files
 import Glibc
+import PluginKit
 import TestSupport
 import Testing
 
@@ -15,6 +16,7 @@ import Testing
         """
     private static let manifest: JSON = [
         "name": "daemons", "version": "1", "summary": "of a test", "contract": 1, "key": "daemons", "yang": "none",
+        "permissions": Permissions.wide("daemons").json,
         "features": [], "resources": ["service", "file", "link"], "allocates": ["namespaces": ["absent"]],
     ]
 
@@ -23,6 +25,10 @@ import Testing
         "  \(name): {kind: service, id: daemons-\(name), name: daemons-\(name), "
             + "command: [/bin/sh, -c, '\(script)']\(more.isEmpty ? "" : ", ")\(more)}\n"
     }
+
+    /// What a service sees of the box's, and may write to.
+    private static let folder = "/run/vcpe/daemons"
+    private static let own = "directories: [\(folder)]"
 
     private static let steady = service("one", "exec sleep 1000")
 
@@ -98,14 +104,16 @@ import Testing
         let box = try Self.box()
         #expect(box.wait("daemons-one", "running"), "\(box.console)")
         let begin = Sandbox.now
-        let slow = Self.service("two", "sleep 4; : >/run/ready; exec sleep 1000", "ready: file /run/ready")
+        let slow = Self.service(
+            "two", "sleep 4; : >\(Self.folder)/ready; exec sleep 1000", "ready: file \(Self.folder)/ready, \(Self.own)")
         _ = try apply(Self.steady + slow, to: box)
         #expect(Sandbox.now - begin < 2)
         #expect(try Wait.until(20) { try status(box)["probation"] == nil }, "\(box.console)")
         #expect(Sandbox.now - begin >= 4 && box.service("daemons-two")?[1] == "running")
         #expect(try status(box)["commit"]?.integer == 1 && status(box)["rolled-back"] == nil)
         // One that is ready at once has nothing to wait for, although it would exit in the look that others get.
-        let quick = Self.service("one", ": >/run/one; sleep 1; exit 1", "ready: file /run/one")
+        let quick = Self.service(
+            "one", ": >\(Self.folder)/one; sleep 1; exit 1", "ready: file \(Self.folder)/one, \(Self.own)")
         _ = try apply(quick, to: box)
         #expect(try Wait.until(1) { try status(box)["probation"] == nil }, "\(box.console)")
         #expect(try status(box)["commit"]?.integer == 2 && status(box)["rolled-back"] == nil)
@@ -115,7 +123,7 @@ import Testing
         let box = try Self.box()
         #expect(box.wait("daemons-one", "running"), "\(box.console)")
         let late = Self.service(
-            "one", "echo waiting; exec sleep 1000", "ready: file /run/never, ready-timeout: 2")
+            "one", "echo waiting; exec sleep 1000", "ready: file \(Self.folder)/never, ready-timeout: 2")
         _ = try apply(late, to: box)
         let reason = try #require(try rollbackReason(box), "\(box.console)")
         #expect(reason.contains("daemons-one") && reason.contains("never ready") && reason.hasSuffix("\n  waiting"))
@@ -127,7 +135,8 @@ import Testing
         let failing = Self.service("bad", "exit 1")
         let box = try Self.box(Self.steady + failing)
         #expect(box.wait(10) { Int(box.service("daemons-bad")?[3] ?? "") ?? 0 > 1 }, "\(box.console)")
-        let once = Self.service("two", "[ -e /run/twice ] && exec sleep 1000; : >/run/twice; exit 1")
+        let mark = "\(Self.folder)/twice"
+        let once = Self.service("two", "[ -e \(mark) ] && exec sleep 1000; : >\(mark); exit 1", Self.own)
         let answer = try apply(Self.steady + failing + once, to: box)
         #expect(answer["probation"]?.list == ["service daemons-one", "service daemons-two"], "\(answer.line)")
         #expect(try Wait.until(10) { try status(box)["probation"] == nil }, "\(box.console)")
@@ -144,7 +153,8 @@ import Testing
         func file(_ content: String) -> String {
             "  file: {kind: file, id: \(path), path: \(path), content: \(content), owner: root, mode: 420}\n"
         }
-        let reader = Self.service("one", "while grep -q good \(path); do sleep 0.1; done; echo it is bad; exit 5")
+        let script = "while grep -q good \(path); do sleep 0.1; done; echo it is bad; exit 5"
+        let reader = Self.service("one", script, Self.own)
         let box = try Self.box(file("good") + reader)
         #expect(box.wait("daemons-one", "running"), "\(box.console)")
         let pid = box.service("daemons-one")?[2]

@@ -2,6 +2,7 @@ import CSystem
 import Documents
 import Files
 import Glibc
+import PluginKit
 import Processes
 import TestSupport
 import Testing
@@ -16,6 +17,7 @@ import Testing
         """
     private static let manifest: JSON = [
         "name": "daemons", "version": "1", "summary": "of a test", "contract": 1, "key": "daemons", "yang": "none",
+        "permissions": Permissions.wide("daemons").json,
         "features": [], "resources": ["service"],
     ]
 

@@ -24,7 +24,7 @@ import Testing
                 fi
                 : >twice; exec sleep 1000
 
-                """
+                """,
             ])
         #expect(
             box.wait(15) { FileSystem.exists(box.path("/run/evil/twice")) }, "\(box.ask("status") ?? "") \(box.console)"

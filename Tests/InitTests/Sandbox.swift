@@ -1,4 +1,5 @@
 import CSystem
+import Documents
 import Files
 import Glibc
 import Processes
@@ -33,7 +34,10 @@ final class Sandbox {
             try FileSystem.makeDirectory("\(folder)/scripts")
             try FileSystem.replace("\(folder)/scripts/\(name)", with: text, mode: 0o755)
         }
-        for (path, text) in files {
+        // The plugins of tests are the image's own.
+        let plugins = Set(files.keys.filter { $0.hasPrefix("plugins/") }.map { String($0.split(separator: "/")[1]) })
+        let own = plugins.isEmpty ? [:] : ["plugins/own.json": JSON.texts(plugins.sorted()).pretty]
+        for (path, text) in own.merging(files, uniquingKeysWith: { $1 }) {
             if let parent = FileSystem.parent(of: "\(folder)/files/\(path)") { try FileSystem.makeDirectory(parent) }
             try FileSystem.replace("\(folder)/files/\(path)", with: text, mode: 0o755)
         }

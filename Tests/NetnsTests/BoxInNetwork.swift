@@ -65,9 +65,10 @@ final class BoxInNetwork {
     ///   - plugins: further plugins by name: the text of each one's program.
     ///   - folders: of further plugins, as an image would get them.
     ///   - manifests: what the manifests of those of `plugins` have beside the least.
+    ///   - foreign: those of `plugins` that are a third party's, without permissions but those of `manifests`.
     init(
         site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = [],
-        manifests: [String: [String: JSON]] = [:]
+        manifests: [String: [String: JSON]] = [:], foreign: Set<String> = []
     ) throws {
         folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-netns")
         box = try NetworkNamespace()
@@ -90,10 +91,13 @@ final class BoxInNetwork {
             let manifest: [String: JSON] = [
                 "name": .text(name), "version": "1", "summary": "of a test", "contract": 1, "key": .text(name),
                 "yang": "none", "features": [], "resources": .texts(ResourceTypes.kinds),
+                "permissions": foreign.contains(name) ? [:] : Permissions.wide(name).json,
             ]
             let whole = JSON.object(manifest.merging(manifests[name] ?? [:]) { $1 })
             try FileSystem.replace("\(folder)/plugins/\(name)/manifest.json", with: whole.pretty)
         }
+        let own = ForeignPlugins.ownNames.union(plugins.keys).subtracting(foreign)
+        try FileSystem.replace("\(folder)/plugins/\(ForeignPlugins.ownFile)", with: ForeignPlugins.file(Array(own)))
         for other in folders { try Command("cp", ["-r", "\(Self.repository)/\(other)", "\(folder)/plugins"]).check() }
         try FileSystem.replace("\(folder)/site.yaml", with: site)
     }
@@ -282,9 +286,11 @@ final class BoxInNetwork {
     /// Ready for packets: started, with cables in.
     static func ready(
         site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = [],
-        manifests: [String: [String: JSON]] = [:], release: String? = nil, users: [String] = []
+        manifests: [String: [String: JSON]] = [:], foreign: Set<String> = [], release: String? = nil,
+        users: [String] = []
     ) throws -> BoxInNetwork {
-        let box = try BoxInNetwork(site: site, plugins: plugins, folders: folders, manifests: manifests)
+        let box = try BoxInNetwork(
+            site: site, plugins: plugins, folders: folders, manifests: manifests, foreign: foreign)
         if let release { try box.be(release) }
         // Ports must be there before a plan names them: the engine takes them in as they come.
         try box.start(users: users)

@@ -91,7 +91,7 @@ import Testing
         (
             "escapes",
             "[ $1 = publish ] || echo '{\"kind\":\"file\",\"id\":\"/run/vcpe/escapes/../../x\",\"path\":\"/run/vcpe/escapes/../../x\",\"content\":\"\",\"owner\":\"root\"}'",
-            "plugins write below"
+            "is not below /run/vcpe/escapes"
         ),
         (
             "refused",

@@ -195,7 +195,7 @@ import Testing
     private func planner() throws -> Planner {
         let found = try PluginRunner.all(in: folder, isConfined: false)
         let manifests = try found.map { try PluginManifest.read("\(folder)/\($0.name)/manifest.json") }
-        return try Planner(zip(found, manifests).map { Planner.Member($0, $1) })
+        return try Planner(zip(found, manifests).map { Planner.Member($0, $1, isOwn: true) })
     }
 
     private static let site: Node =

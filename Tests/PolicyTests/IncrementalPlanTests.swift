@@ -37,7 +37,7 @@ import Testing
             publishes: [], resources: ["nftables"], features: [])
         return try Planner(
             [Network.manifest, Firewall.manifest, manifest].map {
-                Planner.Member(PluginRunner(name: $0.name, command: ["\(folder)/\($0.name)"]), $0)
+                Planner.Member(PluginRunner(name: $0.name, command: ["\(folder)/\($0.name)"]), $0, isOwn: true)
             })
     }
 

@@ -2,7 +2,10 @@ import Documents
 @testable import Engine
 import Files
 import Glibc
+import Planning
+import PluginKit
 import Processes
+import TestSupport
 
 /// An engine in a network of its own, with the plugin `keeper`, whose driver keeps objects as files.
 final class BoxWithDriver {
@@ -39,6 +42,7 @@ final class BoxWithDriver {
         let program = try FileSystem.read("\(Self.repository)/Tests/ResourcesTests/drive-objects.py")
         try FileSystem.replace("\(plugin)/drive-objects", with: program, mode: 0o755)
         try setDriver(driver)
+        try FileSystem.replace("\(folder)/plugins/\(ForeignPlugins.ownFile)", with: ForeignPlugins.file(["keeper"]))
     }
 
     deinit { try? FileSystem.remove(folder) }
@@ -51,7 +55,7 @@ final class BoxWithDriver {
     static func manifest(_ name: String, _ driver: [String: JSON]) -> JSON {
         [
             "name": .text(name), "version": "1", "summary": "of a test", "contract": 1, "key": .text(name),
-            "yang": "none", "publishes": [], "features": [],
+            "yang": "none", "publishes": [], "features": [], "permissions": Permissions.wide(name).json,
             "resources": ["file", "service", "link", "object"], "drivers": [.object(driver)],
         ]
     }

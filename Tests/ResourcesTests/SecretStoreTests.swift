@@ -56,7 +56,7 @@ import Testing
         (places.run, places.data, places.initSocket) = ("\(folder)/run", "\(folder)/data", "\(folder)/none")
         try FileSystem.makeDirectory(places.state)
         let planner = try Planner([
-            .init(PluginRunner(name: "x", command: ["/bin/false"]), .ofTest("x", .init()))
+            .init(PluginRunner(name: "x", command: ["/bin/false"]), .ofTest("x", .init()), isOwn: true)
         ])
         func file(_ name: String, _ content: String) -> PlannedResource {
             let file = FileResource(

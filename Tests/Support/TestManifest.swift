@@ -6,7 +6,8 @@ extension PluginManifest {
         _ name: String, _ allocates: AllocationRequest, users: [String: String] = [:]
     ) -> PluginManifest {
         PluginManifest(
-            name: name, version: "1", summary: "of a test", key: name, yang: "none", resources: ["nftables"],
+            name: name, version: "1", summary: "of a test", key: name, yang: "none", permissions: .wide(name),
+            resources: ["nftables"],
             allocates: allocates, features: [.init("base", users: users)])
     }
 }

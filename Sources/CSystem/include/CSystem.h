@@ -120,6 +120,7 @@ struct csystem_view {
     int own_processes;      // what /proc has of its own processes is writable
     int kernel_settings;    // /proc/sys and /sys are writable
     int new_code;           // memory may be writable and executable
+    int bare;               // it sees nothing of what services see of PID 1 and the engine
 };
 
 /// Enters a view, in a mount namespace of this process's own. Returns NULL, or what failed, with the reason in errno.

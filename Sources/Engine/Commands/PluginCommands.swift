@@ -101,7 +101,8 @@ final class PluginCommands {
     ) throws {
         let (plugin, command, name) = (run.plugin, run.command, run.plugin.manifest.name)
         let input = try input(of: plugin, command, run.words)
-        let (runner, verb, programs) = (plugin.runner, command.verb, command.inputs.compactMap(\.program))
+        let (runner, verb) = (plugin.runner, command.verb)
+        let programs = try command.inputs.compactMap { try self.program($0, of: plugin) }
         // A plugin may repeat a secret of the document that it was given.
         let (known, masks) = (documents, SecretMasks(of: [site]))
         background.run {
@@ -246,12 +247,35 @@ final class PluginCommands {
         }
     }
 
+    /// The numeric user that programs without one run as, of the range that systemd leaves free.
+    private static let programsUser: UInt32 = 64_610
+
+    /// A program that an input asks for, confined: it sees the image and the plugin's own folders, and is never root.
+    private func program(_ input: OperatorCommand.Input, of plugin: Planner.Member) throws -> Command? {
+        guard case .program(let words, let user) = input else { return nil }
+        try plugin.checkManifest()
+        var identity = (user: Self.programsUser, group: Self.programsUser)
+        if let user {
+            guard let known = getpwnam(user), known.pointee.pw_uid != 0, known.pointee.pw_gid != 0 else {
+                throw EngineError("\(words[0]): this box has no user \(user) other than root")
+            }
+            identity = (known.pointee.pw_uid, known.pointee.pw_gid)
+        }
+        let name = plugin.manifest.name
+        let folders = ["\(places.run)/\(name)", "\(places.data)/\(name)"].filter(FileSystem.exists)
+        var command = Command(words[0], Array(words.dropFirst()))
+        // A client of a daemon makes its own socket beside the daemon's; who may is for the folder's owner to say.
+        command.imageProgram = ImageProgram(
+            user: identity.user, group: identity.group, writable: folders, hasSockets: true)
+        return command
+    }
+
     /// What programs print, by their words.
-    private static func outputs(of programs: [[String]]) throws -> [String: JSON] {
+    private static func outputs(of programs: [Command]) throws -> [String: JSON] {
         if programs.isEmpty { return [:] }
-        let outputs = try programs.map { words in
-            let result = try Command(words[0], Array(words.dropFirst())).begin().finish(
-                deadline: patience, limit: most)
+        let outputs = try programs.map { program in
+            let result = try program.begin().finish(deadline: patience, limit: most)
+            let words = [program.program] + program.arguments
             return (words.joined(separator: " "), JSON.text(result.text))
         }
         return ["programs": .object(Dictionary(outputs) { $1 })]
@@ -391,8 +415,4 @@ extension EngineError {
             "there is no \(what) \"\(name)\"; \(meant)known are "
                 + (known.isEmpty ? "none" : known.sorted().joined(separator: ", ")))
     }
-}
-
-extension OperatorCommand.Input {
-    fileprivate var program: [String]? { if case .program(let words) = self { words } else { nil } }
 }

@@ -73,6 +73,9 @@ extension Composer {
                 put("\(place)/\(file.name)", .file(Content(file.bytes)), mode: plugin.mode(of: file.name))
             }
         }
+        put(
+            "usr/lib/vcpe/plugins/\(ForeignPlugins.ownFile)",
+            .file(Content(ForeignPlugins.file(plugins.filter(\.isOwn).map(\.manifest.name)))), mode: 0o644)
         result.allocation = try Allocation(of: plugins.map(\.manifest))
         put(
             "usr/lib/vcpe/plugins/\(Allocation.fileName)", .file(Content(result.allocation.json.pretty)),

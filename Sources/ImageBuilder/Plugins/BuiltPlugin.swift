@@ -18,6 +18,9 @@ public struct BuiltPlugin: Sendable {
     /// The program; nil for the project's own plugins, which are part of the engine's executable.
     var program: [UInt8]?
 
+    /// One of the project's own.
+    var isOwn: Bool { program == nil }
+
     /// The mode of one of its files on the box: drivers are run.
     func mode(of file: String) -> mode_t { manifest.driverFiles.contains(file) ? 0o755 : 0o644 }
 

@@ -57,7 +57,9 @@ struct FactorySite {
         }
         if !document.problems.isEmpty { throw InvalidDocument(document.problems) }
         do {
-            let members = zip(try runners ?? self.runners(), plugins.map(\.manifest)).map { Planner.Member($0, $1) }
+            let members = zip(try runners ?? self.runners(), plugins).map {
+                Planner.Member($0, $1.manifest, isOwn: $1.isOwn)
+            }
             return try Planner(members).plan(
                 site: document.node, facts: Self.assumedFacts, now: time(nil), explains: explains)
         } catch let invalid as InvalidSite {

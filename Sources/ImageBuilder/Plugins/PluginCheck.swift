@@ -67,6 +67,9 @@ public struct PluginCheck {
                     findings.append(Finding(message: "\(path): \(verb) depends on its environment"))
                 }
                 findings += Self.argumentFindings(input, manifest).map { Finding(message: "\(path): \($0)") }
+                if verb == "publish" {
+                    findings += violations(publishing: lines).map { Finding(message: "\(path): \($0)") }
+                }
                 if verb == "plan" { findings += invalidLines(lines).map { Finding(message: "\(path): \($0)") } }
                 if writes {
                     try FileSystem.replace(expected, with: text)
@@ -125,7 +128,8 @@ public struct PluginCheck {
 
     /// The invalid lines of a plan.
     private func invalidLines(_ lines: [String]) -> [String] {
-        lines.compactMap { line in
+        var resources: [Resource] = []
+        let invalid: [String] = lines.compactMap { line in
             do {
                 let json = try JSON.parse(line)
                 if Diagnostic(json) != nil || json["replan-at"] != nil { return nil }
@@ -135,17 +139,29 @@ public struct PluginCheck {
                     return "the manifest does not list the resource kind \(resource.kind)"
                 }
                 _ = try resource.allocated(by: share, of: manifest.name, line: line)
+                resources.append(resource)
                 return nil
             } catch {
                 return "\(error)"
             }
         }
+        return invalid + manifest.violations(plan: resources, isOwn: isOwn).map(\.description)
     }
+
+    /// Published values beyond the manifest.
+    private func violations(publishing lines: [String]) -> [String] {
+        let published = lines.compactMap { try? JSON.parse($0) }
+        return manifest.violations(plan: [], published: published, isOwn: isOwn).map(\.description)
+    }
+
+    private var isOwn: Bool { ForeignPlugins.ownNames.contains(manifest.name) }
 
     // MARK: - The manifest
 
     public func checkManifest(_ described: PluginManifest) -> [Finding] {
-        let findings = stateFindings + lockFindings
+        let forbidden = isOwn ? [] : ForeignPlugins.objections(to: manifest)
+        let findings =
+            stateFindings + lockFindings + forbidden.map { Finding(message: "\(folder)/manifest.json: \($0)") }
         if described == manifest { return findings }
         return findings + [
             Finding(

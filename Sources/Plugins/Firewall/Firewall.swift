@@ -6,6 +6,18 @@ public enum Firewall: Plugin {
         name: "firewall", version: "0.1.0", summary: "Policies between zones, and rules",
         key: "firewall", yang: "vcpe-firewall.yang", publishes: [],
         reads: ["zones", "interfaces", "openings", "resolvers"],
+        permissions: Permissions(
+            services: [
+                "firewall-log": .init(
+                    ["/usr/sbin/ulogd"], users: ["vcpe-log"], capabilities: ["net_admin"], families: [.netlink]),
+                "firewall-names": .init(["/usr/lib/vcpe/resolve-names"], users: ["vcpe-names"]),
+            ],
+            sysctls: ["net/netfilter/nf_conntrack_*"],
+            stages: [
+                .earlyDrop: false, .defend: false, .noTrack: false, .inputGuard: false, .input: true, .openings: true,
+                // Proxied handshakes are accepted where they are met.
+                .forwardGuard: true, .noOffload: true, .forward: true, .inspect: true,
+            ], helpers: ["ftp", "pptp", "sip", "tftp"], hasFastPath: true),
         state: [.init("state.counters", of: "counters", names: ["firewall.*"])],
         resources: ["nftables", "sysctl", "kernel-module", "directory", "file", "service"],
         features: [

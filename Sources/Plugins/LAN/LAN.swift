@@ -106,6 +106,13 @@ public enum LAN: Plugin {
     public static let manifest = PluginManifest(
         name: "lan", version: "0.1.0", summary: "DHCPv4 and DNS for the LAN, by dnsmasq", key: "lan",
         yang: "vcpe-lan.yang", publishes: ["openings"], reads: ["interfaces", "resolvers", "names"],
+        permissions: Permissions(
+            programs: ["/usr/sbin/dnsmasq --test"],
+            services: [
+                "lan-dnsmasq": .init(
+                    ["/usr/sbin/dnsmasq"], users: ["dnsmasq"],
+                    capabilities: ["net_admin", "net_bind_service", "net_raw"], families: [.netlink])
+            ], openings: ["tcp 53", "udp 53", "udp 67"]),
         resources: ["file", "directory", "service", "probe"],
         features: [.init("base", packages: ["dnsmasq-base"], users: ["dnsmasq": "/var/lib/misc"])],
         commands: [

@@ -6,6 +6,11 @@ public enum NAT: Plugin {
         name: "nat", version: "0.3.0",
         summary: "Masquerade, pools, one-to-one mappings, port forwards, carrier-grade translation", key: "nat",
         yang: "vcpe-nat.yang", publishes: [], reads: ["zones", "interfaces"],
+        permissions: Permissions(
+            sysctls: ["net/netfilter/nf_conntrack_*"],
+            stages: [
+                .dnat: false, .forwardGuard: false, .noOffload: true, .forward: true, .snat: true, .translated: false,
+            ]),
         state: [.init("state.counters", of: "counters", names: ["nat.*"])], resources: ["nftables", "sysctl"],
         features: [
             .init(

@@ -8,6 +8,21 @@ public enum Network: Plugin {
         key: "network", yang: "vcpe-network.yang", publishes: ["zones", "interfaces", "resolvers"],
         reads: ["zones", "interfaces", "resolvers"], facts: ["ports", "leases"],
         reports: ["leases": ["network-dhcp-*"]],
+        permissions: Permissions(
+            services: [
+                "network-dhcp-*": .init(
+                    ["/usr/sbin/dhcpcd"], users: ["root"],
+                    capabilities: [
+                        "chown", "dac_override", "kill", "net_admin", "net_bind_service", "net_raw", "setgid", "setuid",
+                        "sys_chroot",
+                    ], systemCalls: [.users, .chroot], families: [.netlink, .packet],
+                    writable: ["/run/dhcpcd", "/var/lib/dhcpcd"])
+            ],
+            sysctls: [
+                "net/ipv4/conf/*/arp_announce", "net/ipv4/conf/*/arp_ignore", "net/ipv4/conf/*/promote_secondaries",
+                "net/ipv4/ip_forward", "net/ipv6/conf/*/accept_ra", "net/ipv6/conf/*/accept_ra_rtr_pref",
+                "net/ipv6/conf/*/autoconf", "net/ipv6/conf/all/forwarding",
+            ]),
         state: [
             .init("state.links", of: "links"), .init("state.ports", of: "ports"), .init("state.leases", of: "leases"),
             .init("state.prefixes", of: "prefixes"), .init("state.routers", of: "routers"),

@@ -6,6 +6,30 @@ public enum System: Plugin {
         name: "system", version: "0.1.0", summary: "Users, SSH, consoles, time, logs", key: "system",
         yang: "vcpe-system.yang", publishes: ["openings", "names"], reads: ["interfaces"], facts: ["consoles"],
         access: [.login: ["system-sshd", "system-console-*"]],
+        permissions: Permissions(
+            programs: [
+                "/usr/bin/chronyc -c", "/usr/bin/ssh-keygen -q", "/usr/sbin/chronyd -p", "/usr/sbin/rsyslogd -N1",
+                "/usr/sbin/sshd -t",
+            ],
+            services: [
+                // They become the users that they log in.
+                "system-sshd": .init(
+                    ["/usr/sbin/sshd"], users: ["root"],
+                    capabilities: loginCapabilities + ["net_bind_service", "sys_chroot"],
+                    systemCalls: [.users, .chroot], devices: ["pts", "tty"], visible: loginSockets,
+                    writable: ["/run/sshd"], isLogin: true),
+                "system-console-*": .init(
+                    ["/usr/sbin/agetty"], users: ["root"], capabilities: loginCapabilities + ["sys_tty_config"],
+                    systemCalls: [.users], devices: ["tty*", "hvc*"], visible: loginSockets,
+                    allows: [.ownProcesses], isLogin: true),
+                "system-syslog": .init(
+                    ["/usr/sbin/rsyslogd"], users: ["vcpe-syslog"], capabilities: ["dac_read_search", "syslog"],
+                    systemCalls: [.kernelLog], visible: ["/run/log", "/data/vcpe/audit"]),
+                "system-chrony": .init(
+                    ["/usr/sbin/chronyd"], users: ["_chrony"], capabilities: ["net_bind_service", "sys_time"],
+                    systemCalls: [.clock]),
+            ],
+            sysctls: ["kernel/hostname"], openings: ["tcp 1-65535", "udp 123"]),
         state: [.init("state.services", of: "services"), .init("state.commits", of: "commits")],
         isAlwaysPlanned: true, locks: ["users", "install-to"],
         resources: ["file", "directory", "service", "sysctl", "secret", "setting"],
@@ -15,7 +39,7 @@ public enum System: Plugin {
             .init("console", packages: ["libnss-extrausers", "login", "util-linux"]),
             .init("syslog", packages: ["rsyslog", "rsyslog-openssl"], users: ["vcpe-syslog": "/nonexistent"]),
         ],
-        commands: [.init(.show, "time", "Where the time comes from", inputs: [.program(sources)])])
+        commands: [.init(.show, "time", "Where the time comes from", inputs: [.program(sources, user: "_chrony")])])
 
     public static var configuration: Shape<SystemConfiguration> { SystemConfiguration.shape }
 
@@ -133,10 +157,7 @@ public enum System: Plugin {
         output.add(
             ServiceResource(
                 name: "system-sshd", command: ["/usr/sbin/sshd", "-D", "-e", "-f", file],
-                capabilities: [
-                    "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "net_bind_service",
-                    "setgid", "setuid", "sys_chroot",
-                ],
+                capabilities: loginCapabilities + ["net_bind_service", "sys_chroot"],
                 directories: ["/run/sshd"], configurationFiles: [key], reloadFiles: [file], memory: 128 << 20,
                 class: .login,
                 profile: .init(
@@ -144,6 +165,11 @@ public enum System: Plugin {
                 access: [.login]),
             at: "ssh")
     }
+
+    /// What it takes to become the user who logs in.
+    private static let loginCapabilities = [
+        "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
+    ]
 
     /// Where the verbs of vcpectl ask.
     private static let loginSockets = ["/run/vcpe/api", "/run/vcpe/upgrade"]
@@ -172,10 +198,7 @@ public enum System: Plugin {
                         "--keep-baud", console, "115200,57600,38400,9600",
                         console.hasPrefix("tty") && console.dropFirst(3).allSatisfy(\.isNumber) ? "linux" : "vt220",
                     ],
-                    capabilities: [
-                        "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
-                        "sys_tty_config",
-                    ], memory: 64 << 20, class: .login,
+                    capabilities: loginCapabilities + ["sys_tty_config"], memory: 64 << 20, class: .login,
                     profile: .init(
                         visible: loginSockets + [run], devices: [console, "tty"], systemCalls: [.users],
                         // PAM notes the login's user.
@@ -322,6 +345,7 @@ public enum System: Plugin {
                 name: "system-syslog", command: ["/usr/sbin/rsyslogd", "-n", "-i", "NONE", "-f", file],
                 user: syslogUser, capabilities: ["dac_read_search", "syslog"],
                 configurationFiles: configurationFiles, memory: 64 << 20, class: .background,
-                profile: .init(writable: [work], visible: ["/run/log", "/data/vcpe/audit"], systemCalls: [.kernelLog])), at: "syslog")
+                profile: .init(writable: [work], visible: ["/run/log", "/data/vcpe/audit"], systemCalls: [.kernelLog])),
+            at: "syslog")
     }
 }

@@ -5,7 +5,15 @@ public enum Upgrade: Plugin {
     public static let manifest = PluginManifest(
         name: "upgrade", version: "0.1.0", summary: "Releases: from where, and when one is good", key: "upgrade",
         yang: "vcpe-upgrade.yang", publishes: [], reads: [],
-        access: [.power: ["upgrade-updater"]], locks: [""], resources: ["directory", "file", "service"],
+        access: [.power: ["upgrade-updater"]],
+        permissions: Permissions(
+            services: [
+                "upgrade-fetcher": .init(["/usr/lib/vcpe/vcpe-updater"], users: [fetchUser]),
+                "upgrade-updater": .init(
+                    ["/usr/lib/vcpe/vcpe-updater"], users: ["root"], capabilities: capabilities, systemCalls: [.all],
+                    families: [.netlink], devices: ["*"], writable: ["/data", "/run/vcpe"],
+                    allows: [.namespaces, .processes, .kernelSettings]),
+            ]), locks: [""], resources: ["directory", "file", "service"],
         features: [
             .init(
                 "base", packages: ["libcurl4t64", "libssl3t64", "libzstd1"], users: [fetchUser: "/nonexistent"])
@@ -16,6 +24,10 @@ public enum Upgrade: Plugin {
     private static let run = "/run/vcpe/upgrade"
     /// Of the service that has the network.
     private static let fetchUser = "vcpe-fetch"
+    private static let capabilities = [
+        "chown", "dac_override", "fowner", "kill", "net_admin", "setgid", "setpcap", "setuid", "sys_admin",
+        "sys_chroot", "sys_resource",
+    ]
 
     public static func plan(_ configuration: UpgradeConfiguration, input: PlanInput, into output: inout PlanOutput) {
         let (folder, fetcher) = ("\(run)/fetch", "\(run)/fetch/socket")
@@ -45,12 +57,7 @@ public enum Upgrade: Plugin {
         output.add(
             ServiceResource(
                 name: "upgrade-updater", command: ["/usr/lib/vcpe/vcpe-updater", "serve"],
-                capabilities: [
-                    "chown", "dac_override", "fowner", "kill", "net_admin", "setgid", "setpcap", "setuid",
-                    "sys_admin",
-                    "sys_chroot", "sys_resource",
-                ],
-                configurationFiles: [file], memory: 64 << 20,
+                capabilities: capabilities, configurationFiles: [file], memory: 64 << 20,
                 profile: .init(
                     writable: ["/data", "/run/vcpe"], devices: ["*"], systemCalls: [.all], families: [.netlink],
                     permissions: [.namespaces, .processes, .kernelSettings]),

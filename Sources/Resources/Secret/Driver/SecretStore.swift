@@ -60,16 +60,25 @@ struct SecretStore {
     /// Bytes that a program may make.
     private static let most = 64 << 10
 
+    /// The numeric user that programs run as, of the range that systemd leaves free: no other program's.
+    private static let user: UInt32 = 64_600
+
+    /// Runs a program of the image, confined: it sees the image and the folder for its file.
+    ///
     /// - Parameter end: in milliseconds of the kernel's time.
     private func made(by words: [String], for name: String, until end: Int) throws -> [UInt8] {
         let scratch = try FileSystem.makeTemporaryDirectory(in: scratch, prefix: FileSystem.temporaryPrefix + "made")
         defer { try? FileSystem.remove(scratch) }
-        let file = "\(scratch)/secret"
+        let file = "\(try FileSystem.realPath(scratch))/secret"
         let arguments = words.dropFirst().map { $0 == "${file}" ? file : $0 }
         let result: Command.Result
         do {
             let rest = Double(max(0, end - Uptime.milliseconds)) / 1000
-            result = try Command(words[0], arguments).begin().finish(deadline: rest, limit: Self.most)
+            var program = Command(words[0], arguments)
+            guard chown(scratch, Self.user, Self.user) == 0 else { throw SystemError("chown", scratch) }
+            program.imageProgram = ImageProgram(
+                user: Self.user, group: Self.user, writable: [try FileSystem.realPath(scratch)])
+            result = try program.begin().finish(deadline: rest, limit: Self.most)
         } catch {
             let isLate = Uptime.milliseconds >= end
             throw EngineError(
@@ -78,7 +87,9 @@ struct SecretStore {
                         ? "\(words[0]) was killed: all secrets of a plan may take \(Int(Self.patience)) s together"
                         : "\(error)"))
         }
-        let bytes = words.contains("${file}") ? (try? FileSystem.read(file)) ?? [] : result.output
+        // What lies there is the program's: a link or a device of it is not followed.
+        let made = try? Folder(scratch).openFile("secret").read(Self.most + 1, at: 0)
+        let bytes = words.contains("${file}") ? made ?? [] : result.output
         guard result.status == 0, (1...Self.most).contains(bytes.count) else {
             throw EngineError(
                 "the secret \(name) can't be made: \(words[0]) ended with \(result.status): \(result.errorText.prefix(200))"

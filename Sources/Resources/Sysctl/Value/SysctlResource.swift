@@ -11,8 +11,9 @@ public struct SysctlResource: ResourceType {
 
     public init(_ line: ResourceLine) throws(InvalidResource) {
         self.init(key: try line.required("id"), value: try line.required("value"))
-        guard !key.hasPrefix("/"), !key.split(separator: "/").contains("..") else {
-            throw line.invalid("the id is not a path below /proc/sys")
+        // Another way to write a key would be another key to those who compare.
+        guard Permissions.isPath("/" + key) else {
+            throw line.invalid("the id is not a path below /proc/sys without \".\", \"..\" or doubled slashes")
         }
     }
 
