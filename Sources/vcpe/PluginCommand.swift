@@ -107,9 +107,12 @@ struct PluginCommand: ParsableCommand {
 
     struct Describe: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Print a plugin's version, features, commands and requirements.",
+            abstract: "Print a plugin's version, features, commands, requirements and what it can do to a box.",
             discussion: """
+                A definition that has the plugin of a third party repeats what it can do: --allow prints that.
+
                   vcpe plugin describe Examples/plugins/port-knock
+                  vcpe plugin describe --allow Examples/plugins/port-knock
                 """)
 
         @Argument(help: "The plugin's folder.")
@@ -121,8 +124,16 @@ struct PluginCommand: ParsableCommand {
         @Flag(help: "Print the manifest as JSON.")
         var json = false
 
+        @Flag(help: "Print what the plugin may have, as the item of a definition's plugins.")
+        var allow = false
+
         func run() throws {
             let manifest = try PluginCommand.run(folder, program) { try $1.describe() }
+            if allow {
+                let item: JSON = ["plugins": [["path": .text(folder), "allow": manifest.granted.json]]]
+                if json { return print(item.pretty, terminator: "") }
+                return print(AllowedPermissions.yaml(path: folder, manifest.granted), terminator: "")
+            }
             if json { return print(manifest.json.pretty, terminator: "") }
             func row(_ key: String, _ value: String) {
                 if !value.isEmpty { print(key + String(repeating: " ", count: max(1, 12 - key.count)) + value) }
@@ -139,6 +150,9 @@ struct PluginCommand: ParsableCommand {
                 row("driver", "\(driver.kind): \(driver.program), phase \(driver.phase.rawValue), \(times)")
             }
             for (kind, words) in manifest.allocates.words { row(kind, words) }
+            for words in manifest.granted.words {
+                row("can", words.hasPrefix("can ") ? String(words.dropFirst(4)) : words)
+            }
             for feature in manifest.features {
                 row("feature", feature.name)
                 row("  packages", feature.packages.joined(separator: ", "))

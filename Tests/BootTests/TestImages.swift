@@ -214,7 +214,12 @@ enum TestImages {
             """
             debug: true
             budgets: {virtio: {raw.zst: 90 MB}}
-            plugins: [\(repository)/Examples/plugins/port-knock, \(hostile), \(lines)]
+            plugins:
+              - {path: \(repository)/Examples/plugins/port-knock,
+                 allow: {stages: [openings accept], modules: [nf_tables]}}
+              - \(hostile)
+              - {path: \(lines), allow: {resources: [link, bridge-vlan, address, route],
+                 modules: [8021q, bonding, vrf, dummy, veth, ifb]}}
 
             """, lock: nil)
     }

@@ -52,6 +52,35 @@ import Testing
         #expect(described.status == 0 && described.text.contains("version     1"), "\(described.errorText)")
     }
 
+    /// An operator reads what the plugin can do to a box, and the builder of an image pastes it.
+    @Test func whatAPluginCanDoIsSaid() throws {
+        let plugin = try plugin("true", publish: "")
+        let text = String(decoding: try FileSystem.read("\(plugin)/manifest.json"), as: UTF8.self)
+        let permissions = """
+            "permissions": {"stages": ["forward accept"], "sysctls": ["net/ipv4/conf/*"], "services":
+              {"other-one": {"programs": ["/usr/sbin/one"], "users": ["root"], "capabilities": ["net_admin"]}}}, "files"
+            """
+        try FileSystem.replace("\(plugin)/manifest.json", with: text.replacing("\"files\"", with: permissions))
+        let described = try vcpe("plugin", "describe", plugin)
+        let can = described.text.split(separator: "\n").filter { $0.hasPrefix("can ") }.map { $0.dropFirst(12) }
+        #expect(
+            can == [
+                "run programs as root: the service other-one", "run the service other-one as root: /usr/sbin/one",
+                "  other-one: capabilities net_admin", "accept forwarded traffic", "set sysctls net/ipv4/conf/*",
+            ], "\(described.text)\(described.errorText)")
+        let allow = try vcpe("plugin", "describe", "--allow", "--json", plugin)
+        let json = try JSON.parse(allow.output)["plugins"]?.list?.first
+        let manifest = try JSON.parse(try FileSystem.read("\(plugin)/manifest.json"))
+        #expect(json?["path"] == .text(plugin) && json?["allow"] == manifest["permissions"], "\(allow.text)")
+        #expect(
+            try JSON.parse(try vcpe("plugin", "describe", "--json", plugin).output)["permissions"]
+                == manifest["permissions"])
+        // A service as root is nothing that a third party may plan.
+        let tested = try vcpe("plugin", "test", plugin)
+        #expect(
+            tested.status == 1 && tested.text.contains("service other-one asks for the user root"), "\(tested.text)")
+    }
+
     /// The templates that need no compiler pass their own test, and no other plan does.
     @Test(arguments: ["python", "shell"]) func aSkeletonPassesItsTest(language: String) throws {
         let made = try Command(

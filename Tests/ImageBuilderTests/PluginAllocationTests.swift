@@ -23,7 +23,8 @@ import Testing
         let reference = Located(
             value: "\(folder)/\(name)", position: SourcePosition(file: "i.yaml", line: 7, column: 3),
             path: "plugins[\(name)]")
-        return Definition.PluginChoice(name: reference, features: nil)
+        let allow = Located(value: manifest.granted, position: reference.position, path: reference.path)
+        return Definition.PluginChoice(name: reference, features: nil, allow: allow)
     }
 
     @Test func pluginsThatTakeTheSameNumbersFailTheBuild() throws {

@@ -1,6 +1,7 @@
 import Documents
 import Files
 @testable import ImageBuilder
+import Planning
 import PluginKit
 import Testing
 
@@ -35,7 +36,12 @@ import Testing
 
     private func find(_ names: String...) throws -> [BuiltPlugin] {
         try BuiltPlugin.find(
-            names.map { Definition.PluginChoice(name: reference($0), features: nil) }, images: folder, box: folder)
+            names.map { name in
+                let reference = reference(name)
+                let manifest = try PluginManifest.read("\(reference.value)/manifest.json")
+                let allow = Located(value: manifest.granted, position: reference.position, path: reference.path)
+                return Definition.PluginChoice(name: reference, features: nil, allow: allow)
+            }, images: folder, box: folder)
     }
 
     @Test func aDriverOfThePluginsFolderIsRunOnTheBox() throws {

@@ -184,7 +184,7 @@ struct ProfileBuild {
                 "root file system": fileSystemSize, "root with hash tree": verity.totalSize,
                 "initramfs": compressed.count, "UKI": image.count,
             ], box: box, loaders: toolPackages.filter { $0.package.name == "systemd-boot-efi" },
-            isSigned: definition.secureBoot != nil)
+            isSigned: definition.secureBoot != nil, plugins: plugins)
         try FileSystem.replace(path(contents), with: report.contents)
         try FileSystem.replace(path("\(stem).spdx.json"), with: try report.spdx())
         try FileSystem.replace(path("\(stem).report"), with: report.text)

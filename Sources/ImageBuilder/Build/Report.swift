@@ -1,6 +1,7 @@
 import Files
 import Digests
 import Documents
+import PluginKit
 
 /// The documents about an image's contents: the manifest's lines, the bill of materials and the
 /// size report.
@@ -16,6 +17,7 @@ struct Report {
     /// Packages that are in the image outside of the root: systemd-boot and its stub.
     let loaders: [UnpackedPackage]
     let isSigned: Bool
+    let plugins: [BuiltPlugin]
 
     private var files: [(path: String, entry: TreeEntry)] {
         composed.tree.sortedPaths.compactMap { path in composed.tree[path].map { (path, $0) } }
@@ -135,9 +137,20 @@ struct Report {
         lines += byPackage.sorted { ($0.value, $1.key) > ($1.value, $0.key) }.prefix(10).map {
             "  \(pad($0.key, 40))\(Size.text($0.value))"
         }
-        lines += allocated + leftOut
+        lines += permissions + allocated + leftOut
         if !composed.remarks.isEmpty { lines += ["", "Remarks:"] + composed.remarks.map { "  \($0)" } }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// What the plugins can do at most: another's first.
+    private var permissions: [String] {
+        if plugins.isEmpty { return [] }
+        let sorted = plugins.sorted { ($0.isOwn ? 1 : 0, $0.manifest.name) < ($1.isOwn ? 1 : 0, $1.manifest.name) }
+        return ["", "What plugins can do:"]
+            + sorted.flatMap { plugin in
+                ["  \(plugin.manifest.name)\(plugin.isOwn ? "" : ", of a third party")"]
+                    + plugin.manifest.granted.words.map { "    \($0)" }
+            }
     }
 
     /// The numbers that the plugins share.

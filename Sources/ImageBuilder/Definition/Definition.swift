@@ -1,5 +1,6 @@
 import Digests
 import Documents
+import PluginKit
 import Units
 
 /// What an image is made of: `images/NAME.yaml`, with what it extends laid beneath it.
@@ -92,6 +93,8 @@ public struct Definition: Sendable, Hashable {
         public var name: Located<String>
         /// Which of its features, beside the first; nil for all.
         public var features: [Located<String>]?
+        /// What another's plugin may have: all that its manifest grants, and nothing else.
+        public var allow: Located<Permissions>?
     }
 
     public struct Service: Sendable, Hashable {

@@ -84,12 +84,14 @@ extension Definition {
 
     private static var plugin: Shape<PluginChoice> {
         let whole = pluginName.located
-        let part = Shape<PluginChoice>.mapping("a plugin and which of its features") { fields in
-            let name = fields.required("name", whole)
+        let part = Shape<PluginChoice>.mapping("a plugin, which of its features, and what it may have") { fields in
+            // Two words for one thing: a name is also a path's short form.
+            let name = fields.has("path") ? fields.required("path", whole) : fields.required("name", whole)
             let features = fields.optional("features", .list(of: Self.name.located))
-            return name.map { PluginChoice(name: $0, features: features) }
+            let allow = fields.optional("allow", Permissions.allowed.located)
+            return name.map { PluginChoice(name: $0, features: features, allow: allow) }
         }
-        return Shape("\(whole.allowed), or a mapping of name and features") { node, path, problems in
+        return Shape("\(whole.allowed), or a mapping of name or path, features and allow") { node, path, problems in
             if case .mapping = node.value { return part.read(node, path: path, into: problems) }
             return whole.read(node, path: path, into: problems).map { PluginChoice(name: $0, features: nil) }
         }

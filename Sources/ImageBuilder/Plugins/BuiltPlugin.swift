@@ -149,6 +149,11 @@ public struct BuiltPlugin: Sendable {
             "plugin"
         ) { $0 }
         try problems.throwIfAny()
+        for plugin in found {
+            let choice = choices.first { $0.name.value == plugin.reference.value && $0.allow != nil }
+            for problem in AllowedPermissions.problems(of: plugin, allow: choice?.allow) { problems.add(problem) }
+        }
+        try problems.throwIfAny()
         // The engine of a box with such plugins would not start.
         for problem in PluginManifest.kindProblems(of: found.map(\.manifest)) {
             guard let plugin = found.first(where: { $0.manifest.name == problem.plugin }) else { continue }

@@ -1,5 +1,6 @@
 import Documents
 import Files
+import Planning
 import PluginKit
 
 /// A template of a plugin, which builds and passes its tests without changes.
@@ -22,6 +23,9 @@ public struct PluginSkeleton {
             throw BuildFailure(
                 "\"\(name)\" is not a valid plugin name",
                 hint: "allowed are at most 30 lower-case letters, digits and hyphens, a letter first")
+        }
+        if let objection = ForeignPlugins.objection(toName: name, isOwn: false) {
+            throw BuildFailure("\(objection)", hint: "vcpe plugin new OTHER")
         }
         (self.name, self.language, self.kit) = (name, language, kit)
     }
