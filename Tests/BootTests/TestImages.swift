@@ -47,9 +47,6 @@ enum TestImages {
         let images = "\(repository)/images"
         try Command("cp", ["-r", "\(images)/profiles"] + ["lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml",
             "branch-managed.yaml"].map { "\(images)/\($0)" } + [folder]).check()
-        for name in ["lock", "effects"] {
-            try Command("cp", ["\(images)/branch-managed.\(name)", "\(folder)/branch-guarded.\(name)"]).check()
-        }
         let text = String(decoding: try FileSystem.read("\(key).pub"), as: UTF8.self).split(separator: "\n")[0]
         try FileSystem.replace(
             "\(folder)/branch-guarded.yaml",
@@ -62,7 +59,10 @@ enum TestImages {
                 usb-classes: [storage]
 
                 """)
-        return (try await build("branch-guarded", images: folder, profile: "virtio"), key)
+        return (
+            try await build(
+                "branch-guarded", images: folder, profile: "virtio", update: true, source: "branch-managed"), key
+        )
     }
 
     /// A key and a certificate that no firmware knows. They are kept: with new ones every signed

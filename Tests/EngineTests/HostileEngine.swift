@@ -37,9 +37,9 @@ final class HostileEngine {
     init() throws {
         folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-hostile")
         try FileSystem.makeDirectory("\(folder)/run/upgrade")
-        Self.serve("\(folder)/run/engine.sock", isUpdater: false, state)
+        Self.serve("\(folder)/run/api/engine.sock", isUpdater: false, state)
         Self.serve("\(folder)/run/upgrade/socket", isUpdater: true, state)
-        for path in ["engine.sock", "upgrade/socket"] {
+        for path in ["api/engine.sock", "upgrade/socket"] {
             while !FileSystem.exists("\(folder)/run/\(path)") { usleep(500) }
         }
     }
@@ -136,7 +136,10 @@ final class HostileEngine {
             "site": "*", "commit": 2, "resources": 1, "rollback-in": 5, "probation": ["*"], "rolled-back": "*",
             "drift": ["*"], "damage": "*", "trouble": "*", "load": ["*"],
         ],
-        "health": ["probes": [["name": "*", "what": "*", "holds": false, "failures": 1, "reason": "*"]]],
+        "health": [
+            "probes": [["name": "*", "what": "*", "holds": false, "failures": 1, "reason": "*"]], "tables": ["*"],
+            "kernel": [["key": "*", "wanted": "*", "found": "*"]],
+        ],
         "show": ["site": site, "name": "*", "documents": ["*"]],
         "candidate": ["site": site, "document": "*"],
         "get-data": [
@@ -202,6 +205,7 @@ final class HostileEngine {
         "values": ["values": ["*"]],
         "run": ["columns": ["*", "n"], "rows": [["*", 1]], "warnings": ["*"]],
         "session": [:],
+        "may": [:],
         "audit": [
             "records": [
                 [
