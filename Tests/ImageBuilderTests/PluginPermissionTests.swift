@@ -106,6 +106,21 @@ import Testing
         }
     }
 
+    /// The report of a build names third parties' plugins first.
+    @Test func theReportSaysWhatEachPluginCanDo() throws {
+        let manifest = manifest(Permissions(stages: [.forward: true]))
+        let plugins = try find(manifest, plugins: AllowedPermissions.yaml(path: "./tunnel", manifest.granted))
+        var own = try #require(plugins.first)
+        (own.program, own.manifest.name, own.manifest.permissions) = (nil, "lan", Permissions())
+        let lines = Report.permissions(of: [own] + plugins)
+        #expect(
+            lines == [
+                "", "What plugins can do:", "  tunnel, of a third party", "    can accept forwarded traffic",
+                "    can load kernel modules wireguard", "    can set routes", "  lan",
+                "    can load kernel modules wireguard", "    can set routes",
+            ], "\(lines)")
+    }
+
     /// The engine has it from the builder which plugins are the project's own.
     @Test func theImageSaysWhichPluginsAreOwn() throws {
         let plain = PluginManifest(

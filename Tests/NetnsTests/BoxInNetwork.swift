@@ -147,7 +147,9 @@ final class BoxInNetwork {
         let log = try File("\(folder)/log", O_WRONLY | O_CREAT | O_APPEND)
         engine = try box.run {
             let known = String(decoding: try FileSystem.read("/etc/passwd"), as: UTF8.self)
-            try FileSystem.replace("\(folder)/passwd", with: known + users.map { $0 + "\n" }.joined())
+            let programs = "\(ProgramUser.name):x:\(ProgramUser.number):\(ProgramUser.number)::/:/usr/sbin/nologin"
+            try FileSystem.replace(
+                "\(folder)/passwd", with: known + (users + [programs]).map { $0 + "\n" }.joined())
             let words = ["\(folder)/vcpe-engine"] + places
             if users.isEmpty, script.isEmpty {
                 return try Command(words[0], Array(words.dropFirst())).start(output: log)

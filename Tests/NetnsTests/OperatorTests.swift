@@ -200,6 +200,7 @@ import Testing
         defer { try? FileSystem.remove(folder) }
         try FileSystem.replace("\(folder)/site.json", with: data)
         let plugins = try FileSystem.list("\(box.folder)/plugins").map { "\(box.folder)/plugins/\($0)" }
+            .filter(FileSystem.isDirectory)
         let modules = try plugins.flatMap { plugin in
             try FileSystem.list(plugin).filter { $0.hasSuffix(".yang") }.map { "\(plugin)/\($0)" }
         }

@@ -247,14 +247,12 @@ final class PluginCommands {
         }
     }
 
-    /// The numeric user that programs without one run as, of the range that systemd leaves free.
-    private static let programsUser: UInt32 = 64_610
-
     /// A program that an input asks for, confined: it sees the image and the plugin's own folders, and is never root.
     private func program(_ input: OperatorCommand.Input, of plugin: Planner.Member) throws -> Command? {
         guard case .program(let words, let user) = input else { return nil }
         try plugin.checkManifest()
-        var identity = (user: Self.programsUser, group: Self.programsUser)
+        let nobody = UInt32(ProgramUser.number)
+        var identity = (user: nobody, group: nobody)
         if let user {
             guard let known = getpwnam(user), known.pointee.pw_uid != 0, known.pointee.pw_gid != 0 else {
                 throw EngineError("\(words[0]): this box has no user \(user) other than root")

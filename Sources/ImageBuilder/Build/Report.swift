@@ -137,13 +137,13 @@ struct Report {
         lines += byPackage.sorted { ($0.value, $1.key) > ($1.value, $0.key) }.prefix(10).map {
             "  \(pad($0.key, 40))\(Size.text($0.value))"
         }
-        lines += permissions + allocated + leftOut
+        lines += Self.permissions(of: plugins) + allocated + leftOut
         if !composed.remarks.isEmpty { lines += ["", "Remarks:"] + composed.remarks.map { "  \($0)" } }
         return lines.joined(separator: "\n") + "\n"
     }
 
     /// What the plugins can do at most: another's first.
-    private var permissions: [String] {
+    static func permissions(of plugins: [BuiltPlugin]) -> [String] {
         if plugins.isEmpty { return [] }
         let sorted = plugins.sorted { ($0.isOwn ? 1 : 0, $0.manifest.name) < ($1.isOwn ? 1 : 0, $1.manifest.name) }
         return ["", "What plugins can do:"]

@@ -51,6 +51,12 @@ struct Users {
         users["root"]?.shell = tree["usr/bin/bash"] == nil ? "/bin/sh" : "/bin/bash"
         // The engine tells by these groups which role a user has.
         for role in Role.allCases where !definition.plugins.isEmpty { groups[role.group.name] = role.group.number }
+        if !definition.plugins.isEmpty {
+            let number = ProgramUser.number
+            groups[ProgramUser.name] = number
+            users[ProgramUser.name] = User(
+                uid: number, gid: number, comment: "", home: "/nonexistent", shell: "/usr/sbin/nologin")
+        }
         try apply(effects)
         try apply(SystemUsers(tree))
         // A missing unit is an error of the composition.

@@ -60,8 +60,7 @@ struct SecretStore {
     /// Bytes that a program may make.
     private static let most = 64 << 10
 
-    /// The numeric user that programs run as, of the range that systemd leaves free: no other program's.
-    private static let user: UInt32 = 64_600
+    private static let user = UInt32(ProgramUser.number)
 
     /// Runs a program of the image, confined: it sees the image and the folder for its file.
     ///
