@@ -18,6 +18,7 @@ import Testing
     private func objection(_ box: BoxInNetwork, to data: JSON, type: String) throws -> String {
         try FileSystem.replace("\(box.folder)/data.json", with: data.pretty)
         let plugins = try FileSystem.list("\(box.folder)/plugins").map { "\(box.folder)/plugins/\($0)" }
+            .filter(FileSystem.isDirectory)
         let modules = try plugins.flatMap { plugin in
             try FileSystem.list(plugin).filter { $0.hasSuffix(".yang") }.map { "\(plugin)/\($0)" }
         }
