@@ -42,7 +42,8 @@ struct FATLayout {
         self.kind = kind
         rootCluster = kind == .fat32 ? boot.number(at: 44, 4) : 0
         infoSector = kind == .fat32 ? boot.number(at: 48, 2) : 0
-        guard clusters > 0, (clusters + 2) * kind.rawValue <= tableSize * 8, kind == .fat32 ? rootSize == 0 : rootSize > 0
+        guard clusters > 0, (clusters + 2) * kind.rawValue <= tableSize * 8,
+            kind == .fat32 ? rootSize == 0 : rootSize > 0
         else { throw SlotFailure("\(storage.path): its FAT file system is damaged") }
     }
 

@@ -57,7 +57,8 @@ public final class RemoteReader: RemoteFiles {
         let reason: DownloadFailure.Reason
         switch words.first {
         case "ok":
-            guard let count = Int(rest), count >= 0, count <= request.most, request.range.map({ $0.count == count }) ?? true
+            guard let count = Int(rest), count >= 0, count <= request.most,
+                request.range.map({ $0.count == count }) ?? true
             else { throw SystemError("recv", socket, code: EPROTO) }
             return try stream.bytes(count)
         case "gone": reason = .gone
@@ -141,7 +142,8 @@ public enum Fetcher {
                 if line.isEmpty { break }
                 lines.append(line)
             }
-            guard let request = FetchRequest(lines), ["http://", "https://"].contains(where: request.url.hasPrefix) else {
+            guard let request = FetchRequest(lines), ["http://", "https://"].contains(where: request.url.hasPrefix)
+            else {
                 return
             }
             let used = reader.flatMap { $0.options == request.options ? $0 : nil } ?? Reader(request.options)

@@ -33,8 +33,10 @@ extension BootTests {
         var machine = try TestImages.direct(image, disk: disk, folder: folder)
         machine.memory = 768
         // Each is the first thing that this box is told, and it has no document yet.
-        machine.disks.append(.init(path: try stick("unsigned", text + "# unsigned\n", kind: "16", signed: false), bus: .usb))
-        machine.disks.append(.init(path: try stick("kernel", text + "# ext4\n", kind: "ext4", signed: false), bus: .usb))
+        machine.disks.append(
+            .init(path: try stick("unsigned", text + "# unsigned\n", kind: "16", signed: false), bus: .usb))
+        machine.disks.append(
+            .init(path: try stick("kernel", text + "# ext4\n", kind: "ext4", signed: false), bus: .usb))
         machine.extra += ["-device", "usb-kbd,bus=usb.0"]
         let box = try Machine(machine, in: folder)
         #expect(box.wait(forConsole: "takes no document without a signature", seconds: 120), "\(box.story)")
@@ -50,7 +52,8 @@ extension BootTests {
         machine.disks.removeLast(2)
         machine.disks.append(.init(path: try stick("signed", text + "# signed\n", kind: "32", signed: true), bus: .usb))
         let again = try Machine(machine, in: folder)
-        #expect(again.wait(forConsole: "the document of the stick is followed: commit 1", seconds: 120), "\(again.story)")
+        #expect(
+            again.wait(forConsole: "the document of the stick is followed: commit 1", seconds: 120), "\(again.story)")
         try again.tell("system_powerdown")
         #expect(again.waitForEnd(), "\(again.story)")
     }

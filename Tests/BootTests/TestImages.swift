@@ -45,8 +45,14 @@ enum TestImages {
             try Command("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key]).check()
         }
         let images = "\(repository)/images"
-        try Command("cp", ["-r", "\(images)/profiles"] + ["lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml",
-            "branch-managed.yaml"].map { "\(images)/\($0)" } + [folder]).check()
+        try Command(
+            "cp",
+            ["-r", "\(images)/profiles"]
+                + [
+                    "lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml",
+                    "branch-managed.yaml",
+                ].map { "\(images)/\($0)" } + [folder]
+        ).check()
         let text = String(decoding: try FileSystem.read("\(key).pub"), as: UTF8.self).split(separator: "\n")[0]
         try FileSystem.replace(
             "\(folder)/branch-guarded.yaml",

@@ -44,7 +44,9 @@ import Testing
                 echo "\(Role.readOnly.group.name):x:\(Role.readOnly.group.number):rita" >>etc/group
                 echo "\(Role.operator.group.name):x:\(Role.operator.group.number):rita" >>etc/group
                 """)
-        #expect(box.wait(20) { !box.read("/run/door/done").isEmpty }, "\(box.read("/run/log/door")) \(box.read("/run/log/engine"))")
+        #expect(
+            box.wait(20) { !box.read("/run/door/done").isEmpty },
+            "\(box.read("/run/log/door")) \(box.read("/run/log/engine"))")
         var refused = 0
         for number in 0..<10 {
             let result = try JSON.parse(box.read("/run/door/\(number)")).list ?? []
@@ -67,7 +69,9 @@ import Testing
         // What the user may do less than at the login ends all of it.
         let lower = "\(Role.readOnly.group.name):x:\(Role.readOnly.group.number):rita\n"
         try FileSystem.replace(box.path("/etc/group"), with: lower)
-        #expect(box.wait(10) { box.read("/run/door/ended").split(separator: "\n").count == 8 }, "\(box.read("/run/log/engine"))")
+        #expect(
+            box.wait(10) { box.read("/run/door/ended").split(separator: "\n").count == 8 },
+            "\(box.read("/run/log/engine"))")
         #expect(box.read("/run/door/ended").split(separator: "\n").allSatisfy { $0.hasSuffix(" 9") })
         #expect(box.ask("sessions")?.hasSuffix("ok\n") == true && box.service("door")?[1] == "running")
         let audit = try box.askEngine(["do": "audit"])["records"]?.list ?? []

@@ -58,7 +58,8 @@ import Testing
         for round in 0..<600 {
             var bytes = head
             for _ in 0..<Int.random(in: 1...8, using: &random) {
-                let place = round % 2 == 0 ? Int.random(in: 11..<90, using: &random) : bytes.indices.randomElement() ?? 0
+                let place =
+                    round % 2 == 0 ? Int.random(in: 11..<90, using: &random) : bytes.indices.randomElement() ?? 0
                 bytes[place] = UInt8.random(in: 0...255, using: &random)
             }
             try file.write(bytes, at: 0)

@@ -126,7 +126,8 @@ import Testing
 
     @Test func aRequestIsWhatItWas() throws {
         let requests = [
-            FetchRequest(url: "https://a.example/x", most: 10, range: 3..<9, deadline: 5, options: .init(proxy: "http://p:1")),
+            FetchRequest(
+                url: "https://a.example/x", most: 10, range: 3..<9, deadline: 5, options: .init(proxy: "http://p:1")),
             FetchRequest(url: "http://a/ b", most: 0, range: nil, deadline: nil, options: .init(bytesPerSecond: 7)),
         ]
         for request in requests {

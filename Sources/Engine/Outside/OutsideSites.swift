@@ -82,7 +82,9 @@ struct OutsideSites {
         switch source {
         case .firmware:
             return read(places.firmwareSite, StickReader.most).map {
-                found("the machine's firmware", $0, signature: read(places.firmwareSignature, StickReader.mostOfSignature))
+                found(
+                    "the machine's firmware", $0, signature: read(places.firmwareSignature, StickReader.mostOfSignature)
+                )
             }
         case .disk(let name, let identity):
             // An engine that never came back from a dying stick leaves that one alone.

@@ -13,7 +13,8 @@ extension Engine {
             if name == "note" { return connection.answer(try note(json, of: caller)) }
             guard let role = connection.role else {
                 throw EngineError(
-                    refusal: "\(caller.name), \(caller.description), has no role on this box: the site's users have one "
+                    refusal:
+                        "\(caller.name), \(caller.description), has no role on this box: the site's users have one "
                         + "in a login session, and services whose unit says access engine")
             }
             let verb = try Self.verb(name)

@@ -22,7 +22,9 @@ extension Definition {
             if requiresSiteKeys { lines.append("site-keys-required yes") }
             if !hasStickSites { lines.append("usb-sites no") }
             if !hasHotplug { lines.append("hotplug no") }
-            if let usbClasses { lines.append("usb-classes \((["hub"] + usbClasses.map(\.rawValue)).joined(separator: " "))") }
+            if let usbClasses {
+                lines.append("usb-classes \((["hub"] + usbClasses.map(\.rawValue)).joined(separator: " "))")
+            }
             return lines.map { $0 + "\n" }.joined()
         }
     }
