@@ -31,7 +31,8 @@ extension BootTests {
         let text = String(
             decoding: try FileSystem.read("\(TestImages.repository)/images/branch-office.site.yaml"), as: UTF8.self)
         var machine = try TestImages.direct(image, disk: disk, folder: folder)
-        machine.memory = 768
+        machine.disks[0].bus = .sata
+        machine.memory = 1024
         // Each is the first thing that this box is told, and it has no document yet.
         machine.disks.append(
             .init(path: try stick("unsigned", text + "# unsigned\n", kind: "16", signed: false), bus: .usb))
@@ -53,7 +54,7 @@ extension BootTests {
         machine.disks.append(.init(path: try stick("signed", text + "# signed\n", kind: "32", signed: true), bus: .usb))
         let again = try Machine(machine, in: folder)
         #expect(
-            again.wait(forConsole: "the document of the stick is followed: commit 1", seconds: 120), "\(again.story)")
+            again.wait(forConsole: "the document of the stick waits for absent ports", seconds: 120), "\(again.story)")
         try again.tell("system_powerdown")
         #expect(again.waitForEnd(), "\(again.story)")
     }

@@ -170,7 +170,7 @@ extension BootTests {
             }
         }
         func restartsOfSSH() throws -> Int? {
-            let services = try JSON.parse(try office.ssh("alice", "services --json").run().text)["services"]?.list
+            let services = try JSON.parse(try office.ssh("alice", "services --json").run().text).list
             return services?.first { $0["name"]?.text == "system-sshd" }?["restarts"]?.integer
         }
         let before = try restartsOfSSH()

@@ -34,7 +34,7 @@ enum TestImages {
         )
     }
 
-    /// branch-managed, which takes from outside what is signed, admits sticks alone, and closes its
+    /// branch-office, which takes from outside what is signed, admits sticks alone, and closes its
     /// kernel.
     ///
     /// - Returns: the image, and the key that signs its documents.
@@ -48,17 +48,15 @@ enum TestImages {
         try Command(
             "cp",
             ["-r", "\(images)/profiles"]
-                + [
-                    "lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml",
-                    "branch-managed.yaml",
-                ].map { "\(images)/\($0)" } + [folder]
+                + ["lab-minimal.yaml", "branch-office.yaml", "branch-office.site.yaml"].map { "\(images)/\($0)" }
+                + [folder]
         ).check()
         let text = String(decoding: try FileSystem.read("\(key).pub"), as: UTF8.self).split(separator: "\n")[0]
         try FileSystem.replace(
             "\(folder)/branch-guarded.yaml",
             with: """
                 name: branch-guarded
-                extends: branch-managed
+                extends: branch-office
                 site-keys: ["\(text)"]
                 site-keys-required: true
                 hotplug: false
@@ -67,7 +65,7 @@ enum TestImages {
                 """)
         return (
             try await build(
-                "branch-guarded", images: folder, profile: "virtio", update: true, source: "branch-managed"), key
+                "branch-guarded", images: folder, profile: "x86-server", update: true, source: "branch-office"), key
         )
     }
 

@@ -376,7 +376,7 @@ import Testing
                 count += 1
             }
         }
-        try refuses("holds no FAT32 file system") {
+        try refuses("holds no FAT file system") {
             try publish()
             try FileSystem.replace(box("esp"), with: [UInt8](repeating: 0, count: SimulatedBox.espBytes))
         }

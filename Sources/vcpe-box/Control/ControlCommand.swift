@@ -275,7 +275,7 @@ enum Terminal {
             bytes += buffer[..<count]
         }
         guard bytes.count <= limit else {
-            throw EngineError("\(path) has more than \(limit) bytes, which is the most that this verb reads")
+            throw EngineError("\(path) has more bytes than the \(limit) that are allowed")
         }
         guard let text = String(validating: bytes, as: UTF8.self) else { throw EngineError("\(path) is not UTF-8") }
         return text
