@@ -109,6 +109,12 @@ static int bind_place(const struct place *place) {
     return mount(source, place->path, NULL, MS_BIND | (S_ISDIR(status.st_mode) ? MS_REC : 0), NULL);
 }
 
+static int is_place(const struct place *places, int count, const char *path) {
+    for (int i = 0; i < count; i++)
+        if (strcmp(places[i].path, path) == 0) return 1;
+    return 0;
+}
+
 // Opens a path of which no part is a symbolic link: what another service put there must lead nowhere else.
 static int open_place(int root, const char *path) { return csystem_open_beneath(root, path + 1, O_PATH, 0); }
 
@@ -151,6 +157,8 @@ const char *csystem_enter_view(const struct csystem_view *view) {
     }
     for (int i = 0; i < COUNT(hidden); i++) {
         if (has_all_devices && strcmp(hidden[i].path, "/dev") == 0) continue;
+        // All of it is the service's: the bind below would take what covers it along.
+        if (is_place(places, count, hidden[i].path)) continue;
         if (mount("tmpfs", hidden[i].path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, hidden[i].options) != 0 &&
             errno != ENOENT)
             return "mount of a hidden folder";

@@ -128,6 +128,18 @@ import Testing
         #expect(FileSystem.exists(box.path("/data/own/file")) && !FileSystem.exists(box.path("/tmp/file")))
     }
 
+    /// A whole folder that is hidden otherwise.
+    @Test func aServiceThatAsksForAllDataHasAllData() throws {
+        let box = try Sandbox(
+            units: ["evil": "command /usr/lib/test/attacker\nstrict\nwritable /data\nvisible /run/vcpe/own\n"],
+            scripts: ["attacker": Self.attacker], setup: Self.setup)
+        let result = try Self.result(box, "evil")
+        #expect(
+            result["data"]?.text?.contains("'others', 'own'") == true && result["own"]?.text == "None", "\(result.line)"
+        )
+        #expect(FileSystem.exists(box.path("/data/own/file")))
+    }
+
     @Test func aServiceGetsWhatItAsksForByName() throws {
         let box = try Sandbox(
             units: [
