@@ -207,7 +207,7 @@ static int generate(const struct csystem_calls *calls) {
         static const short makers[] = {SYS_clone, SYS_clone3, SYS_unshare, SYS_setns};
         allow(makers, sizeof makers / sizeof *makers);
     }
-    // Characters pushed into a terminal are typed by whoever reads it next.
+    // Characters pushed into a terminal become input of the next program that reads it.
     add(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 5);
     LOAD_ARGUMENT(1);
     add(BPF_JMP | BPF_JEQ | BPF_K, TIOCSTI, 1, 0);

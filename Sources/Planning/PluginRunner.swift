@@ -57,16 +57,10 @@ public struct PluginRunner: Sendable {
             var runner = PluginRunner(name: name, command: [program])
             if isConfined {
                 runner.sandbox = .onBox(
-                    user: first + UInt32(number), folders: try visible(program, in: "\(folder)/\(name)"))
+                    user: first + UInt32(number), folders: try Sandbox.Folder.lacking(of: ["\(folder)/\(name)", program]))
             }
             return runner
         }
-    }
-
-    /// What a sandbox over a box's /usr lacks of a plugin: nothing on a box. In a test, its folder is
-    /// elsewhere, and the program may be a link.
-    private static func visible(_ program: String, in folder: String) throws(SystemError) -> [Sandbox.Folder] {
-        try Sandbox.Folder.lacking(of: [folder, program])
     }
 
     /// What the plugin says of itself.

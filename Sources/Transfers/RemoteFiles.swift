@@ -13,7 +13,7 @@ public protocol RemoteFiles: AnyObject {
 extension Reader: RemoteFiles {}
 
 /// Reads by a process that has the network and nothing else, over its Unix socket. What it answers is
-/// not believed: whoever uses the bytes verifies them, as it would those of a server.
+/// not trusted: the updater verifies the bytes, as it would those of a server.
 ///
 /// A request is lines `KEY VALUE` and an empty one; the answer is `ok COUNT` and so many bytes, or the
 /// reason of a failure as ``DownloadFailure/Reason`` has it.

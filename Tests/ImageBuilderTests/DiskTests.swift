@@ -282,7 +282,7 @@ import Testing
         // Leftovers of another use.
         try File(disk.device, O_RDWR).write([UInt8](repeating: 0xA5, count: 64 << 20), at: 0)
         var flash = try Flash(image, to: try BlockDevice(disk.device))
-        try flash.run(site: Array("lan: {}\n".utf8)) { _, _, _ in }
+        try flash.run(site: Array("lan: {}\n".utf8), signature: [1, 2, 3]) { _, _, _ in }
         let check = try Command("sgdisk", ["--verify", disk.device]).check().text
         #expect(check.contains("No problems found"), "\(check)")
         _ = try Command("partx", ["-u", disk.device]).run()
@@ -292,7 +292,7 @@ import Testing
         #expect(try FATGeometry(File("\(disk.device)p1"), at: 0).sector == sectorSize)
         for (name, expected) in [
             ("EFI/BOOT/BOOTX64.EFI", try FileSystem.read("\(folder)/large")),
-            ("vcpe/site.yaml", Array("lan: {}\n".utf8)),
+            ("vcpe/site.yaml", Array("lan: {}\n".utf8)), ("vcpe/site.yaml.sig", [1, 2, 3]),
         ] {
             try Command("mcopy", ["-n", "-i", "\(disk.device)p1", "::\(name)", "\(folder)/read"]).check()
             #expect(try FileSystem.read("\(folder)/read") == expected, "\(name)")

@@ -35,6 +35,16 @@ import Testing
 
     private func route() throws -> String { try onBox("ip -6 route get fd00:1::10") }
 
+    /// A site's route to a part of the LAN's prefix, which the table of own networks must have, too.
+    @Test func aRouteWithinAnOwnNetworkIsFollowed() throws {
+        #expect(try route().contains("dev lan") && !route().contains("via"), "\(box.log)")
+        let routed = Self.site.editing(
+            "  interfaces:\n", with: "  routes: [{to: \"fd00:1::5:0/112\", via: \"fd00:1::99\"}]\n  interfaces:\n")
+        #expect(try box.apply(routed) == nil)
+        #expect(try onBox("ip -6 route get fd00:1::5:1").contains("via fd00:1::99"))
+        #expect(try route().contains("dev lan") && !route().contains("via"))
+    }
+
     /// The review's attack: the LAN's prefix, a part of it, a high preference, then the LAN goes down and up.
     @Test func anAdvertisementTakesNoNetworkOfTheBox() throws {
         #expect(try route().contains("dev lan"), "\(box.log)")

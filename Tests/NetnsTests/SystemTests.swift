@@ -272,6 +272,73 @@ import Testing
         #expect(try box.vcpectl("history").text.contains("from the machine's firmware"))
     }
 
+    /// An image with `site-keys-required` and without `usb-sites`: a document from the machine, and one that
+    /// was flashed.
+    @Test func alsoAFirstDocumentMustBeSigned() throws {
+        let box = try BoxInNetwork.ready()
+        box.killEngine()
+        let site = BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 81}")
+        try Command("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", "\(box.folder)/good"]).check()
+        let key = String(decoding: try FileSystem.read("\(box.folder)/good.pub"), as: UTF8.self)
+        try FileSystem.replace("\(box.folder)/site-keys", with: "site namespaces=\"vcpe-site\" \(key)")
+        try FileSystem.replace(
+            "\(box.folder)/image", with: "name test\nversion 1\nsite-keys-required yes\nusb-sites no\n")
+        let signature = try sign(site, with: "\(box.folder)/good", in: box.folder)
+        let esp = "\(box.folder)/esp"
+        try File(esp, O_RDWR | O_CREAT).resize(to: 40 << 20)
+        try Command("mkfs.vfat", ["-F", "32", "-s", "1", esp]).check()
+        try Command("mmd", ["-i", esp, "::vcpe"]).check()
+        try FileSystem.replace("\(box.folder)/flashed", with: site)
+        try Command("mcopy", ["-i", esp, "\(box.folder)/flashed", "::vcpe/site.yaml"]).check()
+        try FileSystem.replace("\(box.folder)/run/boot", with: "esp \(esp)\n")
+        try FileSystem.replace("\(box.folder)/firmware-site", with: site)
+        let stick = try Stick(
+            box, "stick", label: "VCPE-SITE", files: ["site.yaml": site, "site.yaml.sig": signature])
+        try box.start()
+        #expect(
+            Wait.until {
+                box.log.contains("the document that was flashed is not taken: there is no site.yaml.sig beside it")
+                    && box.log.contains("the document of the machine's firmware is not taken: ")
+                    && box.log.contains("this image takes no document without a signature")
+            }, "\(box.log)")
+        #expect(try box.decided().contains("192.168.1.10:80"))
+        try stick.pull()
+        #expect(!box.log.contains("the stick"), "\(box.log)")
+
+        box.killEngine()
+        try FileSystem.replace("\(box.folder)/firmware-site.sig", with: signature)
+        try box.start()
+        #expect(
+            Wait.until { box.log.contains("the document of the machine's firmware is followed: commit 1") },
+            "\(box.log)")
+        #expect(try box.decided().contains("192.168.1.10:81"))
+    }
+
+    /// The same for a document that was flashed with its signature.
+    @Test func aSignedDocumentThatWasFlashedIsTaken() throws {
+        let box = try BoxInNetwork.ready()
+        box.killEngine()
+        let site = BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 82}")
+        try Command("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", "\(box.folder)/good"]).check()
+        let key = String(decoding: try FileSystem.read("\(box.folder)/good.pub"), as: UTF8.self)
+        try FileSystem.replace("\(box.folder)/site-keys", with: "site namespaces=\"vcpe-site\" \(key)")
+        try FileSystem.replace("\(box.folder)/image", with: "name test\nversion 1\nsite-keys-required yes\n")
+        let esp = "\(box.folder)/esp"
+        try File(esp, O_RDWR | O_CREAT).resize(to: 40 << 20)
+        try Command("mkfs.vfat", ["-F", "32", "-s", "1", esp]).check()
+        try Command("mmd", ["-i", esp, "::vcpe"]).check()
+        for (name, text) in [
+            ("site.yaml", site), ("site.yaml.sig", try sign(site, with: "\(box.folder)/good", in: box.folder)),
+        ] {
+            try FileSystem.replace("\(box.folder)/flashed", with: text)
+            try Command("mcopy", ["-i", esp, "\(box.folder)/flashed", "::vcpe/\(name)"]).check()
+        }
+        try FileSystem.replace("\(box.folder)/run/boot", with: "esp \(esp)\n")
+        try box.start()
+        #expect(Wait.until { box.log.contains("the document that was flashed is the operator's from now on") })
+        #expect(try box.decided().contains("192.168.1.10:82"), "\(box.log)")
+    }
+
     @Test func aFactoryResetForgetsAllButTheBoxItself() throws {
         let box = try ready()
         let site = BoxInNetwork.site.editing("to-port: 80}", with: "to-port: 81}")

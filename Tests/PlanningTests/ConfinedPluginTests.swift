@@ -29,7 +29,7 @@ import Testing
         } catch { return "\(error)" }
     }
 
-    @Test(.enabled(if: geteuid() == 0)) func aPluginOfABoxGetsNothing() throws {
+    @Test(.enabled(if: geteuid() == 0, "a box runs plugins as root")) func aPluginOfABoxGetsNothing() throws {
         try FileSystem.replace("\(folder)/secret", with: "secret\n", mode: 0o644)
         let socket = "\(folder)/socket"
         let program = HostilePlugin.program(files: ["\(folder)/secret"], sockets: [socket], port: 22)
@@ -41,7 +41,7 @@ import Testing
 
     /// Interpreters and libraries make calls of which a plugin's author knows nothing.
     @Test(
-        .enabled(if: geteuid() == 0),
+        .enabled(if: geteuid() == 0, "a box runs plugins as root"),
         arguments: [
             "#!/bin/sh\nx=$(cat | jq -c .a); echo \"{\\\"got\\\":$x}\" | sort | awk '{print $1}' | sed s/got/b/",
             """

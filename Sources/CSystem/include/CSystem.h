@@ -262,7 +262,8 @@ int csystem_resize_partition(int disk, int number, int64_t start, int64_t length
 int csystem_signal_descriptor(uint64_t mask);
 /// Lets all signals through again, for a child.
 void csystem_unblock_signals(void);
-/// The signal number read from a signalfd and its sender, 0 for the kernel; or 0 when none is waiting.
+/// The signal number read from a signalfd and its sender, 0 for the kernel, -1 for a process that names its sender
+/// itself (rt_sigqueueinfo(2)); or 0 when none is waiting.
 int csystem_read_signal(int descriptor, pid_t *sender);
 
 /// epoll(7): adds a descriptor for reading; waits up to `milliseconds` and returns how many of `ready` were filled.

@@ -74,7 +74,7 @@ final class AuditLog {
         if outcome == .done && !Self.isOften.contains(what) || isAllowed(subject) { return write(record) }
         var kind = Kind(subject: subject, what: what, outcome: outcome)
         if counted[kind] == nil, counted.count >= bounds.kinds {
-            // Who it was stays; what it was no longer does.
+            // The user is kept, the request is not.
             kind.what = "others"
             kind.subject.origin = ""
         }
@@ -128,7 +128,7 @@ final class AuditLog {
         var record = record
         last += 1
         record.number = last
-        // What is no user's is the box's.
+        // Records without a user are the box's own.
         let isOthers = record.subject.uid != nil && record.subject.role != .administrator
         do {
             try (isOthers ? others : administrators).append(record)

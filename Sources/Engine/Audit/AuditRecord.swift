@@ -1,7 +1,7 @@
 import Documents
 import PluginKit
 
-/// Who did something, or tried to.
+/// The user or the part of the box that made a request.
 struct AuditSubject: Hashable {
     var user: String
     /// Nil for what is no user of the box, such as a stick.

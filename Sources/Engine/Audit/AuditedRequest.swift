@@ -15,7 +15,7 @@ struct AuditedRequest {
 }
 
 extension EngineError {
-    /// Why a caller may not do what he has asked for.
+    /// A request that the caller's role does not allow.
     init(refusal: String) {
         self.init(refusal)
         isRefusal = true

@@ -1,7 +1,7 @@
 import Callers
 import PluginKit
 
-/// Login sessions that last: a user who was removed, or may do less than at the login, is logged out.
+/// Present login sessions: a removed user, or one with a lower role than at the login, is logged out.
 ///
 /// PID 1 keeps each session in a cgroup of its own, and ends it.
 struct LoginSessions {
@@ -51,7 +51,7 @@ extension Engine {
         connection.send(event: ["event": "session"])
     }
 
-    /// Has PID 1 end sessions of users who may do less now.
+    /// Has PID 1 end sessions of users with a lower role, or none.
     func endOutdatedSessions() {
         for user in sessions.outdated(Caller.role) {
             guard (try? places.pidOne.tell("end-sessions \(user)")) != nil else { continue }

@@ -251,8 +251,8 @@ final class PluginCommands {
     private func program(_ input: OperatorCommand.Input, of plugin: Planner.Member) throws -> Command? {
         guard case .program(let words, let user) = input else { return nil }
         try plugin.checkManifest()
-        let nobody = UInt32(ProgramUser.number)
-        var identity = (user: nobody, group: nobody)
+        let number = UInt32(ProgramUser.number)
+        var identity = (user: number, group: number)
         if let user {
             guard let known = getpwnam(user), known.pointee.pw_uid != 0, known.pointee.pw_gid != 0 else {
                 throw EngineError("\(words[0]): this box has no user \(user) other than root")

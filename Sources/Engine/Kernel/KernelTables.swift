@@ -74,7 +74,7 @@ final class KernelTables {
 
     init(proc: String = "/proc", sizes: TableSizes = .own) { (self.proc, self.sizes) = (proc, sizes) }
 
-    /// What is wrong, for people.
+    /// Lines for operators.
     var lines: [String] {
         full.sorted { $0.key.rawValue < $1.key.rawValue }.map { table, size in
             "\(table.rawValue): more than \(Self.beginning) % of \(size) entries are used"

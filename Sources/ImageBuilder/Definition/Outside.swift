@@ -1,7 +1,7 @@
 import Documents
 
 extension Definition {
-    /// What a box takes from whoever holds it in his hands, and from what is plugged in.
+    /// What a box accepts from a person with physical access, and from devices.
     public struct Outside: Sendable, Hashable {
         /// Also a box without a document takes only one that one of ``siteKeys`` has signed.
         public var requiresSiteKeys = false
@@ -14,6 +14,22 @@ extension Definition {
 
         public enum USBClass: String, Sendable, CaseIterable {
             case audio, communication, hid, printer, storage, video, wireless, vendor
+
+            /// Of interfaces (USB-IF: defined class codes).
+            var numbers: [UInt8] {
+                switch self {
+                case .audio: [0x01]
+                case .communication: [0x02, 0x0A]
+                case .hid: [0x03]
+                case .printer: [0x07]
+                case .storage: [0x08]
+                case .video: [0x0E]
+                case .wireless: [0xE0]
+                case .vendor: [0xFF]
+                }
+            }
+
+            static let hub: UInt8 = 0x09
         }
 
         /// Lines of the image's own file: PID 1 and the engine read them.
@@ -23,7 +39,8 @@ extension Definition {
             if !hasStickSites { lines.append("usb-sites no") }
             if !hasHotplug { lines.append("hotplug no") }
             if let usbClasses {
-                lines.append("usb-classes \((["hub"] + usbClasses.map(\.rawValue)).joined(separator: " "))")
+                let numbers = [USBClass.hub] + usbClasses.flatMap(\.numbers)
+                lines.append("usb-classes \(numbers.map { "\($0)" }.joined(separator: " "))")
             }
             return lines.map { $0 + "\n" }.joined()
         }

@@ -166,7 +166,7 @@ public enum System: Plugin {
             at: "ssh")
     }
 
-    /// What it takes to become the user who logs in.
+    /// For a login, to become its user.
     private static let loginCapabilities = [
         "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid",
     ]

@@ -227,7 +227,7 @@ enum Terminal {
     /// Writes a text of several lines.
     static func say(_ text: String) { write(TerminalText.lines(text)) }
 
-    /// False when nobody reads any more: sshd closes a pipe, and signals nobody.
+    /// False when the reader of standard output has gone: sshd closes a pipe without a signal.
     static var isRead: Bool {
         var polled = pollfd(fd: 1, events: 0, revents: 0)
         return poll(&polled, 1, 0) <= 0 || polled.revents & Int16(POLLERR | POLLHUP | POLLNVAL) == 0
@@ -260,7 +260,8 @@ enum Terminal {
     /// A file's text, or that of standard input.
     ///
     /// - Parameters:
-    ///   - request: what the text is for: whoever may not make it is told so before anything is read.
+    ///   - request: the request that the text is for; a user without the role gets the error before any
+    ///     byte is read.
     ///   - limit: bytes that are read at most: a session's memory is not the box's to spend.
     static func read(_ path: String, for request: String, limit: Int = 4 << 20) throws -> String {
         try EngineClient().demand(request)

@@ -23,7 +23,7 @@ struct Supervisor {
     private var image: [String: String] = [:]
     private let epoll = csystem_epoll_create()
     private var signals: Int32 = -1
-    private var deviceEvents: Int32 = -1
+    private var hotplug: Hotplug?
     private var buttons = PowerButtons()
     /// When PID 1 came to the root, in milliseconds of the kernel's time.
     private var begin = 0
@@ -38,18 +38,8 @@ struct Supervisor {
     private var isStopping = false
     /// Looks whether this start is good.
     private var judge: pid_t = 0
-    private var coldplug: pid_t = 0
     private var preload: pid_t = 0
     private var shell: pid_t = 0
-    private var usb: USBDevices?
-    /// The image admits no drivers for what is plugged in later, and modules can be loaded still.
-    private var mustCloseModules = false
-    private var areModulesClosed = false
-    /// Since when no device has appeared, in milliseconds of the kernel's time; nil before the drivers of
-    /// what is there have been loaded.
-    private var quietSince: Int?
-    /// USB devices appear some seconds after their controller's driver.
-    private static let quiet = 10_000
 
     /// Never returns.
     mutating func run() -> Never {
@@ -70,15 +60,13 @@ struct Supervisor {
         csystem_epoll_add(epoll, control.listener)
         csystem_epoll_add(epoll, notifications.descriptor)
         csystem_epoll_add(epoll, systemLog.descriptor)
-        mustCloseModules = image["hotplug"] == "no"
-        usb = USBDevices(image["usb-classes"], disk: boot["disk"])
-        deviceEvents = csystem_device_events()
-        if deviceEvents >= 0 { csystem_epoll_add(epoll, deviceEvents) }
+        let hotplug = Hotplug(image: image, disk: boot["disk"])
+        if hotplug.events >= 0 { csystem_epoll_add(epoll, hotplug.events) }
+        self.hotplug = hotplug
         // What the packet path needs, all at once: the kernel would ask for it piece by piece, a
         // process each time.
         preload = (try? Child.start("/usr/lib/vcpe/vcpe-init", [], name: "preload")) ?? 0
-        usb?.begin()
-        coldplug = startColdplug()
+        self.hotplug?.start()
         startServices()
         times.append(("services", Uptime.milliseconds - begin))
         showBanner()
@@ -165,7 +153,7 @@ struct Supervisor {
         if isOnTrial { due.append(trialEnd) }
         if isGood, !isSound { due.append(goodAt + Self.soundAfter) }
         if control.deafUntil > 0 { due.append(control.deafUntil) }
-        if mustCloseModules, let since = quietSince, table.isSound { due.append(since + Self.quiet) }
+        if let time = hotplug?.due, table.isSound { due.append(time) }
         let now = Uptime.milliseconds
         let wait = due.min().map { max(0, min($0 - now, 3_600_000)) } ?? 3_600_000
         var ready = [Int32](repeating: -1, count: 32)
@@ -181,9 +169,7 @@ struct Supervisor {
             nextShell = nil
             startShell()
         }
-        if mustCloseModules, let since = quietSince, Uptime.milliseconds >= since + Self.quiet, table.isSound {
-            closeModules()
-        }
+        if table.isSound { hotplug?.step() }
         // What the box can't do without must be there: a start without it is none.
         if !isGood, judge == 0, Uptime.milliseconds >= goodAt {
             if table.isSound { startJudge() } else { goodAt = Uptime.milliseconds + 1000 }
@@ -206,8 +192,8 @@ struct Supervisor {
             control.accept(epoll)
         } else if control.isConnection(descriptor) {
             answer(descriptor)
-        } else if descriptor == deviceEvents {
-            readDeviceEvents()
+        } else if descriptor == hotplug?.events {
+            if hotplug?.readEvents() == true { buttons.open(epoll) }
         } else if watchedPipes.contains(descriptor) {
             table.readLog(descriptor)
         } else if buttons.wasPressed(descriptor, epoll) {
@@ -259,8 +245,8 @@ struct Supervisor {
         }
     }
 
-    /// A process of an outer namespace has no number here; the kernel says 0 for it, as for itself. The
-    /// shell of a debug image has programs that are gone when PID 1 looks who they were.
+    /// A process of an outer namespace has no number here: the kernel gives 0 for it, as for itself.
+    /// A program of a debug image's shell may have exited before PID 1 reads its cgroup.
     private func isTrusted(_ sender: pid_t) -> Bool {
         let origin = Caller.origin(of: sender)
         return origin == .system || origin == .unknown && CommandLineOption.isDebug
@@ -269,9 +255,8 @@ struct Supervisor {
     private mutating func reap() {
         var status: Int32 = 0
         while case let pid = waitpid(-1, &status, WNOHANG), pid > 0 {
-            if pid == coldplug {
-                coldplug = 0
-                if status == 0 { quietSince = Uptime.milliseconds }
+            if pid == hotplug?.coldplug {
+                hotplug?.ended(status)
                 buttons.open(epoll)
                 HardwareWatchdog.open()
                 EventPort.send("coldplugged", [("network", NetworkCards.summary)])
@@ -283,47 +268,6 @@ struct Supervisor {
             } else {
                 _ = table.ended(pid, status)
             }
-        }
-    }
-
-    private func startColdplug() -> pid_t {
-        (try? Child.start(
-            "/usr/lib/vcpe/vcpe-init", usb == nil ? [] : ["usbcore", USBDevices.parameters], name: "coldplug")) ?? 0
-    }
-
-    /// After the drivers of what is there, and the modules of the plugins, no code gets into the kernel
-    /// any more, from root neither.
-    private mutating func closeModules() {
-        mustCloseModules = false
-        areModulesClosed = Text.write("1", to: "/proc/sys/kernel/modules_disabled")
-        Console.say(areModulesClosed ? "kernel modules are closed" : "\(Failure("write", "modules_disabled"))")
-    }
-
-    /// Drivers for what was plugged in since.
-    private mutating func readDeviceEvents() {
-        var buffer = [UInt8](repeating: 0, count: 1 << 14)
-        var aliases: [String] = []
-        while case let count = read(deviceEvents, &buffer, buffer.count), count > 0 {
-            let fields = buffer[..<count].split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
-            guard fields.first?.hasPrefix("add@") == true else { continue }
-            if let alias = fields.first(where: { $0.hasPrefix("MODALIAS=") }) {
-                aliases.append(String(alias.dropFirst(9)))
-            }
-            if fields.contains("SUBSYSTEM=input") { buttons.open(epoll) }
-            if let usb, fields.contains("DEVTYPE=usb_device"),
-                let path = fields.first(where: { $0.hasPrefix("DEVPATH=/") })
-            {
-                usb.decide("/sys\(path.dropFirst("DEVPATH=".count))")
-            }
-        }
-        // Some events were lost: all devices are looked at once more.
-        if errno == ENOBUFS, coldplug == 0 {
-            usb?.begin()
-            coldplug = startColdplug()
-        }
-        if !aliases.isEmpty, quietSince != nil { quietSince = Uptime.milliseconds }
-        if !aliases.isEmpty, !areModulesClosed {
-            _ = try? Child.start("/usr/lib/vcpe/vcpe-init", ["-q", "--"] + aliases, name: "modprobe")
         }
     }
 

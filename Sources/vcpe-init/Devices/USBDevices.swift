@@ -3,25 +3,19 @@ import Glibc
 /// USB devices, of which the image may admit some classes only: a keyboard in a stick's housing is none.
 struct USBDevices {
     private static let folder = "/sys/bus/usb/devices"
-    /// Classes of interfaces (USB-IF: defined class codes) as an image's definition names them.
-    private static let numbers: [String: Set<UInt8>] = [
-        "audio": [0x01], "communication": [0x02, 0x0A], "hid": [0x03], "printer": [0x07], "storage": [0x08],
-        "video": [0x0E], "wireless": [0xE0], "vendor": [0xFF],
-    ]
-    private static let hub: UInt8 = 0x09
-
     private let admitted: Set<UInt8>
     /// Where the box's own disk is in /sys: what lies on its way stays.
     private let ownDisk: String
 
     /// - Parameters:
-    ///   - classes: the words of the image; nil when it admits all devices.
+    ///   - classes: numbers of classes of interfaces, as the builder wrote them; nil when the image admits
+    ///     all devices.
     ///   - disk: the box's own, such as `/dev/sda`.
     init?(_ classes: String?, disk: String?) {
         guard let classes else { return nil }
         let name = disk?.split(separator: "/").last.map(String.init) ?? ""
         ownDisk = name.isEmpty ? "" : Self.real("/sys/class/block/\(name)")
-        admitted = classes.split(separator: " ").reduce([Self.hub]) { $0.union(Self.numbers[String($1)] ?? []) }
+        admitted = Set(classes.split(separator: " ").compactMap { UInt8($0) })
     }
 
     /// How the kernel's `usbcore` must be loaded: no device works before it is looked at.

@@ -4,7 +4,7 @@ import Glibc
 import Units
 
 /// Login sessions: each has a cgroup of its own, apart from the service that logged its user in. What
-/// a user does takes nothing from that service and little from other users.
+/// a user does leaves that service and other users their shares.
 ///
 /// The engine asks for it when a session's first process, `vcpectl`, announces itself.
 enum Sessions {
@@ -14,7 +14,7 @@ enum Sessions {
     private static let boundsOfUser = [
         ("memory.max", "\(192 << 20)"), ("pids.max", "64"), ("cpu.weight", "50"), ("io.weight", "default 50"),
     ]
-    /// Its processes end together: half a session is none.
+    /// The processes of a session end together.
     private static let boundsOfSession = [
         ("memory.max", "\(96 << 20)"), ("pids.max", "16"), ("memory.oom.group", "1"),
     ]
@@ -33,7 +33,7 @@ enum Sessions {
         let ofUser = "\(folder)/\(user)"
         Cgroup.makeParent(ofUser)
         try make(ofUser, boundsOfUser)
-        endForsaken(ofUser)
+        endOrphaned(ofUser)
         guard names(ofUser).count < most else {
             throw Failure("the user has \(most) sessions, the most at a time: one of them must end first")
         }
@@ -68,8 +68,8 @@ enum Sessions {
         try Cgroup.bound(path, bounds.map { ($0.0, $0.1, true) })
     }
 
-    /// Sessions whose daemon has gone, such as with a connection that broke, would hold their user's place.
-    private static func endForsaken(_ ofUser: String) {
+    /// Ends sessions whose daemon has exited, such as with a lost connection: they count as the user's.
+    private static func endOrphaned(_ ofUser: String) {
         for name in names(ofUser) {
             let process = name.prefix { $0 != "-" }
             // The parent is the second word behind the program's name, which is in parentheses (proc_pid_stat(5)).
