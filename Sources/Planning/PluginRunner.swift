@@ -57,7 +57,8 @@ public struct PluginRunner: Sendable {
             var runner = PluginRunner(name: name, command: [program])
             if isConfined {
                 runner.sandbox = .onBox(
-                    user: first + UInt32(number), folders: try Sandbox.Folder.lacking(of: ["\(folder)/\(name)", program]))
+                    user: first + UInt32(number),
+                    folders: try Sandbox.Folder.lacking(of: ["\(folder)/\(name)", program]))
             }
             return runner
         }

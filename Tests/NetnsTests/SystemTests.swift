@@ -192,8 +192,13 @@ import Testing
         return String(decoding: try FileSystem.read("\(folder)/signed.yaml.sig"), as: UTF8.self)
     }
 
+    /// The system has the user of programs that the engine runs; ssh-keygen verifies as that user.
+    private static let withPrograms = ":"
+
     @Test func aSiteComesFromAStickAndLaterOnlySigned() throws {
         let box = try BoxInNetwork.ready()
+        box.killEngine()
+        try box.start(preparedBy: Self.withPrograms)
         for name in ["good", "bad"] {
             try Command("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", "\(box.folder)/\(name)"]).check()
         }
@@ -247,7 +252,7 @@ import Testing
         // A stick that stays in doesn't undo what operators do later.
         #expect(try box.apply(site(88)) == nil)
         box.killEngine()
-        try box.start()
+        try box.start(preparedBy: Self.withPrograms)
         #expect(says("the document of the stick was commit 2: vcpectl rollback 2 follows it again"), "\(box.log)")
         #expect(try box.decided().contains("192.168.1.10:88"))
         try good.pull()
@@ -294,7 +299,7 @@ import Testing
         try FileSystem.replace("\(box.folder)/firmware-site", with: site)
         let stick = try Stick(
             box, "stick", label: "VCPE-SITE", files: ["site.yaml": site, "site.yaml.sig": signature])
-        try box.start()
+        try box.start(preparedBy: Self.withPrograms)
         #expect(
             Wait.until {
                 box.log.contains("the document that was flashed is not taken: there is no site.yaml.sig beside it")
@@ -307,7 +312,7 @@ import Testing
 
         box.killEngine()
         try FileSystem.replace("\(box.folder)/firmware-site.sig", with: signature)
-        try box.start()
+        try box.start(preparedBy: Self.withPrograms)
         #expect(
             Wait.until { box.log.contains("the document of the machine's firmware is followed: commit 1") },
             "\(box.log)")
@@ -334,7 +339,7 @@ import Testing
             try Command("mcopy", ["-i", esp, "\(box.folder)/flashed", "::vcpe/\(name)"]).check()
         }
         try FileSystem.replace("\(box.folder)/run/boot", with: "esp \(esp)\n")
-        try box.start()
+        try box.start(preparedBy: Self.withPrograms)
         #expect(Wait.until { box.log.contains("the document that was flashed is the operator's from now on") })
         #expect(try box.decided().contains("192.168.1.10:82"), "\(box.log)")
     }

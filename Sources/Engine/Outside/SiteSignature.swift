@@ -23,7 +23,8 @@ extension Places {
         var command = Command("/usr/bin/ssh-keygen", words)
         // Root does not parse a signature of unknown origin.
         let user = UInt32(ProgramUser.number)
-        command.imageProgram = ImageProgram(user: user, group: user, visible: [folder, try FileSystem.realPath(siteKeys)])
+        command.imageProgram = ImageProgram(
+            user: user, group: user, visible: [folder, try FileSystem.realPath(siteKeys)])
         let result = try command.begin(input: .temporary(holding: text)).finish(deadline: 10, limit: 64 << 10)
         guard result.status == 0 else {
             let lines = (result.text + result.errorText).split(separator: "\n").joined(separator: "; ")
