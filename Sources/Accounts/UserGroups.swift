@@ -3,8 +3,8 @@ import Callers
 import Glibc
 
 extension Caller {
-    /// The groups of some that its user is in: those of the login that the user has still. A role may
-    /// have been taken away since the login.
+    /// The groups of some that its user is in: those of the login that the user has still. A role
+    /// may have been taken away since the login.
     ///
     /// Not in ``Callers``: PID 1 is linked statically, and has no name service.
     ///

@@ -33,7 +33,8 @@
 #ifndef SYS_mseal
 #define SYS_mseal 462
 #endif
-// The first number that this list doesn't know: programs take ENOSYS as a kernel without it, and do without.
+// The first number that this list doesn't know: programs take ENOSYS as a kernel without it, and do
+// without.
 #define FIRST_UNKNOWN 463
 
 #if defined(__x86_64__)
@@ -44,7 +45,8 @@
 #error "seccomp(2): which architecture is this?"
 #endif
 
-// What a program needs that reads files, computes, prints and starts others: nothing of the kernel's that outlives it.
+// What a program needs that reads files, computes, prints and starts others: nothing of the
+// kernel's that outlives it.
 static const short computing[] = {
     // Files.
     SYS_read, SYS_write, SYS_close, SYS_fstat, SYS_lseek, SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev,
@@ -80,8 +82,9 @@ static const short computing[] = {
 #endif
 };
 
-// What a program needs beside these that serves: changes to files, sockets, shared memory, queues. As systemd's
-// @system-service, without users, keys, priorities of real time, and what the kernel has for few programs only.
+// What a program needs beside these that serves: changes to files, sockets, shared memory, queues.
+// As systemd's @system-service, without users, keys, priorities of real time, and what the kernel
+// has for few programs only.
 static const short service[] = {
     // Files.
     SYS_mkdirat, SYS_unlinkat, SYS_renameat2, SYS_linkat, SYS_symlinkat, SYS_mknodat, SYS_fchmod, SYS_fchmodat,
@@ -152,7 +155,8 @@ static void add(uint16_t operation, uint32_t value, uint8_t then, uint8_t otherw
 static void load(size_t offset) { add(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0); }
 static void give(uint32_t answer) { add(BPF_RET | BPF_K, answer, 0, 0); }
 #define LOAD_NUMBER() load(offsetof(struct seccomp_data, nr))
-// The lower half of an argument: both architectures are little-endian, and these arguments are ints to the kernel.
+// The lower half of an argument: both architectures are little-endian, and these arguments are ints
+// to the kernel.
 #define LOAD_ARGUMENT(n) load(offsetof(struct seccomp_data, args) + 8 * (n))
 #define REFUSE(code) (SECCOMP_RET_ERRNO | (code))
 
@@ -163,7 +167,8 @@ static void allow(const short *numbers, int count) {
     }
 }
 
-// Of the families that the service may use, sockets are allowed; a kernel without the others would say the same.
+// Of the families that the service may use, sockets are allowed; a kernel without the others would
+// say the same.
 static void allow_families(int number, const struct csystem_calls *calls) {
     int count = calls->family_count;
     add(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, (uint8_t)(2 * count + 2));
@@ -214,7 +219,8 @@ static int generate(const struct csystem_calls *calls) {
     add(BPF_JMP | BPF_JEQ | BPF_K, TIOCLINUX, 0, 1);
     give(REFUSE(EPERM));
     give(SECCOMP_RET_ALLOW);
-    // Limits of this process alone: with user 0 those of PID 1 could be set, without any capability.
+    // Limits of this process alone: with user 0 those of PID 1 could be set, without any
+    // capability.
     add(BPF_JMP | BPF_JEQ | BPF_K, SYS_prlimit64, 0, 4);
     LOAD_ARGUMENT(0);
     add(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);

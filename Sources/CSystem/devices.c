@@ -131,7 +131,8 @@ void csystem_unblock_signals(void) {
 int csystem_read_signal(int descriptor, pid_t *sender) {
     struct signalfd_siginfo information;
     if (read(descriptor, &information, sizeof information) != sizeof information) return 0;
-    // A process may say of itself what it likes by rt_sigqueueinfo(2), but not that it is the kernel or kill(2).
+    // A process may say of itself what it likes by rt_sigqueueinfo(2), but not that it is the
+    // kernel or kill(2).
     *sender = information.ssi_code == SI_KERNEL ? 0
         : information.ssi_code == SI_USER || information.ssi_code == SI_TKILL ? (pid_t)information.ssi_pid
         : -1;

@@ -57,7 +57,8 @@ static int make_read_only(int folder) {
     return mount(NULL, name, NULL, flags, NULL);
 }
 
-// Makes the place of a folder or file where the tree has none, as far as it may be written to: below no link.
+// Makes the place of a folder or file where the tree has none, as far as it may be written to:
+// below no link.
 static int make_place(const char *path, int source) {
     struct stat status;
     if (fstat(source, &status) != 0) return -1;

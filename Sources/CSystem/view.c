@@ -18,7 +18,8 @@
 #endif
 #define RECURSIVE 0x8000 // AT_RECURSIVE
 
-// As linux/mount.h has it; that header and sys/mount.h exclude each other in some releases of glibc.
+// As linux/mount.h has it; that header and sys/mount.h exclude each other in some releases of
+// glibc.
 struct mount_attributes {
     uint64_t set, clear, propagation, user_namespace;
 };
@@ -42,8 +43,8 @@ static const struct {
 // Folders of the service's own where it may write files, and none else.
 static const char *const temporary[] = {"/tmp", "/var/tmp", "/dev/shm"};
 
-// What every service sees of the folders above: PID 1's notifications and log, the socket for facts, where the engine tells
-// services apart, the box's names and name servers.
+// What every service sees of the folders above: PID 1's notifications and log, the socket for
+// facts, where the engine tells services apart, the box's names and name servers.
 static const char *const common[] = {
     "/run/vcpe/notify",     "/run/vcpe/hosts",   "/run/vcpe/hostname", "/run/vcpe/machine-id",
     "/run/vcpe/resolv.conf", "/run/vcpe/network", "/run/vcpe/report", "/dev/log",
@@ -61,7 +62,8 @@ static const struct {
     {"/var/lib/extrausers", "/run/vcpe/system/users"},
 };
 
-// What /proc has of the kernel, and is writable: systemd's ProtectKernelTunables=, and what is of old.
+// What /proc has of the kernel, and is writable: systemd's ProtectKernelTunables=, and what is of
+// old.
 static const char *const kernels[] = {
     "/proc/sys",  "/proc/sysrq-trigger", "/proc/irq",          "/proc/acpi",      "/proc/fs",       "/proc/bus",
     "/proc/mtrr", "/proc/latency_stats", "/proc/timer_stats", "/proc/dynamic_debug", "/proc/scsi", "/proc/driver",
@@ -115,7 +117,8 @@ static int is_place(const struct place *places, int count, const char *path) {
     return 0;
 }
 
-// Opens a path of which no part is a symbolic link: what another service put there must lead nowhere else.
+// Opens a path of which no part is a symbolic link: what another service put there must lead
+// nowhere else.
 static int open_place(int root, const char *path) { return csystem_open_beneath(root, path + 1, O_PATH, 0); }
 
 const char *csystem_enter_view(const struct csystem_view *view) {

@@ -28,12 +28,14 @@ public struct Caller: Sendable {
         user = csystem_peer(connection)
         process = csystem_peer_process(connection)
         let found = Self.origin(of: process)
-        // The number was the process's own if the process is there still, after its cgroup was read.
+        // The number was the process's own if the process is there still, after its cgroup was
+        // read.
         switch csystem_peer_lives(connection) {
         case 1: origin = found
         case 0: origin = .unknown
         default:
-            // Before Linux 6.5 the kernel can't say (SO_PEERPIDFD). Another user's process is another one.
+            // Before Linux 6.5 the kernel can't say (SO_PEERPIDFD). Another user's process is
+            // another one.
             var status = stat()
             let isTheirs = stat("/proc/\(process)", &status) == 0 && status.st_uid == user
             origin = isTheirs ? found : .unknown

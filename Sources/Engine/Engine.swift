@@ -53,8 +53,8 @@ public final class Engine {
         let planner = try places.planner()
         let probes = Probes(routes: routes)
         facts = try FactSources(places: places, routes: routes, planner: planner, probes: probes)
-        // Services see the folders that were there when they started; sockets and files may come later.
-        // Services that are to see it find it when they start.
+        // Services see the folders that were there when they started; sockets and files may come
+        // later. Services that are to see it find it when they start.
         try FileSystem.makeDirectory(places.audit)
         chmod(places.audit, 0o700)
         for name in ["network", "upgrade"] { try FileSystem.makeDirectory("\(places.run)/\(name)") }

@@ -111,7 +111,8 @@ public struct EngineError: Error, Sendable, CustomStringConvertible {
     public init(_ description: String) { self.description = description }
 }
 
-/// What the engine tells people: lines on standard error, which PID 1 keeps, and a terminal may show.
+/// What the engine tells people: lines on standard error, which PID 1 keeps, and a terminal may
+/// show.
 public enum Log {
     public static func say(_ text: String) {
         var line = TerminalText.lines(text) + "\n"

@@ -142,7 +142,8 @@ public struct Planner: Sendable {
     public struct Member: Sendable {
         public let runner: PluginRunner
         public let manifest: PluginManifest
-        /// One of the project's own; others have bounds that no manifest moves (``ForeignPlugins``).
+        /// One of the project's own; others have bounds that no manifest moves
+        /// (``ForeignPlugins``).
         public let isOwn: Bool
         let granted: Permissions
 

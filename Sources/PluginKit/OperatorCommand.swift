@@ -37,8 +37,8 @@ public struct OperatorCommand: Sendable, Hashable {
         case past(String)
         /// A file below /run/vcpe/NAME or /data/NAME.
         case file(String)
-        /// What a program of the image says. It runs confined, as a user of the image, who is not root; nil for one that
-        /// owns nothing.
+        /// What a program of the image says. It runs confined, as a user of the image, who is not
+        /// root; nil for one that owns nothing.
         case program([String], user: String? = nil)
 
         var json: JSON {

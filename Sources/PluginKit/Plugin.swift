@@ -94,8 +94,8 @@ public struct PluginManifest: Sendable, Hashable {
     /// The collections that its services may fill with `vcpe-report`; each with the names of the
     /// services, of which the last character may be a `*`.
     public var reports: [String: [String]]
-    /// The rights to ask PID 1, the engine and the updater that its services may have: each a word of
-    /// a unit's `access`, with the names of the services as in ``reports``.
+    /// The rights to ask PID 1, the engine and the updater that its services may have: each a word
+    /// of a unit's `access`, with the names of the services as in ``reports``.
     public var access: [Unit.Access: [String]]
     /// What its plans may have at most, beside what other keys grant: ``granted`` is all of it.
     public var permissions: Permissions

@@ -2,7 +2,8 @@
 public enum PluginFolders {
     public static func of(_ plugin: String) -> [String] { ["/run/vcpe/\(plugin)", "/data/\(plugin)"] }
 
-    /// True for these folders and the paths below them, written without detours: `/data/NAME/../vcpe` is none.
+    /// True for these folders and the paths below them, written without detours:
+    /// `/data/NAME/../vcpe` is none.
     public static func isOwn(_ path: String, of plugin: String) -> Bool {
         Permissions.isPath(path) && of(plugin).contains { path == $0 || path.hasPrefix($0 + "/") }
     }

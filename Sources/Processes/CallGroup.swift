@@ -2,7 +2,8 @@ import Files
 import Glibc
 import Synchronization
 
-/// A cgroup (version 2) for one call of a program, beside the run of the service that this process is.
+/// A cgroup (version 2) for one call of a program, beside the run of the service that this process
+/// is.
 ///
 /// It bounds the memory and the processes of all that the program starts, together; resource limits
 /// (setrlimit(2)) count by process and by user.
@@ -19,8 +20,8 @@ final class CallGroup: Sendable {
     /// - Parameters:
     ///   - memory: bytes, without any swap.
     ///   - processes: and threads.
-    /// - Returns: nil where PID 1 of a box has not put this process into a group of a service, or where
-    ///   that group is read-only.
+    /// - Returns: nil where PID 1 of a box has not put this process into a group of a service, or
+    ///   where that group is read-only.
     static func make(memory: UInt64, processes: UInt64) throws(SystemError) -> CallGroup? {
         guard let bytes = try? File("/proc/self/cgroup").read(4096, at: 0),
             let service = service(of: String(decoding: bytes, as: UTF8.self))
@@ -28,8 +29,8 @@ final class CallGroup: Sendable {
         return try make(in: "\(mount)/\(service)", memory: memory, processes: processes)
     }
 
-    /// The group of the service whose run a process belongs to (proc_pid_cgroup(5)): `services/NAME` of
-    /// `0::/services/NAME/run-…`.
+    /// The group of the service whose run a process belongs to (proc_pid_cgroup(5)):
+    /// `services/NAME` of `0::/services/NAME/run-…`.
     static func service(of text: String) -> String? {
         for line in text.split(separator: "\n") where line.hasPrefix("0::/") {
             let parts = line.dropFirst(4).split(separator: "/", omittingEmptySubsequences: false)

@@ -26,7 +26,8 @@ public struct Command: Sendable {
 
     /// How the box runs a program of its image for a plugin.
     public var imageProgram: ImageProgram?
-    /// How a program of unknown origin is run; ``program`` and ``arguments`` are then paths of the sandbox.
+    /// How a program of unknown origin is run; ``program`` and ``arguments`` are then paths of the
+    /// sandbox.
     public var sandbox: Sandbox?
     /// The program's name for itself in a sandbox; nil for ``program``.
     public var argumentZero: String?

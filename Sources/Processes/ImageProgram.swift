@@ -2,8 +2,8 @@ import CSystem
 import Files
 import Glibc
 
-/// How the engine runs a program of the image that a plugin asks for: as a strict service is run, but without
-/// what services see of PID 1 and the engine. It is never root.
+/// How the engine runs a program of the image that a plugin asks for: as a strict service is run,
+/// but without what services see of PID 1 and the engine. It is never root.
 public struct ImageProgram: Sendable, Hashable {
     /// Its user and group.
     public var user: UInt32
@@ -61,7 +61,8 @@ public struct ImageProgram: Sendable, Hashable {
                                     var calls = csystem_calls()
                                     (calls.families, calls.family_count) = (families.baseAddress, Int32(families.count))
                                     var child = csystem_child()
-                                    // The folders above its own are made by it, too, and it must pass them.
+                                    // The folders above its own are made by it, too, and it must
+                                    // pass them.
                                     (child.program, child.umask) = (program, 0o022)
                                     (child.arguments, child.environment) = (argv.baseAddress, envp.baseAddress)
                                     (child.cgroup, child.input, child.output, child.error) = (-1, input, output, error)

@@ -2,20 +2,20 @@ import CSystem
 import Files
 import Glibc
 
-/// Runs a program of unknown origin, such as a plugin, on a build host and on a box alike: in user, mount,
-/// PID, network, IPC, UTS and cgroup namespaces of its own, with a read-only root of /usr and /etc, three
-/// devices, no capability, few system calls, and within bounds.
+/// Runs a program of unknown origin, such as a plugin, on a build host and on a box alike: in user,
+/// mount, PID, network, IPC, UTS and cgroup namespaces of its own, with a read-only root of /usr
+/// and /etc, three devices, no capability, few system calls, and within bounds.
 ///
 /// It needs no privilege where user namespaces are allowed (user_namespaces(7)). Root also works
 /// where they are not: the program then runs as ``user`` in the other namespaces.
 public struct Sandbox: Sendable, Hashable {
     /// What the program does, which decides what it has beside the tree.
     public enum Purpose: Sendable, Hashable {
-        /// It computes: it writes to nothing but its output, makes no socket, and sees in /proc nothing
-        /// but its own processes.
+        /// It computes: it writes to nothing but its output, makes no socket, and sees in /proc
+        /// nothing but its own processes.
         case computing
-        /// A daemon checks its own configuration: it has a /tmp of 1 MiB, the whole /proc, and the calls
-        /// and the local sockets of a service.
+        /// A daemon checks its own configuration: it has a /tmp of 1 MiB, the whole /proc, and the
+        /// calls and the local sockets of a service.
         case checking
     }
 
@@ -29,8 +29,8 @@ public struct Sandbox: Sendable, Hashable {
 
         public init(_ source: String, at place: String) { (self.source, self.place) = (source, place) }
 
-        /// What a sandbox over a box's /usr lacks of some paths, each in its own place: nothing on a box. In
-        /// a test they are elsewhere, and may be links.
+        /// What a sandbox over a box's /usr lacks of some paths, each in its own place: nothing on
+        /// a box. In a test they are elsewhere, and may be links.
         public static func lacking(of paths: [String]) throws(SystemError) -> [Folder] {
             var all: Set<String> = []
             for path in paths { all.formUnion([path, try FileSystem.realPath(path)]) }

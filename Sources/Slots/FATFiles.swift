@@ -1,7 +1,7 @@
 import Files
 
-/// Files in the root folder of a FAT file system of unknown origin: of each kind, read only, and never
-/// more of it than the caller wants.
+/// Files in the root folder of a FAT file system of unknown origin: of each kind, read only, and
+/// never more of it than the caller wants.
 public struct FATFiles {
     private let storage: any RandomAccess
     private let layout: FATLayout

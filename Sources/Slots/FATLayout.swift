@@ -1,6 +1,7 @@
 import Files
 
-/// Where a FAT file system has its parts, as its first sector says (Microsoft: FAT specification 1.03).
+/// Where a FAT file system has its parts, as its first sector says (Microsoft: FAT specification
+/// 1.03).
 struct FATLayout {
     enum Kind: Int { case fat12 = 12, fat16 = 16, fat32 = 32 }
 

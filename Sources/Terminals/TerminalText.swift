@@ -1,10 +1,10 @@
-/// Text for terminals and consoles, which obey what it contains: control characters start their commands,
-/// bidirectional marks change the order that is shown (CVE-2021-42574), and invalid UTF-8 is shown
-/// differently by each. All of them are replaced by their numbers.
+/// Text for terminals and consoles, which obey what it contains: control characters start their
+/// commands, bidirectional marks change the order that is shown (CVE-2021-42574), and invalid UTF-8
+/// is shown differently by each. All of them are replaced by their numbers.
 ///
 /// A C0 control character, DEL and a byte of invalid UTF-8 become `\x1b`; a C1 control character, a
-/// bidirectional mark and the line ends of Unicode become `\u{202e}`. Everything else stays as it is,
-/// a backslash too: the form is for people to read, and is not taken back.
+/// bidirectional mark and the line ends of Unicode become `\u{202e}`. Everything else stays as it
+/// is, a backslash too: the form is for people to read, and is not taken back.
 public enum TerminalText {
     /// A text that is one line, or a part of one: a newline is escaped too, because it could
     /// begin a line that looks like another's.
@@ -13,8 +13,8 @@ public enum TerminalText {
     /// A text of several lines.
     public static func lines(_ text: String) -> String { escaped(text, keepsNewlines: true) }
 
-    /// Bytes of another program, which may be no UTF-8, as a text of several lines. Only the invalid
-    /// bytes are replaced: ``lines(_:)`` does the rest before a terminal gets the text.
+    /// Bytes of another program, which may be no UTF-8, as a text of several lines. Only the
+    /// invalid bytes are replaced: ``lines(_:)`` does the rest before a terminal gets the text.
     public static func validated(_ bytes: some Collection<UInt8>) -> String {
         if let text = String(validating: bytes, as: UTF8.self) { return text }
         var result = ""

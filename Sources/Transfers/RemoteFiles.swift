@@ -2,7 +2,8 @@ import CSystem
 import Files
 import Glibc
 
-/// What reads files of servers into memory: in this process, or in another one that has the network.
+/// What reads files of servers into memory: in this process, or in another one that has the
+/// network.
 public protocol RemoteFiles: AnyObject {
     var options: Reader.Options { get }
 
@@ -12,11 +13,11 @@ public protocol RemoteFiles: AnyObject {
 
 extension Reader: RemoteFiles {}
 
-/// Reads by a process that has the network and nothing else, over its Unix socket. What it answers is
-/// not trusted: the updater verifies the bytes, as it would those of a server.
+/// Reads by a process that has the network and nothing else, over its Unix socket. What it answers
+/// is not trusted: the updater verifies the bytes, as it would those of a server.
 ///
-/// A request is lines `KEY VALUE` and an empty one; the answer is `ok COUNT` and so many bytes, or the
-/// reason of a failure as ``DownloadFailure/Reason`` has it.
+/// A request is lines `KEY VALUE` and an empty one; the answer is `ok COUNT` and so many bytes, or
+/// the reason of a failure as ``DownloadFailure/Reason`` has it.
 public final class RemoteReader: RemoteFiles {
     public let options: Reader.Options
     private let socket: String

@@ -1,8 +1,8 @@
 extension Unit {
     /// What a service could do to the box if it were taken over: 0 for nothing, 100 for everything.
     ///
-    /// A measure to compare services by and to notice that one got more, not one of danger: a daemon
-    /// that talks to the internet is attacked more than another with the same exposure.
+    /// A measure to compare services by and to notice that one got more, not one of danger: a
+    /// daemon that talks to the internet is attacked more than another with the same exposure.
     public struct Exposure: Sendable, Hashable {
         public private(set) var score = 0
         /// What counts, such as `user 0` or `net_admin`.

@@ -1,10 +1,10 @@
-/// What a service has of the box beyond what every one needs: `strict` in a unit's file, and what the
-/// unit asks for by name.
+/// What a service has of the box beyond what every one needs: `strict` in a unit's file, and what
+/// the unit asks for by name.
 ///
-/// A strict service has a view of its own: the tree is read-only, with empty folders in the places of
-/// `/data`, `/run`, `/var`, `/mnt` and `/dev`, temporary folders of its own, and a `/proc` that shows
-/// its own processes. It makes the calls of the kernel that a service needs, no namespaces, and sockets
-/// of ``Unit/AddressFamily/usual``.
+/// A strict service has a view of its own: the tree is read-only, with empty folders in the places
+/// of `/data`, `/run`, `/var`, `/mnt` and `/dev`, temporary folders of its own, and a `/proc` that
+/// shows its own processes. It makes the calls of the kernel that a service needs, no namespaces,
+/// and sockets of ``Unit/AddressFamily/usual``.
 extension Unit {
     public struct Profile: Sendable, Hashable {
         /// Files and folders that it may change, beside ``Unit/directories``.

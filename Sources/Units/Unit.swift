@@ -43,7 +43,8 @@ public struct Unit: Sendable, Hashable {
     public var processes: Int?
     /// Share of the CPU under load (cgroup, `cpu.weight`): 1 to 10000; the kernel's default is 100.
     public var cpuWeight: Int?
-    /// Share of the disks under load (cgroup, `io.weight`): 1 to 10000; the kernel's default is 100.
+    /// Share of the disks under load (cgroup, `io.weight`): 1 to 10000; the kernel's default is
+    /// 100.
     public var ioWeight: Int?
     /// -999 to 1000 (proc_pid_oom_score_adj(5)).
     public var oomScoreAdjustment = 0
@@ -113,8 +114,8 @@ extension Unit {
         }
     }
 
-    /// A right to ask other processes of the box, which a service has by its cgroup. User 0 has none
-    /// of them by itself.
+    /// A right to ask other processes of the box, which a service has by its cgroup. User 0 has
+    /// none of them by itself.
     public enum Access: String, Sendable, CaseIterable {
         /// All requests of PID 1's control socket.
         case `init`

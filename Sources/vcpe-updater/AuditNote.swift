@@ -2,8 +2,8 @@ import CSystem
 import Documents
 import Glibc
 
-/// A record of the engine's audit log about a request to this service. An engine that is being started,
-/// or is gone, makes no request wait: the service's own log has what is not noted.
+/// A record of the engine's audit log about a request to this service. An engine that is being
+/// started, or is gone, makes no request wait: the service's own log has what is not noted.
 struct AuditNote {
     private static let engine = "/run/vcpe/engine.sock"
     /// Milliseconds that the engine has for its answer.

@@ -3,8 +3,8 @@ import Files
 import Glibc
 import Transfers
 
-/// The service that fetches for the updater: it parses what servers send, has the network, and reaches
-/// nothing of the box. A connection is a process of its own.
+/// The service that fetches for the updater: it parses what servers send, has the network, and
+/// reaches nothing of the box. A connection is a process of its own.
 enum FetchServing {
     /// Connections at a time: one looks, another installs.
     private static let most = 8

@@ -5,8 +5,8 @@ import ImageBuilder
 import Synchronization
 import Terminals
 
-/// Prints for a terminal: names of packages, mirrors' answers and boxes' words come from outside. In this
-/// module it takes the place of the standard library's. JSON passes as it is.
+/// Prints for a terminal: names of packages, mirrors' answers and boxes' words come from outside.
+/// In this module it takes the place of the standard library's. JSON passes as it is.
 func print(_ text: Any = "", terminator: String = "\n") {
     Swift.print(TerminalText.lines("\(text)"), terminator: terminator)
 }

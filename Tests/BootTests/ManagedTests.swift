@@ -160,8 +160,8 @@ extension BootTests {
         #expect(again.waitForEnd(), "\(again.story)")
     }
 
-    /// A user who may only read floods the standard input, and opens more sessions than he may have:
-    /// that of an administrator stays, and sshd does.
+    /// A user who may only read floods the standard input, and opens more sessions than he may
+    /// have: that of an administrator stays, and sshd does.
     private func aUserTakesNothingFromOthers(_ box: Machine, _ office: BoxOffice) throws {
         func start(_ user: String, _ name: String) throws -> RunningProcess {
             try office.network.namespace(.lan).run {

@@ -20,8 +20,8 @@ import Testing
 
     // MARK: - The cache
 
-    /// apt checks an index when it fetches it, and believes it later: an attacker who can write to the cache
-    /// gets another package into the next lock.
+    /// apt checks an index when it fetches it, and believes it later: an attacker who can write to
+    /// the cache gets another package into the next lock.
     @Test func aPoisonedIndexChangesNoLock() throws {
         try fixture.mirror.add([fixture.package("tool", "1.0")])
         try fixture.define("packages: [tool]\n")

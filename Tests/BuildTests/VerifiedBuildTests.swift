@@ -263,8 +263,9 @@ extension BuildTests {
         }
     }
 
-    /// An attacker who writes to the cache, as a review did: other bytes of /etc/protocols with the index
-    /// for them, one byte more behind the compressed initramfs, and a compressor and a loader of his own.
+    /// An attacker who writes to the cache, as a review did: other bytes of /etc/protocols with the
+    /// index for them, one byte more behind the compressed initramfs, and a compressor and a loader
+    /// of his own.
     @Test func aPoisonedCacheChangesNoImageAndRunsNothing() throws {
         try warm()
         let cache = "\(folder)/cache/vcpe"

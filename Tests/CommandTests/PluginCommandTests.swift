@@ -131,7 +131,8 @@ import Testing
         let plugin = try plugin("", publish: "")
         chmod(folder, 0o755)
         try Command("cp", [try CommandTests.program, "\(folder)/vcpe"]).check()
-        // The host's: a file of root's, and one that all may read; sockets; a place in memory for all.
+        // The host's: a file of root's, and one that all may read; sockets; a place in memory for
+        // all.
         for (name, mode) in [("secret", mode_t(0o600)), ("readable", 0o644)] {
             try FileSystem.replace("\(folder)/\(name)", with: "of the host\n", mode: mode)
         }

@@ -49,7 +49,8 @@ import Testing
         }
     }
 
-    /// As RFC 8259 has it, and without what YAML takes for the end of a line, and what a terminal obeys.
+    /// As RFC 8259 has it, and without what YAML takes for the end of a line, and what a terminal
+    /// obeys.
     @Test func textsAreEscapedCharacterByCharacter() throws {
         let characters = (0...0x3100).compactMap { Unicode.Scalar($0).map { "a\(Character($0))b" } }
         for text in Self.texts + ["e\u{301}"] + characters {

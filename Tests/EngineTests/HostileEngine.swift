@@ -5,12 +5,13 @@ import Glibc
 import Processes
 import Synchronization
 
-/// An engine that answers vcpectl with values that an attacker chose, in the place of the box's own.
+/// An engine that answers vcpectl with values that an attacker chose, in the place of the box's
+/// own.
 ///
 /// vcpectl runs in a mount namespace where the sockets of `/run/vcpe` are this engine's.
 final class HostileEngine {
-    /// A title and a clearing of the screen, DEL, a C1 control sequence, an override of the direction, an
-    /// isolate, and a line that looks like vcpectl's own.
+    /// A title and a clearing of the screen, DEL, a C1 control sequence, an override of the
+    /// direction, an isolate, and a line that looks like vcpectl's own.
     static let value = "x\u{1B}]0;p\u{07}\u{7F}\u{9B}2J\u{202E}\u{2066}\u{061C}\r\n\(forged)"
     static let forged = "FORGED"
     /// A log has bytes of any kind.

@@ -5,7 +5,8 @@ import Glibc
 import Processes
 import Testing
 
-/// What vcpectl writes can't command the terminal that shows it: all verbs, with hostile values in each field.
+/// What vcpectl writes can't command the terminal that shows it: all verbs, with hostile values in
+/// each field.
 @Suite final class TerminalOutputTests {
     private let engine: HostileEngine
     private let folder: String

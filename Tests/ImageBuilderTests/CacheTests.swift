@@ -92,7 +92,8 @@ import Testing
         #expect(try content(try UnpackedPackage.read(locked, cache: cache)).read() == Array("program\n".utf8))
     }
 
-    /// The attack of a review: an attacker who can write to the cache changes bytes, and the index for them.
+    /// The attack of a review: an attacker who can write to the cache changes bytes, and the index
+    /// for them.
     @Test func aForgedPackageWithAWholeIndexIsMadeAnew() throws {
         let locked = try package()
         let unpacked = try UnpackedPackage.read(locked, cache: cache)

@@ -4,7 +4,8 @@ import PluginKit
 import TestSupport
 import Testing
 
-/// Code execution in a service that is root without any capability: what PID 1 and the engine let it do.
+/// Code execution in a service that is root without any capability: what PID 1 and the engine let
+/// it do.
 @Suite(.serialized) struct CallerTests {
     private static let manifest: JSON = [
         "name": "daemons", "version": "1", "summary": "of a test", "contract": 1, "key": "daemons", "yang": "none",

@@ -65,7 +65,8 @@ import Testing
         #expect(box.wait(5) { box.service("daemons-one")?[2] != before && box.service("daemons-one")?[1] == "running" })
     }
 
-    /// A plugin that was taken over, run by the engine: it gets nothing, and all that it starts is in one cgroup.
+    /// A plugin that was taken over, run by the engine: it gets nothing, and all that it starts is
+    /// in one cgroup.
     @Test func aHostilePluginReachesNothingOfTheBox() throws {
         let program = HostilePlugin.program(
             files: ["/usr/lib/vcpe/site.yaml", "/data/vcpe/secrets", "/run/vcpe/units"],

@@ -2,7 +2,8 @@ import Files
 import Glibc
 import Testing
 
-/// PID 1 removes the file that says that a service is ready, in a folder that may be the service's own.
+/// PID 1 removes the file that says that a service is ready, in a folder that may be the service's
+/// own.
 @Suite(.serialized) struct ReadyFileTests {
     @Test func aLinkInTheServicesFolderLeadsNowhere() throws {
         let box = try Sandbox(

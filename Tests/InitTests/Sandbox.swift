@@ -150,7 +150,8 @@ final class Sandbox {
 
         """
 
-    /// Connects to a socket in the sandbox, as a process of it that is no service; -1 when it can't.
+    /// Connects to a socket in the sandbox, as a process of it that is no service; -1 when it
+    /// can't.
     func connect(_ path: String, inPackets: Bool) -> Int32 {
         let connection = csystem_connect_unix("\(folder)/relay", 1)
         guard connection >= 0 else { return -1 }

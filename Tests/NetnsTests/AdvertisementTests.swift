@@ -35,7 +35,8 @@ import Testing
 
     private func route() throws -> String { try onBox("ip -6 route get fd00:1::10") }
 
-    /// A site's route to a part of the LAN's prefix, which the table of own networks must have, too.
+    /// A site's route to a part of the LAN's prefix, which the table of own networks must have,
+    /// too.
     @Test func aRouteWithinAnOwnNetworkIsFollowed() throws {
         #expect(try route().contains("dev lan") && !route().contains("via"), "\(box.log)")
         let routed = Self.site.editing(
@@ -45,7 +46,8 @@ import Testing
         #expect(try route().contains("dev lan") && !route().contains("via"))
     }
 
-    /// The review's attack: the LAN's prefix, a part of it, a high preference, then the LAN goes down and up.
+    /// The review's attack: the LAN's prefix, a part of it, a high preference, then the LAN goes
+    /// down and up.
     @Test func anAdvertisementTakesNoNetworkOfTheBox() throws {
         #expect(try route().contains("dev lan"), "\(box.log)")
         func advertise() throws {

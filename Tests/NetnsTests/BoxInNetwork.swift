@@ -65,7 +65,8 @@ final class BoxInNetwork {
     ///   - plugins: further plugins by name: the text of each one's program.
     ///   - folders: of further plugins, as an image would get them.
     ///   - manifests: what the manifests of those of `plugins` have beside the least.
-    ///   - foreign: those of `plugins` that are a third party's, without permissions but those of `manifests`.
+    ///   - foreign: those of `plugins` that are a third party's, without permissions but those of
+    ///     `manifests`.
     init(
         site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = [],
         manifests: [String: [String: JSON]] = [:], foreign: Set<String> = []

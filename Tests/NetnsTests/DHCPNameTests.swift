@@ -6,7 +6,8 @@ import Glibc
 import Processes
 import Testing
 
-/// A DHCP client's name for itself, and what the box's DNS makes of it: dnsmasq with the file of plugin lan.
+/// A DHCP client's name for itself, and what the box's DNS makes of it: dnsmasq with the file of
+/// plugin lan.
 @Suite(.serialized) final class DHCPNameTests {
     private let folder: String
     private let (box, host): (NetworkNamespace, NetworkNamespace)

@@ -6,7 +6,8 @@ import Processes
 import TestSupport
 import Testing
 
-/// A host on the WAN that calls each address of the LAN's network, with the rules of the factory's site.
+/// A host on the WAN that calls each address of the LAN's network, with the rules of the factory's
+/// site.
 @Suite(.serialized) struct NeighbourFloodTests {
     private static let attack = """
         import os, random, socket, struct, sys

@@ -145,7 +145,8 @@ import Testing
         "id -u; grep CapEff /proc/self/status; grep NoNewPrivs /proc/self/status; "
         + "ls /data /run /var/lib 2>&1; ls /proc | grep -c '^[0-9]'"
 
-    /// A read-only user may run a command: its programs are no root's, see nothing of the box, and no other process.
+    /// A read-only user may run a command: its programs are no root's, see nothing of the box, and
+    /// no other process.
     @Test func programsOfCommandsAreConfined() throws {
         let words: JSON = ["/bin/sh", "-c", .text(Self.identity)]
         let manifest: [String: JSON] = [

@@ -277,8 +277,8 @@ import Testing
         #expect(try box.vcpectl("history").text.contains("from the machine's firmware"))
     }
 
-    /// An image with `site-keys-required` and without `usb-sites`: a document from the machine, and one that
-    /// was flashed.
+    /// An image with `site-keys-required` and without `usb-sites`: a document from the machine, and
+    /// one that was flashed.
     @Test func alsoAFirstDocumentMustBeSigned() throws {
         let box = try BoxInNetwork.ready()
         box.killEngine()

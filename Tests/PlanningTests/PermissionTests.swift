@@ -3,7 +3,8 @@ import Planning
 import PluginKit
 import Testing
 
-/// What a plan may ask for: its manifest is the ceiling, and for a third party there is one above that.
+/// What a plan may ask for: its manifest is the ceiling, and for a third party there is one above
+/// that.
 @Suite struct PermissionTests {
     private static func manifest(_ permissions: Permissions, _ name: String = "evil") -> PluginManifest {
         var manifest = PluginManifest(
@@ -150,7 +151,8 @@ import Testing
         #expect(try allowed("net/ipv4/ip_forward", "net/*", isOwn: false))
     }
 
-    /// A chain that is only called may accept for the one that calls it, another plugin's chain, too.
+    /// A chain that is only called may accept for the one that calls it, another plugin's chain,
+    /// too.
     @Test func acceptingIsAPermissionOfItsOwn() throws {
         func chain(_ name: String, _ verdict: JSON, _ more: [String: JSON] = [:]) -> JSON {
             let line: [String: JSON] = [

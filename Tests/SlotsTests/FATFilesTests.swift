@@ -47,8 +47,8 @@ import Testing
         #expect(throws: SlotFailure.self) { try FATFiles(try File("\(folder)/short")) }
     }
 
-    /// Damaged bytes in the first sectors, the tables and the root folder: an end with an error or a file,
-    /// within its bound and soon.
+    /// Damaged bytes in the first sectors, the tables and the root folder: an end with an error or
+    /// a file, within its bound and soon.
     @Test(arguments: [12, 16, 32]) func damagedSticksEnd(kind: Int) throws {
         defer { try? FileSystem.remove(folder) }
         let path = try stick(kind, ["site.yaml": [UInt8](repeating: 9, count: 20_000)])

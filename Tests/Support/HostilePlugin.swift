@@ -1,7 +1,7 @@
 /// A plugin that tries what an attacker in it would, and what came of each attempt.
 public enum HostilePlugin {
-    /// The program, in Python. It ends with 3, and its last line on standard error is JSON: by attempt the
-    /// errno's name, or what it got.
+    /// The program, in Python. It ends with 3, and its last line on standard error is JSON: by
+    /// attempt the errno's name, or what it got.
     ///
     /// - Parameters:
     ///   - files: of the host that it must not read.

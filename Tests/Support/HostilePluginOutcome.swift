@@ -12,7 +12,8 @@ public struct HostilePluginOutcome {
         return fields.keys.filter { $0.hasPrefix(start) }.sorted()
     }
 
-    /// The attempts that succeeded, or failed in another way than they should, and those that are missing.
+    /// The attempts that succeeded, or failed in another way than they should, and those that are
+    /// missing.
     ///
     /// - Parameter user: that it runs as.
     public func findings(user: Int) -> [String] {

@@ -3,7 +3,8 @@ import PluginKit
 import Units
 
 extension Permissions {
-    /// Of a plugin of a test: whatever programs and values tests have. Only the project's own may have all of it.
+    /// Of a plugin of a test: whatever programs and values tests have. Only the project's own may
+    /// have all of it.
     public static func wide(_ plugin: String) -> Permissions {
         let names = [
             "sh", "cat", "sleep", "true", "false", "test", "grep", "echo", "touch", "python3", "jq", "head", "yes",

@@ -45,7 +45,8 @@ import Testing
                 && result.text.contains("the server is there still"), "\(result.text)\(result.errorText)")
     }
 
-    /// The engine's audit log gets what is refused, and what changes the box, with the user who asked.
+    /// The engine's audit log gets what is refused, and what changes the box, with the user who
+    /// asked.
     @Test func refusalsAndChangesAreNoted() throws {
         let asking = """
             import json, socket, time

@@ -110,8 +110,9 @@ struct csystem_limit {
     uint64_t value;
 };
 
-/// A service's own view of the box's tree: all of it read-only, with empty folders in the places of /data, /run, /var, /mnt
-/// and /dev, its own folders for temporary files, and a /proc that shows its own processes.
+/// A service's own view of the box's tree: all of it read-only, with empty folders in the places of
+/// /data, /run, /var, /mnt and /dev, its own folders for temporary files, and a /proc that shows
+/// its own processes.
 struct csystem_view {
     char *const *writable;  // files and folders that it sees and may change; the lists end with NULL, or are NULL
     char *const *visible;   // what it sees of the hidden folders; what is not there is left out
@@ -123,20 +124,23 @@ struct csystem_view {
     int bare;               // it sees nothing of what services see of PID 1 and the engine
 };
 
-/// Enters a view, in a mount namespace of this process's own. Returns NULL, or what failed, with the reason in errno.
+/// Enters a view, in a mount namespace of this process's own. Returns NULL, or what failed, with
+/// the reason in errno.
 const char *csystem_enter_view(const struct csystem_view *view);
 
 /// Address families that a filter may allow.
 #define CSYSTEM_FAMILIES 32
 /// Every call of the kernel.
 #define CSYSTEM_ALL_CALLS (UINT32_C(1) << 31)
-/// Of the usual set only what a program needs that reads, computes and prints: no sockets, and nothing that changes a file.
+/// Of the usual set only what a program needs that reads, computes and prints: no sockets, and
+/// nothing that changes a file.
 #define CSYSTEM_COMPUTING_CALLS (UINT32_C(1) << 30)
 
 /// The calls of the kernel that a program may make, and those that it starts.
 struct csystem_calls {
     uint32_t sets;          // a bit each beside the usual set: users, chroot, clocks, mounts, modules, the kernel's log,
-                            // other processes, memory policies; or CSYSTEM_ALL_CALLS or CSYSTEM_COMPUTING_CALLS
+                            // other processes, memory policies; or CSYSTEM_ALL_CALLS or
+                            // CSYSTEM_COMPUTING_CALLS
     const int *families;    // address families of sockets
     int family_count;
     int namespaces;         // it may make and enter namespaces
@@ -262,8 +266,8 @@ int csystem_resize_partition(int disk, int number, int64_t start, int64_t length
 int csystem_signal_descriptor(uint64_t mask);
 /// Lets all signals through again, for a child.
 void csystem_unblock_signals(void);
-/// The signal number read from a signalfd and its sender, 0 for the kernel, -1 for a process that names its sender
-/// itself (rt_sigqueueinfo(2)); or 0 when none is waiting.
+/// The signal number read from a signalfd and its sender, 0 for the kernel, -1 for a process that
+/// names its sender itself (rt_sigqueueinfo(2)); or 0 when none is waiting.
 int csystem_read_signal(int descriptor, pid_t *sender);
 
 /// epoll(7): adds a descriptor for reading; waits up to `milliseconds` and returns how many of `ready` were filled.

@@ -6,8 +6,8 @@ import PluginKit
 /// The audit log of the box: what changed it, what was refused, and who it was (`docs/audit.md`).
 ///
 /// Records of administrators and of the box lie in another file than those of other users, so that
-/// these can't push those out. A user's records are limited in their rate: beyond it, those of a kind
-/// are counted, and become one record.
+/// these can't push those out. A user's records are limited in their rate: beyond it, those of a
+/// kind are counted, and become one record.
 final class AuditLog {
     /// Bounds of the log.
     struct Bounds {
@@ -70,7 +70,8 @@ final class AuditLog {
         reason: String = ""
     ) {
         let record = AuditRecord(time: now(), subject, what, details, outcome, reason: reason)
-        // What changed the box is never counted together with something else: a change is slow by itself.
+        // What changed the box is never counted together with something else: a change is slow by
+        // itself.
         if outcome == .done && !Self.isOften.contains(what) || isAllowed(subject) { return write(record) }
         var kind = Kind(subject: subject, what: what, outcome: outcome)
         if counted[kind] == nil, counted.count >= bounds.kinds {

@@ -1,7 +1,8 @@
 import Callers
 import PluginKit
 
-/// Present login sessions: a removed user, or one with a lower role than at the login, is logged out.
+/// Present login sessions: a removed user, or one with a lower role than at the login, is logged
+/// out.
 ///
 /// PID 1 keeps each session in a cgroup of its own, and ends it.
 struct LoginSessions {

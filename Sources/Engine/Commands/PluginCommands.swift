@@ -247,7 +247,8 @@ final class PluginCommands {
         }
     }
 
-    /// A program that an input asks for, confined: it sees the image and the plugin's own folders, and is never root.
+    /// A program that an input asks for, confined: it sees the image and the plugin's own folders,
+    /// and is never root.
     private func program(_ input: OperatorCommand.Input, of plugin: Planner.Member) throws -> Command? {
         guard case .program(let words, let user) = input else { return nil }
         try plugin.checkManifest()
@@ -262,7 +263,8 @@ final class PluginCommands {
         let name = plugin.manifest.name
         let folders = ["\(places.run)/\(name)", "\(places.data)/\(name)"].filter(FileSystem.exists)
         var command = Command(words[0], Array(words.dropFirst()))
-        // A client of a daemon makes its own socket beside the daemon's; who may is for the folder's owner to say.
+        // A client of a daemon makes its own socket beside the daemon's; who may is for the
+        // folder's owner to say.
         command.imageProgram = ImageProgram(
             user: identity.user, group: identity.group, writable: folders, hasSockets: true)
         return command

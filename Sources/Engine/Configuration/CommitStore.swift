@@ -259,9 +259,9 @@ struct CommitStore {
     }
 
     /// Removes old commits, and what a crash left half written. The newest commits of each document
-    /// have an equal share of the room: one owner's commits can't push those of another out. Commits
-    /// of operators, which plugins' commands make, count for none of them, and have a tenth. The
-    /// newest of all have what the shares leave.
+    /// have an equal share of the room: one owner's commits can't push those of another out.
+    /// Commits of operators, which plugins' commands make, count for none of them, and have a
+    /// tenth. The newest of all have what the shares leave.
     func prune(but head: Head) throws {
         guard FileSystem.exists(folder) else { return }
         try FileSystem.removeLeftovers(in: folder)

@@ -45,8 +45,8 @@ public struct ServiceLogs {
     ///
     /// - Parameters:
     ///   - place: what the earlier answer said as `next`.
-    ///   - isRaw: whether a byte is a character from U+0000 to U+00FF, whatever it was meant for; else
-    ///     the bytes are UTF-8, and invalid ones are escaped.
+    ///   - isRaw: whether a byte is a character from U+0000 to U+00FF, whatever it was meant for;
+    ///     else the bytes are UTF-8, and invalid ones are escaped.
     public func read(_ name: String, from place: String?, isRaw: Bool = false) throws -> JSON {
         guard names.contains(name) else { throw EngineError.unknown("log", name, names) }
         let path = "\(folder)/\(name)"

@@ -1,7 +1,7 @@
 import Files
 
-/// The kernel's settings that the image makes against an attacker (`/usr/lib/sysctl.d/50-vcpe.conf`),
-/// compared with those of the running kernel.
+/// The kernel's settings that the image makes against an attacker
+/// (`/usr/lib/sysctl.d/50-vcpe.conf`), compared with those of the running kernel.
 struct HardenedSettings {
     /// A setting that is another one now.
     struct Change: Hashable {

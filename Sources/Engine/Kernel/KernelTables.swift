@@ -1,8 +1,8 @@
 import Files
 import Glibc
 
-/// Sizes of kernel tables that other hosts fill: connections, neighbours and fragments. They depend on the
-/// box's memory alone, so that boxes of one kind are alike.
+/// Sizes of kernel tables that other hosts fill: connections, neighbours and fragments. They depend
+/// on the box's memory alone, so that boxes of one kind are alike.
 struct TableSizes: Hashable {
     /// Entries of connection tracking, some 400 bytes each.
     let connections: Int
@@ -22,14 +22,15 @@ struct TableSizes: Hashable {
         fragments = bounded(memory >> 8, 1 << 20...16 << 20)
     }
 
-    /// Of this box. The kernel keeps a part of the memory for itself, which differs with its version.
+    /// Of this box. The kernel keeps a part of the memory for itself, which differs with its
+    /// version.
     static var own: TableSizes {
         let (step, memory) = (64 << 20, Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE))))
         return TableSizes(memory: (memory + step - 1) / step * step)
     }
 
-    /// Keys below /proc/sys, in the order in which they are written: an upper bound may not be below its
-    /// lower one at any time.
+    /// Keys below /proc/sys, in the order in which they are written: an upper bound may not be
+    /// below its lower one at any time.
     var sysctls: [(key: String, value: Int)] {
         var all = [
             ("net/netfilter/nf_conntrack_buckets", connections / 2), ("net/netfilter/nf_conntrack_max", connections),
@@ -101,8 +102,9 @@ final class KernelTables {
         }
     }
 
-    /// Sets each key once, as soon as it is there: connection tracking has its own with its module. In a
-    /// network namespace some belong to the host, and the kernel may refuse the memory: the old size stays.
+    /// Sets each key once, as soon as it is there: connection tracking has its own with its module.
+    /// In a network namespace some belong to the host, and the kernel may refuse the memory: the
+    /// old size stays.
     private func apply() {
         let new = Set(sizes.sysctls.map(\.key)).subtracting(known).filter { number("sys/\($0)") != nil }
         if new.isEmpty { return }
@@ -130,7 +132,8 @@ final class KernelTables {
     /// The first number of a file.
     private func number(_ path: String) -> Int? { words(path).first.flatMap { Int($0) } }
 
-    /// Entries of a neighbour table: the first column of the first processor, hexadecimal, below a title.
+    /// Entries of a neighbour table: the first column of the first processor, hexadecimal, below a
+    /// title.
     private func entries(_ name: String) -> Int? {
         guard let bytes = try? File("\(proc)/net/stat/\(name)").read(4096, at: 0) else { return nil }
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")

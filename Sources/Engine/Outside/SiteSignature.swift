@@ -4,7 +4,8 @@ import PluginKit
 import Processes
 
 extension Places {
-    /// Whether one of the image's keys has signed a text, in the words of ssh-keygen(1), for nothing but this.
+    /// Whether one of the image's keys has signed a text, in the words of ssh-keygen(1), for
+    /// nothing but this.
     ///
     /// - Throws: when none has, and when the image has no keys.
     func verifySite(_ text: [UInt8], _ signature: [UInt8]?) throws {

@@ -5,7 +5,8 @@ import Processes
 import Slots
 
 /// Reads a site document and its signature from a stick of unknown origin, in a process that can do
-/// nothing else: the kernel mounts nothing, and an attacker in that process has the stick's bytes alone.
+/// nothing else: the kernel mounts nothing, and an attacker in that process has the stick's bytes
+/// alone.
 public enum StickReader {
     /// What the engine's program is called with for it.
     public static let verb = "read-stick"

@@ -128,8 +128,8 @@ extension Composer {
         unit.isEssential = true
         unit.oomScoreAdjustment = -900
         unit.access = [.`init`]
-        // Its commits and timers come before the work of what it has planned; it is root with all of
-        // the box in its view, since it writes all of the kernel's state.
+        // Its commits and timers come before the work of what it has planned; it is root with all
+        // of the box in its view, since it writes all of the kernel's state.
         (unit.cpuWeight, unit.ioWeight, unit.processes) = (1000, 1000, 512)
         return unit
     }()

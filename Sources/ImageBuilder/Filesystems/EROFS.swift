@@ -35,8 +35,8 @@ public struct EROFS {
     /// Writes the file system into `file` from `offset`, a multiple of the block size.
     ///
     /// - Returns: its size in bytes, a multiple of the block size.
-    /// - Throws: ``EROFSError`` for a tree that the format can't represent, ``DamagedContent`` for a
-    ///   source whose bytes changed; also rethrows errors of reading and writing.
+    /// - Throws: ``EROFSError`` for a tree that the format can't represent, ``DamagedContent`` for
+    ///   a source whose bytes changed; also rethrows errors of reading and writing.
     public func write(to file: File, at offset: Int = 0) throws -> Int {
         var inodes = try EROFSInodes(tree)
         var nextBlock = 1

@@ -61,8 +61,9 @@ struct Apt {
             "\(root)/etc/vcpe.sources", with: sources.map(\.stanza).joined(separator: "\n"))
     }
 
-    /// Removes what an earlier run has left, but for the indexes if they are those that a build of this
-    /// user has fetched: apt checks an index when it fetches it, and later believes what it finds.
+    /// Removes what an earlier run has left, but for the indexes if they are those that a build of
+    /// this user has fetched: apt checks an index when it fetches it, and later believes what it
+    /// finds.
     private static func removeUnmarked(in root: String, _ cache: Cache) throws {
         let isMarked = cache.isMarked(section(root), lists, try digest(ofLists: "\(root)/\(lists)"))
         for name in try FileSystem.list(root) where name != "lock" {
@@ -77,8 +78,8 @@ struct Apt {
 
     private static func section(_ root: String) -> String { "apt/\(FileSystem.name(of: root))" }
 
-    /// Of the names and contents of all indexes. Those of an archive of files are links, whose contents
-    /// are not the cache's.
+    /// Of the names and contents of all indexes. Those of an archive of files are links, whose
+    /// contents are not the cache's.
     private static func digest(ofLists folder: String) throws -> Digest {
         var hash = SHA256()
         for name in (try? FileSystem.list(folder)) ?? [] where name.contains("_") {

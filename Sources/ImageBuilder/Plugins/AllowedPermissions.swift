@@ -2,8 +2,8 @@ import Documents
 import Planning
 import PluginKit
 
-/// What a definition says of a plugin's permissions: a third party's are repeated there, so that the builder of
-/// the image has read them.
+/// What a definition says of a plugin's permissions: a third party's are repeated there, so that
+/// the builder of the image has read them.
 public enum AllowedPermissions {
     /// What keeps the plugin out of an image.
     ///

@@ -115,8 +115,8 @@ struct FactorySite {
         return folder
     }
 
-    /// True when a folder has these files, and no others: an interpreter also reads what lies beside a
-    /// program.
+    /// True when a folder has these files, and no others: an interpreter also reads what lies
+    /// beside a program.
     private static func hasExactly(_ files: [(String, [UInt8], mode_t)], _ folder: String) -> Bool {
         guard let known = try? Folder(folder), (try? known.list()) == files.map(\.0).sorted() else { return false }
         return files.allSatisfy { name, bytes, mode in

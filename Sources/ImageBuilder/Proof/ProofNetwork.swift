@@ -107,8 +107,9 @@ final class ProofNetwork {
             family == .ipv4 ? Self.host(77, in: other.network4) : Self.host(0x77, in: other.network6),
             endpoint == .lan ? IPAddress(stranger) : nil,
         ].compactMap { $0 }
-        // The WAN sends from many hosts of the Internet, which are not the proofs' host: a site may bound what
-        // each source opens, and then neither may every probe packet meet that bound nor a proof because of them.
+        // The WAN sends from many hosts of the Internet, which are not the proofs' host: a site may
+        // bound what each source opens, and then neither may every probe packet meet that bound nor
+        // a proof because of them.
         let internet = (1...16).compactMap {
             IPAddress(family == .ipv4 ? "198.19.0.\($0)" : "2001:db8:1de::\($0)")
         }

@@ -3,10 +3,11 @@ import Files
 import PluginKit
 import Units
 
-/// What no plugin of a third party may have, whatever its manifest says: each of it would be the box itself.
+/// What no plugin of a third party may have, whatever its manifest says: each of it would be the
+/// box itself.
 public enum ForeignPlugins {
-    /// A file in the folder of an image's plugins: the names of the project's own. The builder writes it, under
-    /// the root's hash tree. Without it, all plugins are third parties'.
+    /// A file in the folder of an image's plugins: the names of the project's own. The builder
+    /// writes it, under the root's hash tree. Without it, all plugins are third parties'.
     public static let ownFile = "own.json"
 
     /// The project's own plugins of a folder.
@@ -22,8 +23,9 @@ public enum ForeignPlugins {
     /// The content of ``ownFile``.
     public static func file(_ own: [String]) -> String { JSON.texts(own.sorted()).pretty }
 
-    /// Capabilities that a third party's services may have. The others change files, processes, the kernel or the box's
-    /// boot past all other bounds; `docs/plugins.md` says what each of these is for.
+    /// Capabilities that a third party's services may have. The others change files, processes, the
+    /// kernel or the box's boot past all other bounds; `docs/plugins.md` says what each of these is
+    /// for.
     public static let capabilities: Set<String> = [
         "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "sys_nice", "sys_time", "sys_chroot",
         "wake_alarm",
@@ -34,19 +36,22 @@ public enum ForeignPlugins {
     private static let permissions: Set<Unit.Permission> = [.namespaces, .kernelSettings]
     private static let rights: Set<String> = ["init", "engine", "login"]
 
-    /// Devices that hold the kernel's memory or log, and what names of disks and watchdogs begin with.
+    /// Devices that hold the kernel's memory or log, and what names of disks and watchdogs begin
+    /// with.
     private static let devices = ["*", "mem", "kmem", "port", "kmsg"]
     private static let deviceFamilies = [
         "block/", "bsg/", "disk/", "dm-", "loop", "mapper/", "md", "mmcblk", "nbd", "nvme", "sd", "sg", "sr", "vd",
         "watchdog",
     ]
 
-    /// Below these, a sysctl is the network's own. `kernel`, `fs`, `vm` and others have values that run programs or
-    /// take protections away (`kernel/core_pattern`, `kernel/modprobe`, `fs/suid_dumpable`).
+    /// Below these, a sysctl is the network's own. `kernel`, `fs`, `vm` and others have values that
+    /// run programs or take protections away (`kernel/core_pattern`, `kernel/modprobe`,
+    /// `fs/suid_dumpable`).
     private static let sysctlRoots = ["net/", "fs/inotify/"]
     private static let sysctls = ["net/core/bpf_jit_enable", "net/core/bpf_jit_harden", "net/core/bpf_jit_kallsyms"]
 
-    /// Names of what the engine, PID 1 and the updater have in /run/vcpe and /data, and of their programs.
+    /// Names of what the engine, PID 1 and the updater have in /run/vcpe and /data, and of their
+    /// programs.
     public static let reservedNames: Set<String> = [
         "vcpe", "engine", "init", "updater", "audit", "api", "units", "report", "notify", "boot", "verdict", "next",
         "hosts", "hostname", "machine-id", "vcpectl", "root", "packet-path", "resolve-names",

@@ -177,8 +177,8 @@ struct PermissionCheck {
         return nil
     }
 
-    /// A program may accept what it gets by a queue; a proxied connection is an established one, which no policy
-    /// sees; and a packet that is forwarded at ingress meets no rule at all.
+    /// A program may accept what it gets by a queue; a proxied connection is an established one,
+    /// which no policy sees; and a packet that is forwarded at ingress meets no rule at all.
     private static func isWayThrough(_ statement: any StatementType) -> Bool {
         statement is Statement.Queue || statement is Statement.SynProxy || statement is Statement.Forward
     }

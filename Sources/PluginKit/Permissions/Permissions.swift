@@ -1,8 +1,8 @@
 import Units
 
-/// What a plugin may have on the box at most: the manifest's key `permissions`, and what other keys of the
-/// manifest grant. The engine refuses a plan beyond it. An image's definition repeats it for the plugin of a
-/// third party (`allow`).
+/// What a plugin may have on the box at most: the manifest's key `permissions`, and what other keys
+/// of the manifest grant. The engine refuses a plan beyond it. An image's definition repeats it for
+/// the plugin of a third party (`allow`).
 public struct Permissions: Sendable, Hashable {
     /// What a service may have beyond a strict one's.
     public struct Service: Sendable, Hashable {
@@ -34,8 +34,8 @@ public struct Permissions: Sendable, Hashable {
         }
     }
 
-    /// Programs of the image that the engine may run, confined: a path, and the first argument where there is
-    /// one; `*` for any arguments.
+    /// Programs of the image that the engine may run, confined: a path, and the first argument
+    /// where there is one; `*` for any arguments.
     public var programs: [String] = []
     /// By name, of which the last character may be a `*`.
     public var services: [String: Service] = [:]
@@ -102,7 +102,8 @@ public struct Permissions: Sendable, Hashable {
         pattern.hasSuffix("*") ? name.hasPrefix(pattern.dropLast()) : pattern == name
     }
 
-    /// The permissions of a service: by its own name before a pattern, and a long pattern before a short one.
+    /// The permissions of a service: by its own name before a pattern, and a long pattern before a
+    /// short one.
     public func service(_ name: String) -> Service? {
         let found = services.keys.filter { Self.matches(name: $0, name) }.max { one, other in
             (one.hasSuffix("*") ? 0 : 1, one.utf8.count) < (other.hasSuffix("*") ? 0 : 1, other.utf8.count)

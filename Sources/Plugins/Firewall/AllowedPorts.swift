@@ -59,8 +59,8 @@ extension Firewall {
             let spaces = compiler.spaces(of: opening)
             for rule in rules where rule.isToBox {
                 guard rule.boxes.contains(where: { box in spaces.contains { box.space.meets($0) } }) else { continue }
-                // A rule before lets some of its packets in: the port is closed to the rest on purpose.
-                // A rule that is also about forwarded packets may meet them by chance.
+                // A rule before lets some of its packets in: the port is closed to the rest on
+                // purpose. A rule that is also about forwarded packets may meet them by chance.
                 if rule.action == .accept {
                     if rule.isThrough { continue }
                     break

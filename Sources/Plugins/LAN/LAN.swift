@@ -201,9 +201,9 @@ public enum LAN: Plugin {
                 profile: .init(writable: ["/data/lan"], families: [.netlink])), at: "networks")
     }
 
-    /// Names that mean something to other hosts, which no DHCP client gets (CERT VU#598349): by wpad and
-    /// isatap they find their proxy and their tunnel; the others are the box's, and the site's hosts'.
-    /// A reservation gives its own name all the same.
+    /// Names that mean something to other hosts, which no DHCP client gets (CERT VU#598349): by
+    /// wpad and isatap they find their proxy and their tunnel; the others are the box's, and the
+    /// site's hosts'. A reservation gives its own name all the same.
     private static func namesOfOthers(_ configuration: LANConfiguration, _ input: PlanInput) -> [String] {
         let own = input.published.names.compactMap { $0.split(separator: ".").first?.lowercased() }
         let hosts = configuration.hosts.map { $0.value.name.lowercased() }
@@ -214,13 +214,14 @@ public enum LAN: Plugin {
             + ["dhcp-ignore-names=tag:name-of-others"]
     }
 
-    /// What bounds the file of leases; the ranges bound what a client that makes itself hardware addresses gets.
+    /// What bounds the file of leases; the ranges bound what a client that makes itself hardware
+    /// addresses gets.
     private static func mostLeases(_ configuration: LANConfiguration) -> Int {
         let sizes = configuration.networks.compactMap { network in
             network.value.range.map { Int(clamping: $0.last.value - $0.first.value) + 1 }
         }
-        // Reservations are leases, too, and so is what an earlier, longer range has lent: with more of them in its
-        // file dnsmasq does not start.
+        // Reservations are leases, too, and so is what an earlier, longer range has lent: with more
+        // of them in its file dnsmasq does not start.
         return min(largestLeases, 1000 + sizes.reduce(configuration.hosts.count) { min(largestLeases, $0 + $1) })
     }
 

@@ -82,8 +82,8 @@ public enum Network: Plugin {
         output.add(SysctlResource(key: "net/ipv6/conf/all/forwarding", value: "1"))
         // The end of one address must not be the end of all others of its network.
         output.add(SysctlResource(key: "net/ipv4/conf/all/promote_secondaries", value: "1"))
-        // A router answers for an address on the link that has it alone, and asks with an address of
-        // that link: the WAN must not learn the LAN's addresses. Proxy ARP is not concerned.
+        // A router answers for an address on the link that has it alone, and asks with an address
+        // of that link: the WAN must not learn the LAN's addresses. Proxy ARP is not concerned.
         output.add(SysctlResource(key: "net/ipv4/conf/all/arp_ignore", value: "1"))
         output.add(SysctlResource(key: "net/ipv4/conf/all/arp_announce", value: "2"))
         for interface in configuration.interfaces.map(\.value) where present.contains(interface.name) {
@@ -117,7 +117,8 @@ public enum Network: Plugin {
                     to: route.value.destination, via: route.value.gateway, link: link?.value,
                     metric: route.value.metric, table: AllocatedNumber(route.value.table)), at: route.path)
             let to = route.value.destination
-            // A part of an own network that is elsewhere: the table of those comes before the main one.
+            // A part of an own network that is elsewhere: the table of those comes before the main
+            // one.
             if AllocatedNumber(route.value.table) == RouteResource.mainTable,
                 own.contains(where: { $0.length < to.length && $0.contains(to.address) })
             {

@@ -2,12 +2,13 @@ import Addresses
 import PluginKit
 
 extension Network {
-    /// Routes of the box's own IPv6 networks where no router advertisement reaches them: the kernel takes
-    /// on-link routes of any prefix from one into its main table, the LAN's too, or a part of it.
+    /// Routes of the box's own IPv6 networks where no router advertisement reaches them: the kernel
+    /// takes on-link routes of any prefix from one into its main table, the LAN's too, or a part of
+    /// it.
     ///
-    /// The rules come after the site's own and before the main table. While a link is down, its network
-    /// is unreachable; without repair, the kernel alone would have to restore the route, so there it falls
-    /// back to the main table.
+    /// The rules come after the site's own and before the main table. While a link is down, its
+    /// network is unreachable; without repair, the kernel alone would have to restore the route, so
+    /// there it falls back to the main table.
     ///
     /// - Returns: the networks.
     static func planOwnNetworks(

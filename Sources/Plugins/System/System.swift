@@ -218,8 +218,8 @@ public enum System: Plugin {
         lines += time.pools.map { "pool \($0) iburst\(proof)" } + time.servers.map { "server \($0) iburst\(proof)" }
         var files = [file]
         if time.usesNTS {
-            // A box without a battery starts before any certificate is valid: the first answer sets its clock.
-            // Cookies are kept, so that a restart needs no new keys.
+            // A box without a battery starts before any certificate is valid: the first answer sets
+            // its clock. Cookies are kept, so that a restart needs no new keys.
             lines += ["nocerttimecheck 1", "ntsdumpdir \(data)/chrony"]
         }
         if let authority = time.authority {
@@ -290,11 +290,12 @@ public enum System: Plugin {
             "# Written by vcpe's plugin system.",
             "global(workDirectory=\"\(work)\" maxMessageSize=\"8k\"\(hostName))",
             "module(load=\"imfile\")",
-            // First, and by a ruleset of its own: no other log delays it. 104 is facility 13, "log audit" (RFC 5424).
+            // First, and by a ruleset of its own: no other log delays it. 104 is facility 13, "log
+            // audit" (RFC 5424).
             "input(type=\"imfile\" file=\"/data/vcpe/audit/*\" tag=\"audit\" severity=\"notice\" facility=\"104\" "
                 + "addMetadata=\"on\" ruleset=\"audit\")",
-            // Everything that services say, and what they send to syslog, as PID 1 keeps it; what it has
-            // put aside was sent before.
+            // Everything that services say, and what they send to syslog, as PID 1 keeps it; what
+            // it has put aside was sent before.
             "input(type=\"imfile\" file=\"/run/log/*\" tag=\"service\" severity=\"info\" facility=\"daemon\" "
                 + "addMetadata=\"on\" reopenOnTruncate=\"on\")",
             "module(load=\"imklog\" permitNonKernelFacility=\"on\")",

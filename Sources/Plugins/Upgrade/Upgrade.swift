@@ -53,7 +53,8 @@ public enum Upgrade: Plugin {
             ServiceResource(
                 name: "upgrade-fetcher", command: ["/usr/lib/vcpe/vcpe-updater", "fetch", fetcher], user: fetchUser,
                 readiness: .file(fetcher), memory: 256 << 20, profile: .init(writable: [folder])))
-        // It is root: it writes the other slot and the boot loader's files. It reads that slot as the kernel mounts it, and has the new release's plugins tried there.
+        // It is root: it writes the other slot and the boot loader's files. It reads that slot as
+        // the kernel mounts it, and has the new release's plugins tried there.
         output.add(
             ServiceResource(
                 name: "upgrade-updater", command: ["/usr/lib/vcpe/vcpe-updater", "serve"],

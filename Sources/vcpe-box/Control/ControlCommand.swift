@@ -222,7 +222,8 @@ extension EngineClient {
     }
 }
 
-/// What people read, on standard output. JSON passes as it is: it is written without what would be escaped.
+/// What people read, on standard output. JSON passes as it is: it is written without what would be
+/// escaped.
 enum Terminal {
     /// Writes a text of several lines.
     static func say(_ text: String) { write(TerminalText.lines(text)) }
@@ -260,8 +261,8 @@ enum Terminal {
     /// A file's text, or that of standard input.
     ///
     /// - Parameters:
-    ///   - request: the request that the text is for; a user without the role gets the error before any
-    ///     byte is read.
+    ///   - request: the request that the text is for; a user without the role gets the error before
+    ///     any byte is read.
     ///   - limit: bytes that are read at most: a session's memory is not the box's to spend.
     static func read(_ path: String, for request: String, limit: Int = 4 << 20) throws -> String {
         try EngineClient().demand(request)

@@ -245,8 +245,8 @@ struct Supervisor {
         }
     }
 
-    /// A process of an outer namespace has no number here: the kernel gives 0 for it, as for itself.
-    /// A program of a debug image's shell may have exited before PID 1 reads its cgroup.
+    /// A process of an outer namespace has no number here: the kernel gives 0 for it, as for
+    /// itself. A program of a debug image's shell may have exited before PID 1 reads its cgroup.
     private func isTrusted(_ sender: pid_t) -> Bool {
         let origin = Caller.origin(of: sender)
         return origin == .system || origin == .unknown && CommandLineOption.isDebug

@@ -2,10 +2,11 @@ import CSystem
 import Clocks
 import Glibc
 
-/// Devices that appear, and their drivers. Where the image has no hotplug, the kernel takes no module
-/// any more once the drivers of the present devices are loaded.
+/// Devices that appear, and their drivers. Where the image has no hotplug, the kernel takes no
+/// module any more once the drivers of the present devices are loaded.
 struct Hotplug {
-    /// A socket with the kernel's device events (netlink(7), NETLINK_KOBJECT_UEVENT); -1 without one.
+    /// A socket with the kernel's device events (netlink(7), NETLINK_KOBJECT_UEVENT); -1 without
+    /// one.
     let events = csystem_device_events()
     /// The process that loads the drivers of all present devices; 0 for none.
     private(set) var coldplug: pid_t = 0

@@ -1,6 +1,7 @@
 import Glibc
 
-/// USB devices, of which the image may admit some classes only: a keyboard in a stick's housing is none.
+/// USB devices, of which the image may admit some classes only: a keyboard in a stick's housing is
+/// none.
 struct USBDevices {
     private static let folder = "/sys/bus/usb/devices"
     private let admitted: Set<UInt8>
@@ -8,8 +9,8 @@ struct USBDevices {
     private let ownDisk: String
 
     /// - Parameters:
-    ///   - classes: numbers of classes of interfaces, as the builder wrote them; nil when the image admits
-    ///     all devices.
+    ///   - classes: numbers of classes of interfaces, as the builder wrote them; nil when the image
+    ///     admits all devices.
     ///   - disk: the box's own, such as `/dev/sda`.
     init?(_ classes: String?, disk: String?) {
         guard let classes else { return nil }
@@ -21,8 +22,8 @@ struct USBDevices {
     /// How the kernel's `usbcore` must be loaded: no device works before it is looked at.
     static let parameters = "authorized_default=0"
 
-    /// Has the kernel wait for a decision about each device, and decides about those that are there:
-    /// the initramfs may have needed one.
+    /// Has the kernel wait for a decision about each device, and decides about those that are
+    /// there: the initramfs may have needed one.
     func begin() {
         // For hubs of drivers that come later.
         Text.write("0", to: "/sys/module/usbcore/parameters/authorized_default")
@@ -57,15 +58,16 @@ struct USBDevices {
         return String(cString: real)
     }
 
-    /// The classes of a device and of its interfaces; nil for what is not whole, or has no interface: a
-    /// device may say anything of itself.
+    /// The classes of a device and of its interfaces; nil for what is not whole, or has no
+    /// interface: a device may say anything of itself.
     ///
-    /// - Parameter descriptors: as the device has them, those of each configuration behind its own (USB
-    ///   2.0, section 9.6).
+    /// - Parameter descriptors: as the device has them, those of each configuration behind its own
+    ///   (USB 2.0, section 9.6).
     static func classes(_ descriptors: [UInt8]) -> Set<UInt8>? {
         // The device's own descriptor has 18 bytes, whatever it says (the kernel gives so many).
         guard descriptors.count > 18, descriptors[1] == 1 else { return nil }
-        // Class 0 of a device says that its interfaces have classes; 0xEF that several belong together.
+        // Class 0 of a device says that its interfaces have classes; 0xEF that several belong
+        // together.
         var classes = Set([descriptors[4]].filter { ![0, 0xEF].contains($0) })
         var (place, hasInterface) = (18, false)
         while place < descriptors.count {

@@ -48,7 +48,8 @@ enum Cgroup {
 
     /// Sets bounds of a group.
     ///
-    /// - Throws: for one that can't be set and must be. A kernel without its controller has no such file.
+    /// - Throws: for one that can't be set and must be. A kernel without its controller has no such
+    ///   file.
     static func bound(_ path: String, _ bounds: [(name: String, value: String, isNeeded: Bool)]) throws(Failure) {
         for (name, value, isNeeded) in bounds {
             let file = "\(path)/\(name)"

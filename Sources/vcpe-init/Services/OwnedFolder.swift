@@ -20,8 +20,8 @@ enum OwnedFolder {
         guard fchown(folder, user, group) == 0 else { throw Failure("fchown", path) }
     }
 
-    /// Removes a file that a service makes. No link above it is followed: the folder may be the service's own, which
-    /// could put a link to another's file there.
+    /// Removes a file that a service makes. No link above it is followed: the folder may be the
+    /// service's own, which could put a link to another's file there.
     static func removeFile(_ path: String) {
         // Debian's own link, which units name.
         let path = path.hasPrefix("/var/run/") ? String(path.dropFirst(4)) : path

@@ -3,8 +3,8 @@ import Clocks
 import Glibc
 import Units
 
-/// Login sessions: each has a cgroup of its own, apart from the service that logged its user in. What
-/// a user does leaves that service and other users their shares.
+/// Login sessions: each has a cgroup of its own, apart from the service that logged its user in.
+/// What a user does leaves that service and other users their shares.
 ///
 /// The engine asks for it when a session's first process, `vcpectl`, announces itself.
 enum Sessions {
@@ -23,8 +23,8 @@ enum Sessions {
 
     /// Moves a process of a service that logs users in into a session of its user.
     ///
-    /// - Throws: when the process is none of such a service or not the user's, and when the user has
-    ///   ``most`` sessions.
+    /// - Throws: when the process is none of such a service or not the user's, and when the user
+    ///   has ``most`` sessions.
     static func open(user: UInt32, process: pid_t, _ unit: (String) -> Unit?) throws(Failure) {
         guard Cgroup.exists else { return }
         guard case .service(let name) = Caller.origin(of: process), unit(name)?.access.contains(.login) == true,
@@ -68,11 +68,13 @@ enum Sessions {
         try Cgroup.bound(path, bounds.map { ($0.0, $0.1, true) })
     }
 
-    /// Ends sessions whose daemon has exited, such as with a lost connection: they count as the user's.
+    /// Ends sessions whose daemon has exited, such as with a lost connection: they count as the
+    /// user's.
     private static func endOrphaned(_ ofUser: String) {
         for name in names(ofUser) {
             let process = name.prefix { $0 != "-" }
-            // The parent is the second word behind the program's name, which is in parentheses (proc_pid_stat(5)).
+            // The parent is the second word behind the program's name, which is in parentheses
+            // (proc_pid_stat(5)).
             let words = Text.read("/proc/\(process)/stat").split(separator: ")").last?.split(separator: " ") ?? []
             if words.count > 1, words[1] == "1" { Text.write("1", to: "\(ofUser)/\(name)/cgroup.kill") }
         }

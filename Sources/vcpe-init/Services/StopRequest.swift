@@ -7,7 +7,8 @@ enum StopRequest {
     static let powerOffSignal = SIGUSR2
     static let rebootSignal = SIGTERM
 
-    /// Asks PID 1: by its socket, which tells it who asks, or where that does not answer by a signal.
+    /// Asks PID 1: by its socket, which tells it who asks, or where that does not answer by a
+    /// signal.
     static func send(powerOff: Bool) -> Int32 {
         if let answer = ask(powerOff ? "poweroff" : "reboot") {
             if answer.hasPrefix("ok") { return 0 }

@@ -121,8 +121,8 @@ struct ServiceDriver: Driver {
         }
         var unit = service.unit
         (unit.user, unit.group) = (user.pointee.pw_uid, user.pointee.pw_gid)
-        // Its configuration and no other file beside it: one that is changed restarts it. Of a file that it reads
-        // again the folder, where another file takes its place.
+        // Its configuration and no other file beside it: one that is changed restarts it. Of a file
+        // that it reads again the folder, where another file takes its place.
         let folders = service.reloadFiles.compactMap { FileSystem.parent(of: $0) }
         for path in Set(service.configurationFiles + folders).sorted() where path.hasPrefix("\(places.run)/") {
             if unit.profile?.visible.contains(path) == false { unit.profile?.visible.append(path) }
