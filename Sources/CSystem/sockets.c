@@ -43,10 +43,10 @@ static int listen_at(const char *path, int type, mode_t mode) {
     int listener = make(path, type | SOCK_NONBLOCK, &address);
     if (listener < 0) return -1;
     unlink(path);
-    mode_t old = umask(0777 & ~mode);
-    int result = bind(listener, (struct sockaddr *)&address, sizeof address);
-    umask(old);
-    if (result == 0 && (type == SOCK_DGRAM || listen(listener, 256) == 0)) return listener;
+    // The file that bind(2) makes has the socket's own mode, less the umask: the umask is the whole process's, and two
+    // threads that change it for a moment leave it changed.
+    if (fchmod(listener, mode) == 0 && bind(listener, (struct sockaddr *)&address, sizeof address) == 0 &&
+        chmod(path, mode) == 0 && (type == SOCK_DGRAM || listen(listener, 256) == 0)) return listener;
     int failure = errno;
     close(listener);
     errno = failure;

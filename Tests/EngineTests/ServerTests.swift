@@ -37,6 +37,34 @@ import Testing
         try body(try Server(path: "\(folder)/s", group: getgid(), bounds: bounds), "\(folder)/s")
     }
 
+    /// The umask is the whole process's: a thread that listens must not change it for another, or
+    /// for what that one starts.
+    @Test func socketsThatAreMadeAtOnceAreTheOwnersAlone() async throws {
+        let folder = try FileSystem.makeTemporaryDirectory(in: "/tmp", prefix: "vcpe-socket")
+        defer { try? FileSystem.remove(folder) }
+        let old = umask(0o022)
+        defer { umask(old) }
+        let modes = await withTaskGroup(of: Set<mode_t>.self) { group in
+            for thread in 0..<4 {
+                group.addTask {
+                    var modes: Set<mode_t> = []
+                    for round in 0..<500 {
+                        let path = "\(folder)/\(thread)-\(round)"
+                        let listener = csystem_listen_unix(path, 0)
+                        var status = stat()
+                        modes.insert(listener >= 0 && lstat(path, &status) == 0 ? status.st_mode & 0o7777 : 0)
+                        close(listener)
+                    }
+                    return modes
+                }
+            }
+            return await group.reduce(into: Set()) { $0.formUnion($1) }
+        }
+        #expect(modes == [0o600])
+        let left = umask(0o022)
+        #expect(left == 0o022)
+    }
+
     @Test func aRequestInPartsIsAnsweredOnce() throws {
         try withServer { server, path in
             let (client, other) = (try Client(path), try Client(path))
