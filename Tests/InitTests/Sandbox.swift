@@ -85,7 +85,8 @@ final class Sandbox {
         while Sandbox.now < end {
             let text = (try? File(children).read(64, at: 0)).map { String(decoding: $0, as: UTF8.self) } ?? ""
             found = pid_t(text.prefix { $0.isNumber }) ?? 0
-            if found > 0, FileSystem.exists("/proc/\(found)/root/run/vcpe/init.sock") { break }
+            let (listens, relays) = ("/proc/\(found)/root/run/vcpe/init.sock", "\(folder)/relay")
+            if found > 0, FileSystem.exists(listens), FileSystem.exists(relays) { break }
             usleep(20_000)
         }
         pid = found
@@ -128,7 +129,8 @@ final class Sandbox {
         import os, signal, socket, sys, threading
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.bind(sys.argv[1]); listener.listen(64)
+        listener.bind(sys.argv[1] + ".new"); listener.listen(64)
+        os.rename(sys.argv[1] + ".new", sys.argv[1])
         def pump(source, target):
             try:
                 while data := source.recv(1 << 16): target.sendall(data)
