@@ -48,7 +48,7 @@ public final class Engine {
         let nftables = try FilterTable()
         let loopback = try routes.links().first { $0.name == "lo" }
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
-        clock = WallClock(path: places.clock)
+        clock = WallClock(path: places.clock, built: WallClock.built(places.image))
         audit = AuditLog(folder: places.audit, now: { [clock] in clock.now })
         let planner = try places.planner()
         let probes = Probes(routes: routes)

@@ -139,7 +139,7 @@ final class HostileEngine {
         ],
         "health": [
             "probes": [["name": "*", "what": "*", "holds": false, "failures": 1, "reason": "*"]], "tables": ["*"],
-            "kernel": [["key": "*", "wanted": "*", "found": "*"]],
+            "kernel": [["key": "*", "wanted": "*", "found": "*"]], "clock": ["refused": 1, "instead": 1],
         ],
         "show": ["site": site, "name": "*", "documents": ["*"]],
         "candidate": ["site": site, "document": "*"],

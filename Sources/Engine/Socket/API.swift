@@ -114,6 +114,8 @@ extension Engine {
         "health": Verb(.readOnly) { engine, _ in
             [
                 "probes": engine.health.probes.json, "tables": .texts(engine.tables.lines),
+                "clock": engine.clock.refusal.map { ["refused": .integer($0.time), "instead": .integer($0.instead)] }
+                    ?? .null,
                 "kernel": .list(
                     HardenedSettings().changes.map {
                         ["key": .text($0.key), "wanted": .text($0.wanted), "found": .text($0.found)]

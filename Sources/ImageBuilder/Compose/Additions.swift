@@ -47,7 +47,14 @@ extension Composer {
             .file(
                 Content(
                     "name \(definition.name)\nversion \(definition.version)\nprofile \(profile.name)\n"
-                        + "debug \(definition.debug ? "yes" : "no")\n\(definition.outside.words)")), mode: 0o644)
+                        + "debug \(definition.debug ? "yes" : "no")\n\(built)\(definition.outside.words)")), mode: 0o644
+        )
+    }
+
+    /// When the image was made, as far as a reproducible one can tell: as its newest package list
+    /// was. Empty for a lock without lists.
+    private var built: String {
+        lock.dates.values.compactMap(SnapshotTime.seconds).max().map { "built \(UTC.text(of: $0))\n" } ?? ""
     }
 
     /// The engine, the operator's command and the plugins, which are one executable by several

@@ -31,7 +31,8 @@ enum LookingVerbs {
             details: """
                 A commit is rolled back when a probe that passed before fails, and one with --confirm when any
                 probe fails (docs/commits.md). Exit code 1 when one fails now. Below them stand tables of the
-                kernel that are nearly full, and settings against attackers that are not the image's now.
+                kernel that are nearly full, the last time that the clock was set to and that can't be, and
+                settings against attackers that are not the image's now.
                 """
         ) { call in
             let answer = try EngineClient().answer(to: ["do": "health"])
@@ -55,6 +56,13 @@ enum LookingVerbs {
             }
             if !call.asJSON {
                 for line in answer["tables"]?.list ?? [] { Terminal.line("nearly full: \(line.text ?? "")") }
+                if let clock = answer["clock"], let refused = clock["refused"]?.integer,
+                    let instead = clock["instead"]?.integer
+                {
+                    Terminal.line(
+                        "clock: it was set to \(UTC.text(of: refused)), which can't be, and put back to "
+                            + UTC.text(of: instead))
+                }
                 for change in answer["kernel"]?.list ?? [] {
                     Terminal.line(
                         "changed: \(change["key"]?.text ?? "") is \(change["found"]?.text ?? ""), and the image sets "
