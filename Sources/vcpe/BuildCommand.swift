@@ -13,6 +13,7 @@ struct BuildCommand: AsyncParsableCommand {
 
               vcpe build branch-office
               vcpe build branch-office --profile virtio --explain
+              vcpe build branch-office --profile virtio --report
             """)
 
     @Argument(help: "The image's name.")
@@ -50,6 +51,13 @@ struct BuildCommand: AsyncParsableCommand {
     @Flag(help: "Report why each step runs.")
     var explain = false
 
+    @Flag(
+        help: """
+            Print the reports: sizes, what plugins may do, and what each service could do if it were taken over, \
+            from 0 to 100 (docs/security.md).
+            """)
+    var report = false
+
     @Flag(help: "Print events as JSON, one per line, on standard output; the last is \"done\" or \"failed\".")
     var json = false
 
@@ -68,7 +76,7 @@ struct BuildCommand: AsyncParsableCommand {
         let console = BuildConsole(json: json, explain: explain)
         do {
             let outputs = try await ImageBuild(name, options: options) { console.show($0) }.build()
-            console.done(outputs)
+            try console.done(outputs, reports: report ? outputs.filter { $0.hasSuffix(".report") } : [])
         } catch {
             console.failed(error)
             throw error

@@ -57,8 +57,21 @@ final class BuildConsole: Sendable {
     }
 
     /// Shows the outputs and the total time of a build that succeeded.
-    func done(_ outputs: [String]) {
-        if style == .json { return done(["outputs": .list(outputs.map { .text($0) })]) }
+    ///
+    /// - Parameter reports: of the outputs, those to print on standard output.
+    /// - Throws: ``SystemError`` of reading them.
+    func done(_ outputs: [String], reports: [String] = []) throws(SystemError) {
+        let texts = try reports.map { (path: String) throws(SystemError) in
+            String(decoding: try FileSystem.read(path), as: UTF8.self)
+        }
+        if style == .json {
+            var results: [String: JSON] = ["outputs": .texts(outputs)]
+            if !reports.isEmpty { results["reports"] = .texts(texts) }
+            return done(results)
+        }
+        for (path, text) in zip(reports, texts) {
+            print("\(reports.count > 1 ? "\(path)\n" : "")\(text)", terminator: "")
+        }
         line("\(pad("total"))\(pad(hundredths(Clock.seconds - start) + " s", 10))\(outputs.first ?? "")")
     }
 

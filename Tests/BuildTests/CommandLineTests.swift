@@ -181,6 +181,9 @@ extension BuildTests {
         let report = String(
             decoding: try FileSystem.read("\(folder)/out/lab-minimal/lab-minimal.report"), as: UTF8.self)
         #expect(report.contains("The ten largest packages:") && report.contains("Left out of the packages: "))
+        // And so it is printed.
+        let printed = try Command(program, arguments("\(folder)/out", ["--report"]), environment: home).run()
+        #expect(printed.text == report, "\(printed.errorText)")
     }
 
     /// A security update may exceed a budget a little; a release has to raise the budget on
