@@ -83,8 +83,9 @@ import Testing
                 """,
                 "tell": """
                 #!/bin/sh
+                how=$(cat /run/how)
                 echo "$1 $2 by $(id -u)"
-                case $(cat /run/how) in fail) exit 7;; hang) sleep 1000;; esac
+                case $how in fail) exit 7;; hang) sleep 1000;; esac
 
                 """,
                 "late": "#!/bin/sh\nsleep 2\ntouch /run/late\nexec sleep 1000\n",
