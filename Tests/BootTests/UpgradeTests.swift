@@ -56,9 +56,10 @@ extension BootTests {
         #expect(box.wait(for: "good", seconds: 120) != nil, "\(box.story)")
         #expect(try bench.entries() == ["vcpe-1.efi", "vcpe-2.efi"])
         #expect(try bench.ask(box, "vcpectl upgrade history", until: "0.9.9 good"), "\(box.story)")
-        // A clock that is ahead leaves nothing behind, and one that is late counts less than the last time at which metadata were trusted.
+        // A clock that is ahead leaves nothing behind, and one that is late, but can be right, counts less than the last time at
+        // which metadata were trusted.
         #expect(try bench.ask(box, "vcpectl upgrade check", until: "and it is 2035-01-02"), "\(box.story)")
-        #expect(try bench.ask(box, "busybox date -s '1970-01-02 12:00'", until: " 1970"), "\(box.story)")
+        #expect(try bench.ask(box, "busybox date -s @\(time(nil) - 43_200)", until: " UTC 20"), "\(box.story)")
         #expect(try bench.ask(box, "vcpectl upgrade check", until: "1.0.2, published"), "\(box.story)")
         // What fell back is installed by nobody but who asks for it.
         #expect(
