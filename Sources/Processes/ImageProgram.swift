@@ -40,7 +40,7 @@ public struct ImageProgram: Sendable, Hashable {
         let argv = ([program] + arguments).map { strdup($0) } + [nil]
         let envp = environment.sorted { $0.key < $1.key }.map { strdup("\($0.key)=\($0.value)") } + [nil]
         let lists = [writable, visible].map { paths in paths.map { strdup($0) } + [nil] }
-        defer { for pointer in argv + envp + lists.joined() { free(pointer) } }
+        defer { for pointer in argv + envp + Array(lists.joined()) { free(pointer) } }
         // RLIMIT_AS, NPROC, CPU, NOFILE, CORE and FSIZE, by the kernel's numbers.
         let bounds: [(Int32, UInt64)] = [
             (9, Self.memory), (6, Self.processes), (0, Self.seconds), (7, 64), (4, 0), (1, fileSize),
