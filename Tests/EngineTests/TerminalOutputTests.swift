@@ -52,7 +52,7 @@ import Testing
 
     private func verb(_ name: String) throws -> Verb {
         let help = try engine.vcpectl(["help", name]).text.split(separator: "\n").map(String.init)
-        let usage = try #require(help.first?.split(separator: ":").first, "\(name)")
+        let usage = try #require(help.first, "\(name)").prefix { $0 != ":" }
         var required: [String] = []
         var optional: [String] = []
         for word in usage.split(separator: " ").dropFirst(2).map(String.init) {

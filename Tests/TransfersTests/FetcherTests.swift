@@ -97,14 +97,16 @@ import Testing
             ("file", 300_000, 5000..<200_000),
         ] as [(String, Int, Range<Int>?)] {
             let read = try remote.read("\(base)/\(name)", most: most, range: range)
-            #expect(read == (try local.read("\(base)/\(name)", most: most, range: range)))
+            let wanted = try local.read("\(base)/\(name)", most: most, range: range)
+            #expect(read == wanted)
             #expect(name == "empty" || read == Array(bytes[range ?? 0..<300_000]))
         }
         for (name, most, range) in [
             ("none", 10, nil), ("denied", 10, nil), ("file", 299_999, nil), ("file", 400_000, 299_990..<300_010),
         ] as [(String, Int, Range<Int>?)] {
             let found = reason { try remote.read("\(base)/\(name)", most: most, range: range) }
-            #expect(found != nil && found == reason { try local.read("\(base)/\(name)", most: most, range: range) })
+            let wanted = reason { try local.read("\(base)/\(name)", most: most, range: range) }
+            #expect(found != nil && found == wanted)
         }
         // Another process's files are none of a server's.
         #expect(reason { try remote.read("ftp://127.0.0.1/x", most: 10) } != nil)
