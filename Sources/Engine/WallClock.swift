@@ -12,7 +12,7 @@ final class WallClock {
     struct Refusal: Hashable {
         /// Seconds since 1970.
         var time: Int
-        /// What the clock was put back to.
+        /// The time that the engine set the clock to.
         var instead: Int
     }
 
@@ -21,7 +21,7 @@ final class WallClock {
     let range: ClosedRange<Int>?
     /// The latest time that was refused since the engine started.
     private(set) var refusal: Refusal?
-    /// Seconds since 1970 before which it can't be.
+    /// The earliest valid time, in seconds since 1970.
     private var floor: Int
     /// What the clock showed as the kernel's own time was zero.
     private var origin: Int
@@ -44,7 +44,7 @@ final class WallClock {
         floor = text.flatMap { Int($0.split(separator: "\n").first ?? "") } ?? 0
         origin = system.now() - system.uptime()
         if let range {
-            // A release that was made later than the latest known time, or a file of a time that can't be.
+            // A release that was made later than the latest known time, or a file with an invalid time.
             if !range.contains(floor) { floor = range.lowerBound }
             if !range.contains(system.now()) { _ = refuse() }
         }
@@ -83,15 +83,15 @@ final class WallClock {
     private func refuse() -> Bool {
         let (time, before) = (system.now(), origin + system.uptime())
         let instead = range?.contains(before) == true ? max(before, floor) : floor
-        let words = "the clock was set to \(UTC.text(of: time)), which can't be"
+        let words = "the clock was set to \(UTC.text(of: time)), outside of the image's valid range"
         refusal = Refusal(time: time, instead: instead)
         do {
             try system.set(instead)
         } catch {
-            Log.say("\(words), and it can't be put back: \(error)")
+            Log.say("\(words), and it can't be corrected: \(error)")
             return false
         }
-        Log.say("\(words): it is put back to \(UTC.text(of: instead))")
+        Log.say("\(words): corrected to \(UTC.text(of: instead))")
         return true
     }
 }

@@ -1,4 +1,5 @@
 import Digests
+import Documents
 import Files
 import Glibc
 import ImageBuilder
@@ -184,6 +185,9 @@ extension BuildTests {
         // And so it is printed.
         let printed = try Command(program, arguments("\(folder)/out", ["--report"]), environment: home).run()
         #expect(printed.text == report, "\(printed.errorText)")
+        let events = try Command(program, arguments("\(folder)/out", ["--report", "--json"]), environment: home).check()
+        let last = try JSON.parse(String(#require(events.text.split(separator: "\n").last)))
+        #expect(last["reports"] == .texts([report]))
     }
 
     /// A security update may exceed a budget a little; a release has to raise the budget on

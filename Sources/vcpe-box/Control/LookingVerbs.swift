@@ -31,7 +31,7 @@ enum LookingVerbs {
             details: """
                 A commit is rolled back when a probe that passed before fails, and one with --confirm when any
                 probe fails (docs/commits.md). Exit code 1 when one fails now. Below them stand tables of the
-                kernel that are nearly full, the last time that the clock was set to and that can't be, and
+                kernel that are nearly full, the last invalid time that the clock was set to, and
                 settings against attackers that are not the image's now.
                 """
         ) { call in
@@ -60,7 +60,7 @@ enum LookingVerbs {
                     let instead = clock["instead"]?.integer
                 {
                     Terminal.line(
-                        "clock: it was set to \(UTC.text(of: refused)), which can't be, and put back to "
+                        "clock: it was set to \(UTC.text(of: refused)), outside of the image's valid range, and corrected to "
                             + UTC.text(of: instead))
                 }
                 for change in answer["kernel"]?.list ?? [] {
