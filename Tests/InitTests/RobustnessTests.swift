@@ -82,6 +82,31 @@ extension InitTests {
         #expect(box.isWell)
     }
 
+    /// An event of a log that was closed, when a caller has the descriptor already: it must not cost
+    /// the caller its answer.
+    @Test func aCallerDoesNotPayForALogThatIsClosed() throws {
+        let names = ["a", "b", "c", "d", "e"]
+        let box = try Sandbox(
+            units: Dictionary(uniqueKeysWithValues: names.map { ($0, "command /bin/sleep 1000\nrestart never\n") }))
+        #expect(box.wait(10) { names.allSatisfy { box.service($0)?[1] == "running" } })
+        let processes = try names.map { name in try #require(box.outside(box.service(name)?[2])) }
+        #expect(kill(box.pid, SIGSTOP) == 0)
+        // In the order in which PID 1 meets them: the end of a service, callers, the closed logs of
+        // the services whose ends are met together with the first.
+        #expect(kill(processes[4], SIGKILL) == 0)
+        usleep(100_000)
+        let callers = (0..<8).map { _ in box.connect("/run/vcpe/init.sock", inPackets: true) }
+        for process in processes.prefix(4) { #expect(kill(process, SIGKILL) == 0) }
+        usleep(100_000)
+        #expect(kill(box.pid, SIGCONT) == 0)
+        usleep(300_000)
+        for caller in callers {
+            #expect(caller >= 0)
+            #expect(box.ask("status", by: caller)?.hasSuffix("ok\n") == true)
+        }
+        #expect(box.isWell)
+    }
+
     @Test func garbageInUnitsAndMessagesIsSaidAndSurvived() throws {
         let box = try Sandbox(units: ["steady": "command /bin/sleep 1000\n"])
         var random = Random(seed: 7)

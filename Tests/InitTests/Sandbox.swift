@@ -173,7 +173,13 @@ final class Sandbox {
     func ask(_ request: String) -> String? { ask(Array(request.utf8)) }
 
     func ask(_ request: [UInt8]) -> String? {
-        let connection = connect("/run/vcpe/init.sock", inPackets: true)
+        ask(request, by: connect("/run/vcpe/init.sock", inPackets: true))
+    }
+
+    /// Asks PID 1 by a connection, and closes it; nil when it doesn't answer within two seconds.
+    func ask(_ request: String, by connection: Int32) -> String? { ask(Array(request.utf8), by: connection) }
+
+    private func ask(_ request: [UInt8], by connection: Int32) -> String? {
         guard connection >= 0 else { return nil }
         defer { close(connection) }
         guard send(connection, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return nil }

@@ -218,7 +218,7 @@ struct Supervisor {
 
     /// Answers a request of the control socket.
     private mutating func answer(_ connection: Int32) {
-        guard let (request, caller) = control.request(connection) else { return control.drop(connection, epoll) }
+        guard let (request, caller) = control.request(connection, epoll) else { return }
         let words = request.split(whereSeparator: { " \n".contains($0) }).prefix(4).map(String.init)
         let isStop = words == ["poweroff"] || words == ["reboot"]
         guard caller.holds(.`init`, table.unit) || isStop && caller.holds(.power, table.unit) else {

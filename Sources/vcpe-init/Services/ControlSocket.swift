@@ -38,11 +38,17 @@ struct ControlSocket {
         csystem_epoll_add(epoll, listener)
     }
 
-    /// The request on a connection and its caller; nil when there is none.
-    func request(_ connection: Int32) -> (text: String, caller: Caller)? {
+    /// The request on a connection and its caller; nil when there is none yet. A caller that hung
+    /// up is dropped.
+    mutating func request(_ connection: Int32, _ epoll: Int32) -> (text: String, caller: Caller)? {
         var buffer = [UInt8](repeating: 0, count: 4096)
         let count = recv(connection, &buffer, buffer.count, Int32(MSG_DONTWAIT))
-        guard count > 0 else { return nil }
+        guard count > 0 else {
+            // Nothing to read is no end: the event may be older than the connection, of a service's
+            // log that had the same descriptor and was closed while earlier events were handled.
+            if count == 0 || errno != EAGAIN && errno != EINTR { drop(connection, epoll) }
+            return nil
+        }
         return (String(decoding: buffer[..<count], as: UTF8.self), Caller(connection: connection))
     }
 
