@@ -55,7 +55,7 @@ let box: [Target] = [
     .target(
         name: "Engine",
         dependencies: [
-            "Accounts", "CSystem", "Callers", "Clocks", "Disks", "Documents", "Files", "Netlink", "Nftables",
+            "Accounts", "CSystem", "Callers", "Clocks", "Digests", "Disks", "Documents", "Files", "Netlink", "Nftables",
             "Planning", "PluginKit", "Processes", "Schema", "Slots", "Terminals", "Units",
         ], path: "Sources", sources: ["Engine"] + kinds.map { "Resources/\($0)/Driver" }),
     .target(name: "Schema", dependencies: ["Addresses", "Documents", "Files"]),

@@ -39,6 +39,12 @@ public struct Places: Sendable {
     var requiresSiteKeys: Bool { imageWord("site-keys-required") == "yes" }
     /// Whether documents may come from disks and sticks.
     var hasStickSites: Bool { imageWord("usb-sites") != "no" }
+    /// The networks that are the box's own (RFC 4193); nil on a box without a machine ID.
+    var uniqueLocalPrefix: IPPrefix? {
+        (try? FileSystem.read("\(run)/machine-id")).flatMap { bytes in
+            UniqueLocalPrefix.of(machineID: String(decoding: bytes.prefix { $0 != 0x0A }, as: UTF8.self))
+        }
+    }
     private func imageWord(_ name: String) -> String? { (try? FileSystem.words(image))?[name] }
 
     /// The link to the folder of the engine's unit files.

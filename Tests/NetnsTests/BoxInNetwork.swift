@@ -290,11 +290,12 @@ final class BoxInNetwork {
     static func ready(
         site: String = BoxInNetwork.site, plugins: [String: String] = [:], folders: [String] = [],
         manifests: [String: [String: JSON]] = [:], foreign: Set<String> = [], release: String? = nil,
-        users: [String] = []
+        machineID: String? = nil, users: [String] = []
     ) throws -> BoxInNetwork {
         let box = try BoxInNetwork(
             site: site, plugins: plugins, folders: folders, manifests: manifests, foreign: foreign)
         if let release { try box.be(release) }
+        if let machineID { try FileSystem.replace("\(box.folder)/run/machine-id", with: machineID + "\n") }
         // Ports must be there before a plan names them: the engine takes them in as they come.
         try box.start(users: users)
         try box.connect()

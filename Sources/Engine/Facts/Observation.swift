@@ -16,6 +16,7 @@ struct Observation {
         var facts = Facts()
         if wanted.contains("ports") { facts.set(ports: try Ports.all(routes)) }
         if wanted.contains("consoles") { facts.set(consoles: Consoles(folder: places.devices).names) }
+        if wanted.contains("unique-local"), let prefix = places.uniqueLocalPrefix { facts.set(uniqueLocal: prefix) }
         if wanted.contains("probes") { facts.set(probes) }
         if wanted.contains("services") { facts.collections["services"] = try services() }
         let needsLinks = !wanted.isDisjoint(with: ["links", "addresses", "routes"])

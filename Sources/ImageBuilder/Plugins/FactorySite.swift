@@ -125,7 +125,8 @@ struct FactorySite {
         }
     }
 
-    /// Eight ports without a driver: the box's ports are not known when its image is built.
+    /// Eight ports without a driver, and a prefix: those of the boxes are not known when their image
+    /// is built.
     private static let assumedFacts: Facts = {
         var facts = Facts()
         facts.set(
@@ -134,6 +135,7 @@ struct FactorySite {
                     Facts.Port(driver: "", path: "0000:0\(number):00.0", mac: $0)
                 }
             })
+        if let prefix = IPPrefix("fd12:3456:789a::/48") { facts.set(uniqueLocal: prefix) }
         return facts
     }()
 

@@ -78,7 +78,9 @@ extension FactType {
 /// The collections that every box knows.
 public enum FactCollections {
     /// Those that the engine fills.
-    public static let ofEngine = ["ports", "consoles", "links", "addresses", "routes", "probes", "services"]
+    public static let ofEngine = [
+        "ports", "consoles", "unique-local", "links", "addresses", "routes", "probes", "services",
+    ]
 
     /// Those that services fill, with the type that a report must have.
     static let reported: [any FactType.Type] = [

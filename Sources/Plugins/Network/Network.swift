@@ -6,7 +6,7 @@ public enum Network: Plugin {
         name: "network", version: "0.1.0",
         summary: "Interfaces by role, zones, addresses, routes, DHCP client, resolvers",
         key: "network", yang: "vcpe-network.yang", publishes: ["zones", "interfaces", "resolvers"],
-        reads: ["zones", "interfaces", "resolvers"], facts: ["ports", "leases"],
+        reads: ["zones", "interfaces", "resolvers"], facts: ["ports", "leases", "unique-local"],
         reports: ["leases": ["network-dhcp-*"]],
         permissions: Permissions(
             services: [
@@ -44,6 +44,7 @@ public enum Network: Plugin {
         ],
         commands: [
             .init(.show, "leases", "What DHCP servers have lent the box"),
+            .init(.show, "prefix", "The prefix that is the box's own, and its networks"),
             .init(
                 .act, "renew", "Ask the DHCP server of an interface anew",
                 arguments: [.init("interface", "One with dhcp: true", values: "interfaces")]),
@@ -59,7 +60,8 @@ public enum Network: Plugin {
     /// The set of a zone's interfaces.
     static func set(of zone: String) -> String { "network.zone-\(zone)" }
 
-    public static func publish(_ configuration: NetworkConfiguration, facts: Facts, into output: inout PublishOutput) {
+    public static func publish(_ site: NetworkConfiguration, facts: Facts, into output: inout PublishOutput) {
+        let configuration = site.with(uniqueLocal: facts.uniqueLocal)
         for zone in configuration.zones { output.add(Zone(name: zone.value, set: set(of: zone.value))) }
         for interface in configuration.interfaces.map(\.value) {
             let lease = lease(of: interface, configuration, facts)
@@ -74,7 +76,9 @@ public enum Network: Plugin {
         if !configuration.resolvers.isEmpty { output.add(resolvers: configuration.resolvers, from: "-network") }
     }
 
-    public static func plan(_ configuration: NetworkConfiguration, input: PlanInput, into output: inout PlanOutput) {
+    public static func plan(_ site: NetworkConfiguration, input: PlanInput, into output: inout PlanOutput) {
+        let configuration = site.with(uniqueLocal: input.facts.uniqueLocal)
+        planUniqueLocal(configuration, input.facts, &output)
         checkOverlaps(configuration, &output)
         planZones(configuration, input, &output)
         let present = planLinks(configuration, input.facts, &output)
@@ -360,6 +364,7 @@ public enum Network: Plugin {
     public static func show(
         _ command: String, _ configuration: NetworkConfiguration, input: CommandInput, into output: inout ShowOutput
     ) {
+        if command == "prefix" { return show(uniqueLocal: input.facts.uniqueLocal, configuration, into: &output) }
         output.columns = ["interface", "address", "gateway", "resolvers"]
         for (name, lease) in input.facts.leases.sorted(by: { $0.key < $1.key }) {
             output.add(

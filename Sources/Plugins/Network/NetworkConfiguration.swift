@@ -46,6 +46,8 @@ public struct NetworkConfiguration: Sendable {
         var addresses: [Located<IPPrefix>]
         var usesDHCP: Bool
         var acceptsRouterAdvertisements: Bool
+        /// The number of its network within the box's own prefix; nil for none.
+        var uniqueLocal: Located<Int>?
 
         /// The kernel's name of one of its ports.
         func link(_ number: Int) -> String { isBridge ? "\(name)-\(number + 1)" : name }
@@ -103,6 +105,10 @@ extension NetworkConfiguration {
             fields.problems.checkUnique(policyRoutes, "policy route") { "\($0.family) \($0.priority)" }
             fields.problems.checkUnique(zones, "zone") { $0 }
             fields.problems.checkUnique(interfaces, "interface") { $0.name }
+            fields.problems.checkUnique(
+                interfaces.compactMap(\.value.uniqueLocal), "network of the box's own prefix",
+                hint: "give each interface another number"
+            ) { "\($0)" }
             return NetworkConfiguration(
                 zones: zones, interfaces: interfaces, routes: routes, resolvers: resolvers, policyRoutes: policyRoutes,
                 probes: probes, drift: drift ?? .repair)
@@ -133,10 +139,12 @@ extension NetworkConfiguration {
                 })
             let ipv6 = fields.optional(
                 "ipv6",
-                Shape<(addresses: [Located<IPPrefix>], accepts: Bool)>.mapping("IPv6") { fields in
+                Shape<(addresses: [Located<IPPrefix>], accepts: Bool, uniqueLocal: Located<Int>?)>.mapping("IPv6") {
+                    fields in
                     (
                         fields.optional("addresses", .list(of: own(.ipv6).located)) ?? [],
-                        fields.optional("router-advertisements", .boolean) ?? false
+                        fields.optional("router-advertisements", .boolean) ?? false,
+                        fields.optional("unique-local", Shape.integer(0...65535).located)
                     )
                 })
             if fields.has("port") == fields.has("bridge-ports") {
@@ -153,7 +161,7 @@ extension NetworkConfiguration {
             return Interface(
                 name: name, zone: zone, ports: bridge ?? port.map { [$0] } ?? [], isBridge: bridge != nil, mtu: mtu,
                 addresses: (ipv4?.addresses ?? []) + (ipv6?.addresses ?? []), usesDHCP: ipv4?.dhcp ?? false,
-                acceptsRouterAdvertisements: ipv6?.accepts ?? false)
+                acceptsRouterAdvertisements: ipv6?.accepts ?? false, uniqueLocal: ipv6?.uniqueLocal)
         }
     }
 

@@ -50,3 +50,54 @@ extension Network {
     /// Behind the route by the link, whose metric is the kernel's 1024.
     private static let unreachableMetric = 4096
 }
+
+extension NetworkConfiguration {
+    /// The same with the addresses that interfaces have within the box's own prefix (RFC 4193).
+    func with(uniqueLocal prefix: IPPrefix?) -> NetworkConfiguration {
+        guard let prefix else { return self }
+        var result = self
+        for i in result.interfaces.indices {
+            guard let number = result.interfaces[i].value.uniqueLocal else { continue }
+            // RFC 4193, section 3.1: 16 bits behind the prefix name the network.
+            let value = prefix.address.value | UInt128(number.value) << 64 | 1
+            guard let address = IPPrefix(IPAddress(.ipv6, value: value), length: 64) else { continue }
+            result.interfaces[i].value.addresses.append(
+                Located(value: address, position: number.position, path: number.path))
+        }
+        return result
+    }
+}
+
+extension Network {
+    /// What no interface has of the box's own prefix leads nowhere, and never to the provider
+    /// (RFC 4193, section 4.3).
+    static func planUniqueLocal(
+        _ configuration: NetworkConfiguration, _ facts: Facts, _ output: inout PlanOutput
+    ) {
+        let numbers = configuration.interfaces.compactMap(\.value.uniqueLocal)
+        guard let first = numbers.first else { return }
+        if let prefix = facts.uniqueLocal {
+            output.add(
+                RouteResource(to: prefix, metric: unreachableMetric, action: .unreachable), at: first.path)
+        } else {
+            for number in numbers {
+                output.say(.absent, path: number.path, "the box has no machine ID, which makes its own prefix")
+            }
+        }
+    }
+
+    /// `vcpectl network prefix`: a line each for the prefix and the networks of it that are in use.
+    static func show(
+        uniqueLocal prefix: IPPrefix?, _ configuration: NetworkConfiguration, into output: inout ShowOutput
+    ) {
+        output.columns = ["network", "interface"]
+        guard let prefix else { return }
+        output.add(.text(prefix.description), .text(""))
+        for interface in configuration.with(uniqueLocal: prefix).interfaces.map(\.value) {
+            guard let number = interface.uniqueLocal else { continue }
+            for address in interface.addresses where address.path == number.path {
+                output.add(.text(address.value.network.description), .text(interface.name))
+            }
+        }
+    }
+}
