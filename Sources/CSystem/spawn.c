@@ -55,7 +55,8 @@ static const char *become(const struct csystem_child *child) {
     if (child->private_tmp || child->read_only_paths) {
         if (unshare(CLONE_NEWNS) != 0) return "unshare";
         if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return "mount of /";
-        if (child->private_tmp && mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=5%") != 0)
+        if (child->private_tmp &&
+            mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=5%") != 0)
             return "mount of /tmp";
         for (char *const *path = child->read_only_paths; path && *path; path++) {
             if (mount(*path, *path, NULL, MS_BIND | MS_REC, NULL) != 0) return "mount of a read-only path";

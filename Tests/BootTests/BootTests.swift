@@ -279,6 +279,7 @@ import Testing
         try good.machine.type("cat /proc/cmdline\n")
         #expect(good.machine.wait(forConsole: "-- vcpe.esp=0000"), "\(good.machine.story)")
         try expectHardening(good.machine)
+        try expectNothingWrittenRuns(good.machine)
         good.machine.kill()
 
         // A tampered UKI: one bit of the kernel, in place.
@@ -320,6 +321,18 @@ import Testing
             let isAbsent = newer.contains(key) && machine.console.contains("\(key) is absent.")
             #expect(isAbsent || machine.console.contains("\(key) is \(value)."), "\(key)")
         }
+    }
+
+    /// What somebody wrote to the box does not run: all that can be written is `noexec`.
+    private func expectNothingWrittenRuns(_ machine: Machine) throws {
+        // Each word is cut, because the terminal echoes what is typed.
+        try machine.type(
+            "for f in /run /data /tmp /var /var/tmp /dev/shm; do busybox cp /usr/bin/busybox $f/x && $f/x true && "
+                + "echo ra\"\"n-in $f; busybox rm $f/x; done; echo tri\"\"ed-all\n")
+        #expect(machine.wait(forConsole: "tried-all"), "\(machine.story)")
+        #expect(!machine.console.contains("ran-in"), "\(machine.story)")
+        let refusals = machine.console.split(separator: "\n").filter { $0.contains("x: Permission denied") }
+        #expect(refusals.count == 6, "\(machine.story)")
     }
 
     private func refused(_ disk: String, _ certificate: String) throws {

@@ -22,7 +22,7 @@ struct InitramfsBoot {
     /// Never returns: the box goes on in its root, or starts again.
     mutating func run() -> Never {
         if csystem_has_early_mounts() == 0 { mountPseudo() }
-        mount("tmpfs", "/run", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=15%")
+        mount("tmpfs", "/run", "tmpfs", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), "mode=0755,size=15%")
         let begin = Uptime.milliseconds
         do throws(Failure) {
             for module in Text.lines("/etc/vcpe-modules") { loader.load(String(module)) }
@@ -223,7 +223,7 @@ struct InitramfsBoot {
             return "mounted"
         } catch {
             state = record
-            mount("tmpfs", "\(Self.root)/data", "tmpfs", UInt(MS_NOSUID | MS_NODEV), "mode=0755,size=10%")
+            mount("tmpfs", "\(Self.root)/data", "tmpfs", UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC), "mode=0755,size=10%")
             Console.sayEverywhere("the box runs on its factory state, in memory, nothing is kept: \(error)")
             return "in memory: \(error)"
         }
