@@ -323,7 +323,7 @@ import Testing
         }
     }
 
-    /// What somebody wrote to the box does not run: all that can be written is `noexec`.
+    /// An attacker's program does not run from the file systems that every box can write.
     private func expectNothingWrittenRuns(_ machine: Machine) throws {
         // Each word is cut, because the terminal echoes what is typed.
         try machine.type(

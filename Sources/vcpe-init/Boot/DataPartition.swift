@@ -35,7 +35,7 @@ enum DataPartition {
         } else {
             throw Failure("\(device) holds something else than a data file system: it is left alone")
         }
-        // What is kept is data: programs are the image's, under its hash tree.
+        // Programs are the image's alone, under its hash tree.
         let flags = UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME)
         guard Glibc.mount(device, "\(root)/data", "ext4", flags, nil) == 0 else {
             throw Failure("mount", device)
