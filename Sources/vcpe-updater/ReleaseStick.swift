@@ -14,9 +14,14 @@ final class ReleaseStick {
         guard addresses.contains(where: { $0.hasPrefix("file://\(folder)") }) else { return nil }
         let names = (try? FileSystem.list("/sys/class/block")) ?? []
         for name in names {
-            guard let type = LabelledVolume.type(of: "/dev/\(name)", label: label) else { continue }
+            // A disk that cannot be read has no repository.
+            guard let type = try? LabelledVolume.type(of: "/dev/\(name)", label: label) else { continue }
+            guard type == .fat else {
+                say("\(name), labelled \(label), is not read: its file system must be FAT\n", to: 2)
+                continue
+            }
             do {
-                try LabelledVolume.mount("/dev/\(name)", type: type, at: folder)
+                try LabelledVolume.mount("/dev/\(name)", at: folder)
                 return ReleaseStick()
             } catch { say("\(error)\n", to: 2) }
         }

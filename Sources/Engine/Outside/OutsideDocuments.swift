@@ -51,9 +51,12 @@ final class OutsideDocuments {
         let source = sources.removeFirst()
         end = Uptime.milliseconds + Self.patience
         background.run { [sites] in
-            sites.read(source)
+            try sites.read(source)
         } then: { result in
-            if let found = try? result.get() { self.take(found) }
+            switch result {
+            case .success(let found): if let found { self.take(found) }
+            case .failure: self.sites.retry(source)
+            }
             self.readNext()
         }
     }

@@ -27,9 +27,12 @@ struct OutsideSites {
     static let label = "vcpe-site"
 
     private let places: Places
-    /// Disks that were read: one that is removed and plugged in again counts anew.
-    private var known: Set<String> = []
+    /// Disks that were read, each with how often it could not be: one that is removed and plugged in again counts anew.
+    private var known: [String: Int] = [:]
+    private static let mostFailures = 10
     private var knowsFirmware = false
+    /// Disks that could not be read, as in ``Source``.
+    private var unreadable: [(name: String, identity: String)] = []
     /// What could not be taken yet, and when it is tried again, in milliseconds of the kernel's time.
     private var postponed: [(found: Found, until: Int)] = []
     private static let postponement = 3000
@@ -55,14 +58,27 @@ struct OutsideSites {
         }
         guard places.hasStickSites else { return sources }
         let folder = "/sys/class/block"
-        var present: Set<String> = []
+        var present: [String: Int] = [:]
         for name in (try? FileSystem.list(folder)) ?? [] {
             let identity = "\(name) \(Self.sequence(of: "\(folder)/\(name)"))"
-            present.insert(identity)
-            if !known.contains(identity) { sources.append(.disk(name: name, identity: identity)) }
+            present[identity] = known[identity] ?? 0
+            if known[identity] == nil { sources.append(.disk(name: name, identity: identity)) }
         }
+        for (name, identity) in unreadable where present[identity] != nil {
+            sources.append(.disk(name: name, identity: identity))
+        }
+        unreadable = []
         known = present
         return sources
+    }
+
+    /// Has a disk that could not be read tried again, by the next call of ``appeared()``.
+    mutating func retry(_ source: Source) {
+        guard case .disk(let name, let identity) = source, let failures = known[identity],
+            failures < Self.mostFailures
+        else { return }
+        known[identity] = failures + 1
+        unreadable.append((name, identity))
     }
 
     /// Tells one disk from the next that is called the same.
@@ -78,7 +94,8 @@ struct OutsideSites {
     /// another thread.
     ///
     /// - Returns: nil where there is none.
-    func read(_ source: Source) -> Found? {
+    /// - Throws: for a disk that cannot be read, or not yet.
+    func read(_ source: Source) throws(SystemError) -> Found? {
         switch source {
         case .firmware:
             return read(places.firmwareSite, StickReader.most).map {
@@ -90,8 +107,8 @@ struct OutsideSites {
             // An engine that never came back from a dying stick leaves that one alone.
             if (try? FileSystem.read(places.outsideTried)) == Array(identity.utf8) { return nil }
             let device = "\(places.devices)/\(name)"
-            guard let type = LabelledVolume.type(of: device, label: Self.label) else { return nil }
-            guard type == "vfat" else {
+            guard let type = try LabelledVolume.type(of: device, label: Self.label) else { return nil }
+            guard type == .fat else {
                 places.consoles.say("\(name), labelled \(Self.label), is not read: its file system must be FAT")
                 return nil
             }

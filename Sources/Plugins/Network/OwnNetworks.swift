@@ -57,14 +57,18 @@ extension NetworkConfiguration {
         guard let prefix else { return self }
         var result = self
         for i in result.interfaces.indices {
-            guard let number = result.interfaces[i].value.uniqueLocal else { continue }
-            // RFC 4193, section 3.1: 16 bits behind the prefix name the network.
-            let value = prefix.address.value | UInt128(number.value) << 64 | 1
-            guard let address = IPPrefix(IPAddress(.ipv6, value: value), length: 64) else { continue }
+            guard let number = result.interfaces[i].value.uniqueLocal,
+                let address = Self.address(inNetwork: number.value, of: prefix)
+            else { continue }
             result.interfaces[i].value.addresses.append(
                 Located(value: address, position: number.position, path: number.path))
         }
         return result
+    }
+
+    /// The box's address in a network of its own prefix, which 16 bits behind it name (RFC 4193, section 3.1).
+    static func address(inNetwork number: Int, of prefix: IPPrefix) -> IPPrefix? {
+        IPPrefix(IPAddress(.ipv6, value: prefix.address.value | UInt128(number) << 64 | 1), length: 64)
     }
 }
 
@@ -93,11 +97,11 @@ extension Network {
         output.columns = ["network", "interface"]
         guard let prefix else { return }
         output.add(.text(prefix.description), .text(""))
-        for interface in configuration.with(uniqueLocal: prefix).interfaces.map(\.value) {
-            guard let number = interface.uniqueLocal else { continue }
-            for address in interface.addresses where address.path == number.path {
-                output.add(.text(address.value.network.description), .text(interface.name))
-            }
+        for interface in configuration.interfaces.map(\.value) {
+            guard let number = interface.uniqueLocal,
+                let address = NetworkConfiguration.address(inNetwork: number.value, of: prefix)
+            else { continue }
+            output.add(.text(address.network.description), .text(interface.name))
         }
     }
 }
