@@ -27,7 +27,7 @@ public final class Engine {
     let previews: Previews
     let events = Events()
     let audit: AuditLog
-    var sessions = LoginSessions()
+    var sessions: LoginSessions
     let tables = KernelTables()
     let monitor: Monitor
     var timers = Timers()
@@ -49,6 +49,7 @@ public final class Engine {
         let loopback = try routes.links().first { $0.name == "lo" }
         if let loopback, !loopback.isUp { try routes.setLink(loopback.index, isUp: true) }
         clock = WallClock(path: places.clock, built: WallClock.built(places.image))
+        sessions = LoginSessions(path: places.sessions)
         audit = AuditLog(folder: places.audit, now: { [clock] in clock.now })
         let planner = try places.planner()
         let probes = Probes(routes: routes)

@@ -62,6 +62,8 @@ public struct Places: Sendable {
     var appliedState: String { "\(state)/applied" }
     /// Names the disk from outside that is being read.
     var outsideTried: String { "\(state)/outside" }
+    /// Who is logged in, and with which role.
+    var sessions: String { "\(state)/sessions" }
     func candidate(of document: SiteDocument) -> String { "\(state)/candidate-\(document.rawValue)" }
     /// The EFI system partition of the disk that was booted from, as PID 1 found it.
     var espDevice: String? { bootWord("esp") }

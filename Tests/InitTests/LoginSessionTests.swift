@@ -66,7 +66,14 @@ import Testing
         #expect(box.ask("session 0 1")?.hasPrefix("error ") == true)
         #expect(box.service("door")?[1] == "running")
 
-        // What the user may do less than at the login ends all of it.
+        // What the user may do less than at the login ends all of it, also under a new engine.
+        let engine = box.service("engine")?[2]
+        #expect(box.ask("restart engine") == "ok\n")
+        #expect(
+            box.wait(20) {
+                box.service("engine").map { $0[1] == "running" && $0[2] != engine } == true
+            }, "\(box.read("/run/log/engine"))")
+        #expect(box.ask("sessions") == "session \(Self.user) 8\nok\n")
         let lower = "\(Role.readOnly.group.name):x:\(Role.readOnly.group.number):rita\n"
         try FileSystem.replace(box.path("/etc/group"), with: lower)
         #expect(
