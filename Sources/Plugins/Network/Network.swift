@@ -22,7 +22,7 @@ public enum Network: Plugin {
                 "net/ipv4/conf/*/arp_announce", "net/ipv4/conf/*/arp_ignore", "net/ipv4/conf/*/promote_secondaries",
                 "net/ipv4/ip_forward", "net/ipv6/conf/*/accept_ra", "net/ipv6/conf/*/accept_ra_rtr_pref",
                 "net/ipv6/conf/*/autoconf", "net/ipv6/conf/all/forwarding",
-            ]),
+            ], stages: [.shape: false]),
         state: [
             .init("state.links", of: "links"), .init("state.ports", of: "ports"), .init("state.leases", of: "leases"),
             .init("state.prefixes", of: "prefixes"), .init("state.routers", of: "routers"),
@@ -40,6 +40,9 @@ public enum Network: Plugin {
             priorities: ["site": .fixed(NetworkConfiguration.priorityNumbers), own: .count(mostOwn)]),
         features: [
             .init("base", modules: ["bridge"]),
+            .init("vlan", modules: ["8021q"]),
+            .init("bond", modules: ["bonding"]),
+            .init("dummy", modules: ["dummy"]),
             .init("dhcp-client", packages: ["dhcpcd-base"], users: ["dhcpcd": "/usr/lib/dhcpcd"]),
         ],
         commands: [
@@ -64,12 +67,12 @@ public enum Network: Plugin {
         let configuration = site.with(uniqueLocal: facts.uniqueLocal)
         for zone in configuration.zones { output.add(Zone(name: zone.value, set: set(of: zone.value))) }
         for interface in configuration.interfaces.map(\.value) {
+            guard let zone = interface.zone else { continue }
             let lease = lease(of: interface, configuration, facts)
             let addresses = interface.addresses.map(\.value) + (lease.map { [$0.address] } ?? [])
             output.add(
                 Interface(
-                    name: interface.name, zone: interface.zone.value, addresses: addresses,
-                    ports: interface.ports.indices.map(interface.link)))
+                    name: interface.name, zone: zone.value, addresses: addresses, ports: interface.inputs))
             if let lease, !lease.resolvers.isEmpty { output.add(resolvers: lease.resolvers, from: interface.name) }
         }
         // What the operator names comes first, by name.
@@ -145,6 +148,7 @@ public enum Network: Plugin {
                     source: value.source,
                     destination: value.destination, interface: value.interface?.value), at: rule.path)
         }
+        planSegmentSizes(configuration, present, &output)
         planResolvers(input, &output)
         planProbes(configuration, input.facts, &output)
         if configuration.drift != .repair { output.add(SettingResource.drift(configuration.drift), at: "drift") }
@@ -195,65 +199,17 @@ public enum Network: Plugin {
     private static func planZones(_ configuration: NetworkConfiguration, _ input: PlanInput, _ output: inout PlanOutput)
     {
         for interface in configuration.interfaces {
-            _ = output.zone(interface.value.zone.value, at: interface.value.zone.path, in: input.published)
+            guard let zone = interface.value.zone else { continue }
+            _ = output.zone(zone.value, at: zone.path, in: input.published)
         }
         for zone in configuration.zones {
-            let members = configuration.interfaces.filter { $0.value.zone.value == zone.value }.map(\.value.name)
+            let members = configuration.interfaces.filter { $0.value.zone?.value == zone.value }.map(\.value.name)
             output.add(
                 .set(
                     NamedSet(
                         set(of: zone.value), key: [.interfaceName],
                         elements: members.sorted().map { SetElement(.text($0)) })))
         }
-    }
-
-    // MARK: - Links
-
-    /// - Returns: the interfaces that are there.
-    private static func planLinks(
-        _ configuration: NetworkConfiguration, _ facts: Facts, _ output: inout PlanOutput
-    ) -> Set<String> {
-        var taken: [String: String] = [:]
-        var present: Set<String> = []
-        for located in configuration.interfaces {
-            let interface = located.value
-            if interface.isBridge {
-                output.add(KernelModuleResource("bridge"))
-                output.add(
-                    LinkResource(name: interface.name, BridgeLink(), mtu: interface.mtu), at: located.path)
-                present.insert(interface.name)
-            }
-            for (number, selector) in interface.ports.enumerated() {
-                let found = facts.ports.enumerated().filter { selector.value.matches($1, at: $0) }
-                guard let port = found.first?.element else {
-                    let known = facts.ports.enumerated().map {
-                        "order \($0 + 1) (driver \($1.driver), path \($1.path.isEmpty ? "unknown" : $1.path), mac \($1.mac))"
-                    }
-                    output.say(
-                        .absent, path: selector.path, "no port of the box is that",
-                        hint: "ports are " + (known.isEmpty ? "none" : known.joined(separator: ", ")))
-                    continue
-                }
-                if found.count > 1 {
-                    output.say(
-                        .error, path: selector.path, "\(found.count) ports of the box are that",
-                        hint: "by order, path or mac one is told from another")
-                    continue
-                }
-                if let other = taken.updateValue(selector.path, forKey: port.mac.description + port.path) {
-                    output.say(.error, path: selector.path, "the port is taken already, by \(other)")
-                    continue
-                }
-                present.insert(interface.name)
-                let name = interface.link(number)
-                output.add(
-                    LinkResource(
-                        name: name, PortLink(path: port.path, mac: port.mac),
-                        master: interface.isBridge ? interface.name : nil,
-                        mtu: interface.mtu), at: selector.path)
-            }
-        }
-        return present
     }
 
     // MARK: - Addresses

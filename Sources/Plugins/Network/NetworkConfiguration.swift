@@ -38,19 +38,53 @@ public struct NetworkConfiguration: Sendable {
 
     struct Interface {
         var name: String
-        var zone: Located<String>
-        /// One for a port, several for a bridge.
-        var ports: [Located<PortSelector>]
-        var isBridge: Bool
-        var mtu: Int?
+        /// Nil for one that carries others alone.
+        var zone: Located<String>?
+        var link: Link
+        var mtu: Located<Int>?
         var addresses: [Located<IPPrefix>]
         var usesDHCP: Bool
         var acceptsRouterAdvertisements: Bool
         /// The number of its network within the box's own prefix; nil for none.
         var uniqueLocal: Located<Int>?
 
+        /// The hardware's ports that it is made of.
+        var ports: [Located<PortSelector>] {
+            switch link {
+            case .port(let port): [port]
+            case .bridge(let ports), .bond(_, let ports): ports
+            case .vlan, .dummy: []
+            }
+        }
+
+        /// The links that frames come by first: itself, or the ports of a bridge.
+        var inputs: [String] {
+            if case .bridge(let ports) = link { ports.indices.map(portName) } else { [name] }
+        }
+
         /// The kernel's name of one of its ports.
-        func link(_ number: Int) -> String { isBridge ? "\(name)-\(number + 1)" : name }
+        func portName(_ number: Int) -> String {
+            if case .port = link { name } else { "\(name)-\(number + 1)" }
+        }
+    }
+
+    /// What an interface is.
+    enum Link {
+        case port(Located<PortSelector>)
+        case bridge([Located<PortSelector>])
+        case bond(BondLink, ports: [Located<PortSelector>])
+        case vlan(VLAN)
+        /// A link without a cable.
+        case dummy
+    }
+
+    /// Frames of another interface that have a tag.
+    struct VLAN {
+        var parent: Located<String>
+        var id: Int
+        var tag: VLANLink.Tag
+        /// Of all that is sent (PCP).
+        var priority: Int
     }
 
     struct StaticRoute {
@@ -105,6 +139,7 @@ extension NetworkConfiguration {
             fields.problems.checkUnique(policyRoutes, "policy route") { "\($0.family) \($0.priority)" }
             fields.problems.checkUnique(zones, "zone") { $0 }
             fields.problems.checkUnique(interfaces, "interface") { $0.name }
+            checkVLANs(interfaces, fields.problems)
             fields.problems.checkUnique(
                 interfaces.compactMap(\.value.uniqueLocal), "network of the box's own prefix",
                 hint: "give each interface another number"
@@ -115,7 +150,7 @@ extension NetworkConfiguration {
         }
     }
 
-    private static var port: Shape<PortSelector> {
+    static var port: Shape<PortSelector> {
         .scalar(
             "a port by its order, driver, path or address: \"order 1\", \"driver igc\", \"path 0000:03:00.0\", "
                 + "\"mac 02:00:00:00:00:01\""
@@ -125,10 +160,9 @@ extension NetworkConfiguration {
     private static var interface: Shape<Interface> {
         .mapping("an interface") { fields in
             let name = fields.required("name", .interfaceName)
-            let zone = fields.required("zone", Shape.text.located)
-            let port = fields.optional("port", port.located)
-            let bridge = fields.optional("bridge-ports", .list(of: Self.port.located))
-            let mtu = fields.optional("mtu", .integer(1280...9216))
+            let zone = fields.optional("zone", Shape.text.located)
+            let link = Self.link(&fields)
+            let mtu = fields.optional("mtu", Shape.integer(1280...9216).located)
             let ipv4 = fields.optional(
                 "ipv4",
                 Shape<(addresses: [Located<IPPrefix>], dhcp: Bool)>.mapping("IPv4") { fields in
@@ -147,19 +181,20 @@ extension NetworkConfiguration {
                         fields.optional("unique-local", Shape.integer(0...65535).located)
                     )
                 })
-            if fields.has("port") == fields.has("bridge-ports") {
+            let has4 = ipv4.map { $0.dhcp || !$0.addresses.isEmpty } ?? false
+            let has6 = ipv6.map { $0.accepts || $0.uniqueLocal != nil || !$0.addresses.isEmpty } ?? false
+            if !fields.has("zone"), has4 || has6 {
                 fields.problems.add(
-                    fields.node, fields.path,
-                    fields.has("port") ? "port and bridge-ports together" : "neither port nor bridge-ports",
-                    hint: "give exactly one of the two")
+                    fields.node, fields.path, "addresses without a zone",
+                    hint: "add zone: NAME; an interface without one carries other interfaces alone")
             }
             if let ipv4, ipv4.dhcp, !ipv4.addresses.isEmpty {
                 fields.problems.add(
                     fields.node, fields.path + ".ipv4", "dhcp and addresses together", hint: "give one of the two")
             }
-            guard let name, let zone else { return nil }
+            guard let name else { return nil }
             return Interface(
-                name: name, zone: zone, ports: bridge ?? port.map { [$0] } ?? [], isBridge: bridge != nil, mtu: mtu,
+                name: name, zone: zone, link: link, mtu: mtu,
                 addresses: (ipv4?.addresses ?? []) + (ipv6?.addresses ?? []), usesDHCP: ipv4?.dhcp ?? false,
                 acceptsRouterAdvertisements: ipv6?.accepts ?? false, uniqueLocal: ipv6?.uniqueLocal)
         }
