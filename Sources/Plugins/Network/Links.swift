@@ -104,16 +104,22 @@ extension NetworkConfiguration {
         for interface in interfaces.map(\.value) {
             if case .vlan(let vlan) = interface.link { carried[vlan.parent.value, default: []].append(interface) }
         }
-        /// The largest wish of an interface and of all that it carries; nil for none.
-        func wish(_ interface: Interface) -> Located<Int>? {
-            let above = (carried[interface.name] ?? []).compactMap(wish).max { $0.value < $1.value }
-            guard let own = interface.mtu else { return above.flatMap { $0.value > MTURule.ethernet ? $0 : nil } }
-            if let above, above.value > own.value { conflict(above, own) }
-            return own
+        var wishes: [String: Located<Int>] = [:]
+        /// Notes the largest wish of an interface and of all that it carries.
+        func note(_ interface: Interface) {
+            let above = carried[interface.name] ?? []
+            for next in above { note(next) }
+            let largest = above.compactMap { wishes[$0.name] }.max { $0.value < $1.value }
+            guard let own = interface.mtu else {
+                wishes[interface.name] = largest.flatMap { $0.value > MTURule.ethernet ? $0 : nil }
+                return
+            }
+            if let largest, largest.value > own.value { conflict(largest, own) }
+            wishes[interface.name] = own
         }
         var result: [String: Int] = [:]
         func descend(_ interface: Interface, within parent: Int?) {
-            let own = wish(interface)?.value
+            let own = wishes[interface.name]?.value
             // One that wishes nothing does not inherit what its neighbour needs.
             let mtu = own ?? parent.map { min($0, MTURule.ethernet) }
             result[interface.name] = mtu
@@ -121,6 +127,7 @@ extension NetworkConfiguration {
         }
         for interface in interfaces.map(\.value) {
             if case .vlan = interface.link { continue }
+            note(interface)
             descend(interface, within: nil)
         }
         return result
